@@ -1,0 +1,94 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The command ``meas-trails``.
+
+Every module of this package whose name does not begin with an underscore is a
+command of that name, with hyphens for underscores, and defines a
+`click.Command` of the same name.  A module is imported only when its command
+is asked for, and imports heavy packages only when its command runs.
+"""
+
+from __future__ import annotations
+
+__all__ = ("main",)
+
+import difflib
+import importlib
+import logging
+import pkgutil
+
+import click
+
+from lsst.meas.trails import __version__
+
+_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+
+
+class _CommandGroup(click.Group):
+    """Commands that live in the modules of this package."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(
+            module.name.replace("_", "-")
+            for module in pkgutil.iter_modules(__path__)
+            if not module.name.startswith("_")
+        )
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            commands = self.list_commands(ctx)
+            close = difflib.get_close_matches(name, commands, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(commands)}."
+            raise click.UsageError(f"No command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", count=True, help="Log more: -v what is done, -vv every detail.")
+@click.version_option(__version__, prog_name="meas-trails")
+def main(verbose: int) -> None:
+    """Find faint asteroid trails in single-visit images.
+
+    Detection itself runs as a pipeline, with `pipetask run -p
+    pipelines/DetectTrails.yaml`; these commands make what it reads and look
+    at what it writes.
+    """
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(message)s",
+        handlers=[RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=verbose > 1)],
+    )
+    logging.getLogger("lsst.meas.trails").setLevel(_LEVELS[min(verbose, len(_LEVELS) - 1)])

@@ -1,0 +1,160 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Reading what the pipelines have written."""
+
+from __future__ import annotations
+
+__all__ = ("TRUTH_TYPES", "DetectorResult", "default_min_score", "detector_results", "make_console")
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import astropy.table
+    from rich.console import Console
+
+    from lsst.daf.butler import Butler
+
+TRUTH_TYPES = ("injected_preliminary_visit_image_catalog", "simulated_trail_catalog")
+"""Dataset types that may hold the truth, in order of preference."""
+
+CATALOG_TYPE = "trail_candidate_detector"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DetectorResult:
+    """The candidates of one detector, and what goes with them.
+
+    Parameters
+    ----------
+    butler
+        Where they come from.
+    data_id
+        Data ID of the detector.
+    candidates
+        The `trail_candidate_detector`.
+    truth
+        Truth table of the detector, if there is one.
+    """
+
+    butler: Butler
+    data_id: dict[str, Any]
+    candidates: astropy.table.Table
+    truth: astropy.table.Table | None
+
+    @property
+    def n_pixels(self) -> int:
+        """Area of the image, pixels."""
+        ny, nx = self.candidates.meta["imageShape"]
+        return int(ny) * int(nx)
+
+    @property
+    def label(self) -> str:
+        """Data ID to be read by people."""
+        return f"visit {self.data_id['visit']}, detector {self.data_id['detector']}"
+
+
+def detector_results(
+    repo: str,
+    collection: str,
+    *,
+    visit: int | None = None,
+    detector: int | None = None,
+    where: str = "",
+) -> Iterator[DetectorResult]:
+    """Iterate over the candidate catalogs of a collection.
+
+    Parameters
+    ----------
+    repo
+        The Butler repository.
+    collection
+        The collection.
+    visit, detector
+        Only these, if given.
+    where
+        Further condition, as for `lsst.daf.butler.Butler.query_datasets`.
+
+    Raises
+    ------
+    click.ClickException
+        Raised if there is no such repository or collection, or nothing in
+        it.
+    """
+    from lsst.daf.butler import Butler, EmptyQueryResultError, MissingCollectionError
+    from lsst.daf.butler import MissingDatasetTypeError as MissingType
+
+    try:
+        butler = Butler.from_config(repo, collections=collection, writeable=False)
+        known = {dataset_type.name for dataset_type in butler.registry.queryDatasetTypes()}
+        conditions = [where] if where else []
+        if visit is not None:
+            conditions.append(f"visit = {visit}")
+        if detector is not None:
+            conditions.append(f"detector = {detector}")
+        if any("visit" in c or "detector" in c for c in conditions):
+            instruments = {record.name for record in butler.query_dimension_records("instrument")}
+            if len(instruments) == 1:
+                conditions.append(f"instrument = '{instruments.pop()}'")
+        refs = butler.query_datasets(CATALOG_TYPE, where=" AND ".join(conditions))
+    except FileNotFoundError as error:
+        raise click.ClickException(f"There is no Butler repository at {repo}.") from error
+    except MissingCollectionError as error:
+        raise click.ClickException(f"{repo} has no collection {collection!r}.") from error
+    except (EmptyQueryResultError, MissingType) as error:
+        raise click.ClickException(
+            f"{collection!r} holds no {CATALOG_TYPE} for that; run pipelines/DetectTrails.yaml first."
+        ) from error
+    truth_types = [name for name in TRUTH_TYPES if name in known]
+    for ref in sorted(refs, key=lambda ref: (ref.dataId["visit"], ref.dataId["detector"])):
+        truth = None
+        for name in truth_types:
+            found = butler.find_dataset(name, ref.dataId)
+            if found is not None:
+                truth = butler.get(found)
+                break
+        # Without the parameter, the Butler leaves out what a table says of
+        # itself, such as the model's name.
+        candidates = butler.get(ref, parameters={"strip_astropy_meta_yaml": False})
+        yield DetectorResult(
+            butler=butler, data_id=dict(ref.dataId.required), candidates=candidates, truth=truth
+        )
+
+
+def default_min_score(result: DetectorResult, false_per_detector: int = 10) -> float:
+    """Return the score at which the model has a rate of false candidates, as
+    its validation found it; 0.5 where it does not say.
+    """
+    known = result.candidates.meta.get("scoreAtFalsePerDetector", {})
+    return float(known.get(str(false_per_detector), 0.5))
+
+
+def make_console() -> Console:
+    """Return a console for tables, wide enough where there is no terminal."""
+    import sys
+
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 118)

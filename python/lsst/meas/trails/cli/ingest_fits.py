@@ -1,0 +1,155 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``meas-trails ingest-fits``: FITS images into a Butler repository."""
+
+from __future__ import annotations
+
+__all__ = ("ingest_fits",)
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+_EPILOG = """\b
+Examples:
+  meas-trails ingest-fits repo calexp.fits
+  meas-trails ingest-fits repo image.fits --fwhm 1.1 --zeropoint 30.2
+  meas-trails ingest-fits repo n1_ccd*.fits.fz --run night1 --band r
+  meas-trails ingest-fits repo mosaic.fits --hdu CCD7 --detector 7
+
+\b
+Then look for trails with:
+  pipetask run -b repo -p pipelines/DetectTrails.yaml \\
+      -i input -o trails/mine --register-dataset-types
+"""
+
+
+@click.command("ingest-fits", epilog=_EPILOG)
+@click.argument("repo", type=click.Path(file_okay=False))
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@click.option(
+    "--run", default="input", show_default=True, help="RUN collection that the images are put into."
+)
+@click.option(
+    "--hdu",
+    metavar="HDU",
+    help="Number, counted from 0, or EXTNAME of the HDU with the image.  [default: the first with one]",
+)
+@click.option("--ignore-mask", is_flag=True, help="Do not read the masks of the files.")
+@click.option(
+    "--fwhm",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="ARCSEC",
+    help="FWHM of the PSF in arcseconds, which is then a Gaussian.  [default: a profile fitted to the stars]",
+)
+@click.option(
+    "--zeropoint",
+    type=click.FloatRange(min=-50.0, max=60.0),
+    metavar="MAG",
+    help="AB magnitude of one unit of the pixels.  [default: from the header, or 27 with a warning]",
+)
+@click.option(
+    "--gain",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="GAIN",
+    help="Electrons per unit of the pixels, for the Poisson noise of sources where a file has no variance "
+    "plane.  [default: from the header]",
+)
+@click.option(
+    "--exposure-time",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="SECONDS",
+    help="Exposure time.  [default: from the header]",
+)
+@click.option(
+    "--date",
+    metavar="UTC",
+    help="Start of the exposure, such as 2024-11-09T05:12:13 or an MJD.  [default: from the header]",
+)
+@click.option("--band", metavar="BAND", help="Band of the filter, such as r.  [default: from the header]")
+@click.option(
+    "--visit",
+    type=click.IntRange(min=1),
+    help="Number of the visit.  [default: VISIT or EXPNUM of the header, or made of the date]",
+)
+@click.option(
+    "--detector",
+    type=click.IntRange(min=0),
+    help="Number of the detector.  [default: CCDNUM or the like of the header, or 0]",
+)
+def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool, **known: Any) -> None:
+    """Put calibrated images of any telescope, FILE..., into the Butler
+    repository REPO.
+
+    The repository is created where there is none.  Each image becomes a
+    preliminary_visit_image of the instrument FitsCam, in nJy.  A file may have
+    a mask and a variance plane (HDUs named MASK and VARIANCE, or DQ, ERR,
+    IVAR, WEIGHT and the like), as the calexps of the Rubin pipelines have; the
+    variance is measured on the sky otherwise.  It must have a WCS.  The options
+    hold for all files and replace what their headers say.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Table
+
+    from lsst.meas.trails.sim import fits_ingest
+    from lsst.meas.trails.sim.fits_file import FitsIngestError
+    from lsst.meas.trails.sim.fits_image import IngestSummary
+    from lsst.meas.trails.sim.fits_observation import FitsOptions, inspect_all
+    from lsst.meas.trails.sim.repository import IMAGE_DATASET_TYPE, RepositoryError, open_or_create
+
+    options = FitsOptions(use_mask=not ignore_mask, **known)
+    done: list[IngestSummary] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    try:
+        # Before the repository is created: a typing error should leave nothing.
+        observations = inspect_all(files, options)
+        butler = open_or_create(repo)
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("Ingesting", total=len(files))
+            for summary in fits_ingest.ingest_fits(butler, run, observations, options):
+                done.append(summary)
+                progress.advance(task)
+    except (FitsIngestError, RepositoryError) as error:
+        before = f" ({len(done)} of {len(files)} files were ingested before.)" if done else ""
+        raise click.ClickException(f"{error}{before}") from error
+
+    table = Table("file", "visit", "detector", "band", 'FWHM (")', "5 sigma (mag)")
+    for summary in done:
+        table.add_row(
+            summary.path.name,
+            str(summary.visit),
+            str(summary.detector),
+            summary.band,
+            f"{summary.fwhm:.2f}",
+            f"{summary.magnitude_limit:.2f}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"Put {len(done)} {IMAGE_DATASET_TYPE} into run {run!r} of {repo}.", soft_wrap=True)

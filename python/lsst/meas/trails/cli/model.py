@@ -1,0 +1,129 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``meas-trails model``: what is in a model file."""
+
+from __future__ import annotations
+
+__all__ = ("model",)
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..nn.model_file import TrailModel
+
+
+@click.group()
+def model() -> None:
+    """Look into model files."""
+
+
+@model.command()
+@click.argument("name", default="direct")
+@click.option("--json", "as_json", is_flag=True, help="Print the specification as it is in the file.")
+def describe(name: str, as_json: bool) -> None:
+    """Check a model and say what it is.
+
+    NAME is a model's file (.json or .safetensors), or the name of a model
+    that comes with the package.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..nn.model_file import ModelError, load_model
+
+    try:
+        path = _find_model(name)
+        loaded = load_model(path)
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(loaded.specification.to_json())
+        return
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in _rows(loaded):
+        table.add_row(key, value)
+    Console().print(table)
+
+
+def _find_model(name: str) -> str:
+    from pathlib import Path
+
+    from ..nn.model_file import ModelError, shipped_model_path
+
+    path = Path(name)
+    if path.suffix in (".json", ".safetensors") or path.with_name(path.name + ".json").is_file():
+        return name
+    try:
+        return str(shipped_model_path(name))
+    except ModelError as error:
+        raise ModelError(f"There is no file {name}, and: {error}") from error
+
+
+def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
+    """Return what is worth knowing of a model, as names and texts."""
+    from ..nn.networks import count_parameters
+
+    specification = loaded.specification
+    network = loaded.network
+    hyperparameters = ", ".join(f"{key} {value}" for key, value in specification.hyperparameters.items())
+    rows = [
+        ("name", f"{specification.name}, version {specification.version}"),
+        ("architecture", specification.architecture + (f" ({hyperparameters})" if hyperparameters else "")),
+        ("parameters", f"{count_parameters(network)} in {specification.weights_bytes / 1.0e6:.2f} MB"),
+        ("channels", ", ".join(specification.channels)),
+        ("normalisation", specification.normalisation),
+        ("receptive field", f"{2 * network.receptive_radius + network.output_stride} pixels across"),
+        ("pixel scale", _or_unknown(specification.pixel_scale, "{:.3f} arcsec")),
+        (
+            "PSF FWHM",
+            "not recorded"
+            if specification.fwhm_range is None
+            else "{:.2f} to {:.2f} pixels".format(*specification.fwhm_range),
+        ),
+        ("thresholds", ", ".join(f"{key} {value:.3f}" for key, value in specification.thresholds.items())),
+        ("score", "calibrated" if specification.score else "not calibrated"),
+    ]
+    rows += [
+        (f"training {key}", _short(value))
+        for key, value in specification.training.items()
+        if not isinstance(value, dict)
+    ]
+    rows += [(key, _or_unknown(value, "{:.4f}")) for key, value in specification.metrics.items()]
+    rows += [
+        ("written", f"{specification.created} by meas_trails {specification.package_version}"),
+        ("checksum", loaded.checksum),
+    ]
+    return rows
+
+
+def _or_unknown(value: float | None, form: str) -> str:
+    return "not recorded" if value is None else form.format(value)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 3:
+        return f"{value[0]}, {value[1]}, ... ({len(value)})"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

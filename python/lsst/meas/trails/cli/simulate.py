@@ -1,0 +1,151 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``meas-trails simulate``: simulated visits into a Butler repository."""
+
+from __future__ import annotations
+
+__all__ = ("simulate",)
+
+import click
+
+_MIN_SIZE, _MAX_SIZE = 64, 20_000
+
+
+@click.command()
+@click.argument("repo", type=click.Path(file_okay=False))
+@click.option("--visits", type=click.IntRange(min=1), default=1, show_default=True, help="Number of visits.")
+@click.option(
+    "--detectors",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of detectors of each visit, counted from 0.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(_MIN_SIZE, _MAX_SIZE),
+    nargs=2,
+    metavar="NY NX",
+    help="Rows and columns of each image.  [default: a full detector, 4000 4072]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Seed of the random numbers; it also selects the night, and with it the numbers of the visits.",
+)
+@click.option(
+    "--trails",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Asteroid trails per image, of 6 to 150 pixels and SNR 3 to 30.",
+)
+@click.option(
+    "--like",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="A visit image, in any format that lsst.images reads, to take the PSF, WCS, detector, noise and "
+    "observation information from.  A smaller --size is the middle of its detector.",
+)
+@click.option(
+    "--band",
+    type=click.Choice(["u", "g", "r", "i", "z", "y"]),
+    help="Band of the filter.  [default: r, or that of the --like file]",
+)
+@click.option(
+    "--run", default="input", show_default=True, help="RUN collection that the images are put into."
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of processes; each needs about 1 GB for full detectors.",
+)
+def simulate(
+    repo: str,
+    visits: int,
+    detectors: int,
+    size: tuple[int, int] | None,
+    seed: int,
+    trails: int,
+    like: str | None,
+    band: str | None,
+    run: str,
+    jobs: int,
+) -> None:
+    """Put simulated visits into the Butler repository REPO.
+
+    The repository is created where there is none.  The images hold stars,
+    galaxies, cosmic rays, defects, a satellite now and then, and asteroid
+    trails; what the trails are is put beside each image as
+    simulated_trail_catalog.  The same options make the same pixels.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    from lsst.meas.trails.sim.repository import (
+        IMAGE_DATASET_TYPE,
+        TRUTH_DATASET_TYPE,
+        RepositoryError,
+        open_or_create,
+    )
+    from lsst.meas.trails.sim.simulation import Simulation
+
+    try:
+        simulation = Simulation(
+            seed=seed, visits=visits, detectors=detectors, shape=size, trails=trails, band=band, like=like
+        )
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    rows = []
+    try:
+        butler = open_or_create(repo)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("Simulating", total=visits * detectors)
+            for row in simulation.run(butler, run, jobs):
+                rows.append(row)
+                progress.advance(task)
+    except RepositoryError as error:
+        raise click.ClickException(str(error)) from error
+
+    table = Table("visit", "detector", "trails", "satellites", 'FWHM (")', "limiting mag")
+    for row in sorted(rows, key=lambda row: (row["visit"], row["detector"])):
+        table.add_row(
+            str(row["visit"]),
+            str(row["detector"]),
+            str(row["trails"]),
+            str(row["satellites"]),
+            f"{row['fwhm']:.2f}",
+            f"{row['mag_lim']:.2f}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"Put {len(rows)} {IMAGE_DATASET_TYPE} and {TRUTH_DATASET_TYPE} into run {run!r} of {repo}.",
+        soft_wrap=True,
+    )

@@ -1,0 +1,217 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``meas-trails train``: a recipe and tiles in, a model file out."""
+
+from __future__ import annotations
+
+__all__ = ("train",)
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..nn.recipe import Recipe
+
+
+@click.command()
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--config",
+    "config",
+    required=True,
+    metavar="FILE",
+    help="Recipe: a YAML file, or the name of one that comes with the package.",
+)
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on where a run was stopped.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads, and processes that simulate.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Torch device: auto, cpu, cuda, cuda:1, ..."
+)
+@click.option("--stop-after", type=click.IntRange(min=1), metavar="STEPS", help="Stop after this many steps.")
+def train(
+    output: Path, config: str, resume: bool, threads: int | None, device: str, stop_after: int | None
+) -> None:
+    """Train a network by a recipe.
+
+    The folder OUTPUT gets the model (NAME.json and NAME.safetensors), a
+    checkpoint, the metrics (metrics.jsonl), a log (train.log) and the curves
+    (curves.png); simulated tiles go to OUTPUT/tiles.  The same command goes
+    on with a run that was stopped.
+    """
+    import dataclasses
+    import logging
+
+    from rich.console import Console
+
+    from ..nn.dataset import TrailTileDataset
+    from ..nn.hardware import available_cores
+    from ..nn.recipe import load_recipe
+    from ..nn.training import TrainingError
+    from ..nn.training import train as run_training
+
+    console = Console(stderr=True)
+    # A run that takes hours says what it does without being asked.
+    logging.getLogger("lsst.meas.trails.nn").setLevel(logging.INFO)
+    try:
+        path = _find_recipe(config)
+        recipe = load_recipe(path)
+        if threads is not None:
+            recipe = dataclasses.replace(recipe, threads=threads)
+        simulation = recipe.data.simulate
+        recipe = _with_simulated_tiles(
+            recipe, str(path), output, recipe.threads or available_cores(), console
+        )
+        channels = recipe.model.channels
+        train_dataset = TrailTileDataset(
+            recipe.data.train, channels, seed=recipe.seed, augmentation=recipe.augmentation
+        )
+        validation_dataset = None
+        if recipe.data.validation:
+            validation_dataset = TrailTileDataset(recipe.data.validation, channels)
+            _refuse_shared_files(train_dataset.files, validation_dataset.files)
+        result = run_training(
+            recipe,
+            train_dataset,
+            validation_dataset,
+            output,
+            resume=resume,
+            device=device,
+            stop_after=stop_after,
+        )
+        if result.model_path is not None and simulation is not None and simulation.calibration is not None:
+            _calibrate(result.model_path, simulation.calibration, str(path), recipe.threads, console)
+    except (ValueError, TrainingError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or output}: {error.strerror or error}") from error
+    if result.model_path is None:
+        click.echo(f"Stopped after {result.steps} steps; the same command goes on.")
+    else:
+        click.echo(str(result.model_path))
+
+
+def _find_recipe(name: str) -> Path:
+    """Return the file of a recipe: a path, or the name of a shipped one."""
+    import importlib.resources
+
+    from ..nn.recipe import RecipeError
+
+    path = Path(name)
+    if path.exists():
+        return path
+    folder = Path(str(importlib.resources.files("lsst.meas.trails.resources") / "config" / "train"))
+    shipped = folder / f"{name.removesuffix('.yaml')}.yaml"
+    if shipped.parent == folder and shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(entry.stem for entry in folder.glob("*.yaml"))) or "none"
+    raise RecipeError(f"There is no recipe {name}: no such file, and those of the package are: {known}.")
+
+
+def _with_simulated_tiles(recipe: Recipe, source: str, output: Path, jobs: int, console: Any) -> Recipe:
+    """Simulate the scenes that a recipe asks for, and return the recipe with
+    their tile files in place of the request.
+
+    Files that are there from an earlier run are kept: a scene is decided by
+    its configuration, which is part of the folder's name.
+    """
+    import dataclasses
+    import hashlib
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    from rich.progress import track
+
+    from ..nn.recipe import build_section
+
+    simulate = recipe.data.simulate
+    if simulate is None:
+        return recipe
+    from ..sim.training_set import TrainingScenes, simulate_tile_file
+
+    files: dict[str, tuple[str, ...]] = {}
+    pending = []
+    for role in ("train", "validation"):
+        scenes = build_section(TrainingScenes, getattr(simulate, role), f"data.simulate.{role}", source)
+        # The number of scenes does not change the first of them.
+        fixed = repr(dataclasses.replace(scenes, count=1)) + str(simulate.tile_size)
+        folder = output / "tiles" / f"{role}-{hashlib.sha256(fixed.encode()).hexdigest()[:10]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{index:05d}.h5" for index in range(scenes.count)]
+        files[role] = tuple(str(path) for path in paths)
+        pending += [(scenes, index, path) for index, path in enumerate(paths) if not path.exists()]
+    if pending:
+        # Not forked: threads of libraries that are loaded already do not
+        # survive that.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(max_workers=min(jobs, len(pending)), mp_context=context) as pool:
+            futures = [pool.submit(simulate_tile_file, *task, simulate.tile_size) for task in pending]
+            done = as_completed(futures)
+            for future in track(done, "Simulating scenes", total=len(futures), console=console):
+                future.result()
+    data = dataclasses.replace(
+        recipe.data, simulate=None, train=files["train"], validation=files["validation"]
+    )
+    return dataclasses.replace(recipe, data=data)
+
+
+def _calibrate(
+    model_path: Path, section: Mapping[str, Any], source: str, threads: int | None, console: Any
+) -> None:
+    """Choose thresholds and calibrate the score on scenes of their own, and
+    add them, with what was found, to the model's specification.
+    """
+    import dataclasses
+
+    from rich.progress import track
+
+    from ..nn.calibration import calibrate
+    from ..nn.model_file import load_model, write_specification
+    from ..nn.recipe import build_section
+    from ..sim.training_set import TrainingScenes
+
+    scenes = build_section(TrainingScenes, section, "data.simulate.calibration", source)
+    model = load_model(model_path)
+    numbers = track(range(scenes.count), "Calibrating the score", console=console)
+    calibration = calibrate(model, (scenes.validation_scene(i) for i in numbers), threads=threads)
+    specification = dataclasses.replace(
+        model.specification,
+        thresholds=calibration.thresholds,
+        score=calibration.score,
+        metrics={**model.specification.metrics, **calibration.metrics},
+    )
+    write_specification(model_path, specification)
+
+
+def _refuse_shared_files(train_files: tuple[str, ...], validation_files: tuple[str, ...]) -> None:
+    """Raise an error if a file is both trained on and validated on."""
+    from ..nn.recipe import RecipeError
+
+    shared = {Path(name).resolve() for name in train_files}.intersection(
+        Path(name).resolve() for name in validation_files
+    )
+    if shared:
+        raise RecipeError(
+            f"{sorted(shared)[0]} is among the training and the validation files; take it out of one."
+        )

@@ -1,0 +1,185 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Background level from clipped block medians, interpolated.
+
+Blocks of 64 pixels are what long faint trails need: a level from a smaller
+sample is noisy on the scale of the trail and takes part of its signal.
+"""
+
+from __future__ import annotations
+
+__all__ = ("BLOCK", "BackgroundMesh", "fit_background")
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+BLOCK = 64
+"""Side of the blocks, pixels."""
+
+_CLIP_SIGMA = 2.5
+_CLIP_ITERATIONS = 4
+_MIN_GOOD_FRACTION = 0.2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BackgroundMesh:
+    """A smooth background level: values at block centres, interpolated.
+
+    Parameters
+    ----------
+    values
+        Level at the centres of the blocks, shape (my, mx), image units.
+    shape
+        Shape (ny, nx) of the image.
+    block
+        Side of the blocks, pixels.
+    """
+
+    values: npt.NDArray[np.float32]
+    shape: tuple[int, int]
+    block: int = BLOCK
+
+    def level(self, y: slice = slice(None), x: slice = slice(None)) -> npt.NDArray[np.float32]:
+        """Return the level over (part of) the image.
+
+        Parameters
+        ----------
+        y, x
+            The part, as slices of array coordinates.
+
+        Returns
+        -------
+        level
+            Shape of the part, float32.
+        """
+        wy, wx = (
+            _linear_weights(np.arange(*part.indices(size)), count, size)
+            for part, size, count in zip((y, x), self.shape, self.values.shape, strict=True)
+        )
+        return np.asarray(wy @ self.values @ wx.T, dtype=np.float32)
+
+
+def fit_background(
+    image: npt.NDArray[np.floating], bad: npt.NDArray[np.bool_], block: int = BLOCK
+) -> BackgroundMesh:
+    """Estimate the background level of an image.
+
+    Parameters
+    ----------
+    image
+        Pixel values, shape (ny, nx); may hold NaN where ``bad``.
+    bad
+        Pixels to leave out, same shape.
+    block
+        Approximate side of the blocks, pixels.  The image is divided evenly,
+        so that no block is cut off at the edge.
+
+    Returns
+    -------
+    mesh
+        The background; zero where the whole image is bad.
+
+    Notes
+    -----
+    The level of a block is a clipped median: pixels farther from the median
+    than 2.5 times the scatter are dropped, up to four times over.  The
+    scatter is taken from the pixels below the median, which stars and
+    galaxies do not reach.  Blocks with less than a fifth of good pixels take
+    the level of their nearest neighbour; a block that stands out from the
+    median of its 3x3 neighbourhood, as one that a bright star fills, takes
+    that median.
+    """
+    ny, nx = image.shape
+    rows = _block_edges(ny, block)
+    columns = _block_edges(nx, block)
+    values = np.full((len(rows) - 1, len(columns) - 1), np.nan)
+    for i in range(values.shape[0]):
+        band = slice(rows[i], rows[i + 1])
+        for j in range(values.shape[1]):
+            part = (band, slice(columns[j], columns[j + 1]))
+            good = image[part][~bad[part]]
+            if good.size >= _MIN_GOOD_FRACTION * bad[part].size and good.size > 0:
+                values[i, j] = _clipped_median(good)
+    return BackgroundMesh(values=_fill_and_smooth(values), shape=(ny, nx), block=block)
+
+
+def _block_edges(size: int, block: int) -> npt.NDArray[np.int64]:
+    count = max(1, round(size / block))
+    return np.linspace(0, size, count + 1).round().astype(np.int64)
+
+
+def _clipped_median(pixels: npt.NDArray[np.floating]) -> float:
+    """Median of pixels after clipping; see `fit_background`."""
+    ordered = np.sort(pixels)
+    low, high = 0, ordered.size
+    median = float(ordered[ordered.size // 2])
+    for _ in range(_CLIP_ITERATIONS):
+        count = high - low
+        median = float(0.5 * (ordered[low + (count - 1) // 2] + ordered[low + count // 2]))
+        # 15.9% of a Gaussian lie below minus one sigma.
+        sigma = median - float(ordered[low + int(0.1587 * count)])
+        new_low = int(np.searchsorted(ordered, median - _CLIP_SIGMA * sigma, side="left"))
+        new_high = int(np.searchsorted(ordered, median + _CLIP_SIGMA * sigma, side="right"))
+        if (new_low, new_high) == (low, high):
+            break
+        low, high = new_low, new_high
+    count = high - low
+    return float(0.5 * (ordered[low + (count - 1) // 2] + ordered[low + count // 2]))
+
+
+def _fill_and_smooth(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    missing = np.isnan(values)
+    if np.all(missing):
+        return np.zeros(values.shape, dtype=np.float32)
+    if np.any(missing):
+        nearest = scipy.ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+        values = values[tuple(nearest)]
+    if min(values.shape) >= 3:
+        # Only blocks that stand out are replaced, and the blocks beyond the
+        # edge are an odd reflection, which goes on with a gradient: others
+        # would flatten it at the edges.
+        padded = np.pad(values, 1, mode="reflect", reflect_type="odd")
+        median = scipy.ndimage.median_filter(padded, size=3)[1:-1, 1:-1]
+        residual = values - median
+        scatter = 1.4826 * np.median(np.abs(residual))
+        values = np.where(np.abs(residual) > 4.0 * scatter, median, values)
+    return np.asarray(values, dtype=np.float32)
+
+
+def _linear_weights(positions: npt.NDArray[np.int64], count: int, size: int) -> npt.NDArray[np.float32]:
+    """Weights of linear interpolation between block centres, shape
+    (positions, count); linear extrapolation within the outer half blocks.
+    """
+    weights = np.zeros((len(positions), count), dtype=np.float32)
+    if count == 1:
+        weights[:] = 1.0
+        return weights
+    u = (positions + 0.5) * count / size - 0.5
+    lower = np.clip(np.floor(u).astype(np.int64), 0, count - 2)
+    fraction = (u - lower).astype(np.float32)
+    index = np.arange(len(positions))
+    weights[index, lower] = 1.0 - fraction
+    weights[index, lower + 1] = fraction
+    return weights

@@ -1,0 +1,267 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""From a probability map and an image to a list of trail candidates."""
+
+from __future__ import annotations
+
+__all__ = ("CandidateOptions", "find_candidates")
+
+import dataclasses
+
+import astropy.table
+import numpy as np
+import numpy.typing as npt
+
+from .background import BackgroundMesh
+from .components import Component, find_components
+from .geometry import angle_difference, segment_distance, trail_ends
+from .planes import ImagePlanes
+from .scoring import ScoreModel, candidate_features
+from .trail_fit import TrailFit, fit_trail, start_as_fit
+
+_REACHES = (3.0, 1.5)
+"""Distances from the component, in FWHM, up to which pixels are fitted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateOptions:
+    """How candidates are made of a probability map.
+
+    Parameters
+    ----------
+    low, high
+        Thresholds of the hysteresis; see `find_components`.
+    min_area
+        Smallest component, pixels.
+    max_gap
+        Largest gap between fragments of one trail, pixels.
+    min_score
+        Candidates with a lower score are dropped.
+    max_bad_fraction
+        Components with more than this fraction of bad pixels are dropped:
+        nothing was seen there.
+    streak_margin
+        A candidate whose ends both lie within this many pixels of the edge
+        of the image crosses it.
+    min_streak_length
+        Shortest streak, as a fraction of the image's shorter side.
+    """
+
+    low: float = 0.2
+    high: float = 0.5
+    min_area: int = 12
+    max_gap: float = 12.0
+    min_score: float = 0.0
+    max_bad_fraction: float = 0.5
+    streak_margin: float = 12.0
+    min_streak_length: float = 0.25
+
+
+def find_candidates(
+    probability: npt.NDArray[np.float32],
+    planes: ImagePlanes,
+    background: BackgroundMesh,
+    score: ScoreModel | None = None,
+    options: CandidateOptions = CandidateOptions(),
+) -> astropy.table.Table:
+    """Find, fit and score trail candidates.
+
+    Parameters
+    ----------
+    probability
+        Probability per pixel that it belongs to a trail, shape (ny, nx).
+    planes
+        The image.
+    background
+        Its background.
+    score
+        Turns features of a candidate into a score; without one the score is
+        the mean of the component's largest quarter of probabilities.
+    options
+        Thresholds.
+
+    Returns
+    -------
+    table
+        One row a candidate in decreasing order of score, in array
+        coordinates and image units: the fitted trail with errors, the shape
+        of the component, the score and flags.
+    """
+    bad = planes.bad()
+    level = background.level()
+    components = find_components(
+        probability,
+        low=options.low,
+        high=options.high,
+        min_area=options.min_area,
+        max_gap=options.max_gap,
+    )
+    saturated = planes.has("SATURATED")
+    rows = []
+    for component in components:
+        bad_fraction = float(np.mean(bad[component.rows, component.columns]))
+        if bad_fraction > options.max_bad_fraction:
+            continue
+        fwhm = planes.psf.fwhm(component.x, component.y)
+        crosses = _crosses(component, planes.shape, options)
+        fit = _fit(component, planes, level, bad, fwhm)
+        rows.append(_row(component, fit, planes, saturated, bad_fraction, fwhm, crosses))
+    table = _to_table(rows)
+    if len(table) == 0:
+        return table
+    if score is None:
+        table["score"] = table["topProbability"]
+    else:
+        table["score"] = score(candidate_features(table))
+    table["streakFlag"] |= _on_streak(table)
+    table = table[np.asarray(table["score"]) >= options.min_score]
+    return table[np.argsort(-np.asarray(table["score"]), kind="stable")]
+
+
+def _fit(
+    component: Component,
+    planes: ImagePlanes,
+    level: npt.NDArray[np.float32],
+    bad: npt.NDArray[np.bool_],
+    fwhm: float,
+) -> TrailFit:
+    """Fit a trail to a component.
+
+    A bright star beside a faint trail can draw the fit away: where the
+    result is not the component any more, only pixels close to it are fitted.
+    """
+    # A component reaches about half a FWHM beyond each end of its line.
+    length = max(component.length - fwhm, 1.0)
+    x, y, angle = component.x, component.y, component.angle
+    for reach in _REACHES:
+        fit = fit_trail(planes, level, bad, x=x, y=y, length=length, angle=angle, reach=reach)
+        if not fit.failed and _is_same(component, fit, fwhm):
+            return fit
+    return start_as_fit(planes, level, bad, x=x, y=y, length=length, angle=angle)
+
+
+def _is_same(component: Component, fit: TrailFit, fwhm: float) -> bool:
+    """Return whether a fit still describes the component that it began with."""
+    centre = segment_distance(component.x, component.y, *trail_ends(fit.x, fit.y, fit.length, fit.angle))
+    if centre > fwhm:
+        return False
+    # Components of faint trails are shorter than these, those of fragments
+    # much shorter.
+    return 0.5 * (component.length - 2.0 * fwhm) <= fit.length <= 4.0 * component.length + 4.0 * fwhm
+
+
+def _crosses(component: Component, shape: tuple[int, int], options: CandidateOptions) -> bool:
+    """Return whether a component runs from edge to edge of the image."""
+    if component.length < options.min_streak_length * min(shape):
+        return False
+    x0, y0, x1, y1 = trail_ends(component.x, component.y, component.length, component.angle)
+    margin = options.streak_margin
+
+    def at_edge(x: float, y: float) -> bool:
+        return min(x, y, shape[1] - 1 - x, shape[0] - 1 - y) < margin
+
+    return bool(at_edge(x0, y0) and at_edge(x1, y1))
+
+
+def _on_streak(table: astropy.table.Table, width: float = 15.0, angle: float = 5.0) -> npt.NDArray[np.bool_]:
+    """Return the candidates that are fragments of a flagged streak: on its
+    line and along it.
+    """
+    found = np.zeros(len(table), dtype=bool)
+    for row in table[np.asarray(table["streakFlag"])]:
+        ends = trail_ends(row["x"], row["y"], row["trailLengthPix"], row["trailAnglePix"])
+        near = segment_distance(np.asarray(table["x"]), np.asarray(table["y"]), *ends) < width
+        found |= near & (angle_difference(np.asarray(table["trailAnglePix"]), row["trailAnglePix"]) < angle)
+    return found
+
+
+def _row(
+    component: Component,
+    fit: TrailFit,
+    planes: ImagePlanes,
+    saturated: npt.NDArray[np.bool_],
+    bad_fraction: float,
+    fwhm: float,
+    crosses: bool,
+) -> dict[str, float | int | bool]:
+    ny, nx = planes.shape
+    x, y, length, angle = fit.x, fit.y, fit.length, fit.angle
+    if crosses:
+        # A streak has no ends within the image: its component says where it
+        # runs better than a fit of a trail with two ends.
+        x, y, length, angle = component.x, component.y, component.length, component.angle
+    x0, y0, x1, y1 = (float(v) for v in trail_ends(x, y, length, angle))
+    at_edge = min(x0, x1, y0, y1, nx - 1 - x0, nx - 1 - x1, ny - 1 - y0, ny - 1 - y1) < fwhm
+    return {
+        "x": x,
+        "y": y,
+        "xErr": fit.x_err,
+        "yErr": fit.y_err,
+        "x0": x0,
+        "y0": y0,
+        "x1": x1,
+        "y1": y1,
+        "trailLengthPix": length,
+        "trailLengthPixErr": fit.length_err,
+        "trailAnglePix": angle,
+        "trailAnglePixErr": fit.angle_err,
+        "flux": fit.flux,
+        "fluxErr": fit.flux_err,
+        "snr": fit.flux / fit.flux_err if fit.flux_err > 0.0 else np.nan,
+        "trailChi2": fit.chi2,
+        "trailNdata": fit.n_data,
+        "deltaChi2": fit.chi2_null - fit.chi2,
+        "area": component.area,
+        "peakProbability": component.peak,
+        "meanProbability": float(component.probability.mean()),
+        "topProbability": component.top_quarter,
+        "componentWidth": component.width,
+        "psfFwhm": fwhm,
+        "edgeFlag": bool(at_edge),
+        "saturatedFlag": bool(np.any(saturated[component.rows, component.columns])),
+        "badFlag": bad_fraction > 0.1,
+        "streakFlag": crosses,
+        "fitFailedFlag": fit.failed,
+    }
+
+
+_COLUMNS: dict[str, type] = {
+    **dict.fromkeys(("x", "y", "xErr", "yErr", "x0", "y0", "x1", "y1"), np.float64),
+    **dict.fromkeys(("trailLengthPix", "trailLengthPixErr", "trailAnglePix", "trailAnglePixErr"), np.float64),
+    **dict.fromkeys(("flux", "fluxErr", "snr", "trailChi2"), np.float64),
+    "trailNdata": np.int64,
+    "deltaChi2": np.float64,
+    "area": np.int64,
+    **dict.fromkeys(
+        ("peakProbability", "meanProbability", "topProbability", "componentWidth", "psfFwhm"), np.float64
+    ),
+    **dict.fromkeys(("edgeFlag", "saturatedFlag", "badFlag", "streakFlag", "fitFailedFlag"), np.bool_),
+}
+
+
+def _to_table(rows: list[dict[str, float | int | bool]]) -> astropy.table.Table:
+    """Return rows as a table that has its columns even without rows."""
+    table = astropy.table.Table()
+    for name, dtype in _COLUMNS.items():
+        table[name] = np.array([row[name] for row in rows], dtype=dtype)
+    table["score"] = np.zeros(len(rows))
+    return table

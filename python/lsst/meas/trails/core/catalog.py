@@ -1,0 +1,212 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The candidate catalog: its columns, and how candidates become its rows."""
+
+from __future__ import annotations
+
+__all__ = ("CANDIDATE_COLUMNS", "candidate_catalog", "empty_catalog")
+
+from collections.abc import Callable
+from typing import Any
+
+import astropy.table
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+
+from .geometry import position_angle
+from .photometry import flux_to_mag
+
+type _Floats = npt.NDArray[np.float64]
+
+CANDIDATE_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
+    "trailCandidateId": (np.int64, None, "Unique identifier: packed data ID and counter."),
+    "visit": (np.int64, None, "Visit of the image."),
+    "detector": (np.int64, None, "Detector of the image."),
+    "band": (np.str_, None, "Band of the image."),
+    "midpointMjdTai": (np.float64, u.day, "Middle of the exposure, MJD, TAI."),
+    "exposureTime": (np.float64, u.s, "Exposure time."),
+    "x": (np.float64, u.pix, "Midpoint, column."),
+    "y": (np.float64, u.pix, "Midpoint, row."),
+    "xErr": (np.float64, u.pix, "Error of x."),
+    "yErr": (np.float64, u.pix, "Error of y."),
+    "x0": (np.float64, u.pix, "First end, column."),
+    "y0": (np.float64, u.pix, "First end, row."),
+    "x1": (np.float64, u.pix, "Second end, column."),
+    "y1": (np.float64, u.pix, "Second end, row."),
+    "ra": (np.float64, u.deg, "Right ascension of the midpoint, ICRS."),
+    "dec": (np.float64, u.deg, "Declination of the midpoint, ICRS."),
+    "raErr": (np.float64, u.deg, "Error of ra, as an angle of right ascension."),
+    "decErr": (np.float64, u.deg, "Error of dec."),
+    "ra0": (np.float64, u.deg, "Right ascension of the first end."),
+    "dec0": (np.float64, u.deg, "Declination of the first end."),
+    "ra1": (np.float64, u.deg, "Right ascension of the second end."),
+    "dec1": (np.float64, u.deg, "Declination of the second end."),
+    "trailLength": (np.float64, u.arcsec, "Length between the ends of the line, before the PSF."),
+    "trailLengthErr": (np.float64, u.arcsec, "Error of trailLength."),
+    "trailAngle": (np.float64, u.deg, "Position angle, East of North, [0, 180)."),
+    "trailAngleErr": (np.float64, u.deg, "Error of trailAngle."),
+    "trailLengthPix": (np.float64, u.pix, "Length."),
+    "trailAnglePix": (np.float64, u.deg, "Angle counter-clockwise from +x, [0, 180)."),
+    "trailFlux": (np.float64, u.nJy, "Flux of the whole trail."),
+    "trailFluxErr": (np.float64, u.nJy, "Error of trailFlux."),
+    "trailMag": (np.float64, u.ABmag, "AB magnitude of the whole trail."),
+    "snr": (np.float64, None, "trailFlux over trailFluxErr."),
+    "trailRate": (np.float64, u.deg / u.day, "Length over exposure time."),
+    "trailChi2": (np.float64, None, "Chi-square of the fitted trail."),
+    "trailNdata": (np.int64, None, "Number of pixels fitted."),
+    "area": (np.int64, u.pix**2, "Number of pixels of the component."),
+    "peakProbability": (np.float64, None, "Largest probability in the component."),
+    "meanProbability": (np.float64, None, "Mean probability in the component."),
+    "score": (np.float64, None, "Calibrated probability that the candidate is a trail."),
+    "edgeFlag": (np.bool_, None, "The trail reaches the edge of the image, and may go on beyond."),
+    "saturatedFlag": (np.bool_, None, "The component holds saturated pixels."),
+    "badFlag": (np.bool_, None, "More than a tenth of the component's pixels are bad."),
+    "streakFlag": (np.bool_, None, "Runs from edge to edge of the detector: a satellite."),
+    "fitFailedFlag": (np.bool_, None, "The fit failed; values are those of the component."),
+}
+"""Columns of the candidate catalog: type, unit and description."""
+
+
+def empty_catalog() -> astropy.table.Table:
+    """Return a catalog with all its columns and no rows."""
+    return _with_units({name: np.zeros(0, dtype=column[0]) for name, column in CANDIDATE_COLUMNS.items()})
+
+
+def candidate_catalog(
+    candidates: astropy.table.Table,
+    *,
+    first_id: int,
+    visit: int,
+    detector: int,
+    band: str,
+    midpoint_mjd_tai: float,
+    exposure_time: float,
+    pixel_to_sky: Callable[[_Floats, _Floats], tuple[Any, Any]],
+    origin: tuple[int, int] = (0, 0),
+    flux_per_njy: float = 1.0,
+) -> astropy.table.Table:
+    """Turn candidates into the rows of a catalog.
+
+    Parameters
+    ----------
+    candidates
+        Output of `~lsst.meas.trails.core.candidates.find_candidates`.
+    first_id
+        Identifier of the first row; the others count on from it.
+    visit, detector, band
+        What image it is.
+    midpoint_mjd_tai
+        Middle of the exposure, days.
+    exposure_time
+        Seconds; NaN makes rates NaN.
+    pixel_to_sky
+        Maps x and y in the image's coordinates to ICRS right ascension and
+        declination in degrees.
+    origin
+        Coordinates (x, y) of the first pixel of the arrays in the image.
+    flux_per_njy
+        Image units per nJy.
+    """
+    count = len(candidates)
+    if count == 0:
+        return empty_catalog()
+    pixels = {
+        name: np.asarray(candidates[name], dtype=np.float64) + origin["xy".index(name[0])]
+        for name in ("x", "y", "x0", "y0", "x1", "y1")
+    }
+    columns: dict[str, Any] = {
+        "trailCandidateId": first_id + np.arange(count, dtype=np.int64),
+        "visit": np.full(count, visit),
+        "detector": np.full(count, detector),
+        "band": np.full(count, band),
+        "midpointMjdTai": np.full(count, midpoint_mjd_tai),
+        "exposureTime": np.full(count, exposure_time),
+        **pixels,
+        **_sky_columns(candidates, pixels, pixel_to_sky),
+    }
+    columns["trailRate"] = columns["trailLength"] / 3600.0 / (exposure_time / 86400.0)
+    for name, source in (("trailFlux", "flux"), ("trailFluxErr", "fluxErr")):
+        columns[name] = np.asarray(candidates[source], dtype=np.float64) / flux_per_njy
+    columns["trailMag"] = flux_to_mag(columns["trailFlux"])
+    for name in CANDIDATE_COLUMNS:
+        if name not in columns:
+            columns[name] = np.asarray(candidates[name])
+    return _with_units(columns)
+
+
+def _sky_columns(
+    candidates: astropy.table.Table,
+    pixels: dict[str, _Floats],
+    pixel_to_sky: Callable[[_Floats, _Floats], tuple[Any, Any]],
+) -> dict[str, _Floats]:
+    columns: dict[str, _Floats] = {}
+    for suffix in ("", "0", "1"):
+        ra, dec = pixel_to_sky(pixels[f"x{suffix}"], pixels[f"y{suffix}"])
+        columns[f"ra{suffix}"], columns[f"dec{suffix}"] = np.asarray(ra), np.asarray(dec)
+    x, y, ra, dec = pixels["x"], pixels["y"], columns["ra"], columns["dec"]
+    # The local Jacobian of the projection, by a step of one pixel.
+    ra_x, dec_x = pixel_to_sky(x + 1.0, y)
+    ra_y, dec_y = pixel_to_sky(x, y + 1.0)
+    cosine = np.cos(np.deg2rad(dec))
+    east = np.stack([_wrap(ra_x - ra) * cosine, _wrap(ra_y - ra) * cosine])
+    north = np.stack([dec_x - dec, dec_y - dec])
+    errors = np.stack([np.asarray(candidates["xErr"]), np.asarray(candidates["yErr"])])
+    columns["raErr"] = np.hypot(*(east * errors)) / cosine
+    columns["decErr"] = np.hypot(*(north * errors))
+    angle = np.deg2rad(np.asarray(candidates["trailAnglePix"]))
+    unit = np.stack([np.cos(angle), np.sin(angle)])
+    along = np.hypot(np.sum(east * unit, axis=0), np.sum(north * unit, axis=0)) * 3600.0
+    columns["trailLength"] = _separation(columns) * 3600.0
+    columns["trailLengthErr"] = np.asarray(candidates["trailLengthPixErr"]) * along
+    # Of a trail without length the ends coincide, and only the local
+    # direction is left.
+    step_ra, step_dec = pixel_to_sky(x + unit[0], y + unit[1])
+    columns["trailAngle"] = position_angle(ra, dec, step_ra, step_dec)
+    columns["trailAngleErr"] = np.asarray(candidates["trailAnglePixErr"])
+    return columns
+
+
+def _separation(columns: dict[str, _Floats]) -> _Floats:
+    """Angular distance of the two ends, degrees (Vincenty's formula)."""
+    ra0, dec0, ra1, dec1 = (np.deg2rad(columns[name]) for name in ("ra0", "dec0", "ra1", "dec1"))
+    dra = ra1 - ra0
+    a = np.cos(dec1) * np.sin(dra)
+    b = np.cos(dec0) * np.sin(dec1) - np.sin(dec0) * np.cos(dec1) * np.cos(dra)
+    c = np.sin(dec0) * np.sin(dec1) + np.cos(dec0) * np.cos(dec1) * np.cos(dra)
+    return np.asarray(np.rad2deg(np.arctan2(np.hypot(a, b), c)))
+
+
+def _wrap(degrees: _Floats) -> _Floats:
+    return np.asarray(np.mod(degrees + 180.0, 360.0) - 180.0)
+
+
+def _with_units(columns: dict[str, Any]) -> astropy.table.Table:
+    table = astropy.table.Table()
+    for name, (dtype, unit, description) in CANDIDATE_COLUMNS.items():
+        values = np.asarray(columns[name])
+        if dtype is not np.str_:
+            values = values.astype(dtype)
+        table[name] = astropy.table.Column(
+            values, unit=None if unit is None else unit.to_string(), description=description
+        )
+    return table

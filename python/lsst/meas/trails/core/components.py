@@ -1,0 +1,223 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""From a probability map to connected components that may be trails."""
+
+from __future__ import annotations
+
+__all__ = ("Component", "find_components")
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+import scipy.sparse
+import scipy.sparse.csgraph
+import scipy.spatial
+
+from .geometry import angle_difference, trail_ends
+
+_EIGHT = np.ones((3, 3), dtype=bool)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Component:
+    """Pixels of a probability map that belong together.
+
+    Parameters
+    ----------
+    rows, columns
+        The pixels, array coordinates, shape (n,).
+    probability
+        Their probabilities, shape (n,).
+    x, y
+        Probability-weighted centroid, pixels.
+    length
+        Extent along the principal axis, pixels.
+    width
+        Root-mean-square extent across it, pixels.
+    angle
+        Angle of the principal axis, degrees from +x, [0, 180).
+    """
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    probability: npt.NDArray[np.float32]
+    x: float
+    y: float
+    length: float
+    width: float
+    angle: float
+
+    @classmethod
+    def from_pixels(
+        cls,
+        rows: npt.NDArray[np.int64],
+        columns: npt.NDArray[np.int64],
+        probability: npt.NDArray[np.float32],
+    ) -> Component:
+        """Measure the shape of a set of pixels."""
+        weight = probability.astype(np.float64)
+        weight = weight / weight.sum()
+        x, y = float(np.sum(weight * columns)), float(np.sum(weight * rows))
+        u, v = columns - x, rows - y
+        xx, yy, xy = (float(np.sum(weight * a * b)) for a, b in ((u, u), (v, v), (u, v)))
+        angle = 0.5 * np.arctan2(2.0 * xy, xx - yy)
+        along = u * np.cos(angle) + v * np.sin(angle)
+        across = v * np.cos(angle) - u * np.sin(angle)
+        return cls(
+            rows=rows,
+            columns=columns,
+            probability=probability,
+            x=x,
+            y=y,
+            length=float(along.max() - along.min()),
+            width=float(np.sqrt(np.sum(weight * across * across))),
+            angle=float(np.rad2deg(angle) % 180.0),
+        )
+
+    @property
+    def area(self) -> int:
+        """Number of pixels (`int`)."""
+        return len(self.rows)
+
+    @property
+    def peak(self) -> float:
+        """Largest probability (`float`)."""
+        return float(self.probability.max())
+
+    @property
+    def top_quarter(self) -> float:
+        """Mean of the largest quarter of the probabilities (`float`)."""
+        count = max(1, (len(self.probability) + 3) // 4)
+        return float(np.mean(np.partition(self.probability, -count)[-count:]))
+
+
+def find_components(
+    probability: npt.NDArray[np.float32],
+    *,
+    low: float,
+    high: float,
+    min_area: int = 6,
+    max_gap: float = 12.0,
+    max_angle: float = 15.0,
+    max_components: int = 5000,
+) -> list[Component]:
+    """Find connected components by hysteresis and join collinear fragments.
+
+    Parameters
+    ----------
+    probability
+        Probability per pixel that it belongs to a trail, shape (ny, nx);
+        pixels that are not finite belong to no component.
+    low
+        Pixels of at least this, which must be positive, belong to a
+        component ...
+    high
+        ... that holds at least one pixel of at least this.
+    min_area
+        Components with fewer pixels are dropped, unless they join others.
+    max_gap
+        Largest gap between the ends of two fragments of one trail, pixels.
+    max_angle
+        Largest angle between fragments, and between each of them and the
+        line that joins their centroids, degrees.
+    max_components
+        Keep no more than this many, those of the highest peaks: a ruined
+        image must not hold up a night's processing.
+
+    Returns
+    -------
+    components
+        In decreasing order of peak probability.
+    """
+    labels, count = scipy.ndimage.label((probability >= low) & np.isfinite(probability), structure=_EIGHT)
+    if count == 0:
+        return []
+    peaks = scipy.ndimage.maximum(probability, labels, index=np.arange(1, count + 1))
+    kept = np.flatnonzero(np.asarray(peaks) >= high)
+    kept = kept[np.argsort(-np.asarray(peaks)[kept], kind="stable")][:max_components]
+    regions = scipy.ndimage.find_objects(labels, count)
+    components = []
+    for index in kept:
+        region = regions[index]
+        rows, columns = np.nonzero(labels[region] == index + 1)
+        values = probability[region][rows, columns]
+        rows, columns = rows + region[0].start, columns + region[1].start
+        components.append(Component.from_pixels(rows, columns, values))
+    joined = _join_collinear(components, max_gap, max_angle)
+    joined = [component for component in joined if component.area >= min_area]
+    return sorted(joined, key=lambda component: -component.peak)
+
+
+def _join_collinear(components: list[Component], max_gap: float, max_angle: float) -> list[Component]:
+    """Join fragments that continue each other."""
+    if len(components) < 2 or max_gap <= 0.0:
+        return components
+    ends = np.array([trail_ends(c.x, c.y, c.length, c.angle) for c in components])
+    points = np.concatenate([ends[:, :2], ends[:, 2:]])
+    owner = np.tile(np.arange(len(components)), 2)
+    pairs = scipy.spatial.KDTree(points).query_pairs(max_gap, output_type="ndarray")
+    first, second = owner[pairs[:, 0]], owner[pairs[:, 1]]
+    links = [
+        (a, b)
+        for a, b in zip(first, second, strict=True)
+        if a != b and _collinear(components[a], components[b], max_angle)
+    ]
+    if not links:
+        return components
+    rows, columns = np.array(links).T
+    graph = scipy.sparse.coo_array(
+        (np.ones(len(rows)), (rows, columns)), shape=(len(components), len(components))
+    )
+    count, group = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    result = []
+    for number in range(count):
+        members = [components[i] for i in np.flatnonzero(group == number)]
+        if len(members) == 1:
+            result.append(members[0])
+            continue
+        result.append(
+            Component.from_pixels(
+                np.concatenate([m.rows for m in members]),
+                np.concatenate([m.columns for m in members]),
+                np.concatenate([m.probability for m in members]),
+            )
+        )
+    return result
+
+
+def _collinear(a: Component, b: Component, max_angle: float) -> bool:
+    """Return whether two fragments lie on one line.
+
+    The angle of a fragment no longer than wide says nothing, so that the
+    longer of the two must be elongated, and decides.
+    """
+    longer, shorter = (a, b) if a.length >= b.length else (b, a)
+    if longer.length < 4.0 * longer.width:
+        return False
+    joint = np.rad2deg(np.arctan2(b.y - a.y, b.x - a.x))
+    if angle_difference(joint, longer.angle) > max_angle:
+        return False
+    if shorter.length >= 4.0 * shorter.width:
+        return bool(angle_difference(longer.angle, shorter.angle) <= 2.0 * max_angle)
+    return True

@@ -1,0 +1,178 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Trails as line segments: midpoint, length, angle, ends and distances.
+
+Pixel centres are integers; angles are degrees counter-clockwise from +x;
+a trail has no direction, so that angles run over [0, 180).
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "Trails",
+    "angle_difference",
+    "position_angle",
+    "segment_distance",
+    "trail_ends",
+    "trail_from_ends",
+    "wrap_angle",
+)
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+type _Floats = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trails:
+    """A list of trails, one array element each.
+
+    Parameters
+    ----------
+    x, y
+        Midpoints, array coordinates, pixels.
+    length
+        Lengths between the ends of the underlying lines, pixels.
+    angle
+        Angles, degrees counter-clockwise from +x.
+    flux
+        Fluxes of the whole trails, in the units of the image.
+    """
+
+    x: _Floats
+    y: _Floats
+    length: _Floats
+    angle: _Floats
+    flux: _Floats
+
+    def __post_init__(self) -> None:
+        sizes = set()
+        for field in dataclasses.fields(self):
+            value = np.atleast_1d(np.asarray(getattr(self, field.name), dtype=np.float64))
+            object.__setattr__(self, field.name, value)
+            sizes.add(value.shape)
+        if len(sizes) != 1 or len(next(iter(sizes))) != 1:
+            raise ValueError(f"The columns of a list of trails have different shapes: {sorted(sizes)}.")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: Any) -> Trails:
+        return Trails(*(np.atleast_1d(getattr(self, f.name)[index]) for f in dataclasses.fields(self)))
+
+    @classmethod
+    def empty(cls) -> Trails:
+        """Return a list of no trails."""
+        return cls(*(np.zeros(0) for _ in dataclasses.fields(cls)))
+
+    @property
+    def ends(self) -> tuple[_Floats, _Floats, _Floats, _Floats]:
+        """Ends x0, y0, x1, y1 in array coordinates, pixels."""
+        return trail_ends(self.x, self.y, self.length, self.angle)
+
+
+def trail_ends(x: Any, y: Any, length: Any, angle: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the ends of trails.
+
+    Parameters
+    ----------
+    x, y
+        Midpoints, pixels; scalars or arrays of one shape.
+    length
+        Lengths, pixels.
+    angle
+        Angles, degrees counter-clockwise from +x.
+
+    Returns
+    -------
+    x0, y0, x1, y1
+        The two ends, pixels.
+    """
+    radians = np.deg2rad(angle)
+    dx = 0.5 * np.asarray(length) * np.cos(radians)
+    dy = 0.5 * np.asarray(length) * np.sin(radians)
+    return x - dx, y - dy, x + dx, y + dy
+
+
+def trail_from_ends(x0: Any, y0: Any, x1: Any, y1: Any) -> tuple[Any, Any, Any, Any]:
+    """Return midpoint x, y, length and angle of the trails with given ends.
+
+    The inverse of `trail_ends`, with the angle in [0, 180) degrees.
+    """
+    dx = np.asarray(x1) - x0
+    dy = np.asarray(y1) - y0
+    angle = wrap_angle(np.rad2deg(np.arctan2(dy, dx)))
+    return 0.5 * (np.asarray(x0) + x1), 0.5 * (np.asarray(y0) + y1), np.hypot(dx, dy), angle
+
+
+def wrap_angle(angle: Any) -> Any:
+    """Return an angle of an undirected line in [0, 180) degrees."""
+    wrapped = np.mod(angle, 180.0)
+    # The remainder of a tiny negative angle rounds to 180 itself.
+    return np.where(wrapped >= 180.0, 0.0, wrapped)[()]
+
+
+def angle_difference(a: Any, b: Any) -> Any:
+    """Return the angle between undirected lines, degrees in [0, 90]."""
+    difference = np.mod(np.asarray(a) - b, 180.0)
+    return np.minimum(difference, 180.0 - difference)
+
+
+def segment_distance(px: Any, py: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> Any:
+    """Return distances of points to line segments, pixels.
+
+    Parameters
+    ----------
+    px, py
+        Points; broadcast against the segments.
+    x0, y0, x1, y1
+        Ends of the segments.
+    """
+    dx = np.asarray(x1) - x0
+    dy = np.asarray(y1) - y0
+    norm = dx * dx + dy * dy
+    along = (px - x0) * dx + (py - y0) * dy
+    t = np.clip(np.divide(along, norm, out=np.zeros(np.broadcast(along, norm).shape), where=norm > 0.0), 0, 1)
+    return np.hypot(px - (x0 + t * dx), py - (y0 + t * dy))
+
+
+def position_angle(ra0: Any, dec0: Any, ra1: Any, dec1: Any) -> Any:
+    """Return the position angle of segments on the sky at their midpoints.
+
+    Parameters
+    ----------
+    ra0, dec0, ra1, dec1
+        Ends of the segments, degrees; segments much shorter than a radian.
+
+    Returns
+    -------
+    angle
+        Degrees East of North, [0, 180).
+    """
+    dra = np.mod(np.asarray(ra1) - ra0 + 180.0, 360.0) - 180.0
+    east = dra * np.cos(np.deg2rad(0.5 * (np.asarray(dec0) + dec1)))
+    north = np.asarray(dec1) - dec0
+    return wrap_angle(np.rad2deg(np.arctan2(east, north)))

@@ -1,0 +1,116 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Thresholds and summary numbers of a detector: FROC points and SNR50."""
+
+from __future__ import annotations
+
+__all__ = ("DETECTOR_PIXELS", "completeness_at", "score_threshold", "snr50")
+
+import numpy as np
+import numpy.typing as npt
+
+DETECTOR_PIXELS = 16.4e6
+"""Pixels of the detector that false detections are counted per."""
+
+
+def score_threshold(
+    scores: npt.NDArray[np.floating],
+    is_false: npt.NDArray[np.bool_],
+    n_pixels: float,
+    false_per_detector: float,
+) -> float:
+    """Return the lowest score threshold with no more than a rate of false
+    detections.
+
+    Parameters
+    ----------
+    scores
+        Scores of all candidates.
+    is_false
+        Which of them are false.
+    n_pixels
+        Area searched, pixels.
+    false_per_detector
+        Rate, per `DETECTOR_PIXELS`.
+
+    Returns
+    -------
+    threshold
+        Candidates with a score above it are kept; 0 if all may be.
+    """
+    allowed = int(np.floor(false_per_detector * n_pixels / DETECTOR_PIXELS))
+    false_scores = np.sort(np.asarray(scores)[np.asarray(is_false, dtype=bool)])[::-1]
+    return float(false_scores[allowed]) if len(false_scores) > allowed else 0.0
+
+
+def completeness_at(
+    threshold: float,
+    scores: npt.NDArray[np.floating],
+    candidate_of: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """Return which true trails are found above a threshold.
+
+    Parameters
+    ----------
+    threshold
+        Score threshold.
+    scores
+        Scores of all candidates.
+    candidate_of
+        Candidate of each trail or -1, as in
+        `~lsst.meas.trails.core.matching.Matches`.
+    """
+    found = candidate_of >= 0
+    result = np.zeros(len(candidate_of), dtype=bool)
+    result[found] = np.asarray(scores)[candidate_of[found]] > threshold
+    return result
+
+
+def snr50(snr: npt.NDArray[np.floating], found: npt.NDArray[np.bool_]) -> float:
+    """Return the SNR at which half of the trails are found.
+
+    Parameters
+    ----------
+    snr
+        SNR of the trails.
+    found
+        Which of them were found.
+
+    Returns
+    -------
+    snr50
+        Where the logistic curve of completeness against the logarithm of SNR
+        that fits best crosses one half; NaN where there are fewer than ten
+        trails, or all or none were found.
+    """
+    snr, found = np.asarray(snr, dtype=np.float64), np.asarray(found, dtype=bool)
+    usable = np.isfinite(snr) & (snr > 0.0)
+    if np.count_nonzero(usable) < 10 or np.all(found[usable]) or not np.any(found[usable]):
+        return float("nan")
+    x, sign = np.log(snr[usable]), np.where(found[usable], 1.0, -1.0)
+    # Two parameters: a grid over position, and over steepness, is exact
+    # enough and cannot fail to converge where the two classes separate.
+    middle = np.linspace(x.min(), x.max(), 400)[:, None, None]
+    steepness = np.geomspace(1.0, 40.0, 30)[None, :, None]
+    loss = np.logaddexp(0.0, -sign * steepness * (x - middle)).sum(axis=-1)
+    best = np.unravel_index(int(np.argmin(loss)), loss.shape)
+    return float(np.exp(middle[best[0], 0, 0]))

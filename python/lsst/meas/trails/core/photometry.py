@@ -1,0 +1,139 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Magnitudes, the two scales of signal-to-noise, and the gain of an image."""
+
+from __future__ import annotations
+
+__all__ = (
+    "AB_ZEROPOINT_NJY",
+    "detection_magnitude_loss",
+    "estimate_gain",
+    "flux_to_mag",
+    "mag_to_flux",
+    "point_source_flux_limit",
+)
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+AB_ZEROPOINT_NJY = 31.4
+"""AB magnitude of 1 nJy."""
+
+
+def flux_to_mag(flux: Any, zeropoint: float = AB_ZEROPOINT_NJY) -> Any:
+    """Return magnitudes of fluxes; NaN where the flux is not positive.
+
+    Parameters
+    ----------
+    flux
+        Fluxes; nJy for the default zero point.
+    zeropoint
+        Magnitude of unit flux.
+    """
+    flux = np.asarray(flux, dtype=np.float64)
+    positive = flux > 0.0
+    return np.where(positive, zeropoint - 2.5 * np.log10(np.where(positive, flux, 1.0)), np.nan)[()]
+
+
+def mag_to_flux(mag: Any, zeropoint: float = AB_ZEROPOINT_NJY) -> Any:
+    """Return fluxes of magnitudes; nJy for the default zero point."""
+    return np.power(10.0, -0.4 * (np.asarray(mag, dtype=np.float64) - zeropoint))
+
+
+def detection_magnitude_loss(length: Any, fwhm: Any) -> Any:
+    """Return how much fainter a trail looks to point-source detection.
+
+    ``1.25 log10(1 + a x^2 / (1 + b x))`` with ``x = length / fwhm``,
+    ``a = 0.42`` and ``b = 0`` (Jones et al. 2018, Icarus 303, 181, eq. 5).
+
+    Parameters
+    ----------
+    length
+        Trail length, pixels.
+    fwhm
+        FWHM of the PSF, pixels.
+    """
+    x = np.asarray(length, dtype=np.float64) / fwhm
+    return 1.25 * np.log10(1.0 + 0.42 * np.square(x))
+
+
+def point_source_flux_limit(kernel: npt.NDArray[np.floating], variance: Any, nsigma: float = 5.0) -> Any:
+    """Return the flux of a point source at a given optimal SNR.
+
+    Parameters
+    ----------
+    kernel
+        PSF of unit flux, shape (k, k).
+    variance
+        Variance per pixel, image units squared.
+    nsigma
+        The SNR.
+    """
+    return nsigma * np.sqrt(np.asarray(variance, dtype=np.float64) / np.sum(np.square(kernel)))
+
+
+def estimate_gain(
+    image: npt.NDArray[np.floating],
+    variance: npt.NDArray[np.floating],
+    bad: npt.NDArray[np.bool_],
+    max_pixels: int = 1_000_000,
+) -> float:
+    """Estimate the gain of an image from its variance plane.
+
+    The variance of a pixel is that of the sky plus signal over gain, so that
+    the slope of variance against signal is the inverse gain.
+
+    Parameters
+    ----------
+    image, variance
+        The planes, shape (ny, nx), image units and their square.
+    bad
+        Pixels to leave out.
+    max_pixels
+        Sample at most about this many pixels, evenly.
+
+    Returns
+    -------
+    gain
+        Electrons per image unit; ``inf`` where the variance plane does not
+        grow with the signal (a flat plane, or one without the Poisson noise
+        of sources).
+    """
+    step = max(1, int(np.sqrt(image.size / max_pixels)))
+    good = ~bad[::step, ::step]
+    signal = image[::step, ::step][good].astype(np.float64)
+    v = variance[::step, ::step][good].astype(np.float64)
+    if signal.size < 100:
+        return np.inf
+    # The median of the slopes from the sky to each bright pixel: neither the
+    # noise of the faint pixels, which biases a regression, nor single odd
+    # pixels matter.
+    sky = np.median(signal)
+    noise = np.sqrt(np.median(v))
+    bright = signal - sky > 3.0 * noise
+    if np.count_nonzero(bright) < 20:
+        return np.inf
+    faint = np.abs(signal - sky) < 1.0 * noise
+    slope = np.median((v[bright] - np.median(v[faint])) / (signal[bright] - np.median(signal[faint])))
+    return float(1.0 / slope) if slope > 0.0 else np.inf

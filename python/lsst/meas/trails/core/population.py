@@ -1,0 +1,279 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Random populations of trails: how many, how long, how bright, where."""
+
+from __future__ import annotations
+
+__all__ = ("BRIGHTNESS_MODES", "TrailPopulation", "draw_trails", "trail_flux")
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from .geometry import Trails, segment_distance, trail_ends
+from .photometry import detection_magnitude_loss, mag_to_flux, point_source_flux_limit
+from .planes import ImagePlanes
+from .render import TrailStamp, render_trail
+
+BRIGHTNESS_MODES: dict[str, str] = {
+    "snr_optimal": "SNR of a matched filter on the trail, sqrt(sum (F t)^2 / V).",
+    "snr_detection": "SNR of point-source detection on the trail (Jones et al. 2018).",
+    "psf_mag": "AB magnitude of the point source that detection would take the trail for.",
+    "integrated_mag": "AB magnitude of the whole trail.",
+    "surface_brightness": "AB magnitude per pixel of length, as source_injection's `mag`.",
+}
+"""Ways to state the brightness of a trail, with what they mean."""
+
+_TRIES = 200
+"""Placements to try for a trail before there is no room for it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrailPopulation:
+    """What trails to draw for one image.
+
+    Parameters
+    ----------
+    number
+        Trails per image, or per `density_area` pixels where that is given.
+    density_area
+        Area in pixels that ``number`` refers to; `None` for the whole image.
+    length
+        Shortest and longest trail, pixels.
+    length_distribution
+        ``"log-uniform"`` or ``"uniform"``.
+    brightness_mode
+        One of `BRIGHTNESS_MODES`.
+    brightness
+        Range that the brightness is drawn from uniformly, in the units of
+        the mode.
+    blank_fraction
+        Fraction of images that get no trail at all.
+    avoid
+        Mask planes that a midpoint must not fall on.
+    allow_crossing
+        Whether trails may cross each other.
+    separation
+        Least distance between trails that may not cross, pixels.
+    """
+
+    number: float = 20.0
+    density_area: float | None = None
+    length: tuple[float, float] = (6.0, 150.0)
+    length_distribution: str = "log-uniform"
+    brightness_mode: str = "snr_optimal"
+    brightness: tuple[float, float] = (3.0, 30.0)
+    blank_fraction: float = 0.0
+    avoid: tuple[str, ...] = ("NO_DATA",)
+    allow_crossing: bool = False
+    separation: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.brightness_mode not in BRIGHTNESS_MODES:
+            raise ValueError(
+                f"Unknown brightness mode {self.brightness_mode!r}; known are {', '.join(BRIGHTNESS_MODES)}."
+            )
+        if self.length_distribution not in ("log-uniform", "uniform"):
+            raise ValueError(f"Unknown length distribution {self.length_distribution!r}.")
+        if not 0.0 < self.length[0] <= self.length[1] or not math.isfinite(self.length[1]):
+            raise ValueError(f"Trail lengths must satisfy 0 < shortest <= longest, not {self.length}.")
+        if not np.all(np.isfinite(self.brightness)) or self.brightness[0] > self.brightness[1]:
+            raise ValueError(f"The brightness range {self.brightness} is not an increasing pair.")
+        if self.number < 0.0 or not 0.0 <= self.blank_fraction <= 1.0:
+            raise ValueError("The number of trails and the fraction of blank images must be sensible.")
+
+
+def trail_flux(
+    mode: str,
+    brightness: float,
+    stamp: TrailStamp,
+    length: float,
+    planes: ImagePlanes,
+    fwhm: float,
+    kernel: npt.NDArray[np.floating],
+    sky_variance: float,
+    flux_per_njy: float = 1.0,
+) -> float:
+    """Return the flux of a trail of given brightness, in image units.
+
+    Parameters
+    ----------
+    mode
+        One of `BRIGHTNESS_MODES`.
+    brightness
+        Brightness in the units of the mode.
+    stamp
+        The trail of unit flux.
+    length
+        Its length, pixels.
+    planes
+        The image that it goes to.
+    fwhm
+        FWHM of the PSF at the trail, pixels.
+    kernel
+        PSF at the trail, unit flux.
+    sky_variance
+        Typical variance of a pixel of sky, image units squared.
+    flux_per_njy
+        Image units per nJy.
+    """
+    match mode:
+        case "snr_optimal":
+            # Where a part is masked or off the image, the brightness is that
+            # of the same trail on clean sky.
+            weights = np.square(stamp.array)
+            slices, part = stamp.clipped(planes.shape)
+            variance = np.full(stamp.array.shape, sky_variance)
+            inner = variance[
+                slices[0].start - stamp.y0 : slices[0].stop - stamp.y0,
+                slices[1].start - stamp.x0 : slices[1].stop - stamp.x0,
+            ]
+            local = planes.variance[slices]
+            usable = (local > 0.0) & np.isfinite(local)
+            inner[usable] = local[usable]
+            return float(brightness / np.sqrt(np.sum(weights / variance)))
+        case "snr_detection":
+            limit = point_source_flux_limit(kernel, sky_variance, nsigma=1.0)
+            return float(brightness * limit * 10.0 ** (0.4 * detection_magnitude_loss(length, fwhm)))
+        case "psf_mag":
+            mag = brightness - detection_magnitude_loss(length, fwhm)
+            return float(mag_to_flux(mag) * flux_per_njy)
+        case "integrated_mag":
+            return float(mag_to_flux(brightness) * flux_per_njy)
+        case "surface_brightness":
+            return float(mag_to_flux(brightness) * max(length, 1.0) * flux_per_njy)
+    raise ValueError(f"Unknown brightness mode {mode!r}.")
+
+
+def draw_trails(
+    population: TrailPopulation,
+    planes: ImagePlanes,
+    rng: np.random.Generator,
+    flux_per_njy: float = 1.0,
+) -> Trails:
+    """Draw a random population of trails for an image.
+
+    Parameters
+    ----------
+    population
+        What to draw.
+    planes
+        The image; its variance sets the flux of a given SNR.
+    rng
+        Random numbers; the same generator state draws the same trails.
+    flux_per_njy
+        Image units per nJy, for brightness given in magnitudes.
+
+    Returns
+    -------
+    trails
+        At most as many as asked for: what finds no room is left out.
+    """
+    ny, nx = planes.shape
+    number = population.number
+    if population.density_area is not None:
+        number *= nx * ny / population.density_area
+    # A fractional number is a mean: 2.3 trails are 3 in 30% of the images.
+    count = int(number) + int(rng.random() < number % 1.0)
+    if rng.random() < population.blank_fraction:
+        count = 0
+    bad = planes.bad()
+    good_variance = planes.variance[~bad]
+    if count == 0 or good_variance.size == 0:
+        return Trails.empty()
+    sky_variance = float(np.median(good_variance[:: max(1, good_variance.size // 100_000)]))
+    avoided = planes.has(*population.avoid) if population.avoid else None
+    place = _placer(population, (ny, nx), avoided, rng)
+
+    rows = []
+    for _ in range(count):
+        low, high = population.length
+        if population.length_distribution == "log-uniform":
+            length = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        else:
+            length = float(rng.uniform(low, high))
+        brightness = float(rng.uniform(*population.brightness))
+        placed = place(length)
+        if placed is None:
+            continue
+        x, y, angle = placed
+        stamp = render_trail(planes.psf, x, y, length, angle)
+        kernel = planes.psf.kernel(x, y)
+        fwhm = planes.psf.fwhm(x, y)
+        flux = trail_flux(
+            population.brightness_mode,
+            brightness,
+            stamp,
+            length,
+            planes,
+            fwhm,
+            kernel,
+            sky_variance,
+            flux_per_njy,
+        )
+        rows.append((x, y, length, angle, flux))
+    return Trails(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
+
+
+def _placer(
+    population: TrailPopulation,
+    shape: tuple[int, int],
+    avoided: npt.NDArray[np.bool_] | None,
+    rng: np.random.Generator,
+) -> Callable[[float], tuple[float, float, float] | None]:
+    """Return a function that finds a place for a trail of some length."""
+    placed: list[tuple[float, float, float, float]] = []
+
+    def place(length: float) -> tuple[float, float, float] | None:
+        for _ in range(_TRIES):
+            x = float(rng.uniform(-0.5, shape[1] - 0.5))
+            y = float(rng.uniform(-0.5, shape[0] - 0.5))
+            angle = float(rng.uniform(0.0, 180.0))
+            column = min(max(round(x), 0), shape[1] - 1)
+            row = min(max(round(y), 0), shape[0] - 1)
+            if avoided is not None and avoided[row, column]:
+                continue
+            ends = tuple(float(value) for value in trail_ends(x, y, length, angle))
+            if not population.allow_crossing and any(
+                _segments_near(ends, other, population.separation) for other in placed
+            ):
+                continue
+            placed.append((ends[0], ends[1], ends[2], ends[3]))
+            return x, y, angle
+        return None
+
+    return place
+
+
+def _segments_near(a: tuple[float, ...], b: tuple[float, ...], separation: float) -> bool:
+    """Return whether two segments come nearer than a distance.
+
+    Sampled along the first every quarter of the distance, which is exact
+    enough to keep trails apart.
+    """
+    steps = max(2, int(4.0 * np.hypot(a[2] - a[0], a[3] - a[1]) / max(separation, 1.0)) + 2)
+    t = np.linspace(0.0, 1.0, steps)
+    px, py = a[0] + t * (a[2] - a[0]), a[1] + t * (a[3] - a[1])
+    return bool(np.min(segment_distance(px, py, *b)) < separation)

@@ -1,0 +1,197 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The point-spread function as arrays: kernels on a grid of positions."""
+
+from __future__ import annotations
+
+__all__ = ("FWHM_PER_SIGMA", "PsfGrid", "kernel_fwhm")
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
+"""Full width at half maximum of a Gaussian of unit standard deviation."""
+
+
+def kernel_fwhm(kernel: npt.NDArray[np.floating]) -> float:
+    """Full width at half maximum of a PSF kernel, in pixels.
+
+    Parameters
+    ----------
+    kernel
+        PSF image, shape (k, k), centred on its central pixel.
+
+    Returns
+    -------
+    fwhm : `float`
+        FWHM of the Gaussian with the same effective area, in pixels.
+
+    Notes
+    -----
+    The effective area of a PSF, ``(sum p)^2 / sum p^2``, is
+    ``4 pi sigma^2`` for a Gaussian (King 1983, PASP 95, 163).  Unlike second
+    moments it does not depend on where the wings of the stamp are cut off,
+    and it is what sets the noise of a matched filter.
+    """
+    area = np.sum(kernel) ** 2 / np.sum(np.square(kernel))
+    return float(FWHM_PER_SIGMA * np.sqrt(area / (4.0 * np.pi)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PsfGrid:
+    """PSF kernels at the nodes of a rectangular grid over an image.
+
+    A plain-array stand-in for the PSF model of an image: evaluating such a
+    model costs milliseconds, while trails, stars and fits ask for the PSF at
+    thousands of places where it hardly changes.
+
+    Parameters
+    ----------
+    x, y
+        Positions of the nodes in array coordinates, pixels, shapes (nx,) and
+        (ny,), increasing.
+    kernels
+        PSF images, shape (ny, nx, k, k) with odd ``k``, each centred on its
+        central pixel and with a sum of 1.
+
+    Raises
+    ------
+    ValueError
+        Raised if the shapes disagree, a kernel is not finite, or a kernel's
+        sum is not positive.
+    """
+
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    kernels: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        kernels = np.asarray(self.kernels, dtype=np.float64)
+        if kernels.ndim != 4 or kernels.shape[:2] != (len(self.y), len(self.x)):
+            raise ValueError(
+                f"PSF kernels of shape {kernels.shape} do not fit a grid of {len(self.y)} x {len(self.x)} "
+                "nodes."
+            )
+        if kernels.shape[2] != kernels.shape[3] or kernels.shape[2] % 2 != 1:
+            raise ValueError(f"PSF kernels must be square with an odd side, not {kernels.shape[2:]}.")
+        sums = kernels.sum(axis=(2, 3), keepdims=True)
+        if not np.all(np.isfinite(kernels)) or np.any(sums <= 0.0):
+            raise ValueError("A PSF kernel is not finite or has no positive flux.")
+        object.__setattr__(self, "x", np.asarray(self.x, dtype=np.float64))
+        object.__setattr__(self, "y", np.asarray(self.y, dtype=np.float64))
+        object.__setattr__(self, "kernels", kernels / sums)
+
+    @classmethod
+    def constant(cls, kernel: npt.NDArray[np.floating]) -> PsfGrid:
+        """Return a grid with the same kernel, shape (k, k), everywhere."""
+        return cls(x=np.zeros(1), y=np.zeros(1), kernels=np.asarray(kernel, dtype=np.float64)[None, None])
+
+    @classmethod
+    def gaussian(cls, fwhm: float, size: int = 25) -> PsfGrid:
+        """Return a circular Gaussian PSF, the same everywhere.
+
+        Parameters
+        ----------
+        fwhm
+            Full width at half maximum in pixels.
+        size
+            Side of the kernel in pixels, odd.
+        """
+        r = size // 2
+        u = np.arange(-r, r + 1, dtype=np.float64)
+        profile = np.exp(-0.5 * np.square(u * FWHM_PER_SIGMA / fwhm))
+        return cls.constant(np.multiply.outer(profile, profile))
+
+    @classmethod
+    def sampled(
+        cls,
+        function: Callable[[float, float], npt.NDArray[np.floating]],
+        shape: tuple[int, int],
+        spacing: float = 512.0,
+    ) -> PsfGrid:
+        """Sample a PSF model on a grid that covers an image.
+
+        Parameters
+        ----------
+        function
+            Called with a position (x, y) in array coordinates; returns the
+            kernel there, shape (k, k).
+        shape
+            Shape (ny, nx) of the image.
+        spacing
+            Largest distance between nodes, pixels.  Over 512 pixels of an
+            LSST detector a kernel changes by a per cent or two, so that
+            linear interpolation is good to a few parts in ten thousand.
+        """
+        nodes = []
+        for size in shape:
+            count = max(2, int(np.ceil((size - 1) / spacing)) + 1) if size > 1 else 1
+            nodes.append(np.linspace(0.0, size - 1.0, count))
+        y, x = nodes
+        kernels = np.array([[function(float(xi), float(yi)) for xi in x] for yi in y])
+        return cls(x=x, y=y, kernels=kernels)
+
+    @property
+    def size(self) -> int:
+        """Side of the kernels in pixels (`int`)."""
+        return int(self.kernels.shape[-1])
+
+    @functools.cached_property
+    def mean_kernel(self) -> npt.NDArray[np.float64]:
+        """Kernel averaged over the image, shape (k, k)."""
+        return np.asarray(self.kernels.mean(axis=(0, 1)))
+
+    def kernel(self, x: float, y: float) -> npt.NDArray[np.float64]:
+        """Return the kernel at a position, shape (k, k), sum 1.
+
+        Parameters
+        ----------
+        x, y
+            Position in array coordinates; outside the grid the nearest edge
+            of the grid is used.
+        """
+        ix, fx = _locate(self.x, x)
+        iy, fy = _locate(self.y, y)
+        jx = min(ix + 1, len(self.x) - 1)
+        jy = min(iy + 1, len(self.y) - 1)
+        lower = (1.0 - fx) * self.kernels[iy, ix] + fx * self.kernels[iy, jx]
+        upper = (1.0 - fx) * self.kernels[jy, ix] + fx * self.kernels[jy, jx]
+        return np.asarray((1.0 - fy) * lower + fy * upper)
+
+    def fwhm(self, x: float, y: float) -> float:
+        """Return the FWHM at a position, pixels (see `kernel_fwhm`)."""
+        return kernel_fwhm(self.kernel(x, y))
+
+
+def _locate(nodes: npt.NDArray[np.float64], value: float) -> tuple[int, float]:
+    """Return the index of the node below a value and the fraction of the way
+    to the next one.
+    """
+    if len(nodes) == 1:
+        return 0, 0.0
+    index = int(np.clip(np.searchsorted(nodes, value, side="right") - 1, 0, len(nodes) - 2))
+    fraction = (value - nodes[index]) / (nodes[index + 1] - nodes[index])
+    return index, float(np.clip(fraction, 0.0, 1.0))

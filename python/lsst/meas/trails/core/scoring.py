@@ -1,0 +1,212 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The score of a candidate: the probability that it is a trail.
+
+A logistic regression on a handful of features of fit, shape and probability.
+Its coefficients belong to a network and are kept in that model's
+specification.
+"""
+
+from __future__ import annotations
+
+__all__ = ("FEATURES", "ScoreModel", "candidate_features")
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+import astropy.table
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+
+FEATURES: tuple[str, ...] = (
+    "logit_top",
+    "logit_peak",
+    "log_length",
+    "log_snr",
+    "log_gain",
+    "log_chi2",
+    "width",
+    "failed",
+)
+"""Names of the features, in the order of `candidate_features`."""
+
+_EPSILON = 1e-4
+
+
+def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.NDArray[np.float64]:
+    """Return the features of candidates, shape (n, len(FEATURES)).
+
+    Parameters
+    ----------
+    table
+        Columns ``topProbability``, ``peakProbability``, ``trailLengthPix``,
+        ``snr``, ``trailChi2``, ``trailNdata``, ``deltaChi2``,
+        ``componentWidth``, ``psfFwhm`` and ``fitFailedFlag``, one row a
+        candidate.
+
+    Notes
+    -----
+    ``log_gain`` is what the trail improves the chi-square by over a plain
+    background, as a fraction of what its flux promises: a star or a galaxy
+    is bright, but a trail describes it badly.
+    """
+
+    def column(name: str) -> npt.NDArray[np.float64]:
+        return np.asarray(table[name], dtype=np.float64)
+
+    def logit(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        p = np.clip(p, _EPSILON, 1.0 - _EPSILON)
+        return np.log(p) - np.log1p(-p)
+
+    snr = np.clip(np.nan_to_num(column("snr"), nan=1.0), 1.0, 1e4)
+    fwhm = np.maximum(column("psfFwhm"), 0.5)
+    reduced = column("trailChi2") / np.maximum(column("trailNdata"), 1.0)
+    reduced = np.clip(np.nan_to_num(reduced, nan=10.0), 0.1, 1e3)
+    gain = np.clip(np.nan_to_num(column("deltaChi2"), nan=0.0), 1.0, None) / np.square(snr)
+    features = np.stack(
+        [
+            logit(column("topProbability")),
+            logit(column("peakProbability")),
+            np.log(np.clip(column("trailLengthPix") / fwhm, 0.1, 100.0)),
+            np.log(snr),
+            np.log(np.clip(gain, 1e-3, 1e3)),
+            np.log(reduced),
+            np.clip(column("componentWidth") / fwhm, 0.0, 5.0),
+            column("fitFailedFlag"),
+        ],
+        axis=1,
+    )
+    return features
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScoreModel:
+    """Logistic regression on standardised features.
+
+    Parameters
+    ----------
+    mean, scale
+        Mean and standard deviation of each feature in calibration.
+    coefficients
+        Weight of each standardised feature.
+    intercept
+        Log-odds at the mean.
+    """
+
+    mean: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
+    coefficients: npt.NDArray[np.float64]
+    intercept: float
+
+    def __call__(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return scores in [0, 1] of features of shape (n, len(FEATURES))."""
+        logit = (features - self.mean) / self.scale @ self.coefficients + self.intercept
+        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -50.0, 50.0))))
+
+    @classmethod
+    def fit(
+        cls, features: npt.NDArray[np.float64], is_trail: npt.NDArray[np.bool_], penalty: float = 1.0
+    ) -> Self:
+        """Fit the regression by penalised maximum likelihood.
+
+        Parameters
+        ----------
+        features
+            Shape (n, len(FEATURES)).
+        is_trail
+            Whether each candidate is a trail, shape (n,).
+        penalty
+            Strength of the ridge penalty on the coefficients.
+
+        Raises
+        ------
+        ValueError
+            Raised if there are no trails, or nothing else, to learn from.
+        """
+        if not np.any(is_trail) or np.all(is_trail):
+            raise ValueError(
+                f"A score cannot be calibrated on {len(is_trail)} candidates of which "
+                f"{int(np.sum(is_trail))} are trails: simulate more or fainter scenes."
+            )
+        mean, scale = features.mean(axis=0), features.std(axis=0)
+        scale = np.where(scale > 1e-6, scale, 1.0)
+        standard = (features - mean) / scale
+        sign = np.where(is_trail, 1.0, -1.0)
+
+        def loss(p: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+            margin = sign * (standard @ p[:-1] + p[-1])
+            slope = -sign / (1.0 + np.exp(np.clip(margin, -50.0, 50.0)))
+            gradient = np.concatenate([standard.T @ slope + penalty * p[:-1], [slope.sum()]])
+            value = np.sum(np.logaddexp(0.0, -margin)) + 0.5 * penalty * np.sum(np.square(p[:-1]))
+            return float(value), gradient
+
+        solution = scipy.optimize.minimize(
+            loss, np.zeros(features.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 2000}
+        )
+        return cls(mean=mean, scale=scale, coefficients=solution.x[:-1], intercept=float(solution.x[-1]))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the model as plain numbers, for JSON."""
+        return {
+            "features": list(FEATURES),
+            "mean": [float(v) for v in self.mean],
+            "scale": [float(v) for v in self.scale],
+            "coefficients": [float(v) for v in self.coefficients],
+            "intercept": self.intercept,
+        }
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+        """Read what `to_mapping` returns.
+
+        Raises
+        ------
+        ValueError
+            Raised if the features are not those of this package, or a number
+            is missing or not finite.
+        """
+        features = mapping.get("features")
+        if features != list(FEATURES):
+            raise ValueError(
+                f"The score uses the features {features}, this package computes {list(FEATURES)}: "
+                "calibrate the model again."
+            )
+        values = {
+            name: _finite_numbers(name, mapping.get(name), (len(FEATURES),))
+            for name in ("mean", "scale", "coefficients")
+        }
+        if np.any(values["scale"] <= 0.0):
+            raise ValueError("The score's scales are not positive.")
+        return cls(**values, intercept=float(_finite_numbers("intercept", mapping.get("intercept"), ())))
+
+
+def _finite_numbers(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Return a part of a mapping as an array, or say what is wrong with it."""
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.shape != shape or not np.all(np.isfinite(numbers)):
+        raise ValueError(f"The score's {name} must be finite, of shape {shape}, not {value!r}.")
+    return numbers

@@ -1,0 +1,249 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Object-level validation of a network and calibration of its score.
+
+Thresholds and coefficients come from validation scenes, which neither
+training nor test may share.
+"""
+
+from __future__ import annotations
+
+__all__ = ("FALSE_RATES", "THRESHOLDS", "Calibration", "ValidationScene", "calibrate", "calibration_error")
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import astropy.table
+import numpy as np
+import numpy.typing as npt
+
+from ..core.background import fit_background
+from ..core.candidates import CandidateOptions, find_candidates
+from ..core.geometry import Trails
+from ..core.matching import match_trails
+from ..core.operating_point import completeness_at, score_threshold, snr50
+from ..core.planes import ImagePlanes
+from ..core.scoring import ScoreModel, candidate_features
+from .model_file import TrailModel
+from .predict import predict_probability
+
+FALSE_RATES = (1, 10, 100)
+"""False detections per detector at which completeness is stated."""
+
+THRESHOLDS = ((0.1, 0.2), (0.15, 0.3), (0.25, 0.4), (0.35, 0.5))
+"""Pairs of low and high thresholds that are tried."""
+
+_LONG = 20.0
+"""Trails of at least this length, pixels, are also counted for themselves."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ValidationScene:
+    """An image with known content.
+
+    Parameters
+    ----------
+    planes
+        The image.
+    trails
+        The asteroid trails in it, array coordinates.
+    snr
+        Their optimal SNR on visible pixels.
+    satellites
+        Satellite streaks, which count neither as found nor as false.
+    """
+
+    planes: ImagePlanes
+    trails: Trails
+    snr: npt.NDArray[np.float64]
+    satellites: Trails
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Calibration:
+    """Result of a calibration.
+
+    Parameters
+    ----------
+    thresholds
+        The pair with the greatest completeness at 10 false detections per
+        detector, as ``low`` and ``high``.
+    score
+        What a model's specification keeps as its ``score``.
+    metrics
+        Completeness and SNR50 by false detections per detector.
+    """
+
+    thresholds: dict[str, float]
+    score: dict[str, Any]
+    metrics: dict[str, float | None]
+
+
+def calibrate(
+    model: TrailModel,
+    scenes: Iterable[ValidationScene],
+    *,
+    threads: int | None = None,
+    thresholds: Sequence[tuple[float, float]] = THRESHOLDS,
+) -> Calibration:
+    """Choose the thresholds of a model's candidates, fit their score and
+    measure what is found.
+
+    Parameters
+    ----------
+    model
+        The network.
+    scenes
+        Scenes that neither trained nor selected the network.  The score is
+        fitted on the even ones and measured on the odd ones, and the other
+        way round, so that the metrics are not those of the fit.
+    threads
+        Threads for the network.
+    thresholds
+        Pairs of low and high thresholds to choose from.
+
+    Raises
+    ------
+    ValueError
+        Raised if the scenes hold no trails, or no false candidates, to learn
+        from.
+    """
+    samples = {pair: _Sample(pair) for pair in thresholds}
+    for number, scene in enumerate(scenes):
+        planes = scene.planes
+        background = fit_background(planes.image, planes.bad())
+        probability = predict_probability(model, planes, background=background, threads=threads)
+        for pair, sample in samples.items():
+            options = CandidateOptions(low=pair[0], high=pair[1])
+            table = find_candidates(probability, planes, background, options=options)
+            sample.add(table, scene, half=number % 2)
+    results = [sample.calibrate() for sample in samples.values()]
+    if not results:
+        raise ValueError("There are no thresholds to choose from.")
+    return max(results, key=lambda result: result.metrics["completeness_at_10"] or 0.0)
+
+
+class _Sample:
+    """Candidates of many scenes, found with one pair of thresholds."""
+
+    def __init__(self, thresholds: tuple[float, float]) -> None:
+        self._thresholds = thresholds
+        self._tables: list[astropy.table.Table] = []
+        self._snr: list[npt.NDArray[np.float64]] = []
+        self._length: list[npt.NDArray[np.float64]] = []
+        self._trails = 0
+        self._n_pixels = 0
+
+    def add(self, table: astropy.table.Table, scene: ValidationScene, half: int) -> None:
+        """Add the candidates of a scene, with what they are."""
+        found = Trails(
+            x=table["x"],
+            y=table["y"],
+            length=table["trailLengthPix"],
+            angle=table["trailAnglePix"],
+            flux=table["flux"],
+        )
+        matches = match_trails(found, scene.trails, rank=np.asarray(table["score"]))
+        on_satellite = match_trails(found, scene.satellites).truth_of >= 0
+        table["half"] = np.full(len(table), half)
+        table["is_true"] = matches.is_true
+        # Numbers of trails over all scenes, so that the tables can be joined.
+        table["trail"] = np.where(matches.is_true, matches.truth_of + self._trails, -1)
+        # Neither a second candidate on a trail nor one on a satellite is a
+        # mistake of the score.
+        table["ignored"] = ~matches.is_true & (
+            matches.is_duplicate | on_satellite | np.asarray(table["streakFlag"])
+        )
+        self._tables.append(table)
+        self._snr.append(scene.snr)
+        self._length.append(scene.trails.length)
+        self._trails += len(scene.trails)
+        self._n_pixels += scene.planes.image.size
+
+    def calibrate(self) -> Calibration:
+        """Fit the score and measure completeness."""
+        if not self._tables:
+            raise ValueError("There are no scenes to calibrate on.")
+        joined = astropy.table.vstack(self._tables, metadata_conflicts="silent")
+        features = candidate_features(joined)
+        is_true = np.asarray(joined["is_true"])
+        usable = ~np.asarray(joined["ignored"])
+        half = np.asarray(joined["half"])
+        score = np.zeros(len(joined))
+        for part in (0, 1):
+            learn = usable & (half == part)
+            score[half != part] = ScoreModel.fit(features[learn], is_true[learn])(features[half != part])
+        final = ScoreModel.fit(features[usable], is_true[usable])
+        candidate_of = np.full(self._trails, -1, dtype=np.int64)
+        mine = np.flatnonzero(is_true)
+        candidate_of[np.asarray(joined["trail"])[mine]] = mine
+        at_rate, metrics = self._measure(score, usable & ~is_true, candidate_of)
+        metrics["score_calibration_error"] = calibration_error(score[usable], is_true[usable])
+        low, high = self._thresholds
+        return Calibration(
+            thresholds={"low": low, "high": high},
+            score={**final.to_mapping(), "at_false_per_detector": at_rate},
+            metrics=metrics,
+        )
+
+    def _measure(
+        self,
+        score: npt.NDArray[np.float64],
+        is_false: npt.NDArray[np.bool_],
+        candidate_of: npt.NDArray[np.int64],
+    ) -> tuple[dict[str, float], dict[str, float | None]]:
+        """Return score thresholds by false rate, and what is found there."""
+        snr, length = np.concatenate(self._snr), np.concatenate(self._length)
+        long = length >= _LONG
+        metrics: dict[str, float | None] = {
+            "calibration_megapixels": self._n_pixels / 1e6,
+            "calibration_trails": self._trails,
+        }
+        at_rate = {}
+        for rate in FALSE_RATES:
+            at_rate[str(rate)] = score_threshold(score, is_false, self._n_pixels, rate)
+            found = completeness_at(at_rate[str(rate)], score, candidate_of)
+            metrics[f"completeness_at_{rate}"] = _finite(np.mean(found))
+            metrics[f"snr50_at_{rate}"] = _finite(snr50(snr, found))
+            metrics[f"snr50_long_at_{rate}"] = _finite(snr50(snr[long], found[long]))
+        return at_rate, metrics
+
+
+def _finite(value: Any) -> float | None:
+    """Return a number that JSON can hold."""
+    return float(value) if np.isfinite(value) else None
+
+
+def calibration_error(
+    score: npt.NDArray[np.float64], is_trail: npt.NDArray[np.bool_], bins: int = 10
+) -> float:
+    """Return the expected calibration error (Naeini et al. 2015): the mean
+    difference of score and fraction of trails, over bins of score.
+    """
+    index = np.minimum((score * bins).astype(int), bins - 1)
+    error = 0.0
+    for number in range(bins):
+        members = index == number
+        if np.any(members):
+            error += np.mean(members) * abs(np.mean(score[members]) - np.mean(is_trail[members]))
+    return float(error)

@@ -1,0 +1,331 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Tiles as a torch dataset: normalised, varied, and drawn by class."""
+
+from __future__ import annotations
+
+__all__ = ("TileDatasetError", "TileKey", "TrailTileDataset")
+
+import dataclasses
+import glob
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from ..core.normalize import CHANNELS, network_input
+from ..core.planes import ImagePlanes, plane_bits
+from ..core.tile_file import Tile, TileReader
+from ..core.tiling import IGNORED, TILE_CLASSES
+from .recipe import AugmentationRecipe
+
+_NO_AUGMENTATION = AugmentationRecipe(symmetries=False)
+
+
+class TileDatasetError(ValueError):
+    """Tile files that cannot be trained on; the message names the file."""
+
+
+class TileKey(NamedTuple):
+    """A tile as it is drawn once: what decides every one of its numbers."""
+
+    tile: int
+    """Number of the tile in the dataset."""
+
+    epoch: int
+    """Number of the epoch."""
+
+    slot: int
+    """Place in the epoch; a tile may be drawn more than once."""
+
+
+class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+    """Tiles from one or many files.
+
+    Parameters
+    ----------
+    files
+        Tile files, or glob patterns.
+    channels
+        Input channels; see `lsst.meas.trails.core.normalize.CHANNELS`.
+    seed
+        Seed of order and augmentation.
+    augmentation
+        How tiles are varied; by default not at all.
+
+    Raises
+    ------
+    TileDatasetError
+        Raised if there are no files, or their tiles differ in size, or an
+        input channel is unknown.
+    TileFileError
+        Raised if a file is damaged.
+
+    Notes
+    -----
+    An item is asked for by its number, and is then as it is in the file, or
+    by a `TileKey`, and is then varied; in both cases it is always the same.
+    Files are opened where they are first read, in every process for itself:
+    HDF5 does not survive a fork.
+    """
+
+    def __init__(
+        self,
+        files: Iterable[str | os.PathLike[str]],
+        channels: Sequence[str],
+        *,
+        seed: int = 0,
+        augmentation: AugmentationRecipe = _NO_AUGMENTATION,
+    ) -> None:
+        if unknown := [name for name in channels if name not in CHANNELS]:
+            raise TileDatasetError(f"Unknown input channels {unknown}; known are {', '.join(CHANNELS)}.")
+        self.files = _expand(files)
+        self.channels = tuple(channels)
+        self.seed = seed
+        self.augmentation = augmentation
+        self.tile_size = 0
+        classes = []
+        for name in self.files:
+            with TileReader(name) as reader:
+                if len(reader) == 0:
+                    # A detector without data gives a file without tiles.
+                    classes.append(np.zeros(0, dtype=np.int64))
+                    continue
+                if self.tile_size not in (0, reader.tile_size):
+                    raise TileDatasetError(
+                        f"{name} has tiles of {reader.tile_size} pixels, the files before it of "
+                        f"{self.tile_size}: they cannot be trained on together."
+                    )
+                self.tile_size = reader.tile_size
+                classes.append(np.asarray(reader.table["tile_class"], dtype=np.int64))
+        if self.tile_size == 0:
+            raise TileDatasetError(f"There is not a single tile in {', '.join(self.files[:3])}.")
+        if self.tile_size % 2 != 0:
+            raise TileDatasetError(f"Tiles of {self.tile_size} pixels cannot be halved; cut even ones.")
+        self.tile_class = np.concatenate(classes)
+        """Class of every tile, a value of `TILE_CLASSES` (array, (n,))."""
+
+        self._first = np.concatenate(([0], np.cumsum([len(part) for part in classes])))
+        self._readers: dict[int, TileReader] = {}
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": {}}
+
+    def __len__(self) -> int:
+        return len(self.tile_class)
+
+    def __getitem__(self, key: int | TileKey) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (input, target, valid), float32, shapes (C, T, T),
+        (1, T/2, T/2) and (1, T/2, T/2).
+        """
+        index = key.tile if isinstance(key, TileKey) else int(key)
+        tile = self.read(index)
+        if isinstance(key, TileKey):
+            rng = np.random.default_rng([self.seed, key.epoch, key.slot])
+            tile = augment_tile(tile, self.augmentation, rng)
+            symmetry = int(rng.integers(8)) if self.augmentation.symmetries else 0
+        else:
+            symmetry = 0
+        channels = network_input(tile.planes, tile.background, self.channels)
+        target, valid = half_resolution_truth(tile)
+        arrays = (apply_symmetry(array, symmetry) for array in (channels, target[None], valid[None]))
+        inputs, targets, weights = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        return inputs, targets, weights
+
+    def read(self, index: int) -> Tile:
+        """Return a tile as it is in its file."""
+        number, local = self._locate(index)
+        if self._process != os.getpid():
+            # Handles of the parent process must not even be closed here.
+            self._readers, self._process = {}, os.getpid()
+        if number not in self._readers:
+            self._readers[number] = TileReader(self.files[number])
+        return self._readers[number].read(local)
+
+    def close(self) -> None:
+        """Close the files that this process has open."""
+        if self._process == os.getpid():
+            for reader in self._readers.values():
+                reader.close()
+        self._readers = {}
+
+    def tile_name(self, key: int | TileKey) -> str:
+        """Return the file and number of a tile, for messages."""
+        number, local = self._locate(key.tile if isinstance(key, TileKey) else int(key))
+        return f"{self.files[number]}, tile {local}"
+
+    def draw(self, count: int, *, epoch: int, mixture: Mapping[str, float] | None = None) -> list[TileKey]:
+        """Draw the tiles of an epoch.
+
+        Parameters
+        ----------
+        count
+            Number of tiles.
+        epoch
+            Number of the epoch.
+        mixture
+            Fractions by class, of any sum; classes that are not named are
+            left out.  `None` draws every tile equally often.
+
+        Returns
+        -------
+        keys
+            The tiles in random order.  Within a class each is drawn n times
+            before any is drawn n + 1 times.
+
+        Raises
+        ------
+        TileDatasetError
+            Raised if a class is asked for of which there is no tile.
+        """
+        rng = np.random.default_rng([self.seed, epoch])
+        if mixture is None:
+            drawn = _cycle(np.arange(len(self)), count, rng)
+        else:
+            total = sum(mixture.values())
+            edges = np.round(np.cumsum([0.0, *mixture.values()]) / total * count).astype(int)
+            parts = []
+            for name, wanted in zip(mixture, np.diff(edges), strict=True):
+                members = np.flatnonzero(self.tile_class == TILE_CLASSES[name])
+                if wanted > 0 and len(members) == 0:
+                    raise TileDatasetError(
+                        f"The mixture asks for tiles of class {name!r}, of which there is none; "
+                        "leave it out or add tiles."
+                    )
+                parts.append(_cycle(members, int(wanted), rng))
+            drawn = rng.permutation(np.concatenate(parts))
+        return [TileKey(int(index), epoch, slot) for slot, index in enumerate(drawn)]
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """Return the number of the file and of the tile in it."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"There is no tile {index}; there are {len(self)}.")
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        return number, index - int(self._first[number])
+
+
+def _expand(files: Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
+    """Return the files that names and patterns stand for, each once."""
+    found: dict[str, None] = {}
+    for item in files:
+        name = os.fspath(item)
+        # A file may itself have brackets in its name.
+        names = [name] if Path(name).exists() else sorted(glob.glob(name, recursive=True))
+        if not names:
+            raise TileDatasetError(f"There is no tile file {name}.")
+        found.update(dict.fromkeys(names))
+    if not found:
+        raise TileDatasetError("No tile files are given.")
+    return tuple(found)
+
+
+def _cycle(members: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return random permutations one after the other, cut at a length."""
+    if count == 0:
+        return np.zeros(0, dtype=np.int64)
+    rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]
+    return np.concatenate(rounds)[:count]
+
+
+def half_resolution_truth(tile: Tile) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return target and weight at half resolution, shapes (T/2, T/2).
+
+    The target is 1 where any of the 2x2 pixels is on a trail.  The weight is
+    0 where the truth says to ignore, or where there is no data at all;
+    bad pixels within data count, as the network shall bridge them.
+    """
+    trail = _pool(tile.truth == 1)
+    missing = tile.planes.has("NO_DATA") | ~np.isfinite(tile.planes.image)
+    ignored = (_pool(tile.truth == IGNORED) & ~trail) | ~_pool(~missing)
+    return trail.astype(np.float32), (~ignored).astype(np.float32)
+
+
+def _pool(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return whether any of each 2x2 pixels is set."""
+    return mask[0::2, 0::2] | mask[0::2, 1::2] | mask[1::2, 0::2] | mask[1::2, 1::2]
+
+
+def apply_symmetry(array: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
+    """Return an array turned and mirrored in its last two axes.
+
+    Parameters
+    ----------
+    array
+        Shape (..., n, n).
+    number
+        Which of the 8 symmetries of the square: quarter turns in the lowest
+        two bits, a mirror image before them in the third.
+    """
+    if number & 4:
+        array = array[..., ::-1]
+    return np.rot90(array, number & 3, axes=(-2, -1))
+
+
+def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generator) -> Tile:
+    """Return a tile with noise, a gradient or masked columns added.
+
+    The variance grows with the noise, so that the tile stays one that a
+    telescope could have taken.
+
+    Parameters
+    ----------
+    tile
+        The tile; it is not changed.
+    recipe
+        What to add.
+    rng
+        Random numbers.
+    """
+    image, variance, mask = tile.planes.image, tile.planes.variance, tile.planes.mask
+    sigma = np.sqrt(np.where(variance > 0.0, variance, 0.0), dtype=np.float32)
+    if recipe.noise > 0.0:
+        scale = np.float32(rng.uniform(0.0, recipe.noise))
+        image = image + scale * sigma * rng.standard_normal(image.shape, dtype=np.float32)
+        variance = variance * (np.float32(1.0) + scale**2)
+    if recipe.gradient > 0.0:
+        angle = rng.uniform(0.0, 2.0 * np.pi)
+        positive = sigma[np.isfinite(sigma) & (sigma > 0.0)]
+        amplitude = rng.uniform(0.0, recipe.gradient) * (float(np.median(positive)) if positive.size else 0.0)
+        y, x = (np.linspace(-0.5, 0.5, size) for size in image.shape)
+        plane = amplitude * (np.cos(angle) * x[None, :] + np.sin(angle) * y[:, None])
+        image = image + plane.astype(np.float32)
+    if recipe.masked_columns > 0.0 and rng.random() < recipe.masked_columns:
+        mask = mask.copy()
+        # A seam of a few columns, or a block of dead ones.
+        width = int(np.exp(rng.uniform(0.0, np.log(24.0))))
+        start = int(rng.integers(0, mask.shape[1] - width)) if mask.shape[1] > width else 0
+        view = mask if rng.random() < 0.5 else mask.T
+        view[:, start : start + width] |= np.uint32(plane_bits(["BAD"]))
+    planes = ImagePlanes(
+        image=np.asarray(image, dtype=np.float32),
+        variance=np.asarray(variance, dtype=np.float32),
+        mask=mask,
+        psf=tile.planes.psf,
+        template=tile.planes.template,
+    )
+    return dataclasses.replace(tile, planes=planes)

@@ -1,0 +1,138 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What the machine offers: devices, threads, bfloat16."""
+
+from __future__ import annotations
+
+__all__ = ("available_cores", "choose_device", "cpu_has_bfloat16", "thread_count", "use_bfloat16")
+
+import contextlib
+import functools
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:
+        # Not on every operating system.
+        return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def thread_count(threads: int | None) -> Iterator[None]:
+    """Set the number of torch's threads for the length of a block.
+
+    Parameters
+    ----------
+    threads
+        Number of threads, or `None` to leave it as it is.
+
+    Raises
+    ------
+    ValueError
+        Raised if the number is not positive.
+    """
+    if threads is None:
+        yield
+        return
+    if threads < 1:
+        raise ValueError(f"The number of threads must be at least 1, not {threads}.")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """Return a torch device.
+
+    Parameters
+    ----------
+    device
+        ``auto`` is a GPU if there is one, else the CPU; anything else is a
+        name that torch knows, such as ``cpu`` or ``cuda:1``.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"Torch knows no device {device!r}; use 'auto', 'cpu' or 'cuda'.") from error
+    if chosen.type == "cuda" and (
+        not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()
+    ):
+        raise ValueError(f"There is no device {device!r} on this machine; use 'auto' or 'cpu'.")
+    return chosen
+
+
+@functools.cache
+def cpu_has_bfloat16() -> bool:
+    """Return whether the CPU multiplies bfloat16 numbers itself.
+
+    Without such instructions bfloat16 is emulated, and slower than float32.
+    """
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    # The second is how 64-bit ARM spells both lines.
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return flags is not None and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags[1].split())
+
+
+def use_bfloat16(dtype: str, device: torch.device) -> bool:
+    """Return whether to compute in bfloat16.
+
+    Parameters
+    ----------
+    dtype
+        ``auto`` (where the hardware is fast at it), ``float32`` or
+        ``bfloat16``.
+    device
+        Where the computation runs.
+
+    Raises
+    ------
+    ValueError
+        Raised if ``dtype`` is something else.
+    """
+    if dtype not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"The precision must be 'auto', 'float32' or 'bfloat16', not {dtype!r}.")
+    if dtype != "auto":
+        return dtype == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and cpu_has_bfloat16()

@@ -1,0 +1,155 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""From a trained network to a model file."""
+
+from __future__ import annotations
+
+__all__ = ("export_trained",)
+
+import dataclasses
+import math
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..core.tile_file import TileReader
+from .model_file import ModelSpecification, rounded, save_model
+from .networks import TrailNetwork, count_parameters
+from .pixel_metrics import PixelScores
+from .recipe import Recipe
+
+_STORED = "float16"
+_SEED_PRECISION = 0.6
+_SUPPORT_PRECISION = 0.3
+
+
+def export_trained(
+    output_dir: Path,
+    network: TrailNetwork,
+    recipe: Recipe,
+    *,
+    steps: int,
+    train_tiles: int,
+    files: Sequence[str],
+    measure: Callable[[TrailNetwork], tuple[dict[str, float], PixelScores | None]],
+) -> tuple[Path, dict[str, float]]:
+    """Write a trained network as a model file.
+
+    Parameters
+    ----------
+    output_dir
+        Folder to write to; the file has the model's name.
+    network
+        The network, on the CPU.
+    recipe
+        How it was trained; goes into the specification.
+    steps, train_tiles
+        Steps done, and number of tiles trained on.
+    files
+        The tile files, from which the range of PSF widths is taken.
+    measure
+        Called with the network as stored; returns its metrics and, if there
+        was something to validate on, the pixels' scores.
+
+    Returns
+    -------
+    path
+        The specification's file.
+    metrics
+        The metrics of the network as stored.
+
+    Notes
+    -----
+    The thresholds come from the validation tiles: the probabilities above
+    which 0.6 (``high``) and 0.3 (``low``) of the pixels belong to trails.
+    """
+    metrics, scores = measure(rounded(network, _STORED))
+    thresholds = {"high": 0.5, "low": 0.2}
+    if scores is not None:
+        for key, precision in (("high", _SEED_PRECISION), ("low", _SUPPORT_PRECISION)):
+            thresholds[key] = float(np.clip(scores.threshold_at_precision(precision), 0.01, 0.99))
+    sources = _describe_sources(files)
+    training: dict[str, Any] = {
+        "recipe": _without_paths(recipe),
+        "steps": steps,
+        "tiles": train_tiles,
+        "files": [Path(name).name for name in files],
+        "parameters": count_parameters(network),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+    specification = ModelSpecification(
+        name=recipe.model.name,
+        version=recipe.model.version,
+        architecture=recipe.model.architecture,
+        hyperparameters=recipe.model.hyperparameters,
+        channels=recipe.model.channels,
+        fwhm_range=sources.fwhm_range,
+        pixel_scale=sources.pixel_scale,
+        thresholds=thresholds,
+        training=training,
+        metrics={key: value if math.isfinite(value) else None for key, value in metrics.items()},
+    )
+    stem = output_dir / recipe.model.name
+    save_model(stem, network, specification, dtype=_STORED)
+    return stem.with_name(stem.name + ".json"), metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sources:
+    fwhm_range: tuple[float, float] | None
+    pixel_scale: float | None
+
+
+def _describe_sources(files: Sequence[str]) -> _Sources:
+    """Return what the images behind tile files have in common."""
+    from astropy.io.fits import Header
+    from astropy.wcs import WCS
+    from astropy.wcs.utils import proj_plane_pixel_scales
+
+    from ..core.psf import kernel_fwhm
+
+    widths: list[float] = []
+    scales: list[float] = []
+    for name in files:
+        with TileReader(name) as reader:
+            for number in sorted({int(row) for row in reader.table["source"]}):
+                source = reader.source(number)
+                widths.append(kernel_fwhm(source.psf_kernel))
+                if source.wcs:
+                    wcs = WCS(Header.fromstring(source.wcs, sep="\n" if "\n" in source.wcs else ""))
+                    scales.append(3600.0 * float(np.mean(proj_plane_pixel_scales(wcs))))
+    fwhm_range = (round(min(widths), 3), round(max(widths), 3)) if widths else None
+    same = bool(scales) and max(scales) <= 1.05 * min(scales)
+    return _Sources(fwhm_range=fwhm_range, pixel_scale=round(float(np.median(scales)), 4) if same else None)
+
+
+def _without_paths(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as plain data, without the folders of one machine."""
+    mapping = recipe.to_mapping()
+    for key in ("train", "validation"):
+        mapping["data"][key] = [Path(name).name for name in mapping["data"][key]]
+    return mapping

@@ -1,0 +1,544 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Training recipes: everything that decides the weights, in one YAML file."""
+
+from __future__ import annotations
+
+__all__ = (
+    "AugmentationRecipe",
+    "DataRecipe",
+    "ModelRecipe",
+    "OptimiserRecipe",
+    "Recipe",
+    "RecipeError",
+    "SimulationRecipe",
+    "StageRecipe",
+    "ValidationRecipe",
+    "build_section",
+    "load_recipe",
+)
+
+import dataclasses
+import difflib
+import math
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from ..core.normalize import CHANNELS
+from ..core.tiling import TILE_CLASSES
+from .losses import BlendedLoss
+from .networks import create_network, network_names
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be followed; the message names file and key."""
+
+
+def _require(condition: bool, key: str, problem: str) -> None:
+    """Raise an error that `build_section` completes with the place in the file."""
+    if not condition:
+        raise _BadValueError(key, problem)
+
+
+class _BadValueError(ValueError):
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(problem)
+        self.key = key
+
+
+def _check_mixture(mixture: Mapping[str, Any] | None) -> None:
+    """Raise an error if fractions of tiles by class make no sense."""
+    if mixture is None:
+        return
+    unknown = [name for name in mixture if name not in TILE_CLASSES]
+    _require(not unknown, "mixture", f"holds unknown classes {unknown}; known are {', '.join(TILE_CLASSES)}")
+    for value in mixture.values():
+        _require(
+            isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= 1.0e6,
+            "mixture",
+            "must hold numbers that are not negative",
+        )
+    _require(sum(mixture.values()) > 0.0, "mixture", "must hold a positive number")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """What is trained."""
+
+    name: str = "direct"
+    """Name of the model."""
+
+    version: str = "1"
+    """Version of the model."""
+
+    architecture: str = "trail_unet"
+    """One of `lsst.meas.trails.nn.networks.network_names`."""
+
+    hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Hyperparameters of the architecture."""
+
+    channels: tuple[str, ...] = ("science", "bad")
+    """Input channels, in order."""
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.name) and not set(self.name) & set("/\\ "), "name", "must be usable in a file name"
+        )
+        _require(
+            self.architecture in network_names(),
+            "architecture",
+            f"must be one of {', '.join(network_names())}",
+        )
+        _require(len(self.channels) > 0, "channels", "must not be empty")
+        _require(len(set(self.channels)) == len(self.channels), "channels", "names a channel twice")
+        unknown = [name for name in self.channels if name not in CHANNELS]
+        _require(not unknown, "channels", f"holds unknown names {unknown}; known are {', '.join(CHANNELS)}")
+        import torch
+
+        try:
+            with torch.device("meta"):
+                create_network(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
+        except ValueError as error:
+            raise _BadValueError("hyperparameters", f"is refused by the architecture: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimulationRecipe:
+    """Training and validation data straight from the simulator."""
+
+    train: dict[str, Any]
+    """Scenes to train on: ``seed``, ``count`` and whatever else
+    ``lsst.meas.trails.sim.training_set.TrainingScenes`` has.
+    """
+
+    validation: dict[str, Any]
+    """Scenes to validate on, of another seed."""
+
+    calibration: dict[str, Any] | None = None
+    """Scenes, of a third seed, to choose the candidates' thresholds and
+    calibrate their score on, and to measure what is found; without them the
+    model has no calibrated score.
+    """
+
+    tile_size: int = 256
+    """Side of the tiles, pixels."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.tile_size >= 32 and self.tile_size % 2 == 0, "tile_size", "must be even and at least 32"
+        )
+        scenes = {key: getattr(self, key) for key in ("train", "validation", "calibration")}
+        for key, section in scenes.items():
+            for name, least in (("seed", 0), ("count", 1)) if section is not None else ():
+                value = section.get(name)
+                _require(
+                    isinstance(value, int) and not isinstance(value, bool) and value >= least,
+                    key,
+                    f"must have a whole number {name!r} of at least {least}",
+                )
+        seeds = [section["seed"] for section in scenes.values() if section is not None]
+        _require(
+            len(set(seeds)) == len(seeds),
+            "validation",
+            "and 'train' and 'calibration' need seeds of their own, or what was learnt by heart counts",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """Where tiles come from and how they are drawn."""
+
+    train: tuple[str, ...] = ()
+    """Tile files to train on, or glob patterns; relative to the recipe."""
+
+    validation: tuple[str, ...] = ()
+    """Tile files to validate on, of other visits than those trained on."""
+
+    simulate: SimulationRecipe | None = None
+    """Simulated scenes in place of files."""
+
+    tiles_per_epoch: int | None = None
+    """Tiles drawn per epoch; by default as many as there are."""
+
+    mixture: dict[str, Any] | None = None
+    """Fractions of the drawn tiles by class (``missed``, ``found``,
+    ``empty``, ``source``; see `lsst.meas.trails.core.tiling.TILE_CLASSES`);
+    by default every tile is drawn equally often.
+    """
+
+    workers: int = 0
+    """Processes that read tiles beside the one that trains."""
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.train) != (self.simulate is not None),
+            "train",
+            "and 'simulate' exclude each other, and one is needed",
+        )
+        _require(not (self.validation and self.simulate), "validation", "and 'simulate' exclude each other")
+        if self.tiles_per_epoch is not None:
+            _require(self.tiles_per_epoch >= 1, "tiles_per_epoch", "must be at least 1")
+        _check_mixture(self.mixture)
+        _require(0 <= self.workers <= 256, "workers", "must lie in 0..256")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentationRecipe:
+    """How tiles are varied each time they are drawn."""
+
+    symmetries: bool = True
+    """The 8 symmetries of the square."""
+
+    noise: float = 0.0
+    """Greatest standard deviation of added white noise, in units of the
+    pixel's own; each tile draws its own between 0 and this.
+    """
+
+    gradient: float = 0.0
+    """Greatest amplitude of an added plane, in units of the tile's median
+    noise, from edge to edge.
+    """
+
+    masked_columns: float = 0.0
+    """Probability with which a tile loses a run of columns or rows."""
+
+    def __post_init__(self) -> None:
+        for key in ("noise", "gradient"):
+            _require(0.0 <= getattr(self, key) <= 10.0, key, "must lie in 0..10")
+        _require(0.0 <= self.masked_columns <= 1.0, "masked_columns", "must lie in 0..1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimiserRecipe:
+    """AdamW, with a linear warm-up and a cosine to the end of all stages."""
+
+    learning_rate: float = 2.0e-3
+    """Learning rate at the end of the warm-up."""
+
+    weight_decay: float = 1.0e-2
+    """Decoupled weight decay; not applied to biases and normalisations."""
+
+    betas: tuple[float, ...] = (0.9, 0.99)
+    """Decay rates of the two moments."""
+
+    warmup: float = 0.03
+    """Fraction of all steps in which the learning rate rises."""
+
+    final: float = 0.01
+    """Learning rate at the very end, as a fraction."""
+
+    clip: float | None = 1.0
+    """Greatest norm of the gradient; null does not clip."""
+
+    def __post_init__(self) -> None:
+        _require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
+        _require(0.0 <= self.weight_decay <= 10.0, "weight_decay", "must lie in 0..10")
+        _require(
+            len(self.betas) == 2 and all(0.0 <= beta < 1.0 for beta in self.betas),
+            "betas",
+            "must be two numbers in 0..1",
+        )
+        _require(0.0 <= self.warmup < 1.0, "warmup", "must lie in 0..1")
+        _require(0.0 <= self.final <= 1.0, "final", "must lie in 0..1")
+        if self.clip is not None:
+            _require(self.clip > 0.0, "clip", "must be positive")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageRecipe:
+    """A stretch of training with a loss and a batch size of its own."""
+
+    name: str = "main"
+    """Name of the stage, for logs."""
+
+    epochs: int | None = None
+    """Length in epochs; or give ``steps``."""
+
+    steps: int | None = None
+    """Length in optimiser steps."""
+
+    batch_size: int = 8
+    """Tiles per step."""
+
+    loss: dict[str, Any] = dataclasses.field(default_factory=lambda: {"bce": 1.0})
+    """Blend of losses; see `lsst.meas.trails.nn.losses.BlendedLoss`."""
+
+    learning_rate: float | None = None
+    """Peak learning rate of this stage, where it differs."""
+
+    mixture: dict[str, Any] | None = None
+    """Fractions of tiles by class in this stage, where they differ."""
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.epochs is None) != (self.steps is None), "epochs", "or 'steps' is needed, and not both"
+        )
+        for key in ("epochs", "steps"):
+            value = getattr(self, key)
+            _require(value is None or value >= 1, key, "must be at least 1")
+        _require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
+        if self.learning_rate is not None:
+            _require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
+        _check_mixture(self.mixture)
+        try:
+            BlendedLoss(self.loss)
+        except ValueError as error:
+            raise _BadValueError("loss", f"is refused: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationRecipe:
+    """When the network is measured, and what is kept."""
+
+    every: int = 1
+    """Epochs between validations; the last epoch is always validated."""
+
+    batch_size: int = 8
+    """Tiles per step."""
+
+    keep: str = "best"
+    """``best`` exports the weights with the highest average precision,
+    ``last`` those of the end.
+    """
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, "every", "must be at least 1")
+        _require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
+        _require(self.keep in ("best", "last"), "keep", "must be 'best' or 'last'")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training recipe."""
+
+    data: DataRecipe
+    """Where tiles come from."""
+
+    stages: tuple[StageRecipe, ...]
+    """What is done with them, in order."""
+
+    model: ModelRecipe = dataclasses.field(default_factory=ModelRecipe)
+    """What is trained."""
+
+    augmentation: AugmentationRecipe = dataclasses.field(default_factory=AugmentationRecipe)
+    """How tiles are varied."""
+
+    optimiser: OptimiserRecipe = dataclasses.field(default_factory=OptimiserRecipe)
+    """The optimiser and its schedule."""
+
+    validation: ValidationRecipe = dataclasses.field(default_factory=ValidationRecipe)
+    """When the network is measured."""
+
+    ema: float = 0.998
+    """Decay of the moving average of the weights, which is what is validated
+    and exported; 0 uses the weights themselves.
+    """
+
+    precision: str = "bfloat16"
+    """``bfloat16`` (weights stay float32) or ``float32``."""
+
+    seed: int = 1
+    """Seed of weights, order and augmentation."""
+
+    threads: int | None = None
+    """Threads of the CPU; by default all."""
+
+    checkpoint_steps: int = 200
+    """Steps between checkpoints; there is one at every epoch's end too."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.stages) > 0, "stages", "must hold at least one stage")
+        _require(0.0 <= self.ema < 1.0, "ema", "must be at least 0 and less than 1")
+        _require(self.precision in ("bfloat16", "float32"), "precision", "must be 'bfloat16' or 'float32'")
+        _require(0 <= self.seed < 2**32, "seed", "must lie in 0..4294967295")
+        _require(self.threads is None or self.threads >= 1, "threads", "must be at least 1")
+        _require(self.checkpoint_steps >= 1, "checkpoint_steps", "must be at least 1")
+
+    @classmethod
+    def from_mapping(cls, mapping: Any, source: str = "recipe") -> Self:
+        """Return a recipe from what a YAML file holds.
+
+        Parameters
+        ----------
+        mapping
+            Sections by name.
+        source
+            Where it comes from, for messages.
+
+        Raises
+        ------
+        RecipeError
+            Raised if a key is unknown or missing, or a value is of the wrong
+            type or out of range.
+        """
+        return build_section(cls, mapping, "", source)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the recipe as plain dictionaries and lists, defaults
+        included; `from_mapping` reads it back.
+        """
+        plain = _plain(self)
+        assert isinstance(plain, dict)
+        return plain
+
+
+def load_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    path
+        YAML file.  Relative names of tile files in it count from its folder.
+
+    Raises
+    ------
+    RecipeError
+        Raised if the file cannot be read or is no valid recipe.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as a recipe: {error}") from error
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: is not valid YAML: {error}") from error
+    recipe = Recipe.from_mapping(mapping, str(path))
+    folder = path.resolve().parent
+    data = dataclasses.replace(
+        recipe.data,
+        train=tuple(str(folder / name) for name in recipe.data.train),
+        validation=tuple(str(folder / name) for name in recipe.data.validation),
+    )
+    return dataclasses.replace(recipe, data=data)
+
+
+def build_section[T](cls: type[T], mapping: Any, where: str, source: str) -> T:
+    """Build a frozen dataclass from a mapping, refusing what does not fit.
+
+    Parameters
+    ----------
+    cls
+        The dataclass; its annotations say what is allowed.
+    mapping
+        Values by name.
+    where, source
+        Key of the section and name of the file, for messages.
+
+    Raises
+    ------
+    RecipeError
+        Raised if a key is unknown or missing, or a value is of the wrong
+        type or out of range.
+    """
+    place = f"{source}: {where}" if where else source
+    if not isinstance(mapping, Mapping):
+        raise RecipeError(f"{place}: must be a section of 'key: value' lines, not {_show(mapping)}.")
+    assert dataclasses.is_dataclass(cls)
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else "remove it."
+            raise RecipeError(
+                f"{place}: unknown key {str(key)!r}; {remedy} Known keys here: {', '.join(sorted(fields))}."
+            )
+        values[key] = _convert(hints[key], value, f"{where}.{key}" if where else key, source)
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise RecipeError(f"{place}: the key {name!r} is missing; add it.")
+    try:
+        return cls(**values)
+    except _BadValueError as problem:
+        key = f"{where}.{problem.key}" if where else problem.key
+        given = f" (it is {_show(values[problem.key])})" if problem.key in values else ""
+        raise RecipeError(f"{source}: {key} {problem}{given}.") from None
+    except ValueError as error:
+        raise RecipeError(f"{place}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, where: str, source: str) -> Any:
+    """Return a value as what the annotation asks for."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        return None if value is None else _convert(options[0], value, where, source)
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return build_section(hint, value, where, source)
+    if origin is tuple:
+        # One name where a list is asked for is what people write.
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, Sequence):
+            raise RecipeError(f"{source}: {where} must be a list, not {_show(value)}.")
+        items = typing.get_args(hint)
+        if items[-1] is Ellipsis:
+            items = items[:1] * len(value)
+        if len(value) != len(items):
+            raise RecipeError(f"{source}: {where} must have {len(items)} entries, not {len(value)}.")
+        return tuple(
+            _convert(item, entry, f"{where}[{i}]", source)
+            for i, (item, entry) in enumerate(zip(items, value, strict=True))
+        )
+    if origin is dict:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise RecipeError(
+                f"{source}: {where} must be a section of 'key: value' lines, not {_show(value)}."
+            )
+        return dict(value)
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        hint_float = ""
+        if hint is float and isinstance(value, str):
+            hint_float = " (YAML takes 1e-3 for text: write 1.0e-3)"
+        raise RecipeError(f"{source}: {where} must be {names[hint]}, not {_show(value)}{hint_float}.")
+    if hint is float and not math.isfinite(value):
+        raise RecipeError(f"{source}: {where} must be finite, not {_show(value)}.")
+    return value
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value

@@ -1,0 +1,569 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Training: from a recipe and tiles to a model file.
+
+Everything that a run depends on is derived from the recipe's seed and from
+the number of the epoch and step, or is in the checkpoint, so that a run that
+was stopped goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+__all__ = ("TrainingError", "TrainingResult", "evaluate_network", "train")
+
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from . import checkpoint as checkpoints
+from .dataset import TrailTileDataset
+from .hardware import available_cores, choose_device, thread_count
+from .losses import BlendedLoss
+from .model_export import export_trained
+from .networks import TrailNetwork, count_parameters, create_network
+from .pixel_metrics import PixelScores
+from .recipe import Recipe, StageRecipe
+from .training_report import TrainingReport
+
+_LOG = logging.getLogger(__name__)
+
+CHECKPOINT_NAME = "checkpoint.safetensors"
+"""File in the output folder that holds the state of the run."""
+
+type Validation = Callable[[TrailNetwork], Mapping[str, float]]
+"""Measures a network on data of its own; see `train`."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and where."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """What a run of training ends with."""
+
+    model_path: Path | None
+    """The model's JSON specification; `None` if the run was stopped early."""
+
+    steps: int
+    """Steps done in all, earlier parts of a resumed run included."""
+
+    metrics: dict[str, float]
+    """Last validation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Epoch:
+    """One pass, or part of one, over the drawn tiles."""
+
+    number: int
+    stage: StageRecipe
+    first_step: int
+    steps: int
+    stage_first_step: int
+    stage_steps: int
+    last: bool
+
+
+def train(
+    recipe: Recipe,
+    train_dataset: Dataset[Any],
+    validation_dataset: Dataset[Any] | None,
+    output_dir: Path,
+    *,
+    resume: bool = True,
+    progress: bool = True,
+    extra_validation: Validation | None = None,
+    device: str = "auto",
+    stop_after: int | None = None,
+) -> TrainingResult:
+    """Train a network and write it as a model file.
+
+    Parameters
+    ----------
+    recipe
+        What to do.
+    train_dataset
+        Map-style dataset of (input, target, valid) with shapes (C, T, T),
+        (1, T/2, T/2) and (1, T/2, T/2), float32.
+    validation_dataset
+        The same of visits that training never sees; `None` validates nothing
+        and keeps the last weights.
+    output_dir
+        Folder for checkpoint, metrics (``metrics.jsonl``), log
+        (``train.log``), curves (``curves.png``) and the model.
+    resume
+        Go on from the checkpoint in ``output_dir`` if there is one.
+    progress
+        Show a progress bar if on a terminal.
+    extra_validation
+        Called with the averaged network at every validation; what it returns
+        is added to the metrics.  If it returns ``selection``, the weights
+        with the greatest value of that are kept in place of those with the
+        greatest average precision.
+    device
+        Torch device, or ``auto``.
+    stop_after
+        Stop, with a checkpoint, once this many steps are done in all.
+
+    Returns
+    -------
+    result
+        Where the model is, and how good.
+
+    Raises
+    ------
+    TrainingError
+        Raised if an input, the loss or the gradient is not finite, or there
+        is nothing to train on.
+    CheckpointError
+        Raised if the checkpoint belongs to another recipe or is damaged.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    threads = recipe.threads or available_cores()
+    with thread_count(threads), torch.random.fork_rng(devices=[]):
+        trainer = _Trainer(recipe, train_dataset, validation_dataset, output_dir, choose_device(device))
+        trainer.extra_validation = extra_validation
+        with TrainingReport(output_dir, recipe, show_progress=progress) as report:
+            return trainer.run(report, resume=resume, stop_after=stop_after)
+
+
+class _Trainer:
+    """State of a run."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        train_dataset: Dataset[Any],
+        validation_dataset: Dataset[Any] | None,
+        output_dir: Path,
+        device: torch.device,
+    ) -> None:
+        self.recipe = recipe
+        self.train_dataset = train_dataset
+        self.validation_dataset = validation_dataset
+        self.output_dir = output_dir
+        self.device = device
+        self.extra_validation: Validation | None = None
+        if _length(train_dataset) == 0:
+            raise TrainingError("There is not a single tile to train on.")
+        if validation_dataset is not None and _length(validation_dataset) == 0:
+            raise TrainingError("There is not a single tile to validate on.")
+
+        torch.manual_seed(recipe.seed)
+        self.network = create_network(
+            recipe.model.architecture, in_channels=len(recipe.model.channels), **recipe.model.hyperparameters
+        ).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = _make_optimiser(recipe, self.network)
+        self.average = checkpoints.copy_state(self.network) if recipe.ema > 0.0 else {}
+        self.best: dict[str, torch.Tensor] = {}
+        self.best_metrics: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
+        self.step = 0
+        self.epochs = list(_plan_epochs(recipe, train_dataset))
+        self.total_steps = self.epochs[-1].first_step + self.epochs[-1].steps
+        self.digest = _digest(recipe, self.epochs)
+
+    def run(self, report: TrainingReport, *, resume: bool, stop_after: int | None) -> TrainingResult:
+        path = self.output_dir / CHECKPOINT_NAME
+        if resume and path.exists():
+            self._restore(path)
+            _LOG.info("Going on from step %d of %d (%s).", self.step, self.total_steps, path)
+        else:
+            _LOG.info(
+                "Training %s with %d parameters on %d tiles for %d steps on %s.",
+                self.recipe.model.architecture,
+                count_parameters(self.network),
+                _length(self.train_dataset),
+                self.total_steps,
+                self.device,
+            )
+        report.start(step=self.step, total_steps=self.total_steps)
+        end = self.total_steps if stop_after is None else min(stop_after, self.total_steps)
+        for epoch in self.epochs:
+            epoch_end = epoch.first_step + epoch.steps
+            if epoch_end <= self.step:
+                continue
+            if self.step >= end:
+                break
+            self._run_epoch(epoch, report, min(end, epoch_end))
+            if self.step < epoch_end:
+                break
+            if self.validation_dataset is not None and (
+                epoch.last or (epoch.number + 1) % self.recipe.validation.every == 0
+            ):
+                self._validate(epoch, report)
+            self._save()
+        if self.step < self.total_steps:
+            self._save()
+            _LOG.info("Stopped at step %d of %d; run again to go on.", self.step, self.total_steps)
+            return TrainingResult(model_path=None, steps=self.step, metrics=self.metrics)
+        return self._export(report)
+
+    def _run_epoch(self, epoch: _Epoch, report: TrainingReport, end: int) -> None:
+        loss_function = BlendedLoss(epoch.stage.loss)
+        batches = _batches(self.recipe, self.train_dataset, epoch)[self.step - epoch.first_step :]
+        loader = _loader(self.train_dataset, batches, self.recipe.data.workers)
+        self.network.train()
+        for batch, tensors in zip(batches, loader, strict=True):
+            if self.step >= end:
+                break
+            started = time.monotonic()
+            inputs, target, valid = (tensor.to(self.device) for tensor in tensors)
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            learning_rate = self._set_learning_rate(epoch.stage)
+            with self._autocast():
+                logits = self.network(inputs)
+            progress = (self.step - epoch.stage_first_step) / max(1, epoch.stage_steps - 1)
+            loss = loss_function(logits, target, valid, progress)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise TrainingError(self._blame(batch, inputs, target, logits, "The loss is not finite"))
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            clip = self.recipe.optimiser.clip
+            norm = torch.nn.utils.clip_grad_norm_(
+                self.network.parameters(), math.inf if clip is None else clip
+            ).item()
+            if not math.isfinite(norm):
+                raise TrainingError(self._blame(batch, inputs, target, logits, "The gradient is not finite"))
+            self.optimiser.step()
+            self.step += 1
+            self._update_average()
+            report.step(
+                step=self.step,
+                epoch=epoch.number,
+                stage=epoch.stage.name,
+                loss=value,
+                learning_rate=learning_rate,
+                gradient_norm=norm,
+                pixels=inputs.shape[0] * inputs.shape[2] * inputs.shape[3],
+                seconds=time.monotonic() - started,
+            )
+            if self.step % self.recipe.checkpoint_steps == 0:
+                self._save()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
+        )
+
+    def _set_learning_rate(self, stage: StageRecipe) -> float:
+        optimiser = self.recipe.optimiser
+        peak = optimiser.learning_rate if stage.learning_rate is None else stage.learning_rate
+        rate = peak * _schedule(self.step / self.total_steps, optimiser.warmup, optimiser.final)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _update_average(self) -> None:
+        if not self.average:
+            return
+        # The first steps count for more, or the average would long remember
+        # the random weights of the start.
+        decay = min(self.recipe.ema, (1.0 + self.step) / (10.0 + self.step))
+        for name, tensor in self.network.state_dict().items():
+            if tensor.is_floating_point():
+                self.average[name].lerp_(tensor, 1.0 - decay)
+            else:
+                self.average[name].copy_(tensor)
+
+    def _averaged_network(self, state: Mapping[str, torch.Tensor] | None = None) -> TrailNetwork:
+        """Return a network with the averaged (or other) weights."""
+        with torch.random.fork_rng(devices=[]):
+            network = create_network(
+                self.recipe.model.architecture,
+                in_channels=len(self.recipe.model.channels),
+                **self.recipe.model.hyperparameters,
+            )
+        network.load_state_dict(state or self.average or self.network.state_dict())
+        network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.eval()
+
+    def _measure(self, network: TrailNetwork, stage: StageRecipe) -> tuple[dict[str, float], PixelScores]:
+        assert self.validation_dataset is not None
+        metrics, scores = evaluate_network(
+            network,
+            self.validation_dataset,
+            BlendedLoss(stage.loss),
+            batch_size=self.recipe.validation.batch_size,
+            bfloat16=self.recipe.precision == "bfloat16",
+            workers=self.recipe.data.workers,
+        )
+        if self.extra_validation is not None:
+            metrics.update(self.extra_validation(network))
+        return metrics, scores
+
+    def _validate(self, epoch: _Epoch, report: TrainingReport) -> None:
+        self.metrics, _ = self._measure(self._averaged_network(), epoch.stage)
+        report.validation(step=self.step, epoch=epoch.number, stage=epoch.stage.name, metrics=self.metrics)
+        if not self.best_metrics or _merit(self.metrics) > _merit(self.best_metrics):
+            self.best_metrics = dict(self.metrics)
+            self.best = {
+                name: tensor.clone() for name, tensor in (self.average or self.network.state_dict()).items()
+            }
+
+    def _export(self, report: TrainingReport) -> TrainingResult:
+        keep_best = self.recipe.validation.keep == "best" and bool(self.best)
+        network = self._averaged_network(self.best if keep_best else None)
+
+        def measure(network: TrailNetwork) -> tuple[dict[str, float], PixelScores | None]:
+            if self.validation_dataset is None:
+                return {}, None
+            network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return self._measure(network, self.epochs[-1].stage)
+
+        path, metrics = export_trained(
+            self.output_dir,
+            network.cpu(),
+            self.recipe,
+            steps=self.step,
+            train_tiles=_length(self.train_dataset),
+            files=_files(self.train_dataset),
+            measure=measure,
+        )
+        report.finished(path, metrics)
+        return TrainingResult(model_path=path, steps=self.step, metrics=metrics)
+
+    def _save(self) -> None:
+        checkpoints.write_checkpoint(
+            self.output_dir / CHECKPOINT_NAME,
+            checkpoints.Checkpoint(
+                scalars={
+                    "step": self.step,
+                    "digest": self.digest,
+                    "metrics": self.metrics,
+                    "best_metrics": self.best_metrics,
+                },
+                weights=dict(self.network.state_dict()),
+                average=self.average,
+                best=self.best,
+                optimiser=checkpoints.optimiser_tensors(self.optimiser),
+                random=torch.get_rng_state(),
+            ),
+        )
+
+    def _restore(self, path: Path) -> None:
+        saved = checkpoints.read_checkpoint(path)
+        if saved.scalars.get("digest") != self.digest:
+            raise checkpoints.CheckpointError(
+                f"{path}: belongs to a run with another recipe or other tiles; train into another folder, or "
+                "remove it (or do not resume) to train from the start."
+            )
+        self.network.load_state_dict(saved.weights)
+        checkpoints.restore_optimiser(self.optimiser, saved.optimiser)
+        self.average = {name: tensor.to(self.device) for name, tensor in saved.average.items()}
+        self.best = {name: tensor.to(self.device) for name, tensor in saved.best.items()}
+        self.step = int(saved.scalars["step"])
+        self.metrics = saved.scalars["metrics"]
+        self.best_metrics = saved.scalars["best_metrics"]
+        torch.set_rng_state(saved.random)
+
+    def _blame(
+        self,
+        batch: Sequence[Any],
+        inputs: torch.Tensor,
+        target: torch.Tensor,
+        logits: torch.Tensor,
+        problem: str,
+    ) -> str:
+        """Say which tiles of a batch are the reason of a failure."""
+        for name, tensor in (("input", inputs), ("target", target), ("output", logits.detach())):
+            finite = torch.isfinite(tensor.float()).flatten(1).all(dim=1).tolist()
+            if not all(finite):
+                tiles = [_tile_name(self.train_dataset, key) for key, good in zip(batch, finite) if not good]
+                return f"{problem} at step {self.step + 1}: the {name} is not finite in {'; '.join(tiles)}."
+        tiles = [_tile_name(self.train_dataset, key) for key in batch]
+        return (
+            f"{problem} at step {self.step + 1}, though the tiles {'; '.join(tiles)} are finite; "
+            "lower the learning rate."
+        )
+
+
+def evaluate_network(
+    network: TrailNetwork,
+    dataset: Dataset[Any],
+    loss_function: BlendedLoss,
+    *,
+    batch_size: int = 8,
+    bfloat16: bool = False,
+    workers: int = 0,
+) -> tuple[dict[str, float], PixelScores]:
+    """Measure a network on tiles.
+
+    Parameters
+    ----------
+    network
+        Network on its device, in evaluation mode.
+    dataset
+        Map-style dataset of (input, target, valid).
+    loss_function
+        Loss to average over the batches.
+    batch_size
+        Tiles per step.
+    bfloat16
+        Whether to compute in bfloat16.
+    workers
+        Processes that read tiles.
+
+    Returns
+    -------
+    metrics
+        ``loss``, ``pixel_auc`` and ``pixel_average_precision``.
+    scores
+        The histograms behind them.
+    """
+    device = next(network.parameters()).device
+    indices = list(range(_length(dataset)))
+    batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
+    scores = PixelScores()
+    losses = []
+    with torch.inference_mode():
+        for inputs, target, valid in _loader(dataset, batches, workers):
+            inputs = inputs.to(device).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+                logits = network(inputs)
+            target, valid = target.to(device), valid.to(device)
+            losses.append(loss_function(logits, target, valid).item())
+            scores.add(logits, target, valid)
+    metrics = {
+        "loss": float(np.average(losses, weights=[len(batch) for batch in batches])),
+        "pixel_auc": scores.auc,
+        "pixel_average_precision": scores.average_precision,
+    }
+    return metrics, scores
+
+
+def _merit(metrics: Mapping[str, float]) -> float:
+    merit = metrics.get("selection", metrics["pixel_average_precision"])
+    return merit if math.isfinite(merit) else -math.inf
+
+
+def _length(dataset: Dataset[Any]) -> int:
+    assert isinstance(dataset, Sized)
+    return len(dataset)
+
+
+def _tile_name(dataset: Dataset[Any], key: Any) -> str:
+    if isinstance(dataset, TrailTileDataset):
+        return dataset.tile_name(key)
+    return f"tile {key}"
+
+
+def _files(dataset: Dataset[Any]) -> list[str]:
+    return list(dataset.files) if isinstance(dataset, TrailTileDataset) else []
+
+
+def _drawn(recipe: Recipe, dataset: Dataset[Any]) -> int:
+    """Return the number of tiles in an epoch."""
+    return recipe.data.tiles_per_epoch or _length(dataset)
+
+
+def _plan_epochs(recipe: Recipe, dataset: Dataset[Any]) -> Iterator[_Epoch]:
+    number = 0
+    first = 0
+    for index, stage in enumerate(recipe.stages):
+        # A last batch that is smaller than the others is left out: its
+        # gradient and statistics are the noisiest.
+        per_epoch = max(1, _drawn(recipe, dataset) // stage.batch_size)
+        steps = stage.steps if stage.epochs is None else stage.epochs * per_epoch
+        assert steps is not None
+        for done in range(0, steps, per_epoch):
+            count = min(per_epoch, steps - done)
+            yield _Epoch(
+                number=number,
+                stage=stage,
+                first_step=first + done,
+                steps=count,
+                stage_first_step=first,
+                stage_steps=steps,
+                last=index == len(recipe.stages) - 1 and done + count == steps,
+            )
+            number += 1
+        first += steps
+
+
+def _batches(recipe: Recipe, dataset: Dataset[Any], epoch: _Epoch) -> list[list[Any]]:
+    """Return the keys of the tiles of an epoch, batch by batch."""
+    count = _drawn(recipe, dataset)
+    keys: list[Any]
+    if isinstance(dataset, TrailTileDataset):
+        mixture = recipe.data.mixture if epoch.stage.mixture is None else epoch.stage.mixture
+        keys = list(dataset.draw(count, epoch=epoch.number, mixture=mixture))
+    else:
+        generator = np.random.default_rng([recipe.seed, epoch.number])
+        keys = []
+        while len(keys) < count:
+            keys += generator.permutation(_length(dataset)).tolist()
+        keys = keys[:count]
+    size = min(epoch.stage.batch_size, len(keys))
+    return [keys[i * size : (i + 1) * size] for i in range(epoch.steps)]
+
+
+def _loader(dataset: Dataset[Any], batches: list[list[Any]], workers: int) -> DataLoader[Any]:
+    return DataLoader(dataset, batch_sampler=batches, num_workers=min(workers, len(batches)))
+
+
+def _make_optimiser(recipe: Recipe, network: TrailNetwork) -> torch.optim.AdamW:
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
+    others = [parameter for parameter in network.parameters() if parameter.ndim < 2]
+    beta1, beta2 = recipe.optimiser.betas
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": recipe.optimiser.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=recipe.optimiser.learning_rate,
+        betas=(beta1, beta2),
+    )
+
+
+def _schedule(done: float, warmup: float, final: float) -> float:
+    """Return the learning rate as a fraction of its peak."""
+    if done < warmup:
+        # Not zero at the first step.
+        return 0.01 + 0.99 * done / warmup
+    cosine = 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
+    return final + (1.0 - final) * cosine
+
+
+def _digest(recipe: Recipe, epochs: Sequence[_Epoch]) -> str:
+    """Return a digest of all that decides the weights."""
+    mapping = recipe.to_mapping()
+    for key in ("threads", "checkpoint_steps"):
+        del mapping[key]
+    del mapping["data"]["workers"]
+    # Where the files are is of no importance, only how many tiles they hold.
+    for key in ("train", "validation"):
+        del mapping["data"][key]
+    mapping["epochs"] = [epoch.steps for epoch in epochs]
+    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,256 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What a training run tells: log, metrics file, progress bar, curves."""
+
+from __future__ import annotations
+
+__all__ = ("METRICS_NAME", "TrainingReport", "plot_curves", "read_metrics")
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from .recipe import Recipe
+
+METRICS_NAME = "metrics.jsonl"
+"""File in the output folder with a JSON object a line."""
+
+_LOG = logging.getLogger("lsst.meas.trails.nn")
+_LOG_STEPS = 50
+
+
+class TrainingReport:
+    """Reports the progress of a run; a context manager.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the run.
+    recipe
+        Its recipe, kept beside the results.
+    show_progress
+        Whether to show a progress bar if on a terminal.
+    """
+
+    def __init__(self, output_dir: Path, recipe: Recipe, *, show_progress: bool = True) -> None:
+        self._output_dir = output_dir
+        self._metrics_path = output_dir / METRICS_NAME
+        self._console = Console(stderr=True)
+        self._progress: Progress | None = None
+        if show_progress and self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("[bold]{task.fields[stage]}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]}  {task.fields[speed]} Mpix/s"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+        self._task: TaskID | None = None
+        self._window: list[tuple[float, int, float]] = []
+        self._handler = logging.FileHandler(output_dir / "train.log", encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        (output_dir / "recipe.yaml").write_text(
+            yaml.safe_dump(recipe.to_mapping(), sort_keys=False), encoding="utf-8"
+        )
+
+    def __enter__(self) -> Self:
+        self._level = _LOG.level
+        if _LOG.getEffectiveLevel() > logging.INFO:
+            _LOG.setLevel(logging.INFO)
+        _LOG.addHandler(self._handler)
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        if isinstance(error, Exception):
+            _LOG.error("%s", error)
+        _LOG.removeHandler(self._handler)
+        _LOG.setLevel(self._level)
+        self._handler.close()
+
+    def start(self, *, step: int, total_steps: int) -> None:
+        """Begin, or go on, at a step.
+
+        Metrics of later steps, which a run left behind that was stopped
+        after its last checkpoint, are removed: they come again.
+        """
+        kept = [line for line in read_metrics(self._output_dir) if line["step"] <= step] if step else []
+        temporary = self._metrics_path.with_name(METRICS_NAME + ".part")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        os.replace(temporary, self._metrics_path)
+        if self._progress is not None:
+            self._task = self._progress.add_task(
+                "train", total=total_steps, completed=step, stage="", loss="-", speed="-"
+            )
+
+    def step(
+        self,
+        *,
+        step: int,
+        epoch: int,
+        stage: str,
+        loss: float,
+        learning_rate: float,
+        gradient_norm: float,
+        pixels: int,
+        seconds: float,
+    ) -> None:
+        """Report a step of the optimiser."""
+        self._write(
+            {
+                "kind": "train",
+                "step": step,
+                "epoch": epoch,
+                "stage": stage,
+                "loss": loss,
+                "learning_rate": learning_rate,
+                "gradient_norm": gradient_norm,
+            }
+        )
+        self._window.append((loss, pixels, seconds))
+        losses, counts, times = zip(*self._window, strict=True)
+        speed = sum(counts) / max(sum(times), 1.0e-9) / 1.0e6
+        if self._progress is not None and self._task is not None:
+            self._progress.update(
+                self._task, completed=step, stage=stage, loss=f"{np.mean(losses):.4f}", speed=f"{speed:.2f}"
+            )
+        if step % _LOG_STEPS == 0:
+            _LOG.info(
+                "step %d, epoch %d (%s): loss %.5f, learning rate %.2e, %.2f Mpix/s",
+                step,
+                epoch,
+                stage,
+                np.mean(losses),
+                learning_rate,
+                speed,
+            )
+            self._window.clear()
+
+    def validation(self, *, step: int, epoch: int, stage: str, metrics: Mapping[str, float]) -> None:
+        """Report a validation and draw the curves anew."""
+        # JSON has no NaN.
+        finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+        self._write({"kind": "validation", "step": step, "epoch": epoch, "stage": stage, **finite})
+        shown = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+        _LOG.info("step %d, epoch %d (%s): validation %s", step, epoch, stage, shown)
+        plot_curves(self._output_dir)
+
+    def finished(self, path: Path, metrics: Mapping[str, float]) -> None:
+        """Report the end of the run."""
+        plot_curves(self._output_dir)
+        shown = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items()) or "not validated"
+        _LOG.info("Model written to %s (as stored: %s).", path, shown)
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        with self._metrics_path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def read_metrics(output_dir: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics file; a last line that was cut off
+    when the run was killed is left out.
+    """
+    path = output_dir / METRICS_NAME
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def plot_curves(output_dir: Path) -> Path:
+    """Draw the curves of a run from its metrics file.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the run.
+
+    Returns
+    -------
+    path
+        The picture, ``curves.png``.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines = read_metrics(output_dir)
+    steps = [line for line in lines if line["kind"] == "train"]
+    validations = [line for line in lines if line["kind"] == "validation"]
+    figure = Figure(figsize=(10.0, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss_axes, score_axes, rate_axes = figure.subplots(1, 3)
+    if steps:
+        x = np.array([line["step"] for line in steps])
+        loss = np.array([line["loss"] for line in steps])
+        width = max(1, len(loss) // 200)
+        count = len(loss) // width
+        loss_axes.plot(
+            x[: count * width].reshape(count, width).mean(axis=1),
+            loss[: count * width].reshape(count, width).mean(axis=1),
+            lw=1.0,
+            label="training",
+        )
+        rate_axes.plot(x, [line["learning_rate"] for line in steps], lw=1.0)
+    if validations:
+        x = np.array([line["step"] for line in validations])
+        loss_axes.plot(x, _column(validations, "loss"), "o-", ms=3, lw=1.0, label="validation")
+        for key, label in (("pixel_auc", "ROC area"), ("pixel_average_precision", "average precision")):
+            score_axes.plot(x, _column(validations, key), "o-", ms=3, lw=1.0, label=label)
+        score_axes.legend()
+    if steps or validations:
+        loss_axes.legend()
+    loss_axes.set(title="Loss", xlabel="step", yscale="log")
+    score_axes.set(title="Validation, pixels", xlabel="step", ylim=(0.0, 1.0))
+    rate_axes.set(title="Learning rate", xlabel="step")
+    path = output_dir / "curves.png"
+    temporary = output_dir / "curves.part.png"
+    figure.savefig(temporary, dpi=110)
+    os.replace(temporary, path)
+    return path
+
+
+def _column(lines: list[dict[str, Any]], key: str) -> list[float]:
+    return [math.nan if line.get(key) is None else float(line[key]) for line in lines]

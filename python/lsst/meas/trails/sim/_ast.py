@@ -1,0 +1,75 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Starlink AST mappings as text, the form in which `lsst.images` keeps them."""
+
+from __future__ import annotations
+
+__all__ = ("inverse", "parse_mapping", "series", "to_text")
+
+from typing import Any
+
+import starlink.Ast
+
+
+class _Lines:
+    """Text as AST channels read and write it."""
+
+    def __init__(self, text: str = "") -> None:
+        self.lines = text.splitlines()
+
+    def astsource(self) -> str | None:
+        return self.lines.pop(0) if self.lines else None
+
+    def astsink(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def to_text(ast_object: Any) -> str:
+    """Return the native serialisation of an AST object."""
+    sink = _Lines()
+    starlink.Ast.Channel(None, sink).write(ast_object)
+    return "\n".join(sink.lines) + "\n"
+
+
+def parse_mapping(text: str) -> Any:
+    """Return the AST mapping of a native serialisation; of a frame set, the
+    mapping from its base frame to its current frame.
+    """
+    ast_object = starlink.Ast.Channel(_Lines(text)).read()
+    if isinstance(ast_object, starlink.Ast.FrameSet):
+        return ast_object.getmapping(ast_object.Base, ast_object.Current)
+    return ast_object
+
+
+def inverse(mapping: Any) -> Any:
+    """Return the inverse of an AST mapping."""
+    result = mapping.copy()
+    result.invert()
+    return result
+
+
+def series(*mappings: Any) -> Any:
+    """Return AST mappings applied one after another."""
+    result = mappings[0]
+    for mapping in mappings[1:]:
+        result = starlink.Ast.CmpMap(result, mapping, True)
+    return result.simplify()

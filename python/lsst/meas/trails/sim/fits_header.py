@@ -1,0 +1,276 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What the headers of FITS images of any telescope say about the observation."""
+
+from __future__ import annotations
+
+__all__ = (
+    "NOMINAL_ZEROPOINT",
+    "UNKNOWN_BAND",
+    "Filter",
+    "ZeroPoint",
+    "find_detector",
+    "find_exposure_time",
+    "find_filter",
+    "find_gain",
+    "find_saturation",
+    "find_zeropoint",
+    "get_number",
+)
+
+import dataclasses
+import re
+import warnings
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.io.fits import Header
+
+from ..core.photometry import AB_ZEROPOINT_NJY
+
+NOMINAL_ZEROPOINT = 27.0
+"""AB magnitude of one count that is assumed where nothing is known.  Detection
+does not depend on it; magnitudes do.
+"""
+
+UNKNOWN_BAND = "unknown"
+"""Name of the band of filters that say nothing."""
+
+_ZEROPOINT_KEYWORDS = ("MAGZERO", "MAGZPT", "MAGZP", "PHOTZP")
+_GAIN_KEYWORDS = (("GAIN",), ("EGAIN",), ("CCDGAIN",), ("GAINA", "GAINB"))
+_SATURATION_KEYWORDS = (("SATURATE",), ("SATLEVEL",), ("SATURATA", "SATURATB"))
+_EXPOSURE_KEYWORDS = ("EXPTIME", "EXPOSURE", "TEXPTIME", "ITIME", "XPOSURE", "TELAPSE")
+_DETECTOR_KEYWORDS = ("CCDNUM", "DETECTOR", "CHIPID", "CCDID", "CCD_ID", "IMAGEID")
+
+# A word of letters, digits and so on that begins with the band, or ends with
+# it after the name of the survey: "g", "r.MP9601", "i_sim", "SDSS-z", "HSC-Y".
+_BAND_FIRST = re.compile(r"^([ugrizyUGRIZY])(?:[^A-Za-z].*)?$")
+_BAND_LAST = re.compile(
+    r"^(?:SDSS|SLOAN|PS1?|HSC|DECAM|LSST|ZTF|SM|PAN-?STARRS)[ _.\-]*([ugrizy])\d?$", re.IGNORECASE
+)
+_JOHNSON = re.compile(r"^(?:JOHNSON|BESSELL?|COUSINS|HARRIS|KC)?[ _.\-]*([BVRI])$", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroPoint:
+    """The AB magnitude of one count, and where it comes from.
+
+    Parameters
+    ----------
+    magnitude
+        AB magnitude of one unit of the pixels.
+    source
+        Where it was found, in a few words.
+    assumed
+        Whether it is only a guess.
+    """
+
+    magnitude: float
+    source: str
+    assumed: bool = False
+
+    @property
+    def njy_per_count(self) -> float:
+        """Flux of one unit of the pixels, nJy (`float`)."""
+        return float(10.0 ** (-0.4 * (self.magnitude - AB_ZEROPOINT_NJY)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """A filter.
+
+    Parameters
+    ----------
+    name
+        Full name.
+    band
+        Name of its band.
+    """
+
+    name: str
+    band: str
+
+
+def find_zeropoint(header: Header, flux_per_count: float | None = None) -> ZeroPoint:
+    """Find the photometric zero point of an image.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+    flux_per_count
+        Calibration that the stack stored in the file, nJy per count.
+
+    Returns
+    -------
+    zeropoint
+        By order of trust: units of flux density (``BUNIT``); the calibration
+        of the stack; ``FLUXMAG0``; ``MAGZERO``, ``MAGZPT``, ``MAGZP`` or
+        ``PHOTZP``; otherwise `NOMINAL_ZEROPOINT`.
+    """
+    if (flux := _unit_flux(header)) is not None:
+        return _from_flux(flux, f"units of {header['BUNIT']}")
+    if flux_per_count is not None:
+        return _from_flux(flux_per_count, "the stack's PhotoCalib")
+    zero_flux = get_number(header, "FLUXMAG0")
+    if zero_flux is not None and zero_flux > 0.0:
+        return ZeroPoint(2.5 * float(np.log10(zero_flux)), "FLUXMAG0")
+    for keyword in _ZEROPOINT_KEYWORDS:
+        value = get_number(header, keyword)
+        if value is not None and 10.0 < value < 45.0:
+            exposure_time = find_exposure_time(header)
+            # The stack writes the zero point of counts by the second, into
+            # images that are not divided by the exposure time.
+            if keyword == "MAGZERO" and "MAGZERO_NOBJ" in header and exposure_time:
+                return ZeroPoint(
+                    value + 2.5 * float(np.log10(exposure_time)), "MAGZERO of the stack and EXPTIME"
+                )
+            return ZeroPoint(value, keyword)
+    return ZeroPoint(NOMINAL_ZEROPOINT, "assumed", assumed=True)
+
+
+def find_gain(header: Header) -> float | None:
+    """Find the gain of an image, electrons per unit of its pixels.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+
+    Returns
+    -------
+    gain
+        `None` where it is not known, as in images in units of flux density,
+        for whose pixels the gain in the header is not meant.
+    """
+    if _unit_flux(header) is not None:
+        return None
+    unit = str(header.get("BUNIT", "")).strip().lower()
+    per_second = re.search(r"(/\s*s(ec(ond)?)?|[\s.]s(ec)?(\^|\*\*)?-1)$", unit) is not None
+    if unit.startswith(("electron", "e-", "photo-e")):
+        gain: float | None = 1.0
+    else:
+        gain = _mean_number(header, _GAIN_KEYWORDS)
+    if gain is None or gain <= 0.0:
+        return None
+    if per_second:
+        exposure_time = find_exposure_time(header)
+        return gain * exposure_time if exposure_time else None
+    return gain
+
+
+def find_saturation(header: Header) -> float | None:
+    """Find the level at which pixels are saturated, in units of the pixels;
+    `None` if there is none, or the pixels are in units of flux density.
+    """
+    if _unit_flux(header) is not None:
+        return None
+    level = _mean_number(header, _SATURATION_KEYWORDS)
+    return level if level is not None and level > 0.0 else None
+
+
+def find_filter(header: Header, band: str | None = None) -> Filter:
+    """Find the filter of an image.
+
+    Parameters
+    ----------
+    header
+        Header of the image.
+    band
+        Its band, instead of what the name of the filter says.
+
+    Returns
+    -------
+    filter
+        Bands are ``u`` to ``y`` and, with capitals, those of Johnson; where
+        none is recognised the band is `UNKNOWN_BAND`.
+    """
+    raw = next((str(header[k]) for k in ("FILTER", "FILTNAM", "FILTER1", "BAND") if header.get(k)), "")
+    name = re.sub(r"[^\x21-\x7e]+", " ", raw).replace("/", "_").strip()[:32].strip()
+    if band is not None:
+        return Filter(name or band, band)
+    if name:
+        for pattern, change in ((_BAND_FIRST, str.lower), (_BAND_LAST, str.lower), (_JOHNSON, str.upper)):
+            if match := pattern.match(name):
+                return Filter(name, change(match.group(1)))
+    return Filter(name or UNKNOWN_BAND, UNKNOWN_BAND)
+
+
+def find_exposure_time(header: Header) -> float | None:
+    """Find the exposure time of an image, seconds."""
+    for keyword in _EXPOSURE_KEYWORDS:
+        number = get_number(header, keyword)
+        if number is not None and number > 0.0:
+            return number
+    return None
+
+
+def find_detector(header: Header) -> int:
+    """Find the number of the detector; 0 where the header has none."""
+    for keyword in _DETECTOR_KEYWORDS:
+        value = get_number(header, keyword)
+        if value is not None and value == int(value) and value >= 0:
+            return int(value)
+    return 0
+
+
+def get_number(header: Header, keyword: str) -> float | None:
+    """Return a finite number of a header, also one written as text."""
+    value: Any = header.get(keyword)
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _mean_number(header: Header, alternatives: tuple[tuple[str, ...], ...]) -> float | None:
+    """Return the first of some numbers, of which each is the mean of one or,
+    for the amplifiers of a detector, several cards.
+    """
+    for keywords in alternatives:
+        numbers = [number for keyword in keywords if (number := get_number(header, keyword)) is not None]
+        if numbers:
+            return float(np.mean(numbers))
+    return None
+
+
+def _unit_flux(header: Header) -> float | None:
+    """Return the unit of the pixels in nJy, if it is one of flux density."""
+    text = str(header.get("BUNIT", "")).strip()
+    if not text:
+        return None
+    if text.lower() in ("nanomaggy", "nanomaggies", "nmgy"):
+        return 10.0 ** (0.4 * (AB_ZEROPOINT_NJY - 22.5))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", u.UnitsWarning)
+            return float(u.Unit(text).to(u.nJy))
+    except (ValueError, TypeError, u.UnitConversionError):
+        return None
+
+
+def _from_flux(flux: float, source: str) -> ZeroPoint:
+    return ZeroPoint(AB_ZEROPOINT_NJY - 2.5 * float(np.log10(flux)), source)

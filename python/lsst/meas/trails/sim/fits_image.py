@@ -1,0 +1,264 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Visit images made of calibrated FITS images of any telescope."""
+
+from __future__ import annotations
+
+__all__ = ("IngestSummary", "make_fits_image")
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+from astro_metadata_translator import ObservationInfo
+
+from lsst.images import MaskPlane, VisitImage
+
+from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
+from .fits_file import FitsIngestError, FitsLayout
+from .fits_header import ZeroPoint, find_gain, find_saturation
+from .fits_instrument import DETECTOR_MAX, FitsCam, make_fits_detector
+from .fits_noise import estimate_variance, rescale_weight
+from .fits_observation import FitsObservation, FitsOptions
+from .fits_planes import FitsPlanes, read_planes
+from .fits_wcs import pixel_scale
+from .psf import sample_psf
+from .star_psf import MIN_STARS, MeasuredPsf, TooFewStarsError, gaussian_psf, measure_psf
+from .visit_image import make_summary_stats, make_visit_image
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class IngestSummary:
+    """What became of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    visit, detector, band
+        Where it is in the repository.
+    shape
+        Shape (ny, nx) of the image.
+    fwhm
+        FWHM of the PSF, arcseconds.
+    psf
+        How the PSF was found.
+    variance
+        Where the variance plane comes from.
+    zeropoint
+        The zero point.
+    magnitude_limit
+        AB magnitude of a point source at 5 sigma.
+    """
+
+    path: Path
+    visit: int
+    detector: int
+    band: str
+    shape: tuple[int, int]
+    fwhm: float
+    psf: str
+    variance: str
+    zeropoint: ZeroPoint
+    magnitude_limit: float
+
+
+def make_fits_image(
+    observation: FitsObservation, options: FitsOptions | None = None
+) -> tuple[VisitImage, IngestSummary]:
+    """Read a FITS image as a visit image in nJy.
+
+    Parameters
+    ----------
+    observation
+        What `inspect_fits` found.
+    options
+        What the user knows better than the file.
+
+    Raises
+    ------
+    FitsIngestError
+        Raised if the pixels cannot be read, have no noise, or show no star to
+        measure the PSF on.
+    """
+    options = options or FitsOptions()
+    layout, path = observation.layout, observation.path
+    planes = read_planes(layout)
+    mask = planes.mask
+    saturation = find_saturation(layout.header)
+    if saturation is not None and not planes.has_mask:
+        # NaN fails the comparison.
+        mask[planes.image >= saturation] |= np.uint32(plane_bits(["SATURATED"]))
+    bad = (mask & np.uint32(plane_bits(BAD_PLANES))) != 0
+    variance, variance_source = _make_variance(planes, bad, layout, options)
+    _LOG.info("%s: variance: %s; zero point: %s.", path, variance_source, observation.zeropoint.source)
+    no_noise = ~((variance > 0.0) & (variance < np.inf))
+    mask[no_noise] |= np.uint32(plane_bits(["NO_DATA"]))
+    bad |= no_noise
+    if np.all(bad):
+        raise FitsIngestError(
+            f"{path}: there is no good pixel with noise. If its mask is to blame, "
+            "leave it out with --ignore-mask."
+        )
+
+    scale = pixel_scale(layout.wcs)
+    psf = _make_psf(planes.image, variance, bad, scale, path, options)
+    factor = np.float32(observation.zeropoint.njy_per_count)
+    with np.errstate(over="ignore", invalid="ignore"):
+        image, variance = planes.image * factor, variance * np.square(factor)
+    arrays = ImagePlanes(image=image, variance=variance, mask=mask, psf=sample_psf(psf.psf, observation.bbox))
+    stats = make_summary_stats(
+        arrays,
+        observation.sky_projection,
+        observation.bbox,
+        exposure_time=observation.timing.exposure_time,
+        zeropoint=observation.zeropoint.magnitude,
+        n_psf_stars=psf.n_stars,
+    )
+    visit_image = make_visit_image(
+        arrays,
+        psf=psf.psf,
+        sky_projection=observation.sky_projection,
+        obs_info=_make_obs_info(observation),
+        detector=make_fits_detector(observation.visit, observation.detector, layout.shape, scale),
+        band=observation.filter.band,
+        summary_stats=stats,
+    )
+    new = [name for name in planes.extra if name not in visit_image.mask.schema]
+    visit_image.mask = visit_image.mask.add_planes(
+        MaskPlane(name, f"Plane {name} of the mask of {path.name}.") for name in new
+    )
+    for name, flagged in planes.extra.items():
+        visit_image.mask.set(name, flagged)
+    visit_image.metadata = {
+        "fitsFile": path.name,
+        "fitsHdu": layout.hdu,
+        "fitsInstrument": str(layout.header.get("INSTRUME", "unknown")),
+        "zeroPoint": observation.zeropoint.magnitude,
+        "zeroPointSource": observation.zeropoint.source,
+        "zeroPointAssumed": observation.zeropoint.assumed,
+        "varianceSource": variance_source,
+        "psfSource": psf.kind,
+        "psfStars": psf.n_stars,
+        "dateAssumed": observation.timing.date_assumed,
+        "exposureTimeAssumed": observation.timing.exposure_time_assumed,
+    }
+    summary = IngestSummary(
+        path=path,
+        visit=observation.visit,
+        detector=observation.detector,
+        band=observation.filter.band,
+        shape=layout.shape,
+        fwhm=psf.fwhm * scale,
+        psf=psf.kind,
+        variance=variance_source,
+        zeropoint=observation.zeropoint,
+        magnitude_limit=stats.magLim,
+    )
+    return visit_image, summary
+
+
+def _make_variance(
+    planes: FitsPlanes, bad: npt.NDArray[np.bool_], layout: FitsLayout, options: FitsOptions
+) -> tuple[npt.NDArray[np.float32], str]:
+    """Return the variance plane in the units of the file, and its origin."""
+    if planes.variance is not None:
+        return planes.variance, "file"
+    if np.all(bad):
+        return np.zeros(layout.shape, dtype=np.float32), "none"
+    if planes.weight is not None:
+        return rescale_weight(planes.image, bad, planes.weight), "weight map and measured sky noise"
+    gain = options.gain if options.gain is not None else find_gain(layout.header)
+    if gain is None:
+        _LOG.warning(
+            "%s: no variance plane and no gain: the variance is that of the sky, without the Poisson noise "
+            "of the sources. Give --gain.",
+            layout.path,
+        )
+        return estimate_variance(planes.image, bad), "measured sky noise"
+    return estimate_variance(planes.image, bad, gain), f"measured sky noise and gain {gain:.4g}"
+
+
+def _make_psf(
+    image: npt.NDArray[np.float32],
+    variance: npt.NDArray[np.float32],
+    bad: npt.NDArray[np.bool_],
+    scale: float,
+    path: Path,
+    options: FitsOptions,
+) -> MeasuredPsf:
+    if options.fwhm is not None:
+        try:
+            return gaussian_psf(options.fwhm / scale, image.shape)
+        except ValueError as error:
+            raise FitsIngestError(
+                f"{path}: --fwhm {options.fwhm:g} arcsec with pixels of {scale:.3g} arcsec: {error}"
+            ) from error
+    try:
+        psf = measure_psf(image, variance, bad, pixel_scale=scale)
+    except TooFewStarsError as error:
+        raise FitsIngestError(
+            f"{path}: the PSF cannot be measured: {error}. Give its FWHM in arcseconds with --fwhm."
+        ) from error
+    few = psf.n_stars < MIN_STARS
+    _LOG.log(
+        logging.WARNING if few else logging.INFO,
+        "%s: the PSF has a FWHM of %.2f arcsec, measured on %d star%s (%s).%s",
+        path,
+        psf.fwhm * scale,
+        psf.n_stars,
+        "" if psf.n_stars == 1 else "s",
+        psf.kind,
+        " So few may deceive: check it, or give --fwhm." if few else "",
+    )
+    return psf
+
+
+def _make_obs_info(observation: FitsObservation) -> ObservationInfo:
+    header, timing = observation.layout.header, observation.timing
+    name = FitsCam.detector_name(observation.detector)
+    return ObservationInfo(
+        telescope=str(header.get("TELESCOP", "unknown")),
+        instrument=FitsCam.getName(),
+        exposure_id=observation.visit,
+        visit_id=observation.visit,
+        physical_filter=observation.filter.name,
+        datetime_begin=timing.begin,
+        datetime_end=timing.end,
+        exposure_time=timing.exposure_time * u.s,
+        detector_num=observation.detector,
+        detector_name=name,
+        detector_unique_name=name,
+        detector_exposure_id=observation.visit * DETECTOR_MAX + observation.detector,
+        object=str(header.get("OBJECT", "")).strip() or "unknown",
+        observation_type="science",
+        observation_id=str(observation.visit),
+        observing_day=timing.day_obs,
+        observation_counter=timing.second,
+        has_simulated_content=False,
+        can_see_sky=True,
+    )

@@ -1,0 +1,118 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Calibrated FITS images of any telescope into a Butler repository."""
+
+from __future__ import annotations
+
+__all__ = ("ingest_fits",)
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lsst.daf.butler.registry import ConflictingDefinitionError
+from lsst.images import VisitImage
+
+from .fits_image import IngestSummary, make_fits_image
+from .fits_instrument import FitsCam
+from .fits_observation import FitsObservation, FitsOptions
+from .repository import (
+    IMAGE_DATASET_TYPE,
+    Dataset,
+    RepositoryError,
+    VisitRecord,
+    find_existing,
+    image_region,
+    put_datasets,
+    register_instrument,
+    register_visit,
+)
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler
+
+
+def ingest_fits(
+    butler: Butler, run: str, observations: Sequence[FitsObservation], options: FitsOptions | None = None
+) -> Iterator[IngestSummary]:
+    """Put FITS images into a repository as ``preliminary_visit_image``.
+
+    Parameters
+    ----------
+    butler
+        Butler of the repository.
+    run
+        Name of the run collection.
+    observations
+        The images, from `~lsst.meas.trails.sim.fits_observation.inspect_all`.
+    options
+        What the user knows better than the files.
+
+    Yields
+    ------
+    summary
+        What became of each file, after it was put.
+
+    Raises
+    ------
+    FitsIngestError
+        Raised if the pixels of a file cannot be used.  An image is put as a
+        whole or not at all; those before it stay.
+    RepositoryError
+        Raised if the repository has such an image already, before any is put,
+        or does not take it.
+    """
+    existing = find_existing(butler, run, [IMAGE_DATASET_TYPE], [o.data_id for o in observations])
+    if existing:
+        key = (existing[0].dataId["visit"], existing[0].dataId["detector"])
+        path = next(o.path for o in observations if (o.visit, o.detector) == key)
+        raise RepositoryError(
+            f"{path}: run {run!r} has an image of visit {key[0]}, detector {key[1]} already. "
+            "Choose another --run, or give --visit or --detector if it is another image."
+        )
+    for observation in observations:
+        image, summary = make_fits_image(observation, options)
+        _register(butler, observation, image)
+        put_datasets(butler, run, observation.data_id, [Dataset(IMAGE_DATASET_TYPE, "VisitImage", image)])
+        yield summary
+
+
+def _register(butler: Butler, observation: FitsObservation, image: VisitImage) -> None:
+    """Insert the dimension records that an image needs."""
+    instrument = FitsCam()
+    register_instrument(butler, instrument)
+    try:
+        instrument.register_image(
+            butler.registry, observation.detector, observation.filter.name, observation.filter.band
+        )
+    except ConflictingDefinitionError as error:
+        raise RepositoryError(
+            f"{observation.path}: the repository has filter {observation.filter.name!r} with another band "
+            f"than {observation.filter.band!r}. Give the same --band as before."
+        ) from error
+    regions = {observation.detector: image_region(observation.sky_projection, observation.bbox)}
+    record = VisitRecord.from_obs_info(image.obs_info, band=observation.filter.band, regions=regions)
+    try:
+        register_visit(butler, record)
+    except RepositoryError as error:
+        raise RepositoryError(
+            f"{observation.path}: {error} Give another --visit if it is another exposure."
+        ) from error

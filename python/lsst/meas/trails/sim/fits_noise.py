@@ -1,0 +1,122 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Variance planes for images that come without one."""
+
+from __future__ import annotations
+
+__all__ = ("estimate_variance", "rescale_weight")
+
+import numpy as np
+import numpy.typing as npt
+import sep
+
+BLOCK = 64
+"""Side of the blocks in which the noise is measured, pixels."""
+
+# The scatter comes from pixels within 3 sigma, whose variance is 0.9733 of
+# that of the whole Gaussian.
+_CLIPPED_VARIANCE = 0.9733
+
+
+def estimate_variance(
+    image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], gain: float | None = None
+) -> npt.NDArray[np.float32]:
+    """Estimate the variance of each pixel from the image itself.
+
+    Parameters
+    ----------
+    image
+        Pixel values, shape (ny, nx); may hold NaN where ``bad``.
+    bad
+        Pixels to leave out, same shape.
+    gain
+        Electrons per image unit, for the Poisson noise of the sources.
+        Without it the result is the noise of the sky alone, too low on
+        bright sources.
+
+    Returns
+    -------
+    variance
+        Image units squared, same shape.  Zero where the image has no noise.
+
+    Notes
+    -----
+    The noise of the sky, with what the reading and the calibration added, is
+    the clipped scatter in blocks of 64 pixels (the background of SExtractor,
+    Bertin & Arnouts 1996, A&AS 117, 393), smoothly interpolated.  It follows
+    gradients of the sky and differences between amplifiers, and needs no
+    knowledge of what was subtracted from the image before.
+    """
+    level, variance = _measure_sky(image, bad)
+    if gain is not None:
+        signal = np.where(bad, np.float32(0.0), image - level)
+        # Below the detection limit the "signal" is the sky noise itself,
+        # which must not make the variance follow the noise of the pixel.
+        signal[signal < 3.0 * np.sqrt(variance)] = 0.0
+        variance += signal / np.float32(gain)
+    return np.asarray(variance, dtype=np.float32)
+
+
+def rescale_weight(
+    image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], weight: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Turn a weight map into variances.
+
+    Parameters
+    ----------
+    image
+        Pixel values, shape (ny, nx); may hold NaN where ``bad``.
+    bad
+        Pixels to leave out, same shape.
+    weight
+        Inverse variances, or anything proportional to them such as exposure
+        times, same shape; positive where not ``bad``.
+
+    Returns
+    -------
+    variance
+        Image units squared, with the scale of the noise of the sky that the
+        image has; infinite where the weight is not positive.
+    """
+    _, sky = _measure_sky(image, bad)
+    scale = np.median(sky[~bad] * weight[~bad])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(weight > 0.0, np.float32(scale) / weight, np.float32(np.inf)).astype(np.float32)
+
+
+def _measure_sky(
+    image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the level and the variance of the sky at each pixel."""
+    rows = np.arange(0, image.shape[0], BLOCK)
+    columns = np.arange(0, image.shape[1], BLOCK)
+    good = np.add.reduceat(np.add.reduceat((~bad).astype(np.int32), rows, axis=0), columns, axis=1)
+    # Blocks with fewer pixels are not measured, and where none is left there
+    # is nothing to interpolate from.
+    if np.max(good) <= BLOCK * BLOCK // 2:
+        pixels = image[~bad]
+        median = np.median(pixels)
+        sigma = 1.4826 * np.median(np.abs(pixels - median))
+        return np.full_like(image, median), np.full_like(image, np.square(sigma))
+    background = sep.Background(np.where(bad, np.float32(0.0), image), mask=bad, bw=BLOCK, bh=BLOCK)
+    variance = np.square(background.rms(dtype=np.float32)) / np.float32(_CLIPPED_VARIANCE)
+    return background.back(dtype=np.float32), variance

@@ -1,0 +1,287 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""When and where simulated visits look."""
+
+from __future__ import annotations
+
+__all__ = (
+    "EXPOSURE_TIME",
+    "MAX_VISITS",
+    "SITE",
+    "VisitPlan",
+    "make_obs_info",
+    "make_sky_projection",
+    "plan_visit",
+)
+
+import dataclasses
+import datetime
+
+import astropy.units as u
+import astropy.wcs
+import numpy as np
+from astro_metadata_translator import ObservationInfo
+from astropy.coordinates import AltAz, Angle, EarthLocation, SkyCoord
+from astropy.time import Time, TimeDelta
+
+from lsst.images import Box, DetectorFrame, SkyProjection
+
+from .detector import PIXEL_SCALE, focal_plane_offset
+from .instrument import TrailSimCam, detector_place, physical_filter_of
+
+EXPOSURE_TIME = 30.0
+"""Seconds."""
+
+SITE = EarthLocation.from_geodetic(lon=-70.749417 * u.deg, lat=-30.244639 * u.deg, height=2663.0 * u.m)
+"""Where the telescope stands: Cerro Pachon."""
+
+MAX_VISITS = 800
+"""Visits that fit into the night that a seed gets."""
+
+_FIRST_NIGHT = datetime.date(2017, 1, 1)
+_N_NIGHTS = 3650
+_CADENCE = 39.0
+"""Seconds from one visit to the next."""
+
+_NIGHT_START = datetime.time(1, 0)
+"""UTC, on the day after the one that the night is named after."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VisitPlan:
+    """What the images of one visit have in common.
+
+    Parameters
+    ----------
+    visit
+        Number of the visit: the night as YYYYMMDD and five digits.
+    day_obs
+        The night, YYYYMMDD.
+    seq_num
+        Number of the visit in the night, from 1.
+    band
+        Band of the filter.
+    begin
+        Start of the exposure, TAI.
+    exposure_time
+        Seconds.
+    ra, dec
+        Boresight, ICRS degrees.
+    rotation
+        Position angle of the +y axis of the detectors, degrees East of
+        North.
+    azimuth, altitude
+        Of the boresight at the start, degrees.
+    """
+
+    visit: int
+    day_obs: int
+    seq_num: int
+    band: str
+    begin: Time
+    exposure_time: float
+    ra: float
+    dec: float
+    rotation: float
+    azimuth: float
+    altitude: float
+
+    @property
+    def end(self) -> Time:
+        """End of the exposure, TAI (`astropy.time.Time`)."""
+        return self.begin + TimeDelta(self.exposure_time, format="sec", scale="tai")
+
+    @property
+    def physical_filter(self) -> str:
+        """Name of the filter (`str`)."""
+        return physical_filter_of(self.band)
+
+
+def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE_TIME) -> VisitPlan:
+    """Plan a visit.
+
+    Parameters
+    ----------
+    seed
+        Seed of the simulation.  It selects the night, so that simulations of
+        neighbouring seeds fit into one repository.
+    index
+        Number of the visit in the simulation, from 0.
+    band
+        Band of the filter.
+    exposure_time
+        Seconds.
+
+    Returns
+    -------
+    plan
+        The visit looks within 55 degrees of the zenith of `SITE`.
+
+    Raises
+    ------
+    ValueError
+        Raised if the night has no room for so many visits, or there is no
+        such band.
+    """
+    if not 0 <= index < MAX_VISITS:
+        raise ValueError(f"One seed makes a night of at most {MAX_VISITS} visits.")
+    physical_filter_of(band)
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+    night = _FIRST_NIGHT + datetime.timedelta(days=seed % _N_NIGHTS)
+    day_obs = int(night.strftime("%Y%m%d"))
+    start = datetime.datetime.combine(night + datetime.timedelta(days=1), _NIGHT_START)
+    begin = (Time(start, scale="utc") + TimeDelta(index * _CADENCE, format="sec")).tai
+
+    zenith_distance = np.deg2rad(np.sqrt(rng.uniform(0.0, 55.0**2)))
+    azimuth = rng.uniform(0.0, 2.0 * np.pi)
+    # UTC for UT1: a second of time at most, and no table of the Earth's
+    # rotation is needed, which astropy would download for some dates.
+    clock = Time(begin.utc.jd, format="jd", scale="ut1")
+    sidereal_time = clock.sidereal_time("mean", longitude=SITE.lon).rad
+    latitude = SITE.lat.rad
+    altitude = 0.5 * np.pi - zenith_distance
+    # The spherical triangle of pole, zenith and star.  Precession since 2000,
+    # a third of a degree, is left out: what matters here is the airmass.
+    dec = np.arcsin(
+        np.sin(altitude) * np.sin(latitude) + np.cos(altitude) * np.cos(latitude) * np.cos(azimuth)
+    )
+    hour_angle = np.arctan2(
+        -np.sin(azimuth) * np.cos(altitude),
+        np.sin(altitude) * np.cos(latitude) - np.cos(altitude) * np.sin(latitude) * np.cos(azimuth),
+    )
+    return VisitPlan(
+        visit=day_obs * 100_000 + index + 1,
+        day_obs=day_obs,
+        seq_num=index + 1,
+        band=band,
+        begin=begin,
+        exposure_time=exposure_time,
+        ra=float(np.rad2deg(sidereal_time - hour_angle) % 360.0),
+        dec=float(np.rad2deg(dec)),
+        rotation=float(rng.uniform(0.0, 360.0)),
+        azimuth=float(np.rad2deg(azimuth)),
+        altitude=float(np.rad2deg(altitude)),
+    )
+
+
+def make_sky_projection(
+    plan: VisitPlan, detector: int, shape: tuple[int, int]
+) -> SkyProjection[DetectorFrame]:
+    """Return the mapping of a detector's pixels to the sky.
+
+    Parameters
+    ----------
+    plan
+        The visit.
+    detector
+        Number of the detector.
+    shape
+        Shape (ny, nx) of all detectors, pixels.
+
+    Returns
+    -------
+    sky_projection
+        A gnomonic projection about the boresight.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is no such detector.
+    """
+    ny, nx = shape
+    x_offset, y_offset = focal_plane_offset(detector, shape)
+    cos, sin = np.cos(np.deg2rad(plan.rotation)), np.sin(np.deg2rad(plan.rotation))
+    scale = PIXEL_SCALE / 3600.0
+    wcs = astropy.wcs.WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.cunit = ["deg", "deg"]
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crval = [plan.ra, plan.dec]
+    # FITS counts pixels from 1.
+    wcs.wcs.crpix = [0.5 * (nx - 1) - x_offset + 1.0, 0.5 * (ny - 1) - y_offset + 1.0]
+    # East is to the left where North is up.
+    wcs.wcs.cd = scale * np.array([[-cos, sin], [sin, cos]])
+    bbox = Box.factory[0:ny, 0:nx]
+    frame = DetectorFrame(instrument=TrailSimCam.getName(), visit=plan.visit, detector=detector, bbox=bbox)
+    return SkyProjection.from_fits_wcs(wcs, frame, pixel_bounds=bbox)
+
+
+def make_obs_info(plan: VisitPlan, detector: int) -> ObservationInfo:
+    """Describe the observation of a detector.
+
+    Parameters
+    ----------
+    plan
+        The visit.
+    detector
+        Number of the detector.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is no such detector.
+    """
+    place = detector_place(detector)
+    altitude = np.deg2rad(plan.altitude)
+    altaz = SkyCoord(
+        AltAz(az=plan.azimuth * u.deg, alt=plan.altitude * u.deg, obstime=plan.begin, location=SITE)
+    )
+    return ObservationInfo(
+        telescope="Simulated Survey Telescope",
+        instrument=TrailSimCam.getName(),
+        location=SITE,
+        exposure_id=plan.visit,
+        visit_id=plan.visit,
+        physical_filter=plan.physical_filter,
+        datetime_begin=plan.begin,
+        datetime_end=plan.end,
+        exposure_time=plan.exposure_time * u.s,
+        exposure_time_requested=plan.exposure_time * u.s,
+        dark_time=plan.exposure_time * u.s,
+        boresight_airmass=float(1.0 / np.sin(altitude)),
+        boresight_rotation_angle=Angle(plan.rotation * u.deg),
+        boresight_rotation_coord="sky",
+        detector_num=detector,
+        detector_name=place.name_in_raft,
+        detector_unique_name=place.full_name,
+        detector_serial=f"SIM-{detector:03d}",
+        detector_group=place.raft,
+        detector_exposure_id=plan.visit * 1000 + detector,
+        object=f"field {plan.visit}",
+        temperature=283.15 * u.K,
+        pressure=745.0 * u.hPa,
+        relative_humidity=20.0,
+        tracking_radec=SkyCoord(ra=plan.ra * u.deg, dec=plan.dec * u.deg, frame="icrs"),
+        altaz_begin=altaz,
+        science_program="meas-trails simulate",
+        observation_type="science",
+        observation_id=f"TS_O_{plan.day_obs}_{plan.seq_num:06d}",
+        observation_reason="science",
+        exposure_group=str(plan.visit),
+        observing_day=plan.day_obs,
+        observing_day_offset=TimeDelta(12.0 * u.hour),
+        observation_counter=plan.seq_num,
+        has_simulated_content=True,
+        group_counter_start=plan.seq_num,
+        group_counter_end=plan.seq_num,
+        can_see_sky=True,
+    )

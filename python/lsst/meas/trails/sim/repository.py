@@ -1,0 +1,374 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Butler repositories of visit images that come from outside the stack.
+
+The functions here serve any instrument that is derived from
+`lsst.pipe.base.Instrument`.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "IMAGE_DATASET_TYPE",
+    "TRUTH_DATASET_TYPE",
+    "Dataset",
+    "RepositoryError",
+    "VisitRecord",
+    "find_existing",
+    "image_region",
+    "open_or_create",
+    "put_datasets",
+    "register_instrument",
+    "register_visit",
+    "repository_config",
+)
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, MissingCollectionError, Timespan
+from lsst.daf.butler.registry import CollectionTypeError, ConflictingDefinitionError
+from lsst.pipe.base import Instrument
+from lsst.resources import ResourcePath, ResourcePathExpression
+from lsst.sphgeom import ConvexPolygon
+
+from .visit_record import RepositoryError, VisitRecord, image_region
+
+_LOG = logging.getLogger(__name__)
+
+IMAGE_DATASET_TYPE = "preliminary_visit_image"
+"""Dataset type of the images that this package puts into repositories."""
+
+TRUTH_DATASET_TYPE = "simulated_trail_catalog"
+"""Dataset type of the trails in a simulated image."""
+
+_CONFIG_PARTS = ("storageClasses.yaml", "datastores/fileDatastore.yaml")
+
+_VISIT_SYSTEM = (0, "one-to-one")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A dataset to put.
+
+    Parameters
+    ----------
+    name
+        Name of the dataset type, whose dimensions are instrument, visit and
+        detector.
+    storage_class
+        Name of its storage class.
+    content
+        The object itself.
+    """
+
+    name: str
+    storage_class: str
+    content: Any
+
+
+def repository_config() -> Config:
+    """Return the configuration that new repositories start from: the
+    defaults, and the storage classes of this package.
+    """
+    config = Config()
+    for part in _CONFIG_PARTS:
+        config.update(Config(ResourcePath(f"resource://lsst.meas.trails/resources/butler/{part}")))
+    return config
+
+
+def open_or_create(repo: ResourcePathExpression) -> Butler:
+    """Open a repository for writing, after creating it where there is none.
+
+    Parameters
+    ----------
+    repo
+        Folder, URI or known label of the repository.
+
+    Returns
+    -------
+    butler
+        Butler without default collections.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if there is something else than a repository, the repository
+        cannot be opened or written, or it cannot be created.
+    """
+    root = ResourcePath(repo, forceDirectory=True, forceAbsolute=True)
+    try:
+        if str(repo) in Butler.get_known_repos():
+            return Butler.from_config(str(repo), writeable=True)
+        if not root.join("butler.yaml", forceDirectory=False).exists():
+            _check_vacant(root)
+            Butler.makeRepo(root, config=repository_config())
+            _LOG.info("Created the repository %s.", root)
+        return Butler.from_config(root, writeable=True)
+    except RepositoryError:
+        raise
+    except Exception as error:
+        raise RepositoryError(f"Cannot open {repo} as a Butler repository: {error}") from error
+
+
+def register_instrument(butler: Butler, instrument: Instrument) -> None:
+    """Insert an instrument, its detectors and filters, where they are not yet.
+
+    Parameters
+    ----------
+    butler
+        Butler of the repository.
+    instrument
+        The instrument.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the repository has another instrument of that name.
+    """
+    try:
+        instrument.register(butler.registry)
+    except ConflictingDefinitionError as error:
+        raise RepositoryError(
+            f"The repository has an instrument {instrument.getName()!r} that is defined otherwise: {error}"
+        ) from error
+
+
+def register_visit(butler: Butler, record: VisitRecord) -> None:
+    """Insert the dimension records of a visit, where they are not yet.
+
+    A visit that is there may be given further detectors.
+
+    Parameters
+    ----------
+    butler
+        Butler of a repository that knows the instrument, the filter and the
+        detectors of the visit.
+    record
+        The visit.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the repository has another visit under this number, or does
+        not know the filter or a detector.
+    """
+    registry = butler.registry
+    timespan = Timespan(record.begin, record.end)
+    common = {
+        "instrument": record.instrument,
+        "physical_filter": record.physical_filter,
+        "day_obs": record.day_obs,
+    }
+    system_id, system_name = _VISIT_SYSTEM
+    described = {
+        "exposure_time": record.exposure_time,
+        "target_name": record.target_name[:64],
+        "observation_reason": record.observation_reason[:68],
+        "science_program": record.science_program[:64],
+        "azimuth": record.azimuth,
+        "zenith_angle": record.zenith_angle,
+        "seq_num": record.seq_num,
+    }
+    exposure = {
+        **common,
+        **described,
+        "id": record.visit,
+        "obs_id": record.name[:64],
+        "group": record.group[:64],
+        "dark_time": record.dark_time,
+        "observation_type": "science",
+        "seq_start": record.seq_num,
+        "seq_end": record.seq_num,
+        "tracking_ra": record.tracking_ra,
+        "tracking_dec": record.tracking_dec,
+        "sky_angle": record.sky_angle,
+        "has_simulated": record.has_simulated,
+        "can_see_sky": True,
+        "timespan": timespan,
+    }
+    data_id = {"instrument": record.instrument, "visit": record.visit}
+    old_region = _visit_region(butler, record)
+    new_region = _hull(
+        record.regions.values() if old_region is None else (*record.regions.values(), old_region)
+    )
+    visit = {**common, **described, "id": record.visit, "name": record.name[:64], "timespan": timespan}
+    try:
+        with registry.transaction():
+            registry.syncDimensionData("day_obs", {"instrument": record.instrument, "id": record.day_obs})
+            registry.syncDimensionData("group", {"instrument": record.instrument, "name": exposure["group"]})
+            registry.syncDimensionData(
+                "visit_system", {"instrument": record.instrument, "id": system_id, "name": system_name}
+            )
+            registry.syncDimensionData("exposure", exposure)
+            # Everything but the region must be as it was.
+            if old_region is not None:
+                registry.syncDimensionData("visit", {**visit, "region": old_region})
+            if old_region != new_region:
+                registry.syncDimensionData("visit", {**visit, "region": new_region}, update=True)
+            registry.syncDimensionData("visit_definition", {**data_id, "exposure": record.visit})
+            registry.syncDimensionData("visit_system_membership", {**data_id, "visit_system": system_id})
+            for detector, region in record.regions.items():
+                registry.syncDimensionData(
+                    "visit_detector_region", {**data_id, "detector": detector, "region": region}
+                )
+    except ConflictingDefinitionError as error:
+        raise RepositoryError(
+            f"The repository has a different visit {record.visit} of {record.instrument}."
+        ) from error
+    except Exception as error:
+        raise RepositoryError(
+            f"Cannot register visit {record.visit} of {record.instrument} with filter "
+            f"{record.physical_filter!r} and detectors {', '.join(map(str, record.regions))}: {error}"
+        ) from error
+
+
+def find_existing(
+    butler: Butler, run: str, names: Iterable[str], data_ids: Iterable[Mapping[str, Any]]
+) -> list[DatasetRef]:
+    """Return which of some datasets are in a run.
+
+    Parameters
+    ----------
+    butler
+        Butler of the repository.
+    run
+        Name of the run collection; it need not exist.
+    names
+        Names of the dataset types; they need not exist.
+    data_ids
+        Data IDs of instrument, visit and detector.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if there is a collection of that name that is no run.
+    """
+    try:
+        kind = butler.collections.get_info(run).type.name
+    except MissingCollectionError:
+        return []
+    if kind != "RUN":
+        raise RepositoryError(
+            f"The collection {run!r} is of type {kind}: datasets can be put into a RUN only."
+        )
+    wanted = {(d["instrument"], d["visit"], d["detector"]) for d in data_ids}
+    return [
+        ref
+        for dataset_type in butler.registry.queryDatasetTypes(list(names), missing=[])
+        for ref in butler.query_datasets(dataset_type, collections=run, limit=None, explain=False)
+        if (ref.dataId["instrument"], ref.dataId["visit"], ref.dataId["detector"]) in wanted
+    ]
+
+
+def put_datasets(
+    butler: Butler, run: str, data_id: Mapping[str, Any], datasets: Iterable[Dataset]
+) -> list[DatasetRef]:
+    """Put datasets of one image: all of them, or none.
+
+    Parameters
+    ----------
+    butler
+        Butler of a repository that knows the visit.
+    run
+        Name of the run collection, which is created if need be.
+    data_id
+        Instrument, visit and detector.
+    datasets
+        The datasets.
+
+    Returns
+    -------
+    refs
+        What was put.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if a dataset is there already, its type is defined otherwise,
+        or it cannot be written.
+    """
+    datasets = list(datasets)
+    where = f"visit {data_id['visit']}, detector {data_id['detector']} into run {run!r}"
+    try:
+        butler.collections.register(run)
+        dimensions = butler.dimensions.conform(["instrument", "visit", "detector"])
+        dataset_types = []
+        for dataset in datasets:
+            dataset_type = DatasetType(dataset.name, dimensions, dataset.storage_class)
+            try:
+                butler.registry.registerDatasetType(dataset_type)
+            except ConflictingDefinitionError:
+                # Another storage class that can be converted to is as good.
+                dataset_type = butler.get_dataset_type(dataset.name)
+            dataset_types.append(dataset_type)
+        return _put_together(butler, run, data_id, list(zip(datasets, dataset_types, strict=True)))
+    except ConflictingDefinitionError as error:
+        raise RepositoryError(
+            f"Cannot put {where}: it has such a dataset already. Choose another run with --run."
+        ) from error
+    except CollectionTypeError as error:
+        raise RepositoryError(f"The collection {run!r} is no RUN: {error}") from error
+    except Exception as error:
+        raise RepositoryError(f"Cannot put {where}: {error}") from error
+
+
+def _put_together(
+    butler: Butler, run: str, data_id: Mapping[str, Any], items: list[tuple[Dataset, DatasetType]]
+) -> list[DatasetRef]:
+    refs: list[DatasetRef] = []
+    try:
+        for dataset, dataset_type in items:
+            refs.append(butler.put(dataset.content, dataset_type, dict(data_id), run=run))
+    except BaseException:
+        # In a transaction around several puts, a Butler forgets the files of
+        # those that succeeded.
+        butler.pruneDatasets(refs, disassociate=True, unstore=True, purge=True)
+        raise
+    return refs
+
+
+def _check_vacant(root: ResourcePath) -> None:
+    """Refuse to create a repository among other files."""
+    if not root.isLocal:
+        raise RepositoryError(f"There is no Butler repository at {root}; only local ones can be created.")
+    path = Path(root.ospath)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RepositoryError(f"{path} exists but is no Butler repository (it has no butler.yaml).")
+
+
+def _visit_region(butler: Butler, record: VisitRecord) -> ConvexPolygon | None:
+    known = butler.query_dimension_records(
+        "visit", instrument=record.instrument, visit=record.visit, explain=False
+    )
+    region = known[0].region if known else None
+    return region if isinstance(region, ConvexPolygon) else None
+
+
+def _hull(regions: Iterable[ConvexPolygon]) -> ConvexPolygon:
+    vertices = [vertex for region in regions for vertex in region.getVertices()]
+    if not vertices:
+        raise RepositoryError("A visit must have at least one detector.")
+    return ConvexPolygon.convexHull(vertices)

@@ -1,0 +1,414 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Simulated visits, and their way into a Butler repository."""
+
+from __future__ import annotations
+
+__all__ = ("SimulatedImage", "Simulation", "image_truth")
+
+import concurrent.futures
+import dataclasses
+import functools
+import multiprocessing
+from collections.abc import Iterator
+from typing import Any
+
+import astropy.table
+import numpy as np
+
+from lsst.daf.butler import Butler
+from lsst.images import Box, DetectorFrame, SkyProjection, VisitImage
+
+from ..core.photometry import AB_ZEROPOINT_NJY
+from ..core.population import TrailPopulation
+from .detector import make_detector
+from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
+from .like import Exemplar, ExemplarError
+from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
+from .psf import draw_seeing, make_psf, sample_psf
+from .repository import (
+    IMAGE_DATASET_TYPE,
+    TRUTH_DATASET_TYPE,
+    Dataset,
+    RepositoryError,
+    VisitRecord,
+    find_existing,
+    image_region,
+    put_datasets,
+    register_instrument,
+    register_visit,
+)
+from .scene import SceneConfig, simulate_scene
+from .visit_image import make_summary_stats, make_visit_image
+
+# Streams of random numbers of a visit, beside that of its pointing.
+_VISIT_STREAM, _DETECTOR_STREAM = 0, 1
+
+_COORDINATES = ("", "0", "1")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SimulatedImage:
+    """An image and what is in it.
+
+    Parameters
+    ----------
+    image
+        The image.
+    truth
+        One row a trail or satellite, in the image's own coordinates; the
+        columns of `~lsst.meas.trails.core.truth.TRUTH_COLUMNS`,
+        ``source_type``, ``visit``, ``detector``, ``physical_filter`` and
+        ``band``.
+    """
+
+    image: VisitImage
+    truth: astropy.table.Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """A set of simulated visits.
+
+    Equal simulations make equal pixels; an image does not depend on how many
+    others there are.
+
+    Parameters
+    ----------
+    seed
+        Seed of all random numbers, not negative.
+    visits
+        Number of visits.
+    detectors
+        Number of detectors, counted from 0.
+    shape
+        Shape (ny, nx) of the images in pixels; that of a full detector by
+        default.
+    trails
+        Asteroid trails per image.
+    band
+        Band of the filter; r by default, or that of the example.
+    like
+        A file to take the PSF, WCS, detector, noise and observation
+        information from.
+
+    Raises
+    ------
+    ValueError
+        Raised if a number is out of range or there is no such band.
+    ExemplarError
+        Raised if the file cannot serve as an example.
+    """
+
+    seed: int
+    visits: int = 1
+    detectors: int = 1
+    shape: tuple[int, int] | None = None
+    trails: float = 20.0
+    band: str | None = None
+    like: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError("A seed cannot be negative.")
+        if not 1 <= self.visits <= MAX_VISITS:
+            raise ValueError(f"The number of visits must be between 1 and {MAX_VISITS}.")
+        if not 1 <= self.detectors <= N_DETECTORS:
+            raise ValueError(f"The number of detectors must be between 1 and {N_DETECTORS}.")
+        if self.band is not None:
+            physical_filter_of(self.band)
+        if self.exemplar is not None:
+            self.exemplar.bbox(self.shape)
+            if self.band not in (None, self.exemplar.band):
+                raise ExemplarError(f"The band of {self.like} is {self.exemplar.band}, not {self.band}.")
+
+    @property
+    def exemplar(self) -> Exemplar | None:
+        """The example, if there is one (`Exemplar` | `None`)."""
+        return None if self.like is None else _read_exemplar(self.like)
+
+    @property
+    def bbox(self) -> Box:
+        """Box of the images (`lsst.images.Box`)."""
+        if self.exemplar is not None:
+            return self.exemplar.bbox(self.shape)
+        return Box.from_shape(self.shape or DETECTOR_SHAPE)
+
+    def plan(self, index: int) -> VisitPlan:
+        """Plan a visit.
+
+        Parameters
+        ----------
+        index
+            Number of the visit in the simulation, from 0.
+        """
+        if self.exemplar is not None:
+            return self.exemplar.plan(self.seed, index)
+        return plan_visit(self.seed, index, self.band or "r")
+
+    def data_ids(self) -> list[dict[str, Any]]:
+        """Return the data IDs of all images."""
+        return [
+            {"instrument": TrailSimCam.getName(), "visit": self.plan(index).visit, "detector": detector}
+            for index in range(self.visits)
+            for detector in range(self.detectors)
+        ]
+
+    def record(self, index: int) -> VisitRecord:
+        """Return what a repository has to know of a visit."""
+        plan = self.plan(index)
+        regions = {
+            detector: image_region(self._sky_projection(plan, detector), self.bbox)
+            for detector in range(self.detectors)
+        }
+        if self.exemplar is not None:
+            obs_info = self.exemplar.make_obs_info(plan, 0)
+        else:
+            obs_info = make_obs_info(plan, 0)
+        return VisitRecord.from_obs_info(obs_info, band=plan.band, regions=regions)
+
+    def image(self, index: int, detector: int) -> SimulatedImage:
+        """Simulate one image.
+
+        Parameters
+        ----------
+        index
+            Number of the visit in the simulation, from 0.
+        detector
+            Number of the detector.
+        """
+        plan, bbox, exemplar = self.plan(index), self.bbox, self.exemplar
+        shape = (bbox.y.size, bbox.x.size)
+        visit_rng = self._rng(index, _VISIT_STREAM)
+        rng = self._rng(index, _DETECTOR_STREAM, detector)
+        seeing = draw_seeing(visit_rng)
+        population = TrailPopulation(number=self.trails)
+        scene_config = SceneConfig.varied(shape, visit_rng, trails=population)
+        sky_projection = self._sky_projection(plan, detector)
+        if exemplar is not None:
+            scene_config = dataclasses.replace(scene_config, sky_noise=exemplar.sky_noise, gain=exemplar.gain)
+            psf = exemplar.psf
+            obs_info = exemplar.make_obs_info(plan, detector)
+            camera_detector = exemplar.make_detector(plan, detector)
+        else:
+            psf = make_psf(seeing, rng, bbox)
+            obs_info = make_obs_info(plan, detector)
+            camera_detector = make_detector(plan.visit, detector, shape)
+        scene = simulate_scene(scene_config, sample_psf(psf, bbox), rng)
+        stats = make_summary_stats(
+            scene.planes,
+            sky_projection,
+            bbox,
+            exposure_time=plan.exposure_time,
+            zenith_distance=90.0 - plan.altitude,
+            zeropoint=AB_ZEROPOINT_NJY if exemplar is None else exemplar.zeropoint,
+            # The noise of the sky is that of the electrons it is made of.
+            background=scene_config.sky_noise**2 * scene_config.gain,
+        )
+        image = make_visit_image(
+            scene.planes,
+            psf=psf,
+            sky_projection=sky_projection,
+            obs_info=obs_info,
+            detector=camera_detector,
+            band=plan.band,
+            bbox=bbox,
+            summary_stats=stats,
+        )
+        truth = image_truth(scene.truth, bbox, sky_projection)
+        for name, value in (
+            ("visit", np.int64(plan.visit)),
+            ("detector", np.int32(detector)),
+            ("physical_filter", plan.physical_filter),
+            ("band", plan.band),
+        ):
+            truth[name] = np.full(len(truth), value)
+        return SimulatedImage(image=image, truth=truth)
+
+    def register(self, butler: Butler, run: str) -> None:
+        """Make a repository ready for the images.
+
+        Parameters
+        ----------
+        butler
+            Butler of the repository.
+        run
+            Name of the run collection that the images will go to.
+
+        Raises
+        ------
+        RepositoryError
+            Raised if an image is there already, or the repository has
+            different visits under the same numbers.
+        """
+        names = (IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE)
+        if existing := find_existing(butler, run, names, self.data_ids()):
+            ref = existing[0]
+            raise RepositoryError(
+                f"Run {run!r} holds {len(existing)} of the datasets already, such as "
+                f"{ref.datasetType.name} of visit {ref.dataId['visit']}, detector {ref.dataId['detector']}. "
+                "Choose another --run or another --seed."
+            )
+        register_instrument(butler, TrailSimCam())
+        for index in range(self.visits):
+            try:
+                register_visit(butler, self.record(index))
+            except RepositoryError as error:
+                raise RepositoryError(
+                    f"{error} Simulations of the same --seed must agree in --size, --band and --like: "
+                    "choose another --seed."
+                ) from error
+
+    def put(self, butler: Butler, run: str, index: int, detector: int) -> dict[str, Any]:
+        """Simulate one image and put it, with its truth, into a repository.
+
+        Parameters
+        ----------
+        butler
+            Butler of a repository that is ready for it.
+        run
+            Name of the run collection.
+        index
+            Number of the visit in the simulation, from 0.
+        detector
+            Number of the detector.
+
+        Returns
+        -------
+        summary
+            What was put: ``visit``, ``detector``, ``trails``, ``satellites``,
+            ``fwhm`` in arcsec, ``mag_lim``.
+
+        Raises
+        ------
+        RepositoryError
+            Raised if it cannot be put.
+        """
+        simulated = self.image(index, detector)
+        visit = self.plan(index).visit
+        put_datasets(
+            butler,
+            run,
+            {"instrument": TrailSimCam.getName(), "visit": visit, "detector": detector},
+            [
+                # Where there is an image, there is its truth.
+                Dataset(TRUTH_DATASET_TYPE, "ArrowAstropy", simulated.truth),
+                Dataset(IMAGE_DATASET_TYPE, "VisitImage", simulated.image),
+            ],
+        )
+        is_trail = simulated.truth["source_type"] == "Trail"
+        stats = simulated.image.summary_stats
+        return {
+            "visit": visit,
+            "detector": detector,
+            "trails": int(np.count_nonzero(is_trail)),
+            "satellites": int(np.count_nonzero(~is_trail)),
+            "fwhm": 2.355 * stats.psfSigma * stats.pixelScale,
+            "mag_lim": stats.magLim,
+        }
+
+    def run(self, butler: Butler, run: str, jobs: int = 1) -> Iterator[dict[str, Any]]:
+        """Simulate everything and put it into a repository.
+
+        Parameters
+        ----------
+        butler
+            Butler of the repository.
+        run
+            Name of the run collection.
+        jobs
+            Number of processes.
+
+        Yields
+        ------
+        summary
+            What was put, image by image (see `put`).
+
+        Raises
+        ------
+        RepositoryError
+            Raised if an image is there already or cannot be put.
+        """
+        self.register(butler, run)
+        units = [(index, detector) for index in range(self.visits) for detector in range(self.detectors)]
+        jobs = min(jobs, len(units))
+        if jobs <= 1:
+            for index, detector in units:
+                yield self.put(butler, run, index, detector)
+            return
+        # The first creates what all of them share.
+        yield self.put(butler, run, *units[0])
+        with concurrent.futures.ProcessPoolExecutor(
+            jobs, mp_context=multiprocessing.get_context("spawn")
+        ) as executor:
+            futures = [executor.submit(self.put, butler, run, *unit) for unit in units[1:]]
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    yield future.result()
+            finally:
+                executor.shutdown(cancel_futures=True)
+
+    def _sky_projection(self, plan: VisitPlan, detector: int) -> SkyProjection[DetectorFrame]:
+        if self.exemplar is not None:
+            return self.exemplar.make_sky_projection(plan, detector)
+        return make_sky_projection(plan, detector, (self.bbox.y.size, self.bbox.x.size))
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+
+
+def image_truth(
+    truth: astropy.table.Table, bbox: Box, sky_projection: SkyProjection[Any]
+) -> astropy.table.Table:
+    """Convert a truth table from array coordinates to those of an image.
+
+    Parameters
+    ----------
+    truth
+        Table with ``x``, ``y``, ``ra``, ``dec``, also with suffixes ``0`` and
+        ``1`` for the ends.
+    bbox
+        Box of the image.
+    sky_projection
+        Mapping of the image's own coordinates to the sky.
+
+    Returns
+    -------
+    truth
+        A copy with positions in the image's own coordinates and on the sky.
+    """
+    result = truth.copy()
+    for suffix in _COORDINATES:
+        result[f"x{suffix}"] += bbox.x.start
+        result[f"y{suffix}"] += bbox.y.start
+        if len(result):
+            sky = sky_projection.pixel_to_sky(
+                x=np.array(result[f"x{suffix}"]), y=np.array(result[f"y{suffix}"])
+            )
+            result[f"ra{suffix}"][:] = sky.ra.deg
+            result[f"dec{suffix}"][:] = sky.dec.deg
+    return result
+
+
+@functools.lru_cache(maxsize=2)
+def _read_exemplar(path: str) -> Exemplar:
+    return Exemplar.read(path)

@@ -1,0 +1,392 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Point-spread functions measured on the stars of an image."""
+
+from __future__ import annotations
+
+__all__ = ("MIN_STARS", "MeasuredPsf", "TooFewStarsError", "gaussian_psf", "measure_psf")
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import galsim
+import numpy as np
+import numpy.typing as npt
+import piff
+import sep
+
+from lsst.images import Box
+from lsst.images.psfs import GaussianPointSpreadFunction, PiffWrapper
+
+from ..core.psf import FWHM_PER_SIGMA, kernel_fwhm
+
+if TYPE_CHECKING:
+    from lsst.images.psfs import PointSpreadFunction
+
+_LOG = logging.getLogger(__name__)
+
+MIN_STARS = 5
+"""With fewer stars the PSF is a guess that deserves a warning."""
+
+_MAX_STARS = 40
+_MAX_PROFILE_STARS = 8
+"""More stars than this improve nothing that a trail would notice: of the PSF
+as a whole, and of the choice of its profile.
+"""
+
+_MIN_STARS_BY_ORDER = (1, 12, 36)
+"""Stars needed for a PSF that is constant, linear, quadratic in position."""
+
+_MAX_CANDIDATES = 300
+_MIN_SNR = 30.0
+_DETECTION_SIGMA = 8.0
+_MIN_FWHM, _MAX_FWHM = 1.0, 40.0
+
+# The narrow axis of a cosmic ray is the width of a pixel, 0.29 pixels; that
+# of a star with a FWHM of one pixel, as sampled, is 0.51.
+_MIN_MINOR_SIGMA = 0.45
+_MAX_ELLIPTICITY = 0.35
+
+_PROFILES: Mapping[str, Callable[[], piff.Model]] = {
+    "Gaussian": piff.Gaussian,
+    "Kolmogorov": piff.Kolmogorov,
+    # GalSim has closed forms for these exponents, and is ten times slower
+    # with others.
+    "Moffat of beta 3.5": functools.partial(piff.Moffat, beta=3.5),
+    "Moffat of beta 2.5": functools.partial(piff.Moffat, beta=2.5),
+}
+"""Profiles to try, by increasing strength of the wings."""
+
+_MODEL_ERROR = 0.02
+"""No profile fits the core of a bright star better than to this fraction,
+which must not make it an outlier or outweigh the others.
+"""
+
+
+class TooFewStarsError(ValueError):
+    """An image has no star on which its PSF could be measured."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MeasuredPsf:
+    """A PSF and how it was measured.
+
+    Parameters
+    ----------
+    psf
+        The PSF, in the array coordinates of the image.
+    fwhm
+        Its FWHM in the middle of the image, pixels (see
+        `lsst.meas.trails.core.psf.kernel_fwhm`).
+    n_stars
+        Number of stars used; 0 if the FWHM was given.
+    kind
+        Description of the model in a few words.
+    """
+
+    psf: PointSpreadFunction
+    fwhm: float
+    n_stars: int
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Star:
+    """A star: its place, and the FWHM that its moments give, in pixels."""
+
+    x: float
+    y: float
+    fwhm: float
+
+
+def gaussian_psf(fwhm: float, shape: tuple[int, int], n_stars: int = 0) -> MeasuredPsf:
+    """Return a circular Gaussian PSF.
+
+    Parameters
+    ----------
+    fwhm
+        FWHM in pixels.
+    shape
+        Shape (ny, nx) of the image.
+    n_stars
+        Number of stars on which the FWHM was measured.
+
+    Raises
+    ------
+    ValueError
+        Raised if the FWHM is not one that an image of a star can have.
+    """
+    if not _MIN_FWHM <= fwhm <= _MAX_FWHM:
+        raise ValueError(
+            f"a FWHM of {fwhm:.3g} pixels is not between {_MIN_FWHM:g} and {_MAX_FWHM:g}, "
+            "as that of stars in images is."
+        )
+    psf = GaussianPointSpreadFunction(
+        sigma=fwhm / FWHM_PER_SIGMA,
+        bounds=Box.factory[0 : shape[0], 0 : shape[1]],
+        stamp_size=_stamp_size(fwhm),
+    )
+    return MeasuredPsf(psf=psf, fwhm=fwhm, n_stars=n_stars, kind="Gaussian")
+
+
+def measure_psf(
+    image: npt.NDArray[np.float32],
+    variance: npt.NDArray[np.float32],
+    bad: npt.NDArray[np.bool_],
+    *,
+    pixel_scale: float = 1.0,
+) -> MeasuredPsf:
+    """Measure the PSF on the stars of an image.
+
+    Parameters
+    ----------
+    image, variance
+        Pixel values and their variances, shape (ny, nx).
+    bad
+        Pixels without information (saturated, dead, ...), same shape.
+    pixel_scale
+        Arcseconds per pixel, for the units of the model.
+
+    Returns
+    -------
+    measured
+        A Gaussian, Kolmogorov or Moffat profile fitted by Piff, whose size and
+        ellipticity are a polynomial of the position of as high an order as
+        the number of stars allows, or a circular Gaussian if that fit fails.
+
+    Raises
+    ------
+    TooFewStarsError
+        Raised if there is not one isolated point source of good
+        signal-to-noise.
+    """
+    stars, sky_subtracted = _find_stars(image, variance, bad)
+    if not stars:
+        raise TooFewStarsError("there is no bright, isolated, unsaturated star")
+    fwhm = float(np.median([star.fwhm for star in stars]))
+    try:
+        return _fit_profile(stars, fwhm, sky_subtracted, variance, bad, pixel_scale)
+    except (RuntimeError, ValueError, galsim.GalSimError, np.linalg.LinAlgError) as error:
+        _LOG.warning("The fit of the PSF to %d stars failed (%s): the PSF is a Gaussian.", len(stars), error)
+        return gaussian_psf(fwhm, image.shape, n_stars=len(stars))
+
+
+def _stamp_size(fwhm: float) -> int:
+    """Side of PSF images: the wings beyond hold about 1% of the flux."""
+    return max(25, 2 * int(np.ceil(2.7 * fwhm)) + 1)
+
+
+def _find_stars(
+    image: npt.NDArray[np.float32], variance: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]
+) -> tuple[list[_Star], npt.NDArray[np.float32]]:
+    """Select stars; return them and the image without its background.
+
+    Point sources are the narrow concentration among the sizes of the bright
+    isolated sources: galaxies are larger, cosmic rays smaller.
+    """
+    filled = np.where(bad, np.float32(0.0), image)
+    data = filled - sep.Background(filled, mask=bad, bw=64, bh=64).back(dtype=np.float32)
+    data[bad] = 0.0
+    noise = np.sqrt(np.where(bad, np.float32(1.0), variance))
+    sources = _extract(data, noise, bad)
+    if len(sources) == 0:
+        return [], data
+
+    x, y = sources["x"], sources["y"]
+    radius, _ = sep.flux_radius(data, x, y, np.maximum(6.0 * sources["a"], 4.0), 0.5, mask=bad, subpix=5)
+    flux, flux_error, _ = sep.sum_circle(data, x, y, np.maximum(2.5 * radius, 2.0), err=noise, mask=bad)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr = np.where(flux_error > 0.0, flux / flux_error, 0.0)
+    candidates = np.flatnonzero((sources["flag"] == 0) & (snr > _MIN_SNR))
+    candidates = candidates[np.argsort(-snr[candidates])][:_MAX_CANDIDATES]
+    found = {int(i): _measure(data, bad, x[i], y[i], radius[i]) for i in candidates}
+    measured = {i: star for i, star in found.items() if star is not None}
+    if not measured:
+        return [], data
+
+    typical = _locus(np.array([star.fwhm for star in measured.values()]))
+    similar = {i: star for i, star in measured.items() if abs(np.log(star.fwhm / typical)) < 0.1}
+    stars: list[_Star] = []
+    # Where the field is too crowded for stars without a neighbour of a few
+    # per cent, those with a neighbour of ten must do.
+    for contamination in (0.02, 0.1):
+        stars = []
+        for i, star in similar.items():
+            near = np.hypot(x - x[i], y - y[i]) < 3.5 * typical
+            near[i] = False
+            if not np.any(near & (flux > contamination * flux[i])):
+                stars.append(star)
+        if len(stars) >= MIN_STARS:
+            break
+    return stars[:_MAX_STARS], data
+
+
+def _measure(
+    data: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], x: float, y: float, radius: float
+) -> _Star | None:
+    """Measure a source by its adaptive moments (Hirata & Seljak 2003, MNRAS
+    343, 459); return `None` of what is no good star for its shape, its bad
+    pixels, or the edge of the image.
+    """
+    if not np.isfinite(radius) or not 0.5 * _MIN_FWHM <= 2.0 * radius <= _MAX_FWHM:
+        return None
+    r = max(5, int(np.ceil(5.0 * radius)))
+    ix, iy = round(float(x)), round(float(y))
+    inner = int(np.ceil(3.0 * radius))
+    if not (inner <= ix < bad.shape[1] - inner and inner <= iy < bad.shape[0] - inner):
+        return None
+    if np.any(bad[iy - inner : iy + inner + 1, ix - inner : ix + inner + 1]):
+        return None
+    x0, y0 = max(0, ix - r), max(0, iy - r)
+    stamp = galsim.Image(
+        data[y0 : iy + r + 1, x0 : ix + r + 1].astype(np.float64), xmin=x0, ymin=y0, scale=1.0
+    )
+    moments = galsim.hsm.FindAdaptiveMom(
+        stamp,
+        guess_sig=max(radius / 1.1774, 0.5),
+        guess_centroid=galsim.PositionD(float(x), float(y)),
+        strict=False,
+    )
+    if moments.moments_status != 0:
+        return None
+    # The sigma is that of the circle with the area of the ellipse.
+    shape = moments.observed_shape
+    minor = moments.moments_sigma * np.sqrt((1.0 - shape.g) / (1.0 + shape.g))
+    if shape.e > _MAX_ELLIPTICITY or minor < _MIN_MINOR_SIGMA:
+        return None
+    return _Star(
+        x=moments.moments_centroid.x,
+        y=moments.moments_centroid.y,
+        fwhm=float(FWHM_PER_SIGMA * moments.moments_sigma),
+    )
+
+
+def _extract(
+    data: npt.NDArray[np.float32], noise: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]
+) -> Any:
+    """Detect sources, and retry with more room if an image has very many."""
+    original = sep.get_extract_pixstack()
+    try:
+        sep.set_extract_pixstack(max(original, data.size // 4))
+        return sep.extract(data, _DETECTION_SIGMA, err=noise, mask=bad, minarea=5)
+    except Exception as error:
+        # sep raises plain Exception when a buffer overflows.
+        raise TooFewStarsError(f"its sources cannot be told apart ({error})") from error
+    finally:
+        sep.set_extract_pixstack(original)
+
+
+def _locus(sizes: npt.NDArray[np.floating]) -> float:
+    """Return the size of point sources among the sizes of bright sources.
+
+    It is the smallest that several sources share: galaxies, which may be
+    more numerous, are larger, and few of what is smaller has passed for a
+    star so far.
+    """
+    values = np.sort(np.log(sizes))
+    if len(values) < MIN_STARS:
+        return float(np.exp(values[0]))
+    count = np.searchsorted(values, values + 0.12, side="right") - np.arange(len(values))
+    enough = np.flatnonzero(count >= max(2.0, 0.08 * len(values)))
+    # Further along the same concentration to where it is densest.
+    start = int(enough[0]) if len(enough) else int(np.argmax(count))
+    reach = int(np.searchsorted(values, values[start] + 0.12, side="right"))
+    densest = start + int(np.argmax(count[start:reach]))
+    return float(np.exp(np.median(values[densest : densest + count[densest]])))
+
+
+def _fit_profile(
+    stars: list[_Star],
+    fwhm: float,
+    image: npt.NDArray[np.float32],
+    variance: npt.NDArray[np.float32],
+    bad: npt.NDArray[np.bool_],
+    pixel_scale: float,
+) -> MeasuredPsf:
+    wcs = galsim.PixelScale(pixel_scale)
+    piff_stars = [_piff_star(star, fwhm, image, variance, bad, wcs) for star in stars]
+    trials = {
+        name: _fit(piff_stars[:_MAX_PROFILE_STARS], make_model(), 0, wcs)
+        for name, make_model in _PROFILES.items()
+    }
+    profile = min(trials, key=lambda name: trials[name].chisq / trials[name].dof)
+    order = max(n for n, needed in enumerate(_MIN_STARS_BY_ORDER) if len(stars) >= needed)
+    while True:
+        best = _fit(piff_stars, _PROFILES[profile](), order, wcs)
+        if order == 0 or _is_tame(best, image.shape, fwhm):
+            break
+        order -= 1
+    wrapper = PiffWrapper(
+        best, bounds=Box.factory[0 : image.shape[0], 0 : image.shape[1]], stamp_size=_stamp_size(fwhm)
+    )
+    centre = wrapper.compute_kernel_image(x=0.5 * (image.shape[1] - 1), y=0.5 * (image.shape[0] - 1))
+    measured = kernel_fwhm(centre.array)
+    if not _MIN_FWHM <= measured <= _MAX_FWHM or not 0.6 < measured / fwhm < 1.7:
+        raise ValueError(f"its FWHM of {measured:.2f} pixels does not fit the stars', {fwhm:.2f}")
+    n_stars = sum(not star.is_flagged for star in best.stars)
+    variation = ("constant", "linear in position", "quadratic in position")[order]
+    return MeasuredPsf(psf=wrapper, fwhm=measured, n_stars=n_stars, kind=f"{profile}, {variation}")
+
+
+def _piff_star(
+    star: _Star,
+    fwhm: float,
+    image: npt.NDArray[np.float32],
+    variance: npt.NDArray[np.float32],
+    bad: npt.NDArray[np.bool_],
+    wcs: galsim.PixelScale,
+) -> piff.Star:
+    r = int(np.ceil(2.5 * fwhm))
+    x0, y0 = max(0, round(star.x) - r), max(0, round(star.y) - r)
+    part = (slice(y0, round(star.y) + r + 1), slice(x0, round(star.x) + r + 1))
+    pixels = image[part].astype(np.float64)
+    weight = np.where(bad[part], 0.0, 1.0 / (variance[part] + np.square(_MODEL_ERROR * pixels)))
+    data = piff.StarData(
+        galsim.Image(pixels, xmin=x0, ymin=y0, wcs=wcs),
+        galsim.PositionD(star.x, star.y),
+        weight=galsim.Image(weight, xmin=x0, ymin=y0, wcs=wcs),
+    )
+    return piff.Star(data, None)
+
+
+def _fit(stars: list[piff.Star], model: piff.Model, order: int, wcs: galsim.PixelScale) -> piff.SimplePSF:
+    outliers = piff.ChisqOutliers(nsigma=4.0, max_remove=0.2) if len(stars) >= MIN_STARS else None
+    psf = piff.SimplePSF(model, piff.Polynomial(order=order), outliers=outliers)
+    psf.fit(list(stars), {0: wcs}, None)
+    if not (np.isfinite(psf.chisq) and psf.dof > 0):
+        raise RuntimeError("the fit did not converge")
+    return psf
+
+
+def _is_tame(psf: piff.SimplePSF, shape: tuple[int, int], fwhm: float) -> bool:
+    """Return whether a PSF is plausible also in the corners of the image,
+    where there may have been no star.
+    """
+    for y in (0.0, shape[0] - 1.0):
+        for x in (0.0, shape[1] - 1.0):
+            kernel = psf.draw(x, y, stamp_size=_stamp_size(fwhm), center=True).array
+            if not np.all(np.isfinite(kernel)) or not 0.6 < kernel_fwhm(kernel) / fwhm < 1.7:
+                return False
+    return True

@@ -1,0 +1,176 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Tile files of simulated scenes, without a Butler in between."""
+
+from __future__ import annotations
+
+__all__ = ("TrainingScenes", "simulate_tile_file")
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lsst.images import Box
+
+from ..core.background import fit_background
+from ..core.geometry import Trails
+from ..core.population import TrailPopulation
+from ..core.render import truth_mask
+from ..core.tile_file import TileSource
+from ..core.tiling import IGNORED, cut_tiles
+from ..nn.calibration import ValidationScene
+from .psf import draw_seeing, make_psf, sample_psf
+from .scene import Scene, SceneConfig, simulate_scene
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingScenes:
+    """Simulated scenes to learn from.
+
+    Parameters
+    ----------
+    seed
+        Seed of the scenes; scene ``i`` is drawn from ``(seed, i)``, so that
+        sets of different seeds share no sky.
+    count
+        Number of scenes, each a visit of its own with its own seeing, sky
+        brightness and crowding.
+    shape
+        Shape (ny, nx) of a scene, pixels.
+    trails
+        Trails per scene.
+    length, snr
+        Ranges of length (pixels, log-uniform) and optimal SNR (uniform).
+    ignore_below
+        Trails of a lower optimal SNR on their visible pixels than this are
+        kept out of the loss: nobody can say that they are there.
+    satellite_chance
+        Probability of a satellite streak.  Streaks are kept out of the loss
+        as well; candidates on them are flagged by their geometry.
+    truth_fraction
+        See `~lsst.meas.trails.core.render.truth_mask`.
+    empty_fraction
+        Fraction of the tiles without a trail that are kept.
+    """
+
+    seed: int
+    count: int
+    shape: tuple[int, int] = (1024, 1024)
+    trails: float = 15.0
+    length: tuple[float, float] = (6.0, 150.0)
+    snr: tuple[float, float] = (3.0, 25.0)
+    ignore_below: float = 3.0
+    satellite_chance: float = 0.08
+    truth_fraction: float = 0.25
+    empty_fraction: float = 0.5
+
+    def scene(self, index: int) -> Scene:
+        """Simulate one of the scenes."""
+        rng = np.random.default_rng([self.seed, index])
+        population = TrailPopulation(number=self.trails, length=self.length, brightness=self.snr)
+        config = SceneConfig.varied(
+            self.shape, rng, trails=population, satellite_chance=self.satellite_chance
+        )
+        # Seeing and PSF are those of a piece of a detector.
+        box = Box.from_shape(self.shape)
+        psf = sample_psf(make_psf(draw_seeing(rng), rng, box), box)
+        return simulate_scene(config, psf, rng)
+
+    def validation_scene(self, index: int) -> ValidationScene:
+        """Simulate one of the scenes, to see what is found in it."""
+        scene = self.scene(index)
+        is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
+        columns = ("x", "y", "trail_length", "beta", "flux")
+        return ValidationScene(
+            planes=scene.planes,
+            trails=scene.trails,
+            snr=np.asarray(scene.truth["snr_optimal"][is_trail], dtype=np.float64),
+            satellites=Trails(*(np.asarray(scene.truth[name][~is_trail]) for name in columns)),
+        )
+
+
+def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:
+    """Return the truth plane of a scene: 1 on trails, 2 where the loss should
+    not look, 0 elsewhere.
+    """
+    planes = scene.planes
+    snr = np.asarray(scene.truth["snr_optimal"])
+    satellite = np.asarray(scene.truth["source_type"]) == "Satellite"
+    visible = (snr >= scenes.ignore_below)[~satellite]
+    truth = np.zeros(planes.shape, dtype=np.uint8)
+    truth[truth_mask(planes.psf, scene.trails[~visible], planes.shape, scenes.truth_fraction)] = IGNORED
+    for row in scene.truth[satellite]:
+        truth[_streak_band(planes.shape, row, 4.0 * float(row["fwhm"]))] = IGNORED
+    truth[truth_mask(planes.psf, scene.trails[visible], planes.shape, scenes.truth_fraction)] = 1
+    return truth
+
+
+def _streak_band(shape: tuple[int, int], row: object, width: float) -> npt.NDArray[np.bool_]:
+    """Return the pixels near the line of a satellite."""
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    angle = np.deg2rad(float(row["beta"]))  # type: ignore[index]
+    across = (y - float(row["y"])) * np.cos(angle) - (x - float(row["x"])) * np.sin(angle)  # type: ignore[index]
+    return np.asarray(np.abs(across) < width)
+
+
+def simulate_tile_file(scenes: TrainingScenes, index: int, path: Path, tile_size: int = 256) -> int:
+    """Simulate a scene and write its tiles.
+
+    Parameters
+    ----------
+    scenes
+        The set of scenes.
+    index
+        Number of the scene in the set.
+    path
+        The file to write.
+    tile_size
+        Side of the tiles, pixels.
+
+    Returns
+    -------
+    count
+        Number of tiles written.
+    """
+    scene = scenes.scene(index)
+    planes = scene.planes
+    source = TileSource(
+        data_id={"simulation": "TrainingScenes", "seed": scenes.seed, "scene": index},
+        shape=planes.shape,
+        psf_kernel=planes.psf.mean_kernel,
+        config=dataclasses.asdict(scenes),
+    )
+    is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
+    tiles = cut_tiles(
+        planes,
+        fit_background(planes.image, planes.bad()),
+        scene_truth(scene, scenes),
+        scene.truth[is_trail],
+        source,
+        size=tile_size,
+        empty_fraction=scenes.empty_fraction,
+        rng=np.random.default_rng([scenes.seed, index, 1]),
+    )
+    tiles.write(path)
+    return len(tiles)

@@ -1,0 +1,208 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What a Butler repository knows of a visit."""
+
+from __future__ import annotations
+
+__all__ = ("RepositoryError", "VisitRecord", "image_region")
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.time import Time, TimeDelta
+
+from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
+
+if TYPE_CHECKING:
+    from astro_metadata_translator import ObservationInfo
+
+    from lsst.images import Box, SkyProjection
+
+
+class RepositoryError(RuntimeError):
+    """A repository cannot be opened or does not take what it is given; the
+    message says why and what would help.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class VisitRecord:
+    """What a repository knows of a visit of one exposure.
+
+    Parameters
+    ----------
+    instrument
+        Name of the instrument.
+    visit
+        Number of the visit, and of its exposure.
+    name
+        Name of the visit, unique for the instrument.
+    day_obs
+        The night, YYYYMMDD.
+    seq_num
+        Number of the visit in the night.
+    physical_filter, band
+        The filter.
+    begin, end
+        Start and end of the exposure.
+    regions
+        Where each detector looks, by its number.
+    exposure_time, dark_time
+        Seconds.
+    group
+        Name of the group of exposures that it belongs to.
+    target_name, observation_reason, science_program
+        What it was taken for.
+    tracking_ra, tracking_dec, sky_angle
+        ICRS position and position angle of the boresight, degrees.
+    azimuth, zenith_angle
+        Of the boresight, degrees.
+    has_simulated
+        Whether the pixels are simulated.
+    """
+
+    instrument: str
+    visit: int
+    name: str
+    day_obs: int
+    seq_num: int
+    physical_filter: str
+    band: str
+    begin: Time
+    end: Time
+    regions: Mapping[int, ConvexPolygon]
+    exposure_time: float
+    dark_time: float
+    group: str
+    target_name: str = "unknown"
+    observation_reason: str = "science"
+    science_program: str = "unknown"
+    tracking_ra: float | None = None
+    tracking_dec: float | None = None
+    sky_angle: float | None = None
+    azimuth: float | None = None
+    zenith_angle: float | None = None
+    has_simulated: bool = False
+
+    @classmethod
+    def from_obs_info(
+        cls, obs_info: ObservationInfo, *, band: str, regions: Mapping[int, ConvexPolygon]
+    ) -> VisitRecord:
+        """Make a record of the description that any image of the visit
+        carries.
+
+        Parameters
+        ----------
+        obs_info
+            The observation.
+        band
+            Band of its filter.
+        regions
+            Where each detector looks.
+
+        Raises
+        ------
+        RepositoryError
+            Raised if the description lacks what a record must have:
+            instrument, visit, filter or times.
+        """
+        instrument, number, physical_filter = obs_info.instrument, obs_info.visit_id, obs_info.physical_filter
+        begin, end = obs_info.datetime_begin, obs_info.datetime_end
+        if instrument is None or number is None or physical_filter is None or begin is None or end is None:
+            missing = [
+                name
+                for name in ("instrument", "visit_id", "physical_filter", "datetime_begin", "datetime_end")
+                if getattr(obs_info, name) is None
+            ]
+            raise RepositoryError(f"The observation information has no {', '.join(missing)}.")
+        visit = int(number)
+        exposure_time = _seconds(obs_info.exposure_time)
+        if exposure_time is None:
+            exposure_time = float((end - begin).sec)
+        dark_time = _seconds(obs_info.dark_time)
+        # A night is named after the day that it begins on, wherever that is
+        # before midnight half a day from Greenwich.
+        day_obs = obs_info.observing_day or int((begin.tai - TimeDelta(0.5, format="jd")).strftime("%Y%m%d"))
+        radec, altaz = obs_info.tracking_radec, obs_info.altaz_begin
+        angle = obs_info.boresight_rotation_angle
+        return cls(
+            instrument=instrument,
+            visit=visit,
+            name=str(obs_info.observation_id or visit),
+            day_obs=int(day_obs),
+            seq_num=int(obs_info.observation_counter or 0),
+            physical_filter=physical_filter,
+            band=band,
+            begin=begin,
+            end=end,
+            regions=dict(regions),
+            exposure_time=exposure_time,
+            dark_time=exposure_time if dark_time is None else dark_time,
+            group=str(obs_info.exposure_group or visit),
+            target_name=obs_info.object or "unknown",
+            observation_reason=obs_info.observation_reason or "science",
+            science_program=obs_info.science_program or "unknown",
+            tracking_ra=None if radec is None else float(radec.icrs.ra.deg),
+            tracking_dec=None if radec is None else float(radec.icrs.dec.deg),
+            sky_angle=None if angle is None else float(angle.deg),
+            azimuth=None if altaz is None else float(altaz.az.deg),
+            zenith_angle=None if altaz is None else 90.0 - float(altaz.alt.deg),
+            has_simulated=bool(obs_info.has_simulated_content),
+        )
+
+
+def image_region(sky_projection: SkyProjection[Any], bbox: Box) -> ConvexPolygon:
+    """Return where on the sky an image is.
+
+    Parameters
+    ----------
+    sky_projection
+        Mapping of pixels to the sky.
+    bbox
+        Box of the image.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the mapping does not map the corners of the image to four
+        different points of the sky.
+    """
+    x0, x1 = bbox.x.start - 0.5, bbox.x.stop - 0.5
+    y0, y1 = bbox.y.start - 0.5, bbox.y.stop - 0.5
+    sky = sky_projection.pixel_to_sky(x=np.array([x0, x1, x1, x0]), y=np.array([y0, y0, y1, y1]))
+    ra, dec = np.asarray(sky.ra.deg), np.asarray(sky.dec.deg)
+    if not (np.all(np.isfinite(ra)) and np.all(np.isfinite(dec))):
+        raise RepositoryError("The WCS does not map the corners of the image to the sky.")
+    points = [UnitVector3d(LonLat.fromDegrees(float(a), float(d))) for a, d in zip(ra, dec, strict=True)]
+    try:
+        region = ConvexPolygon.convexHull(points)
+    except ValueError as error:
+        raise RepositoryError(f"The WCS maps the image to no area of the sky: {error}") from error
+    if len(region.getVertices()) != 4:
+        raise RepositoryError("The WCS maps the image to no quadrangle of the sky.")
+    return region
+
+
+def _seconds(quantity: Any) -> float | None:
+    return None if quantity is None else float(quantity.to_value("s"))

@@ -1,0 +1,333 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The door between the stack's images and this package's arrays.
+
+Images come in as `lsst.images` objects or, in the full stack, as
+`lsst.afw.image.ExposureF`; what goes on from here are arrays.  No other
+module names `lsst.afw`.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "TRAIL_PLANE",
+    "InputImage",
+    "check_covers",
+    "make_probability_image",
+    "make_trail_mask",
+    "model_summary",
+    "open_image",
+)
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+
+from lsst.images import (
+    Box,
+    Image,
+    Mask,
+    MaskPlane,
+    MaskSchema,
+    SkyProjection,
+    VisitImage,
+    get_legacy_difference_image_mask_planes,
+)
+from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
+
+from ..core.planes import PLANES, ImagePlanes, canonical_plane
+from ..core.psf import PsfGrid
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import DeferredDatasetHandle
+
+TRAIL_PLANE = MaskPlane("TRAIL", "Pixel belongs to the trail of a moving object.")
+"""Mask plane of trails, in truth masks and in detections."""
+
+MODEL_KEY = "TRAIL_MODEL"
+"""Metadata key under which a probability image carries its model's summary."""
+
+_MIN_SIDE = 16
+"""Smaller images than this hold no trail, pixels."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InputImage:
+    """An image that has come through the door.
+
+    Parameters
+    ----------
+    planes
+        Image, variance, mask and PSF as arrays.
+    visit_image
+        The image they come from; must not be changed.
+    flux_per_njy
+        Image units per nJy.
+    """
+
+    planes: ImagePlanes
+    visit_image: VisitImage
+    flux_per_njy: float
+
+    @property
+    def bbox(self) -> Box:
+        """Box of the image (`lsst.images.Box`)."""
+        return self.visit_image.bbox
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Coordinates (x, y) of the first pixel (`tuple` [`int`, `int`])."""
+        return int(self.bbox.x.start), int(self.bbox.y.start)
+
+    @property
+    def sky_projection(self) -> SkyProjection[Any]:
+        """Mapping of the image's own coordinates to the sky."""
+        return self.visit_image.sky_projection
+
+    def pixel_to_sky(
+        self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return ICRS right ascension and declination, degrees."""
+        sky = self.sky_projection.pixel_to_sky(x=np.asarray(x), y=np.asarray(y))
+        return np.asarray(sky.ra.deg), np.asarray(sky.dec.deg)
+
+    @property
+    def exposure_time(self) -> float:
+        """Exposure time in seconds; NaN where it is not known (`float`)."""
+        time = self.visit_image.obs_info.exposure_time
+        return float("nan") if time is None else float(time.to_value(u.s))
+
+    @property
+    def midpoint_mjd_tai(self) -> float:
+        """Middle of the exposure, MJD, TAI; NaN where unknown (`float`)."""
+        info = self.visit_image.obs_info
+        if info.datetime_begin is None or info.datetime_end is None:
+            return float("nan")
+        begin, end = info.datetime_begin.tai.mjd, info.datetime_end.tai.mjd
+        return float(0.5 * (begin + end))
+
+
+def open_image(image: Any, *, psf_spacing: float = 512.0) -> InputImage:
+    """Let an image in.
+
+    Parameters
+    ----------
+    image
+        A `lsst.images.VisitImage` or `~lsst.images.DifferenceImage`, a
+        `lsst.daf.butler.DeferredDatasetHandle` of one, or, in the full
+        stack, a `lsst.afw.image.ExposureF`.
+    psf_spacing
+        Distance at which the PSF is sampled, pixels.
+
+    Raises
+    ------
+    lsst.pipe.base.UpstreamFailureNoWorkFound
+        Raised if the image cannot be worked on: no PSF or WCS, no good
+        pixel, no way to nJy, or too small.  The message says which.
+    TypeError
+        Raised if it is no image.
+    """
+    visit_image = _as_visit_image(image)
+    if min(visit_image.bbox.shape) < _MIN_SIDE:
+        raise UpstreamFailureNoWorkFound(
+            f"The image is only {visit_image.bbox.shape[1]} x {visit_image.bbox.shape[0]} pixels."
+        )
+    planes = ImagePlanes(
+        image=_native(visit_image.image.array),
+        variance=_native(visit_image.variance.array),
+        mask=_mask_bits(visit_image.mask),
+        psf=_sample_psf(visit_image, psf_spacing),
+    )
+    if np.all(planes.bad()):
+        raise UpstreamFailureNoWorkFound(
+            "The image has no good pixel: all are masked, not finite, or without a positive variance."
+        )
+    return InputImage(planes=planes, visit_image=visit_image, flux_per_njy=_flux_per_njy(visit_image))
+
+
+def check_covers(other: Image | Mask, image: InputImage, what: str) -> None:
+    """Check that a plane has the pixels of the image that it is used with.
+
+    Parameters
+    ----------
+    other
+        The plane.
+    image
+        The image.
+    what
+        What the plane is, for the message.
+
+    Raises
+    ------
+    lsst.pipe.base.InvalidQuantumError
+        Raised if it has not: the two are of different images.
+    """
+    if other.bbox != image.bbox:
+        raise InvalidQuantumError(
+            f"The {what} covers {other.bbox}, the image {image.bbox}: they are not of the same image."
+        )
+
+
+def _as_visit_image(image: Any) -> VisitImage:
+    if isinstance(image, VisitImage):
+        return image
+    if hasattr(image, "ref") and hasattr(image, "get"):
+        handle: DeferredDatasetHandle = image
+        return _as_visit_image(handle.get())
+    if hasattr(image, "getMaskedImage") and hasattr(image, "getWcs"):
+        if image.getWcs() is None:
+            raise UpstreamFailureNoWorkFound("The image has no WCS.")
+        if image.getPsf() is None:
+            raise UpstreamFailureNoWorkFound("The image has no PSF.")
+        planes = dict(get_legacy_difference_image_mask_planes())
+        # A plane that the map lacks would stop the conversion where it is
+        # set, whatever it means.
+        for name in image.mask.getMaskPlaneDict():
+            planes.setdefault(name, MaskPlane(name, "Mask plane of the original image."))
+        try:
+            return VisitImage.from_legacy(image, exposure_record=None, plane_map=planes)
+        except (TypeError, ValueError) as error:
+            # It says what is missing: a detector, a unit, visit information.
+            raise UpstreamFailureNoWorkFound(f"The image cannot be read as a VisitImage: {error}") from error
+    raise TypeError(f"Expected a VisitImage, a DifferenceImage or an ExposureF, not {type(image).__name__}.")
+
+
+def _native(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    return np.asarray(array, dtype=np.float32)
+
+
+def _mask_bits(mask: Mask) -> npt.NDArray[np.uint32]:
+    """Return the planes that this package knows as bits, in either spelling;
+    a mask need not have them all.
+    """
+    bits = np.zeros(tuple(mask.bbox.shape), dtype=np.uint32)
+    for name in mask.schema.names:
+        plane = canonical_plane(name)
+        if plane in PLANES:
+            bits[mask.get(name)] |= np.uint32(1 << PLANES.index(plane))
+    return bits
+
+
+def _sample_psf(image: VisitImage, spacing: float) -> PsfGrid:
+    x0, y0 = image.bbox.x.start, image.bbox.y.start
+
+    def kernel(x: float, y: float) -> npt.NDArray[np.floating]:
+        return np.asarray(psf.compute_kernel_image(x=x + x0, y=y + y0).array)
+
+    try:
+        psf = image.psf
+        return PsfGrid.sampled(kernel, (image.bbox.y.size, image.bbox.x.size), spacing=spacing)
+    except Exception as error:
+        # Whatever a PSF model raises where it cannot be read or evaluated,
+        # without it there is nothing to be done for this image.
+        raise UpstreamFailureNoWorkFound(f"The PSF of the image cannot be used: {error}") from error
+
+
+def _flux_per_njy(image: VisitImage) -> float:
+    """Return the image units per nJy."""
+    try:
+        return float(u.nJy.to(image.unit))
+    except u.UnitConversionError:
+        pass
+    scaling = image.photometric_scaling
+    if scaling is None:
+        raise UpstreamFailureNoWorkFound(
+            f"The image is in {image.unit} and has no photometric scaling to nJy."
+        )
+    try:
+        unit_scale = (image.unit * scaling.unit).to(u.nJy)
+    except u.UnitConversionError as error:
+        raise UpstreamFailureNoWorkFound(
+            f"The image is in {image.unit}, and its photometric scaling in {scaling.unit} leads to no nJy."
+        ) from error
+    # The scaling varies by a few per cent over a detector; its value at the
+    # centre serves for all of it.
+    return float(1.0 / (scaling(x=image.bbox.x.center, y=image.bbox.y.center) * unit_scale))
+
+
+def make_trail_mask(
+    pixels: npt.NDArray[np.bool_], image: InputImage, metadata: Mapping[str, Any] | None = None
+) -> Mask:
+    """Return a mask with the plane ``TRAIL``.
+
+    Parameters
+    ----------
+    pixels
+        Pixels to set, shape (ny, nx).
+    image
+        The image that it belongs to, for its box and projection.
+    metadata
+        What to write with it.
+    """
+    mask = Mask(
+        0,
+        schema=MaskSchema([TRAIL_PLANE]),
+        bbox=image.bbox,
+        sky_projection=image.sky_projection,
+        metadata=dict(metadata or {}),
+    )
+    mask.set(TRAIL_PLANE.name, pixels)
+    return mask
+
+
+def make_probability_image(
+    probability: npt.NDArray[np.float32], image: InputImage, model: Mapping[str, Any]
+) -> Image:
+    """Return a probability map as an image that knows its model.
+
+    Parameters
+    ----------
+    probability
+        Shape (ny, nx), in [0, 1].
+    image
+        The image that it belongs to.
+    model
+        Summary of the model: thresholds, score and identity.
+    """
+    return Image(
+        probability,
+        bbox=image.bbox,
+        sky_projection=image.sky_projection,
+        metadata={MODEL_KEY: json.dumps(model, sort_keys=True)},
+    )
+
+
+def model_summary(probability: Image) -> dict[str, Any]:
+    """Return the summary of the model that made a probability image.
+
+    Raises
+    ------
+    lsst.pipe.base.UpstreamFailureNoWorkFound
+        Raised if the image does not carry one.
+    """
+    try:
+        summary = json.loads(str(probability.metadata[MODEL_KEY]))
+        return {key: summary[key] for key in ("name", "version", "sha256", "thresholds", "score")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UpstreamFailureNoWorkFound(
+            f"The probability image does not say which model made it ({MODEL_KEY} in its metadata)."
+        ) from error

@@ -1,0 +1,123 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Integers from data IDs: candidate identifiers and seeds."""
+
+from __future__ import annotations
+
+__all__ = ("PackedDataId", "first_candidate_id", "pack_data_id", "quantum_seed")
+
+import dataclasses
+from typing import Any, cast
+
+from lsst.daf.butler import DataCoordinate, DimensionPacker
+from lsst.pipe.base import InvalidQuantumError, QuantumContext
+
+_BITS = 63
+"""Bits of a signed 64-bit integer that may be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedDataId:
+    """A data ID of visit and detector, also as a single integer.
+
+    Parameters
+    ----------
+    data_id
+        The data ID.
+    packer
+        What packs the data IDs of its instrument.
+    """
+
+    data_id: DataCoordinate
+    packer: DimensionPacker
+
+    @property
+    def packed(self) -> int:
+        """The integer (`int`)."""
+        return cast(int, self.packer.pack(self.data_id))
+
+    @property
+    def visit(self) -> int:
+        """The visit (`int`)."""
+        return int(self.data_id["visit"])
+
+    @property
+    def detector(self) -> int:
+        """The detector (`int`)."""
+        return int(self.data_id["detector"])
+
+
+def pack_data_id(packer_config: Any, context: QuantumContext) -> PackedDataId:
+    """Return the data ID of a quantum with its packer.
+
+    Parameters
+    ----------
+    packer_config
+        Field made by
+        `lsst.pipe.base.Instrument.make_dimension_packer_config_field`.
+    context
+        The quantum.
+    """
+    data_id = context.quantum.dataId
+    assert data_id is not None, "every quantum of these tasks has a data ID"
+    return PackedDataId(data_id=data_id, packer=packer_config.apply(data_id))
+
+
+def first_candidate_id(packer: DimensionPacker, packed: int, count: int) -> int:
+    """Return the identifier of the first candidate of an image.
+
+    Parameters
+    ----------
+    packer
+        Packs the data IDs of the instrument.
+    packed
+        Packed data ID of the image.
+    count
+        Number of candidates; their identifiers count on from the first.
+
+    Raises
+    ------
+    lsst.pipe.base.InvalidQuantumError
+        Raised if the identifiers would run into those of another image.
+    """
+    bits = _BITS - packer.maxBits
+    if bits < 1 or count > 1 << bits:
+        raise InvalidQuantumError(
+            f"{count} candidates do not fit the {max(bits, 0)} bits that the packed data ID of "
+            f"{packer.maxBits} bits leaves. Raise minScore, or configure packer['observation']."
+        )
+    return packed << bits
+
+
+def quantum_seed(packed: int, offset: int) -> list[int]:
+    """Return a seed for `numpy.random.default_rng`.
+
+    Different for every image, and the same whenever it is processed again.
+
+    Parameters
+    ----------
+    packed
+        Packed data ID of the image.
+    offset
+        Configured offset, for another realisation of the same images.
+    """
+    return [packed, offset]

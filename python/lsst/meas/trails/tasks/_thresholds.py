@@ -1,0 +1,75 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The two thresholds on trail probability: configured, or the model's own."""
+
+from __future__ import annotations
+
+__all__ = ("check_thresholds", "choose_thresholds")
+
+from collections.abc import Mapping
+
+from lsst.pipe.base import InvalidQuantumError
+
+
+def check_thresholds(grow: float | None, seed: float | None) -> None:
+    """Check the thresholds of a configuration.
+
+    Parameters
+    ----------
+    grow, seed
+        Probability of the pixels of a component, and the one that it must
+        reach somewhere; `None` for the model's own.
+
+    Raises
+    ------
+    ValueError
+        Raised if they are out of order.
+    """
+    if grow is not None and seed is not None and grow > seed:
+        raise ValueError(f"growThreshold ({grow}) must not be larger than seedThreshold ({seed}).")
+
+
+def choose_thresholds(
+    grow: float | None, seed: float | None, model: Mapping[str, float]
+) -> tuple[float, float]:
+    """Return the lower and the upper threshold.
+
+    Parameters
+    ----------
+    grow, seed
+        As configured; see `check_thresholds`.
+    model
+        Thresholds ``low`` and ``high`` of the model.
+
+    Raises
+    ------
+    lsst.pipe.base.InvalidQuantumError
+        Raised if the configured one is on the wrong side of the model's.
+    """
+    low = model["low"] if grow is None else grow
+    high = model["high"] if seed is None else seed
+    if low > high:
+        raise InvalidQuantumError(
+            f"The grow threshold ({low}) is larger than the seed threshold ({high}); those of the model are "
+            f"{model['low']} and {model['high']}: configure both growThreshold and seedThreshold."
+        )
+    return low, high

@@ -1,0 +1,124 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""ConsolidateTrailCandidatesTask: the candidates of a whole visit."""
+
+from __future__ import annotations
+
+__all__ = (
+    "ConsolidateTrailCandidatesConfig",
+    "ConsolidateTrailCandidatesConnections",
+    "ConsolidateTrailCandidatesTask",
+)
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import astropy.table
+
+import lsst.pipe.base.connectionTypes as cT
+from lsst.pipe.base import (
+    InputQuantizedConnection,
+    OutputQuantizedConnection,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    QuantumContext,
+    Struct,
+)
+
+from ..core.catalog import empty_catalog
+
+
+class ConsolidateTrailCandidatesConnections(PipelineTaskConnections, dimensions=("instrument", "visit")):
+    """Inputs and outputs of ConsolidateTrailCandidatesTask."""
+
+    catalogs = cT.Input(
+        doc="Trail candidates of each detector.",
+        name="trail_candidate_detector",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit", "detector"),
+        multiple=True,
+        deferLoad=True,
+    )
+    trail_candidate = cT.Output(
+        doc="Trail candidates of a visit.",
+        name="trail_candidate",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit"),
+    )
+
+
+class ConsolidateTrailCandidatesConfig(
+    PipelineTaskConfig, pipelineConnections=ConsolidateTrailCandidatesConnections
+):
+    """Configuration of ConsolidateTrailCandidatesTask, which has no fields."""
+
+
+class ConsolidateTrailCandidatesTask(PipelineTask):
+    """Join the candidate catalogs of the detectors of a visit."""
+
+    ConfigClass: ClassVar[type[ConsolidateTrailCandidatesConfig]] = ConsolidateTrailCandidatesConfig
+    _DefaultName: ClassVar[str] = "consolidateTrailCandidates"
+
+    config: ConsolidateTrailCandidatesConfig
+
+    def runQuantum(
+        self,
+        butlerQC: QuantumContext,
+        inputRefs: InputQuantizedConnection,
+        outputRefs: OutputQuantizedConnection,
+    ) -> None:
+        handles = butlerQC.get(inputRefs)["catalogs"]
+        # Without the parameter, the Butler leaves out what a table says of
+        # itself: the model that it comes from.
+        catalogs = [handle.get(parameters={"strip_astropy_meta_yaml": False}) for handle in handles]
+        butlerQC.put(self.run(catalogs=catalogs), outputRefs)
+
+    def run(self, *, catalogs: Sequence[astropy.table.Table]) -> Struct:
+        """Join catalogs.
+
+        Parameters
+        ----------
+        catalogs
+            Candidates of each detector.
+
+        Returns
+        -------
+        struct : `lsst.pipe.base.Struct`
+            ``trail_candidate``
+                `astropy.table.Table` with all rows, in order of detector.
+                Metadata are those that all catalogs agree on, as far as they
+                hold for the visit.
+        """
+        ordered = sorted(
+            (table for table in catalogs if len(table)), key=lambda table: int(table["detector"][0])
+        )
+        joined = astropy.table.vstack(ordered, metadata_conflicts="silent") if ordered else empty_catalog()
+        joined.meta.clear()
+        for key in ("trailModel", "scoreAtFalsePerDetector"):
+            values = [table.meta.get(key) for table in catalogs]
+            if values and values[0] is not None and all(value == values[0] for value in values):
+                joined.meta[key] = values[0]
+        joined.meta["nDetectors"] = len(catalogs)
+        self.metadata["nCandidates"] = len(joined)
+        self.log.info("%d candidates in %d detectors.", len(joined), len(catalogs))
+        return Struct(trail_candidate=joined)

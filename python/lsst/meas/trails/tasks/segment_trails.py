@@ -1,0 +1,292 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""TrailSegmentationTask: from an image to trail probabilities and a mask."""
+
+from __future__ import annotations
+
+__all__ = ("TrailSegmentationConfig", "TrailSegmentationConnections", "TrailSegmentationTask")
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+import lsst.pipe.base.connectionTypes as cT
+from lsst.pex.config import ChoiceField, Field, RangeField
+from lsst.pipe.base import (
+    InputQuantizedConnection,
+    InvalidQuantumError,
+    OutputQuantizedConnection,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    QuantumContext,
+    Struct,
+)
+
+from ..core.background import fit_background
+from ..core.components import find_components
+from ._door import InputImage, make_probability_image, make_trail_mask, open_image
+from ._thresholds import check_thresholds, choose_thresholds
+
+if TYPE_CHECKING:
+    from ..nn.model_file import TrailModel
+
+_PROBABILITY_STEP = 1.0 / 1024.0
+"""Probabilities are rounded to this, so that what is zero compresses well."""
+
+
+class TrailSegmentationConnections(
+    PipelineTaskConnections,
+    dimensions=("instrument", "visit", "detector"),
+    defaultTemplates={"input_image": "preliminary_visit_image"},
+):
+    """Inputs and outputs of TrailSegmentationTask."""
+
+    image = cT.Input(
+        doc="Calibrated image to search for trails.",
+        name="{input_image}",
+        storageClass="VisitImage",
+        dimensions=("instrument", "visit", "detector"),
+        deferLoad=True,
+    )
+    trail_probability = cT.Output(
+        doc="Probability of each pixel that it belongs to a trail.",
+        name="trail_probability",
+        storageClass="ImageV2",
+        dimensions=("instrument", "visit", "detector"),
+    )
+    trail_mask = cT.Output(
+        doc="Mask whose plane TRAIL holds the pixels of trails.",
+        name="trail_mask",
+        storageClass="MaskV2",
+        dimensions=("instrument", "visit", "detector"),
+    )
+
+    def __init__(self, *, config: TrailSegmentationConfig | None = None) -> None:
+        super().__init__(config=config)
+        if config is not None and not config.writeProbability:
+            del self.trail_probability
+
+
+class TrailSegmentationConfig(PipelineTaskConfig, pipelineConnections=TrailSegmentationConnections):
+    """Configuration of TrailSegmentationTask."""
+
+    model = Field[str](
+        doc="Model: the name of one that comes with the package, or the path of its .json file.",
+        default="direct",
+    )
+    writeProbability = Field[bool](
+        doc="Write trail_probability? TrailCandidateTask needs it.",
+        default=True,
+    )
+    window = RangeField(
+        dtype=int,
+        doc="Side of the part of the image that the network sees at once, pixels. It bounds the memory "
+        "(about 0.5 GiB for 2048) and does not change the result.",
+        default=2048,
+        min=64,
+    )
+    precision = ChoiceField[str](
+        doc="Arithmetic of the network.",
+        allowed={
+            "auto": "bfloat16 where the hardware is fast at it, float32 elsewhere.",
+            "float32": "Always float32.",
+            "bfloat16": "Always bfloat16.",
+        },
+        default="auto",
+    )
+    device = Field[str](doc="Torch device; 'auto' takes a GPU where there is one.", default="auto")
+    psfSpacing = RangeField(
+        dtype=float, doc="Distance at which the PSF model is sampled, pixels.", default=512.0, min=16.0
+    )
+    seedThreshold = RangeField(
+        dtype=float,
+        doc="Probability that a component must reach somewhere to be in the mask; the model's own if unset.",
+        optional=True,
+        default=None,
+        min=0.0,
+        max=1.0,
+    )
+    growThreshold = RangeField(
+        dtype=float,
+        doc="Probability of the pixels that belong to it; the model's own if unset.",
+        optional=True,
+        default=None,
+        min=0.0,
+        max=1.0,
+        inclusiveMin=False,
+    )
+
+    def validate(self) -> None:
+        super().validate()
+        check_thresholds(self.growThreshold, self.seedThreshold)
+
+
+class TrailSegmentationTask(PipelineTask):
+    """Give every pixel of an image a probability that it belongs to a trail."""
+
+    ConfigClass: ClassVar[type[TrailSegmentationConfig]] = TrailSegmentationConfig
+    _DefaultName: ClassVar[str] = "segmentTrails"
+
+    config: TrailSegmentationConfig
+
+    def runQuantum(
+        self,
+        butlerQC: QuantumContext,
+        inputRefs: InputQuantizedConnection,
+        outputRefs: OutputQuantizedConnection,
+    ) -> None:
+        inputs = butlerQC.get(inputRefs)
+        # Torch takes a single thread under pipetask: the scheduler knows how
+        # many this quantum may use.
+        outputs = self.run(image=inputs["image"], num_cores=butlerQC.resources.num_cores)
+        butlerQC.put(outputs, outputRefs)
+
+    def run(self, *, image: Any, num_cores: int = 1) -> Struct:
+        """Segment the trails of an image.
+
+        Parameters
+        ----------
+        image
+            The image: a `lsst.images.VisitImage` or
+            `~lsst.images.DifferenceImage`, a deferred handle of one, or in
+            the full stack a `lsst.afw.image.ExposureF`.
+        num_cores
+            Threads that may be used.
+
+        Returns
+        -------
+        struct : `lsst.pipe.base.Struct`
+            ``trail_probability``
+                `lsst.images.Image`, float32 in [0, 1]; its metadata tell
+                which model made it.
+            ``trail_mask``
+                `lsst.images.Mask` with the plane ``TRAIL``.
+
+        Raises
+        ------
+        lsst.pipe.base.UpstreamFailureNoWorkFound
+            Raised if the image cannot be used: no PSF, no WCS, no good pixels.
+        lsst.pipe.base.InvalidQuantumError
+            Raised if the model, the device or a threshold cannot be used.
+        """
+        from ..nn.predict import predict_probability
+
+        opened = open_image(image, psf_spacing=self.config.psfSpacing)
+        model = self._load_model()
+        self._check_seeing(model, opened)
+        planes = opened.planes
+        try:
+            probability = predict_probability(
+                model,
+                planes,
+                background=fit_background(planes.image, planes.bad()),
+                window=self.config.window,
+                threads=num_cores,
+                dtype=self.config.precision,
+                device=self.config.device,
+            )
+        except ValueError as error:
+            raise InvalidQuantumError(f"The network cannot be run as configured: {error}") from error
+        probability = np.round(probability / _PROBABILITY_STEP) * np.float32(_PROBABILITY_STEP)
+        summary = _summary(model)
+        pixels = self._trail_pixels(probability, summary["thresholds"])
+        identity = {key: summary[key] for key in ("name", "version", "sha256")}
+        self.metadata["trailModel"] = f"{summary['name']} {summary['version']}"
+        self.metadata["trailModelChecksum"] = summary["sha256"]
+        self.metadata["trailPixels"] = int(np.count_nonzero(pixels))
+        self.log.info(
+            "Model %s %s: %d pixels belong to trails.",
+            summary["name"],
+            summary["version"],
+            np.count_nonzero(pixels),
+        )
+        return Struct(
+            trail_probability=make_probability_image(probability, opened, summary),
+            trail_mask=make_trail_mask(
+                pixels, opened, {f"TRAIL_MODEL_{key.upper()}": value for key, value in identity.items()}
+            ),
+        )
+
+    def _load_model(self) -> TrailModel:
+        from ..nn.model_file import ModelError, shipped_model_path
+
+        try:
+            name = self.config.model
+            path = Path(name) if name.endswith(".json") else shipped_model_path(name)
+            stat = os.stat(path)
+            return _cached_model(path.absolute(), stat.st_mtime_ns)
+        except (ModelError, OSError) as error:
+            raise InvalidQuantumError(f"The model {self.config.model!r} cannot be used: {error}") from error
+
+    def _check_seeing(self, model: TrailModel, image: InputImage) -> None:
+        """Warn where the seeing is not one that the model was trained for."""
+        limits = model.specification.fwhm_range
+        ny, nx = image.planes.shape
+        fwhm = image.planes.psf.fwhm(0.5 * nx, 0.5 * ny)
+        self.metadata["psfFwhm"] = fwhm
+        if limits is not None and not limits[0] <= fwhm <= limits[1]:
+            self.log.warning(
+                "The PSF has a FWHM of %.2f pixels; the model was trained on %.1f to %.1f pixels, and finds "
+                "less elsewhere.",
+                fwhm,
+                *limits,
+            )
+
+    def _trail_pixels(
+        self, probability: npt.NDArray[np.float32], thresholds: dict[str, float]
+    ) -> npt.NDArray[np.bool_]:
+        """Return the pixels of components that hold a seed."""
+        low, high = choose_thresholds(self.config.growThreshold, self.config.seedThreshold, thresholds)
+        components = find_components(probability, low=low, high=high, max_gap=0.0)
+        pixels = np.zeros(probability.shape, dtype=bool)
+        for component in components:
+            pixels[component.rows, component.columns] = True
+        return pixels
+
+
+@functools.lru_cache(maxsize=4)
+def _cached_model(path: Path, mtime_ns: int) -> TrailModel:
+    """Load a model once per process: tasks are made anew for every quantum.
+
+    The modification time is part of the key, so that a model that was
+    replaced is read again.
+    """
+    from ..nn.model_file import load_model
+
+    return load_model(path)
+
+
+def _summary(model: TrailModel) -> dict[str, Any]:
+    """Return what later tasks need to know about a model."""
+    specification = model.specification
+    return {
+        "name": specification.name,
+        "version": specification.version,
+        "sha256": specification.weights_sha256,
+        "thresholds": dict(specification.thresholds),
+        "score": dict(specification.score),
+    }

@@ -1,0 +1,255 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""TileToHdf5Task: from an injected image to tiles for training."""
+
+from __future__ import annotations
+
+__all__ = ("TileToHdf5Config", "TileToHdf5Connections", "TileToHdf5Task")
+
+from typing import Any, ClassVar
+
+import astropy.table
+import numpy as np
+
+import lsst.pipe.base.connectionTypes as cT
+from lsst.images import Mask
+from lsst.pex.config import RangeField
+from lsst.pipe.base import (
+    InputQuantizedConnection,
+    Instrument,
+    OutputQuantizedConnection,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    QuantumContext,
+    Struct,
+)
+
+from ..core.background import fit_background
+from ..core.geometry import segment_distance
+from ..core.tile_file import TileSource
+from ..core.tiling import IGNORED, cut_tiles
+from ._door import TRAIL_PLANE, InputImage, check_covers, open_image
+from ._ids import pack_data_id, quantum_seed
+
+
+class TileToHdf5Connections(
+    PipelineTaskConnections,
+    dimensions=("instrument", "visit", "detector"),
+    defaultTemplates={"input_image": "preliminary_visit_image", "injected_prefix": "injected_"},
+):
+    """Inputs and outputs of TileToHdf5Task."""
+
+    image = cT.Input(
+        doc="Image with trails injected.",
+        name="{injected_prefix}{input_image}",
+        storageClass="VisitImage",
+        dimensions=("instrument", "visit", "detector"),
+        deferLoad=True,
+    )
+    injected_catalog = cT.Input(
+        doc="The trails that were injected.",
+        name="{injected_prefix}{input_image}_catalog",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit", "detector"),
+    )
+    injected_mask = cT.Input(
+        doc="Mask whose plane TRAIL holds the pixels of the injected trails.",
+        name="{injected_prefix}trail_mask",
+        storageClass="MaskV2",
+        dimensions=("instrument", "visit", "detector"),
+    )
+    trail_tiles = cT.Output(
+        doc="Tiles for training.",
+        name="trail_tiles",
+        storageClass="TrailTiles",
+        dimensions=("instrument", "visit", "detector"),
+    )
+
+
+class TileToHdf5Config(PipelineTaskConfig, pipelineConnections=TileToHdf5Connections):
+    """Configuration of TileToHdf5Task."""
+
+    packer = Instrument.make_dimension_packer_config_field()
+    tileSize = RangeField(dtype=int, doc="Side of the tiles, pixels.", default=256, min=32, max=4096)
+    overlap = RangeField(dtype=int, doc="What neighbouring tiles share, pixels.", default=0, min=0)
+    emptyFraction = RangeField(
+        dtype=float, doc="Fraction of the tiles without a trail that are kept.", default=0.5, min=0.0, max=1.0
+    )
+    ignoreBelowSnr = RangeField(
+        dtype=float,
+        doc="Trails of a lower optimal SNR are kept out of the loss: nobody can say that they are there.",
+        default=3.0,
+        min=0.0,
+    )
+    seedOffset = RangeField(dtype=int, doc="Added to the seed of the choice of tiles.", default=0, min=0)
+    psfSpacing = RangeField(
+        dtype=float, doc="Distance at which the PSF model is sampled, pixels.", default=512.0, min=16.0
+    )
+
+    def setDefaults(self) -> None:
+        super().setDefaults()
+        self.packer.name = "observation"
+
+    def validate(self) -> None:
+        super().validate()
+        if self.overlap >= self.tileSize:
+            raise ValueError(f"overlap ({self.overlap}) must be smaller than tileSize ({self.tileSize}).")
+
+
+class TileToHdf5Task(PipelineTask):
+    """Cut an injected image into tiles and keep those worth learning from."""
+
+    ConfigClass: ClassVar[type[TileToHdf5Config]] = TileToHdf5Config
+    _DefaultName: ClassVar[str] = "tileToHdf5"
+
+    config: TileToHdf5Config
+
+    def runQuantum(
+        self,
+        butlerQC: QuantumContext,
+        inputRefs: InputQuantizedConnection,
+        outputRefs: OutputQuantizedConnection,
+    ) -> None:
+        inputs = butlerQC.get(inputRefs)
+        image_id = pack_data_id(self.config.packer, butlerQC)
+        outputs = self.run(
+            **inputs,
+            packed=image_id.packed,
+            data_id=dict(image_id.data_id.required),
+        )
+        butlerQC.put(outputs, outputRefs)
+
+    def run(
+        self,
+        *,
+        image: Any,
+        injected_catalog: astropy.table.Table,
+        injected_mask: Mask,
+        packed: int = 0,
+        data_id: dict[str, Any] | None = None,
+    ) -> Struct:
+        """Cut an image into tiles.
+
+        Parameters
+        ----------
+        image
+            The image with trails; see `InjectTrailsTask.run`.
+        injected_catalog
+            The trails, in the image's own coordinates.
+        injected_mask
+            Mask with the plane ``TRAIL``.
+        packed
+            Packed data ID, the seed of the choice of tiles.
+        data_id
+            Data ID of the image, written to the file.
+
+        Returns
+        -------
+        struct : `lsst.pipe.base.Struct`
+            ``trail_tiles``
+                `~lsst.meas.trails.core.tile_file.TrailTiles`.
+
+        Raises
+        ------
+        lsst.pipe.base.UpstreamFailureNoWorkFound
+            Raised if the image cannot be used: no PSF, no WCS, no good pixels.
+        lsst.pipe.base.InvalidQuantumError
+            Raised if the mask is of another image.
+        """
+        opened = open_image(image, psf_spacing=self.config.psfSpacing)
+        check_covers(injected_mask, opened, "mask of the injected trails")
+        planes = opened.planes
+        tiles = cut_tiles(
+            planes,
+            fit_background(planes.image, planes.bad()),
+            self._truth(opened, injected_catalog, injected_mask),
+            _in_array_coordinates(injected_catalog, opened),
+            TileSource(
+                data_id=data_id or {},
+                shape=planes.shape,
+                psf_kernel=planes.psf.mean_kernel,
+                unit=str(opened.visit_image.unit),
+                wcs=_wcs_header(opened),
+                config=_plain(self.config),
+            ),
+            size=self.config.tileSize,
+            overlap=self.config.overlap,
+            empty_fraction=self.config.emptyFraction,
+            rng=np.random.default_rng(quantum_seed(packed, self.config.seedOffset)),
+        )
+        self.metadata["nTiles"] = len(tiles)
+        self.log.info("%d tiles of %d pixels.", len(tiles), self.config.tileSize)
+        return Struct(trail_tiles=tiles)
+
+    def _truth(
+        self, image: InputImage, catalog: astropy.table.Table, mask: Mask
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        """Return 1 on trails, 0 elsewhere, 2 where the loss should not look:
+        on trails too faint to be seen, and on satellite streaks.
+        """
+        planes = image.planes
+        truth = mask.get(TRAIL_PLANE.name).astype(np.uint8)
+        truth[planes.has("STREAK")] = IGNORED
+        for row in _in_array_coordinates(catalog, image):
+            if row["snr_optimal"] < self.config.ignoreBelowSnr:
+                _ignore_trail(truth, row)
+        return truth
+
+
+def _ignore_trail(truth: np.ndarray, row: astropy.table.Row) -> None:
+    """Mark the truth pixels of a trail as ignored."""
+    width = 1.5 * float(row["fwhm"])
+    x0, x1 = sorted((float(row["x0"]), float(row["x1"])))
+    y0, y1 = sorted((float(row["y0"]), float(row["y1"])))
+    part = (
+        slice(max(int(y0 - width), 0), max(int(y1 + width) + 2, 0)),
+        slice(max(int(x0 - width), 0), max(int(x1 + width) + 2, 0)),
+    )
+    rows, columns = np.nonzero(truth[part] == 1)
+    distance = segment_distance(
+        columns + part[1].start, rows + part[0].start, row["x0"], row["y0"], row["x1"], row["y1"]
+    )
+    near = distance <= width
+    truth[rows[near] + part[0].start, columns[near] + part[1].start] = IGNORED
+
+
+def _in_array_coordinates(catalog: astropy.table.Table, image: InputImage) -> astropy.table.Table:
+    """Return a copy of a truth table in the coordinates of the arrays."""
+    result = catalog.copy()
+    x, y = image.origin
+    for suffix in ("", "0", "1"):
+        result[f"x{suffix}"] = np.asarray(result[f"x{suffix}"]) - x
+        result[f"y{suffix}"] = np.asarray(result[f"y{suffix}"]) - y
+    return result
+
+
+def _wcs_header(image: InputImage) -> str:
+    """Return the FITS approximation of the WCS as header text, if any."""
+    wcs = image.sky_projection.as_fits_wcs(image.bbox)
+    return "" if wcs is None else str(wcs.to_header(relax=True).tostring(sep="\n"))
+
+
+def _plain(config: TileToHdf5Config) -> dict[str, Any]:
+    """Return the fields that decide the tiles as plain values."""
+    names = ("tileSize", "overlap", "emptyFraction", "ignoreBelowSnr", "seedOffset")
+    return {name: getattr(config, name) for name in names}

@@ -1,0 +1,85 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from lsst.meas.trails import __version__
+from lsst.meas.trails.cli import main
+
+HEAVY = ("torch", "numpy", "astropy", "galsim", "lsst.daf.butler", "lsst.images", "lsst.pipe.base")
+
+
+def test_help_names_every_command() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+    assert result.exit_code == 0
+    for name in main.list_commands(click.Context(main)):
+        assert f"  {name} " in result.output
+
+
+@pytest.mark.parametrize("name", main.list_commands(click.Context(main)))
+def test_every_command_explains_itself(name: str) -> None:
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"main {name}" in result.output
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.get_short_help_str()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """It has to answer at once."""
+    program = (
+        "import sys\n"
+        "from lsst.meas.trails.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stderr.strip() == "[]"
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.output.strip() == f"meas-trails, version {__version__}"
+
+
+def test_unknown_command() -> None:
+    result = CliRunner().invoke(main, ["simulte"])
+    assert result.exit_code == 2
+    assert "did you mean 'simulate'?" in result.output
+    result = CliRunner().invoke(main, ["xyzzy"])
+    assert result.exit_code == 2
+    assert "No command 'xyzzy'; there are " in result.output
+
+
+def test_unknown_option() -> None:
+    result = CliRunner().invoke(main, ["--loud", "simulate"])
+    assert result.exit_code == 2
+    assert "No such option" in result.output

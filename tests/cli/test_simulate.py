@@ -1,0 +1,88 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lsst.daf.butler import Butler
+from lsst.meas.trails.cli import main
+
+
+def invoke(*args: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["simulate", *map(str, args)])
+    # A traceback is not a message.
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_makes_a_repository(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    options = ("--visits", 2, "--size", 64, 96, "--seed", 4, "--trails", 2, "--band", "i")
+    code, output = invoke(repo, *options)
+    assert code == 0
+    assert "Put 2 preliminary_visit_image and simulated_trail_catalog into run 'input'" in output
+    butler = Butler.from_config(repo, collections="input")
+    refs = butler.query_datasets("preliminary_visit_image")
+    assert len(refs) == 2
+    for ref in refs:
+        assert str(ref.dataId["visit"]) in output
+        assert ref.dataId["band"] == "i"
+        assert butler.get(ref).image.array.shape == (64, 96)
+
+    # Again: nothing is put, and the message says what to do.
+    code, output = invoke(repo, *options)
+    assert code == 1
+    assert "Error: Run 'input' holds 4 of the datasets already" in output
+    assert "--run" in output
+    assert "--seed" in output
+    code, _ = invoke(repo, *options, "--run", "second")
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--size", 3, 3), "64<=x<=20000"),
+        (("--visits", 0), "'--visits'"),
+        (("--detectors", 500), "between 1 and 189"),
+        (("--band", "v"), "'v' is not one of"),
+        (("--seed", -1), "'--seed'"),
+        (("--like", "/nowhere.fits"), "does not exist"),
+        (("--like", __file__), "not a file that lsst.images reads"),
+    ],
+)
+def test_bad_options(tmp_path: Path, options: tuple[object, ...], message: str) -> None:
+    code, output = invoke(tmp_path / "repo", *options)
+    assert code in (1, 2)
+    assert message in output
+    assert not (tmp_path / "repo").exists()
+
+
+def test_folder_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    code, output = invoke(tmp_path, "--size", 64, 64)
+    assert code == 1
+    assert "is no Butler repository" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]

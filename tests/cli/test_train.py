@@ -1,0 +1,115 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from lsst.meas.trails.cli.model import model
+from lsst.meas.trails.cli.train import train
+
+SCENES = {"count": 1, "shape": [96, 128], "trails": 4.0, "length": [20.0, 40.0], "snr": [30.0, 60.0]}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Return a recipe that trains a small network for a moment."""
+    path = tmp_path / "recipe.yaml"
+    small = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+    mapping = {
+        "model": {"name": "tiny", "hyperparameters": small},
+        "data": {
+            "simulate": {
+                "train": {"seed": 1, **SCENES, "count": 2},
+                "validation": {"seed": 2, **SCENES},
+                "tile_size": 64,
+            }
+        },
+        "stages": [{"steps": 2, "batch_size": 2}],
+        "threads": 1,
+    }
+    path.write_text(yaml.safe_dump(mapping))
+    return path
+
+
+def test_from_recipe_to_model(recipe: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = [str(output), "--config", str(recipe)]
+    stopped = CliRunner().invoke(train, [*arguments, "--stop-after", "1"])
+    assert stopped.exit_code == 0, stopped.output
+    assert "Stopped after 1 steps" in stopped.output
+    tiles = {path: path.stat().st_mtime_ns for path in output.glob("tiles/*/*.h5")}
+    assert len(tiles) == 3
+
+    result = CliRunner().invoke(train, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip().endswith("tiny.json")
+    assert {path: path.stat().st_mtime_ns for path in output.glob("tiles/*/*.h5")} == tiles
+    steps = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in steps] == [1, 2, 2]
+
+    described = CliRunner().invoke(model, ["describe", str(output / "tiny.json")])
+    assert described.exit_code == 0, described.output
+    assert "trail_unet" in described.output
+    as_json = CliRunner().invoke(model, ["describe", "--json", str(output / "tiny")])
+    assert json.loads(as_json.stdout)["training"]["steps"] == 2
+
+
+def test_problems_are_said_in_a_line(recipe: Path, tmp_path: Path) -> None:
+    def fails(change: dict, message: str) -> None:
+        mapping = yaml.safe_load(recipe.read_text())
+        mapping.update(change)
+        path = tmp_path / "changed.yaml"
+        path.write_text(yaml.safe_dump(mapping))
+        result = CliRunner().invoke(train, [str(tmp_path / "out"), "--config", str(path)])
+        assert result.exit_code == 1
+        assert result.output.startswith("Error: ")
+        assert message in result.output
+
+    fails({"epochs": 3}, "changed.yaml: unknown key 'epochs'")
+    scenes = {"train": {"seed": 1, **SCENES}, "validation": {"seed": 2, **SCENES, "trials": 3}}
+    fails(
+        {"data": {"simulate": scenes}},
+        "data.simulate.validation: unknown key 'trials'; did you mean 'trails'",
+    )
+    fails({"data": {"train": "nowhere/*.h5"}}, "There is no tile file")
+    missing = CliRunner().invoke(train, [str(tmp_path / "out"), "--config", "nothing"])
+    assert "There is no recipe nothing" in missing.output
+    unknown = CliRunner().invoke(model, ["describe", "nothing"])
+    assert "There is no file nothing, and: No model 'nothing'" in unknown.output
+
+
+def test_training_and_validation_share_no_file(recipe: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert (
+        CliRunner().invoke(train, [str(output), "--config", str(recipe), "--stop-after", "1"]).exit_code == 0
+    )
+    mapping = yaml.safe_load(recipe.read_text())
+    mapping["data"] = {"train": "out/tiles/*/*.h5", "validation": "out/tiles/validation-*/*.h5"}
+    recipe.write_text(yaml.safe_dump(mapping))
+    result = CliRunner().invoke(train, [str(tmp_path / "other"), "--config", str(recipe)])
+    assert result.exit_code == 1
+    assert "is among the training and the validation files" in result.output

@@ -1,0 +1,58 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.planes import ImagePlanes
+from lsst.meas.trails.core.psf import PsfGrid
+
+type MakePlanes = Callable[..., ImagePlanes]
+
+
+@pytest.fixture
+def make_planes() -> MakePlanes:
+    """Return a function that makes planes: empty sky, or white noise where a
+    seed is given.
+    """
+
+    def make(
+        shape: tuple[int, int] = (64, 64),
+        *,
+        psf: PsfGrid | None = None,
+        sigma: float = 1.0,
+        seed: int | None = None,
+    ) -> ImagePlanes:
+        image = np.zeros(shape, dtype=np.float32)
+        if seed is not None:
+            image += np.random.default_rng(seed).normal(0.0, sigma, shape).astype(np.float32)
+        return ImagePlanes(
+            image=image,
+            variance=np.full(shape, sigma**2, dtype=np.float32),
+            mask=np.zeros(shape, dtype=np.uint32),
+            psf=PsfGrid.gaussian(4.0) if psf is None else psf,
+        )
+
+    return make

@@ -1,0 +1,156 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lsst.meas.trails.core.geometry import (
+    Trails,
+    angle_difference,
+    position_angle,
+    segment_distance,
+    trail_ends,
+    trail_from_ends,
+    wrap_angle,
+)
+
+any_finite = st.floats(allow_nan=False, allow_infinity=False)
+pixels = st.floats(-1e5, 1e5)
+
+
+def test_ends_of_known_trails() -> None:
+    assert trail_ends(10.0, 20.0, 6.0, 0.0) == pytest.approx((7.0, 20.0, 13.0, 20.0))
+    assert trail_ends(10.0, 20.0, 6.0, 90.0) == pytest.approx((10.0, 17.0, 10.0, 23.0))
+    assert trail_ends(0.0, 0.0, 10.0, np.rad2deg(np.arctan2(4, 3))) == pytest.approx((-3.0, -4.0, 3.0, 4.0))
+    assert trail_ends(1.0, 2.0, 0.0, 30.0) == pytest.approx((1.0, 2.0, 1.0, 2.0))
+
+
+def test_trail_of_known_ends() -> None:
+    assert trail_from_ends(-3.0, -4.0, 3.0, 4.0) == pytest.approx((0.0, 0.0, 10.0, 53.130102))
+    # The order of the ends does not matter.
+    assert trail_from_ends(3.0, 4.0, -3.0, -4.0) == pytest.approx((0.0, 0.0, 10.0, 53.130102))
+    assert trail_from_ends(5.0, 0.0, 1.0, 0.0) == pytest.approx((3.0, 0.0, 4.0, 0.0))
+
+
+@given(x=pixels, y=pixels, length=st.floats(1.0, 1e4), angle=st.floats(-720.0, 720.0))
+def test_round_trip(x: float, y: float, length: float, angle: float) -> None:
+    x2, y2, length2, angle2 = trail_from_ends(*trail_ends(x, y, length, angle))
+    # Ends of 1e5 pixels are stored to 1.5e-11; two of them and, as an angle
+    # over a trail of 1 pixel, some 1e-9 degrees.
+    assert (x2, y2, length2) == pytest.approx((x, y, length), abs=1e-9)
+    assert 0.0 <= angle2 < 180.0
+    assert angle_difference(angle, angle2) < 1e-8
+
+
+@given(any_finite)
+@example(-1e-300)
+@example(180.0)
+@example(-180.0)
+def test_wrapped_angles_lie_in_range(angle: float) -> None:
+    assert 0.0 <= wrap_angle(angle) < 180.0
+
+
+@pytest.mark.parametrize(("angle", "wrapped"), [(0, 0), (179, 179), (180, 0), (181, 1), (-10, 170), (725, 5)])
+def test_wrap_angle(angle: float, wrapped: float) -> None:
+    assert wrap_angle(angle) == wrapped
+
+
+@given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))
+def test_angle_differences_are_symmetric_and_in_range(a: float, b: float) -> None:
+    difference = angle_difference(a, b)
+    assert 0.0 <= difference <= 90.0
+    # Rounding of the difference itself, at most an ulp of 360.
+    if max(abs(a), abs(b)) < 1e3:
+        assert angle_difference(b, a) == pytest.approx(difference, abs=1e-12)
+
+
+def test_angle_difference_does_not_see_directions() -> None:
+    assert angle_difference(179.0, 1.0) == pytest.approx(2.0)
+    assert angle_difference(0.0, 180.0) == 0.0
+    np.testing.assert_allclose(angle_difference(np.array([10.0, 100.0]), 190.0), [0.0, 90.0])
+
+
+def test_distances_to_a_segment() -> None:
+    segment = (0.0, 0.0, 10.0, 0.0)
+    px, py = np.array([5.0, 5.0, -3.0, 13.0]), np.array([0.0, 2.0, 4.0, 4.0])
+    np.testing.assert_allclose(segment_distance(px, py, *segment), [0.0, 2.0, 5.0, 5.0])
+    # A point is a segment, too.
+    assert segment_distance(3.0, 4.0, 0.0, 0.0, 0.0, 0.0) == pytest.approx(5.0)
+
+
+@given(*[st.floats(-1e3, 1e3)] * 6)
+def test_distance_is_the_least_over_the_segment(
+    px: float, py: float, x0: float, y0: float, x1: float, y1: float
+) -> None:
+    t = np.linspace(0.0, 1.0, 1001)
+    brute = np.hypot(px - (x0 + t * (x1 - x0)), py - (y0 + t * (y1 - y0))).min()
+    distance = segment_distance(px, py, x0, y0, x1, y1)
+    step = np.hypot(x1 - x0, y1 - y0) / 1000
+    # The brute force is at most half a step from the foot of the point.
+    assert distance <= brute + 1e-9
+    assert distance >= brute - 0.5 * step - 1e-9
+    assert segment_distance(px, py, x1, y1, x0, y0) == pytest.approx(distance, abs=1e-9)
+
+
+def test_position_angles() -> None:
+    assert position_angle(10.0, 0.0, 10.0, 0.1) == pytest.approx(0.0)
+    assert position_angle(10.0, 0.0, 10.1, 0.0) == pytest.approx(90.0)
+    # East of North: North-East is 45 degrees, North-West 135.
+    assert position_angle(10.0, 0.0, 10.001, 0.001) == pytest.approx(45.0, abs=1e-4)
+    assert position_angle(10.0, 0.0, 9.999, 0.001) == pytest.approx(135.0, abs=1e-4)
+    # At a declination of 60 degrees a degree of right ascension is half one.
+    assert position_angle(10.0, 60.0, 10.002, 60.001) == pytest.approx(45.0, abs=1e-2)
+    # Over the origin of right ascension.
+    assert position_angle(359.9995, 0.0, 0.0005, 0.001) == pytest.approx(45.0, abs=1e-4)
+
+
+def test_trails_are_columns() -> None:
+    trails = Trails(*np.array([(1, 4, 10, 0, 1), (2, 5, 20, 90, 1), (3, 6, 0, 30, 1)]).T)
+    assert len(trails) == 3
+    assert trails.x.dtype == np.float64
+    assert trails[1].x.tolist() == [2.0]
+    assert trails[trails.length > 5.0].y.tolist() == [4.0, 5.0]
+    x0, y0, x1, y1 = trails.ends
+    np.testing.assert_allclose(x0, [-4.0, 2.0, 3.0])
+    np.testing.assert_allclose(y0, [4.0, -5.0, 6.0])
+    np.testing.assert_allclose(x1, [6.0, 2.0, 3.0])
+    np.testing.assert_allclose(y1, [4.0, 15.0, 6.0])
+
+
+def test_a_single_trail_is_a_list_of_one() -> None:
+    assert len(Trails(*np.arange(5.0))) == 1
+
+
+def test_no_trails() -> None:
+    assert len(Trails.empty()) == 0
+    assert [len(end) for end in Trails.empty().ends] == [0, 0, 0, 0]
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    columns = [np.zeros(2)] * 4
+    with pytest.raises(ValueError, match="different shapes"):
+        Trails(*columns, np.zeros(3))
+    with pytest.raises(ValueError, match="different shapes"):
+        Trails(*(np.zeros((2, 2)) for _ in range(5)))

@@ -1,0 +1,201 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lsst.meas.trails.core.planes import plane_bits
+from lsst.meas.trails.core.tile_file import TileFileError, TileReader
+from lsst.meas.trails.core.tiling import TILE_CLASSES
+from lsst.meas.trails.nn.dataset import (
+    TileDatasetError,
+    TileKey,
+    TrailTileDataset,
+    apply_symmetry,
+    augment_tile,
+    half_resolution_truth,
+)
+from lsst.meas.trails.nn.recipe import AugmentationRecipe
+
+CHANNELS = ("science", "bad")
+STRONG = AugmentationRecipe(noise=1.0, gradient=5.0, masked_columns=1.0)
+
+
+def test_items(make_tiles: Callable[..., Path]) -> None:
+    path = make_tiles(count=4, size=32)
+    dataset = TrailTileDataset([path], CHANNELS)
+    assert len(dataset) == 4
+    inputs, target, valid = dataset[0]
+    assert inputs.shape == (2, 32, 32)
+    assert target.shape == valid.shape == (1, 16, 16)
+    assert {inputs.dtype, target.dtype, valid.dtype} == {torch.float32}
+    with TileReader(path) as reader:
+        truth = reader.read(0).truth
+    expected = truth.reshape(16, 2, 16, 2).max(axis=(1, 3))
+    np.testing.assert_array_equal(target[0].numpy(), expected)
+    assert bool((valid == 1.0).all())
+    # The line is at 8 sigma, compressed: 5 asinh(8 / 5).
+    on = torch.from_numpy(truth == 1)
+    assert inputs[0][on].mean().item() == pytest.approx(5.0 * np.arcsinh(8.0 / 5.0), abs=0.5)
+    assert inputs[0][~on].mean().item() == pytest.approx(0.0, abs=0.2)
+    assert dataset[1][1].sum() == 0.0
+    dataset.close()
+
+
+def test_what_the_loss_must_not_see(make_tiles: Callable[..., Path]) -> None:
+    path = make_tiles(count=2, size=32)
+    with h5py.File(path, "r+") as file:
+        truth, mask, image = file["truth"][0], file["mask"][0], file["image"][0]
+        truth[:] = 0
+        truth[0:2, 0:2] = 2
+        # Trail in the same 2x2 pixels: the trail counts.
+        truth[4:6, 4:6] = [[2, 0], [0, 1]]
+        mask[8:10, 8:10] = plane_bits(["NO_DATA"])
+        # Half of the 2x2 pixels are there.
+        mask[12:13, 12:14] = plane_bits(["NO_DATA"])
+        # Bad, but within data: to be bridged.
+        mask[16:18, 16:18] = plane_bits(["SATURATED"])
+        image[20:22, 20:22] = np.nan
+        file["truth"][0], file["mask"][0], file["image"][0] = truth, mask, image
+    dataset = TrailTileDataset([path], CHANNELS)
+    target, valid = half_resolution_truth(dataset.read(0))
+    assert np.argwhere(target > 0).tolist() == [[2, 2]]
+    assert np.argwhere(valid == 0).tolist() == [[0, 0], [4, 4], [10, 10]]
+    assert bool(torch.isfinite(dataset[0][0]).all())
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_symmetries_are_distinct_and_keep_truth_with_image(number: int) -> None:
+    array = np.arange(16).reshape(4, 4)
+    turned = [apply_symmetry(array, other).tolist() for other in range(8)]
+    assert turned.count(apply_symmetry(array, number).tolist()) == 1
+    stack = np.stack([array, array + 100])
+    np.testing.assert_array_equal(apply_symmetry(stack, number)[1], apply_symmetry(array, number) + 100)
+
+
+def test_items_are_decided_by_their_key(make_tiles: Callable[..., Path]) -> None:
+    path = make_tiles()
+    first = TrailTileDataset([path], CHANNELS, seed=3, augmentation=STRONG)
+    second = TrailTileDataset([path], CHANNELS, seed=3, augmentation=STRONG)
+    for key in (TileKey(0, 0, 0), TileKey(2, 1, 5)):
+        # Whatever was read before.
+        second[TileKey(4, 9, 9)]
+        for a, b in zip(first[key], second[key], strict=True):
+            assert torch.equal(a, b)
+    base = first[TileKey(0, 0, 0)][0]
+    other_seed = TrailTileDataset([path], CHANNELS, seed=4, augmentation=STRONG)
+    assert not torch.equal(base, first[TileKey(0, 1, 0)][0])
+    assert not torch.equal(base, first[TileKey(0, 0, 1)][0])
+    assert not torch.equal(base, other_seed[TileKey(0, 0, 0)][0])
+
+
+def test_augmentation_keeps_image_and_variance_consistent(make_tiles: Callable[..., Path]) -> None:
+    tile = TrailTileDataset([make_tiles(size=128, count=2)], CHANNELS).read(1)
+    rng = np.random.default_rng(1)
+    noisy = augment_tile(tile, AugmentationRecipe(noise=2.0), rng)
+    added = float(np.std(noisy.planes.image - tile.planes.image))
+    assert added > 0.2
+    # 128^2 pixels give the scatter to half a per cent.
+    assert float(noisy.planes.variance.mean()) == pytest.approx(1.0 + added**2, rel=0.03)
+
+    sloped = augment_tile(tile, AugmentationRecipe(gradient=3.0), rng)
+    plane = sloped.planes.image - tile.planes.image
+    assert float(np.ptp(plane)) <= 3.0 * np.sqrt(2.0) + 1.0e-3
+    # A plane has no second derivative; float32 at a level of 100.
+    assert np.abs(np.diff(plane, n=2, axis=0)).max() < 1.0e-4
+
+    masked = augment_tile(tile, AugmentationRecipe(masked_columns=1.0), rng)
+    bad = masked.planes.bad()
+    assert bad.any()
+    assert not tile.planes.bad().any()
+    assert bad.all(axis=0).any() or bad.all(axis=1).any()
+
+
+def test_draws(make_tiles: Callable[..., Path]) -> None:
+    dataset = TrailTileDataset([make_tiles(count=10)], CHANNELS, seed=1)
+    keys = dataset.draw(10, epoch=0)
+    assert sorted(key.tile for key in keys) == list(range(10))
+    assert [key.slot for key in keys] == list(range(10))
+    assert keys == dataset.draw(10, epoch=0)
+    assert [key.tile for key in keys] != [key.tile for key in dataset.draw(10, epoch=1)]
+
+    # 5 tiles of each class.
+    drawn = np.array([key.tile for key in dataset.draw(40, epoch=2, mixture={"missed": 3, "empty": 1})])
+    trail = dataset.tile_class[drawn] == TILE_CLASSES["missed"]
+    assert trail.sum() == 30
+    counts = np.bincount(drawn, minlength=10)
+    np.testing.assert_array_equal(counts[0::2], 6)
+    np.testing.assert_array_equal(counts[1::2], 2)
+    with pytest.raises(TileDatasetError, match="class 'found', of which there is none"):
+        dataset.draw(4, epoch=0, mixture={"found": 1.0})
+
+
+def test_many_files_by_pattern_and_their_names(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    make_tiles("a.h5", count=4, seed=1)
+    make_tiles("b.h5", count=2, seed=2)
+    make_tiles("c.h5", count=0)
+    dataset = TrailTileDataset([tmp_path / "*.h5", tmp_path / "a.h5"], CHANNELS)
+    assert [Path(name).name for name in dataset.files] == ["a.h5", "b.h5", "c.h5"]
+    assert len(dataset) == 6
+    assert dataset.tile_name(5) == f"{tmp_path / 'b.h5'}, tile 1"
+    assert dataset.tile_name(TileKey(3, 0, 0)).endswith("a.h5, tile 3")
+    assert torch.equal(dataset[5][0], TrailTileDataset([tmp_path / "b.h5"], CHANNELS)[1][0])
+    with pytest.raises(IndexError):
+        dataset[6]
+
+
+def test_workers_and_pickles_open_files_for_themselves(make_tiles: Callable[..., Path]) -> None:
+    dataset = TrailTileDataset([make_tiles(count=6)], CHANNELS)
+    expected = torch.stack([dataset[i][0] for i in range(6)])
+    loader = DataLoader(dataset, batch_size=3, num_workers=1)
+    assert torch.equal(torch.cat([inputs for inputs, _, _ in loader]), expected)
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(copy[5][0], expected[5])
+
+
+def test_refuses(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    good = make_tiles("good.h5", size=32)
+    with pytest.raises(TileDatasetError, match=r"no tile file .*nothing-\*\.h5"):
+        TrailTileDataset([tmp_path / "nothing-*.h5"], CHANNELS)
+    with pytest.raises(TileDatasetError, match="No tile files"):
+        TrailTileDataset([], CHANNELS)
+    with pytest.raises(TileDatasetError, match="Unknown input channels"):
+        TrailTileDataset([good], ("science", "colour"))
+    with pytest.raises(TileDatasetError, match=r"64 pixels, the files before it of 32"):
+        TrailTileDataset([good, make_tiles("large.h5", size=64)], CHANNELS)
+    with pytest.raises(TileDatasetError, match="not a single tile"):
+        TrailTileDataset([make_tiles("empty.h5", count=0)], CHANNELS)
+    cut = tmp_path / "cut.h5"
+    shutil.copy(good, cut)
+    with cut.open("r+b") as stream:
+        stream.truncate(3000)
+    with pytest.raises(TileFileError, match="cut.h5"):
+        TrailTileDataset([cut], CHANNELS)

@@ -1,0 +1,309 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lsst.meas.trails.core.normalize import NORMALISATION
+from lsst.meas.trails.nn.model_file import (
+    ModelError,
+    ModelSpecification,
+    load_model,
+    parse_model,
+    rounded,
+    save_model,
+    shipped_model_path,
+    write_specification,
+)
+
+from .conftest import TINY, random_network
+
+_HOSTILE = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def _specification(**changes: Any) -> ModelSpecification:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "version": "1",
+        "architecture": "trail_unet",
+        "hyperparameters": {key: list(value) for key, value in TINY.items()},
+        "channels": ("science", "bad"),
+        "pixel_scale": 0.2,
+        "fwhm_range": (3.0, 6.0),
+        "score": {"features": ["snr"], "coefficients": [1.5]},
+        "metrics": {"loss": 0.25, "nothing": None},
+    }
+    return ModelSpecification(**(values | changes))
+
+
+def _changed(stem: Path, change: Callable[[dict], Any]) -> None:
+    """Change the specification of a model on disk."""
+    path = stem.with_suffix(".json")
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def _replace_weights(stem: Path, content: bytes) -> None:
+    """Change the weights of a model, with a checksum that is right."""
+    stem.with_suffix(".safetensors").write_bytes(content)
+    weights = {
+        "file": stem.name + ".safetensors",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+    }
+    _changed(stem, lambda data: data.update(weights=weights))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float32", 0.0), ("float16", 1.0e-3), ("bfloat16", 8.0e-3)]
+)
+def test_round_trip(tmp_path: Path, dtype: str, tolerance: float) -> None:
+    network = random_network()
+    specification = save_model(tmp_path / "tiny", network, _specification(), dtype=dtype)
+    for name in ("tiny", "tiny.json", "tiny.safetensors"):
+        model = load_model(tmp_path / name)
+        assert model.specification == specification
+        assert not model.network.training
+    stored = model.network.state_dict()
+    for name, tensor in network.state_dict().items():
+        # Relative to the largest: half a unit in the last place.
+        assert (stored[name] - tensor).abs().max() <= tolerance * max(1.0, float(tensor.abs().max()))
+        if tensor.is_floating_point():
+            assert torch.equal(stored[name], rounded(network, dtype).state_dict()[name])
+    assert specification.created.endswith("+00:00")
+    assert ModelSpecification.from_json(specification.to_json()) == specification
+
+
+def test_half_precision_halves_the_file(tmp_path: Path) -> None:
+    big = {"widths": [64, 64], "blocks": [1, 1], "decoder_blocks": [0], "dilations": []}
+    network = random_network(hyperparameters=big)
+    half, full = (
+        save_model(tmp_path / dtype, network, _specification(hyperparameters=big), dtype=dtype).weights_bytes
+        for dtype in ("float16", "float32")
+    )
+    # But for the normalisations and the header.
+    assert half == pytest.approx(0.5 * full, rel=0.05)
+
+
+def test_checksum_covers_both_files(model_stem: Path) -> None:
+    before = load_model(model_stem)
+    write_specification(
+        model_stem.with_suffix(".json"),
+        dataclasses.replace(before.specification, thresholds={"high": 0.6, "low": 0.3}),
+    )
+    after = load_model(model_stem)
+    assert after.specification.thresholds == {"high": 0.6, "low": 0.3}
+    assert after.checksum != before.checksum
+    assert after.specification.weights_sha256 == before.specification.weights_sha256
+
+
+def test_prepared_network_is_made_once(model_stem: Path) -> None:
+    model = load_model(model_stem)
+    cpu = torch.device("cpu")
+    first = model.inference_network(cpu, torch.bfloat16)
+    assert first is model.inference_network(cpu, torch.bfloat16)
+    assert first is not model.inference_network(cpu, torch.float32)
+    assert {parameter.dtype for parameter in first.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(format_version=2), "format version 2, and this version of meas_trails reads 1"),
+        (lambda d: d.pop("format_version"), "format version None"),
+        (lambda d: d.pop("channels"), "lacks channels"),
+        (lambda d: d.update(colour="red"), "keys unknown to this version of meas_trails: colour"),
+        (lambda d: d.update(channels=["science", "colour"]), r"channels \['colour'\], and this version"),
+        (lambda d: d.update(channels=[["science"]]), "channels must hold names"),
+        (lambda d: d.update(channels=[]), "channels is empty"),
+        (lambda d: d.update(channels=["science"]), "asks for"),
+        (lambda d: d.update(normalisation={"name": "medmad"}), f"'medmad', and .* applies '{NORMALISATION}'"),
+        (lambda d: d["architecture"].update(name="resnet"), "architecture 'resnet', and .* has .*trail_unet"),
+        (lambda d: d["architecture"].update(hyperparameters={"depth": 1}), "no hyperparameter 'depth'"),
+        (lambda d: d["architecture"]["hyperparameters"].update(widths=[8, 12, 10**9]), "in 1..1024"),
+        (lambda d: d["architecture"]["hyperparameters"].update(widths=[8, 12, 20]), "have shape .* asks for"),
+        (lambda d: d["architecture"]["hyperparameters"].update(blocks=[2, 0, 0]), "lack encoder.0.1"),
+        (lambda d: d["architecture"]["hyperparameters"].update(blocks=[0, 0, 0]), "hold encoder.0.0"),
+        (lambda d: d.update(thresholds={"high": 0.2, "low": 0.5}), "not 0 < low <= high < 1"),
+        (lambda d: d.update(thresholds={"high": 0.5}), "must hold 'high' and 'low'"),
+        (lambda d: d.update(thresholds={"high": "much", "low": 0.1}), "finite numbers, not 'much'"),
+        (lambda d: d.update(pixel_scale=-0.2), "pixel_scale is not positive"),
+        (lambda d: d.update(fwhm_range=[5.0]), "fwhm_range must hold two numbers"),
+        (lambda d: d.update(metrics={"loss": math.nan}), "NaN is not a number that JSON knows"),
+        (lambda d: d.update(score=3), "score must be of type dict, not int"),
+        (lambda d: d["weights"].update(file="../tiny.safetensors"), "is not a plain file name"),
+        (lambda d: d["weights"].update(file=""), "names no file of weights"),
+        (
+            lambda d: d["weights"].update(file="other.safetensors"),
+            r"other.safetensors: cannot be read \(No such",
+        ),
+        (lambda d: d["weights"].update(bytes=10), "bytes and the specification says 10"),
+        (lambda d: d["weights"].update(bytes=True), "bytes must be of type int"),
+        (lambda d: d["weights"].update(sha256="0" * 64), "SHA-256 .* the specification says 0000"),
+    ],
+)
+def test_specification_that_cannot_be_honoured(
+    model_stem: Path, change: Callable[[dict], Any], message: str
+) -> None:
+    _changed(model_stem, change)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(model_stem)
+    assert str(model_stem.parent) in str(caught.value)
+
+
+def test_missing_and_oversized_files(model_stem: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nothing.json: cannot be read .*a model is NAME.json and NAME.safe"):
+        load_model(tmp_path / "nothing")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(tmp_path / "folder.json" / "x.json")
+    (tmp_path / "big.json").write_bytes(b" " * 1_000_001)
+    with pytest.raises(ModelError, match="more than the 1000000"):
+        load_model(tmp_path / "big")
+    with pytest.raises(ModelError, match="No model 'nothing' comes with the package"):
+        shipped_model_path("nothing")
+    with pytest.raises(ModelError, match="No model"):
+        shipped_model_path("../config/x")
+
+
+@pytest.mark.parametrize("part", ["json", "safetensors"])
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.99])
+def test_cut_short(model_stem: Path, part: str, fraction: float) -> None:
+    path = model_stem.with_suffix("." + part)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(fraction * len(content))])
+    with pytest.raises(ModelError, match=f"{path.name}: .*cut short"):
+        load_model(model_stem)
+
+
+def test_weights_that_are_not_what_they_claim(model_stem: Path) -> None:
+    good = safetensors.torch.load_file(model_stem.with_suffix(".safetensors"))
+
+    def stored(**changes: torch.Tensor) -> bytes:
+        return safetensors.torch.save(
+            {**good, **{k.replace("_weight", ".weight"): v for k, v in changes.items()}}
+        )
+
+    cases = [
+        (stored(head_weight=torch.full_like(good["head.weight"], math.nan)), "head.weight are not finite"),
+        (stored(head_weight=good["head.weight"].to(torch.int32)), "torch.int32, not floating point"),
+        (stored(head_weight=good["head.weight"].double()), "torch.float64, not floating point"),
+        (stored(head_weight=good["head.weight"][:, :4].clone()), "shape .* asks for"),
+        (stored(extra=torch.zeros(1)), "hold extra, unknown to trail_unet"),
+        (b"PK\x03\x04 a zip file, as torch.save writes", "are not valid safetensors"),
+        # A header that claims more than there is.
+        ((2**62).to_bytes(8, "little") + b"{}", "are not valid safetensors"),
+        (
+            _with_header({"head.weight": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}),
+            "are not valid safetensors",
+        ),
+    ]
+    for content, message in cases:
+        _replace_weights(model_stem, content)
+        with pytest.raises(ModelError, match=message):
+            load_model(model_stem)
+
+
+def _with_header(header: dict) -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + b"\0\0\0\0"
+
+
+@_HOSTILE
+@given(content=st.binary(max_size=200))
+def test_random_specification(content: bytes) -> None:
+    with pytest.raises(ModelError):
+        ModelSpecification.from_json(content)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@_HOSTILE
+@given(key=st.sampled_from(sorted(json.loads(_specification().to_json()))), value=_JSON)
+def test_any_value_anywhere_is_taken_or_refused(key: str, value: Any) -> None:
+    data = json.loads(_specification().to_json())
+    data[key] = value
+    try:
+        parsed = ModelSpecification.from_json(json.dumps(data))
+    except ModelError:
+        return
+    assert ModelSpecification.from_json(parsed.to_json()) == parsed
+
+
+@_HOSTILE
+@given(content=st.binary(max_size=400))
+def test_random_weights(content: bytes) -> None:
+    specification = _specification(
+        weights_file="x.safetensors",
+        weights_sha256=hashlib.sha256(content).hexdigest(),
+        weights_bytes=len(content),
+    )
+    with pytest.raises(ModelError):
+        parse_model(specification.to_json(), content)
+
+
+@_HOSTILE
+@given(data=st.data())
+def test_every_changed_byte_is_noticed(model_stem: Path, data: st.DataObject) -> None:
+    text = model_stem.with_suffix(".json").read_bytes()
+    content = bytearray(model_stem.with_suffix(".safetensors").read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(ModelError, match="SHA-256"):
+        parse_model(text, bytes(content))
+
+
+def test_save_refuses(tmp_path: Path) -> None:
+    network = random_network()
+    with pytest.raises(ModelError, match="stored as .*, not 'int8'"):
+        save_model(tmp_path / "x", network, _specification(), dtype="int8")
+    with pytest.raises(ModelError, match="asks for"):
+        save_model(tmp_path / "x", network, _specification(channels=("science",)))
+    with pytest.raises(ModelError, match="cannot be written as JSON"):
+        save_model(tmp_path / "x", network, _specification(training={"when": np.float32(1.0)}))
+    with torch.no_grad():
+        network.head.weight.fill_(1.0e6)  # type: ignore[union-attr, operator]
+    with pytest.raises(ModelError, match="head.weight are not finite as float16; nothing was written"):
+        save_model(tmp_path / "y", network, _specification())
+    assert not list(tmp_path.glob("y*"))
+    save_model(tmp_path / "y", network, _specification(), dtype="bfloat16")
+    assert load_model(tmp_path / "y").specification.name == "tiny"

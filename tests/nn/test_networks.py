@@ -1,0 +1,121 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lsst.meas.trails.nn.networks import (
+    TrailUNet,
+    count_parameters,
+    create_network,
+    network_names,
+    register,
+)
+
+from .conftest import TINY, random_network
+
+
+def test_registry() -> None:
+    assert "trail_unet" in network_names()
+    network = create_network("trail_unet", in_channels=2)
+    assert isinstance(network, TrailUNet)
+    assert network.registered_name == "trail_unet"
+    with pytest.raises(ValueError, match="already registered"):
+        register("trail_unet")(TrailUNet)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "hyperparameters", "message"),
+    [
+        ("nothing", 2, {}, "no architecture 'nothing'; known are .*trail_unet"),
+        ("trail_unet", 2, {"depth": 3}, "no hyperparameter 'depth'; it has widths"),
+        ("trail_unet", 0, {}, "in 1..16"),
+        ("trail_unet", True, {}, "must be an integer"),
+        ("trail_unet", 2, {"widths": [8]}, "2 to 6 entries"),
+        ("trail_unet", 2, {"widths": "88"}, "list of integers"),
+        ("trail_unet", 2, {"widths": [8, 10**9]}, "integers in 1..1024"),
+        ("trail_unet", 2, {"widths": [8, 8], "blocks": [1, 1], "decoder_blocks": [1, 1]}, "1 to 1 entries"),
+        ("trail_unet", 2, {"dilations": [0]}, "integers in 1..64"),
+    ],
+)
+def test_refuses(name: str, channels: int, hyperparameters: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_network(name, in_channels=channels, **hyperparameters)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_output_is_half_resolution_and_starts_with_few_trails(channels: int) -> None:
+    network = create_network("trail_unet", in_channels=channels, **TINY).eval()
+    side = 3 * network.stride
+    with torch.inference_mode():
+        logits = network(torch.randn(2, channels, side, 2 * side))
+    assert logits.shape == (2, 1, side // network.output_stride, 2 * side // network.output_stride)
+    torch.testing.assert_close(torch.sigmoid(logits), torch.full_like(logits, 0.01))
+
+
+def test_default_fits_the_package() -> None:
+    network = create_network("trail_unet", in_channels=3)
+    # Two models ship, in 16 bits, together under 8 MB.
+    assert 1.0e6 < count_parameters(network) < 1.95e6
+    # A trail of 150 pixels must fit into what its end sees.
+    assert network.receptive_radius > 150
+
+
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [
+        {"widths": (2, 2), "blocks": (1, 0), "decoder_blocks": (0,), "dilations": ()},
+        {"widths": (2, 2, 2), "blocks": (0, 1, 1), "decoder_blocks": (1, 0), "dilations": (1, 3)},
+    ],
+)
+def test_receptive_radius_is_exact(hyperparameters: dict) -> None:
+    network = create_network("trail_unet", in_channels=1, **hyperparameters).double().eval()
+    # With nothing negative no path is cut by a ReLU or cancelled by another,
+    # and a gradient is not zero exactly where the input matters.
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.abs() + 0.1)
+    side = network.stride * (2 * network.receptive_radius // network.stride + 4)
+    reach = 0
+    for offset in range(network.stride // 2):
+        inputs = torch.ones(1, 1, side, side, dtype=torch.float64, requires_grad=True)
+        pixel = side // 4 // network.stride * network.stride + offset
+        network(inputs)[0, 0, pixel, pixel].backward()
+        assert inputs.grad is not None
+        touched = torch.nonzero(inputs.grad[0, 0].sum(dim=0)).flatten()
+        low, high = int(touched.min()), int(touched.max())
+        assert 0 < low < high < side - 1
+        reach = max(reach, 2 * pixel - low, high - (2 * pixel + 1))
+    assert reach == network.receptive_radius
+
+
+def test_prepared_network_is_the_same_function() -> None:
+    network = random_network()
+    inputs = torch.randn(1, 2, 48, 32)
+    with torch.inference_mode():
+        expected = network(inputs)
+        folded = network.prepared_for_inference()
+        # The order of float32 operations differs.
+        torch.testing.assert_close(folded(inputs), expected, rtol=1.0e-4, atol=1.0e-5)
+        torch.testing.assert_close(network(inputs), expected)
+    assert not any("norm" in name for name, _ in folded.named_parameters())

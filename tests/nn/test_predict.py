@@ -1,0 +1,165 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from lsst.meas.trails.core.background import fit_background
+from lsst.meas.trails.core.normalize import network_input
+from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
+from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
+from lsst.meas.trails.nn.predict import predict_probability
+
+from .conftest import TINY, random_network
+
+MakePlanes = Callable[..., ImagePlanes]
+
+
+def test_does_not_depend_on_the_window(model: TrailModel, make_planes: MakePlanes) -> None:
+    planes = make_planes((517, 301))
+    assert model.network.receptive_radius > 30
+    whole = predict_probability(model, planes, window=4096, dtype="float32")
+    assert whole.shape == (517, 301)
+    assert whole.dtype == np.float32
+    # A network that says the same everywhere would prove nothing.
+    assert whole.std() > 0.05
+    for window in (1024, 256, 100, 57):
+        windowed = predict_probability(model, planes, window=window, dtype="float32")
+        # Sums of float32 in another order.
+        np.testing.assert_allclose(windowed, whole, rtol=0.0, atol=1.0e-5)
+
+
+def test_margin_is_needed(model: TrailModel, make_planes: MakePlanes) -> None:
+    planes = make_planes((96, 96))
+    network = dataclasses.replace(model, network=random_network())
+    network.network.receptive_radius = 0
+    windowed = predict_probability(network, planes, window=32, dtype="float32")
+    whole = predict_probability(model, planes, dtype="float32")
+    assert np.abs(windowed - whole).max() > 1.0e-3
+
+
+def test_is_the_network_of_training(model: TrailModel, make_planes: MakePlanes) -> None:
+    planes = make_planes((64, 96))
+    level = fit_background(planes.image, planes.bad()).level()
+    inputs = torch.from_numpy(network_input(planes, level, model.specification.channels))[None]
+    with torch.inference_mode():
+        expected = torch.sigmoid(model.network(inputs))[0, 0].numpy()
+    probability = predict_probability(model, planes, dtype="float32")
+    # Pixels 0 and 1 lie a quarter of the way on either side of block 0's
+    # centre: outside the centres the value is that of the first block.
+    logit = np.log(expected / (1.0 - expected))
+    np.testing.assert_allclose(probability[0, 0], expected[0, 0], atol=1.0e-5)
+    between = 0.75 * logit[10, 0] + 0.25 * logit[11, 0]
+    np.testing.assert_allclose(probability[21, 0], 1.0 / (1.0 + np.exp(-between)), atol=1.0e-5)
+
+
+def test_shift_by_the_stride_shifts_the_result(model: TrailModel, make_planes: MakePlanes) -> None:
+    planes = make_planes((160, 160))
+    stride, radius = model.network.stride, model.network.receptive_radius
+    flat = fit_background(np.zeros(planes.shape, dtype=np.float32), np.zeros(planes.shape, dtype=bool))
+
+    def shifted(plane: np.ndarray) -> np.ndarray:
+        return np.roll(plane, stride, axis=1)
+
+    moved = dataclasses.replace(
+        planes, image=shifted(planes.image), variance=shifted(planes.variance), mask=shifted(planes.mask)
+    )
+    first, second = (
+        predict_probability(model, each, background=flat, dtype="float32") for each in (planes, moved)
+    )
+    inner = slice(radius + stride, 160 - radius - stride)
+    np.testing.assert_allclose(shifted(first)[:, inner], second[:, inner], atol=1.0e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (15, 17), (64, 64)])
+def test_small_images(model: TrailModel, make_planes: MakePlanes, shape: tuple[int, int]) -> None:
+    probability = predict_probability(model, make_planes(shape), dtype="float32")
+    assert probability.shape == shape
+    assert np.all((probability >= 0.0) & (probability <= 1.0))
+
+
+def test_nothing_where_there_are_no_data(model: TrailModel, make_planes: MakePlanes) -> None:
+    planes = make_planes((80, 80))
+    planes.image[10:20, 10:20] = np.nan
+    planes.mask[30:40, 30:40] = plane_bits(["NO_DATA"])
+    planes.mask[50:60, 50:60] = plane_bits(["SATURATED"])
+    planes.variance[70:72] = np.inf
+    probability = predict_probability(model, planes, dtype="float32")
+    assert np.all(np.isfinite(probability))
+    assert np.all(probability[10:20, 10:20] == 0.0)
+    assert np.all(probability[30:40, 30:40] == 0.0)
+    # Trails are to be bridged over bad pixels.
+    assert np.all(probability[50:60, 50:60] > 0.0)
+    assert np.count_nonzero(probability == 0.0) == 200
+
+    empty = dataclasses.replace(planes, image=np.full_like(planes.image, np.nan))
+    assert not predict_probability(model, empty).any()
+
+
+def test_bfloat16_is_close(model: TrailModel, make_planes: MakePlanes) -> None:
+    planes = make_planes((96, 96))
+    exact = predict_probability(model, planes, dtype="float32")
+    coarse = predict_probability(model, planes, dtype="bfloat16")
+    # 8 bits through seven layers.
+    assert np.abs(exact - coarse).mean() < 0.02
+    assert np.corrcoef(exact.ravel(), coarse.ravel())[0, 1] > 0.99
+
+
+def test_threads_are_restored(model: TrailModel, make_planes: MakePlanes) -> None:
+    before = torch.get_num_threads()
+    predict_probability(model, make_planes((32, 32)), threads=before + 1)
+    assert torch.get_num_threads() == before
+
+
+def test_image_is_not_changed(model: TrailModel, make_planes: MakePlanes) -> None:
+    planes, same = make_planes((50, 50)), make_planes((50, 50))
+    predict_probability(model, planes)
+    for name in ("image", "variance", "mask"):
+        np.testing.assert_array_equal(getattr(planes, name), getattr(same, name))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 0}, "at least 1 pixel"),
+        ({"threads": 0}, "at least 1, not 0"),
+        ({"dtype": "float64"}, "'auto', 'float32' or 'bfloat16'"),
+        ({"device": "abacus"}, "knows no device 'abacus'"),
+        ({"device": "cuda:99"}, "no device 'cuda:99' on this machine"),
+    ],
+)
+def test_refuses(model: TrailModel, make_planes: MakePlanes, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        predict_probability(model, make_planes((16, 16)), **options)
+
+
+def test_other_channels(make_planes: MakePlanes) -> None:
+    specification = ModelSpecification(
+        name="one", version="1", architecture="trail_unet", hyperparameters=dict(TINY), channels=("science",)
+    )
+    model = TrailModel(specification=specification, network=random_network(channels=1), checksum="")
+    assert predict_probability(model, make_planes((40, 40))).shape == (40, 40)

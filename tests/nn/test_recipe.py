@@ -1,0 +1,152 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lsst.meas.trails.nn.recipe import Recipe, RecipeError, build_section, load_recipe
+
+MINIMAL = """
+data:
+  train: tiles/train-*.h5
+  validation: [tiles/a.h5, /elsewhere/b.h5]
+stages:
+  - epochs: 3
+"""
+
+
+def _changed(path: str, value: Any) -> dict[str, Any]:
+    """Return the minimal recipe with one value set, at 'a.b.c'."""
+    mapping = yaml.safe_load(MINIMAL)
+    *parents, last = path.split(".")
+    section: Any = mapping
+    for parent in parents:
+        section = section[int(parent)] if isinstance(section, list) else section.setdefault(parent, {})
+    section[last] = value
+    return mapping
+
+
+def test_minimal_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(MINIMAL)
+    recipe = load_recipe(path)
+    assert recipe.model.architecture == "trail_unet"
+    assert recipe.model.channels == ("science", "bad")
+    assert recipe.data.train == (str(tmp_path / "tiles/train-*.h5"),)
+    assert recipe.data.validation == (str(tmp_path / "tiles/a.h5"), "/elsewhere/b.h5")
+    assert recipe.stages[0].loss == {"bce": 1.0}
+    assert Recipe.from_mapping(yaml.safe_load(yaml.safe_dump(recipe.to_mapping()))) == recipe
+
+
+def test_simulated_recipe() -> None:
+    scenes = {"train": {"seed": 1, "count": 9, "trails": 20}, "validation": {"seed": 2, "count": 3}}
+    mapping = _changed("data", {"simulate": scenes})
+    recipe = Recipe.from_mapping(mapping)
+    assert recipe.data.simulate is not None
+    assert recipe.data.simulate.tile_size == 256
+    scenes["validation"]["seed"] = 1
+    with pytest.raises(RecipeError, match=r"need seeds of their own"):
+        Recipe.from_mapping(mapping)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("optimizer", {}, "unknown key 'optimizer'; did you mean 'optimiser'"),
+        ("stages.0.epoch", 3, r"f.yaml: stages\[0\]: unknown key 'epoch'; did you mean 'epochs'"),
+        ("optimiser.learning_rate", "fast", "optimiser.learning_rate must be a number, not 'fast'"),
+        ("optimiser.learning_rate", "1e-3", "write 1.0e-3"),
+        (
+            "optimiser.learning_rate",
+            0.0,
+            r"optimiser.learning_rate must be positive and at most 1 \(it is 0.0\)",
+        ),
+        ("optimiser.weight_decay", float("nan"), "optimiser.weight_decay must be finite"),
+        ("optimiser.betas", [0.9], "optimiser.betas must"),
+        ("seed", 1.5, "seed must be a whole number, not 1.5"),
+        ("seed", True, "seed must be a whole number, not True"),
+        ("precision", "int8", "precision must be 'bfloat16' or 'float32'"),
+        ("stages", [], "stages must hold at least one stage"),
+        ("stages", {"epochs": 3}, "stages must be a list"),
+        ("stages.0.steps", 10, r"stages\[0\].epochs or 'steps' is needed, and not both"),
+        ("stages.0.loss", {"hinge": 1.0}, r"stages\[0\].loss is refused: There is no loss 'hinge'"),
+        ("stages.0.mixture", {"missing": 1.0}, r"stages\[0\].mixture holds unknown classes"),
+        ("data.mixture", {"missed": 0.0}, "data.mixture must hold a positive number"),
+        ("data.mixture", {"missed": "all"}, "data.mixture must hold numbers"),
+        ("data.train", [], "data.train and 'simulate' exclude each other, and one is needed"),
+        ("data.train", [3], r"data.train\[0\] must be text"),
+        ("data.simulate", {"train": {"seed": 1}}, "the key 'validation' is missing"),
+        ("model", None, "model: must be a section"),
+        ("model.architecture", "resnet", "model.architecture must be one of .*trail_unet"),
+        ("model.channels", ["science", "colour"], r"model.channels holds unknown names \['colour'\]"),
+        ("model.channels", ["science", "science"], "names a channel twice"),
+        ("model.hyperparameters", {"depth": 4}, "model.hyperparameters is refused by .*no hyperparameter"),
+        ("model.name", "../up", "model.name must be usable in a file name"),
+        ("augmentation.noise", -1.0, "augmentation.noise must lie in 0..10"),
+        ("augmentation.symmetries", 1, "augmentation.symmetries must be true or false"),
+        ("validation.keep", "all", "validation.keep must be 'best' or 'last'"),
+        ("ema", 1.0, "ema must be at least 0 and less than 1"),
+    ],
+)
+def test_refuses(path: str, value: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        Recipe.from_mapping(_changed(path, value), "f.yaml")
+    assert str(caught.value).startswith("f.yaml: ")
+
+
+def test_refuses_files(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="missing.yaml: cannot be read"):
+        load_recipe(tmp_path / "missing.yaml")
+    path = tmp_path / "broken.yaml"
+    path.write_text("data: [")
+    with pytest.raises(RecipeError, match="broken.yaml: is not valid YAML"):
+        load_recipe(path)
+    path.write_text("!!python/object/apply:os.getcwd []")
+    with pytest.raises(RecipeError, match="is not valid YAML"):
+        load_recipe(path)
+    path.write_text("just words")
+    with pytest.raises(RecipeError, match="must be a section"):
+        load_recipe(path)
+
+
+def test_sections_of_other_rooms() -> None:
+    section = build_section(_Scenes, {"size": [3, 4], "trails": 5}, "scenes", "f.yaml")
+    assert section == _Scenes(size=(3, 4), trails=5.0)
+    with pytest.raises(RecipeError, match="f.yaml: scenes.size must have 2 entries, not 3"):
+        build_section(_Scenes, {"size": [3, 4, 5]}, "scenes", "f.yaml")
+    with pytest.raises(RecipeError, match="f.yaml: scenes: Too many trails"):
+        build_section(_Scenes, {"size": [3, 4], "trails": 1000}, "scenes", "f.yaml")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scenes:
+    size: tuple[int, int]
+    trails: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.trails > 100.0:
+            raise ValueError("Too many trails.")

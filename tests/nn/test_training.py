@@ -1,0 +1,246 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from lsst.meas.trails.nn.checkpoint import CheckpointError
+from lsst.meas.trails.nn.dataset import TrailTileDataset
+from lsst.meas.trails.nn.losses import BlendedLoss
+from lsst.meas.trails.nn.model_file import load_model
+from lsst.meas.trails.nn.networks import TrailNetwork
+from lsst.meas.trails.nn.recipe import Recipe
+from lsst.meas.trails.nn.training import CHECKPOINT_NAME, TrainingError, evaluate_network, train
+from lsst.meas.trails.nn.training_report import read_metrics
+
+from .conftest import TINY
+
+CHANNELS = ("science", "bad")
+
+
+def _recipe(**changes: Any) -> Recipe:
+    mapping: dict[str, Any] = {
+        "model": {"name": "tiny", "hyperparameters": {key: list(value) for key, value in TINY.items()}},
+        "data": {"train": ["unused.h5"]},
+        "stages": [{"epochs": 3, "batch_size": 4, "loss": {"bce": 1.0, "dice": 0.5}}],
+        "optimiser": {"learning_rate": 0.01},
+        "augmentation": {"noise": 0.2, "masked_columns": 0.2},
+        "ema": 0.9,
+        "precision": "float32",
+        "threads": 1,
+    }
+    return Recipe.from_mapping(mapping | changes)
+
+
+def _dataset(path: Path, recipe: Recipe) -> TrailTileDataset:
+    return TrailTileDataset([path], CHANNELS, seed=recipe.seed, augmentation=recipe.augmentation)
+
+
+def _losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in read_metrics(folder) if line["kind"] == "train"]
+
+
+def test_learns_bright_lines(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = _recipe(
+        stages=[
+            {
+                "name": "warm",
+                "steps": 10,
+                "batch_size": 4,
+                "loss": {"bce": {"weight": 1, "positive_weight": 5}},
+            },
+            {"name": "main", "epochs": 20, "batch_size": 8, "loss": {"bce": 1.0, "dice": [0.0, 1.0]}},
+        ],
+        data={"train": ["unused.h5"], "tiles_per_epoch": 24, "mixture": {"missed": 3, "empty": 1}},
+        validation={"every": 7},
+        precision="bfloat16",
+    )
+    validation = TrailTileDataset([make_tiles("validation.h5", seed=2)], CHANNELS)
+    seen = []
+
+    def count_pixels(network: TrailNetwork) -> dict[str, float]:
+        seen.append(not network.training)
+        return {"selection": float(len(seen)), "area": math.nan}
+
+    folder = tmp_path / "run"
+    result = train(
+        recipe,
+        _dataset(make_tiles("train.h5", count=16), recipe),
+        validation,
+        folder,
+        progress=False,
+        extra_validation=count_pixels,
+    )
+    # 6 steps an epoch, then 3.
+    assert result.steps == 10 + 20 * 3
+    # Lines of 8 sigma a pixel, of which only the rim can be missed.
+    assert result.metrics["pixel_average_precision"] > 0.9
+    assert result.metrics["pixel_auc"] > 0.98
+    assert all(seen)
+
+    assert result.model_path is not None
+    model = load_model(result.model_path)
+    metrics, _ = evaluate_network(model.network, validation, _blend(recipe), bfloat16=True)
+    stored = model.specification.metrics
+    # What the specification says is true of the file.
+    assert stored["loss"] == pytest.approx(metrics["loss"], rel=1.0e-6)
+    assert stored["area"] is None
+    assert 0.0 < model.specification.thresholds["low"] <= model.specification.thresholds["high"] < 1.0
+    assert model.specification.fwhm_range == pytest.approx((4.0, 4.0), abs=0.05)
+    assert model.specification.training["recipe"]["seed"] == recipe.seed
+    assert str(tmp_path) not in model.specification.to_json()
+
+    lines = read_metrics(folder)
+    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 71))
+    assert lines[0]["stage"] == "warm"
+    assert lines[-1]["kind"] == "validation"
+    assert "Model written" in (folder / "train.log").read_text()
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def _blend(recipe: Recipe) -> BlendedLoss:
+    return BlendedLoss(recipe.stages[-1].loss)
+
+
+@pytest.mark.parametrize("stop", [3, 4, 5])
+def test_stopped_and_resumed_is_the_same(make_tiles: Callable[..., Path], tmp_path: Path, stop: int) -> None:
+    recipe = _recipe()
+    path, other = make_tiles(), make_tiles("validation.h5", seed=2)
+
+    def run(folder: str, **options: Any) -> Any:
+        validation = TrailTileDataset([other], CHANNELS)
+        return train(recipe, _dataset(path, recipe), validation, tmp_path / folder, progress=False, **options)
+
+    whole = run("whole")
+    assert run("parts", stop_after=stop).model_path is None
+    # Two steps an epoch: in its midst, at its end, and at the next.
+    assert len(_losses(tmp_path / "parts")) == stop
+    # A run that was killed leaves metrics beyond its checkpoint.
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as stream:
+        stream.write(json.dumps({"kind": "train", "step": stop + 1, "loss": 99.0}) + '\n{"kind": "tr')
+    parts = run("parts")
+    assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
+    assert parts.metrics == whole.metrics
+    first, second = (load_model(result.model_path).network.state_dict() for result in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+    # Nothing is left to do.
+    again = run("parts")
+    assert again.metrics == whole.metrics
+    assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
+
+
+def test_checkpoint_of_another_run_is_refused(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = _recipe()
+    dataset = _dataset(make_tiles(), recipe)
+    folder = tmp_path / "run"
+    train(recipe, dataset, None, folder, progress=False, stop_after=2)
+    other = dataclasses.replace(recipe, seed=2)
+    with pytest.raises(CheckpointError, match=f"{CHECKPOINT_NAME}: belongs to a run with another recipe"):
+        train(other, dataset, None, folder, progress=False)
+    # Threads decide the speed, not the result.
+    train(dataclasses.replace(recipe, threads=2), dataset, None, folder, progress=False, stop_after=3)
+    assert train(other, dataset, None, folder, progress=False, resume=False).steps == 6
+
+    path = folder / CHECKPOINT_NAME
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match="is not a complete checkpoint .* remove it"):
+        train(other, dataset, None, folder, progress=False)
+
+
+def test_damaged_tile_is_named(
+    make_tiles: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = _recipe()
+    path = make_tiles()
+    dataset = _dataset(path, recipe)
+    plain = TrailTileDataset.__getitem__
+
+    def damaged(self: TrailTileDataset, key: Any) -> Any:
+        inputs, target, valid = plain(self, key)
+        return (inputs * math.nan if key.tile == 5 else inputs), target, valid
+
+    monkeypatch.setattr(TrailTileDataset, "__getitem__", damaged)
+    with pytest.raises(TrainingError, match=r"the input is not finite in .*tiles\.h5, tile 5\."):
+        train(recipe, dataset, None, tmp_path / "run", progress=False)
+    assert "tiles.h5, tile 5" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_nan_pixels_in_a_file_are_only_bad_pixels(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    path = make_tiles()
+    with h5py.File(path, "r+") as file:
+        file["image"][3] = np.nan
+        file["variance"][4] = np.inf
+    recipe = _recipe()
+    result = train(recipe, _dataset(path, recipe), None, tmp_path / "run", progress=False)
+    assert result.model_path is not None
+    assert np.isfinite(_losses(tmp_path / "run")).all()
+
+
+def test_divergence_stops(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = _recipe(stages=[{"steps": 50, "batch_size": 4, "loss": {"bce": {"positive_weight": 1.0e38}}}])
+    with pytest.raises(TrainingError, match="not finite at step .*though the tiles .* are finite"):
+        train(recipe, _dataset(make_tiles(), recipe), None, tmp_path / "run", progress=False)
+
+
+def test_any_dataset(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    inputs = torch.from_numpy(rng.normal(size=(6, 2, 32, 32)).astype(np.float32))
+    target, valid = torch.zeros(6, 1, 16, 16), torch.ones(6, 1, 16, 16)
+    target[:, :, 4:8] = 1.0
+    dataset = TensorDataset(inputs, target, valid)
+    result = train(_recipe(ema=0.0), dataset, dataset, tmp_path / "run", progress=False)
+    assert result.steps == 3
+    empty = TensorDataset(inputs[:0], target[:0], valid[:0])
+    with pytest.raises(TrainingError, match="not a single tile to train on"):
+        train(_recipe(), empty, None, tmp_path / "run", progress=False)
+    with pytest.raises(TrainingError, match="not a single tile to validate on"):
+        train(_recipe(), dataset, empty, tmp_path / "run", progress=False)
+
+
+def test_learning_rate_rises_and_falls(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = _recipe(
+        stages=[
+            {"steps": 10, "batch_size": 1},
+            {"steps": 10, "batch_size": 1, "learning_rate": 0.001},
+        ],
+        optimiser={"learning_rate": 0.01, "warmup": 0.2, "final": 0.1},
+    )
+    train(recipe, _dataset(make_tiles(), recipe), None, tmp_path / "run", progress=False)
+    rates = [line["learning_rate"] for line in read_metrics(tmp_path / "run")]
+    assert rates[0] == pytest.approx(1.0e-4)
+    assert rates[4] == max(rates) == pytest.approx(0.01)
+    assert all(a >= b for a, b in zip(rates[4:], rates[5:]))
+    # Half way down the cosine, of the second stage's peak.
+    assert rates[12] == pytest.approx(0.001 * (0.1 + 0.9 * 0.5))
+    assert 1.0e-4 < rates[-1] < 1.2e-4

@@ -1,0 +1,140 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import pytest
+from astropy.io.fits import Header
+
+from lsst.meas.trails.sim.fits_header import (
+    NOMINAL_ZEROPOINT,
+    UNKNOWN_BAND,
+    find_detector,
+    find_filter,
+    find_gain,
+    find_saturation,
+    find_zeropoint,
+)
+
+
+@pytest.mark.parametrize(
+    ("cards", "magnitude"),
+    [
+        ({"BUNIT": "nJy"}, 31.4),
+        ({"BUNIT": "uJy", "MAGZERO": 20.0}, 23.9),
+        ({"BUNIT": "nanomaggy"}, 22.5),
+        ({"BUNIT": "adu", "MAGZPT": "26.25"}, 26.25),
+        # AB: 3631 Jy.
+        ({"FLUXMAG0": 1e11}, 27.5),
+        # The stack's own card is by the second of exposure.
+        ({"MAGZERO": 25.0, "MAGZERO_NOBJ": 12, "EXPTIME": 100.0}, 30.0),
+        ({"MAGZERO": 25.0, "EXPTIME": 100.0}, 25.0),
+        ({"MAGZP": -21.1, "PHOTZP": 30.0}, 30.0),
+    ],
+)
+def test_zeropoint(cards: dict[str, object], magnitude: float) -> None:
+    found = find_zeropoint(make_header(cards))
+    # The zero point of the AB system, 31.4, is rounded from 31.4002.
+    assert found.magnitude == pytest.approx(magnitude, abs=1e-3)
+    assert not found.assumed
+
+
+def make_header(cards: dict[str, object]) -> Header:
+    header = Header()
+    for keyword, value in cards.items():
+        header[keyword if len(keyword) <= 8 else f"HIERARCH {keyword}"] = value
+    return header
+
+
+def test_zeropoint_of_the_stack_comes_first() -> None:
+    found = find_zeropoint(Header({"BUNIT": "adu", "MAGZERO": 25.0}), flux_per_count=2.0)
+    assert found.njy_per_count == pytest.approx(2.0)
+    # But pixels that are in nJy are so already.
+    assert find_zeropoint(Header({"BUNIT": "nJy"}), flux_per_count=2.0).njy_per_count == pytest.approx(1.0)
+
+
+def test_no_zeropoint() -> None:
+    found = find_zeropoint(Header({"MAGZERO": 0.0}))
+    assert found.assumed
+    assert found.magnitude == NOMINAL_ZEROPOINT
+
+
+@pytest.mark.parametrize(
+    ("cards", "gain"),
+    [
+        ({"GAIN": 2.5}, 2.5),
+        ({"GAIN": "2.5", "BUNIT": "ADU"}, 2.5),
+        ({"GAINA": 4.0, "GAINB": 4.2}, 4.1),
+        ({"GAIN": 2.5, "BUNIT": "electron"}, 1.0),
+        ({"GAIN": 2.5, "BUNIT": "adu/s", "EXPTIME": 60.0}, 150.0),
+        ({"BUNIT": "electron s-1", "EXPTIME": 60.0}, 60.0),
+        ({"GAIN": 2.5, "BUNIT": "adu/s"}, None),
+        # The gain is meant for counts.
+        ({"GAIN": 2.5, "BUNIT": "nJy"}, None),
+        ({"GAIN": 0.0}, None),
+        ({}, None),
+    ],
+)
+def test_gain(cards: dict[str, object], gain: float | None) -> None:
+    found = find_gain(make_header(cards))
+    assert found is None if gain is None else found == pytest.approx(gain)
+
+
+def test_saturation() -> None:
+    assert find_saturation(Header({"SATURATE": 60000})) == 60000.0
+    assert find_saturation(Header({"SATURATE": 60000, "BUNIT": "nJy"})) is None
+    assert find_saturation(Header()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "band"),
+    [
+        ("g", "g"),
+        ("R", "r"),
+        ("g DECam SDSS c0001 4720.0 1520.0", "g"),
+        ("r.MP9601", "r"),
+        ("i_sim", "i"),
+        ("HSC-I2", "i"),
+        ("SDSS-Z", "z"),
+        ("sdss_u", "u"),
+        ("ZTF_g", "g"),
+        ("V", "V"),
+        ("Bessell B", "B"),
+        ("clear", UNKNOWN_BAND),
+        ("grism", UNKNOWN_BAND),
+    ],
+)
+def test_filter(name: str, band: str) -> None:
+    found = find_filter(Header({"FILTER": name}))
+    assert (found.name, found.band) == (name, band)
+
+
+def test_filter_given_or_missing() -> None:
+    assert find_filter(Header({"FILTER": "clear"}), "r").band == "r"
+    found = find_filter(Header())
+    assert (found.name, found.band) == (UNKNOWN_BAND, UNKNOWN_BAND)
+    # The name becomes part of file names.
+    assert find_filter(Header({"FILTER": "a/b"})).name == "a_b"
+
+
+def test_detector() -> None:
+    assert find_detector(Header({"CCDNUM": 23, "DETECTOR": "S3-121"})) == 23
+    assert find_detector(Header({"DETECTOR": "S3-121"})) == 0

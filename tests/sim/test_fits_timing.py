@@ -1,0 +1,93 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import pytest
+from astropy.io.fits import Header
+from astropy.time import Time
+
+from lsst.meas.trails.sim.fits_timing import NOMINAL_EXPOSURE_TIME, Timing, find_timing, find_visit
+
+TAI = "2020-03-06T00:04:52.410"
+"""Start of the exposure that the headers below describe, 37 s after UTC."""
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"DATE-OBS": "2020-03-06T00:04:15.410"},
+        {"DATE-OBS": "2020-03-06", "TIME-OBS": "00:04:15.410"},
+        {"MJD-OBS": 58914.00295613426},
+        # What the stack adds to the header of the telescope.
+        {"DATE-AVG": "2020-03-06T00:05:52.410", "TIMESYS": "TAI", "DATE-OBS": "2020-03-06T00:04:15.410"},
+        {"DATE-BEG": "2020-03-06T00:04:52.410", "TIMESYS": "TAI"},
+        {"DATE-AVG": "2020-03-06T00:05:15.410Z"},
+    ],
+)
+def test_header(cards: dict[str, object]) -> None:
+    timing = find_timing(Header({**cards, "EXPTIME": 120.0}))
+    assert abs((timing.begin - Time(TAI, scale="tai")).sec) < 1e-3
+    assert (timing.end - timing.begin).sec == pytest.approx(120.0)
+    assert timing.exposure_time == 120.0
+    assert not timing.date_assumed
+    assert not timing.exposure_time_assumed
+    assert timing.day_obs == 20200305
+    # Half a day and 4 minutes 52 seconds after the beginning of the night.
+    assert timing.second == 43200 + 292
+
+
+def test_given() -> None:
+    header = Header({"DATE-OBS": "2020-03-06T00:04:15.410", "EXPTIME": 120.0})
+    timing = find_timing(header, date="2024-11-09T05:00:00", exposure_time=15.0)
+    assert timing.begin.utc.isot == "2024-11-09T05:00:00.000"
+    assert timing.exposure_time == 15.0
+    assert find_timing(header, date="60000.5").begin.utc.mjd == pytest.approx(60000.5)
+    with pytest.raises(ValueError, match="'yesterday' is no date"):
+        find_timing(header, date="yesterday")
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {},
+        {"DATE-OBS": "unknown", "EXPTIME": "n/a"},
+        {"MJD-OBS": -5.0, "EXPTIME": 0.0},
+        {"DATE-OBS": "1899-01-01"},
+    ],
+)
+def test_missing(cards: dict[str, object]) -> None:
+    timing = find_timing(Header(cards))
+    assert timing.date_assumed
+    assert timing.exposure_time_assumed
+    assert timing.exposure_time == NOMINAL_EXPOSURE_TIME
+
+
+def test_visit() -> None:
+    begin = Time(TAI, scale="tai")
+    timing = Timing(begin, begin, 120.0)
+    assert find_visit(Header({"EXPNUM": 941420}), timing, 5) == 941420
+    assert find_visit(Header({"EXPNUM": "941420"}), timing, 5) == 941420
+    # All detectors of an exposure get the same number.
+    assert find_visit(Header(), timing, 5) == find_visit(Header(), timing, 6) == 20200305_43492
+    unknown = Timing(begin, begin, 120.0, date_assumed=True)
+    assert find_visit(Header(), unknown, 5) != find_visit(Header(), unknown, 6)
+    assert 0 < find_visit(Header(), unknown, 10**18) < 10**9

@@ -1,0 +1,146 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.coordinates import AltAz
+from astropy.utils import iers
+
+from lsst.meas.trails.sim.detector import focal_plane_offset, make_detector
+from lsst.meas.trails.sim.observation import (
+    MAX_VISITS,
+    SITE,
+    make_obs_info,
+    make_sky_projection,
+    plan_visit,
+)
+
+SHAPE = (400, 500)
+
+
+def test_plans_are_reproducible_and_distinct() -> None:
+    plans = [plan_visit(7, index, "r") for index in range(20)]
+    assert plan_visit(7, 3, "r") == plans[3]
+    assert len({plan.visit for plan in plans}) == 20
+    assert len({plan.ra for plan in plans}) == 20
+    assert plan_visit(8, 3, "r").day_obs != plans[3].day_obs
+    for before, after in zip(plans, plans[1:], strict=False):
+        assert after.begin > before.end
+    assert all(plan.altitude >= 35.0 for plan in plans)
+
+
+def test_visit_number_names_the_night() -> None:
+    plan = plan_visit(0, 4, "g")
+    assert plan.visit == 20170101_00005
+    assert plan.physical_filter == "g_sim"
+    # The night of the first of January, which goes on after midnight UTC.
+    assert plan.begin.utc.iso.startswith("2017-01-02 01:0")
+    assert (plan.end - plan.begin).sec == pytest.approx(30.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_boresight_is_where_the_telescope_points(seed: int) -> None:
+    plan = plan_visit(seed, seed, "r")
+    info = make_obs_info(plan, 0)
+    assert info.tracking_radec is not None
+    with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("iers_degraded_accuracy", "warn"):
+        altaz = info.tracking_radec.transform_to(AltAz(obstime=plan.begin, location=SITE))
+    # Precession since 2000 is left out: a quarter of a degree.
+    assert altaz.separation(info.altaz_begin) < 0.3 * u.deg
+    assert info.boresight_airmass == pytest.approx(altaz.secz.value, abs=0.02)
+
+
+def test_observation_is_fully_described() -> None:
+    plan = plan_visit(3, 2, "i")
+    info = make_obs_info(plan, 94)
+    unknown = [name for name in info.all_properties if getattr(info, name) is None]
+    assert unknown == ["focus_z", "altaz_end"]
+    assert info.datetime_begin is not None
+    assert info.datetime_begin.scale == "tai"
+    assert info.detector_unique_name == "R22_S11"
+    assert info.has_simulated_content
+
+
+def test_middle_of_the_camera_looks_at_the_boresight() -> None:
+    plan = plan_visit(3, 2, "i")
+    projection = make_sky_projection(plan, 94, SHAPE)
+    centre = projection.pixel_to_sky(x=249.5, y=199.5)
+    boresight = make_obs_info(plan, 94).tracking_radec
+    assert centre.separation(boresight) < 1e-6 * u.arcsec
+    right, above = projection.pixel_to_sky(x=250.5, y=199.5), projection.pixel_to_sky(x=249.5, y=200.5)
+    assert centre.separation(right).arcsec == pytest.approx(0.2, rel=1e-6)
+    # A step of 0.2 arcsec is known to 1e-7 of it.
+    assert centre.position_angle(above).deg == pytest.approx(plan.rotation, abs=1e-4)
+    # Seen on the sky, with North up and East left: x to the West.
+    turn = (centre.position_angle(right) - centre.position_angle(above)).wrap_at(180 * u.deg)
+    assert turn.deg == pytest.approx(-90.0, abs=1e-4)
+
+
+def test_detectors_share_one_projection() -> None:
+    """A pixel off the edge of one detector is a pixel of its neighbour."""
+    plan = plan_visit(3, 2, "i")
+    first = make_sky_projection(plan, 0, SHAPE)
+    x0, y0 = focal_plane_offset(0, SHAPE)
+    for neighbour in (1, 3, 94):
+        x1, y1 = focal_plane_offset(neighbour, SHAPE)
+        here = first.pixel_to_sky(x=10.0 + x1 - x0, y=20.0 + y1 - y0)
+        there = make_sky_projection(plan, neighbour, SHAPE).pixel_to_sky(x=10.0, y=20.0)
+        assert here.separation(there) < 1e-6 * u.arcsec
+
+
+def test_projection_is_a_fits_wcs() -> None:
+    projection = make_sky_projection(plan_visit(3, 2, "i"), 5, SHAPE)
+    wcs = projection.as_fits_wcs(projection.pixel_frame.bbox)
+    assert wcs is not None
+    sky = projection.pixel_to_sky(x=33.0, y=44.0)
+    np.testing.assert_allclose(wcs.world_to_pixel(sky), (33.0, 44.0), atol=1e-6)
+
+
+def test_too_many_visits() -> None:
+    with pytest.raises(ValueError, match="at most 800"):
+        plan_visit(1, MAX_VISITS, "r")
+
+
+def test_detector_geometry() -> None:
+    detector = make_detector(1, 96, SHAPE)
+    assert detector.name == "R22_S20"
+    assert len(detector.amplifiers) == 16
+    covered = np.zeros(SHAPE, dtype=int)
+    for amplifier in detector.amplifiers:
+        box = amplifier.bbox
+        covered[box.y.start : box.y.stop, box.x.start : box.x.stop] += 1
+        assert amplifier.nominal_calibrations is not None
+        assert amplifier.nominal_calibrations.gain > 0.0
+        raw = amplifier.assembled_raw_geometry
+        assert raw is not None
+        assert raw.bbox.contains(raw.data_bbox)
+        assert raw.bbox.contains(raw.parallel_overscan_bbox)
+        assert raw.data_bbox.shape == box.shape
+    assert np.all(covered == 1)
+    # To the left of and above the boresight; 0.2 arcsec a pixel.
+    angle = detector.to_field_angle.apply_forward(x=249.5, y=199.5)
+    x, y = focal_plane_offset(96, SHAPE)
+    assert x < 0.0 < y
+    assert np.rad2deg(angle.x) * 3600.0 == pytest.approx(0.2 * x, rel=1e-9)
+    assert np.rad2deg(angle.y) * 3600.0 == pytest.approx(0.2 * y, rel=1e-9)

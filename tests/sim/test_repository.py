@@ -1,0 +1,224 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import astropy.units as u
+import pytest
+from astropy.table import Table
+from astropy.time import Time, TimeDelta
+
+from lsst.daf.butler import Butler, CollectionType
+from lsst.meas.trails.core.tile_file import TrailTiles
+from lsst.meas.trails.sim.instrument import TrailSimCam
+from lsst.meas.trails.sim.observation import make_obs_info, make_sky_projection, plan_visit
+from lsst.meas.trails.sim.repository import (
+    Dataset,
+    RepositoryError,
+    VisitRecord,
+    find_existing,
+    image_region,
+    open_or_create,
+    put_datasets,
+    register_instrument,
+    register_visit,
+)
+from lsst.sphgeom import ConvexPolygon
+
+SHAPE = (128, 160)
+NAMES = ("a_catalog", "another_catalog")
+
+
+def record(detectors: tuple[int, ...] = (0,), seed: int = 1) -> VisitRecord:
+    plan = plan_visit(seed, 0, "r")
+    projections = {detector: make_sky_projection(plan, detector, SHAPE) for detector in detectors}
+    regions = {
+        detector: image_region(projection, projection.pixel_frame.bbox)
+        for detector, projection in projections.items()
+    }
+    return VisitRecord.from_obs_info(make_obs_info(plan, 0), band="r", regions=regions)
+
+
+@pytest.fixture
+def butler(tmp_path: Path) -> Butler:
+    butler = open_or_create(tmp_path / "repo")
+    register_instrument(butler, TrailSimCam())
+    return butler
+
+
+def data_id(detector: int = 0) -> dict[str, object]:
+    return {"instrument": "TrailSimCam", "visit": record().visit, "detector": detector}
+
+
+def test_created_once(tmp_path: Path) -> None:
+    first = open_or_create(tmp_path / "deep" / "repo")
+    register_instrument(first, TrailSimCam())
+    second = open_or_create(str(tmp_path / "deep" / "repo"))
+    assert [r.name for r in second.query_dimension_records("instrument")] == ["TrailSimCam"]
+
+
+def test_knows_tiles_without_the_environment(tmp_path: Path) -> None:
+    """The storage class is part of the repository's own configuration."""
+    open_or_create(tmp_path / "repo")
+    butler = Butler.from_config(tmp_path / "repo")
+    assert butler.storageClasses.getStorageClass("TrailTiles").pytype is TrailTiles
+
+
+def test_other_files_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RepositoryError, match=r"no butler\.yaml"):
+        open_or_create(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_broken_repository(tmp_path: Path) -> None:
+    (tmp_path / "butler.yaml").write_text("datastore: 3")
+    with pytest.raises(RepositoryError, match="Cannot open"):
+        open_or_create(tmp_path)
+
+
+def test_visit_is_fully_registered(butler: Butler) -> None:
+    visit = record((0, 1))
+    register_visit(butler, visit)
+    register_visit(butler, visit)
+    (found,) = butler.query_dimension_records("visit", instrument="TrailSimCam")
+    assert found.id == visit.visit
+    assert found.day_obs == visit.day_obs
+    assert found.exposure_time == 30.0
+    assert found.timespan.begin == visit.begin
+    (exposure,) = butler.query_dimension_records("exposure", instrument="TrailSimCam")
+    assert exposure.id == visit.visit
+    assert exposure.tracking_ra == pytest.approx(visit.tracking_ra)
+    assert exposure.has_simulated
+    regions = butler.query_dimension_records("visit_detector_region", instrument="TrailSimCam")
+    assert {r.detector for r in regions} == {0, 1}
+    for region in regions:
+        assert found.region.contains(region.region)
+    assert len(butler.query_dimension_records("visit_definition", instrument="TrailSimCam")) == 1
+
+
+def test_found_by_position(butler: Butler) -> None:
+    register_visit(butler, record((0, 1)))
+    sky = make_sky_projection(plan_visit(1, 0, "r"), 1, SHAPE).pixel_to_sky(x=80.0, y=60.0)
+    point = f"visit_detector_region.region OVERLAPS POINT({sky.ra.deg}, {sky.dec.deg})"
+    with butler.query() as query:
+        rows = list(query.where(point).data_ids(["visit", "detector"]))
+    assert [row["detector"] for row in rows] == [1]
+
+
+def test_detectors_may_come_later(butler: Butler) -> None:
+    register_visit(butler, record((0,)))
+    register_visit(butler, record((5,)))
+    both = ConvexPolygon.convexHull(
+        [vertex for region in record((0, 5)).regions.values() for vertex in region.getVertices()]
+    )
+    (found,) = butler.query_dimension_records("visit", instrument="TrailSimCam")
+    assert found.region == both
+    assert len(butler.query_dimension_records("visit_detector_region", instrument="TrailSimCam")) == 2
+
+
+def test_another_visit_of_the_same_number(butler: Butler) -> None:
+    register_visit(butler, record())
+    other = dataclasses.replace(record(), exposure_time=15.0)
+    with pytest.raises(RepositoryError, match="different visit"):
+        register_visit(butler, other)
+
+
+def test_unknown_filter_or_detector(butler: Butler) -> None:
+    with pytest.raises(RepositoryError, match="filter 'r_03'"):
+        register_visit(butler, dataclasses.replace(record(), physical_filter="r_03"))
+    region = record().regions[0]
+    with pytest.raises(RepositoryError, match="detectors 400"):
+        register_visit(butler, dataclasses.replace(record(), regions={400: region}))
+    assert not butler.query_dimension_records("visit", instrument="TrailSimCam", explain=False)
+    with pytest.raises(RepositoryError, match="at least one detector"):
+        register_visit(butler, dataclasses.replace(record(), regions={}))
+
+
+def test_record_without_what_it_needs() -> None:
+    info = make_obs_info(plan_visit(1, 0, "r"), 0)
+    with info.edit_copy() as bare:
+        bare.visit_id = None
+        bare.datetime_end = None
+    with pytest.raises(RepositoryError, match="no visit_id, datetime_end"):
+        VisitRecord.from_obs_info(bare, band="r", regions=record().regions)
+
+
+def test_record_fills_in_what_may_be_absent() -> None:
+    """A FITS header often has little more than the time."""
+    info = make_obs_info(plan_visit(1, 0, "r"), 0)
+    with info.edit_copy() as sparse:
+        for name in (
+            "exposure_time",
+            "dark_time",
+            "observing_day",
+            "tracking_radec",
+            "altaz_begin",
+            "object",
+        ):
+            setattr(sparse, name, None)
+        # 03:00 UTC still belongs to the night that began the day before.
+        sparse.datetime_begin = Time("2021-03-05T03:00:00", scale="tai")
+        sparse.datetime_end = sparse.datetime_begin + TimeDelta(45.0 * u.s)
+    visit = VisitRecord.from_obs_info(sparse, band="r", regions=record().regions)
+    assert visit.day_obs == 20210304
+    assert visit.exposure_time == pytest.approx(45.0)
+    assert visit.dark_time == visit.exposure_time
+    assert visit.target_name == "unknown"
+    assert visit.azimuth is None
+
+
+def test_put_all_or_nothing(butler: Butler, tmp_path: Path) -> None:
+    register_visit(butler, record())
+    good = Dataset(NAMES[0], "ArrowAstropy", Table({"x": [1.0, 2.0]}))
+    bad = Dataset(NAMES[1], "ArrowAstropy", "no table")
+    with pytest.raises(RepositoryError, match="detector 0 into run 'input'"):
+        put_datasets(butler, "input", data_id(), [good, bad])
+    assert not find_existing(butler, "input", NAMES, [data_id()])
+    assert not list((tmp_path / "repo").rglob("*.parq"))
+
+    (ref,) = put_datasets(butler, "input", data_id(), [good])
+    assert find_existing(butler, "input", NAMES, [data_id()]) == [ref]
+    assert not find_existing(butler, "input", NAMES, [data_id(1)])
+    assert not find_existing(butler, "elsewhere", NAMES, [data_id()])
+    assert list(butler.get(ref)["x"]) == [1.0, 2.0]
+
+
+def test_put_twice(butler: Butler) -> None:
+    register_visit(butler, record())
+    dataset = Dataset(NAMES[0], "ArrowAstropy", Table({"x": [1.0]}))
+    put_datasets(butler, "input", data_id(), [dataset])
+    with pytest.raises(RepositoryError, match="already"):
+        put_datasets(butler, "input", data_id(), [dataset])
+    put_datasets(butler, "second", data_id(), [dataset])
+
+
+def test_run_must_be_a_run(butler: Butler) -> None:
+    register_visit(butler, record())
+    butler.collections.register("tagged", CollectionType.TAGGED)
+    dataset = Dataset(NAMES[0], "ArrowAstropy", Table({"x": [1.0]}))
+    with pytest.raises(RepositoryError, match="tagged"):
+        put_datasets(butler, "tagged", data_id(), [dataset])
+    with pytest.raises(RepositoryError, match="of type TAGGED"):
+        find_existing(butler, "tagged", NAMES, [data_id()])

@@ -1,0 +1,188 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+import pytest
+
+from lsst.daf.butler import Butler
+from lsst.images import VisitImage
+from lsst.meas.trails.sim.repository import RepositoryError, open_or_create
+from lsst.meas.trails.sim.simulation import Simulation
+
+SIMULATION = Simulation(seed=11, visits=1, detectors=2, shape=(128, 160), trails=5)
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("simulation") / "repo"
+    rows = list(SIMULATION.run(open_or_create(root), "input"))
+    assert [(row["visit"], row["detector"]) for row in rows] == [
+        (data_id["visit"], data_id["detector"]) for data_id in SIMULATION.data_ids()
+    ]
+    return root
+
+
+@pytest.fixture
+def butler(repo: Path) -> Butler:
+    return Butler.from_config(repo, collections="input")
+
+
+@pytest.mark.parametrize("detector", [0, 1])
+def test_round_trip(butler: Butler, detector: int) -> None:
+    made = SIMULATION.image(0, detector)
+    image = butler.get("preliminary_visit_image", SIMULATION.data_ids()[detector])
+    assert isinstance(image, VisitImage)
+    assert image.bbox == made.image.bbox
+    assert image.unit == u.nJy
+    np.testing.assert_array_equal(image.image.array, made.image.image.array)
+    np.testing.assert_array_equal(image.variance.array, made.image.variance.array)
+    assert image.mask.schema == made.image.mask.schema
+    np.testing.assert_array_equal(image.mask.array, made.image.mask.array)
+    for x, y in ((0.0, 0.0), (80.3, 64.7), (159.0, 127.0)):
+        np.testing.assert_array_equal(
+            image.psf.compute_kernel_image(x=x, y=y).array,
+            made.image.psf.compute_kernel_image(x=x, y=y).array,
+        )
+    assert image.sky_projection == made.image.sky_projection
+    assert image.detector == made.image.detector
+    assert image.obs_info == made.image.obs_info
+    assert image.summary_stats == made.image.summary_stats
+    assert (image.band, image.physical_filter) == ("r", "r_sim")
+
+    truth = butler.get("simulated_trail_catalog", SIMULATION.data_ids()[detector])
+    assert truth.colnames == made.truth.colnames
+    for name in truth.colnames:
+        np.testing.assert_array_equal(truth[name], made.truth[name])
+
+
+def test_records_agree_with_the_image(butler: Butler) -> None:
+    image = butler.get("preliminary_visit_image", SIMULATION.data_ids()[0])
+    data_id = butler.registry.expandDataId(SIMULATION.data_ids()[0])
+    visit = data_id.records["visit"]
+    assert visit is not None
+    assert visit.id == image.obs_info.visit_id
+    assert visit.day_obs == image.obs_info.observing_day
+    assert visit.timespan.begin == image.obs_info.datetime_begin
+    assert visit.timespan.end == image.obs_info.datetime_end
+    detector = data_id.records["detector"]
+    assert detector is not None
+    assert detector.full_name == image.detector.name == image.obs_info.detector_unique_name
+
+
+def test_detectors_lie_side_by_side(butler: Butler) -> None:
+    first, second = butler.query_dimension_records("visit_detector_region", instrument="TrailSimCam")
+    assert first.region.isDisjointFrom(second.region)
+    gap = first.region.getBoundingCircle().getCenter().dot(second.region.getBoundingCircle().getCenter())
+    # Next to each other: their centres are hardly more than a width apart.
+    assert np.rad2deg(np.arccos(gap)) * 3600.0 == pytest.approx(160 * 0.2 * 42.25 / 40.72, rel=1e-3)
+
+
+def test_sky_noise_is_what_the_variance_says() -> None:
+    image = SIMULATION.image(0, 0).image
+    blank = Simulation(seed=11, detectors=1, shape=(128, 160), trails=0).image(0, 0).image
+    assert blank.summary_stats.skyNoise == pytest.approx(image.summary_stats.skyNoise, rel=1e-2)
+    pixels = blank.image.array
+    # Differences of neighbours leave out the background; the median absolute
+    # one, the stars.  20000 pixels know a standard deviation to 1%.
+    steps = np.diff(pixels, axis=1)
+    noise = 1.4826 * np.nanmedian(np.abs(steps - np.nanmedian(steps))) / np.sqrt(2.0)
+    assert noise == pytest.approx(np.sqrt(np.nanmedian(blank.variance.array)), rel=0.05)
+
+
+def test_truth_is_in_the_coordinates_of_the_image() -> None:
+    simulated = SIMULATION.image(0, 1)
+    truth = simulated.truth[simulated.truth["source_type"] == "Trail"]
+    assert len(truth) == 5
+    assert set(truth["detector"]) == {1}
+    assert set(truth["physical_filter"]) == {"r_sim"}
+    sky = simulated.image.sky_projection.pixel_to_sky(x=np.array(truth["x0"]), y=np.array(truth["y0"]))
+    np.testing.assert_allclose(sky.ra.deg, truth["ra0"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(sky.dec.deg, truth["dec0"], rtol=0, atol=1e-12)
+    # TAN over a few pixels: the lengths on the sky are those in pixels.
+    other = simulated.image.sky_projection.pixel_to_sky(x=np.array(truth["x1"]), y=np.array(truth["y1"]))
+    np.testing.assert_allclose(sky.separation(other).arcsec, 0.2 * truth["trail_length"], rtol=2e-3)
+
+
+def test_reproducible() -> None:
+    first, again = SIMULATION.image(0, 1), SIMULATION.image(0, 1)
+    np.testing.assert_array_equal(first.image.image.array, again.image.image.array)
+    # Neither do the other images matter.
+    more = dataclasses.replace(SIMULATION, visits=3, detectors=4).image(0, 1)
+    np.testing.assert_array_equal(first.image.image.array, more.image.image.array)
+
+
+@pytest.mark.parametrize(
+    ("other", "visit", "detector"),
+    [(dataclasses.replace(SIMULATION, seed=12), 0, 0), (SIMULATION, 0, 1), (SIMULATION, 1, 0)],
+)
+def test_noise_is_its_own(other: Simulation, visit: int, detector: int) -> None:
+    """Neither seed nor visit nor detector shares its noise with another."""
+    noises = []
+    for simulation, v, d in ((SIMULATION, 0, 0), (other, visit, detector)):
+        image = simulation.image(v, d).image
+        pixels = image.image.array / np.sqrt(image.variance.array)
+        steps = np.nan_to_num(np.diff(pixels, axis=1)).clip(-4.0, 4.0)
+        noises.append(steps.ravel())
+    correlation = np.corrcoef(noises[0], noises[1])[0, 1]
+    # 20000 pixels: independent ones correlate by 0.01.
+    assert abs(correlation) < 0.05
+
+
+def test_existing_datasets_stop_it_early(repo: Path) -> None:
+    butler = Butler.from_config(repo, writeable=True)
+    with pytest.raises(RepositoryError, match="holds 4 of the datasets already"):
+        next(SIMULATION.run(butler, "input"))
+    with pytest.raises(RepositoryError, match="choose another --seed"):
+        next(dataclasses.replace(SIMULATION, shape=(200, 160)).run(butler, "other"))
+
+
+def test_processes_make_the_same(repo: Path) -> None:
+    butler = Butler.from_config(repo, writeable=True)
+    rows = list(SIMULATION.run(butler, "parallel", jobs=2))
+    assert len(rows) == 2
+    for data_id in SIMULATION.data_ids():
+        one, two = (
+            butler.get("preliminary_visit_image.image", data_id, collections=run)
+            for run in ("input", "parallel")
+        )
+        np.testing.assert_array_equal(one.array, two.array)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": -1}, "negative"),
+        ({"visits": 0}, "visits"),
+        ({"visits": 801}, "visits"),
+        ({"detectors": 190}, "detectors"),
+        ({"band": "v"}, "Unknown band"),
+        ({"like": "/nowhere.fits"}, "nowhere"),
+    ],
+)
+def test_bad_arguments(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SIMULATION, **change)  # type: ignore[arg-type]

@@ -1,0 +1,144 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import galsim
+import numpy as np
+import pytest
+
+from lsst.images.psfs import GaussianPointSpreadFunction, PiffWrapper
+from lsst.meas.trails.core.psf import kernel_fwhm
+from lsst.meas.trails.sim import star_psf
+from lsst.meas.trails.sim.star_psf import TooFewStarsError, gaussian_psf, measure_psf
+
+SKY = 400.0
+
+
+def field(
+    psf: galsim.GSObject,
+    *,
+    stars: int,
+    galaxies: int = 0,
+    cosmic_rays: int = 0,
+    size: int = 400,
+    seed: int = 2,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image with its variance: sources on a jittered grid, so that
+    they do not overlap, with fluxes over two magnitudes.
+    """
+    rng = np.random.default_rng(seed)
+    image = galsim.Image(size, size, xmin=0, ymin=0, dtype=np.float64)
+    steps = int(np.ceil(np.sqrt(max(1, stars + galaxies))))
+    step = size / steps
+    places = rng.permutation(steps**2)[: stars + galaxies]
+    for k, place in enumerate(places):
+        x = (place % steps + 0.5) * step + rng.uniform(-3, 3)
+        y = (place // steps + 0.5) * step + rng.uniform(-3, 3)
+        flux = 10.0 ** rng.uniform(4.2, 5.0)
+        profile = psf.withFlux(flux)
+        if k >= stars:
+            disk = galsim.Exponential(half_light_radius=rng.uniform(2, 5))
+            profile = galsim.Convolve(psf, disk.shear(g1=rng.uniform(-0.3, 0.3), g2=0.0)).withFlux(flux)
+        stamp = profile.drawImage(nx=61, ny=61, center=galsim.PositionD(x, y), scale=1.0, dtype=np.float64)
+        inside = stamp.bounds & image.bounds
+        image[inside] += stamp[inside]
+    pixels = image.array
+    for _ in range(cosmic_rays):
+        x, y, length = rng.integers(5, size - 10), rng.integers(5, size - 10), rng.integers(1, 5)
+        pixels[y, x : x + length] += 10.0 ** rng.uniform(3, 4)
+    variance = SKY + np.maximum(pixels, 0.0)
+    pixels += rng.normal(0.0, np.sqrt(variance)) + 1000.0
+    return pixels.astype(np.float32), variance.astype(np.float32)
+
+
+def true_fwhm(psf: galsim.GSObject) -> float:
+    return kernel_fwhm(psf.drawImage(nx=51, ny=51, scale=1.0, dtype=np.float64).array)
+
+
+PROFILES = {
+    "Gaussian": galsim.Gaussian(fwhm=4.0),
+    "Moffat": galsim.Moffat(beta=3.0, fwhm=3.5),
+    "undersampled": galsim.Gaussian(fwhm=1.6),
+    "elliptical": galsim.Kolmogorov(fwhm=4.0).shear(g1=0.05, g2=0.05),
+}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_fwhm(name: str) -> None:
+    """Among as many galaxies and cosmic rays, the stars are found and their
+    FWHM is right to 3%.
+    """
+    psf = PROFILES[name]
+    image, variance = field(psf, stars=12, galaxies=12, cosmic_rays=30)
+    measured = measure_psf(image, variance, np.zeros(image.shape, dtype=bool), pixel_scale=0.25)
+    assert isinstance(measured.psf, PiffWrapper)
+    assert measured.n_stars >= 6
+    assert measured.fwhm == pytest.approx(true_fwhm(psf), rel=0.03)
+    kernel = measured.psf.compute_kernel_image(x=200, y=200).array
+    assert kernel_fwhm(kernel) == pytest.approx(measured.fwhm, rel=0.01)
+    if name == "elliptical":
+        moments = galsim.hsm.FindAdaptiveMom(galsim.Image(kernel))
+        # The pixels round the shape of the core a little.
+        assert moments.observed_shape.g1 == pytest.approx(0.05, abs=0.015)
+        assert moments.observed_shape.g2 == pytest.approx(0.05, abs=0.015)
+
+
+def test_bad_pixels_and_one_star() -> None:
+    """A single star will do; one with a bad pixel will not."""
+    psf = galsim.Gaussian(fwhm=4.0)
+    image, variance = field(psf, stars=1, size=128)
+    bad = np.zeros(image.shape, dtype=bool)
+    measured = measure_psf(image, variance, bad)
+    assert measured.n_stars == 1
+    assert measured.fwhm == pytest.approx(true_fwhm(psf), rel=0.03)
+    bad[60:68, 64] = True
+    image[bad] = np.nan
+    with pytest.raises(TooFewStarsError, match="no bright, isolated"):
+        measure_psf(image, variance, bad)
+
+
+def test_no_stars() -> None:
+    image, variance = field(galsim.Gaussian(fwhm=4.0), stars=0, cosmic_rays=20)
+    with pytest.raises(TooFewStarsError):
+        measure_psf(image, variance, np.zeros(image.shape, dtype=bool))
+
+
+def test_falls_back_to_gaussian(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("no convergence")
+
+    monkeypatch.setattr(star_psf, "_fit", fail)
+    psf = galsim.Gaussian(fwhm=4.0)
+    image, variance = field(psf, stars=10)
+    measured = measure_psf(image, variance, np.zeros(image.shape, dtype=bool))
+    assert isinstance(measured.psf, GaussianPointSpreadFunction)
+    assert measured.fwhm == pytest.approx(true_fwhm(psf), rel=0.05)
+    assert "no convergence" in caplog.text
+
+
+def test_gaussian() -> None:
+    measured = gaussian_psf(4.0, (100, 100))
+    assert kernel_fwhm(measured.psf.compute_kernel_image(x=50, y=50).array) == pytest.approx(4.0, rel=1e-3)
+    assert measured.n_stars == 0
+    for fwhm in (0.2, 100.0):
+        with pytest.raises(ValueError, match="pixels is not between"):
+            gaussian_psf(fwhm, (100, 100))

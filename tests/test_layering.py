@@ -1,0 +1,258 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The rooms of the package and who may enter which: arrows go down only."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "lsst.meas.trails"
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "python" / "lsst" / "meas" / "trails"
+
+BELOW = {
+    "core": set(),
+    "nn": {"core"},
+    "evaluation": {"core", "nn"},
+    "sim": {"core", "nn"},
+    "tasks": {"core", "nn", "evaluation", "sim"},
+    "cli": {"core", "nn", "evaluation", "sim", "tasks"},
+}
+"""The rooms that the modules of each room may import from, beside their own."""
+
+COMMON = {"", "__version__", "resources", "version"}
+"""What every room may import: the package itself, its version and its data."""
+
+ROOMLESS = {"formatters"}
+"""The modules outside the rooms: Butler formatters, which a Butler's configuration names by their path."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """One name that a module imports, made absolute."""
+
+    path: Path
+    line: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}: {self.name}"
+
+
+def is_within(name: str, package: str) -> bool:
+    """Whether a dotted name is a package or lies in it."""
+    return name == package or name.startswith(package + ".")
+
+
+def room_of(path: Path) -> str:
+    """Return the room that a module lies in, "" for the package's own modules."""
+    parts = path.relative_to(SOURCE).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def imports_in(path: Path, text: str | None = None) -> Iterator[Import]:
+    """Yield every import of a module, relative ones and those inside functions too."""
+    tree = ast.parse(path.read_text() if text is None else text, filename=str(path))
+    package = ["lsst", "meas", "trails", *path.relative_to(SOURCE).parts[:-1]]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(path, node.lineno, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = [] if node.level == 0 else package[: len(package) - node.level + 1]
+            if node.module:
+                base = [*base, node.module]
+            for alias in node.names:
+                # `from package import name`: the name may be a module.
+                yield Import(path, node.lineno, ".".join([*base, alias.name]))
+
+
+def sources() -> list[Path]:
+    """Return the package's modules, the generated version and the configuration overrides aside."""
+    skipped = {SOURCE / "version.py"}
+    found = [
+        path for path in sorted(SOURCE.rglob("*.py")) if path not in skipped and room_of(path) != "resources"
+    ]
+    assert len(found) > len(BELOW), f"the package's modules are not below {SOURCE}"
+    return found
+
+
+def calls_in(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the dotted name of every function called in a module, with its line."""
+    for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func)
+
+
+def breaches(path: Path, text: str | None = None) -> list[str]:
+    """Return the imports of a module that the layering forbids."""
+    room = room_of(path)
+    found = []
+    for item in imports_in(path, text):
+        name = item.name
+        if is_within(name, PACKAGE):
+            target = name[len(PACKAGE) :].strip(".").split(".")[0]
+            if room in BELOW and target not in {room, *BELOW[room], *COMMON}:
+                found.append(str(item))
+        elif is_within(name, "lsst"):
+            if room in ("core", "nn"):
+                found.append(str(item))
+        elif is_within(name, "torch") and room != "nn":
+            found.append(str(item))
+    return found
+
+
+def test_every_room_is_known() -> None:
+    rooms = {room_of(path) for path in sources()}
+    assert rooms - {""} <= set(BELOW), "give a new room its place in BELOW"
+    names = {path.stem for path in sources() if room_of(path) == ""} - {"__init__"}
+    assert names <= ROOMLESS, "a module outside the rooms"
+
+
+def test_imports_go_down() -> None:
+    assert [line for path in sources() for line in breaches(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("room", "statement", "allowed"),
+    [
+        ("core", "import numpy", True),
+        ("core", "from .psf import PsfGrid", True),
+        ("core", "import torch", False),
+        ("core", "def f():\n    import torch.nn.functional as functional", False),
+        ("core", "from ..nn import networks", False),
+        ("core", "from .. import nn", False),
+        ("core", "from .. import __version__", True),
+        ("core", "from ..formatters import TrailTilesFormatter", False),
+        ("core", "import lsst.utils", False),
+        ("core", "from lsst.meas.trails.core import psf", True),
+        ("nn", "from ..core.psf import PsfGrid", True),
+        ("nn", "import torch", True),
+        ("nn", "from ..sim import scene", False),
+        ("nn", "from lsst.geom import Point2D", False),
+        ("sim", "from ..evaluation import metrics", False),
+        ("evaluation", "from lsst.meas.trails.sim import scene", False),
+        ("evaluation", "from ..nn.predict import predict_probability", True),
+        ("tasks", "from ..cli import main", False),
+        ("tasks", "def f():\n    import torch", False),
+        ("tasks", "def f():\n    from ..nn import predict", True),
+        ("cli", "def f():\n    from ..tasks import trail_candidates", True),
+    ],
+)
+def test_breaches_are_seen(room: str, statement: str, allowed: bool) -> None:
+    # The rule itself, on modules that are not there.
+    assert (breaches(SOURCE / room / "module.py", statement) == []) is allowed
+
+
+def test_afw_is_only_at_the_door() -> None:
+    door = SOURCE / "tasks" / "_door.py"
+    found = [
+        str(item)
+        for path in sources()
+        if path != door
+        for item in imports_in(path)
+        if is_within(item.name, "lsst.afw")
+    ]
+    # A name in a string would be imported by importlib or lsst.utils.doImport.
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and path != door:
+                if is_within(node.value, "lsst.afw"):
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}")
+    assert found == []
+
+
+def test_nothing_executes_what_it_reads() -> None:
+    executing = {"eval", "exec", "builtins.eval", "builtins.exec", "compile", "__import__"}
+    unpickling = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    found = []
+    for path in sources():
+        found += [str(item) for item in imports_in(path) if item.name.split(".")[0] in unpickling]
+        found += [
+            f"{path.relative_to(ROOT)}:{line}: {name}()"
+            for line, name in calls_in(path)
+            if name in executing or name.split(".")[0] in unpickling
+        ]
+        # numpy unpickles object arrays only where it is asked to.
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                if not (isinstance(node.value, ast.Constant) and node.value.value is False):
+                    found.append(f"{path.relative_to(ROOT)}:{node.value.lineno}: allow_pickle")
+    assert found == []
+
+
+def test_checkpoints_are_loaded_only_as_weights() -> None:
+    legacy = SOURCE / "nn" / "legacy.py"
+    found = []
+    for path in sources():
+        for item in imports_in(path):
+            if item.name in ("torch.load", "torch.serialization.load"):
+                found.append(f"{item}, which hides the call from this test")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "torch.load",
+                "torch.serialization.load",
+            ):
+                safe = any(
+                    keyword.arg == "weights_only"
+                    and isinstance(keyword.value, ast.Constant)
+                    and keyword.value.value is True
+                    for keyword in node.keywords
+                )
+                if path != legacy or not safe:
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_tasks_leave_torch_out() -> None:
+    modules = sorted(path.stem for path in (SOURCE / "tasks").glob("*.py") if path.stem != "__init__")
+    names = [f"{PACKAGE}.tasks", *(f"{PACKAGE}.tasks.{name}" for name in modules)]
+    loaded = loaded_by("import " + ", ".join(names))
+    assert set(names) <= loaded
+    assert "torch" not in loaded
+
+
+def test_core_needs_no_stack_and_no_torch() -> None:
+    modules = sorted(path.stem for path in (SOURCE / "core").glob("*.py") if path.stem != "__init__")
+    loaded = loaded_by("import " + ", ".join(f"{PACKAGE}.core.{name}" for name in modules))
+    strangers = {
+        name
+        for name in loaded
+        if is_within(name, "torch")
+        or (is_within(name, "lsst") and not is_within(name, PACKAGE) and name not in ("lsst", "lsst.meas"))
+    }
+    assert strangers == set()
