@@ -75,7 +75,11 @@ def test_from_recipe_to_model(recipe: Path, tmp_path: Path) -> None:
     assert described.exit_code == 0, described.output
     assert "trail_unet" in described.output
     as_json = CliRunner().invoke(model, ["describe", "--json", str(output / "tiny")])
-    assert json.loads(as_json.stdout)["training"]["steps"] == 2
+    training = json.loads(as_json.stdout)["training"]
+    assert training["steps"] == training["files"] == 2
+    # The recipe as it was written, from which the same tiles come again.
+    assert training["recipe"]["data"]["simulate"]["train"] == {"seed": 1, **SCENES, "count": 2}
+    assert yaml.safe_load((output / "recipe.yaml").read_text()) == training["recipe"]
 
 
 def test_problems_are_said_in_a_line(recipe: Path, tmp_path: Path) -> None:

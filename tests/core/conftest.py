@@ -23,11 +23,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import hypothesis
 import numpy as np
 import pytest
 
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
+
+# Examples take longer on a busy machine, and are the same on every one.
+hypothesis.settings.register_profile("core", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("core")
 
 type MakePlanes = Callable[..., ImagePlanes]
 

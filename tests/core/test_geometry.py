@@ -149,8 +149,7 @@ def test_no_trails() -> None:
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
-    columns = [np.zeros(2)] * 4
     with pytest.raises(ValueError, match="different shapes"):
-        Trails(*columns, np.zeros(3))
+        Trails(*(np.zeros(size) for size in (2, 2, 2, 2, 3)))
     with pytest.raises(ValueError, match="different shapes"):
         Trails(*(np.zeros((2, 2)) for _ in range(5)))

@@ -328,3 +328,23 @@ def test_damaged_tiles(tmp_path: Path) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(FitsIngestError, match="pixels of HDU 1 cannot be read"):
         read(path)
+
+
+def test_unreadable_cards(tmp_path: Path) -> None:
+    """A card that breaks the standard is left out, unless the WCS needs it."""
+    path = write(tmp_path / "image.fits", fits.PrimaryHDU(pixels(), header(SEEING=1.5, OBJECT="x")))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"SEEING  =                  1.5", b"SEEING  =            one arcse"))
+    layout = find_planes(path)
+    assert "SEEING" not in layout.header
+    assert layout.header["OBJECT"] == "x"
+    broken = content.replace(b"CRVAL1  =                150.0", b"CRVAL1  =            ten hours")
+    assert broken != content
+    path.write_bytes(broken)
+    with pytest.raises(FitsIngestError, match="no celestial WCS .CRVAL1 is no number"):
+        find_planes(path)
+
+
+def test_wcs_of_the_primary_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "image.fits", fits.PrimaryHDU(header=header()), fits.ImageHDU(pixels()))
+    assert tuple(find_planes(path).wcs.wcs.crval) == (150.0, 2.0)

@@ -233,6 +233,19 @@ def test_refused(tmp_path: Path, image: np.ndarray, options: FitsOptions, messag
         ingest(path, options)
 
 
+def test_several_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a mosaic the first image is taken, which is said, or the chosen."""
+    path = tmp_path / "mosaic.fits"
+    cards = fits.Header(wcs_cards())
+    hdus = [fits.ImageHDU(plain_image(), cards, name=f"CCD{n}") for n in (1, 2)]
+    fits.HDUList([fits.PrimaryHDU(header=fits.Header(FULL)), *hdus]).writeto(path)
+    assert inspect_fits(path).layout.hdu == 1
+    assert "only the image in HDU 1 is ingested, of 2" in caplog.text
+    caplog.clear()
+    assert inspect_fits(path, FitsOptions(hdu="CCD2")).layout.hdu == 2
+    assert not caplog.text
+
+
 def test_wcs_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "image.fits", plain_image(), CD1_1=0.2, CD2_2=0.2)
     with pytest.raises(FitsIngestError, match="image.fits: its WCS has pixels of 720 arcsec"):

@@ -82,7 +82,6 @@ def detector_results(
     *,
     visit: int | None = None,
     detector: int | None = None,
-    where: str = "",
 ) -> Iterator[DetectorResult]:
     """Iterate over the candidate catalogs of a collection.
 
@@ -94,8 +93,6 @@ def detector_results(
         The collection.
     visit, detector
         Only these, if given.
-    where
-        Further condition, as for `lsst.daf.butler.Butler.query_datasets`.
 
     Raises
     ------
@@ -109,26 +106,25 @@ def detector_results(
     try:
         butler = Butler.from_config(repo, collections=collection, writeable=False)
         known = {dataset_type.name for dataset_type in butler.registry.queryDatasetTypes()}
-        conditions = [where] if where else []
-        if visit is not None:
-            conditions.append(f"visit = {visit}")
-        if detector is not None:
-            conditions.append(f"detector = {detector}")
-        if any("visit" in c or "detector" in c for c in conditions):
-            instruments = {record.name for record in butler.query_dimension_records("instrument")}
-            if len(instruments) == 1:
-                conditions.append(f"instrument = '{instruments.pop()}'")
+        wanted = {"visit": visit, "detector": detector}
+        conditions = [f"{name} = {value}" for name, value in wanted.items() if value is not None]
+        if conditions:
+            # A Butler wants the instrument named where its visits are.
+            instruments = [repr(record.name) for record in butler.query_dimension_records("instrument")]
+            conditions.append(f"instrument IN ({', '.join(instruments)})")
         refs = butler.query_datasets(CATALOG_TYPE, where=" AND ".join(conditions))
     except FileNotFoundError as error:
         raise click.ClickException(f"There is no Butler repository at {repo}.") from error
     except MissingCollectionError as error:
         raise click.ClickException(f"{repo} has no collection {collection!r}.") from error
     except (EmptyQueryResultError, MissingType) as error:
-        raise click.ClickException(
-            f"{collection!r} holds no {CATALOG_TYPE} for that; run pipelines/DetectTrails.yaml first."
-        ) from error
+        hint = "run pipelines/DetectTrails.yaml first"
+        if visit is not None or detector is not None:
+            hint = "it may have others: leave out --visit and --detector"
+        raise click.ClickException(f"{collection!r} holds no such {CATALOG_TYPE}; {hint}.") from error
     truth_types = [name for name in TRUTH_TYPES if name in known]
-    for ref in sorted(refs, key=lambda ref: (ref.dataId["visit"], ref.dataId["detector"])):
+    order = ("instrument", "visit", "detector")
+    for ref in sorted(refs, key=lambda ref: [ref.dataId[name] for name in order]):
         truth = None
         for name in truth_types:
             found = butler.find_dataset(name, ref.dataId)

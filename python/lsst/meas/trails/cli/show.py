@@ -70,20 +70,22 @@ def show(
     Three panels: the image, the probability that a pixel belongs to a trail,
     and the candidates, over the truth where there is one.
     """
-    from lsst.daf.butler import DatasetNotFoundError
-
     from ..evaluation.figures import detector_figure
     from ._collections import default_min_score, detector_results
 
-    result = next(iter(detector_results(repo, collection, visit=visit, detector=detector)), None)
-    if result is None:
-        raise click.ClickException(f"{collection!r} holds no candidates for that visit and detector.")
+    result = next(detector_results(repo, collection, visit=visit, detector=detector))
     try:
         image = result.butler.get(f"{image_type}.image", result.data_id)
-        probability = result.butler.get("trail_probability", result.data_id)
-    except (DatasetNotFoundError, LookupError) as error:
+    except LookupError as error:
         raise click.ClickException(
-            f"{result.label}: {error} Name the dataset type of the image with --image."
+            f"{collection!r} holds no {image_type} of {result.label}. Name the dataset type of the image "
+            "with --image."
+        ) from error
+    try:
+        probability = result.butler.get("trail_probability", result.data_id)
+    except LookupError as error:
+        raise click.ClickException(
+            f"{collection!r} holds no trail_probability of {result.label}: it was not written, or removed."
         ) from error
     figure = detector_figure(
         image.array,

@@ -79,7 +79,7 @@ def train(
         recipe = load_recipe(path)
         if threads is not None:
             recipe = dataclasses.replace(recipe, threads=threads)
-        simulation = recipe.data.simulate
+        original, simulation = recipe, recipe.data.simulate
         recipe = _with_simulated_tiles(
             recipe, str(path), output, recipe.threads or available_cores(), console
         )
@@ -99,6 +99,7 @@ def train(
             resume=resume,
             device=device,
             stop_after=stop_after,
+            original=original,
         )
         if result.model_path is not None and simulation is not None and simulation.calibration is not None:
             _calibrate(result.model_path, simulation.calibration, str(path), recipe.threads, console)

@@ -36,6 +36,7 @@ from .components import Component, find_components
 from .geometry import angle_difference, segment_distance, trail_ends
 from .planes import ImagePlanes
 from .scoring import ScoreModel, candidate_features
+from .shape import ShapeTests, measure_shape
 from .trail_fit import TrailFit, fit_trail, start_as_fit
 
 _REACHES = (3.0, 1.5)
@@ -124,7 +125,8 @@ def find_candidates(
         fwhm = planes.psf.fwhm(component.x, component.y)
         crosses = _crosses(component, planes.shape, options)
         fit = _fit(component, planes, level, bad, fwhm)
-        rows.append(_row(component, fit, planes, saturated, bad_fraction, fwhm, crosses))
+        shape = measure_shape(planes, level, bad, x=fit.x, y=fit.y, length=fit.length, angle=fit.angle)
+        rows.append(_row(component, fit, shape, planes, saturated, bad_fraction, fwhm, crosses))
     table = _to_table(rows)
     if len(table) == 0:
         return table
@@ -197,6 +199,7 @@ def _on_streak(table: astropy.table.Table, width: float = 15.0, angle: float = 5
 def _row(
     component: Component,
     fit: TrailFit,
+    shape: ShapeTests,
     planes: ImagePlanes,
     saturated: npt.NDArray[np.bool_],
     bad_fraction: float,
@@ -230,6 +233,9 @@ def _row(
         "trailChi2": fit.chi2,
         "trailNdata": fit.n_data,
         "deltaChi2": fit.chi2_null - fit.chi2,
+        "wideSignificance": shape.wide,
+        "coreSignificance": shape.core,
+        "lengthSignificance": shape.length,
         "area": component.area,
         "peakProbability": component.peak,
         "meanProbability": float(component.probability.mean()),
@@ -249,7 +255,7 @@ _COLUMNS: dict[str, type] = {
     **dict.fromkeys(("trailLengthPix", "trailLengthPixErr", "trailAnglePix", "trailAnglePixErr"), np.float64),
     **dict.fromkeys(("flux", "fluxErr", "snr", "trailChi2"), np.float64),
     "trailNdata": np.int64,
-    "deltaChi2": np.float64,
+    **dict.fromkeys(("deltaChi2", "wideSignificance", "coreSignificance", "lengthSignificance"), np.float64),
     "area": np.int64,
     **dict.fromkeys(
         ("peakProbability", "meanProbability", "topProbability", "componentWidth", "psfFwhm"), np.float64

@@ -34,9 +34,14 @@ import scipy.sparse
 import scipy.sparse.csgraph
 import scipy.spatial
 
-from .geometry import angle_difference, trail_ends
+from .geometry import angle_difference, trail_ends, wrap_angle
 
 _EIGHT = np.ones((3, 3), dtype=bool)
+
+_ELONGATED = 6.0
+"""Length over width (root-mean-square) from which on the angle of a component
+means something; a disk has 4, an ellipse of axis ratio 1.5 has 6.
+"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +97,7 @@ class Component:
             y=y,
             length=float(along.max() - along.min()),
             width=float(np.sqrt(np.sum(weight * across * across))),
-            angle=float(np.rad2deg(angle) % 180.0),
+            angle=float(wrap_angle(np.rad2deg(angle))),
         )
 
     @property
@@ -213,11 +218,11 @@ def _collinear(a: Component, b: Component, max_angle: float) -> bool:
     longer of the two must be elongated, and decides.
     """
     longer, shorter = (a, b) if a.length >= b.length else (b, a)
-    if longer.length < 4.0 * longer.width:
+    if longer.length < _ELONGATED * longer.width:
         return False
     joint = np.rad2deg(np.arctan2(b.y - a.y, b.x - a.x))
     if angle_difference(joint, longer.angle) > max_angle:
         return False
-    if shorter.length >= 4.0 * shorter.width:
+    if shorter.length >= _ELONGATED * shorter.width:
         return bool(angle_difference(longer.angle, shorter.angle) <= 2.0 * max_angle)
     return True

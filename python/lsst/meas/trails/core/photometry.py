@@ -131,7 +131,8 @@ def estimate_gain(
     # pixels matter.
     sky = np.median(signal)
     noise = np.sqrt(np.median(v))
-    bright = signal - sky > 3.0 * noise
+    # Beyond 5 sigma there are sources alone, and no tail of the noise.
+    bright = signal - sky > 5.0 * noise
     if np.count_nonzero(bright) < 20:
         return np.inf
     faint = np.abs(signal - sky) < 1.0 * noise

@@ -47,6 +47,9 @@ FEATURES: tuple[str, ...] = (
     "log_gain",
     "log_chi2",
     "width",
+    "wide",
+    "core",
+    "length",
     "failed",
 )
 """Names of the features, in the order of `candidate_features`."""
@@ -62,8 +65,9 @@ def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.ND
     table
         Columns ``topProbability``, ``peakProbability``, ``trailLengthPix``,
         ``snr``, ``trailChi2``, ``trailNdata``, ``deltaChi2``,
-        ``componentWidth``, ``psfFwhm`` and ``fitFailedFlag``, one row a
-        candidate.
+        ``wideSignificance``, ``coreSignificance``, ``lengthSignificance``
+        (see `~lsst.meas.trails.core.shape.ShapeTests`), ``componentWidth``,
+        ``psfFwhm`` and ``fitFailedFlag``, one row a candidate.
 
     Notes
     -----
@@ -93,6 +97,7 @@ def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.ND
             np.log(np.clip(gain, 1e-3, 1e3)),
             np.log(reduced),
             np.clip(column("componentWidth") / fwhm, 0.0, 5.0),
+            *(np.arcsinh(column(f"{name}Significance")) for name in ("wide", "core", "length")),
             column("fitFailedFlag"),
         ],
         axis=1,

@@ -337,6 +337,10 @@ class TileReader:
                 f"{self.path} has tiles of shape {shape[1:]}; they must be square, of at most "
                 f"{_MAX_TILE_SIZE} pixels."
             )
+        self.tile_size = int(shape[1])
+        """Side of the tiles, pixels (`int`)."""
+        self.source_count = len(self._file["sources"])
+        """Number of images that the tiles were cut from (`int`)."""
         for name, dtype in _PIXEL_PLANES.items():
             dataset = self._dataset(name)
             if dataset.shape != shape or dataset.dtype != np.dtype(dtype):
@@ -387,16 +391,6 @@ class TileReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    @property
-    def tile_size(self) -> int:
-        """Side of the tiles, pixels (`int`)."""
-        return int(self._file["image"].shape[1])
-
-    @property
-    def source_count(self) -> int:
-        """Number of images that the tiles were cut from (`int`)."""
-        return len(self._file["sources"])
 
     def source(self, number: int) -> TileSource:
         """Return what is known of one of the images in the file."""

@@ -50,7 +50,8 @@ class DetectorComparison:
     matches
         Which candidate is which trail.
     on_satellite
-        Candidates on a satellite streak, shape (n,): neither found nor false.
+        Candidates on a satellite streak that are no trail's match, shape
+        (n,): neither found nor false.
     n_pixels
         Area of the image, pixels.
     """
@@ -106,12 +107,18 @@ def compare_detector(
         criteria,
         rank=np.asarray(candidates["score"], dtype=np.float64),
     )
-    streaks = match_trails(found, _trails(satellites, "trail_length", "beta", "flux"), criteria)
+    # Candidates are often mere fragments of a streak across the detector.
+    streaks = match_trails(
+        found,
+        _trails(satellites, "trail_length", "beta", "flux"),
+        dataclasses.replace(criteria, min_overlap=0.0),
+    )
+    on_satellite = (streaks.truth_of >= 0) | np.asarray(candidates["streakFlag"], dtype=bool)
     return DetectorComparison(
         truth=truth,
         candidates=candidates,
         matches=matches,
-        on_satellite=(streaks.truth_of >= 0) | np.asarray(candidates["streakFlag"], dtype=bool),
+        on_satellite=on_satellite & ~matches.is_true,
         n_pixels=n_pixels,
     )
 

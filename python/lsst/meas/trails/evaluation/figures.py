@@ -36,6 +36,9 @@ from matplotlib.figure import Figure
 _TRUTH = "#56B4E9"
 _CANDIDATE = "#E69F00"
 _SATELLITE = "#CC79A7"
+_PANEL_HEIGHT = 6.0
+"""Height of a panel, inches."""
+
 _MAX_SIDE = 1400
 """Larger images are binned for display, pixels."""
 
@@ -72,11 +75,14 @@ def detector_figure(
     figure : `matplotlib.figure.Figure`
         Three panels, one beside the other.
     """
-    figure = Figure(figsize=(19.0, 7.2), layout="constrained")
-    axes = figure.subplots(1, 3, sharex=True, sharey=True)
     ny, nx = image.shape
-    extent = (origin[0] - 0.5, origin[0] + nx - 0.5, origin[1] - 0.5, origin[1] + ny - 0.5)
+    panel = float(np.clip(_PANEL_HEIGHT * nx / ny, 3.0, 2.0 * _PANEL_HEIGHT))
+    figure = Figure(figsize=(3.0 * panel + 1.6, _PANEL_HEIGHT + 1.2), layout="constrained")
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
     step = max(1, int(np.ceil(max(image.shape) / _MAX_SIDE)))
+    # Binning drops the rows and columns that fill no bin.
+    x0, y0 = origin[0] - 0.5, origin[1] - 0.5
+    extent = (x0, x0 + nx // step * step, y0, y0 + ny // step * step)
     shown = _stretch(_bin(image, step, np.mean))
     peak = _bin(probability, step, np.max)
     for axis in (axes[0], axes[2]):
@@ -110,8 +116,8 @@ def detector_figure(
     for axis in axes:
         axis.set_xlabel("x (pixels)")
     axes[0].set_ylabel("y (pixels)")
-    axes[0].set_xlim(extent[0], extent[1])
-    axes[0].set_ylim(extent[2], extent[3])
+    axes[0].set_xlim(x0, x0 + nx)
+    axes[0].set_ylim(y0, y0 + ny)
     figure.suptitle(title)
     return figure
 

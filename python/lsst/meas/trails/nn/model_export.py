@@ -96,7 +96,7 @@ def export_trained(
         "recipe": _without_paths(recipe),
         "steps": steps,
         "tiles": train_tiles,
-        "files": [Path(name).name for name in files],
+        "files": len(files),
         "parameters": count_parameters(network),
         "torch": torch.__version__,
         "machine": platform.machine(),

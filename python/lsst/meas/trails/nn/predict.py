@@ -109,11 +109,12 @@ def _predict_logits(
     stride, output_stride = network.stride, network.output_stride
     size_y, size_x = (_round_up(size, stride) for size in planes.shape)
     margin = _round_up(network.receptive_radius, stride)
-    step = _round_up(window, stride)
+    # Windows of equal size: none of the margins is computed for a sliver.
+    step_y, step_x = (_round_up(-(-size // -(-size // window)), stride) for size in (size_y, size_x))
     logits = torch.empty((size_y // output_stride, size_x // output_stride), dtype=torch.float32)
-    for y0 in range(0, size_y, step):
-        for x0 in range(0, size_x, step):
-            y1, x1 = min(y0 + step, size_y), min(x0 + step, size_x)
+    for y0 in range(0, size_y, step_y):
+        for x0 in range(0, size_x, step_x):
+            y1, x1 = min(y0 + step_y, size_y), min(x0 + step_x, size_x)
             outer_y = slice(max(0, y0 - margin), min(size_y, y1 + margin))
             outer_x = slice(max(0, x0 - margin), min(size_x, x1 + margin))
             array = _window_input(planes, background, channels, outer_y, outer_x)

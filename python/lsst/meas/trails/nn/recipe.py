@@ -38,12 +38,8 @@ __all__ = (
 )
 
 import dataclasses
-import difflib
-import math
 import os
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,22 +49,7 @@ from ..core.normalize import CHANNELS
 from ..core.tiling import TILE_CLASSES
 from .losses import BlendedLoss
 from .networks import create_network, network_names
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be followed; the message names file and key."""
-
-
-def _require(condition: bool, key: str, problem: str) -> None:
-    """Raise an error that `build_section` completes with the place in the file."""
-    if not condition:
-        raise _BadValueError(key, problem)
-
-
-class _BadValueError(ValueError):
-    def __init__(self, key: str, problem: str) -> None:
-        super().__init__(problem)
-        self.key = key
+from .recipe_section import BadValueError, RecipeError, build_section, plain, require
 
 
 def _check_mixture(mixture: Mapping[str, Any] | None) -> None:
@@ -76,14 +57,14 @@ def _check_mixture(mixture: Mapping[str, Any] | None) -> None:
     if mixture is None:
         return
     unknown = [name for name in mixture if name not in TILE_CLASSES]
-    _require(not unknown, "mixture", f"holds unknown classes {unknown}; known are {', '.join(TILE_CLASSES)}")
+    require(not unknown, "mixture", f"holds unknown classes {unknown}; known are {', '.join(TILE_CLASSES)}")
     for value in mixture.values():
-        _require(
+        require(
             isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= 1.0e6,
             "mixture",
             "must hold numbers that are not negative",
         )
-    _require(sum(mixture.values()) > 0.0, "mixture", "must hold a positive number")
+    require(sum(mixture.values()) > 0.0, "mixture", "must hold a positive number")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,25 +87,23 @@ class ModelRecipe:
     """Input channels, in order."""
 
     def __post_init__(self) -> None:
-        _require(
-            bool(self.name) and not set(self.name) & set("/\\ "), "name", "must be usable in a file name"
-        )
-        _require(
+        require(bool(self.name) and not set(self.name) & set("/\\ "), "name", "must be usable in a file name")
+        require(
             self.architecture in network_names(),
             "architecture",
             f"must be one of {', '.join(network_names())}",
         )
-        _require(len(self.channels) > 0, "channels", "must not be empty")
-        _require(len(set(self.channels)) == len(self.channels), "channels", "names a channel twice")
+        require(len(self.channels) > 0, "channels", "must not be empty")
+        require(len(set(self.channels)) == len(self.channels), "channels", "names a channel twice")
         unknown = [name for name in self.channels if name not in CHANNELS]
-        _require(not unknown, "channels", f"holds unknown names {unknown}; known are {', '.join(CHANNELS)}")
+        require(not unknown, "channels", f"holds unknown names {unknown}; known are {', '.join(CHANNELS)}")
         import torch
 
         try:
             with torch.device("meta"):
                 create_network(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
         except ValueError as error:
-            raise _BadValueError("hyperparameters", f"is refused by the architecture: {error}") from None
+            raise BadValueError("hyperparameters", f"is refused by the architecture: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,20 +128,18 @@ class SimulationRecipe:
     """Side of the tiles, pixels."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.tile_size >= 32 and self.tile_size % 2 == 0, "tile_size", "must be even and at least 32"
-        )
+        require(self.tile_size >= 32 and self.tile_size % 2 == 0, "tile_size", "must be even and at least 32")
         scenes = {key: getattr(self, key) for key in ("train", "validation", "calibration")}
         for key, section in scenes.items():
             for name, least in (("seed", 0), ("count", 1)) if section is not None else ():
                 value = section.get(name)
-                _require(
+                require(
                     isinstance(value, int) and not isinstance(value, bool) and value >= least,
                     key,
                     f"must have a whole number {name!r} of at least {least}",
                 )
         seeds = [section["seed"] for section in scenes.values() if section is not None]
-        _require(
+        require(
             len(set(seeds)) == len(seeds),
             "validation",
             "and 'train' and 'calibration' need seeds of their own, or what was learnt by heart counts",
@@ -195,16 +172,16 @@ class DataRecipe:
     """Processes that read tiles beside the one that trains."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             bool(self.train) != (self.simulate is not None),
             "train",
             "and 'simulate' exclude each other, and one is needed",
         )
-        _require(not (self.validation and self.simulate), "validation", "and 'simulate' exclude each other")
+        require(not (self.validation and self.simulate), "validation", "and 'simulate' exclude each other")
         if self.tiles_per_epoch is not None:
-            _require(self.tiles_per_epoch >= 1, "tiles_per_epoch", "must be at least 1")
+            require(self.tiles_per_epoch >= 1, "tiles_per_epoch", "must be at least 1")
         _check_mixture(self.mixture)
-        _require(0 <= self.workers <= 256, "workers", "must lie in 0..256")
+        require(0 <= self.workers <= 256, "workers", "must lie in 0..256")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -229,8 +206,8 @@ class AugmentationRecipe:
 
     def __post_init__(self) -> None:
         for key in ("noise", "gradient"):
-            _require(0.0 <= getattr(self, key) <= 10.0, key, "must lie in 0..10")
-        _require(0.0 <= self.masked_columns <= 1.0, "masked_columns", "must lie in 0..1")
+            require(0.0 <= getattr(self, key) <= 10.0, key, "must lie in 0..10")
+        require(0.0 <= self.masked_columns <= 1.0, "masked_columns", "must lie in 0..1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -256,17 +233,17 @@ class OptimiserRecipe:
     """Greatest norm of the gradient; null does not clip."""
 
     def __post_init__(self) -> None:
-        _require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
-        _require(0.0 <= self.weight_decay <= 10.0, "weight_decay", "must lie in 0..10")
-        _require(
+        require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
+        require(0.0 <= self.weight_decay <= 10.0, "weight_decay", "must lie in 0..10")
+        require(
             len(self.betas) == 2 and all(0.0 <= beta < 1.0 for beta in self.betas),
             "betas",
             "must be two numbers in 0..1",
         )
-        _require(0.0 <= self.warmup < 1.0, "warmup", "must lie in 0..1")
-        _require(0.0 <= self.final <= 1.0, "final", "must lie in 0..1")
+        require(0.0 <= self.warmup < 1.0, "warmup", "must lie in 0..1")
+        require(0.0 <= self.final <= 1.0, "final", "must lie in 0..1")
         if self.clip is not None:
-            _require(self.clip > 0.0, "clip", "must be positive")
+            require(self.clip > 0.0, "clip", "must be positive")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -295,20 +272,18 @@ class StageRecipe:
     """Fractions of tiles by class in this stage, where they differ."""
 
     def __post_init__(self) -> None:
-        _require(
-            (self.epochs is None) != (self.steps is None), "epochs", "or 'steps' is needed, and not both"
-        )
+        require((self.epochs is None) != (self.steps is None), "epochs", "or 'steps' is needed, and not both")
         for key in ("epochs", "steps"):
             value = getattr(self, key)
-            _require(value is None or value >= 1, key, "must be at least 1")
-        _require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
+            require(value is None or value >= 1, key, "must be at least 1")
+        require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
         if self.learning_rate is not None:
-            _require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
+            require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
         _check_mixture(self.mixture)
         try:
             BlendedLoss(self.loss)
         except ValueError as error:
-            raise _BadValueError("loss", f"is refused: {error}") from None
+            raise BadValueError("loss", f"is refused: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -327,9 +302,9 @@ class ValidationRecipe:
     """
 
     def __post_init__(self) -> None:
-        _require(self.every >= 1, "every", "must be at least 1")
-        _require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
-        _require(self.keep in ("best", "last"), "keep", "must be 'best' or 'last'")
+        require(self.every >= 1, "every", "must be at least 1")
+        require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
+        require(self.keep in ("best", "last"), "keep", "must be 'best' or 'last'")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -372,12 +347,12 @@ class Recipe:
     """Steps between checkpoints; there is one at every epoch's end too."""
 
     def __post_init__(self) -> None:
-        _require(len(self.stages) > 0, "stages", "must hold at least one stage")
-        _require(0.0 <= self.ema < 1.0, "ema", "must be at least 0 and less than 1")
-        _require(self.precision in ("bfloat16", "float32"), "precision", "must be 'bfloat16' or 'float32'")
-        _require(0 <= self.seed < 2**32, "seed", "must lie in 0..4294967295")
-        _require(self.threads is None or self.threads >= 1, "threads", "must be at least 1")
-        _require(self.checkpoint_steps >= 1, "checkpoint_steps", "must be at least 1")
+        require(len(self.stages) > 0, "stages", "must hold at least one stage")
+        require(0.0 <= self.ema < 1.0, "ema", "must be at least 0 and less than 1")
+        require(self.precision in ("bfloat16", "float32"), "precision", "must be 'bfloat16' or 'float32'")
+        require(0 <= self.seed < 2**32, "seed", "must lie in 0..4294967295")
+        require(self.threads is None or self.threads >= 1, "threads", "must be at least 1")
+        require(self.checkpoint_steps >= 1, "checkpoint_steps", "must be at least 1")
 
     @classmethod
     def from_mapping(cls, mapping: Any, source: str = "recipe") -> Self:
@@ -402,9 +377,9 @@ class Recipe:
         """Return the recipe as plain dictionaries and lists, defaults
         included; `from_mapping` reads it back.
         """
-        plain = _plain(self)
-        assert isinstance(plain, dict)
-        return plain
+        mapping = plain(self)
+        assert isinstance(mapping, dict)
+        return mapping
 
 
 def load_recipe(path: str | os.PathLike[str]) -> Recipe:
@@ -437,108 +412,3 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
         validation=tuple(str(folder / name) for name in recipe.data.validation),
     )
     return dataclasses.replace(recipe, data=data)
-
-
-def build_section[T](cls: type[T], mapping: Any, where: str, source: str) -> T:
-    """Build a frozen dataclass from a mapping, refusing what does not fit.
-
-    Parameters
-    ----------
-    cls
-        The dataclass; its annotations say what is allowed.
-    mapping
-        Values by name.
-    where, source
-        Key of the section and name of the file, for messages.
-
-    Raises
-    ------
-    RecipeError
-        Raised if a key is unknown or missing, or a value is of the wrong
-        type or out of range.
-    """
-    place = f"{source}: {where}" if where else source
-    if not isinstance(mapping, Mapping):
-        raise RecipeError(f"{place}: must be a section of 'key: value' lines, not {_show(mapping)}.")
-    assert dataclasses.is_dataclass(cls)
-    hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    values: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if key not in fields:
-            close = difflib.get_close_matches(str(key), fields, n=1)
-            remedy = f"did you mean {close[0]!r}?" if close else "remove it."
-            raise RecipeError(
-                f"{place}: unknown key {str(key)!r}; {remedy} Known keys here: {', '.join(sorted(fields))}."
-            )
-        values[key] = _convert(hints[key], value, f"{where}.{key}" if where else key, source)
-    for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in values:
-            raise RecipeError(f"{place}: the key {name!r} is missing; add it.")
-    try:
-        return cls(**values)
-    except _BadValueError as problem:
-        key = f"{where}.{problem.key}" if where else problem.key
-        given = f" (it is {_show(values[problem.key])})" if problem.key in values else ""
-        raise RecipeError(f"{source}: {key} {problem}{given}.") from None
-    except ValueError as error:
-        raise RecipeError(f"{place}: {error}") from error
-
-
-def _convert(hint: Any, value: Any, where: str, source: str) -> Any:
-    """Return a value as what the annotation asks for."""
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        options = [option for option in typing.get_args(hint) if option is not type(None)]
-        return None if value is None else _convert(options[0], value, where, source)
-    if dataclasses.is_dataclass(hint):
-        assert isinstance(hint, type)
-        return build_section(hint, value, where, source)
-    if origin is tuple:
-        # One name where a list is asked for is what people write.
-        if isinstance(value, str):
-            value = [value]
-        if not isinstance(value, Sequence):
-            raise RecipeError(f"{source}: {where} must be a list, not {_show(value)}.")
-        items = typing.get_args(hint)
-        if items[-1] is Ellipsis:
-            items = items[:1] * len(value)
-        if len(value) != len(items):
-            raise RecipeError(f"{source}: {where} must have {len(items)} entries, not {len(value)}.")
-        return tuple(
-            _convert(item, entry, f"{where}[{i}]", source)
-            for i, (item, entry) in enumerate(zip(items, value, strict=True))
-        )
-    if origin is dict:
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise RecipeError(
-                f"{source}: {where} must be a section of 'key: value' lines, not {_show(value)}."
-            )
-        return dict(value)
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        hint_float = ""
-        if hint is float and isinstance(value, str):
-            hint_float = " (YAML takes 1e-3 for text: write 1.0e-3)"
-        raise RecipeError(f"{source}: {where} must be {names[hint]}, not {_show(value)}{hint_float}.")
-    if hint is float and not math.isfinite(value):
-        raise RecipeError(f"{source}: {where} must be finite, not {_show(value)}.")
-    return value
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value

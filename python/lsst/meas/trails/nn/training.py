@@ -31,12 +31,10 @@ from __future__ import annotations
 __all__ = ("TrainingError", "TrainingResult", "evaluate_network", "train")
 
 import dataclasses
-import hashlib
-import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +50,14 @@ from .model_export import export_trained
 from .networks import TrailNetwork, count_parameters, create_network
 from .pixel_metrics import PixelScores
 from .recipe import Recipe, StageRecipe
+from .training_plan import (
+    Epoch,
+    dataset_length,
+    epoch_batches,
+    learning_rate_factor,
+    plan_epochs,
+    run_digest,
+)
 from .training_report import TrainingReport
 
 _LOG = logging.getLogger(__name__)
@@ -81,19 +87,6 @@ class TrainingResult:
     """Last validation."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Epoch:
-    """One pass, or part of one, over the drawn tiles."""
-
-    number: int
-    stage: StageRecipe
-    first_step: int
-    steps: int
-    stage_first_step: int
-    stage_steps: int
-    last: bool
-
-
 def train(
     recipe: Recipe,
     train_dataset: Dataset[Any],
@@ -105,6 +98,7 @@ def train(
     extra_validation: Validation | None = None,
     device: str = "auto",
     stop_after: int | None = None,
+    original: Recipe | None = None,
 ) -> TrainingResult:
     """Train a network and write it as a model file.
 
@@ -134,6 +128,9 @@ def train(
         Torch device, or ``auto``.
     stop_after
         Stop, with a checkpoint, once this many steps are done in all.
+    original
+        Recipe to record in the folder and in the model, where ``recipe`` has
+        something in its place, such as tile files for a simulation.
 
     Returns
     -------
@@ -153,7 +150,8 @@ def train(
     with thread_count(threads), torch.random.fork_rng(devices=[]):
         trainer = _Trainer(recipe, train_dataset, validation_dataset, output_dir, choose_device(device))
         trainer.extra_validation = extra_validation
-        with TrainingReport(output_dir, recipe, show_progress=progress) as report:
+        trainer.original = original or recipe
+        with TrainingReport(output_dir, trainer.original, show_progress=progress) as report:
             return trainer.run(report, resume=resume, stop_after=stop_after)
 
 
@@ -174,9 +172,10 @@ class _Trainer:
         self.output_dir = output_dir
         self.device = device
         self.extra_validation: Validation | None = None
-        if _length(train_dataset) == 0:
+        self.original = recipe
+        if dataset_length(train_dataset) == 0:
             raise TrainingError("There is not a single tile to train on.")
-        if validation_dataset is not None and _length(validation_dataset) == 0:
+        if validation_dataset is not None and dataset_length(validation_dataset) == 0:
             raise TrainingError("There is not a single tile to validate on.")
 
         torch.manual_seed(recipe.seed)
@@ -189,9 +188,9 @@ class _Trainer:
         self.best_metrics: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self.step = 0
-        self.epochs = list(_plan_epochs(recipe, train_dataset))
+        self.epochs = list(plan_epochs(recipe, train_dataset))
         self.total_steps = self.epochs[-1].first_step + self.epochs[-1].steps
-        self.digest = _digest(recipe, self.epochs)
+        self.digest = run_digest(recipe, self.epochs)
 
     def run(self, report: TrainingReport, *, resume: bool, stop_after: int | None) -> TrainingResult:
         path = self.output_dir / CHECKPOINT_NAME
@@ -203,7 +202,7 @@ class _Trainer:
                 "Training %s with %d parameters on %d tiles for %d steps on %s.",
                 self.recipe.model.architecture,
                 count_parameters(self.network),
-                _length(self.train_dataset),
+                dataset_length(self.train_dataset),
                 self.total_steps,
                 self.device,
             )
@@ -229,9 +228,9 @@ class _Trainer:
             return TrainingResult(model_path=None, steps=self.step, metrics=self.metrics)
         return self._export(report)
 
-    def _run_epoch(self, epoch: _Epoch, report: TrainingReport, end: int) -> None:
+    def _run_epoch(self, epoch: Epoch, report: TrainingReport, end: int) -> None:
         loss_function = BlendedLoss(epoch.stage.loss)
-        batches = _batches(self.recipe, self.train_dataset, epoch)[self.step - epoch.first_step :]
+        batches = epoch_batches(self.recipe, self.train_dataset, epoch)[self.step - epoch.first_step :]
         loader = _loader(self.train_dataset, batches, self.recipe.data.workers)
         self.network.train()
         for batch, tensors in zip(batches, loader, strict=True):
@@ -280,7 +279,7 @@ class _Trainer:
     def _set_learning_rate(self, stage: StageRecipe) -> float:
         optimiser = self.recipe.optimiser
         peak = optimiser.learning_rate if stage.learning_rate is None else stage.learning_rate
-        rate = peak * _schedule(self.step / self.total_steps, optimiser.warmup, optimiser.final)
+        rate = peak * learning_rate_factor(self.step / self.total_steps, optimiser.warmup, optimiser.final)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         return rate
@@ -323,7 +322,7 @@ class _Trainer:
             metrics.update(self.extra_validation(network))
         return metrics, scores
 
-    def _validate(self, epoch: _Epoch, report: TrainingReport) -> None:
+    def _validate(self, epoch: Epoch, report: TrainingReport) -> None:
         self.metrics, _ = self._measure(self._averaged_network(), epoch.stage)
         report.validation(step=self.step, epoch=epoch.number, stage=epoch.stage.name, metrics=self.metrics)
         if not self.best_metrics or _merit(self.metrics) > _merit(self.best_metrics):
@@ -345,9 +344,9 @@ class _Trainer:
         path, metrics = export_trained(
             self.output_dir,
             network.cpu(),
-            self.recipe,
+            self.original,
             steps=self.step,
-            train_tiles=_length(self.train_dataset),
+            train_tiles=dataset_length(self.train_dataset),
             files=_files(self.train_dataset),
             measure=measure,
         )
@@ -443,7 +442,7 @@ def evaluate_network(
         The histograms behind them.
     """
     device = next(network.parameters()).device
-    indices = list(range(_length(dataset)))
+    indices = list(range(dataset_length(dataset)))
     batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
     scores = PixelScores()
     losses = []
@@ -468,11 +467,6 @@ def _merit(metrics: Mapping[str, float]) -> float:
     return merit if math.isfinite(merit) else -math.inf
 
 
-def _length(dataset: Dataset[Any]) -> int:
-    assert isinstance(dataset, Sized)
-    return len(dataset)
-
-
 def _tile_name(dataset: Dataset[Any], key: Any) -> str:
     if isinstance(dataset, TrailTileDataset):
         return dataset.tile_name(key)
@@ -481,52 +475,6 @@ def _tile_name(dataset: Dataset[Any], key: Any) -> str:
 
 def _files(dataset: Dataset[Any]) -> list[str]:
     return list(dataset.files) if isinstance(dataset, TrailTileDataset) else []
-
-
-def _drawn(recipe: Recipe, dataset: Dataset[Any]) -> int:
-    """Return the number of tiles in an epoch."""
-    return recipe.data.tiles_per_epoch or _length(dataset)
-
-
-def _plan_epochs(recipe: Recipe, dataset: Dataset[Any]) -> Iterator[_Epoch]:
-    number = 0
-    first = 0
-    for index, stage in enumerate(recipe.stages):
-        # A last batch that is smaller than the others is left out: its
-        # gradient and statistics are the noisiest.
-        per_epoch = max(1, _drawn(recipe, dataset) // stage.batch_size)
-        steps = stage.steps if stage.epochs is None else stage.epochs * per_epoch
-        assert steps is not None
-        for done in range(0, steps, per_epoch):
-            count = min(per_epoch, steps - done)
-            yield _Epoch(
-                number=number,
-                stage=stage,
-                first_step=first + done,
-                steps=count,
-                stage_first_step=first,
-                stage_steps=steps,
-                last=index == len(recipe.stages) - 1 and done + count == steps,
-            )
-            number += 1
-        first += steps
-
-
-def _batches(recipe: Recipe, dataset: Dataset[Any], epoch: _Epoch) -> list[list[Any]]:
-    """Return the keys of the tiles of an epoch, batch by batch."""
-    count = _drawn(recipe, dataset)
-    keys: list[Any]
-    if isinstance(dataset, TrailTileDataset):
-        mixture = recipe.data.mixture if epoch.stage.mixture is None else epoch.stage.mixture
-        keys = list(dataset.draw(count, epoch=epoch.number, mixture=mixture))
-    else:
-        generator = np.random.default_rng([recipe.seed, epoch.number])
-        keys = []
-        while len(keys) < count:
-            keys += generator.permutation(_length(dataset)).tolist()
-        keys = keys[:count]
-    size = min(epoch.stage.batch_size, len(keys))
-    return [keys[i * size : (i + 1) * size] for i in range(epoch.steps)]
 
 
 def _loader(dataset: Dataset[Any], batches: list[list[Any]], workers: int) -> DataLoader[Any]:
@@ -545,25 +493,3 @@ def _make_optimiser(recipe: Recipe, network: TrailNetwork) -> torch.optim.AdamW:
         lr=recipe.optimiser.learning_rate,
         betas=(beta1, beta2),
     )
-
-
-def _schedule(done: float, warmup: float, final: float) -> float:
-    """Return the learning rate as a fraction of its peak."""
-    if done < warmup:
-        # Not zero at the first step.
-        return 0.01 + 0.99 * done / warmup
-    cosine = 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
-    return final + (1.0 - final) * cosine
-
-
-def _digest(recipe: Recipe, epochs: Sequence[_Epoch]) -> str:
-    """Return a digest of all that decides the weights."""
-    mapping = recipe.to_mapping()
-    for key in ("threads", "checkpoint_steps"):
-        del mapping[key]
-    del mapping["data"]["workers"]
-    # Where the files are is of no importance, only how many tiles they hold.
-    for key in ("train", "validation"):
-        del mapping["data"][key]
-    mapping["epochs"] = [epoch.steps for epoch in epochs]
-    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()

@@ -28,8 +28,9 @@ __all__ = ("FitsIngestError", "FitsLayout", "find_planes", "one_line", "open_fit
 import contextlib
 import dataclasses
 import os
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,9 @@ _ROLES: Mapping[str, str] = {
 }
 
 
+_WCS_NUMBER = re.compile(r"(CRVAL|CRPIX|CDELT|CROTA)[12]$|(CD|PC|PV)[12]_\d+$|[AB]_\d_\d$")
+
+
 class FitsIngestError(ValueError):
     """A FITS file cannot be ingested; the message names the file and says
     what would help.
@@ -95,6 +99,8 @@ class FitsLayout:
     flux_per_count
         Calibration that the stack stored with the image, nJy per count, if
         there is one.
+    other_images
+        Numbers of further HDUs with images, which have nothing to do with it.
     """
 
     path: Path
@@ -104,6 +110,7 @@ class FitsLayout:
     header: astropy.io.fits.Header
     wcs: astropy.wcs.WCS
     flux_per_count: float | None = None
+    other_images: Sequence[int] = ()
 
 
 def find_planes(path: Path, hdu: str | None = None, *, use_mask: bool = True) -> FitsLayout:
@@ -147,8 +154,8 @@ def find_planes(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
                 )
         for n in (number, *companions.values()):
             _check_complete(hdus[n], n, path)
-        header = chosen.header.copy()
-        header.extend(hdus[0].header, strip=True, unique=True)
+        header = _readable(chosen.header)
+        header.extend(_readable(hdus[0].header), strip=True, unique=True)
         return FitsLayout(
             path=path,
             hdu=number,
@@ -157,6 +164,7 @@ def find_planes(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
             header=header,
             wcs=_read_wcs(chosen.header, header, hdus, path),
             flux_per_count=_read_photo_calib(hdus),
+            other_images=[n for n in _images(hdus) if n != number],
         )
 
 
@@ -192,11 +200,29 @@ def open_fits(path: Path) -> Iterator[astropy.io.fits.HDUList]:
         raise
     except OSError as error:
         raise FitsIngestError(f"{path}: not a readable FITS file ({one_line(error)}).") from error
+    except Exception as error:
+        # On damaged headers astropy raises KeyError, TypeError, VerifyError
+        # and others, and only when a card is looked at.
+        raise FitsIngestError(
+            f"{path}: its headers are damaged ({one_line(error)}). Copy the file again, or repair them."
+        ) from error
 
 
 def one_line(error: object) -> str:
     """Return the text of an exception or warning without its line breaks."""
     return " ".join(str(error).split())
+
+
+def _readable(header: astropy.io.fits.Header) -> astropy.io.fits.Header:
+    """Copy the cards of a header that follow the FITS standard well enough to
+    have a value: no card is needed so much that others should stop a file.
+    """
+    cards = []
+    for card in header.cards:
+        with contextlib.suppress(astropy.io.fits.VerifyError, ValueError):
+            if card.value is not None:
+                cards.append(card)
+    return astropy.io.fits.Header(cards, copy=True)
 
 
 def _role(hdu: Any) -> str:
@@ -217,6 +243,13 @@ def _image_shape(hdu: Any) -> tuple[int, int] | None:
     return (int(hdu.shape[-2]), int(hdu.shape[-1]))
 
 
+def _images(hdus: astropy.io.fits.HDUList) -> list[int]:
+    """Return the numbers of the HDUs with two-dimensional images that are no
+    masks or noise.
+    """
+    return [n for n, hdu in enumerate(hdus) if _image_shape(hdu) is not None and _role(hdu) == "image"]
+
+
 def _find_image(hdus: astropy.io.fits.HDUList, path: Path, wanted: str | None) -> int:
     if wanted is not None:
         try:
@@ -231,9 +264,8 @@ def _find_image(hdus: astropy.io.fits.HDUList, path: Path, wanted: str | None) -
                 f"{path}: HDU {wanted} has no two-dimensional image; the file has {_contents(hdus)}."
             )
         return int(number)
-    for number, hdu in enumerate(hdus):
-        if _image_shape(hdu) is not None and _role(hdu) == "image":
-            return number
+    if images := _images(hdus):
+        return images[0]
     raise FitsIngestError(
         f"{path}: there is no two-dimensional image; the file has {_contents(hdus)}. "
         "Of a cube, write the plane you want to a file of its own."
@@ -259,8 +291,8 @@ def _find_companions(hdus: astropy.io.fits.HDUList, number: int) -> dict[str, in
     These are the first of each role that follow it and have its EXTVER; up to
     the next image in files that do not tell their images apart by EXTVER.
     """
-    images = [hdu for hdu in hdus if _image_shape(hdu) is not None and _role(hdu) == "image"]
-    versions = {hdu.header.get("EXTVER", 1) for hdu in images}
+    images = _images(hdus)
+    versions = {hdus[n].header.get("EXTVER", 1) for n in images}
     version = hdus[number].header.get("EXTVER", 1)
     found: dict[str, int] = {}
     for n in range(number + 1, len(hdus)):
@@ -317,17 +349,32 @@ def _read_wcs(
             with warnings.catch_warnings():
                 # About keywords out of date, which are put right.
                 warnings.simplefilter("ignore", AstropyWarning)
+                _check_wcs_cards(header)
                 wcs = astropy.wcs.WCS(header, fobj=hdus)
                 if wcs.has_celestial:
                     return wcs.celestial
         except Exception as error:
             # wcslib has dozens of its own exceptions, and headers that are
-            # wrong in other ways raise others.
+            # wrong in other ways raise others.  A WCS that is wrong is not
+            # completed from elsewhere.
             problem = one_line(error)
+            break
     raise FitsIngestError(
         f"{path}: no celestial WCS ({problem}). Solve the image first, for example with astrometry.net, "
         "so that its header has CTYPE1 = 'RA---TAN' and the rest."
     )
+
+
+def _check_wcs_cards(header: astropy.io.fits.Header) -> None:
+    """Raise ValueError if a card of the WCS has no number: wcslib takes the
+    default for it, without a word.
+    """
+    for card in header.cards:
+        if _WCS_NUMBER.match(card.keyword):
+            try:
+                float(card.value)
+            except (astropy.io.fits.VerifyError, TypeError, ValueError):
+                raise ValueError(f"{card.keyword} is no number") from None
 
 
 def _read_photo_calib(hdus: astropy.io.fits.HDUList) -> float | None:

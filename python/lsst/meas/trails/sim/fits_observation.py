@@ -204,13 +204,13 @@ def inspect_fits(path: Path, options: FitsOptions | None = None) -> FitsObservat
         zeropoint=zeropoint,
         sky_projection=sky_projection,
     )
-    _warn_of_assumptions(observation)
+    _warn_of_assumptions(observation, options.hdu)
     return observation
 
 
-def _warn_of_assumptions(observation: FitsObservation) -> None:
+def _warn_of_assumptions(observation: FitsObservation, hdu: str | None) -> None:
     """Log what the headers did not say, what it is good for, and the option
-    that gives it.
+    that gives it; and that an image was chosen among several.
     """
     timing, zeropoint = observation.timing, observation.zeropoint
     assumptions = []
@@ -229,6 +229,14 @@ def _warn_of_assumptions(observation: FitsObservation) -> None:
         assumptions.append(f"no known band, it is called {UNKNOWN_BAND!r} (--band)")
     if assumptions:
         _LOG.warning("%s: the headers have %s.", observation.path, "; ".join(assumptions))
+    others = observation.layout.other_images
+    if others and hdu is None:
+        _LOG.warning(
+            "%s: only the image in HDU %d is ingested, of %d. Choose others with --hdu.",
+            observation.path,
+            observation.layout.hdu,
+            len(others) + 1,
+        )
 
 
 def _digest(layout: FitsLayout) -> int:

@@ -204,7 +204,8 @@ def _find_stars(
     """Select stars; return them and the image without its background.
 
     Point sources are the narrow concentration among the sizes of the bright
-    isolated sources: galaxies are larger, cosmic rays smaller.
+    sources: galaxies are larger, cosmic rays, most of which their shape
+    gives away, smaller.
     """
     filled = np.where(bad, np.float32(0.0), image)
     data = filled - sep.Background(filled, mask=bad, bw=64, bh=64).back(dtype=np.float32)
@@ -274,19 +275,16 @@ def _measure(
     # The sigma is that of the circle with the area of the ellipse.
     shape = moments.observed_shape
     minor = moments.moments_sigma * np.sqrt((1.0 - shape.g) / (1.0 + shape.g))
-    if shape.e > _MAX_ELLIPTICITY or minor < _MIN_MINOR_SIGMA:
+    fwhm = float(FWHM_PER_SIGMA * moments.moments_sigma)
+    if shape.e > _MAX_ELLIPTICITY or minor < _MIN_MINOR_SIGMA or not _MIN_FWHM <= fwhm <= _MAX_FWHM:
         return None
-    return _Star(
-        x=moments.moments_centroid.x,
-        y=moments.moments_centroid.y,
-        fwhm=float(FWHM_PER_SIGMA * moments.moments_sigma),
-    )
+    return _Star(x=moments.moments_centroid.x, y=moments.moments_centroid.y, fwhm=fwhm)
 
 
 def _extract(
     data: npt.NDArray[np.float32], noise: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]
 ) -> Any:
-    """Detect sources, and retry with more room if an image has very many."""
+    """Detect sources, with room for as many pixels as a crowded image has."""
     original = sep.get_extract_pixstack()
     try:
         sep.set_extract_pixstack(max(original, data.size // 4))

@@ -1,0 +1,187 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Is a fitted trail a trail?  Tests of its shape against other sources.
+
+A trail is as wide as the PSF, equally bright along its length, and longer
+than a star.  A galaxy is wider and brighter in the middle.  Each of these
+alternatives is one more component in a linear fit, and its significance says
+how much of it the pixels want.
+"""
+
+from __future__ import annotations
+
+__all__ = ("ShapeTests", "measure_shape")
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+from .geometry import segment_distance, trail_ends
+from .planes import ImagePlanes
+from .psf import FWHM_PER_SIGMA
+from .render import FourierTrail, trail_kernels
+
+_REACH = 2.5
+"""Pixels within this many FWHM of the segment are used."""
+
+_BLUR = 0.8
+"""FWHM of the blur that makes the trail wider, in units of the PSF's."""
+
+_CORE = 0.4
+"""Length of the inner part, in units of the trail's."""
+
+_OUTLIER = 8.0
+"""Residual, in sigma, beyond which a pixel belongs to a neighbour."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapeTests:
+    """How much a source differs from a trail.
+
+    Parameters
+    ----------
+    wide
+        Significance of a wider trail in addition to the trail, in sigma:
+        standard normal for a trail, large for a galaxy.
+    core
+        Significance of a shorter trail of the same midpoint and angle in
+        addition: large for what is brighter in the middle.
+    length
+        By how much a trail fits better than a point source of the same
+        midpoint, as the root of the difference in chi-square; negative where
+        the point source fits better.
+    """
+
+    wide: float
+    core: float
+    length: float
+
+
+def measure_shape(
+    planes: ImagePlanes,
+    background: npt.NDArray[np.floating],
+    bad: npt.NDArray[np.bool_],
+    *,
+    x: float,
+    y: float,
+    length: float,
+    angle: float,
+) -> ShapeTests:
+    """Test the shape of a source that a trail was fitted to.
+
+    Parameters
+    ----------
+    planes
+        The image.
+    background
+        Its background level, shape (ny, nx).
+    bad
+        Pixels that carry no information, same shape.
+    x, y, length, angle
+        The fitted trail: midpoint, length (pixels) and angle (degrees).
+
+    Returns
+    -------
+    tests
+        Zero throughout where there are too few good pixels.
+    """
+    nothing = ShapeTests(0.0, 0.0, 0.0)
+    fwhm = planes.psf.fwhm(x, y)
+    x0, y0, x1, y1 = (float(v) for v in trail_ends(x, y, length, angle))
+    margin = _REACH * fwhm
+    left, right = int(np.floor(min(x0, x1) - margin)), int(np.ceil(max(x0, x1) + margin)) + 1
+    bottom, top = int(np.floor(min(y0, y1) - margin)), int(np.ceil(max(y0, y1) + margin)) + 1
+    rows, columns = np.mgrid[bottom:top, left:right]
+    use = segment_distance(columns, rows, x0, y0, x1, y1) <= margin
+    use &= (rows >= 0) & (rows < planes.shape[0]) & (columns >= 0) & (columns < planes.shape[1])
+    pixels = rows[use], columns[use]
+    good = ~bad[pixels]
+    use[use] = good
+    pixels = pixels[0][good], pixels[1][good]
+    if pixels[0].size < 20:
+        return nothing
+    sigma = np.sqrt(planes.variance[pixels].astype(np.float64))
+    data = (planes.image[pixels].astype(np.float64) - background[pixels]) / sigma
+
+    kernels = trail_kernels(planes.psf, x0, y0, x1, y1)
+    narrow = FourierTrail(kernels, use.shape)
+    wide = FourierTrail(_blurred(kernels, _BLUR * fwhm / FWHM_PER_SIGMA), use.shape)
+    dx, dy = x1 - x0, y1 - y0
+    place = (x - left, y - bottom)
+    trail, spread, core, point = (
+        drawn[use] / sigma
+        for drawn in (
+            narrow.image(*place, dx, dy),
+            wide.image(*place, dx, dy),
+            narrow.image(*place, _CORE * dx, _CORE * dy),
+            narrow.image(*place, 0.0, 0.0),
+        )
+    )
+    level = 1.0 / sigma
+    chi2_trail, _, residual = _linear_fit([trail, level], data)
+    kept = np.abs(residual) < _OUTLIER
+    if np.count_nonzero(kept) < 20:
+        return nothing
+    data, trail, spread, core, point, level = (a[kept] for a in (data, trail, spread, core, point, level))
+    chi2_trail, _, _ = _linear_fit([trail, level], data)
+    chi2_point, _, _ = _linear_fit([point, level], data)
+    gain = chi2_point - chi2_trail
+    return ShapeTests(
+        wide=_linear_fit([spread, trail, level], data)[1],
+        core=_linear_fit([core, trail, level], data)[1] if length > fwhm else 0.0,
+        length=float(np.sign(gain) * np.sqrt(abs(gain))),
+    )
+
+
+def _blurred(kernels: npt.NDArray[np.float64], sigma: float) -> npt.NDArray[np.float64]:
+    """Return PSF kernels convolved with a Gaussian, on larger stamps."""
+    pad = int(np.ceil(3.0 * sigma))
+    padded = np.pad(kernels, ((0, 0), (pad, pad), (pad, pad)))
+    return np.asarray(scipy.ndimage.gaussian_filter(padded, (0.0, sigma, sigma), mode="constant"))
+
+
+def _linear_fit(
+    components: list[npt.NDArray[np.float64]], data: npt.NDArray[np.float64]
+) -> tuple[float, float, npt.NDArray[np.float64]]:
+    """Fit amplitudes of components to data, both in units of the noise.
+
+    Returns
+    -------
+    chi2
+        Sum of the squared residuals.
+    significance
+        Amplitude of the first component over its error; 0 where it is not
+        distinct from the others.
+    residual
+        Data minus model.
+    """
+    design = np.stack(components, axis=1)
+    design = design / np.maximum(np.linalg.norm(design, axis=0), 1e-30)
+    solution, _, rank, _ = np.linalg.lstsq(design, data, rcond=1e-8)
+    residual = data - design @ solution
+    significance = 0.0
+    if rank == design.shape[1]:
+        error = np.sqrt(np.linalg.inv(design.T @ design)[0, 0])
+        significance = float(solution[0] / error)
+    return float(residual @ residual), significance, residual

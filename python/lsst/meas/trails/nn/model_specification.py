@@ -1,0 +1,308 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The specification of a model: what it is, what it expects, how it was made."""
+
+from __future__ import annotations
+
+__all__ = ("FORMAT_VERSION", "MAX_WEIGHTS_BYTES", "ModelError", "ModelSpecification")
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from ..core.normalize import CHANNELS, NORMALISATION
+from .networks import TrailNetwork, create_network, network_names
+
+FORMAT_VERSION = 1
+"""Version of the specification that is written and read."""
+
+MAX_WEIGHTS_BYTES = 500_000_000
+"""Largest file of weights that is read."""
+
+
+class ModelError(ValueError):
+    """A model that cannot be used; the message says what differs and what
+    to do.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSpecification:
+    """What a network is, what it expects, and how it was made.
+
+    Raises
+    ------
+    ModelError
+        Raised if a value is of the wrong type or out of range, or asks for
+        what this version of the package does not have.
+    """
+
+    name: str
+    """Name of the model."""
+
+    version: str
+    """Version of the model."""
+
+    architecture: str
+    """Name of the architecture."""
+
+    hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Hyperparameters of the architecture."""
+
+    channels: tuple[str, ...]
+    """Input channels, in order."""
+
+    normalisation: str = NORMALISATION
+    """Name and version of the normalisation of the input."""
+
+    pixel_scale: float | None = None
+    """Pixel scale of the training images, arcsec; `None` if mixed."""
+
+    fwhm_range: tuple[float, float] | None = None
+    """Range of the PSF's FWHM in the training images, pixels."""
+
+    thresholds: dict[str, float] = dataclasses.field(default_factory=lambda: {"high": 0.5, "low": 0.2})
+    """Probabilities above which a pixel seeds (``high``) and belongs to
+    (``low``) a candidate.
+    """
+
+    score: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Calibration of the candidates' score: coefficients by feature."""
+
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Data and recipe."""
+
+    metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)
+    """Measures on the validation data, of the weights as stored."""
+
+    weights_file: str = ""
+    """Name of the file of the weights, in the same folder."""
+
+    weights_sha256: str = ""
+    """Checksum of that file, hexadecimal."""
+
+    weights_bytes: int = 0
+    """Size of that file."""
+
+    created: str = ""
+    """When the weights were written, ISO 8601, UTC."""
+
+    package_version: str = ""
+    """Version of this package that wrote them."""
+
+    def __post_init__(self) -> None:
+        for key in ("name", "version", "architecture", "normalisation"):
+            _expect(bool(getattr(self, key)), f"{key} is empty")
+        if self.architecture not in network_names():
+            raise ModelError(
+                f"it needs the architecture {self.architecture!r}, and this version of meas_trails has "
+                f"{', '.join(network_names())}; use the version that wrote it ({self.package_version or '?'})"
+            )
+        if self.normalisation != NORMALISATION:
+            raise ModelError(
+                f"it needs the normalisation {self.normalisation!r}, and this version of meas_trails applies "
+                f"{NORMALISATION!r}; use the version that wrote it ({self.package_version or '?'}) or retrain"
+            )
+        _expect(len(self.channels) > 0, "channels is empty")
+        _expect(len(set(self.channels)) == len(self.channels), "channels names one twice")
+        if unknown := [name for name in self.channels if name not in CHANNELS]:
+            raise ModelError(
+                f"it needs the input channels {unknown}, and this version of meas_trails has "
+                f"{', '.join(CHANNELS)}; use the version that wrote it ({self.package_version or '?'})"
+            )
+        _expect(self.pixel_scale is None or self.pixel_scale > 0.0, "pixel_scale is not positive")
+        if self.fwhm_range is not None:
+            _expect(0.0 < self.fwhm_range[0] <= self.fwhm_range[1], "fwhm_range is not a range of widths")
+        _expect(set(self.thresholds) == {"high", "low"}, "thresholds must hold 'high' and 'low'")
+        low, high = self.thresholds["low"], self.thresholds["high"]
+        _expect(0.0 < low <= high < 1.0, f"thresholds (low {low}, high {high}) are not 0 < low <= high < 1")
+        _expect(
+            Path(self.weights_file).name == self.weights_file and "\\" not in self.weights_file,
+            f"weights file {self.weights_file!r} is not a plain file name",
+        )
+        _expect(0 <= self.weights_bytes <= MAX_WEIGHTS_BYTES, f"weights of {self.weights_bytes} bytes")
+        self.create_network(meta=True)
+
+    def create_network(self, *, meta: bool = False) -> TrailNetwork:
+        """Return the network with fresh weights.
+
+        Parameters
+        ----------
+        meta
+            Whether to create it without memory, for its shapes.
+
+        Raises
+        ------
+        ModelError
+            Raised if the architecture does not accept the hyperparameters.
+        """
+        try:
+            with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
+                return create_network(
+                    self.architecture, in_channels=len(self.channels), **self.hyperparameters
+                )
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"its hyperparameters do not fit the architecture: {error}") from None
+
+    def to_json(self) -> str:
+        """Return the specification as JSON text."""
+        return json.dumps(
+            {
+                "format_version": FORMAT_VERSION,
+                "name": self.name,
+                "version": self.version,
+                "architecture": {"name": self.architecture, "hyperparameters": self.hyperparameters},
+                "channels": list(self.channels),
+                "normalisation": {"name": self.normalisation},
+                "pixel_scale": self.pixel_scale,
+                "fwhm_range": None if self.fwhm_range is None else list(self.fwhm_range),
+                "thresholds": self.thresholds,
+                "score": self.score,
+                "training": self.training,
+                "metrics": self.metrics,
+                "weights": {
+                    "file": self.weights_file,
+                    "sha256": self.weights_sha256,
+                    "bytes": self.weights_bytes,
+                },
+                "created": self.created,
+                "package_version": self.package_version,
+            },
+            indent=2,
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the specification in a JSON text.
+
+        Raises
+        ------
+        ModelError
+            Raised if the text is no specification that this version of the
+            package can honour.
+        """
+        try:
+            data = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"it is not valid JSON ({error}); it may be cut short: copy it again") from None
+        _expect(isinstance(data, dict), "it is not a JSON object")
+        version = data.get("format_version")
+        if type(version) is not int or version != FORMAT_VERSION:
+            raise ModelError(
+                f"it has format version {version!r}, and this version of meas_trails reads {FORMAT_VERSION}"
+            )
+        required = {
+            "format_version",
+            "name",
+            "version",
+            "architecture",
+            "channels",
+            "normalisation",
+            "weights",
+        }
+        optional = {
+            "pixel_scale",
+            "fwhm_range",
+            "thresholds",
+            "score",
+            "training",
+            "metrics",
+            "created",
+            "package_version",
+        }
+        _expect_keys("the specification", data, required, optional)
+        architecture = _take(data, "architecture", dict)
+        _expect_keys("architecture", architecture, {"name"}, {"hyperparameters"})
+        normalisation = _take(data, "normalisation", dict)
+        _expect_keys("normalisation", normalisation, {"name"}, set())
+        weights = _take(data, "weights", dict)
+        _expect_keys("weights", weights, {"file", "sha256", "bytes"}, set())
+        values: dict[str, Any] = {
+            "name": _take(data, "name", str),
+            "version": _take(data, "version", str),
+            "architecture": _take(architecture, "name", str),
+            "channels": tuple(_take(data, "channels", list)),
+            "normalisation": _take(normalisation, "name", str),
+            "weights_file": _take(weights, "file", str),
+            "weights_sha256": _take(weights, "sha256", str),
+            "weights_bytes": _take(weights, "bytes", int),
+        }
+        _expect(all(isinstance(name, str) for name in values["channels"]), "channels must hold names")
+        if "hyperparameters" in architecture:
+            values["hyperparameters"] = _take(architecture, "hyperparameters", dict)
+        for key in ("score", "training"):
+            if key in data:
+                values[key] = _take(data, key, dict)
+        for key in ("created", "package_version"):
+            if key in data:
+                values[key] = _take(data, key, str)
+        if "thresholds" in data:
+            thresholds = _take(data, "thresholds", dict)
+            values["thresholds"] = {key: _number(thresholds, key) for key in thresholds}
+        if "metrics" in data:
+            metrics = _take(data, "metrics", dict)
+            values["metrics"] = {
+                key: None if value is None else _number(metrics, key) for key, value in metrics.items()
+            }
+        if data.get("pixel_scale") is not None:
+            values["pixel_scale"] = _number(data, "pixel_scale")
+        if data.get("fwhm_range") is not None:
+            limits = _take(data, "fwhm_range", list)
+            _expect(len(limits) == 2, "fwhm_range must hold two numbers")
+            values["fwhm_range"] = tuple(_number({"fwhm_range": limit}, "fwhm_range") for limit in limits)
+        return cls(**values)
+
+
+def _expect(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ModelError(problem)
+
+
+def _expect_keys(where: str, data: Mapping[str, Any], required: set[str], optional: set[str]) -> None:
+    if missing := sorted(required - set(data)):
+        raise ModelError(f"{where} lacks {', '.join(missing)}")
+    if unknown := sorted(set(data) - required - optional):
+        raise ModelError(f"{where} has keys unknown to this version of meas_trails: {', '.join(unknown)}")
+
+
+def _take(data: Mapping[str, Any], key: str, kind: type) -> Any:
+    value = data[key]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ModelError(f"{key} must be of type {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _number(data: Mapping[str, Any], key: str) -> float:
+    value = data[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ModelError(f"{key} must hold finite numbers, not {value!r}")
+    return float(value)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number that JSON knows")

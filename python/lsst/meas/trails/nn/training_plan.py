@@ -1,0 +1,143 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The order of a training run: epochs, batches, learning rate."""
+
+from __future__ import annotations
+
+__all__ = ("Epoch", "dataset_length", "epoch_batches", "learning_rate_factor", "plan_epochs", "run_digest")
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence, Sized
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from .dataset import TrailTileDataset
+from .recipe import Recipe, StageRecipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """One pass, or part of one, over the drawn tiles."""
+
+    number: int
+    """Number of the epoch, over all stages."""
+
+    stage: StageRecipe
+    """The stage that it belongs to."""
+
+    first_step: int
+    """Steps done before it."""
+
+    steps: int
+    """Steps in it."""
+
+    stage_first_step: int
+    """Steps done before the stage."""
+
+    stage_steps: int
+    """Steps in the stage."""
+
+    last: bool
+    """Whether it is the last of all."""
+
+
+def dataset_length(dataset: Dataset[Any]) -> int:
+    """Return the number of tiles in a dataset."""
+    assert isinstance(dataset, Sized)
+    return len(dataset)
+
+
+def _drawn(recipe: Recipe, dataset: Dataset[Any]) -> int:
+    """Return the number of tiles in an epoch."""
+    return recipe.data.tiles_per_epoch or dataset_length(dataset)
+
+
+def plan_epochs(recipe: Recipe, dataset: Dataset[Any]) -> Iterator[Epoch]:
+    """Return the epochs of a run, in order.
+
+    The last epoch of a stage is cut short where its steps are at an end.
+    """
+    number = 0
+    first = 0
+    for index, stage in enumerate(recipe.stages):
+        # A last batch that is smaller than the others is left out: its
+        # gradient and statistics are the noisiest.
+        per_epoch = max(1, _drawn(recipe, dataset) // stage.batch_size)
+        steps = stage.steps if stage.epochs is None else stage.epochs * per_epoch
+        assert steps is not None
+        for done in range(0, steps, per_epoch):
+            count = min(per_epoch, steps - done)
+            yield Epoch(
+                number=number,
+                stage=stage,
+                first_step=first + done,
+                steps=count,
+                stage_first_step=first,
+                stage_steps=steps,
+                last=index == len(recipe.stages) - 1 and done + count == steps,
+            )
+            number += 1
+        first += steps
+
+
+def epoch_batches(recipe: Recipe, dataset: Dataset[Any], epoch: Epoch) -> list[list[Any]]:
+    """Return the keys of the tiles of an epoch, batch by batch."""
+    count = _drawn(recipe, dataset)
+    keys: list[Any]
+    if isinstance(dataset, TrailTileDataset):
+        mixture = recipe.data.mixture if epoch.stage.mixture is None else epoch.stage.mixture
+        keys = list(dataset.draw(count, epoch=epoch.number, mixture=mixture))
+    else:
+        generator = np.random.default_rng([recipe.seed, epoch.number])
+        keys = []
+        while len(keys) < count:
+            keys += generator.permutation(dataset_length(dataset)).tolist()
+        keys = keys[:count]
+    size = min(epoch.stage.batch_size, len(keys))
+    return [keys[i * size : (i + 1) * size] for i in range(epoch.steps)]
+
+
+def learning_rate_factor(done: float, warmup: float, final: float) -> float:
+    """Return the learning rate as a fraction of its peak."""
+    if done < warmup:
+        # Not zero at the first step.
+        return 0.01 + 0.99 * done / warmup
+    cosine = 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
+    return final + (1.0 - final) * cosine
+
+
+def run_digest(recipe: Recipe, epochs: Sequence[Epoch]) -> str:
+    """Return a digest of all that decides the weights."""
+    mapping = recipe.to_mapping()
+    for key in ("threads", "checkpoint_steps"):
+        del mapping[key]
+    del mapping["data"]["workers"]
+    # Where the files are is of no importance, only how many tiles they hold.
+    for key in ("train", "validation"):
+        del mapping["data"][key]
+    mapping["epochs"] = [epoch.steps for epoch in epochs]
+    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()

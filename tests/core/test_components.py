@@ -1,0 +1,186 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lsst.meas.trails.core.components import Component, find_components
+from lsst.meas.trails.core.geometry import angle_difference
+from lsst.meas.trails.core.psf import FWHM_PER_SIGMA, PsfGrid
+from lsst.meas.trails.core.render import render_trail
+
+
+def blank(shape: tuple[int, int] = (100, 120)) -> npt.NDArray[np.float32]:
+    return np.zeros(shape, dtype=np.float32)
+
+
+def add_line(
+    probability: npt.NDArray[np.float32], x: float, y: float, length: float, angle: float, peak: float = 0.9
+) -> None:
+    """Draw what a network makes of a trail: a ridge of some height."""
+    stamp = render_trail(PsfGrid.gaussian(4.0), x, y, length, angle)
+    slices, part = stamp.clipped((probability.shape[0], probability.shape[1]))
+    ridge = (peak * part / stamp.array.max()).astype(np.float32)
+    probability[slices] = np.maximum(probability[slices], ridge)
+
+
+def find(probability: npt.NDArray[np.float32], **options: float) -> list[Component]:
+    return find_components(probability, **{"low": 0.2, "high": 0.5, **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 135.0, 179.0])
+def test_shape_of_a_line(angle: float) -> None:
+    probability = blank()
+    add_line(probability, 60.3, 50.8, 50.0, angle)
+    (component,) = find(probability)
+    # Whole pixels of a ridge 8 pixels wide.
+    assert (component.x, component.y) == pytest.approx((60.3, 50.8), abs=0.2)
+    assert angle_difference(component.angle, angle) < 0.5
+    # The ends lie where the ridge falls to 0.2 / 0.9: about a sigma and a
+    # pixel's half beyond those of the line.
+    assert component.length == pytest.approx(50.0 + 2.0 * 0.8 * 4.0 / FWHM_PER_SIGMA, abs=2.0)
+    assert 1.0 < component.width < 4.0 / FWHM_PER_SIGMA
+    assert component.peak == pytest.approx(0.9, abs=0.01)
+    assert component.area == np.count_nonzero(probability >= 0.2)
+
+
+def test_hysteresis() -> None:
+    probability = blank()
+    probability[10, 10:30] = 0.3
+    probability[40, 10:30] = 0.3
+    probability[40, 20] = 0.5
+    probability[70, 10:30] = 0.5
+    probability[70, 30:40] = 0.19
+    components = find(probability, max_gap=0.0)
+    assert [(c.area, int(c.rows[0])) for c in components] == [(20, 40), (20, 70)]
+
+
+def test_diagonal_neighbours_are_connected() -> None:
+    components = find(np.eye(30, dtype=np.float32))
+    assert [component.area for component in components] == [30]
+    assert components[0].angle == pytest.approx(45.0)
+
+
+def test_order_is_by_peak() -> None:
+    probability = blank()
+    for row, peak in ((10, 0.6), (30, 0.9), (50, 0.7)):
+        add_line(probability, 60.0, row, 30.0, 0.0, peak)
+    assert [round(component.y) for component in find(probability)] == [30, 50, 10]
+    # No more than so many are looked at.
+    assert [round(component.y) for component in find(probability, max_components=2)] == [30, 50]
+
+
+def test_small_components_are_dropped() -> None:
+    probability = blank()
+    probability[20, 20:25] = 0.9
+    probability[60, 20:26] = 0.9
+    assert [component.area for component in find(probability, min_area=6)] == [6]
+
+
+def test_fragments_of_one_line_are_joined() -> None:
+    """A line with two gaps of 8 pixels, as of masked columns."""
+    probability = blank((150, 200))
+    add_line(probability, 100.0, 75.0, 120.0, 25.0)
+    for column in (75, 120):
+        probability[:, column : column + 8] = 0.0
+    (component,) = find(probability, max_gap=12.0)
+    assert (component.x, component.y) == pytest.approx((100.0, 75.0), abs=1.0)
+    assert component.length == pytest.approx(120.0, abs=4.0)
+    assert angle_difference(component.angle, 25.0) < 0.5
+    assert len(find(probability, max_gap=0.0)) == 3
+    assert len(find(probability, max_gap=3.0)) == 3
+
+
+def test_a_blob_at_the_end_of_a_line_is_joined() -> None:
+    """The angle of what is as wide as long says nothing."""
+    probability = blank()
+    add_line(probability, 50.0, 50.0, 40.0, 0.0)
+    add_line(probability, 83.0, 50.0, 0.0, 0.0)
+    assert len(find(probability, max_gap=12.0)) == 1
+
+
+def test_what_does_not_continue_a_line_is_not_joined() -> None:
+    parallel, across, blobs = blank(), blank(), blank()
+    add_line(parallel, 60.0, 40.0, 40.0, 0.0)
+    add_line(parallel, 60.0, 52.0, 40.0, 0.0)
+    assert len(find(parallel, max_gap=12.0)) == 2
+    add_line(across, 40.0, 50.0, 40.0, 0.0)
+    add_line(across, 68.0, 50.0, 40.0, 90.0)
+    assert len(find(across, max_gap=12.0)) == 2
+    # Two stars side by side are no trail.
+    add_line(blobs, 40.0, 50.0, 0.0, 0.0)
+    add_line(blobs, 52.0, 50.0, 0.0, 0.0)
+    assert len(find(blobs, max_gap=12.0)) == 2
+
+
+def test_joining_comes_before_the_least_area() -> None:
+    probability = blank()
+    probability[50, 20:32] = 0.9
+    probability[50, 36:48] = 0.9
+    assert [c.area for c in find(probability, min_area=20)] == [24]
+
+
+def test_top_quarter() -> None:
+    rows, columns = np.zeros(8, dtype=np.int64), np.arange(8)
+    probability = np.array([0.2, 0.9, 0.3, 0.4, 0.7, 0.2, 0.2, 0.2], dtype=np.float32)
+    assert Component.from_pixels(rows, columns, probability).top_quarter == pytest.approx(0.8)
+    one = Component.from_pixels(rows[:1], columns[1:2], probability[1:2])
+    assert one.top_quarter == pytest.approx(0.9)
+    assert (one.length, one.width, one.x, one.y) == (0.0, 0.0, 1.0, 0.0)
+
+
+def test_nothing_there() -> None:
+    assert find(blank()) == []
+    assert find(blank((0, 0))) == []
+    assert find(np.full((20, 20), np.nan, dtype=np.float32)) == []
+
+
+@settings(max_examples=150)
+@given(
+    probability=hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=24),
+        elements=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0, np.nan]) | st.floats(width=32),
+    ),
+    low=st.floats(1e-3, 1.0),
+    max_gap=st.floats(0.0, 30.0),
+)
+def test_components_of_any_array(probability: npt.NDArray[np.float32], low: float, max_gap: float) -> None:
+    high = min(1.0, 2.0 * low)
+    components = find_components(probability, low=low, high=high, min_area=2, max_gap=max_gap)
+    seen = np.zeros(probability.shape, dtype=int)
+    for component in components:
+        assert component.area >= 2
+        assert component.peak >= high
+        assert np.all(np.isfinite([component.x, component.y, component.length, component.width]))
+        assert 0.0 <= component.angle < 180.0
+        np.testing.assert_array_equal(probability[component.rows, component.columns], component.probability)
+        np.add.at(seen, (component.rows, component.columns), 1)
+    # No pixel belongs to two components, and only those above the threshold.
+    assert np.all(seen <= 1)
+    assert np.all(probability[seen == 1] >= low)
+    assert [c.peak for c in components] == sorted((c.peak for c in components), reverse=True)

@@ -1,0 +1,142 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.photometry import mag_to_flux
+from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
+from lsst.meas.trails.core.psf import FWHM_PER_SIGMA
+from lsst.meas.trails.core.truth import TRUTH_COLUMNS, truth_table
+
+type MakePlanes = Callable[..., ImagePlanes]
+
+
+def trails_of(*rows: tuple[float, float, float, float, float]) -> Trails:
+    return Trails(*np.array(rows).T)
+
+
+def test_columns_units_and_descriptions(make_planes: MakePlanes) -> None:
+    for trails in (trails_of((30.0, 30.0, 10.0, 20.0, 100.0)), Trails.empty()):
+        table = truth_table(make_planes(), trails)
+        assert table.colnames == list(TRUTH_COLUMNS)
+        assert len(table) == len(trails)
+        for name, (unit, description) in TRUTH_COLUMNS.items():
+            assert table[name].unit == unit
+            assert table[name].description == description
+    assert table["flux"].unit == u.nJy
+
+
+def test_geometry_in_the_coordinates_of_the_image(make_planes: MakePlanes) -> None:
+    table = truth_table(make_planes(), trails_of((30.0, 20.0, 10.0, 90.0, 100.0)), origin=(1000, 500))
+    row = table[0]
+    assert (row["x"], row["y"]) == (1030.0, 520.0)
+    assert (row["x0"], row["y0"], row["x1"], row["y1"]) == pytest.approx((1030.0, 515.0, 1030.0, 525.0))
+    assert (row["trail_length"], row["beta"], row["injection_id"]) == (10.0, 90.0, 0)
+    # Without a projection there is no sky.
+    assert np.isnan([row[name] for name in ("ra", "dec", "ra0", "dec0", "ra1", "dec1")]).all()
+
+
+def test_sky_coordinates(make_planes: MakePlanes) -> None:
+    def pixel_to_sky(
+        x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        return 100.0 - x / 100.0, y / 100.0
+
+    trails = trails_of((30.0, 20.0, 10.0, 0.0, 100.0))
+    row = truth_table(make_planes(), trails, origin=(100, 0), pixel_to_sky=pixel_to_sky)[0]
+    assert (row["ra"], row["dec"]) == pytest.approx((98.7, 0.2))
+    assert (row["ra0"], row["dec0"], row["ra1"], row["dec1"]) == pytest.approx((98.75, 0.2, 98.65, 0.2))
+
+
+def test_magnitudes(make_planes: MakePlanes) -> None:
+    """An image in units of 10 nJy."""
+    table = truth_table(
+        make_planes(), trails_of((30.0, 30.0, 40.0, 0.0, mag_to_flux(20.0) / 10.0)), flux_per_njy=0.1
+    )
+    row = table[0]
+    assert row["flux"] == pytest.approx(mag_to_flux(20.0))
+    assert row["integrated_mag"] == pytest.approx(20.0)
+    # source_injection: the flux of the whole trail is flux(mag) x length.
+    assert mag_to_flux(row["mag"]) * 40.0 == pytest.approx(row["flux"])
+    # Jones et al. 2018 at ten times the seeing.
+    assert row["fwhm"] == pytest.approx(4.0, rel=1e-4)
+    assert row["PSF_mag"] - row["integrated_mag"] == pytest.approx(2.0418, abs=1e-4)
+
+
+def test_the_two_scales_of_snr(make_planes: MakePlanes) -> None:
+    sigma, flux, length = 3.0, 5000.0, 40.0
+    psf_sigma = 4.0 / FWHM_PER_SIGMA
+    row = truth_table(make_planes((100, 100), sigma=sigma), trails_of((50.0, 50.0, length, 30.0, flux)))[0]
+    # F(m_psf) over a fifth of the 5 sigma limit of a point source.
+    limit = 5.0 * sigma * np.sqrt(4.0 * np.pi) * psf_sigma
+    assert row["SNR"] == pytest.approx(mag_to_flux(row["PSF_mag"]) / (limit / 5.0), rel=1e-4)
+    # The matched filter on a long trail; its ends change that by a few per
+    # cent at ten times the seeing.
+    expected = flux / np.sqrt(sigma**2 * length * 2.0 * np.sqrt(np.pi) * psf_sigma)
+    assert row["snr_optimal"] == pytest.approx(expected, rel=0.06)
+    # The optimal scale is the greater one, by a factor that grows as the
+    # square root of the length.
+    assert row["snr_optimal"] / row["SNR"] == pytest.approx(
+        np.sqrt(43.0 * np.sqrt(4.0 * np.pi) * psf_sigma / 40.0), rel=0.06
+    )
+
+
+def test_snr_scales_agree_on_a_point_source(make_planes: MakePlanes) -> None:
+    row = truth_table(make_planes(), trails_of((30.0, 30.0, 0.01, 0.0, 100.0)))[0]
+    assert row["SNR"] == pytest.approx(row["snr_optimal"], rel=1e-4)
+
+
+def test_visible_fraction(make_planes: MakePlanes) -> None:
+    planes = make_planes((60, 80))
+    planes.mask[:, 60:] = plane_bits(["BAD"])
+    table = truth_table(
+        planes,
+        trails_of(
+            (30.0, 30.0, 10.0, 0.0, 100.0),
+            (-0.5, 30.0, 10.0, 0.0, 100.0),
+            (59.5, 30.0, 10.0, 0.0, 100.0),
+            (72.0, 30.0, 10.0, 90.0, 100.0),
+        ),
+    )
+    # The kernel reaches 12 pixels: nothing of the last is on good pixels.
+    np.testing.assert_allclose(table["visible_fraction"], [1.0, 0.5, 0.5, 0.0], atol=1e-3)
+    # Half a trail has 1/sqrt(2) of the SNR of the whole.
+    snr = table["snr_optimal"]
+    np.testing.assert_allclose(snr / snr[0], [1.0, np.sqrt(0.5), np.sqrt(0.5), 0.0], atol=1e-3)
+    # The old scale does not look at pixels.
+    np.testing.assert_allclose(table["SNR"], table["SNR"][0])
+
+
+def test_an_image_without_good_pixels(make_planes: MakePlanes) -> None:
+    planes = make_planes()
+    planes.image[:] = np.nan
+    row = truth_table(planes, trails_of((30.0, 30.0, 10.0, 0.0, 100.0)))[0]
+    assert row["snr_optimal"] == 0.0
+    assert row["visible_fraction"] == 0.0
+    assert np.isnan(row["SNR"])

@@ -1,0 +1,85 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lsst.daf.butler import DataCoordinate, DimensionPacker, DimensionUniverse
+from lsst.meas.trails.tasks import TrailCandidateConfig
+from lsst.meas.trails.tasks._ids import first_candidate_id, quantum_seed
+from lsst.pipe.base import InvalidQuantumError
+
+UNIVERSE = DimensionUniverse()
+# The numbers of LSSTCam.
+N_VISITS, N_DETECTORS = 6_050_123_199_999, 256
+
+
+def coordinate(visit: int, detector: int) -> DataCoordinate:
+    return DataCoordinate.standardize(instrument="LSSTCam", visit=visit, detector=detector, universe=UNIVERSE)
+
+
+def packer(n_visits: int = N_VISITS, n_detectors: int = N_DETECTORS) -> DimensionPacker:
+    config = TrailCandidateConfig()
+    config.packer["observation"].n_observations = n_visits
+    config.packer["observation"].n_detectors = n_detectors
+    made = config.packer.apply(coordinate(1, 1))
+    assert isinstance(made, DimensionPacker)
+    return made
+
+
+def test_identifiers_lead_back_to_their_images() -> None:
+    pack = packer()
+    images = [(2025110500124, 0), (2025110500124, 1), (2025110500124, 188), (N_VISITS - 1, N_DETECTORS - 1)]
+    seen: set[int] = set()
+    for visit, detector in images:
+        first = first_candidate_id(pack, pack.pack(coordinate(visit, detector)), 500)
+        assert 0 <= first <= np.iinfo(np.int64).max - 500
+        # The largest of them still is of this image.
+        for identifier in (first, first + 499):
+            unpacked = pack.unpack(identifier >> (63 - pack.maxBits))
+            assert (unpacked["visit"], unpacked["detector"]) == (visit, detector)
+        seen.update(range(first, first + 500))
+    assert len(seen) == 500 * len(images)
+
+
+def test_too_many_candidates() -> None:
+    pack = packer()
+    room = 1 << (63 - pack.maxBits)
+    assert first_candidate_id(pack, 1, room) == room
+    with pytest.raises(InvalidQuantumError, match=f"{room + 1} candidates do not fit"):
+        first_candidate_id(pack, 1, room + 1)
+
+
+def test_no_room_at_all() -> None:
+    with pytest.raises(InvalidQuantumError, match="the 0 bits"):
+        first_candidate_id(packer(2**55, 2**8), 1, 1)
+
+
+def test_seeds_differ_by_image_and_offset() -> None:
+    draws = {
+        np.random.default_rng(quantum_seed(packed, offset)).integers(2**62)
+        for packed in (0, 1, 2**60)
+        for offset in (0, 1)
+    }
+    assert len(draws) == 6
+    assert quantum_seed(5, 6) == quantum_seed(5, 6)

@@ -1,0 +1,183 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What the tasks ask of the Butler, and what they give to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lsst.daf.butler import Butler, DataCoordinate, DatasetType
+from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS, empty_catalog
+from lsst.meas.trails.sim.instrument import TrailSimCam
+from lsst.meas.trails.sim.repository import open_or_create
+from lsst.meas.trails.sim.simulation import Simulation
+from lsst.meas.trails.tasks import (
+    ConsolidateTrailCandidatesTask,
+    InjectTrailsTask,
+    TileToHdf5Task,
+    TrailCandidateTask,
+    TrailSegmentationTask,
+)
+from lsst.pipe.base import PipelineTask
+from lsst.pipe.base.testUtils import assertValidOutput, lintConnections, makeQuantum, runTestQuantum
+
+DETECTOR = ("instrument", "visit", "detector")
+VISIT = ("instrument", "visit")
+
+TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
+    InjectTrailsTask: {
+        "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
+        "injected_image": ("injected_preliminary_visit_image", "VisitImage", DETECTOR),
+        "injected_catalog": ("injected_preliminary_visit_image_catalog", "ArrowAstropy", DETECTOR),
+        "injected_mask": ("injected_trail_mask", "MaskV2", DETECTOR),
+    },
+    TileToHdf5Task: {
+        "image": ("injected_preliminary_visit_image", "VisitImage", DETECTOR),
+        "injected_catalog": ("injected_preliminary_visit_image_catalog", "ArrowAstropy", DETECTOR),
+        "injected_mask": ("injected_trail_mask", "MaskV2", DETECTOR),
+        "trail_tiles": ("trail_tiles", "TrailTiles", DETECTOR),
+    },
+    TrailSegmentationTask: {
+        "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
+        "trail_probability": ("trail_probability", "ImageV2", DETECTOR),
+        "trail_mask": ("trail_mask", "MaskV2", DETECTOR),
+    },
+    TrailCandidateTask: {
+        "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
+        "trail_probability": ("trail_probability", "ImageV2", DETECTOR),
+        "trail_candidate_detector": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
+    },
+    ConsolidateTrailCandidatesTask: {
+        "catalogs": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
+        "trail_candidate": ("trail_candidate", "ArrowAstropy", VISIT),
+    },
+}
+"""Of each task: dataset type, storage class and dimensions of its connections."""
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
+def test_connections(task: type[PipelineTask]) -> None:
+    lintConnections(task.ConfigClass.ConnectionsClass)
+    connections = task.ConfigClass.ConnectionsClass(config=task.ConfigClass())
+    found = {
+        name: (connection.name, connection.storageClass, tuple(connection.dimensions))
+        for name, connection in connections.allConnections.items()
+    }
+    assert found == TASKS[task]
+    assert all(connection.doc for connection in connections.allConnections.values())
+
+
+def test_probability_need_not_be_written() -> None:
+    config = TrailSegmentationTask.ConfigClass()
+    config.writeProbability = False
+    connections = config.ConnectionsClass(config=config)
+    assert set(connections.outputs) == {"trail_mask"}
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
+def test_configuration_documents_units(task: type[PipelineTask]) -> None:
+    config = task.ConfigClass()
+    config.validate()
+    pixels = {"minLength", "maxLength", "psfSpacing", "tileSize", "overlap", "window", "maxGap", "minArea"}
+    for name, field in config._fields.items():
+        assert field.doc
+        if name in pixels:
+            assert "pixels" in field.doc
+
+
+@pytest.fixture(scope="module")
+def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Butler:
+    """Return a Butler whose run holds one image and all that is made of it."""
+    folder: Path = tmp_path_factory.mktemp("quanta") / "repo"
+    simulation = Simulation(seed=3, visits=1, detectors=1, shape=(128, 160))
+    simulation.register(open_or_create(folder), "input")
+    butler = Butler.from_config(folder, run="test", writeable=True)
+    for connections in TASKS.values():
+        for name, storage_class, dimensions in connections.values():
+            butler.registry.registerDatasetType(
+                DatasetType(name, butler.dimensions.conform(dimensions), storage_class)
+            )
+    image = make_image([(80.0, 60.0, 60.0, 25.0, 60.0)], shape=(128, 160)).image
+    injected = InjectTrailsTask(config=InjectTrailsTask.ConfigClass()).run(image=image)
+    segmented = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass()).run(image=image)
+    data_id = simulation.data_ids()[0]
+    for name, dataset in {
+        "preliminary_visit_image": image,
+        "injected_preliminary_visit_image": injected.injected_image,
+        "injected_preliminary_visit_image_catalog": injected.injected_catalog,
+        "injected_trail_mask": injected.injected_mask,
+        "trail_probability": segmented.trail_probability,
+        "trail_candidate_detector": empty_catalog(),
+    }.items():
+        butler.put(dataset, name, data_id)
+    return butler
+
+
+def quantum_ids(butler: Butler, task: type[PipelineTask]) -> tuple[DataCoordinate, dict[str, Any]]:
+    """Return the data ID of a quantum and those of its connections."""
+    (record,) = butler.query_dimension_records("visit", instrument=TrailSimCam.getName())
+    image = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id, detector=0)
+    visit = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id)
+    connections = task.ConfigClass.ConnectionsClass
+    ids: dict[str, Any] = {}
+    for name, (_, _, dimensions) in TASKS[task].items():
+        ids[name] = image if dimensions == DETECTOR else visit
+        if connections.allConnections[name].multiple:
+            ids[name] = [ids[name]]
+    return (visit if "detector" not in connections.dimensions else image), ids
+
+
+@pytest.mark.parametrize("kind", TASKS, ids=lambda task: task.__name__)
+def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
+    """``runQuantum`` hands ``run`` what it needs, which makes what the
+    connections promise.
+    """
+    task = kind(config=kind.ConfigClass())
+    data_id, ids = quantum_ids(butler, kind)
+    mock = runTestQuantum(task, butler, makeQuantum(task, butler, data_id, ids))
+    assert mock is not None
+    mock.assert_called_once()
+    assert mock.call_args.args == ()
+    arguments = mock.call_args.kwargs
+    if kind in (InjectTrailsTask, TileToHdf5Task, TrailCandidateTask):
+        # The packer of this instrument: visits of 13 digits, 189 detectors.
+        assert arguments["packed"] == data_id["visit"] * 189 + data_id["detector"]
+    if kind in (InjectTrailsTask, TrailCandidateTask):
+        assert (arguments["visit"], arguments["detector"]) == (data_id["visit"], data_id["detector"])
+    if kind is TrailSegmentationTask:
+        assert arguments["num_cores"] == 1
+    if kind is TileToHdf5Task:
+        assert arguments["data_id"] == {"instrument": "TrailSimCam", "detector": 0, "visit": data_id["visit"]}
+    result = task.run(**arguments)
+    assertValidOutput(task, result)
+    if kind is TrailCandidateTask:
+        first = result.trail_candidate_detector["trailCandidateId"][0]
+        packer = arguments["packer"]
+        assert packer.unpack(int(first) >> (63 - packer.maxBits)) == data_id
+        assert np.all(np.diff(result.trail_candidate_detector["trailCandidateId"]) == 1)
+    if kind is ConsolidateTrailCandidatesTask:
+        assert result.trail_candidate.colnames == list(CANDIDATE_COLUMNS)

@@ -1,0 +1,271 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lsst.images import VisitImage
+from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
+from lsst.meas.trails.tasks import TrailSegmentationConfig, TrailSegmentationTask
+from lsst.pipe.base import InvalidQuantumError, Struct, UpstreamFailureNoWorkFound
+
+
+def make_task(**settings: Any) -> TrailSegmentationTask:
+    config = TrailSegmentationConfig()
+    for name, value in settings.items():
+        setattr(config, name, value)
+    config.validate()
+    return TrailSegmentationTask(config=config)
+
+
+@pytest.fixture(scope="module")
+def known(make_image: Callable[..., Any], bright_trails: Any) -> Any:
+    """Return an image with bright trails, off the corner of its detector,
+    with a strip that holds no data.
+    """
+    return make_image(bright_trails, start=(40, 30), masked=[("NO_DATA", (slice(0, 20), slice(None)))])
+
+
+@pytest.fixture(scope="module")
+def segmented(known: Any) -> Struct:
+    return make_task().run(image=known.image)
+
+
+@pytest.fixture
+def model_copy(tmp_path: Path) -> Path:
+    """Return the specification of a copy of the model that is shipped."""
+    path = shipped_model_path()
+    for file in (path, path.with_suffix(".safetensors")):
+        shutil.copy(file, tmp_path / file.name)
+    return tmp_path / path.name
+
+
+def test_bright_trails_are_in_the_mask(known: Any, segmented: Struct) -> None:
+    mask = segmented.trail_mask
+    pixels = mask.get("TRAIL")
+    for row in known.truth:
+        t = np.linspace(0.1, 0.9, 60)
+        x = np.rint(row["x0"] + t * (row["x1"] - row["x0"])).astype(int) - mask.bbox.x.start
+        y = np.rint(row["y0"] + t * (row["y1"] - row["y0"])).astype(int) - mask.bbox.y.start
+        assert np.mean(pixels[y, x]) > 0.9
+
+
+def test_boxes_and_projection(known: Any, segmented: Struct) -> None:
+    for plane in (segmented.trail_mask, segmented.trail_probability):
+        assert plane.bbox == known.image.bbox
+        assert plane.sky_projection is not None
+    assert list(segmented.trail_mask.schema.names) == ["TRAIL"]
+
+
+def test_probabilities(segmented: Struct) -> None:
+    probability = segmented.trail_probability.array
+    assert probability.dtype == np.float32
+    assert probability.min() >= 0.0
+    assert 0.5 < probability.max() <= 1.0
+    # Nothing is known where there are no data.
+    assert not probability[:20].any()
+    # What lies outside of the mask did not reach its thresholds.
+    thresholds = load_model(shipped_model_path()).specification.thresholds
+    outside = probability[~segmented.trail_mask.get("TRAIL")]
+    assert outside.max() < thresholds["high"]
+
+
+def test_outputs_name_the_model(segmented: Struct) -> None:
+    specification = load_model(shipped_model_path()).specification
+    summary = json.loads(segmented.trail_probability.metadata["TRAIL_MODEL"])
+    identity = (specification.name, specification.version, specification.weights_sha256)
+    assert (summary["name"], summary["version"], summary["sha256"]) == identity
+    assert summary["thresholds"] == specification.thresholds
+    metadata = segmented.trail_mask.metadata
+    assert tuple(metadata[f"TRAIL_MODEL_{key}"] for key in ("NAME", "VERSION", "SHA256")) == identity
+
+
+def test_task_metadata(known: Any) -> None:
+    task = make_task()
+    result = task.run(image=known.image)
+    assert task.metadata["trailPixels"] == np.count_nonzero(result.trail_mask.get("TRAIL"))
+    assert task.metadata["psfFwhm"] == pytest.approx(4.0, abs=0.02)
+    specification = load_model(shipped_model_path()).specification
+    assert task.metadata["trailModel"] == f"{specification.name} {specification.version}"
+
+
+def test_same_result_again(known: Any, segmented: Struct) -> None:
+    again = make_task().run(image=known.image)
+    np.testing.assert_array_equal(again.trail_probability.array, segmented.trail_probability.array)
+    np.testing.assert_array_equal(again.trail_mask.array, segmented.trail_mask.array)
+
+
+def test_result_does_not_depend_on_the_window(known: Any) -> None:
+    whole = make_task(precision="float32").run(image=known.image)
+    parts = make_task(precision="float32", window=128).run(image=known.image)
+    # The order of sums may differ, and round a probability the other way.
+    np.testing.assert_allclose(
+        parts.trail_probability.array, whole.trail_probability.array, rtol=0.0, atol=1.01 / 1024.0
+    )
+
+
+def test_thresholds_can_be_configured(known: Any, segmented: Struct) -> None:
+    strict = make_task(growThreshold=0.9, seedThreshold=0.95).run(image=known.image)
+    pixels = strict.trail_mask.get("TRAIL")
+    assert pixels.any()
+    assert np.all(strict.trail_probability.array[pixels] >= 0.9)
+    np.testing.assert_array_equal(strict.trail_probability.array, segmented.trail_probability.array)
+
+
+def test_thresholds_out_of_order(known: Any) -> None:
+    with pytest.raises(ValueError, match="must not be larger than seedThreshold"):
+        make_task(growThreshold=0.9, seedThreshold=0.5)
+    # Only one is configured, on the wrong side of the model's other.
+    with pytest.raises(InvalidQuantumError, match="configure both"):
+        make_task(growThreshold=0.999).run(image=known.image)
+
+
+@pytest.mark.parametrize("shape", [(17, 23), (16, 300), (131, 67)])
+def test_any_shape(make_image: Callable[..., Any], shape: tuple[int, int]) -> None:
+    """Smaller than a tile or than what the network looks at, and odd."""
+    result = make_task().run(image=make_image(shape=shape).image)
+    assert result.trail_probability.array.shape == shape
+    assert np.all(np.isfinite(result.trail_probability.array))
+
+
+def test_scattered_nan(known: Any) -> None:
+    image = known.image.copy()
+    image.image.array[::7, ::5] = np.nan
+    image.variance.array[::11] = np.nan
+    probability = make_task().run(image=image).trail_probability.array
+    assert np.all(np.isfinite(probability))
+    assert not probability[::7, ::5].any()
+
+
+def test_ruined_image(make_image: Callable[..., Any]) -> None:
+    image: VisitImage = make_image(shape=(60, 60)).image
+    image.image.array[...] = np.nan
+    with pytest.raises(UpstreamFailureNoWorkFound, match="no good pixel"):
+        make_task().run(image=image)
+
+
+def test_model_by_path(known: Any, segmented: Struct, model_copy: Path) -> None:
+    result = make_task(model=str(model_copy)).run(image=known.image)
+    np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
+
+
+def test_model_is_read_once(known: Any, model_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are made anew for every quantum; a replaced model is read again."""
+    reads = []
+
+    def counted(path: Path) -> Any:
+        reads.append(path)
+        return load_model(path)
+
+    monkeypatch.setattr("lsst.meas.trails.nn.model_file.load_model", counted)
+    task = make_task(model=str(model_copy))
+    task.run(image=known.image)
+    make_task(model=str(model_copy)).run(image=known.image)
+    assert reads == [model_copy]
+    model = load_model(model_copy)
+    save_model(model_copy.with_suffix(""), model.network, model.specification, dtype="float32")
+    # On a file system with coarse times the two might be equal.
+    os.utime(model_copy, ns=(0, 0))
+    task.run(image=known.image)
+    assert reads == [model_copy] * 2
+
+
+def edit(path: Path, **changes: Any) -> None:
+    specification = json.loads(path.read_text())
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            specification[key].update(value)
+        else:
+            specification[key] = value
+    path.write_text(json.dumps(specification))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": {"name": "yolo"}}, "architecture 'yolo'.*trail_unet"),
+        ({"architecture": {"hyperparameters": {"depth_of_field": 3}}}, "hyperparameters do not fit"),
+        ({"normalisation": {"name": "zscale"}}, "normalisation 'zscale'"),
+        ({"channels": ["science", "bad", "infrared"]}, r"input channels \['infrared'\]"),
+        ({"channels": ["science"]}, "shape"),
+        ({"format_version": 99}, "format version 99"),
+        ({"thresholds": {"low": 0.9, "high": 0.1}}, "thresholds"),
+        ({"weights": {"sha256": "0" * 64}}, "SHA-256"),
+        ({"weights": {"file": "../other.safetensors"}}, "not a plain file name"),
+    ],
+    ids=str,
+)
+def test_model_that_cannot_be_honoured(
+    known: Any, model_copy: Path, changes: dict[str, Any], message: str
+) -> None:
+    edit(model_copy, **changes)
+    with pytest.raises(InvalidQuantumError, match=message) as caught:
+        make_task(model=str(model_copy)).run(image=known.image)
+    assert str(model_copy) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"), [(".json", "not valid JSON.*cut short"), (".safetensors", "cut short")]
+)
+def test_model_cut_short(known: Any, model_copy: Path, suffix: str, message: str) -> None:
+    path = model_copy.with_suffix(suffix)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(InvalidQuantumError, match=message):
+        make_task(model=str(model_copy)).run(image=known.image)
+
+
+def test_model_without_weights(known: Any, model_copy: Path) -> None:
+    model_copy.with_suffix(".safetensors").unlink()
+    with pytest.raises(InvalidQuantumError, match=r"direct\.safetensors: cannot be read"):
+        make_task(model=str(model_copy)).run(image=known.image)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("indirect", "No model 'indirect' comes.*direct"), ("/no/such.json", "No such file")],
+)
+def test_model_that_is_not_there(known: Any, name: str, message: str) -> None:
+    with pytest.raises(InvalidQuantumError, match=message):
+        make_task(model=name).run(image=known.image)
+
+
+def test_device_that_is_not_there(known: Any) -> None:
+    with pytest.raises(InvalidQuantumError, match="cannot be run as configured.*'abacus'"):
+        make_task(device="abacus").run(image=known.image)
+
+
+def test_seeing_that_the_model_does_not_know(
+    known: Any, model_copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit(model_copy, fwhm_range=[5.0, 7.0])
+    with caplog.at_level(logging.WARNING):
+        make_task(model=str(model_copy)).run(image=known.image)
+    assert "PSF has a FWHM of 4.00 pixels; the model was trained on 5.0 to 7.0 pixels" in caplog.text
