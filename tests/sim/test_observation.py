@@ -144,3 +144,13 @@ def test_detector_geometry() -> None:
     assert x < 0.0 < y
     assert np.rad2deg(angle.x) * 3600.0 == pytest.approx(0.2 * x, rel=1e-9)
     assert np.rad2deg(angle.y) * 3600.0 == pytest.approx(0.2 * y, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", [*range(0, 3650, 73), 20261101])
+def test_no_night_needs_tables_of_the_earths_rotation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Astropy's tables go out of date, and it then wants to download others.
+    def refuse(*args: object) -> None:
+        raise AssertionError("a table of the Earth's rotation was read")
+
+    monkeypatch.setattr("astropy.utils.iers.earth_orientation_table.get", refuse)
+    assert 0.0 <= plan_visit(seed, 0, "r").ra < 360.0

@@ -201,8 +201,9 @@ def test_units(image: VisitImage) -> None:
     )
 
 
-def test_no_trails(image: VisitImage) -> None:
-    result = inject(image, number=0.0)
+@pytest.mark.parametrize("settings", [{"number": 0.0}, {"blankFraction": 1.0}])
+def test_no_trails(image: VisitImage, settings: dict[str, float]) -> None:
+    result = inject(image, **settings)
     assert len(result.injected_catalog) == 0
     assert set(TRUTH_COLUMNS) < set(result.injected_catalog.colnames)
     assert not result.injected_mask.get("TRAIL").any()

@@ -23,13 +23,26 @@
 
 from __future__ import annotations
 
-__all__ = ("DETECTOR_PIXELS", "completeness_at", "score_threshold", "snr50")
+__all__ = (
+    "DETECTOR_PIXELS",
+    "FALSE_RATES",
+    "completeness_at",
+    "measure_detection",
+    "score_threshold",
+    "snr50",
+)
 
 import numpy as np
 import numpy.typing as npt
 
 DETECTOR_PIXELS = 16.4e6
 """Pixels of the detector that false detections are counted per."""
+
+FALSE_RATES = (1, 10, 100)
+"""False detections per detector at which completeness is stated."""
+
+LONG = 20.0
+"""Trails of at least this length, pixels, are also counted for themselves."""
 
 
 def score_threshold(
@@ -114,3 +127,51 @@ def snr50(snr: npt.NDArray[np.floating], found: npt.NDArray[np.bool_]) -> float:
     loss = np.logaddexp(0.0, -sign * steepness * (x - middle)).sum(axis=-1)
     best = np.unravel_index(int(np.argmin(loss)), loss.shape)
     return float(np.exp(middle[best[0], 0, 0]))
+
+
+def measure_detection(
+    scores: npt.NDArray[np.floating],
+    is_false: npt.NDArray[np.bool_],
+    candidate_of: npt.NDArray[np.int64],
+    snr: npt.NDArray[np.floating],
+    length: npt.NDArray[np.floating],
+    n_pixels: float,
+) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Measure what is found at fixed rates of false detections.
+
+    Parameters
+    ----------
+    scores
+        Scores of all candidates, shape (n,).
+    is_false
+        Which of them are false.
+    candidate_of
+        Candidate of each trail or -1, shape (m,).
+    snr, length
+        SNR and length of the trails, shape (m,).
+    n_pixels
+        Area searched, pixels.
+
+    Returns
+    -------
+    thresholds
+        Score threshold by rate of `FALSE_RATES`, as text.
+    metrics
+        ``completeness_at_R``, ``snr50_at_R`` of all trails and
+        ``snr50_long_at_R`` of those of 20 pixels and more; `None` for what
+        cannot be measured.
+    """
+    thresholds: dict[str, float] = {}
+    metrics: dict[str, float | None] = {}
+    long = np.asarray(length) >= LONG
+    for rate in FALSE_RATES:
+        threshold = score_threshold(scores, is_false, n_pixels, rate)
+        thresholds[str(rate)] = threshold
+        found = completeness_at(threshold, scores, candidate_of)
+        for name, value in (
+            (f"completeness_at_{rate}", float(np.mean(found)) if len(found) else float("nan")),
+            (f"snr50_at_{rate}", snr50(snr, found)),
+            (f"snr50_long_at_{rate}", snr50(np.asarray(snr)[long], found[long])),
+        ):
+            metrics[name] = value if np.isfinite(value) else None
+    return thresholds, metrics

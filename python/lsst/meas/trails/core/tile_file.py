@@ -38,7 +38,9 @@ A file holds the tiles of one or more images::
                                units (JSON)
 
 Pixels are stored a tile per chunk and compressed with LZF, which every build
-of h5py can read.
+of h5py can read.  Texts are UTF-8 of fixed length, and the layout is that of
+HDF5 1.10, so that pixels and structure have checksums.  HDF5 does not return from
+reading text of variable length in some damaged files.
 """
 
 from __future__ import annotations
@@ -209,7 +211,7 @@ class TrailTiles:
         # Through memory: HDF5 that runs into a full disk cannot close the
         # file any more, and ends the process with a segmentation fault.
         buffer = io.BytesIO()
-        with h5py.File(buffer, "w") as file:
+        with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
             self._write(file)
         path = Path(path)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -223,29 +225,29 @@ class TrailTiles:
         size = self.image.shape[-1]
         file.attrs.update(
             {
-                "format": FORMAT,
+                "format": _encode(FORMAT),
                 "format_version": FORMAT_VERSION,
                 "tile_size": size,
-                "planes": json.dumps(PLANES),
-                "package_version": _package_version(),
+                "planes": _encode(json.dumps(PLANES)),
+                "package_version": _encode(_package_version()),
             }
         )
         for name in _PIXEL_PLANES:
             data = getattr(self, name)
             # Byte shuffling does nothing for noise but halves flat planes.
             # A dataset without tiles has no chunks.
-            chunked = {"chunks": (1, size, size), "compression": "lzf", "shuffle": True}
+            chunked = {"chunks": (1, size, size), "compression": "lzf", "shuffle": True, "fletcher32": True}
             file.create_dataset(name, data=data, **(chunked if len(data) else {}))
         file.create_dataset("table", data=self.table)
         group = file.create_group("sources/0000")
         group.attrs.update(
             {
-                "data_id": json.dumps(self.source.data_id),
+                "data_id": _encode(json.dumps(self.source.data_id)),
                 "shape": self.source.shape,
-                "unit": self.source.unit,
+                "unit": _encode(self.source.unit),
                 "psf_fwhm": kernel_fwhm(self.source.psf_kernel),
-                "wcs": self.source.wcs,
-                "config": json.dumps(self.source.config),
+                "wcs": _encode(self.source.wcs),
+                "config": _encode(json.dumps(self.source.config)),
                 "background_block": self.background.block,
             }
         )
@@ -255,7 +257,7 @@ class TrailTiles:
         # HDF5 has no compound types without fields.
         catalog = group.create_dataset("catalog", data=rows if rows.dtype.names else h5py.Empty("f4"))
         units = {name: column.unit.to_string() for name, column in self.catalog.items() if column.unit}
-        catalog.attrs["units"] = json.dumps(units)
+        catalog.attrs["units"] = _encode(json.dumps(units))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -292,6 +294,15 @@ class TileReader:
         message names it.
     """
 
+    table: npt.NDArray[np.void]
+    """One row a tile: source, x0, y0, tile_class, max_snr."""
+
+    tile_size: int
+    """Side of the tiles, pixels."""
+
+    source_count: int
+    """Number of images that the tiles were cut from."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.is_file():
@@ -321,13 +332,16 @@ class TileReader:
     def _check(self) -> None:
         """Check everything that can be checked without reading pixels."""
         attributes = self._file.attrs
-        if attributes.get("format") != FORMAT:
+        if _decode(attributes.get("format")) != FORMAT:
             raise TileFileError(f"{self.path} is an HDF5 file, but not of trail tiles (format {FORMAT!r}).")
         if attributes.get("format_version") != FORMAT_VERSION:
             raise TileFileError(
                 f"{self.path} has version {attributes.get('format_version')} of the tile format; this "
                 f"package reads version {FORMAT_VERSION}."
             )
+        planes = json.loads(_decode(attributes.get("planes", "null")))
+        if not isinstance(planes, list) or planes != list(PLANES[: len(planes)]):
+            raise TileFileError(f"{self.path} has masks of other planes than this package: {planes}.")
         missing = [n for n in (*_PIXEL_PLANES, "table", "sources") if n not in self._file]
         if missing:
             raise TileFileError(f"{self.path} lacks {', '.join(missing)}.")
@@ -338,9 +352,7 @@ class TileReader:
                 f"{_MAX_TILE_SIZE} pixels."
             )
         self.tile_size = int(shape[1])
-        """Side of the tiles, pixels (`int`)."""
         self.source_count = len(self._file["sources"])
-        """Number of images that the tiles were cut from (`int`)."""
         for name, dtype in _PIXEL_PLANES.items():
             dataset = self._dataset(name)
             if dataset.shape != shape or dataset.dtype != np.dtype(dtype):
@@ -357,7 +369,7 @@ class TileReader:
             if name not in table.dtype.names or table.dtype[name] != _TABLE_DTYPE[name]:
                 raise TileFileError(f"{self.path}: the table has no column {name} of {_TABLE_DTYPE[name]}.")
         rows = self._small(table)
-        self.table: npt.NDArray[np.void] = np.zeros(len(rows), dtype=_TABLE_DTYPE)
+        self.table = np.zeros(len(rows), dtype=_TABLE_DTYPE)
         for name in _TABLE_DTYPE.names or ():
             self.table[name] = rows[name]
         if any(np.any(self.table[name] < 0) for name in ("source", "x0", "y0")):
@@ -396,7 +408,7 @@ class TileReader:
         """Return what is known of one of the images in the file."""
         with self._guarded(f"is damaged in image number {number}"):
             attributes = self._group(number).attrs
-            data_id, config = json.loads(attributes["data_id"]), json.loads(attributes["config"])
+            data_id, config = (json.loads(_decode(attributes[name])) for name in ("data_id", "config"))
             if not isinstance(data_id, dict) or not isinstance(config, dict):
                 raise TileFileError(f"{self.path}: data_id or config of image {number} is no mapping.")
             _, psf = self._geometry(number)
@@ -404,8 +416,8 @@ class TileReader:
                 data_id=data_id,
                 shape=self._shape(number),
                 psf_kernel=psf.kernels[0, 0],
-                unit=str(attributes["unit"]),
-                wcs=str(attributes["wcs"]),
+                unit=_decode(attributes["unit"]),
+                wcs=_decode(attributes["wcs"]),
                 config=config,
             )
 
@@ -420,8 +432,10 @@ class TileReader:
             dataset = self._dataset(f"{self._group(number).name}/catalog")
             if dataset.shape is None:
                 return astropy.table.Table()
+            if len(dataset.shape) != 1 or dataset.dtype.names is None:
+                raise TileFileError(f"{self.path}: the catalog of image {number} has no rows and columns.")
             table = astropy.table.Table(self._small(dataset))
-            units = json.loads(dataset.attrs.get("units", "{}"))
+            units = json.loads(_decode(dataset.attrs.get("units", "{}")))
             for name in table.colnames:
                 if table[name].dtype.kind == "S":
                     table[name] = np.char.decode(table[name], "utf-8")
@@ -509,6 +523,18 @@ def _is_stored(dataset: h5py.Dataset) -> bool:
         return bool(dataset.id.get_storage_size() == dataset.nbytes)
     expected = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
     return bool(dataset.id.get_num_chunks() == expected)
+
+
+def _encode(text: str) -> np.bytes_ | h5py.Empty:
+    """Return a text as an attribute of fixed length; HDF5 has none of zero."""
+    return np.bytes_(text.encode()) if text else h5py.Empty("S1")
+
+
+def _decode(value: Any) -> str:
+    """Return an attribute as text."""
+    if isinstance(value, h5py.Empty):
+        return ""
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _to_compound(table: astropy.table.Table) -> npt.NDArray[np.void]:

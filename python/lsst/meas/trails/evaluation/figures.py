@@ -100,15 +100,7 @@ def detector_figure(
     threshold = f", score ≥ {min_score:.2f}" if min_score > 0.0 else ""
     handles += _draw(axes[2], chosen, _CANDIDATE, 1.8, f"candidate{threshold}")
     for row in chosen:
-        axes[2].annotate(
-            f"{row['score']:.2f}",
-            (max(row["x0"], row["x1"]), row["y0"] if row["x0"] > row["x1"] else row["y1"]),
-            xytext=(5, 3),
-            textcoords="offset points",
-            fontsize=7,
-            color=_CANDIDATE,
-            path_effects=[matplotlib.patheffects.withStroke(linewidth=1.5, foreground="black")],
-        )
+        _label(axes[2], row, right_edge=extent[1] - 0.07 * nx)
     against = "Candidates with their scores" + ("" if truth is None else ", over the truth")
     axes[2].set_title(against)
     if handles:
@@ -154,4 +146,22 @@ def _draw(
     y = np.stack([table["y0"], table["y1"], np.full(len(table), np.nan)], axis=1).ravel()
     return list(
         axis.plot(x, y, color=color, linewidth=width, alpha=alpha, label=label, solid_capstyle="round")
+    )
+
+
+def _label(axis: Any, row: astropy.table.Row, right_edge: float) -> None:
+    """Write the score of a candidate beside its right end, or beside its left
+    one where there is no room.
+    """
+    ends = sorted([(float(row["x0"]), float(row["y0"])), (float(row["x1"]), float(row["y1"]))])
+    room = ends[1][0] < right_edge
+    axis.annotate(
+        f"{row['score']:.2f}",
+        ends[1] if room else ends[0],
+        xytext=(5, 3) if room else (-5, 3),
+        ha="left" if room else "right",
+        textcoords="offset points",
+        fontsize=7,
+        color=_CANDIDATE,
+        path_effects=[matplotlib.patheffects.withStroke(linewidth=1.5, foreground="black")],
     )

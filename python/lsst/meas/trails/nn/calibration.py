@@ -27,7 +27,7 @@ training nor test may share.
 
 from __future__ import annotations
 
-__all__ = ("FALSE_RATES", "THRESHOLDS", "Calibration", "ValidationScene", "calibrate", "calibration_error")
+__all__ = ("THRESHOLDS", "Calibration", "ValidationScene", "calibrate", "calibration_error")
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -41,20 +41,14 @@ from ..core.background import fit_background
 from ..core.candidates import CandidateOptions, find_candidates
 from ..core.geometry import Trails
 from ..core.matching import match_trails
-from ..core.operating_point import completeness_at, score_threshold, snr50
+from ..core.operating_point import measure_detection
 from ..core.planes import ImagePlanes
 from ..core.scoring import ScoreModel, candidate_features
 from .model_file import TrailModel
 from .predict import predict_probability
 
-FALSE_RATES = (1, 10, 100)
-"""False detections per detector at which completeness is stated."""
-
 THRESHOLDS = ((0.1, 0.2), (0.15, 0.3), (0.25, 0.4), (0.35, 0.5))
 """Pairs of low and high thresholds that are tried."""
-
-_LONG = 20.0
-"""Trails of at least this length, pixels, are also counted for themselves."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -197,7 +191,16 @@ class _Sample:
         candidate_of = np.full(self._trails, -1, dtype=np.int64)
         mine = np.flatnonzero(is_true)
         candidate_of[np.asarray(joined["trail"])[mine]] = mine
-        at_rate, metrics = self._measure(score, usable & ~is_true, candidate_of)
+        at_rate, metrics = measure_detection(
+            score,
+            usable & ~is_true,
+            candidate_of,
+            np.concatenate(self._snr),
+            np.concatenate(self._length),
+            self._n_pixels,
+        )
+        metrics["calibration_megapixels"] = self._n_pixels / 1e6
+        metrics["calibration_trails"] = float(self._trails)
         metrics["score_calibration_error"] = calibration_error(score[usable], is_true[usable])
         low, high = self._thresholds
         return Calibration(
@@ -205,33 +208,6 @@ class _Sample:
             score={**final.to_mapping(), "at_false_per_detector": at_rate},
             metrics=metrics,
         )
-
-    def _measure(
-        self,
-        score: npt.NDArray[np.float64],
-        is_false: npt.NDArray[np.bool_],
-        candidate_of: npt.NDArray[np.int64],
-    ) -> tuple[dict[str, float], dict[str, float | None]]:
-        """Return score thresholds by false rate, and what is found there."""
-        snr, length = np.concatenate(self._snr), np.concatenate(self._length)
-        long = length >= _LONG
-        metrics: dict[str, float | None] = {
-            "calibration_megapixels": self._n_pixels / 1e6,
-            "calibration_trails": self._trails,
-        }
-        at_rate = {}
-        for rate in FALSE_RATES:
-            at_rate[str(rate)] = score_threshold(score, is_false, self._n_pixels, rate)
-            found = completeness_at(at_rate[str(rate)], score, candidate_of)
-            metrics[f"completeness_at_{rate}"] = _finite(np.mean(found))
-            metrics[f"snr50_at_{rate}"] = _finite(snr50(snr, found))
-            metrics[f"snr50_long_at_{rate}"] = _finite(snr50(snr[long], found[long]))
-        return at_rate, metrics
-
-
-def _finite(value: Any) -> float | None:
-    """Return a number that JSON can hold."""
-    return float(value) if np.isfinite(value) else None
 
 
 def calibration_error(

@@ -38,6 +38,7 @@ import datetime
 
 import astropy.units as u
 import astropy.wcs
+import erfa
 import numpy as np
 from astro_metadata_translator import ObservationInfo
 from astropy.coordinates import AltAz, Angle, EarthLocation, SkyCoord
@@ -153,10 +154,10 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
 
     zenith_distance = np.deg2rad(np.sqrt(rng.uniform(0.0, 55.0**2)))
     azimuth = rng.uniform(0.0, 2.0 * np.pi)
-    # UTC for UT1: a second of time at most, and no table of the Earth's
-    # rotation is needed, which astropy would download for some dates.
-    clock = Time(begin.utc.jd, format="jd", scale="ut1")
-    sidereal_time = clock.sidereal_time("mean", longitude=SITE.lon).rad
+    # UTC for UT1: a second of time at most.  `Time.sidereal_time` would ask
+    # for tables of the Earth's rotation, which age and are then downloaded.
+    utc, tt = begin.utc, begin.tt
+    sidereal_time = erfa.gmst06(utc.jd1, utc.jd2, tt.jd1, tt.jd2) + SITE.lon.rad
     latitude = SITE.lat.rad
     altitude = 0.5 * np.pi - zenith_distance
     # The spherical triangle of pole, zenith and star.  Precession since 2000,

@@ -118,7 +118,12 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
     minBrightness = Field[float](doc="Least value of the brightness, in the units of its mode.", default=3.0)
     maxBrightness = Field[float](doc="Greatest value of the brightness.", default=30.0)
     blankFraction = RangeField(
-        dtype=float, doc="Fraction of the images that get no trail.", default=0.0, min=0.0, max=1.0
+        dtype=float,
+        doc="Fraction of the images that get no trail.",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        inclusiveMax=True,
     )
     avoidPlanes = ListField[str](
         doc="Mask planes that midpoints must not fall on, in the names of afw or lsst.images.",

@@ -90,10 +90,17 @@ class TileToHdf5Config(PipelineTaskConfig, pipelineConnections=TileToHdf5Connect
     """Configuration of TileToHdf5Task."""
 
     packer = Instrument.make_dimension_packer_config_field()
-    tileSize = RangeField(dtype=int, doc="Side of the tiles, pixels.", default=256, min=32, max=4096)
+    tileSize = RangeField(
+        dtype=int, doc="Side of the tiles, pixels.", default=256, min=32, max=4096, inclusiveMax=True
+    )
     overlap = RangeField(dtype=int, doc="What neighbouring tiles share, pixels.", default=0, min=0)
     emptyFraction = RangeField(
-        dtype=float, doc="Fraction of the tiles without a trail that are kept.", default=0.5, min=0.0, max=1.0
+        dtype=float,
+        doc="Fraction of the tiles without a trail that are kept.",
+        default=0.5,
+        min=0.0,
+        max=1.0,
+        inclusiveMax=True,
     )
     ignoreBelowSnr = RangeField(
         dtype=float,

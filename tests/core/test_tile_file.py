@@ -1,0 +1,446 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import astropy.table
+import astropy.units as u
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lsst.meas.trails.core.background import BackgroundMesh
+from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.planes import PLANES, ImagePlanes
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.tile_file import TileFileError, TileReader, TileSource, TrailTiles
+from lsst.meas.trails.core.truth import truth_table
+
+T = 16
+"""Side of the tiles."""
+
+
+def make_tiles(count: int = 3, catalog: astropy.table.Table | None = None) -> TrailTiles:
+    """Return tiles of random pixels from an image of 40 x 50."""
+    rng = np.random.default_rng(1)
+    if catalog is None:
+        catalog = astropy.table.Table({"x": [1.5, 20.0], "injection_id": [0, 1]})
+    tiles = TrailTiles.allocate(
+        count,
+        T,
+        source=TileSource(
+            data_id={"instrument": "TrailSimCam", "visit": 2026101100001, "detector": 3},
+            shape=(40, 50),
+            psf_kernel=PsfGrid.gaussian(4.0, 15).mean_kernel,
+            unit="nJy",
+            wcs="CTYPE1  = 'RA---TAN'",
+            config={"tileSize": T, "emptyFraction": 0.5},
+        ),
+        background=BackgroundMesh(
+            values=np.array([[1.0, 2.0], [3.0, 5.0]], dtype=np.float32), shape=(40, 50), block=20
+        ),
+        catalog=catalog,
+    )
+    tiles.image[:] = rng.standard_normal(tiles.image.shape, dtype=np.float32)
+    tiles.image[:, 2, 3:5] = np.nan
+    tiles.variance[:] = rng.random(tiles.image.shape, dtype=np.float32)
+    tiles.mask[:] = rng.integers(0, 2 ** len(PLANES), tiles.image.shape)
+    tiles.truth[:] = rng.integers(0, 3, tiles.image.shape)
+    tiles.table["x0"], tiles.table["y0"] = np.arange(count) * 12, np.arange(count) * 12
+    tiles.table["tile_class"] = np.arange(count) % 4
+    tiles.table["max_snr"] = 7.5
+    return tiles
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tiles.h5"
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_round_trip(path: Path, count: int) -> None:
+    tiles = make_tiles(count)
+    tiles.write(path)
+    again = TrailTiles.read(path)
+    assert len(again) == count
+    for name in ("image", "variance", "mask", "truth", "table"):
+        # NaN pixels included.
+        np.testing.assert_array_equal(getattr(again, name), getattr(tiles, name))
+        assert getattr(again, name).dtype == getattr(tiles, name).dtype
+    for field in dataclasses.fields(TileSource):
+        value, expected = getattr(again.source, field.name), getattr(tiles.source, field.name)
+        if field.name == "psf_kernel":
+            # Scaled to a sum of one, to rounding.
+            np.testing.assert_allclose(value, expected, rtol=1e-12)
+        else:
+            assert value == expected
+    np.testing.assert_array_equal(again.background.values, tiles.background.values)
+    assert (again.background.shape, again.background.block) == ((40, 50), 20)
+    assert os.listdir(path.parent) == ["tiles.h5"]
+
+
+def test_catalog_keeps_types_texts_and_units(path: Path) -> None:
+    catalog = astropy.table.Table(
+        {
+            "injection_id": np.array([0, 1], dtype=np.int64),
+            "source_type": ["Trail", "Étoile ★"],
+            "band": ["", ""],
+            "mag": np.array([20.0, np.nan], dtype=np.float32) * u.ABmag,
+            "rate": [0.5, 1.0] * (u.deg / u.day),
+            "found": [True, False],
+            "ends": [[1.0, 2.0], [3.0, 4.0]],
+        }
+    )
+    make_tiles(catalog=catalog).write(path)
+    again = TrailTiles.read(path).catalog
+    assert again.colnames == catalog.colnames
+    for name in catalog.colnames:
+        np.testing.assert_array_equal(np.asarray(again[name]), np.asarray(catalog[name]))
+        assert again[name].unit == catalog[name].unit
+        assert again[name].dtype.kind == catalog[name].dtype.kind
+
+
+def test_truth_tables(path: Path) -> None:
+    planes = ImagePlanes(
+        image=np.zeros((40, 50), dtype=np.float32),
+        variance=np.ones((40, 50), dtype=np.float32),
+        mask=np.zeros((40, 50), dtype=np.uint32),
+        psf=PsfGrid.gaussian(4.0),
+    )
+    for trails in (Trails(*np.array([[20.0, 20.0, 10.0, 30.0, 100.0]]).T), Trails.empty()):
+        catalog = truth_table(planes, trails)
+        make_tiles(catalog=catalog).write(path)
+        again = TrailTiles.read(path).catalog
+        assert again.colnames == catalog.colnames
+        assert len(again) == len(trails)
+        for name in catalog.colnames:
+            np.testing.assert_array_equal(again[name], catalog[name])
+            assert again[name].unit == catalog[name].unit
+            assert again[name].dtype == catalog[name].dtype
+
+
+def test_no_catalog(path: Path) -> None:
+    make_tiles(catalog=astropy.table.Table()).write(path)
+    assert TrailTiles.read(path).catalog.colnames == []
+
+
+def test_a_source_that_says_little(path: Path) -> None:
+    source = TileSource(data_id={}, shape=(40, 50), psf_kernel=PsfGrid.gaussian(4.0, 15).mean_kernel)
+    dataclasses.replace(make_tiles(), source=source).write(path)
+    again = TrailTiles.read(path).source
+    assert (again.data_id, again.wcs, again.config, again.unit) == ({}, "", {}, "nJy")
+
+
+def test_a_tile_is_ready_to_be_normalised(path: Path) -> None:
+    tiles = make_tiles(3)
+    tiles.write(path)
+    with TileReader(path) as reader:
+        assert (len(reader), reader.tile_size, reader.source_count) == (3, T, 1)
+        for i in range(3):
+            tile = reader.read(i)
+            np.testing.assert_array_equal(tile.planes.image, tiles.image[i])
+            np.testing.assert_array_equal(tile.planes.variance, tiles.variance[i])
+            np.testing.assert_array_equal(tile.planes.mask, tiles.mask[i])
+            np.testing.assert_array_equal(tile.truth, tiles.truth[i])
+            np.testing.assert_allclose(tile.planes.psf.mean_kernel, tiles.source.psf_kernel)
+            level = tiles.background.level(slice(12 * i, 12 * i + T), slice(12 * i, 12 * i + T))
+            np.testing.assert_allclose(tile.background[: level.shape[0], : level.shape[1]], level, rtol=1e-6)
+        with pytest.raises(IndexError):
+            reader.read(3)
+        np.testing.assert_array_equal(reader.pixels("truth"), tiles.truth)
+        with pytest.raises(ValueError, match="'flux'"):
+            reader.pixels("flux")
+
+
+def test_background_beyond_a_small_image_is_zero(path: Path) -> None:
+    tiles = make_tiles(1)
+    source = dataclasses.replace(tiles.source, shape=(10, 12))
+    background = BackgroundMesh(values=np.full((1, 1), 5.0, dtype=np.float32), shape=(10, 12))
+    dataclasses.replace(tiles, source=source, background=background).write(path)
+    with TileReader(path) as reader:
+        level = reader.read(0).background
+    assert np.all(level[:10, :12] == 5.0)
+    assert not np.any(level[10:])
+    assert not np.any(level[:, 12:])
+
+
+def test_pixels_are_compressed_a_tile_at_a_time(path: Path) -> None:
+    make_tiles(5).write(path)
+    with h5py.File(path) as file:
+        assert file["image"].chunks == (1, T, T)
+        assert file["image"].compression == "lzf"
+        assert file["image"].fletcher32
+
+
+def test_texts_of_variable_length_are_read(path: Path) -> None:
+    """As other programs may write them."""
+    make_tiles().write(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["format"] = "meas_trails.tiles"
+        file["sources/0000"].attrs["unit"] = "adu"
+    assert TrailTiles.read(path).source.unit == "adu"
+
+
+def test_several_images_are_not_one(path: Path) -> None:
+    make_tiles().write(path)
+    with h5py.File(path, "r+") as file:
+        file.copy("sources/0000", "sources/0001")
+        file["table"][2] = (1, 0, 0, 0, 0.0)
+        file["sources/0001"].attrs["unit"] = "adu"
+    with TileReader(path) as reader:
+        assert [reader.source(number).unit for number in (0, 1)] == ["nJy", "adu"]
+        assert reader.read(2).planes.shape == (T, T)
+        with pytest.raises(TileFileError, match="no image number 2"):
+            reader.source(2)
+    with pytest.raises(TileFileError, match="2 images"):
+        TrailTiles.read(path)
+
+
+# What is no tile file, or not a whole one.
+
+
+def read_everything(path: Path) -> None:
+    with TileReader(path) as reader:
+        for i in range(len(reader)):
+            reader.read(i)
+    TrailTiles.read(path)
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    for missing in (tmp_path / "none.h5", tmp_path):
+        with pytest.raises(TileFileError, match="no tile file"):
+            TileReader(missing)
+
+
+@given(st.binary(max_size=300), st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_random_bytes(tmp_path: Path, content: bytes, with_signature: bool) -> None:
+    path = tmp_path / "random.h5"
+    path.write_bytes((b"\x89HDF\r\n\x1a\n" if with_signature else b"") + content)
+    with pytest.raises(TileFileError, match=r"random\.h5"):
+        read_everything(path)
+
+
+def test_truncated_files(path: Path) -> None:
+    make_tiles().write(path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 311):
+        path.write_bytes(whole[:length])
+        with pytest.raises(TileFileError, match=r"tiles\.h5"):
+            read_everything(path)
+
+
+@given(data=st.data())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_flipped_bytes(tmp_path: Path, data: st.DataObject) -> None:
+    """A damaged file is found out, or reads as a tile file."""
+    path = tmp_path / "damaged.h5"
+    make_tiles().write(path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    with contextlib.suppress(TileFileError):
+        read_everything(path)
+
+
+def test_damaged_pixels_are_found_out(path: Path) -> None:
+    make_tiles(1).write(path)
+    with h5py.File(path) as file:
+        offset = file["image"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 40] ^= 0x10
+    path.write_bytes(content)
+    with TileReader(path) as reader, pytest.raises(TileFileError, match="damaged in tile 0"):
+        reader.read(0)
+    with pytest.raises(TileFileError, match="damaged in image"):
+        TrailTiles.read(path)
+
+
+def replace(name: str, **options: Any) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file.create_dataset(name, **options)
+
+    return change
+
+
+def attribute(name: str, value: Any, group: str = "/") -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file[group].attrs[name] = value
+
+    return change
+
+
+def column(name: str, value: int) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        table = file["table"][()]
+        table[name] = value
+        file["table"][...] = table
+
+    return change
+
+
+def delete(name: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+
+    return change
+
+
+SOURCE = "sources/0000"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (attribute("format", "photographs"), "not of trail tiles"),
+        (attribute("format", 7), "not of trail tiles"),
+        (attribute("format_version", 99), "version 99"),
+        (attribute("planes", '["STREAK", "BAD"]'), "other planes"),
+        (attribute("planes", "7"), "other planes"),
+        (attribute("planes", "["), "damaged"),
+        (delete("mask"), "lacks mask"),
+        (delete("table"), "lacks table"),
+        (delete("sources"), "lacks sources"),
+        (delete("sources/0000"), "images|no image"),
+        (replace("image", data=np.zeros((3, T, T + 1), dtype="f4")), "square"),
+        (replace("image", data=np.zeros((3, 0, 0), dtype="f4")), "square"),
+        (replace("image", data=np.zeros(5, dtype="f4")), "square"),
+        (replace("image", data="text"), "square"),
+        (replace("image", data=np.zeros((3, T, T), dtype="f8")), "expected float32"),
+        (replace("truth", data=np.zeros((2, T, T), dtype="u1")), "truth is"),
+        (replace("mask", data=h5py.Empty("u4")), "mask is"),
+        (replace("table", data=np.zeros(3)), "one row a tile"),
+        (replace("table", data=np.zeros(2, dtype=[("x0", "i4")])), "one row a tile"),
+        (replace("table", data=np.zeros(3, dtype=[("x0", "i4")])), "no column source"),
+        (column("x0", -4), "negative"),
+        (column("source", -1), "negative"),
+        (column("source", 12), "no image number 12"),
+        (column("y0", 10**9), "outside its image"),
+        (attribute("data_id", "{", SOURCE), "damaged in image"),
+        (attribute("data_id", "[1]", SOURCE), "no mapping"),
+        (attribute("shape", "wide", SOURCE), "damaged"),
+        (attribute("shape", [1, 2, 3], SOURCE), "damaged"),
+        (replace(f"{SOURCE}/psf", data=np.zeros((5, 5))), "positive flux"),
+        (replace(f"{SOURCE}/psf", data=np.full((5, 5), np.nan)), "not finite"),
+        (replace(f"{SOURCE}/psf", data=np.ones((4, 4))), "odd side"),
+        (replace(f"{SOURCE}/psf", data="narrow"), "damaged"),
+        (replace(f"{SOURCE}/background", data=np.zeros(7)), r"\(7,\) blocks"),
+        (replace(f"{SOURCE}/background", data=np.zeros((0, 4))), "blocks"),
+        (replace(f"{SOURCE}/catalog", data=3.0), "rows and columns"),
+        (replace(f"{SOURCE}/catalog", data=np.zeros(3)), "rows and columns"),
+        (attribute("units", '{"x": "furlongs per"}', f"{SOURCE}/catalog"), "damaged"),
+        (delete(f"{SOURCE}/catalog"), "damaged"),
+    ],
+)
+def test_other_layouts(path: Path, change: Callable[[h5py.File], None], message: str) -> None:
+    make_tiles().write(path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(TileFileError, match=message) as caught:
+        read_everything(path)
+    assert "tiles.h5" in str(caught.value)
+
+
+def test_groups_in_place_of_arrays(path: Path) -> None:
+    make_tiles().write(path)
+    with h5py.File(path, "r+") as file:
+        del file["variance"]
+        file.create_group("variance")
+    with pytest.raises(TileFileError, match="variance is not an array"):
+        TileReader(path)
+
+
+@pytest.mark.parametrize("count", [10**4, 10**12])
+def test_claims_of_pixels_that_are_not_there(path: Path, count: int) -> None:
+    """HDF5 files of a few kilobytes can claim any number of zeros."""
+    make_tiles().write(path)
+    with h5py.File(path, "r+") as file:
+        for name, dtype in (("image", "f4"), ("variance", "f4"), ("mask", "u4"), ("truth", "u1")):
+            del file[name]
+            file.create_dataset(name, shape=(count, 2048, 2048), dtype=dtype, chunks=(1, 64, 64))
+        dtype = file["table"].dtype
+        del file["table"]
+        file.create_dataset("table", shape=(count,), dtype=dtype, chunks=(1000,))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(TileFileError, match="does not hold"):
+        TileReader(path)
+
+
+@pytest.mark.parametrize("name", ["background", "psf", "catalog"])
+def test_claims_of_parts_that_are_not_there(path: Path, name: str) -> None:
+    make_tiles().write(path)
+    with h5py.File(path, "r+") as file:
+        dtype = file[SOURCE][name].dtype
+        del file[SOURCE][name]
+        shape = (10**10,) if name == "catalog" else (4095, 4095)
+        file[SOURCE].create_dataset(name, shape=shape, dtype=dtype, chunks=True)
+    with pytest.raises(TileFileError, match="more bytes than the file has"):
+        read_everything(path)
+
+
+# Writing.
+
+
+def test_a_full_disk_leaves_nothing_behind(path: Path) -> None:
+    """A limit on the size of files fails in the same way."""
+    tiles = make_tiles(20)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            tiles.write(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(path.parent) == []
+
+
+def test_a_failure_keeps_the_file_that_was_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tiles(2).write(path)
+
+    def fail(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(OSError, match="No space"):
+            make_tiles(5).write(path)
+    assert os.listdir(path.parent) == ["tiles.h5"]
+    assert len(TrailTiles.read(path)) == 2
+    # And is replaced where nothing fails.
+    make_tiles(5).write(path)
+    assert len(TrailTiles.read(path)) == 5
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        make_tiles().write(tmp_path / "none" / "tiles.h5")

@@ -1,0 +1,290 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import astropy.table
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+
+from lsst.images import Box, Image
+from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
+from lsst.meas.trails.core.geometry import Trails, angle_difference
+from lsst.meas.trails.core.render import truth_mask
+from lsst.meas.trails.core.scoring import FEATURES, ScoreModel
+from lsst.meas.trails.tasks import TrailCandidateConfig, TrailCandidateTask, TrailSegmentationTask
+from lsst.meas.trails.tasks._door import make_probability_image, open_image
+from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
+
+SUMMARY: dict[str, Any] = {
+    "name": "drawn",
+    "version": "7",
+    "sha256": "ab",
+    "thresholds": {"low": 0.2, "high": 0.5},
+    "score": {},
+}
+START = (40, 30)
+
+
+def make_task(**settings: Any) -> TrailCandidateTask:
+    config = TrailCandidateConfig()
+    for name, value in settings.items():
+        setattr(config, name, value)
+    config.validate()
+    return TrailCandidateTask(config=config)
+
+
+def probability_of(known: Any, *, peak: float = 0.9, **summary: Any) -> Image:
+    """Return what a perfect network would make of an image."""
+    opened = open_image(known.image)
+    x, y = opened.origin
+    truth = known.truth
+    trails = Trails(truth["x"] - x, truth["y"] - y, truth["trail_length"], truth["beta"], truth["flux"])
+    pixels = truth_mask(opened.planes.psf, trails, opened.planes.shape)
+    return make_probability_image(peak * pixels.astype(np.float32), opened, {**SUMMARY, **summary})
+
+
+def find(known: Any, *, probability: Image | None = None, **settings: Any) -> astropy.table.Table:
+    return (
+        make_task(**settings)
+        .run(
+            image=known.image,
+            trail_probability=probability_of(known) if probability is None else probability,
+            visit=12,
+            detector=3,
+        )
+        .trail_candidate_detector
+    )
+
+
+@pytest.fixture(scope="module")
+def known(make_image: Callable[..., Any], bright_trails: Any) -> Any:
+    return make_image(bright_trails, start=START)
+
+
+def check_measurements(catalog: astropy.table.Table, truth: astropy.table.Table) -> None:
+    """Compare with tolerances of three or more times the errors at SNR 60."""
+    assert len(catalog) == len(truth)
+    for row in truth:
+        candidate = catalog[np.argmin(np.hypot(catalog["x"] - row["x"], catalog["y"] - row["y"]))]
+        assert np.hypot(candidate["x"] - row["x"], candidate["y"] - row["y"]) < 1.0
+        assert angle_difference(candidate["trailAnglePix"], row["beta"]) < 2.0
+        assert candidate["trailLengthPix"] == pytest.approx(row["trail_length"], rel=0.1)
+        assert candidate["trailFlux"] == pytest.approx(row["flux"], rel=0.05)
+        assert candidate["trailMag"] == pytest.approx(row["integrated_mag"], abs=0.055)
+        assert not any(candidate[name] for name in catalog.colnames if name.endswith("Flag"))
+
+
+def test_network_and_fit_find_bright_trails(known: Any) -> None:
+    segmented = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass()).run(image=known.image)
+    catalog = find(known, probability=segmented.trail_probability)
+    bright = catalog[np.asarray(catalog["snr"]) > 30.0]
+    check_measurements(bright, known.truth)
+    assert np.all((catalog["score"] >= 0.0) & (catalog["score"] <= 1.0))
+
+
+def test_measurements(known: Any) -> None:
+    catalog = find(known)
+    check_measurements(catalog, known.truth)
+    # The signal to noise of the fit lets the length vary too, and is lower.
+    assert np.all((catalog["snr"] > 40.0) & (catalog["snr"] < 66.0))
+    assert np.all(np.asarray(catalog["trailChi2"]) / catalog["trailNdata"] < 1.3)
+
+
+def test_errors_are_those_of_the_noise(make_image: Callable[..., Any]) -> None:
+    """Over many realisations deviations have the scatter that is stated."""
+    deviations = []
+    for seed in range(12):
+        trail = (64.3, 50.7, 40.0, 33.0, 40.0)
+        made = make_image([trail], shape=(100, 128), seed=100 + seed)
+        (row,) = find(made)
+        (truth,) = made.truth
+        deviations.append(
+            [
+                (row["x"] - truth["x"]) / row["xErr"],
+                (row["y"] - truth["y"]) / row["yErr"],
+                (row["trailFlux"] - truth["flux"]) / row["trailFluxErr"],
+                (row["trailAnglePix"] - truth["beta"]) / row["trailAngleErr"],
+            ]
+        )
+    # 48 numbers, not quite independent: their variance is 1 within 0.5.
+    assert np.mean(np.square(deviations)) == pytest.approx(1.0, abs=0.6)
+
+
+def test_columns(known: Any) -> None:
+    catalog = find(known)
+    assert catalog.colnames == list(CANDIDATE_COLUMNS)
+    for name, (_, unit, description) in CANDIDATE_COLUMNS.items():
+        assert catalog[name].unit == unit
+        assert catalog[name].description == description
+    assert set(catalog["visit"]) == {12}
+    assert set(catalog["detector"]) == {3}
+    assert set(catalog["band"]) == {"r"}
+    assert set(catalog["exposureTime"]) == {30.0}
+    assert catalog["midpointMjdTai"][0] == pytest.approx(
+        known.image.obs_info.datetime_begin.tai.mjd + 15.0 / 86400.0, abs=1e-9
+    )
+    assert catalog.meta["trailModel"] == {"name": "drawn", "version": "7", "sha256": "ab"}
+    assert catalog.meta["imageShape"] == list(known.image.bbox.shape)
+
+
+def test_sky_columns(known: Any) -> None:
+    catalog = find(known)
+    sky = {}
+    for suffix in ("", "0", "1"):
+        sky[suffix] = known.image.sky_projection.pixel_to_sky(
+            x=np.asarray(catalog[f"x{suffix}"]), y=np.asarray(catalog[f"y{suffix}"])
+        )
+        here = SkyCoord(catalog[f"ra{suffix}"].quantity, catalog[f"dec{suffix}"].quantity)
+        assert np.all(here.separation(sky[suffix]) < 1e-6 * u.arcsec)
+    # Pixels of 0.2 arcsec, and 30 s of exposure.
+    length = sky["0"].separation(sky["1"])
+    np.testing.assert_allclose(catalog["trailLength"], length.arcsec, rtol=1e-6)
+    np.testing.assert_allclose(catalog["trailLength"], 0.2 * catalog["trailLengthPix"], rtol=1e-3)
+    np.testing.assert_allclose(catalog["trailRate"], length.deg / (30.0 / 86400.0), rtol=1e-6)
+    angle = sky["0"].position_angle(sky["1"]).deg
+    assert np.all(angle_difference(catalog["trailAngle"], angle) < 0.01)
+    assert np.all((catalog["trailAngle"] >= 0.0) & (catalog["trailAngle"] < 180.0))
+    # Errors on the sky are those in pixels, here of a rotated detector.
+    total = np.hypot(catalog["raErr"] * np.cos(np.deg2rad(catalog["dec"])), catalog["decErr"])
+    np.testing.assert_allclose(total * 3600.0, 0.2 * np.hypot(catalog["xErr"], catalog["yErr"]), rtol=0.01)
+
+
+def test_ends_are_those_of_the_line(known: Any) -> None:
+    catalog = find(known)
+    np.testing.assert_allclose(0.5 * (catalog["x0"] + catalog["x1"]), catalog["x"], rtol=1e-9)
+    np.testing.assert_allclose(0.5 * (catalog["y0"] + catalog["y1"]), catalog["y"], rtol=1e-9)
+    length = np.hypot(catalog["x1"] - catalog["x0"], catalog["y1"] - catalog["y0"])
+    np.testing.assert_allclose(length, catalog["trailLengthPix"], rtol=1e-9)
+    angle = np.rad2deg(np.arctan2(catalog["y1"] - catalog["y0"], catalog["x1"] - catalog["x0"]))
+    assert np.all(angle_difference(angle, catalog["trailAnglePix"]) < 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("trail", "masked", "expected"),
+    [
+        ((3.0, 60.0, 50.0, 30.0, 60.0), [], {"edgeFlag"}),
+        ((80.0, 60.0, 50.0, 30.0, 60.0), [("SATURATED", (slice(59, 61), slice(79, 81)))], {"saturatedFlag"}),
+        (
+            (80.0, 60.0, 50.0, 0.0, 60.0),
+            [("BAD", (slice(None), slice(60, 72)))],
+            {"badFlag"},
+        ),
+        ((80.0, 60.0, 400.0, 30.0, 200.0), [], {"streakFlag", "edgeFlag"}),
+    ],
+    ids=lambda value: "+".join(sorted(value)) if isinstance(value, set) else "",
+)
+def test_flags(make_image: Callable[..., Any], trail: Any, masked: Any, expected: set[str]) -> None:
+    made = make_image([trail], shape=(120, 160), masked=masked)
+    (row,) = find(made)
+    assert {name for name in row.colnames if name.endswith("Flag") and row[name]} == expected
+
+
+def test_nothing_to_find(known: Any) -> None:
+    empty = make_probability_image(
+        np.zeros(known.image.bbox.shape, dtype=np.float32), open_image(known.image), SUMMARY
+    )
+    catalog = find(known, probability=empty)
+    assert len(catalog) == 0
+    assert catalog.colnames == list(CANDIDATE_COLUMNS)
+    assert catalog.meta["trailModel"]["name"] == "drawn"
+    assert catalog.meta["imageShape"] == list(known.image.bbox.shape)
+
+
+def test_nan_probabilities(known: Any) -> None:
+    probability = probability_of(known)
+    probability.array[::50] = np.nan
+    assert len(find(known, probability=probability)) == 2
+
+
+def test_thresholds(known: Any) -> None:
+    faint = probability_of(known, peak=0.4)
+    assert len(find(known, probability=faint)) == 0
+    assert len(find(known, probability=faint, seedThreshold=0.3)) == 2
+    with pytest.raises(InvalidQuantumError, match="configure both"):
+        find(known, probability=faint, growThreshold=0.6)
+    with pytest.raises(ValueError, match="must not be larger"):
+        make_task(growThreshold=0.6, seedThreshold=0.3)
+
+
+def test_score_without_calibration_is_the_probability(known: Any) -> None:
+    assert find(known)["score"] == pytest.approx([0.9, 0.9])
+
+
+def test_score_is_that_of_the_model(known: Any) -> None:
+    """Of a model whose score only knows the SNR: log-odds ln(snr) - 4."""
+    count = len(FEATURES)
+    weights = np.zeros(count)
+    weights[FEATURES.index("log_snr")] = 1.0
+    model = ScoreModel(mean=np.zeros(count), scale=np.ones(count), coefficients=weights, intercept=-4.0)
+    score = {**model.to_mapping(), "at_false_per_detector": {"10": 0.25}}
+    catalog = find(known, probability=probability_of(known, score=score))
+    snr = np.asarray(catalog["snr"])
+    np.testing.assert_allclose(catalog["score"], snr / (snr + np.exp(4.0)), rtol=1e-9)
+    assert np.all(np.diff(catalog["score"]) <= 0.0)
+    assert catalog.meta["scoreAtFalsePerDetector"] == {"10": 0.25}
+    between = float(np.mean(catalog["score"]))
+    assert len(find(known, probability=probability_of(known, score=score), minScore=between)) == 1
+
+
+@pytest.mark.parametrize("score", [{"features": ["size"]}, {"features": list(FEATURES), "intercept": None}])
+def test_score_that_cannot_be_used(known: Any, score: dict[str, Any]) -> None:
+    with pytest.raises(InvalidQuantumError, match="score of model 'drawn' cannot be used"):
+        find(known, probability=probability_of(known, score=score))
+
+
+def test_probabilities_of_another_image(known: Any) -> None:
+    probability = probability_of(known)
+    moved = Image(
+        probability.array, bbox=Box.from_shape(probability.bbox.shape), metadata=probability.metadata
+    )
+    with pytest.raises(InvalidQuantumError, match="not of the same image"):
+        find(known, probability=moved)
+
+
+def test_probabilities_of_an_unknown_model(known: Any) -> None:
+    probability = probability_of(known)
+    nameless = Image(probability.array, bbox=probability.bbox)
+    with pytest.raises(UpstreamFailureNoWorkFound, match="does not say which model"):
+        find(known, probability=nameless)
+
+
+def test_candidates_on_bad_pixels_are_dropped(make_image: Callable[..., Any]) -> None:
+    """Where the image was interpolated, nothing was seen."""
+    made = make_image(
+        [(80.0, 60.0, 50.0, 30.0, 60.0)],
+        shape=(120, 160),
+        masked=[("INTERPOLATED", (slice(None), slice(40, 160)))],
+    )
+    assert len(find(made)) == 0
+
+
+def test_task_metadata(known: Any) -> None:
+    task = make_task()
+    task.run(image=known.image, trail_probability=probability_of(known))
+    assert task.metadata["nCandidates"] == 2
+    assert task.metadata["nStreaks"] == 0
+    assert task.metadata["nFitFailed"] == 0

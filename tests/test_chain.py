@@ -1,0 +1,244 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""From images in a Butler to masks, catalogs and tiles in it, by `pipetask`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import astropy.table
+import numpy as np
+import pytest
+
+from lsst.daf.butler import Butler
+from lsst.images import Mask
+from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
+from lsst.meas.trails.core.tile_file import TileReader, TrailTiles
+from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
+from lsst.pipe.base import InvalidQuantumError, Pipeline, QuantumSuccessCaveats
+from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
+
+PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
+WITH_METADATA = {"strip_astropy_meta_yaml": False}
+"""Parameter of a Butler's `get`: what a table says of itself, too."""
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def detectors_of(butler: Butler, dataset_type: str) -> list[int]:
+    """Return the detectors that a dataset type is there for."""
+    refs = butler.query_datasets(dataset_type, explain=False)
+    return sorted(ref.dataId["detector"] for ref in refs)
+
+
+@pytest.fixture(scope="module")
+def detected(chain: Any) -> Butler:
+    butler: Butler = chain.butler(chain.detected)
+    return butler
+
+
+@pytest.fixture(scope="module")
+def training(chain: Any) -> Butler:
+    butler: Butler = chain.butler(chain.training)
+    return butler
+
+
+def candidates_of(chain: Any, butler: Butler, detector: int) -> astropy.table.Table:
+    return butler.get("trail_candidate_detector", chain.data_id(detector), parameters=WITH_METADATA)
+
+
+def test_everything_is_there_but_for_the_ruined_image(detected: Butler, training: Butler) -> None:
+    for name in ("trail_probability", "trail_mask", "trail_candidate_detector"):
+        assert detectors_of(detected, name) == [0, 1], name
+    assert len(detected.query_datasets("trail_candidate")) == 1
+    for name in (
+        "injected_preliminary_visit_image",
+        "injected_preliminary_visit_image_catalog",
+        "injected_trail_mask",
+        "trail_tiles",
+    ):
+        assert detectors_of(training, name) == [0, 1], name
+
+
+@pytest.mark.parametrize("label", ["segmentTrails", "injectTrails"])
+def test_ruined_image_is_reported(chain: Any, detected: Butler, training: Butler, label: str) -> None:
+    """Its quantum is done, has nothing to show for it, and says why."""
+    butler = detected if label == "segmentTrails" else training
+    quantum = butler.get(f"{label}_metadata", chain.data_id(2))["quantum"]
+    caveats = QuantumSuccessCaveats(int(quantum["caveats"]))
+    assert QuantumSuccessCaveats.UPSTREAM_FAILURE_NO_WORK in caveats
+    assert QuantumSuccessCaveats.ALL_OUTPUTS_MISSING in caveats
+    log = butler.get(f"{label}_log", chain.data_id(2))
+    assert any("The image has no good pixel" in record.message for record in log)
+
+
+def test_mask(chain: Any, detected: Butler) -> None:
+    image = detected.get("preliminary_visit_image", chain.data_id(1))
+    mask = detected.get("trail_mask", chain.data_id(1))
+    probability = detected.get("trail_probability", chain.data_id(1))
+    assert isinstance(mask, Mask)
+    assert mask.bbox == probability.bbox == image.bbox
+    metadata = detected.get("segmentTrails_metadata", chain.data_id(1))["segmentTrails"]
+    pixels = mask.get("TRAIL")
+    assert np.count_nonzero(pixels) == metadata["trailPixels"] > 0
+    # Compression in the file has not changed the probabilities much.
+    assert probability.array[pixels].min() > 0.0
+    for row in detected.get("simulated_trail_catalog", chain.data_id(1)):
+        assert pixels[round(row["y"]), round(row["x"])]
+
+
+def test_bright_trails_are_in_the_catalog(chain: Any, detected: Butler, bright_trails: Any) -> None:
+    catalog = candidates_of(chain, detected, 1)
+    for x, y, length, _, _ in bright_trails:
+        distance = np.hypot(catalog["x"] - x, catalog["y"] - y)
+        candidate = catalog[np.argmin(distance)]
+        assert distance.min() < 2.0
+        assert candidate["trailLengthPix"] == pytest.approx(length, rel=0.15)
+        assert candidate["snr"] > 30.0
+
+
+def test_catalogs(chain: Any, detected: Butler) -> None:
+    catalogs = [candidates_of(chain, detected, detector) for detector in (0, 1)]
+    packed = 0
+    for detector, catalog in enumerate(catalogs):
+        assert catalog.colnames == list(CANDIDATE_COLUMNS)
+        assert set(catalog["detector"]) <= {detector}
+        assert set(catalog["visit"]) <= {chain.visit}
+        for name, (_, unit, _) in CANDIDATE_COLUMNS.items():
+            assert catalog[name].unit == unit
+        packed += len(catalog)
+    visit = detected.get("trail_candidate", chain.data_id(1), parameters=WITH_METADATA)
+    assert len(visit) == packed == len(set(visit["trailCandidateId"]))
+    together = astropy.table.vstack(catalogs, metadata_conflicts="silent")
+    np.testing.assert_array_equal(visit["trailCandidateId"], together["trailCandidateId"])
+    # The third detector has no catalog.
+    assert visit.meta["nDetectors"] == 2
+
+
+def test_catalogs_name_the_model(chain: Any, detected: Butler) -> None:
+    specification = load_model(shipped_model_path()).specification
+    model = {
+        "name": specification.name,
+        "version": specification.version,
+        "sha256": specification.weights_sha256,
+    }
+    assert candidates_of(chain, detected, 1).meta["trailModel"] == model
+    visit = detected.get("trail_candidate", chain.data_id(1), parameters=WITH_METADATA)
+    assert visit.meta["trailModel"] == model
+    mask = detected.get("trail_mask", chain.data_id(1))
+    assert mask.metadata["TRAIL_MODEL_SHA256"] == specification.weights_sha256
+
+
+def test_injection(chain: Any, training: Butler) -> None:
+    data_id = chain.data_id(1)
+    before = training.get("preliminary_visit_image", data_id)
+    after = training.get("injected_preliminary_visit_image", data_id)
+    catalog = training.get("injected_preliminary_visit_image_catalog", data_id)
+    mask = training.get("injected_trail_mask", data_id)
+    assert len(catalog) > 0
+    added = after.image.array.astype(np.float64) - before.image.array
+    brightest = catalog[np.argmax(catalog["snr_optimal"])]
+    pixels = mask.get("TRAIL")
+    assert pixels[int(brightest["y"]), int(brightest["x"])]
+    assert added[pixels].mean() > 3.0 * abs(added[~pixels].mean())
+    # Each image has trails of its own.
+    other = training.get("injected_preliminary_visit_image_catalog", chain.data_id(0))
+    assert not set(catalog["x"]) & set(other["x"])
+
+
+def test_tiles(chain: Any, training: Butler) -> None:
+    data_id = chain.data_id(1)
+    tiles = training.get("trail_tiles", data_id)
+    image = training.get("injected_preliminary_visit_image", data_id).image.array
+    assert isinstance(tiles, TrailTiles)
+    assert len(tiles) > 0
+    assert tiles.source.data_id == data_id
+    row = tiles.table[0]
+    part = image[row["y0"] : row["y0"] + 256, row["x0"] : row["x0"] + 256]
+    np.testing.assert_array_equal(tiles.image[0, : part.shape[0], : part.shape[1]], part)
+    assert np.any(tiles.truth == 1)
+    # The file itself, as training reads it.
+    uri = training.getURI("trail_tiles", data_id)
+    with TileReader(uri.ospath) as reader:
+        assert len(reader) == len(tiles)
+        assert np.any(reader.read(0).truth == tiles.truth[0])
+
+
+def test_second_run_does_nothing(chain: Any, run_program: Run) -> None:
+    before = sorted(ref.id for ref in chain.butler(chain.detected).query_datasets("trail_mask"))
+    done = run_program(
+        "pipetask", "run", "-b", chain.repo, "-p", PIPELINES / "DetectTrails.yaml", "-i", "input",
+        "-o", chain.detected, "--extend-run", "--skip-existing-in", chain.detected,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Constructing task" not in done.stderr
+    assert sorted(ref.id for ref in chain.butler(chain.detected).query_datasets("trail_mask")) == before
+
+
+def test_subset_and_parameter(chain: Any, run_program: Run) -> None:
+    """Detection on the injected images, detector by detector."""
+    done = run_program(
+        "pipetask", "run", "-b", chain.repo,
+        "-p", f"{PIPELINES / 'DetectTrails.yaml'}#perDetector",
+        "-c", "parameters:input_image=injected_preliminary_visit_image",
+        "-i", chain.training, "-o", "trails/injected", "-d", "detector = 1 AND instrument = 'TrailSimCam'",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    butler = chain.butler("trails/injected")
+    assert detectors_of(butler, "trail_candidate_detector") == [1]
+    assert not butler.query_datasets("trail_candidate", explain=False)
+
+
+def execute(repo: Path, output: str, **settings: Any) -> SimplePipelineExecutor:
+    """Prepare segmentation of detectors 1 and 2, with a configuration."""
+    butler = SimplePipelineExecutor.prep_butler(str(repo), inputs=["input"], output=output)
+    pipeline = Pipeline.from_uri(f"{PIPELINES / 'DetectTrails.yaml'}#segmentTrails")
+    for name, value in settings.items():
+        pipeline.addConfigOverride("segmentTrails", name, value)
+    return SimplePipelineExecutor.from_pipeline(
+        pipeline, butler=butler, where="instrument = 'TrailSimCam' AND detector IN (1, 2)"
+    )
+
+
+def test_model_that_cannot_be_used_leaves_nothing(fresh_repo: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_bytes(shipped_model_path().read_bytes()[:-100])
+    executor = execute(fresh_repo.repo, "trails/broken", model=str(broken))
+    with pytest.raises((InvalidQuantumError, SystemExit)):
+        executor.run(register_dataset_types=True)
+    butler = fresh_repo.butler("trails/broken")
+    for name in ("trail_mask", "trail_probability"):
+        assert detectors_of(butler, name) == []
+    assert not list(fresh_repo.repo.glob("trails/broken/**/*trail_mask*.fits"))
+    # Where it can be, the next run goes through.
+    execute(fresh_repo.repo, "trails/good").run()
+    assert detectors_of(fresh_repo.butler("trails/good"), "trail_mask") == [1]
+
+
+def test_probability_can_be_left_out(fresh_repo: Any) -> None:
+    execute(fresh_repo.repo, "trails/mask", writeProbability=False).run(register_dataset_types=True)
+    butler = fresh_repo.butler("trails/mask")
+    assert detectors_of(butler, "trail_mask") == [1]
+    assert not butler.registry.queryDatasetTypes("trail_probability")

@@ -1,0 +1,183 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lsst.pipe.base import Pipeline, PipelineGraph
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "python" / "lsst" / "meas" / "trails" / "resources" / "pipelines"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+DETECTOR = {"instrument", "visit", "detector"}
+VISIT = {"instrument", "visit"}
+
+TYPES: dict[str, tuple[str, set[str]]] = {
+    "preliminary_visit_image": ("VisitImage", DETECTOR),
+    "injected_preliminary_visit_image": ("VisitImage", DETECTOR),
+    "injected_preliminary_visit_image_catalog": ("ArrowAstropy", DETECTOR),
+    "injected_trail_mask": ("MaskV2", DETECTOR),
+    "trail_tiles": ("TrailTiles", DETECTOR),
+    "trail_probability": ("ImageV2", DETECTOR),
+    "trail_mask": ("MaskV2", DETECTOR),
+    "trail_candidate_detector": ("ArrowAstropy", DETECTOR),
+    "trail_candidate": ("ArrowAstropy", VISIT),
+}
+"""Storage class and dimensions of the dataset types of this package."""
+
+INPUTS_AND_OUTPUTS = {
+    "DetectTrails": (
+        {"preliminary_visit_image"},
+        {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
+    ),
+    "MakeTrainingSet": (
+        {"preliminary_visit_image"},
+        {
+            "injected_preliminary_visit_image",
+            "injected_preliminary_visit_image_catalog",
+            "injected_trail_mask",
+            "trail_tiles",
+        },
+    ),
+}
+
+SUBSETS = {
+    "DetectTrails": {
+        "perDetector": {"segmentTrails", "findTrailCandidates"},
+        "perVisit": {"consolidateTrailCandidates"},
+    },
+    "MakeTrainingSet": {"inject": {"injectTrails"}, "tile": {"tileToHdf5"}},
+}
+
+
+def data_types(graph: PipelineGraph) -> tuple[set[str], set[str]]:
+    """Return the inputs and the outputs of a pipeline, those of the
+    middleware aside.
+    """
+    inputs, outputs = set(), set()
+    for name in graph.dataset_types:
+        if name.endswith(("_config", "_log", "_metadata")) or name == "packages":
+            continue
+        (outputs if graph.producer_of(name) is not None else inputs).add(name)
+    return inputs, outputs
+
+
+def test_all_pipelines_are_tested() -> None:
+    assert set(NAMES) >= set(INPUTS_AND_OUTPUTS)
+    assert (ROOT / "pipelines").resolve() == FOLDER
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_graph(name: str) -> None:
+    graph = Pipeline.from_uri(str(FOLDER / f"{name}.yaml")).to_graph()
+    for node in graph.tasks.values():
+        task, connections = node.label, node.get_connections()
+        for connection in connections.allConnections.values():
+            if connection.name in TYPES:
+                storage_class, dimensions = TYPES[connection.name]
+                assert (connection.storageClass, set(connection.dimensions)) == (storage_class, dimensions), (
+                    task
+                )
+    assert graph.description
+
+
+@pytest.mark.parametrize("name", INPUTS_AND_OUTPUTS)
+def test_inputs_and_outputs(name: str) -> None:
+    graph = Pipeline.from_uri(str(FOLDER / f"{name}.yaml")).to_graph()
+    assert data_types(graph) == INPUTS_AND_OUTPUTS[name]
+
+
+@pytest.mark.parametrize("product_dir", [str(ROOT), None], ids=["set up", "installed"])
+@pytest.mark.parametrize("name", NAMES)
+def test_eups_uri(name: str, product_dir: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the product set up, and from a package that only pip knows."""
+    if product_dir is None:
+        monkeypatch.delenv("MEAS_TRAILS_DIR", raising=False)
+    else:
+        monkeypatch.setenv("MEAS_TRAILS_DIR", product_dir)
+    pipeline = Pipeline.from_uri(f"eups://meas_trails/pipelines/{name}.yaml")
+    expected = Pipeline.from_uri(str(FOLDER / f"{name}.yaml"))
+    assert set(pipeline.to_graph().tasks) == set(expected.to_graph().tasks)
+
+
+@pytest.mark.parametrize("name", INPUTS_AND_OUTPUTS)
+def test_input_image_is_a_parameter(name: str) -> None:
+    pipeline = Pipeline.from_uri(str(FOLDER / f"{name}.yaml"))
+    pipeline.addConfigOverride("parameters", "input_image", "visit_image")
+    inputs, outputs = data_types(pipeline.to_graph())
+    assert inputs == {"visit_image"}
+    expected = {
+        output.replace("preliminary_visit_image", "visit_image") for output in INPUTS_AND_OUTPUTS[name][1]
+    }
+    assert outputs == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_subsets(name: str) -> None:
+    pipeline = Pipeline.from_uri(str(FOLDER / f"{name}.yaml"))
+    if name in SUBSETS:
+        assert {label: set(tasks) for label, tasks in pipeline.subsets.items()} == SUBSETS[name]
+    for label, tasks in pipeline.subsets.items():
+        part = Pipeline.from_uri(f"{FOLDER / name}.yaml#{label}").to_graph()
+        assert set(part.tasks) == set(tasks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documented(name: str) -> None:
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    assert content["description"]
+    assert all(subset["description"] for subset in content.get("subsets", {}).values())
+
+
+def test_graphs_need_no_torch() -> None:
+    """Batch systems build them on machines where it takes its time to load."""
+    program = (
+        "import sys\n"
+        "from lsst.pipe.base import Pipeline\n"
+        "for path in sys.argv[1:]:\n"
+        "    assert Pipeline.from_uri(path).to_graph().tasks\n"
+        "print('torch' in sys.modules)\n"
+    )
+    paths = [str(FOLDER / f"{name}.yaml") for name in NAMES]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *paths], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_pipetask_build(
+    run_program: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "MEAS_TRAILS_DIR", str(ROOT))
+    for where in (ROOT / "pipelines" / "DetectTrails.yaml", "eups://meas_trails/pipelines/DetectTrails.yaml"):
+        done = run_program("pipetask", "build", "-p", where, "--show", "pipeline")
+        assert done.returncode == 0, done.stderr
+        shown = yaml.safe_load(done.stdout)
+        assert shown["tasks"]["segmentTrails"]["class"] == "lsst.meas.trails.tasks.TrailSegmentationTask"
