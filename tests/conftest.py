@@ -50,6 +50,8 @@ from lsst.meas.trails.sim.observation import make_obs_info, make_sky_projection,
 from lsst.meas.trails.sim.repository import Dataset, open_or_create, put_datasets
 from lsst.meas.trails.sim.simulation import Simulation, image_truth
 from lsst.meas.trails.sim.visit_image import make_visit_image
+from lsst.pipe.base import Pipeline
+from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
 FWHM = 4.0
 """Of the PSF of `make_image`, pixels: the median of LSSTCam."""
@@ -190,11 +192,24 @@ class Chain:
 
     Detector 0 is a simulated image, 1 a clean sky with bright trails, and 2
     holds nothing but NaN.
+
+    Parameters
+    ----------
+    repo
+        The repository, whose images are in the collection ``input``.
+    detected
+        Collection of DetectTrails.
+    training
+        Collection of MakeTrainingSet.
+    injected
+        Collection of DetectTrails, without catalogs of visits, on the image
+        of detector 1 of ``training``.
     """
 
     repo: Path
     detected: str = "trails/detected"
     training: str = "trails/training"
+    injected: str = "trails/injected"
 
     @property
     def visit(self) -> int:
@@ -275,5 +290,12 @@ def chain(image_repo: Chain, tmp_path_factory: pytest.TempPathFactory) -> Chain:
                 "--register-dataset-types",
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
+        pipeline = Pipeline.from_uri(f"{pipelines / 'DetectTrails.yaml'}#perDetector")
+        pipeline.addConfigOverride("parameters", "input_image", "injected_preliminary_visit_image")
+        SimplePipelineExecutor.from_pipeline(
+            pipeline,
+            butler=SimplePipelineExecutor.prep_butler(str(folder), [made.training], made.injected),
+            where="instrument = 'TrailSimCam' AND detector = 1",
+        ).run()
 
     return Chain(made_once(tmp_path_factory.getbasetemp(), "chain", make))

@@ -186,33 +186,28 @@ def test_tiles(chain: Any, training: Butler) -> None:
         assert np.any(reader.read(0).truth == tiles.truth[0])
 
 
+def test_detection_on_injected_images(chain: Any) -> None:
+    """One parameter and one subset of the pipeline make it so."""
+    butler = chain.butler(chain.injected)
+    assert detectors_of(butler, "trail_candidate_detector") == [1]
+    assert not butler.query_datasets("trail_candidate", explain=False)
+
+
 def test_second_run_does_nothing(chain: Any, run_program: Run) -> None:
     before = sorted(ref.id for ref in chain.butler(chain.detected).query_datasets("trail_mask"))
     done = run_program(
         "pipetask", "run", "-b", chain.repo, "-p", PIPELINES / "DetectTrails.yaml", "-i", "input",
         "-o", chain.detected, "--extend-run", "--skip-existing-in", chain.detected,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "Constructing task" not in done.stderr
+    # The ruined image counts as done, too: it need not be looked at again.
+    # That nothing is left to do is an error to pipetask.
+    assert "segmentTrails because no quanta remain (3 previously succeeded and skipped)" in done.stderr
+    assert "QuantumGraph was empty" in done.stderr
     assert sorted(ref.id for ref in chain.butler(chain.detected).query_datasets("trail_mask")) == before
 
 
-def test_subset_and_parameter(chain: Any, run_program: Run) -> None:
-    """Detection on the injected images, detector by detector."""
-    done = run_program(
-        "pipetask", "run", "-b", chain.repo,
-        "-p", f"{PIPELINES / 'DetectTrails.yaml'}#perDetector",
-        "-c", "parameters:input_image=injected_preliminary_visit_image",
-        "-i", chain.training, "-o", "trails/injected", "-d", "detector = 1 AND instrument = 'TrailSimCam'",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    butler = chain.butler("trails/injected")
-    assert detectors_of(butler, "trail_candidate_detector") == [1]
-    assert not butler.query_datasets("trail_candidate", explain=False)
-
-
 def execute(repo: Path, output: str, **settings: Any) -> SimplePipelineExecutor:
-    """Prepare segmentation of detectors 1 and 2, with a configuration."""
+    """Return what runs segmentation on detectors 1 and 2."""
     butler = SimplePipelineExecutor.prep_butler(str(repo), inputs=["input"], output=output)
     pipeline = Pipeline.from_uri(f"{PIPELINES / 'DetectTrails.yaml'}#segmentTrails")
     for name, value in settings.items():

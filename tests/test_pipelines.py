@@ -21,7 +21,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -175,7 +174,7 @@ def test_graphs_need_no_torch() -> None:
 def test_pipetask_build(
     run_program: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(os.environ, "MEAS_TRAILS_DIR", str(ROOT))
+    monkeypatch.setenv("MEAS_TRAILS_DIR", str(ROOT))
     for where in (ROOT / "pipelines" / "DetectTrails.yaml", "eups://meas_trails/pipelines/DetectTrails.yaml"):
         done = run_program("pipetask", "build", "-p", where, "--show", "pipeline")
         assert done.returncode == 0, done.stderr

@@ -358,7 +358,7 @@ SOURCE = "sources/0000"
         (replace(f"{SOURCE}/background", data=np.zeros((0, 4))), "blocks"),
         (replace(f"{SOURCE}/catalog", data=3.0), "rows and columns"),
         (replace(f"{SOURCE}/catalog", data=np.zeros(3)), "rows and columns"),
-        (attribute("units", '{"x": "furlongs per"}', f"{SOURCE}/catalog"), "damaged"),
+        (attribute("units", '["x"]', f"{SOURCE}/catalog"), "damaged"),
         (delete(f"{SOURCE}/catalog"), "damaged"),
     ],
 )

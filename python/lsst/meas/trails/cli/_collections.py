@@ -23,10 +23,10 @@
 
 from __future__ import annotations
 
-__all__ = ("TRUTH_TYPES", "DetectorResult", "default_min_score", "detector_results", "make_console")
+__all__ = ("DetectorResult", "default_min_score", "detector_results", "make_console")
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     import astropy.table
     from rich.console import Console
 
-    from lsst.daf.butler import Butler
-
-TRUTH_TYPES = ("injected_preliminary_visit_image_catalog", "simulated_trail_catalog")
-"""Dataset types that may hold the truth, in order of preference."""
+    from lsst.daf.butler import Butler, DataCoordinate
 
 CATALOG_TYPE = "trail_candidate_detector"
+
+_SIMULATED_TRUTH_TYPE = "simulated_trail_catalog"
+_PROBABILITY_TYPE = "trail_probability"
+_DEFAULT_IMAGE_TYPE = "preliminary_visit_image"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,6 +56,8 @@ class DetectorResult:
         Data ID of the detector.
     candidates
         The `trail_candidate_detector`.
+    image_type
+        Dataset type of the image that they were found in.
     truth
         Truth table of the detector, if there is one.
     """
@@ -62,6 +65,7 @@ class DetectorResult:
     butler: Butler
     data_id: dict[str, Any]
     candidates: astropy.table.Table
+    image_type: str
     truth: astropy.table.Table | None
 
     @property
@@ -112,7 +116,7 @@ def detector_results(
             # A Butler wants the instrument named where its visits are.
             instruments = [repr(record.name) for record in butler.query_dimension_records("instrument")]
             conditions.append(f"instrument IN ({', '.join(instruments)})")
-        refs = butler.query_datasets(CATALOG_TYPE, where=" AND ".join(conditions))
+        refs = butler.query_datasets(CATALOG_TYPE, where=" AND ".join(conditions), limit=None)
     except FileNotFoundError as error:
         raise click.ClickException(f"There is no Butler repository at {repo}.") from error
     except MissingCollectionError as error:
@@ -122,21 +126,47 @@ def detector_results(
         if visit is not None or detector is not None:
             hint = "it may have others: leave out --visit and --detector"
         raise click.ClickException(f"{collection!r} holds no such {CATALOG_TYPE}; {hint}.") from error
-    truth_types = [name for name in TRUTH_TYPES if name in known]
     order = ("instrument", "visit", "detector")
     for ref in sorted(refs, key=lambda ref: [ref.dataId[name] for name in order]):
-        truth = None
-        for name in truth_types:
-            found = butler.find_dataset(name, ref.dataId)
-            if found is not None:
-                truth = butler.get(found)
-                break
         # Without the parameter, the Butler leaves out what a table says of
         # itself, such as the model's name.
         candidates = butler.get(ref, parameters={"strip_astropy_meta_yaml": False})
+        image_type = _image_type(candidates)
         yield DetectorResult(
-            butler=butler, data_id=dict(ref.dataId.required), candidates=candidates, truth=truth
+            butler=butler,
+            data_id=dict(ref.dataId.required),
+            candidates=candidates,
+            image_type=image_type,
+            truth=_read_truth(butler, ref.dataId, image_type, known),
         )
+
+
+def _image_type(candidates: astropy.table.Table) -> str:
+    """Return the dataset type of the image that candidates were found in, as
+    their provenance has it.
+    """
+    inputs = [
+        str(value)
+        for key, value in candidates.meta.items()
+        if key.startswith("LSST.BUTLER.INPUT.") and key.endswith(".DATASETTYPE")
+    ]
+    return next((name for name in inputs if name != _PROBABILITY_TYPE), _DEFAULT_IMAGE_TYPE)
+
+
+def _read_truth(
+    butler: Butler, data_id: DataCoordinate, image_type: str, known: Container[str]
+) -> astropy.table.Table | None:
+    """Return what is in an image: trails that were injected into it, and
+    those that were there before, in a simulated one.
+    """
+    import astropy.table
+
+    tables = []
+    for name in (f"{image_type}_catalog", _SIMULATED_TRUTH_TYPE):
+        found = butler.find_dataset(name, data_id) if name in known else None
+        if found is not None:
+            tables.append(butler.get(found))
+    return astropy.table.vstack(tables, metadata_conflicts="silent") if tables else None
 
 
 def default_min_score(result: DetectorResult, false_per_detector: int = 10) -> float:

@@ -107,6 +107,9 @@ def candidates(
 
 
 def _write(table: astropy.table.Table, output: Path) -> None:
+    if _FORMATS[output.suffix] == "votable":
+        # VOTables have no unit for AB magnitudes.
+        table["trailMag"].unit = "mag"
     try:
         table.write(str(output), format=_FORMATS[output.suffix], overwrite=True)
     except OSError as error:

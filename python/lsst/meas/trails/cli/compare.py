@@ -55,7 +55,7 @@ def compare(
     Detectors without truth are left out.
     """
     from ..evaluation.comparison import compare_detector, tally
-    from ._collections import TRUTH_TYPES, default_min_score, detector_results, make_console
+    from ._collections import default_min_score, detector_results, make_console
 
     console = make_console()
     comparisons = []
@@ -73,8 +73,8 @@ def compare(
             console.print(_table(result, comparison))
     if not comparisons:
         raise click.ClickException(
-            f"No detector in {collection!r} has a truth table ({' or '.join(TRUTH_TYPES)}): there is nothing "
-            "to compare with."
+            f"No detector in {collection!r} has a truth table, of simulated or of injected trails: there is "
+            "nothing to compare with."
         )
     everything = tally(comparisons)
     bright = tally(comparisons, min_snr=15.0, min_length=20.0)

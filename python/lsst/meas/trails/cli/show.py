@@ -46,9 +46,7 @@ import click
 @click.option(
     "--image",
     "image_type",
-    default="preliminary_visit_image",
-    show_default=True,
-    help="Dataset type of the image.",
+    help="Dataset type of the image.  [default: that of the image that the candidates were found in]",
 )
 @click.option(
     "--min-score",
@@ -62,7 +60,7 @@ def show(
     visit: int | None,
     detector: int | None,
     output: Path,
-    image_type: str,
+    image_type: str | None,
     min_score: float | None,
 ) -> None:
     """Draw one detector of COLLECTION in REPO.
@@ -74,6 +72,7 @@ def show(
     from ._collections import default_min_score, detector_results
 
     result = next(detector_results(repo, collection, visit=visit, detector=detector))
+    image_type = image_type or result.image_type
     try:
         image = result.butler.get(f"{image_type}.image", result.data_id)
     except LookupError as error:

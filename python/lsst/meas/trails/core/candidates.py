@@ -136,7 +136,7 @@ def find_candidates(
         table["score"] = score(candidate_features(table))
     table["streakFlag"] |= _on_streak(table)
     table = table[np.asarray(table["score"]) >= options.min_score]
-    return table[np.argsort(-np.asarray(table["score"]), kind="stable")]
+    return _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
 
 
 def _fit(
@@ -194,6 +194,24 @@ def _on_streak(table: astropy.table.Table, width: float = 15.0, angle: float = 5
         near = segment_distance(np.asarray(table["x"]), np.asarray(table["y"]), *ends) < width
         found |= near & (angle_difference(np.asarray(table["trailAnglePix"]), row["trailAnglePix"]) < angle)
     return found
+
+
+def _without_repeats(table: astropy.table.Table) -> astropy.table.Table:
+    """Return a table, best first, without candidates that lie on better ones:
+    fits of two fragments may both have grown to the whole trail.
+    """
+    points = np.stack([np.asarray(table[name]) for name in ("x0", "y0", "x1", "y1", "x", "y")])
+    fwhm = np.asarray(table["psfFwhm"])
+    kept: list[int] = []
+    for i in range(len(table)):
+        better = points[:4, kept]
+        # The ends of faint trails are known less well than the line.
+        repeats = segment_distance(points[4, i], points[5, i], *better) < 1.5 * fwhm[i]
+        for end in (0, 2):
+            repeats &= segment_distance(points[end, i], points[end + 1, i], *better) < 3.0 * fwhm[i]
+        if not np.any(repeats):
+            kept.append(i)
+    return table[kept]
 
 
 def _row(

@@ -41,6 +41,7 @@ from .geometry import segment_distance, trail_ends
 from .planes import ImagePlanes
 from .psf import FWHM_PER_SIGMA
 from .render import FourierTrail, trail_kernels
+from .trail_fit import MAX_LENGTH
 
 _REACH = 2.5
 """Pixels within this many FWHM of the segment are used."""
@@ -104,9 +105,12 @@ def measure_shape(
     Returns
     -------
     tests
-        Zero throughout where there are too few good pixels.
+        Zero throughout where there are too few good pixels, and for what is
+        too long to be fitted, as a satellite.
     """
     nothing = ShapeTests(0.0, 0.0, 0.0)
+    if not length <= MAX_LENGTH:
+        return nothing
     fwhm = planes.psf.fwhm(x, y)
     x0, y0, x1, y1 = (float(v) for v in trail_ends(x, y, length, angle))
     margin = _REACH * fwhm

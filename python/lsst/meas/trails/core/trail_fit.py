@@ -30,12 +30,13 @@ trails of hundreds of pixels.
 
 from __future__ import annotations
 
-__all__ = ("TrailFit", "fit_trail", "start_as_fit")
+__all__ = ("MAX_LENGTH", "TrailFit", "fit_trail", "start_as_fit")
 
 import dataclasses
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 import scipy.optimize
 
 from .geometry import segment_distance, trail_ends, wrap_angle
@@ -48,8 +49,11 @@ _PASSES = 4
 _MIN_PIXELS = 20
 """Fewest good pixels that a fit is tried on."""
 
-_MAX_LENGTH = 400.0
+MAX_LENGTH = 400.0
 """Longest trail that is fitted, pixels."""
+
+_NEIGHBOUR = 5.0
+"""Significance from which on a pixel beside the trail is a neighbour's."""
 
 _OUTLIER = 4.0
 """Residual, in sigma, beyond which a pixel belongs to a neighbour."""
@@ -110,7 +114,7 @@ def fit_trail(
     y: float,
     length: float,
     angle: float,
-    max_length: float = _MAX_LENGTH,
+    max_length: float = MAX_LENGTH,
     max_evaluations: int = 40,
     reach: float = 3.0,
 ) -> TrailFit:
@@ -187,7 +191,7 @@ def start_as_fit(
 
     Parameters are those of `fit_trail`.
     """
-    if not _is_drawable(x, y, length, angle, _MAX_LENGTH):
+    if not _is_drawable(x, y, length, angle, MAX_LENGTH):
         return _failure((x, y, length, angle))
     region = _FitRegion(planes, background, bad, x, y, length, angle, reach)
     return region.failure() if region.n_data >= _MIN_PIXELS else _failure((x, y, length, angle))
@@ -203,6 +207,41 @@ def _ends_moved(old: tuple[float, float, float, float], new: tuple[float, float,
     direct = np.hypot(*(a - b).T).max()
     swapped = np.hypot(*(a - b[::-1]).T).max()
     return float(min(direct, swapped))
+
+
+def _significance(
+    data: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], good: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Return pixels above their median in units of their noise, 0 at bad ones."""
+    if not np.any(good):
+        return np.zeros(data.shape)
+    level = np.median(data[good])
+    return np.where(good, data - level, 0.0) / np.sqrt(np.where(good, variance, 1.0))
+
+
+def _on_neighbours(
+    significance: npt.NDArray[np.float64], aside: npt.NDArray[np.float64], fwhm: float
+) -> npt.NDArray[np.bool_]:
+    """Return the pixels of stars and other trails beside a trail.
+
+    However robust the fit, a star that outshines a faint trail draws it
+    away: what is far from the line and brighter than the trail is not part
+    of it.
+
+    Parameters
+    ----------
+    significance
+        Pixels in units of their noise, shape (h, w).
+    aside
+        Distance from the line, in FWHM, same shape.
+    fwhm
+        FWHM of the PSF, pixels.
+    """
+    ridge = np.median(significance[aside < 0.5]) if np.any(aside < 0.5) else 0.0
+    bright = (aside > 1.0) & (significance > max(_NEIGHBOUR, 2.0 * ridge))
+    # The wings of a star are as harmful as its core.
+    grown = scipy.ndimage.binary_dilation(bright, iterations=max(1, round(0.75 * fwhm)))
+    return np.asarray(grown & (aside > 0.5))
 
 
 class _FitRegion:
@@ -235,6 +274,11 @@ class _FitRegion:
         data = planes.image[pixels].astype(np.float64) - background[pixels]
         variance = planes.variance[pixels].astype(np.float64)
         good = ~bad[pixels] & np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)
+        significance = np.zeros(use.shape)
+        significance[use] = _significance(data, variance, good)
+        radians = np.deg2rad(angle)
+        aside = np.abs((rows - y) * np.cos(radians) - (columns - x) * np.sin(radians)) / self._fwhm
+        good &= ~_on_neighbours(significance, aside, self._fwhm)[use]
         use[use] = good
         self._use = use
         self.n_data = int(np.count_nonzero(good))

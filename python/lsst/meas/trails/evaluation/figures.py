@@ -104,7 +104,8 @@ def detector_figure(
     against = "Candidates with their scores" + ("" if truth is None else ", over the truth")
     axes[2].set_title(against)
     if handles:
-        axes[2].legend(handles=handles, loc="upper right", framealpha=0.9, fontsize=9)
+        # Below the panels, where it hides nothing.
+        figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), fontsize=9)
     for axis in axes:
         axis.set_xlabel("x (pixels)")
     axes[0].set_ylabel("y (pixels)")

@@ -1,0 +1,98 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS, completeness_at, score_threshold, snr50
+
+
+def test_threshold_keeps_the_rate() -> None:
+    """Of two detectors with false scores .9, .8, ..., .1: one each is two."""
+    scores = np.array([0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+    is_false = scores < 0.95
+    for rate in (0.5, 1.0, 2.0, 4.0):
+        threshold = score_threshold(scores, is_false, 2.0 * DETECTOR_PIXELS, rate)
+        assert np.count_nonzero(scores[is_false] > threshold) == 2.0 * rate
+    assert score_threshold(scores, is_false, 2.0 * DETECTOR_PIXELS, 1.0) == 0.7
+
+
+def test_threshold_of_a_small_area() -> None:
+    """Where not even one may be false, none of them is kept."""
+    assert score_threshold(np.array([0.9, 0.4]), np.array([False, True]), 1e5, 1.0) == 0.4
+
+
+def test_threshold_where_there_are_few() -> None:
+    scores = np.array([0.9, 0.4])
+    assert score_threshold(scores, np.array([False, False]), 1e6, 10.0) == 0.0
+    assert score_threshold(scores, np.array([False, True]), DETECTOR_PIXELS, 10.0) == 0.0
+    assert score_threshold(np.zeros(0), np.zeros(0, dtype=bool), 1e6, 10.0) == 0.0
+
+
+def test_ties_are_not_kept() -> None:
+    """Of equal scores, either all are above a threshold or none."""
+    scores = np.array([0.5, 0.5, 0.5, 0.2])
+    threshold = score_threshold(scores, np.ones(4, dtype=bool), DETECTOR_PIXELS, 2.0)
+    assert np.count_nonzero(scores > threshold) <= 2
+
+
+def test_completeness() -> None:
+    scores = np.array([0.9, 0.5, 0.1])
+    candidate_of = np.array([1, -1, 0, 2])
+    assert list(completeness_at(0.3, scores, candidate_of)) == [True, False, True, False]
+    # The threshold is the score of a false candidate, which is not kept.
+    assert list(completeness_at(0.5, scores, candidate_of)) == [False, False, True, False]
+    assert list(completeness_at(0.0, np.zeros(0), np.array([-1, -1]))) == [False, False]
+
+
+@pytest.mark.parametrize("true", [5.0, 9.0, 20.0])
+def test_snr50_of_a_known_curve(true: float) -> None:
+    rng = np.random.default_rng(3)
+    snr = rng.uniform(2.0, 40.0, 4000)
+    found = rng.random(4000) < 1.0 / (1.0 + (true / snr) ** 6)
+    # 4000 trails, of which some hundred are near the middle.
+    assert snr50(snr, found) == pytest.approx(true, rel=0.05)
+
+
+def test_snr50_of_a_step() -> None:
+    snr = np.linspace(1.0, 20.0, 96)
+    assert snr50(snr, snr > 8.0) == pytest.approx(8.0, rel=0.03)
+
+
+def test_snr50_leaves_out_what_has_no_snr() -> None:
+    snr = np.concatenate([np.linspace(1.0, 20.0, 96), [np.nan, 0.0, np.inf]])
+    assert snr50(snr, snr > 8.0) == pytest.approx(8.0, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("snr", "found"),
+    [
+        (np.linspace(1.0, 20.0, 9), np.linspace(1.0, 20.0, 9) > 8.0),
+        (np.linspace(1.0, 20.0, 50), np.ones(50, dtype=bool)),
+        (np.linspace(1.0, 20.0, 50), np.zeros(50, dtype=bool)),
+        (np.zeros(0), np.zeros(0, dtype=bool)),
+    ],
+    ids=["few", "all", "none", "empty"],
+)
+def test_snr50_that_cannot_be_told(snr: np.ndarray, found: np.ndarray) -> None:
+    assert np.isnan(snr50(snr, found))

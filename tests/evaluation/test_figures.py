@@ -1,0 +1,133 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import astropy.table
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from lsst.meas.trails.core.catalog import empty_catalog
+from lsst.meas.trails.evaluation.figures import detector_figure
+
+ORIGIN = (100, 50)
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_errors() -> Iterator[None]:
+    """Warnings of numpy would end up on the terminal of ``meas-trails show``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    image = rng.normal(5.0, 2.0, (80, 120)).astype(np.float32)
+    image[:10] = np.nan
+    image[40, 60] = 1e5
+    return image
+
+
+def segments(*scores: float, **columns: Any) -> astropy.table.Table:
+    """Return trails of 40 pixels along x, one below the other."""
+    count = len(scores)
+    y = 60.0 + 10.0 * np.arange(count)
+    table = astropy.table.Table({"x0": np.full(count, 120.0), "x1": np.full(count, 160.0), "y0": y, "y1": y})
+    table["score"] = np.asarray(scores)
+    for name, value in columns.items():
+        table[name] = value
+    return table
+
+
+def draw(image: np.ndarray, candidates: Any, truth: Any = None, **keywords: Any) -> Figure:
+    probability = np.zeros(image.shape, dtype=np.float32)
+    probability[30, 20:60] = 1.0
+    figure = detector_figure(image, probability, candidates, truth, origin=ORIGIN, **keywords)
+    # The colour bar is an axis, too.
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["Image", "Trail probability"]
+    assert len(figure.axes) == 4
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=40)
+    buffer.seek(0)
+    assert matplotlib.image.imread(buffer).std() > 0.05
+    return figure
+
+
+def labels(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_candidates_over_truth(image: np.ndarray) -> None:
+    truth = segments(0.0, 0.0, source_type=["Trail", "Satellite"])
+    figure = draw(image, segments(0.9, 0.2, 0.7), truth, min_score=0.5, title="visit 1")
+    panel = figure.axes[2]
+    assert panel.get_title() == "Candidates with their scores, over the truth"
+    assert labels(figure) == ["true trail", "satellite", "candidate, score ≥ 0.50"]
+    assert [text.get_text() for text in panel.texts] == ["0.90", "0.70"]
+    # In the coordinates of the image, gaps between the segments.
+    candidates = panel.lines[-1].get_xydata()
+    np.testing.assert_allclose(candidates[:2], [[120.0, 60.0], [160.0, 60.0]])
+    np.testing.assert_allclose(candidates[3:5], [[120.0, 80.0], [160.0, 80.0]])
+    assert np.all(np.isnan(candidates[2]))
+    assert figure.get_suptitle() == "visit 1"
+
+
+def test_without_truth(image: np.ndarray) -> None:
+    figure = draw(image, segments(0.9))
+    assert figure.axes[2].get_title() == "Candidates with their scores"
+    assert labels(figure) == ["candidate"]
+
+
+def test_without_candidates(image: np.ndarray) -> None:
+    assert labels(draw(image, empty_catalog())) == []
+    assert labels(draw(image, empty_catalog(), segments(0.0, source_type=["Trail"]))) == ["true trail"]
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0, 7.0])
+def test_image_without_contrast(image: np.ndarray, value: float) -> None:
+    draw(np.full_like(image, value), segments(0.9))
+
+
+def test_axes_are_the_pixels(image: np.ndarray) -> None:
+    figure = draw(image, empty_catalog())
+    for axis in figure.axes[:3]:
+        assert axis.get_xlim() == (99.5, 219.5)
+        assert axis.get_ylim() == (49.5, 129.5)
+        assert axis.images[0].get_extent() == [99.5, 219.5, 49.5, 129.5]
+
+
+def test_large_images_are_binned() -> None:
+    """A pixel stays where it is; what fills no bin is not drawn."""
+    image = np.zeros((50, 2801), dtype=np.float32)
+    figure = detector_figure(image, image, empty_catalog())
+    picture = figure.axes[0].images[0]
+    assert picture.get_array().shape == (16, 933)
+    assert picture.get_extent() == [-0.5, 2798.5, -0.5, 47.5]
+    assert figure.axes[0].get_xlim() == (-0.5, 2800.5)
