@@ -24,7 +24,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS, completeness_at, score_threshold, snr50
+from lsst.meas.trails.core.operating_point import (
+    DETECTOR_PIXELS,
+    FALSE_RATES,
+    completeness_at,
+    measure_detection,
+    score_threshold,
+    snr50,
+)
 
 
 def test_threshold_keeps_the_rate() -> None:
@@ -96,3 +103,32 @@ def test_snr50_leaves_out_what_has_no_snr() -> None:
 )
 def test_snr50_that_cannot_be_told(snr: np.ndarray, found: np.ndarray) -> None:
     assert np.isnan(snr50(snr, found))
+
+
+def test_measures_at_all_rates() -> None:
+    """Thirty trails with scores that grow with their SNR, on one detector
+    with 200 false candidates of scores 0 to 0.5.
+    """
+    snr = np.linspace(1.0, 30.0, 30)
+    scores = np.concatenate([np.linspace(0.1, 1.0, 30), np.linspace(0.0, 0.5, 200)])
+    is_false = np.arange(230) >= 30
+    length = np.where(np.arange(30) % 2 == 0, 10.0, 40.0)
+    thresholds, metrics = measure_detection(scores, is_false, np.arange(30), snr, length, DETECTOR_PIXELS)
+    assert set(thresholds) == {str(rate) for rate in FALSE_RATES}
+    for rate in FALSE_RATES:
+        threshold = thresholds[str(rate)]
+        assert np.count_nonzero(scores[is_false] > threshold) == rate
+        found = scores[:30] > threshold
+        assert metrics[f"completeness_at_{rate}"] == pytest.approx(np.mean(found))
+        # The step lies between the last that is missed and the first found.
+        assert metrics[f"snr50_at_{rate}"] == pytest.approx(snr[found].min() - 0.5, rel=0.1)
+        assert metrics[f"snr50_long_at_{rate}"] == pytest.approx(snr[found].min() - 0.5, rel=0.2)
+
+
+def test_measures_that_cannot_be_told() -> None:
+    none = np.zeros(0)
+    thresholds, metrics = measure_detection(
+        none, none.astype(bool), none.astype(np.int64), none, none, DETECTOR_PIXELS
+    )
+    assert set(thresholds.values()) == {0.0}
+    assert set(metrics.values()) == {None}

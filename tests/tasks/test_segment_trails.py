@@ -89,13 +89,14 @@ def test_probabilities(segmented: Struct) -> None:
     probability = segmented.trail_probability.array
     assert probability.dtype == np.float32
     assert probability.min() >= 0.0
-    assert 0.5 < probability.max() <= 1.0
     # Nothing is known where there are no data.
     assert not probability[:20].any()
-    # What lies outside of the mask did not reach its thresholds.
+    # The mask is what reaches the thresholds, but for groups of few pixels.
     thresholds = load_model(shipped_model_path()).specification.thresholds
-    outside = probability[~segmented.trail_mask.get("TRAIL")]
-    assert outside.max() < thresholds["high"]
+    pixels = segmented.trail_mask.get("TRAIL")
+    assert thresholds["high"] <= probability.max() <= 1.0
+    assert probability[pixels].min() >= thresholds["low"] - 1.0 / 1024.0
+    assert np.mean(probability[~pixels] >= thresholds["high"]) < 1e-3
 
 
 def test_outputs_name_the_model(segmented: Struct) -> None:
@@ -133,10 +134,11 @@ def test_result_does_not_depend_on_the_window(known: Any) -> None:
 
 
 def test_thresholds_can_be_configured(known: Any, segmented: Struct) -> None:
-    strict = make_task(growThreshold=0.9, seedThreshold=0.95).run(image=known.image)
+    peak = float(segmented.trail_probability.array.max())
+    strict = make_task(growThreshold=0.8 * peak, seedThreshold=0.9 * peak).run(image=known.image)
     pixels = strict.trail_mask.get("TRAIL")
     assert pixels.any()
-    assert np.all(strict.trail_probability.array[pixels] >= 0.9)
+    assert np.all(strict.trail_probability.array[pixels] >= 0.8 * peak)
     np.testing.assert_array_equal(strict.trail_probability.array, segmented.trail_probability.array)
 
 

@@ -52,8 +52,13 @@ _MIN_PIXELS = 20
 MAX_LENGTH = 400.0
 """Longest trail that is fitted, pixels."""
 
-_NEIGHBOUR = 5.0
-"""Significance from which on a pixel beside the trail is a neighbour's."""
+_BESIDE = (5.0, 2.0)
+"""Significance, and multiple of the ridge of the trail, from which on a pixel
+more than a FWHM beside it is a neighbour's.
+"""
+
+_ON_LINE = (8.0, 4.0)
+"""The same on the line, which the start may miss by a part of a FWHM."""
 
 _OUTLIER = 4.0
 """Residual, in sigma, beyond which a pixel belongs to a neighbour."""
@@ -162,7 +167,7 @@ def fit_trail(
             f_scale=_OUTLIER,
             x_scale=region.scales,
             max_nfev=max_evaluations,
-            xtol=1e-5,
+            xtol=1e-8,
             ftol=1e-7,
             gtol=1e-8,
         )
@@ -212,36 +217,47 @@ def _ends_moved(old: tuple[float, float, float, float], new: tuple[float, float,
 def _significance(
     data: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], good: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
-    """Return pixels above their median in units of their noise, 0 at bad ones."""
-    if not np.any(good):
-        return np.zeros(data.shape)
-    level = np.median(data[good])
-    return np.where(good, data - level, 0.0) / np.sqrt(np.where(good, variance, 1.0))
+    """Return pixels above their median in units of their noise, NaN at bad
+    ones.
+    """
+    result = np.full(data.shape, np.nan)
+    if np.any(good):
+        result[good] = (data[good] - np.median(data[good])) / np.sqrt(variance[good])
+    return result
 
 
 def _on_neighbours(
-    significance: npt.NDArray[np.float64], aside: npt.NDArray[np.float64], fwhm: float
+    significance: npt.NDArray[np.float64],
+    distance: npt.NDArray[np.float64],
+    aside: npt.NDArray[np.float64],
+    fwhm: float,
 ) -> npt.NDArray[np.bool_]:
-    """Return the pixels of stars and other trails beside a trail.
+    """Return the pixels of stars and other trails on and beside a trail.
 
     However robust the fit, a star that outshines a faint trail draws it
-    away: what is far from the line and brighter than the trail is not part
-    of it.
+    away: what is much brighter than the trail is not part of it.
 
     Parameters
     ----------
     significance
-        Pixels in units of their noise, shape (h, w).
+        Pixels in units of their noise, NaN at bad ones, shape (h, w).
+    distance
+        Distance from the segment, pixels, same shape.
     aside
-        Distance from the line, in FWHM, same shape.
+        Distance from its line, pixels, same shape.
     fwhm
         FWHM of the PSF, pixels.
     """
-    ridge = np.median(significance[aside < 0.5]) if np.any(aside < 0.5) else 0.0
-    bright = (aside > 1.0) & (significance > max(_NEIGHBOUR, 2.0 * ridge))
-    # The wings of a star are as harmful as its core.
-    grown = scipy.ndimage.binary_dilation(bright, iterations=max(1, round(0.75 * fwhm)))
-    return np.asarray(grown & (aside > 0.5))
+    on_ridge = (distance < 0.5 * fwhm) & np.isfinite(significance)
+    ridge = float(np.median(significance[on_ridge])) if np.any(on_ridge) else 0.0
+    beside, on_line = (max(least, factor * ridge) for least, factor in (_BESIDE, _ON_LINE))
+    # The wings of a star are as harmful as its core; but those of a star
+    # beside the line must not take the trail with them.
+    reach = max(1, round(0.75 * fwhm))
+    grown = scipy.ndimage.binary_dilation((aside > fwhm) & (significance > beside), iterations=reach)
+    grown &= aside > 0.5 * fwhm
+    grown |= scipy.ndimage.binary_dilation(significance > on_line, iterations=reach)
+    return np.asarray(grown)
 
 
 class _FitRegion:
@@ -268,17 +284,18 @@ class _FitRegion:
         bottom, top = int(np.floor(min(y0, y1) - margin)), int(np.ceil(max(y0, y1) + margin)) + 1
         self._origin = (left, bottom)
         rows, columns = np.mgrid[bottom:top, left:right]
-        use = segment_distance(columns, rows, x0, y0, x1, y1) <= margin
+        distance = segment_distance(columns, rows, x0, y0, x1, y1)
+        use = distance <= margin
         use &= (rows >= 0) & (rows < planes.shape[0]) & (columns >= 0) & (columns < planes.shape[1])
         pixels = rows[use], columns[use]
         data = planes.image[pixels].astype(np.float64) - background[pixels]
         variance = planes.variance[pixels].astype(np.float64)
         good = ~bad[pixels] & np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)
-        significance = np.zeros(use.shape)
+        significance = np.full(use.shape, np.nan)
         significance[use] = _significance(data, variance, good)
         radians = np.deg2rad(angle)
-        aside = np.abs((rows - y) * np.cos(radians) - (columns - x) * np.sin(radians)) / self._fwhm
-        good &= ~_on_neighbours(significance, aside, self._fwhm)[use]
+        aside = np.abs((rows - y) * np.cos(radians) - (columns - x) * np.sin(radians))
+        good &= ~_on_neighbours(significance, distance, aside, self._fwhm)[use]
         use[use] = good
         self._use = use
         self.n_data = int(np.count_nonzero(good))
@@ -355,6 +372,9 @@ class _FitRegion:
             or kept.sum() < _MIN_PIXELS
         ):
             return self.failure()
+        null = self._null(kept)
+        if not chi2 < null:
+            return self.failure()
         # The direction of a trail shorter than a pixel is not defined: the
         # errors are then those of the extents themselves.
         unit = (dx / length, dy / length) if length > 0.0 else (1.0, 0.0)
@@ -380,10 +400,10 @@ class _FitRegion:
             y_err=float(np.sqrt(variances[1])),
             length_err=length_err,
             angle_err=min(float(np.rad2deg(angle_err / max(length, 1e-3))), 90.0),
-            flux_err=float(np.sqrt(variances[4])) * self._flux_unit,
+            flux_err=float(np.sqrt(variances[4]) * self._flux_unit),
             chi2=chi2,
             n_data=int(kept.sum()),
-            chi2_null=self._null(kept),
+            chi2_null=null,
             failed=False,
         )
 

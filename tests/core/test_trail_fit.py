@@ -1,0 +1,424 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lsst.meas.trails.core.geometry import angle_difference
+from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
+from lsst.meas.trails.core.trail_fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
+
+type MakePlanes = Callable[..., ImagePlanes]
+
+PSF = PsfGrid.gaussian(4.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A trail in an image of its own, and what the fit is told of it."""
+
+    planes: ImagePlanes
+    x: float
+    y: float
+    length: float
+    angle: float
+    flux: float
+    start: dict[str, Any]
+
+    @property
+    def direction(self) -> tuple[float, float]:
+        return float(np.cos(np.deg2rad(self.angle))), float(np.sin(np.deg2rad(self.angle)))
+
+    def fit(self, **options: float) -> TrailFit:
+        start = {**self.start, **options}
+        return fit_trail(self.planes, np.zeros(self.planes.shape), self.planes.bad(), **start)
+
+    def pulls(self, fit: TrailFit) -> npt.NDArray[np.float64]:
+        """Return errors of x, y, length, angle and flux in units of the
+        errors that the fit states.
+        """
+        turned = np.mod(fit.angle - self.angle + 90.0, 180.0) - 90.0
+        return np.array(
+            [
+                (fit.x - self.x) / fit.x_err,
+                (fit.y - self.y) / fit.y_err,
+                (fit.length - self.length) / fit.length_err,
+                turned / fit.angle_err,
+                (fit.flux - self.flux) / fit.flux_err,
+            ]
+        )
+
+
+def make_case(
+    length: float, snr: float, seed: int, *, angle: float | None = None, psf: PsfGrid = PSF
+) -> Case:
+    """Return a trail on white noise, and a start such as components give:
+    within 2 pixels, 20% of the length, and what that is as an angle.
+    """
+    rng = np.random.default_rng([seed, int(length)])
+    size = int(length) + 80
+    image = rng.standard_normal((size, size), dtype=np.float32)
+    planes = ImagePlanes(
+        image=image,
+        variance=np.ones_like(image),
+        mask=np.zeros(image.shape, dtype=np.uint32),
+        psf=psf,
+    )
+    x, y = (float(size / 2 + rng.uniform(-1.0, 1.0)) for _ in range(2))
+    angle = float(rng.uniform(0.0, 180.0)) if angle is None else angle
+    flux = snr / optimal_snr(render_trail(psf, x, y, length, angle), planes.variance, 1.0)
+    add_trail(image, psf, flux, x, y, length, angle)
+    start = {
+        "x": x + rng.uniform(-2.0, 2.0),
+        "y": y + rng.uniform(-2.0, 2.0),
+        "length": max(length, 1.0) * rng.uniform(0.8, 1.1),
+        "angle": angle + rng.uniform(-1.0, 1.0) * np.rad2deg(2.0 / max(length, 10.0)),
+    }
+    return Case(planes=planes, x=x, y=y, length=length, angle=angle, flux=flux, start=start)
+
+
+def check_pulls(pulls: list[npt.NDArray[np.float64]]) -> None:
+    """Check the errors of a few dozen fits: no bias, and 68% within one."""
+    table = np.array(pulls)
+    assert np.all(np.isfinite(table))
+    # The median of n normal numbers is good to 1.25 / sqrt(n): 0.2 of 40.
+    # Five medians, three sigma, and a third of one for the non-linearity.
+    assert np.abs(np.median(table, axis=0)).max() < 1.25 * 3.0 / np.sqrt(len(table)) + 0.1
+    # 0.68 is good to 0.074 of 40 fits, of five parameters of which two pairs
+    # are correlated to 0.04; stated errors may be wrong by a quarter.
+    within = np.mean(np.abs(table) < 1.0)
+    assert 0.55 < within < 0.80
+    # Hardly one of 200 is beyond four.
+    assert np.mean(np.abs(table) > 4.0) < 0.03
+
+
+@pytest.mark.parametrize("length", [10.0, 30.0, 60.0])
+def test_no_bias_and_honest_errors(length: float) -> None:
+    cases = [make_case(length, 15.0, seed) for seed in range(40)]
+    fits = [case.fit() for case in cases]
+    assert not any(fit.failed for fit in fits)
+    check_pulls([case.pulls(fit) for case, fit in zip(cases, fits, strict=True)])
+    # Some 700 pixels a fit: chi-square per pixel is good to 5%, its mean to 1%.
+    assert np.mean([fit.chi2 / fit.n_data for fit in fits]) == pytest.approx(1.0, abs=0.04)
+    # What the trail improves it by is the square of its SNR.
+    gain = np.mean([fit.chi2_null - fit.chi2 for fit in fits])
+    assert np.sqrt(gain) == pytest.approx(15.0, rel=0.1)
+
+
+def check_shifts(cases: list[Case], add_neighbour: Callable[[Case], object]) -> None:
+    """Check that a neighbour changes what is fitted by less than the noise."""
+    shifts = []
+    for case in cases:
+        alone = case.fit()
+        add_neighbour(case)
+        fit = case.fit()
+        assert not fit.failed
+        shifts.append(case.pulls(fit) - case.pulls(alone))
+    # A part of the pixels is left out, and with it a part of the noise.
+    assert np.mean(np.abs(shifts)) < 0.7
+    assert np.mean(np.abs(shifts) > 3.0) < 0.1
+
+
+@pytest.mark.parametrize("length", [10.0, 30.0, 60.0])
+@pytest.mark.parametrize("brightness", [3.0, 20.0, 300.0])
+def test_a_star_beside_the_trail(length: float, brightness: float) -> None:
+    """9 pixels off the line, and up to 300 times as bright as the trail."""
+
+    def add(case: Case) -> None:
+        c, s = case.direction
+        x, y = case.x + 0.2 * length * c - 9.0 * s, case.y + 0.2 * length * s + 9.0 * c
+        add_trail(case.planes.image, PSF, brightness * case.flux, x, y, 0.0, 0.0)
+
+    check_shifts([make_case(length, 15.0, seed) for seed in range(12)], add)
+
+
+@pytest.mark.parametrize("brightness", [1.0, 100.0])
+def test_a_star_on_the_trail(brightness: float) -> None:
+    def add(case: Case) -> None:
+        c, s = case.direction
+        flux = brightness * case.flux
+        add_trail(case.planes.image, PSF, flux, case.x + 15.0 * c, case.y + 15.0 * s, 0.0, 0.0)
+
+    check_shifts([make_case(60.0, 15.0, seed) for seed in range(12)], add)
+
+
+def test_a_bright_trail_across() -> None:
+    def add(case: Case) -> None:
+        add_trail(case.planes.image, PSF, 20.0 * case.flux, case.x + 3.0, case.y, 50.0, case.angle + 60.0)
+
+    check_shifts([make_case(60.0, 15.0, seed) for seed in range(12)], add)
+
+
+@pytest.mark.parametrize("length", [30.0, 60.0])
+def test_masked_columns_across(length: float) -> None:
+    cases = [make_case(length, 15.0, seed, angle=30.0 + seed) for seed in range(40)]
+    pulls = []
+    for case in cases:
+        bar = np.s_[:, int(case.x) - 8 : int(case.x) - 1]
+        case.planes.mask[bar] = plane_bits(["BAD"])
+        case.planes.image[bar] = 1e5
+        pulls.append(case.pulls(case.fit()))
+    check_pulls(pulls)
+
+
+def test_a_cosmic_ray_on_the_trail() -> None:
+    pulls = []
+    for seed in range(15):
+        case = make_case(30.0, 15.0, seed)
+        case.planes.image[round(case.y) + 1, round(case.x) - 2] += 300.0
+        pulls.append(case.pulls(case.fit()))
+    # A Huber loss at 4 sigma pulls as a pixel of 4 sigma would.
+    assert np.mean(np.abs(pulls) < 3.0) > 0.9
+
+
+@pytest.mark.parametrize("length", [5.0, 30.0])
+@pytest.mark.parametrize("snr", [300.0, 5000.0])
+def test_bright_trails_are_fitted_to_the_end(length: float, snr: float) -> None:
+    """Errors of a thousandth of a pixel need as many digits of convergence."""
+    for seed in range(5):
+        case = make_case(length, snr, seed)
+        fit = case.fit()
+        assert not fit.failed
+        assert np.abs(case.pulls(fit)).max() < 4.5
+        assert fit.chi2 / fit.n_data == pytest.approx(1.0, abs=0.25)
+
+
+def test_without_noise_the_truth_is_found(make_planes: MakePlanes) -> None:
+    planes = make_planes((120, 120))
+    add_trail(planes.image, PSF, 2000.0, 60.3, 58.6, 40.0, 140.0)
+    planes.image[:] += 3.0
+    level = np.full(planes.shape, 1.0)
+    fit = fit_trail(planes, level, planes.bad(), x=61.0, y=58.0, length=34.0, angle=143.0)
+    assert not fit.failed
+    # Single precision, and the tolerance of the solver.
+    assert (fit.x, fit.y, fit.length, fit.angle) == pytest.approx((60.3, 58.6, 40.0, 140.0), abs=2e-3)
+    assert fit.flux == pytest.approx(2000.0, rel=1e-4)
+    assert fit.background == pytest.approx(2.0, abs=1e-3)
+    assert fit.chi2 < 1.0
+    # The errors do not know that there is no noise.
+    stamp = render_trail(PSF, 60.3, 58.6, 40.0, 140.0)
+    assert fit.flux / fit.flux_err == pytest.approx(optimal_snr(stamp, planes.variance, 2000.0), rel=0.2)
+
+
+def test_units_do_not_matter() -> None:
+    case = make_case(30.0, 20.0, 1)
+    fit = case.fit()
+    scale = 2.0**-20
+    planes = dataclasses.replace(
+        case.planes,
+        image=(case.planes.image * scale).astype(np.float32),
+        variance=(case.planes.variance * scale**2).astype(np.float32),
+    )
+    small = dataclasses.replace(case, planes=planes).fit()
+    for name in ("x", "y", "length", "angle", "x_err", "length_err", "angle_err", "chi2"):
+        assert getattr(small, name) == pytest.approx(getattr(fit, name), rel=1e-6)
+    for name in ("flux", "flux_err", "background"):
+        assert getattr(small, name) == pytest.approx(getattr(fit, name) * scale, rel=1e-5)
+
+
+def test_a_point_source_has_no_length(make_planes: MakePlanes) -> None:
+    for seed in range(10):
+        planes = make_planes((60, 60), seed=seed)
+        add_trail(planes.image, PSF, 1000.0, 30.3, 29.6, 0.0, 0.0)
+        fit = fit_trail(planes, np.zeros(planes.shape), planes.bad(), x=31.0, y=29.0, length=3.0, angle=50.0)
+        assert not fit.failed
+        assert (fit.x, fit.y) == pytest.approx((30.3, 29.6), abs=5.0 * fit.x_err)
+        # Length enters squared, L^2/12 against 2 x 1.7^2 / SNR: noise alone
+        # makes about a pixel at an SNR of 130.
+        assert fit.length < 2.0
+        assert fit.flux == pytest.approx(1000.0, abs=5.0 * fit.flux_err)
+
+
+def test_the_psf_of_the_place_is_used() -> None:
+    kernels = np.array([[PsfGrid.gaussian(fwhm).kernels[0, 0] for fwhm in (3.0, 6.0)]])
+    psf = PsfGrid(x=np.array([0.0, 200.0]), y=np.zeros(1), kernels=kernels)
+    cases = [make_case(80.0, 40.0, seed, angle=15.0, psf=psf) for seed in range(20)]
+    fits = [case.fit() for case in cases]
+    check_pulls([case.pulls(fit) for case, fit in zip(cases, fits, strict=True)])
+    # With one PSF everywhere, the wide end looks longer than the narrow one.
+    constant = PsfGrid.constant(psf.mean_kernel)
+    wrong = [
+        dataclasses.replace(case, planes=dataclasses.replace(case.planes, psf=constant)).fit()
+        for case in cases
+    ]
+    assert np.mean([fit.chi2 for fit in fits]) < np.mean([fit.chi2 for fit in wrong])
+
+
+def test_a_fragment_grows_to_the_whole() -> None:
+    """Of 60 pixels the component held 20, off the middle."""
+    case = make_case(60.0, 30.0, 5)
+    c, s = case.direction
+    fit = case.fit(x=case.x + 15.0 * c, y=case.y + 15.0 * s, length=20.0)
+    assert not fit.failed
+    assert np.abs(case.pulls(fit)).max() < 5.0
+
+
+def test_at_the_edge_the_line_is_right(make_planes: MakePlanes) -> None:
+    """Of a trail of 100 pixels half lies on the image."""
+    planes = make_planes((100, 120), seed=4)
+    add_trail(planes.image, PSF, 1500.0, 0.0, 50.0, 100.0, 20.0)
+    c, s = np.cos(np.deg2rad(20.0)), np.sin(np.deg2rad(20.0))
+    fit = fit_trail(
+        planes, np.zeros(planes.shape), planes.bad(), x=25.0 * c, y=50.0 + 25.0 * s, length=45.0, angle=22.0
+    )
+    assert not fit.failed
+    assert angle_difference(fit.angle, 20.0) < 5.0 * fit.angle_err
+    # The end that is seen is at 50 pixels from the midpoint.
+    radians = np.deg2rad(fit.angle)
+    end = fit.x + 0.5 * fit.length * np.cos(radians), fit.y + 0.5 * fit.length * np.sin(radians)
+    assert end == pytest.approx((50.0 * c, 50.0 + 50.0 * s), abs=3.0)
+    # Brightness per pixel is known, whatever is beyond the edge.
+    assert fit.flux / fit.length == pytest.approx(15.0, rel=0.1)
+
+
+@pytest.mark.parametrize(("x", "y"), [(2.0, 3.0), (58.0, 2.0), (0.0, 59.0), (59.0, 59.0)])
+def test_in_a_corner_with_a_large_kernel(make_planes: MakePlanes, x: float, y: float) -> None:
+    psf = PsfGrid.gaussian(4.0, size=51)
+    planes = make_planes((60, 60), psf=psf, seed=1)
+    add_trail(planes.image, psf, 1000.0, x, y, 8.0, 30.0)
+    fit = fit_trail(planes, np.zeros(planes.shape), planes.bad(), x=x, y=y, length=8.0, angle=35.0)
+    assert not fit.failed
+    assert np.hypot(fit.x - x, fit.y - y) < 5.0 * np.hypot(fit.x_err, fit.y_err)
+
+
+def test_flux_at_the_start() -> None:
+    case = make_case(40.0, 20.0, 3)
+    zero = np.zeros(case.planes.shape)
+    truth = {"x": case.x, "y": case.y, "length": case.length, "angle": case.angle}
+    fit = start_as_fit(case.planes, zero, case.planes.bad(), **truth)
+    assert fit.failed
+    assert (fit.x, fit.y, fit.length, fit.angle) == pytest.approx((case.x, case.y, case.length, case.angle))
+    assert fit.flux == pytest.approx(case.flux, abs=4.0 * fit.flux_err)
+    assert case.flux / fit.flux_err == pytest.approx(20.0, rel=0.05)
+    assert np.isnan([fit.x_err, fit.y_err, fit.length_err, fit.angle_err]).all()
+
+
+# What cannot be fitted.
+
+START: dict[str, Any] = {"x": 30.0, "y": 28.0, "length": 12.0, "angle": 200.0}
+
+
+def check_failure(fit: TrailFit) -> None:
+    assert fit.failed
+    assert (fit.x, fit.y, fit.length, fit.angle) == (30.0, 28.0, 12.0, 20.0)
+    assert np.isnan([fit.x_err, fit.y_err, fit.length_err, fit.angle_err]).all()
+
+
+def test_all_bad(make_planes: MakePlanes) -> None:
+    planes = make_planes(seed=1)
+    fit = fit_trail(planes, np.zeros(planes.shape), np.ones(planes.shape, dtype=bool), **START)
+    check_failure(fit)
+    assert np.isnan([fit.flux, fit.flux_err, fit.chi2, fit.background]).all()
+    assert fit.n_data == 0
+
+
+@pytest.mark.parametrize("value", [0.0, 1e6, -1e6, np.nan, np.inf])
+def test_constant_data(make_planes: MakePlanes, value: float) -> None:
+    """Also NaN that nobody has marked as bad."""
+    planes = make_planes()
+    planes.image[:] = value
+    check_failure(fit_trail(planes, np.zeros(planes.shape), np.zeros(planes.shape, dtype=bool), **START))
+
+
+@pytest.mark.parametrize("variance", [0.0, -1.0, np.nan, np.inf])
+def test_variances_that_are_none(make_planes: MakePlanes, variance: float) -> None:
+    planes = make_planes(seed=1)
+    planes.variance[:] = variance
+    check_failure(fit_trail(planes, np.zeros(planes.shape), np.zeros(planes.shape, dtype=bool), **START))
+
+
+def test_a_hole_is_no_trail(make_planes: MakePlanes) -> None:
+    planes = make_planes(seed=1)
+    add_trail(planes.image, PSF, -500.0, 30.0, 28.0, 12.0, 20.0)
+    fit = fit_trail(planes, np.zeros(planes.shape), planes.bad(), **START)
+    check_failure(fit)
+    assert fit.flux < 0.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"x": -500.0}, {"y": 1e9}, {"x": np.nan}, {"length": np.inf}, {"length": -5.0}, {"angle": np.nan}],
+)
+def test_impossible_starts(make_planes: MakePlanes, change: dict[str, float]) -> None:
+    planes = make_planes(seed=1)
+    zero = np.zeros(planes.shape)
+    assert fit_trail(planes, zero, planes.bad(), **{**START, **change}).failed
+    assert start_as_fit(planes, zero, planes.bad(), **{**START, **change}).failed
+
+
+def test_what_is_too_long_costs_nothing(make_planes: MakePlanes) -> None:
+    """The streak of a satellite over a detector would take gigabytes."""
+    planes = make_planes((500, 500), seed=1)
+    zero = np.zeros(planes.shape)
+    start = {**START, "length": 1e6}
+    assert fit_trail(planes, zero, planes.bad(), **start).failed
+    assert start_as_fit(planes, zero, planes.bad(), **start).failed
+    add_trail(planes.image, PSF, 1e5, 250.0, 250.0, 480.0, 45.0)
+    fit = fit_trail(planes, zero, planes.bad(), x=250.0, y=250.0, length=MAX_LENGTH, angle=45.0)
+    assert fit.failed
+
+
+@settings(max_examples=60)
+@given(
+    image=hnp.arrays(
+        np.float32, (24, 24), elements=st.floats(width=32), fill=st.sampled_from([0.0, 1.0, np.nan])
+    ),
+    variance=hnp.arrays(
+        np.float32, (24, 24), elements=st.floats(width=32), fill=st.sampled_from([1.0, 1e-30, np.nan])
+    ),
+    bad=hnp.arrays(np.bool_, (24, 24), fill=st.booleans()),
+    x=st.floats(-30.0, 50.0),
+    y=st.floats(-30.0, 50.0),
+    length=st.floats(0.0, 50.0),
+    angle=st.floats(-360.0, 360.0),
+)
+def test_nothing_raises(
+    image: npt.NDArray[np.float32],
+    variance: npt.NDArray[np.float32],
+    bad: npt.NDArray[np.bool_],
+    x: float,
+    y: float,
+    length: float,
+    angle: float,
+) -> None:
+    planes = ImagePlanes(image=image, variance=variance, mask=np.zeros(image.shape, dtype=np.uint32), psf=PSF)
+    with warnings.catch_warnings():
+        # Squares of the greatest floats are infinite.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        fit = fit_trail(planes, np.zeros(image.shape), bad, x=x, y=y, length=length, angle=angle)
+    assert np.all(np.isfinite([fit.x, fit.y, fit.length]))
+    assert 0.0 <= fit.angle < 180.0
+    if not fit.failed:
+        assert fit.flux > 0.0
+        assert min(fit.x_err, fit.y_err, fit.length_err, fit.angle_err, fit.flux_err) >= 0.0

@@ -1,0 +1,139 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.injection import inject_trails
+from lsst.meas.trails.core.planes import ImagePlanes
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.render import optimal_snr, render_trail, truth_mask
+from lsst.meas.trails.core.scoring import ScoreModel
+from lsst.meas.trails.nn import calibration
+from lsst.meas.trails.nn.calibration import Calibration, ValidationScene, calibrate, calibration_error
+
+SHAPE = (160, 200)
+# A trail, noise that the network takes for one, and part of a satellite's streak.
+TRUE, FALSE, SATELLITE = (50.0, 40.0), (50.0, 100.0), (150.0, 80.0)
+
+
+def make_scene(seed: int) -> tuple[ValidationScene, np.ndarray]:
+    """Return a scene with one trail, and a network's probabilities of it."""
+    rng = np.random.default_rng(seed)
+    planes = ImagePlanes(
+        image=np.zeros(SHAPE, dtype=np.float32),
+        variance=np.ones(SHAPE, dtype=np.float32),
+        mask=np.zeros(SHAPE, dtype=np.uint32),
+        psf=PsfGrid.gaussian(4.0),
+    )
+    snr = rng.uniform(10.0, 30.0)
+    length, angle = rng.uniform(20.0, 50.0), rng.uniform(0.0, 180.0)
+
+    def one(place: tuple[float, float], length: float, angle: float, flux: float) -> Trails:
+        return Trails(*(np.array([value]) for value in (*place, length, angle, flux)))
+
+    stamp = render_trail(planes.psf, *TRUE, length, angle)
+    trail = one(TRUE, length, angle, snr / optimal_snr(stamp, planes.variance, 1.0))
+    false = one(FALSE, length, angle, 1.0)
+    satellite = one(SATELLITE, 80.0, 90.0, 2000.0)
+    probability = np.zeros(SHAPE, dtype=np.float32)
+    # A network is not as sure of one trail as of another.
+    for trails, low, high in ((trail, 0.42, 0.95), (false, 0.57, 0.65), (satellite, 0.8, 0.95)):
+        probability[truth_mask(planes.psf, trails, SHAPE)] = rng.uniform(low, high)
+    planes = inject_trails(planes, trail, None)
+    planes = inject_trails(planes, satellite, None)
+    planes.image[...] += rng.standard_normal(SHAPE, dtype=np.float32)
+    scene = ValidationScene(planes=planes, trails=trail, snr=np.array([snr]), satellites=satellite)
+    return scene, probability
+
+
+@pytest.fixture
+def scenes(monkeypatch: pytest.MonkeyPatch) -> list[ValidationScene]:
+    """Return scenes, after the network was replaced by known probabilities."""
+    made = [make_scene(seed) for seed in range(24)]
+    known = {id(scene.planes): probability for scene, probability in made}
+    monkeypatch.setattr(
+        calibration, "predict_probability", lambda model, planes, **_: known[id(planes)].copy()
+    )
+    return [scene for scene, _ in made]
+
+
+def run(scenes: list[ValidationScene], **keywords: Any) -> Calibration:
+    keywords.setdefault("thresholds", [(0.2, 0.4)])
+    model: Any = None
+    return calibrate(model, scenes, **keywords)
+
+
+def test_score_tells_true_from_false(scenes: list[ValidationScene]) -> None:
+    result = run(scenes)
+    # What a specification keeps can be read again.
+    ScoreModel.from_mapping(result.score)
+    metrics = result.metrics
+    assert set(result.score["at_false_per_detector"]) == {"1", "10", "100"}
+    # They are 0.77 megapixels: at 10 a detector, none may be false.
+    assert metrics["calibration_megapixels"] == pytest.approx(0.768)
+    assert metrics["calibration_trails"] == 24
+    assert metrics["completeness_at_10"] > 0.9
+    assert metrics["score_calibration_error"] < 0.2
+    threshold = result.score["at_false_per_detector"]["10"]
+    assert 0.0 < threshold < 0.5
+
+
+def test_satellites_are_no_mistakes(scenes: list[ValidationScene]) -> None:
+    """The same probabilities where nothing is: false candidates, that score
+    like the trails.
+    """
+    without = [dataclasses.replace(scene, satellites=Trails.empty()) for scene in scenes]
+    assert run(without).metrics["completeness_at_10"] < run(scenes).metrics["completeness_at_10"]
+
+
+def test_best_thresholds_are_chosen(scenes: list[ValidationScene]) -> None:
+    """Of the trails, which reach 0.42 to 0.95, some do not reach 0.55."""
+    few = run(scenes, thresholds=[(0.2, 0.55)])
+    assert 0.3 < few.metrics["completeness_at_100"] < 0.95
+    result = run(scenes, thresholds=[(0.2, 0.55), (0.2, 0.4)])
+    assert result.thresholds == {"low": 0.2, "high": 0.4}
+
+
+def test_nothing_to_learn_from(scenes: list[ValidationScene]) -> None:
+    with pytest.raises(ValueError, match="no scenes"):
+        run([])
+    with pytest.raises(ValueError, match="no thresholds"):
+        run(scenes, thresholds=[])
+    # No probability is as high: there are no candidates at all.
+    with pytest.raises(ValueError, match="cannot be calibrated on 0 candidates"):
+        run(scenes, thresholds=[(0.2, 0.999)])
+
+
+def test_calibration_error() -> None:
+    score = np.repeat([0.25, 0.75], 100)
+    exact = np.concatenate([np.arange(100) < 25, np.arange(100) < 75])
+    assert calibration_error(score, exact) == pytest.approx(0.0, abs=1e-12)
+    # All are trails: wrong by 0.75 for one half and by 0.25 for the other.
+    assert calibration_error(score, np.ones(200, dtype=bool)) == pytest.approx(0.5)
+    assert calibration_error(np.ones(10), np.ones(10, dtype=bool)) == pytest.approx(0.0)
+    assert calibration_error(np.zeros(0), np.zeros(0, dtype=bool)) == 0.0
