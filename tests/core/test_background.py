@@ -113,6 +113,15 @@ def test_a_bad_region_takes_its_neighbours() -> None:
     np.testing.assert_allclose(level, 10.0, atol=0.2)
 
 
+def test_units_do_not_matter() -> None:
+    image = noise((256, 256), seed=6)
+    image[40:60, 40:60] += 5.0
+    level = fit_background(image, no_bad(image.shape)).level()
+    for scale in (2.0**-20, 2.0**20):
+        scaled = fit_background((image * scale).astype(np.float32), no_bad(image.shape)).level()
+        np.testing.assert_allclose(scaled, level * scale, rtol=1e-5)
+
+
 def test_nothing_good_gives_zero() -> None:
     image = np.full((150, 150), np.nan, dtype=np.float32)
     level = fit_background(image, np.ones(image.shape, dtype=bool)).level()

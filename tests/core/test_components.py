@@ -137,6 +137,26 @@ def test_what_does_not_continue_a_line_is_not_joined() -> None:
     assert len(find(blobs, max_gap=12.0)) == 2
 
 
+def test_round_blobs_have_no_direction() -> None:
+    """Not even along a diagonal, where a square of pixels is longest."""
+    probability = blank()
+    for place in (40.0, 48.5):
+        add_line(probability, place, place, 0.0, 0.0)
+    assert len(find(probability, max_gap=12.0)) == 2
+
+
+def test_a_bend_is_not_joined() -> None:
+    """Though its centroid lies on the line: both have a direction."""
+    probability = blank()
+    add_line(probability, 40.0, 50.0, 50.0, 0.0)
+    add_line(probability, 76.0, 55.0, 16.0, 50.0)
+    assert len(find(probability, max_gap=12.0)) == 2
+    straight = blank()
+    add_line(straight, 40.0, 50.0, 50.0, 0.0)
+    add_line(straight, 78.0, 51.0, 16.0, 5.0)
+    assert len(find(straight, max_gap=12.0)) == 1
+
+
 def test_joining_comes_before_the_least_area() -> None:
     probability = blank()
     probability[50, 20:32] = 0.9

@@ -251,6 +251,13 @@ def test_a_box_smaller_than_the_kernel() -> None:
     np.testing.assert_allclose(box, large[50:55, 50:57], atol=1e-8)
 
 
+def test_what_leaves_the_box_does_not_come_back() -> None:
+    """Of a trail over its edge only the part inside is drawn."""
+    box = FourierTrail(PSF.kernels[0], (40, 50)).image(47.0, 3.0, 12.0, -8.0)
+    large = FourierTrail(PSF.kernels[0], (140, 150)).image(97.0, 53.0, 12.0, -8.0)
+    np.testing.assert_allclose(box, large[50:90, 50:100], atol=1e-8)
+
+
 def test_add_trail_keeps_the_type_and_adds() -> None:
     image = np.full((50, 50), 3.0, dtype=np.float32)
     stamp = add_trail(image, PSF, 500.0, 25.0, 25.0, 10.0, 40.0)
@@ -323,6 +330,8 @@ def test_truth_at_the_edge() -> None:
     large = truth_mask(PSF, one_trail(100.0, 120.0, 60.0, 30.0), (250, 250))
     np.testing.assert_array_equal(mask, large[100:150, 100:150])
     assert np.any(mask)
+    # Of this one, only the faint end reaches the image.
+    assert not np.any(truth_mask(PSF, one_trail(-33.0, 20.0, 60.0, 0.0), (50, 50)))
 
 
 def test_crossing_trails_add() -> None:

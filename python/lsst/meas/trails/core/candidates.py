@@ -125,6 +125,9 @@ def find_candidates(
         fwhm = planes.psf.fwhm(component.x, component.y)
         crosses = _crosses(component, planes.shape, options)
         fit = _fit(component, planes, level, bad, fwhm)
+        if fit.flux <= 0.0:
+            # The network saw a pattern, but there is no light.
+            continue
         shape = measure_shape(planes, level, bad, x=fit.x, y=fit.y, length=fit.length, angle=fit.angle)
         rows.append(_row(component, fit, shape, planes, saturated, bad_fraction, fwhm, crosses))
     table = _to_table(rows)

@@ -83,6 +83,9 @@ def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.ND
         p = np.clip(p, _EPSILON, 1.0 - _EPSILON)
         return np.log(p) - np.log1p(-p)
 
+    def significance(name: str) -> npt.NDArray[np.float64]:
+        return np.clip(np.nan_to_num(column(f"{name}Significance"), nan=0.0), -1e4, 1e4)
+
     snr = np.clip(np.nan_to_num(column("snr"), nan=1.0), 1.0, 1e4)
     fwhm = np.maximum(column("psfFwhm"), 0.5)
     reduced = column("trailChi2") / np.maximum(column("trailNdata"), 1.0)
@@ -97,7 +100,7 @@ def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.ND
             np.log(np.clip(gain, 1e-3, 1e3)),
             np.log(reduced),
             np.clip(column("componentWidth") / fwhm, 0.0, 5.0),
-            *(np.arcsinh(column(f"{name}Significance")) for name in ("wide", "core", "length")),
+            *(np.arcsinh(significance(name)) for name in ("wide", "core", "length")),
             column("fitFailedFlag"),
         ],
         axis=1,

@@ -251,13 +251,9 @@ def _on_neighbours(
     on_ridge = (distance < 0.5 * fwhm) & np.isfinite(significance)
     ridge = float(np.median(significance[on_ridge])) if np.any(on_ridge) else 0.0
     beside, on_line = (max(least, factor * ridge) for least, factor in (_BESIDE, _ON_LINE))
-    # The wings of a star are as harmful as its core; but those of a star
-    # beside the line must not take the trail with them.
-    reach = max(1, round(0.75 * fwhm))
-    grown = scipy.ndimage.binary_dilation((aside > fwhm) & (significance > beside), iterations=reach)
-    grown &= aside > 0.5 * fwhm
-    grown |= scipy.ndimage.binary_dilation(significance > on_line, iterations=reach)
-    return np.asarray(grown)
+    bright = (significance > on_line) | ((aside > fwhm) & (significance > beside))
+    # The wings of a star are as harmful as its core.
+    return np.asarray(scipy.ndimage.binary_dilation(bright, iterations=max(1, round(0.75 * fwhm))))
 
 
 class _FitRegion:

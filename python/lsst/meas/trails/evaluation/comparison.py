@@ -107,12 +107,7 @@ def compare_detector(
         criteria,
         rank=np.asarray(candidates["score"], dtype=np.float64),
     )
-    # Candidates are often mere fragments of a streak across the detector.
-    streaks = match_trails(
-        found,
-        _trails(satellites, "trail_length", "beta", "flux"),
-        dataclasses.replace(criteria, min_overlap=0.0),
-    )
+    streaks = match_trails(found, _trails(satellites, "trail_length", "beta", "flux"), criteria)
     on_satellite = (streaks.truth_of >= 0) | np.asarray(candidates["streakFlag"], dtype=bool)
     return DetectorComparison(
         truth=truth,

@@ -131,9 +131,16 @@ def calibrate(
             options = CandidateOptions(low=pair[0], high=pair[1])
             table = find_candidates(probability, planes, background, options=options)
             sample.add(table, scene, half=number % 2)
-    results = [sample.calibrate() for sample in samples.values()]
+    results, problems = [], []
+    for sample in samples.values():
+        try:
+            results.append(sample.calibrate())
+        except ValueError as error:
+            # Thresholds so high that nothing false is left, or so low that
+            # all is one component, are no choice; others may be.
+            problems.append(str(error))
     if not results:
-        raise ValueError("There are no thresholds to choose from.")
+        raise ValueError(problems[0] if problems else "There are no thresholds to choose from.")
     return max(results, key=lambda result: result.metrics["completeness_at_10"] or 0.0)
 
 

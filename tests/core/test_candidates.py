@@ -1,0 +1,263 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import astropy.table
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lsst.meas.trails.core.background import BackgroundMesh
+from lsst.meas.trails.core.candidates import CandidateOptions, find_candidates
+from lsst.meas.trails.core.geometry import angle_difference
+from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
+from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
+from lsst.meas.trails.core.scoring import FEATURES, ScoreModel
+
+type MakePlanes = Callable[..., ImagePlanes]
+
+
+class Scene:
+    """An image, and what a good network makes of it."""
+
+    def __init__(self, planes: ImagePlanes) -> None:
+        self.planes = planes
+        self.probability = np.zeros(planes.shape, dtype=np.float32)
+
+    def add(self, x: float, y: float, length: float, angle: float, snr: float, peak: float = 0.95) -> float:
+        """Add a trail of some SNR to the image and to the map; return its flux."""
+        planes = self.planes
+        stamp = render_trail(planes.psf, x, y, length, angle)
+        flux = snr / optimal_snr(stamp, np.ones((1000, 1000)), 1.0) if snr > 0.0 else 0.0
+        add_trail(planes.image, planes.psf, flux, x, y, length, angle)
+        slices, part = stamp.clipped(planes.shape)
+        ridge = (peak * part / stamp.array.max()).astype(np.float32)
+        self.probability[slices] = np.maximum(self.probability[slices], ridge)
+        return flux
+
+    def find(self, score: ScoreModel | None = None, **options: float) -> astropy.table.Table:
+        level = BackgroundMesh(values=np.zeros((1, 1), dtype=np.float32), shape=self.planes.shape)
+        return find_candidates(self.probability, self.planes, level, score, CandidateOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def scene(make_planes: MakePlanes) -> Scene:
+    return Scene(make_planes((300, 400), seed=1))
+
+
+@pytest.fixture
+def prefers_long() -> ScoreModel:
+    """Return a score that grows with length alone."""
+    coefficients = np.zeros(len(FEATURES))
+    coefficients[FEATURES.index("log_length")] = 1.0
+    zeros, ones = np.zeros(len(FEATURES)), np.ones(len(FEATURES))
+    return ScoreModel(mean=zeros, scale=ones, coefficients=coefficients, intercept=-1.0)
+
+
+def test_trails_are_found_and_measured(scene: Scene) -> None:
+    truth = [
+        (100.3, 80.6, 60.0, 30.0, 25.0),
+        (250.0, 200.0, 20.0, 100.0, 20.0),
+        (330.0, 60.0, 10.0, 170.0, 30.0),
+    ]
+    fluxes = [scene.add(*trail) for trail in truth]
+    table = scene.find()
+    assert len(table) == 3
+    for (x, y, length, angle, snr), flux in zip(truth, fluxes, strict=True):
+        row = table[np.argmin(np.hypot(table["x"] - x, table["y"] - y))]
+        # Four of the errors that the fit states; see test_trail_fit.
+        assert row["x"] == pytest.approx(x, abs=4.0 * row["xErr"])
+        assert row["y"] == pytest.approx(y, abs=4.0 * row["yErr"])
+        assert row["trailLengthPix"] == pytest.approx(length, abs=4.0 * row["trailLengthPixErr"])
+        assert angle_difference(row["trailAnglePix"], angle) < 4.0 * row["trailAnglePixErr"]
+        assert row["flux"] == pytest.approx(flux, abs=4.0 * row["fluxErr"])
+        # The free background takes a part of what a matched filter has.
+        assert 0.7 * snr < row["snr"] < 1.2 * snr
+        assert row["snr"] == pytest.approx(row["flux"] / row["fluxErr"])
+        assert row["psfFwhm"] == pytest.approx(4.0, rel=1e-3)
+        assert row["trailChi2"] / row["trailNdata"] == pytest.approx(1.0, abs=0.2)
+        assert np.sqrt(row["deltaChi2"]) == pytest.approx(snr, rel=0.3)
+        # From end to end.
+        assert np.hypot(row["x1"] - row["x0"], row["y1"] - row["y0"]) == pytest.approx(row["trailLengthPix"])
+    for name in ("edgeFlag", "saturatedFlag", "badFlag", "streakFlag", "fitFailedFlag"):
+        assert not np.any(table[name])
+
+
+def test_order_and_score_without_a_model(scene: Scene) -> None:
+    for row, peak in ((50, 0.7), (150, 0.95), (250, 0.8)):
+        scene.add(200.0, row, 40.0, 0.0, 20.0, peak)
+    table = scene.find()
+    assert np.round(table["y"] / 50.0).tolist() == [3.0, 5.0, 1.0]
+    np.testing.assert_array_equal(table["score"], table["topProbability"])
+    assert table["peakProbability"][0] == pytest.approx(0.95, abs=0.01)
+    assert np.all(table["meanProbability"] < table["topProbability"])
+    assert len(scene.find(min_score=0.7)) == 2
+    assert len(scene.find(min_score=0.99)) == 0
+
+
+def test_a_score_model_is_used(scene: Scene, prefers_long: ScoreModel) -> None:
+    scene.add(100.0, 50.0, 20.0, 0.0, 20.0, peak=0.99)
+    scene.add(100.0, 150.0, 80.0, 0.0, 20.0, peak=0.7)
+    table = scene.find(prefers_long)
+    assert table["trailLengthPix"][0] > 60.0
+    # exp(-1) L / FWHM as odds.
+    odds = np.exp(-1.0) * table["trailLengthPix"] / table["psfFwhm"]
+    np.testing.assert_allclose(table["score"], odds / (1.0 + odds), rtol=1e-6)
+
+
+def test_thresholds(scene: Scene) -> None:
+    scene.add(100.0, 50.0, 40.0, 0.0, 20.0, peak=0.4)
+    assert len(scene.find()) == 0
+    assert len(scene.find(high=0.39)) == 1
+    assert len(scene.find(high=0.39, min_area=10_000)) == 0
+
+
+def test_fragments_are_one_candidate(scene: Scene) -> None:
+    """A trail over masked columns, where the network saw nothing."""
+    flux = scene.add(200.0, 150.0, 90.0, 20.0, 40.0)
+    columns = np.s_[:, 195:203]
+    scene.probability[columns] = 0.0
+    scene.planes.mask[columns] = plane_bits(["BAD"])
+    scene.planes.image[columns] = np.nan
+    table = scene.find()
+    assert len(table) == 1
+    row = table[0]
+    assert row["trailLengthPix"] == pytest.approx(90.0, abs=4.0 * row["trailLengthPixErr"])
+    assert row["flux"] == pytest.approx(flux, rel=0.2)
+    assert not row["badFlag"]
+
+
+def test_bad_pixels(scene: Scene) -> None:
+    """A tenth of them is flagged, half of them drops the candidate."""
+    for y, stop in ((50.0, 100), (150.0, 88), (250.0, 135)):
+        scene.add(100.0, y, 60.0, 0.0, 30.0)
+        scene.planes.mask[int(y) - 20 : int(y) + 20, 60:stop] = plane_bits(["NO_DATA"])
+    scene.planes.mask[40:60, 60:100] = 0
+    table = scene.find()
+    assert sorted(np.round(table["y"] / 50.0).tolist()) == [1.0, 3.0]
+    flags = {round(row["y"] / 50.0): bool(row["badFlag"]) for row in table}
+    assert flags == {1: False, 3: True}
+
+
+def test_saturated_pixels_are_flagged(scene: Scene) -> None:
+    scene.add(100.0, 50.0, 60.0, 0.0, 30.0)
+    scene.add(100.0, 150.0, 60.0, 0.0, 30.0)
+    scene.planes.mask[150, 98:100] = plane_bits(["SATURATED"])
+    table = scene.find()
+    assert {round(row["y"] / 50.0): bool(row["saturatedFlag"]) for row in table} == {1: False, 3: True}
+
+
+def test_at_the_edge(scene: Scene) -> None:
+    scene.add(0.0, 150.0, 80.0, 10.0, 40.0)
+    scene.add(200.0, 150.0, 80.0, 10.0, 40.0)
+    table = scene.find()
+    assert len(table) == 2
+    edge, middle = table[np.argsort(table["x"])]
+    assert edge["edgeFlag"]
+    assert not middle["edgeFlag"]
+    assert not np.any(table["streakFlag"])
+    # What is seen of it ends at 40 pixels from the midpoint.
+    assert max(edge["x0"], edge["x1"]) == pytest.approx(40.0 * np.cos(np.deg2rad(10.0)), abs=3.0)
+
+
+def test_a_streak_from_edge_to_edge(scene: Scene) -> None:
+    scene.add(200.0, 150.0, 600.0, 20.0, 300.0)
+    scene.add(100.0, 250.0, 40.0, 110.0, 25.0)
+    table = scene.find()
+    assert len(table) == 2
+    streak, other = table[np.argsort(-table["trailLengthPix"])]
+    assert streak["streakFlag"]
+    assert streak["edgeFlag"]
+    assert not other["streakFlag"]
+    # Its line is that of the component, over the whole image.
+    c, s = np.cos(np.deg2rad(20.0)), np.sin(np.deg2rad(20.0))
+    assert streak["trailLengthPix"] == pytest.approx(400.0 / c, abs=15.0)
+    assert angle_difference(streak["trailAnglePix"], 20.0) < 0.5
+    assert abs(-s * (streak["x"] - 200.0) + c * (streak["y"] - 150.0)) < 1.0
+
+
+def test_fragments_on_a_streak_are_streaks(scene: Scene) -> None:
+    scene.add(200.0, 150.0, 600.0, 0.0, 300.0)
+    # Beside the streak, along it.
+    scene.add(200.0, 162.0, 40.0, 1.0, 25.0)
+    scene.add(200.0, 220.0, 40.0, 1.0, 25.0)
+    table = scene.find()
+    assert len(table) == 3
+    assert {round(row["y"] / 10.0): bool(row["streakFlag"]) for row in table} == {
+        15: True,
+        16: True,
+        22: False,
+    }
+
+
+def test_a_satellite_over_a_large_image(make_planes: MakePlanes) -> None:
+    """Its fit would take gigabytes, and is not tried."""
+    scene = Scene(make_planes((3000, 3000)))
+    diagonal = np.arange(3000)
+    for offset in range(-2, 3):
+        inside = (diagonal + offset >= 0) & (diagonal + offset < 3000)
+        scene.probability[diagonal[inside], diagonal[inside] + offset] = 0.9
+    table = scene.find()
+    assert table["streakFlag"].tolist() == [True]
+    assert table["fitFailedFlag"].tolist() == [True]
+    assert table["trailLengthPix"][0] == pytest.approx(3000.0 * np.sqrt(2.0), rel=0.01)
+    assert np.isfinite(table["score"][0])
+
+
+def test_a_false_candidate_on_blank_sky_does_no_harm(scene: Scene) -> None:
+    scene.add(200.0, 150.0, 40.0, 30.0, 0.0)
+    table = scene.find()
+    assert len(table) <= 1
+    assert np.all(np.isfinite(table["score"]))
+    assert np.all(np.abs(table["snr"]) < 6.0)
+
+
+def test_nothing_to_find(scene: Scene, prefers_long: ScoreModel) -> None:
+    scene.add(100.0, 100.0, 40.0, 0.0, 20.0)
+    some = scene.find(prefers_long)
+    scene.probability[:] = 0.0
+    for score in (None, prefers_long):
+        none = scene.find(score)
+        assert len(none) == 0
+        assert none.colnames == some.colnames
+        assert [none[name].dtype for name in none.colnames] == [some[name].dtype for name in some.colnames]
+
+
+def test_an_image_without_data(make_planes: MakePlanes) -> None:
+    planes = make_planes((100, 100))
+    planes.image[:] = np.nan
+    scene = Scene(planes)
+    scene.probability[:] = 0.9
+    assert len(scene.find()) == 0
+
+
+def test_noise_for_a_map(make_planes: MakePlanes) -> None:
+    """A network gone wild gives many candidates, and no error."""
+    scene = Scene(make_planes((120, 120), seed=1))
+    wild: npt.NDArray[np.float32] = np.random.default_rng(3).random(scene.planes.shape, dtype=np.float32)
+    scene.probability[:] = np.where(wild > 0.72, wild, 0.0)
+    table = scene.find(low=0.72, high=0.9, min_area=8)
+    assert len(table) > 10
+    assert np.all(np.isfinite(table["score"]))
+    assert np.all(np.isfinite(table["x"]) & np.isfinite(table["trailLengthPix"]))

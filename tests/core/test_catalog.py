@@ -1,0 +1,259 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import astropy.table
+import astropy.units as u
+import numpy as np
+import numpy.typing as npt
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS, candidate_catalog, empty_catalog
+from lsst.meas.trails.core.geometry import angle_difference, trail_ends
+from lsst.meas.trails.core.photometry import mag_to_flux
+
+type PixelToSky = Callable[[Any, Any], tuple[Any, Any]]
+
+SCALE = 0.2 / 3600.0
+"""Degrees per pixel."""
+
+
+def tangent(
+    ra: float = 150.0, dec: float = 0.0, *, rotation: float = 0.0, flipped: bool = False
+) -> PixelToSky:
+    """Return a gnomonic projection about pixel (1000, 1000), turned by an
+    angle; East is to the left, as on the sky, or to the right.
+    """
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [ra, dec]
+    wcs.wcs.crpix = [1001.0, 1001.0]
+    c, s = np.cos(np.deg2rad(rotation)), np.sin(np.deg2rad(rotation))
+    east = 1.0 if flipped else -1.0
+    wcs.wcs.cd = SCALE * np.array([[east * c, -east * s], [s, c]])
+    return lambda x, y: tuple(wcs.all_pix2world(x, y, 0))
+
+
+def candidates(**changes: float | list[float]) -> astropy.table.Table:
+    """Return candidates of 60 pixels along +x about pixel (1000, 1000)."""
+    count = max(len(np.atleast_1d(value)) for value in changes.values()) if changes else 1
+    columns: dict[str, Any] = {
+        "x": 1000.0,
+        "y": 1000.0,
+        "xErr": 0.5,
+        "yErr": 0.3,
+        "trailLengthPix": 60.0,
+        "trailLengthPixErr": 2.0,
+        "trailAnglePix": 0.0,
+        "trailAnglePixErr": 0.7,
+        "flux": 5000.0,
+        "fluxErr": 250.0,
+        "snr": 20.0,
+        "trailChi2": 800.0,
+        "trailNdata": 790,
+        "area": 400,
+        "peakProbability": 0.99,
+        "meanProbability": 0.8,
+        "score": 0.93,
+        **dict.fromkeys(("edgeFlag", "saturatedFlag", "badFlag", "streakFlag", "fitFailedFlag"), False),
+        **changes,
+    }
+    table = astropy.table.Table({name: np.resize(value, count) for name, value in columns.items()})
+    ends = trail_ends(table["x"], table["y"], table["trailLengthPix"], table["trailAnglePix"])
+    for name, end in zip(("x0", "y0", "x1", "y1"), ends, strict=True):
+        table[name] = np.asarray(end)
+    return table
+
+
+def catalog(table: astropy.table.Table, pixel_to_sky: PixelToSky, **options: Any) -> astropy.table.Table:
+    what: dict[str, Any] = {
+        "first_id": 1000,
+        "visit": 20260,
+        "detector": 7,
+        "band": "r",
+        "midpoint_mjd_tai": 61000.25,
+        "exposure_time": 30.0,
+        **options,
+    }
+    return candidate_catalog(table, pixel_to_sky=pixel_to_sky, **what)
+
+
+def test_columns_types_and_units() -> None:
+    filled, empty = catalog(candidates(), tangent()), empty_catalog()
+    assert len(empty) == 0
+    for table in (filled, empty):
+        assert table.colnames == list(CANDIDATE_COLUMNS)
+        for name, (dtype, unit, description) in CANDIDATE_COLUMNS.items():
+            assert table[name].unit == unit
+            assert table[name].description == description
+            assert np.issubdtype(table[name].dtype, dtype)
+    assert catalog(candidates()[:0], tangent()).colnames == list(CANDIDATE_COLUMNS)
+
+
+def test_what_image_it_is() -> None:
+    table = catalog(candidates(x=[1000.0, 500.0, 30.0]), tangent())
+    assert table["trailCandidateId"].tolist() == [1000, 1001, 1002]
+    assert set(table["visit"]) == {20260}
+    assert set(table["detector"]) == {7}
+    assert set(table["band"]) == {"r"}
+    assert set(table["midpointMjdTai"]) == {61000.25}
+    assert set(table["exposureTime"]) == {30.0}
+
+
+def test_ten_degrees_a_day() -> None:
+    """Are 62.5 pixels of 0.2 arcsec in 30 s."""
+    row = catalog(candidates(trailLengthPix=62.5), tangent())[0]
+    assert row["trailLength"] == pytest.approx(12.5, rel=1e-6)
+    assert row["trailRate"] == pytest.approx(10.0, rel=1e-6)
+    assert row["trailLengthErr"] == pytest.approx(0.4, rel=1e-6)
+    assert row["trailLengthPix"] == 62.5
+
+
+@pytest.mark.parametrize(
+    ("angle", "position_angle"),
+    # East is to the left: along +x is West, which is East without direction.
+    [(0.0, 90.0), (90.0, 0.0), (45.0, 135.0), (135.0, 45.0), (10.0, 100.0), (170.0, 80.0)],
+)
+def test_angles_east_of_north(angle: float, position_angle: float) -> None:
+    row = catalog(candidates(trailAnglePix=angle), tangent())[0]
+    assert angle_difference(row["trailAngle"], position_angle) < 1e-3
+    assert row["trailAnglePix"] == angle
+    assert row["trailAngleErr"] == 0.7
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("rotation", [0.0, 30.0, 200.0])
+@pytest.mark.parametrize(("ra", "dec"), [(150.0, 0.0), (0.0, -45.0), (359.9999, 70.0)])
+def test_against_astropy(ra: float, dec: float, rotation: float, flipped: bool) -> None:
+    rng = np.random.default_rng(1)
+    table = candidates(
+        x=rng.uniform(0, 4000, 10).tolist(),
+        y=rng.uniform(0, 4000, 10).tolist(),
+        trailLengthPix=rng.uniform(6, 150, 10).tolist(),
+        trailAnglePix=rng.uniform(0, 180, 10).tolist(),
+    )
+    project = tangent(ra, dec, rotation=rotation, flipped=flipped)
+    result = catalog(table, project)
+    first, second, middle = (
+        SkyCoord(*project(np.asarray(table[f"x{end}"]), np.asarray(table[f"y{end}"])), unit="deg")
+        for end in ("0", "1", "")
+    )
+    np.testing.assert_allclose(result["ra0"], first.ra.deg)
+    np.testing.assert_allclose(result["dec1"], second.dec.deg)
+    np.testing.assert_allclose(result["ra"], middle.ra.deg)
+    np.testing.assert_allclose(result["trailLength"], first.separation(second).arcsec, rtol=1e-8)
+    # The position angle at the midpoint, from a point next to it; from end to
+    # end it turns by some 30 arcsec tan(dec): 0.02 degrees.
+    expected = np.mod(middle.position_angle(second).deg, 180.0)
+    assert np.max(angle_difference(result["trailAngle"], expected)) < 0.02
+    assert np.all((result["trailAngle"] >= 0.0) & (result["trailAngle"] < 180.0))
+
+
+def test_a_trail_without_length_has_an_angle() -> None:
+    row = catalog(candidates(trailLengthPix=0.0, trailAnglePix=30.0), tangent())[0]
+    assert row["trailLength"] == 0.0
+    assert row["trailAngle"] == pytest.approx(150.0 - 30.0, abs=1e-3)
+
+
+def test_errors_on_the_sky() -> None:
+    row = catalog(candidates(), tangent(dec=60.0))[0]
+    assert row["decErr"] == pytest.approx(0.3 * SCALE, rel=1e-6)
+    # As an angle of right ascension, of which a degree is half one here.
+    assert row["raErr"] == pytest.approx(0.5 * SCALE / 0.5, rel=1e-6)
+    # With x along North they change places.
+    row = catalog(candidates(), tangent(rotation=90.0))[0]
+    assert row["decErr"] == pytest.approx(0.5 * SCALE, rel=1e-6)
+    assert row["raErr"] == pytest.approx(0.3 * SCALE, rel=1e-6)
+
+
+def test_brightness_in_njy() -> None:
+    """Of an image in units of 10 nJy."""
+    flux = mag_to_flux(22.5)
+    row = catalog(candidates(flux=flux / 10.0, fluxErr=flux / 200.0), tangent(), flux_per_njy=0.1)[0]
+    assert row["trailFlux"] == pytest.approx(flux)
+    assert row["trailFluxErr"] == pytest.approx(flux / 20.0)
+    assert row["trailMag"] == pytest.approx(22.5)
+    assert row["snr"] == 20.0
+
+
+def test_coordinates_of_a_part_of_a_detector() -> None:
+    table = candidates()
+    for name in ("x", "x0", "x1"):
+        table[name] -= 400.0
+    for name in ("y", "y0", "y1"):
+        table[name] -= 100.0
+    shifted, whole = catalog(table, tangent(), origin=(400, 100)), catalog(candidates(), tangent())
+    for name in ("x", "y", "x0", "y0", "x1", "y1", "ra", "dec", "ra1", "dec0", "trailLength", "trailAngle"):
+        assert shifted[name][0] == pytest.approx(whole[name][0])
+
+
+def test_what_is_not_known_is_nan() -> None:
+    nan = float("nan")
+    table = candidates(flux=nan, fluxErr=nan, xErr=nan, yErr=nan, trailLengthPixErr=nan, fitFailedFlag=True)
+    row = catalog(table, tangent(), exposure_time=nan)[0]
+    for name in ("trailFlux", "trailMag", "raErr", "decErr", "trailLengthErr", "trailRate"):
+        assert np.isnan(row[name])
+    assert row["trailLength"] == pytest.approx(12.0)
+    assert row["fitFailedFlag"]
+    # A flux that is not positive has no magnitude.
+    assert np.isnan(catalog(candidates(flux=-3.0), tangent())[0]["trailMag"])
+
+
+@settings(max_examples=30)
+@given(
+    ra=st.floats(0.0, 360.0),
+    dec=st.floats(-89.5, 89.5),
+    rotation=st.floats(0.0, 360.0),
+    length=st.floats(0.0, 400.0),
+    angle=st.floats(0.0, 180.0, exclude_max=True),
+)
+def test_anywhere_on_the_sky(ra: float, dec: float, rotation: float, length: float, angle: float) -> None:
+    table = candidates(trailLengthPix=length, trailAnglePix=angle)
+    row = catalog(table, tangent(ra, dec, rotation=rotation))[0]
+    # 400 pixels of a gnomonic projection are 1e-8 from flat.
+    assert row["trailLength"] == pytest.approx(0.2 * length, abs=1e-5)
+    assert 0.0 <= row["trailAngle"] < 180.0
+    # Half a degree from a pole, a step of a pixel turns North by 1e-4 / 0.5
+    # radians.
+    assert angle_difference(row["trailAngle"], 90.0 + angle + rotation) < 0.01
+
+
+def test_units_can_be_used() -> None:
+    table = catalog(candidates(), tangent())
+    assert (table["trailLength"].quantity / (30.0 * u.s)).to(u.deg / u.day)[0].value == pytest.approx(
+        table["trailRate"][0]
+    )
+
+
+def sky_of_lists(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[list[float], list[float]]:
+    return (x * SCALE).tolist(), (y * SCALE).tolist()
+
+
+def test_projections_may_return_lists() -> None:
+    assert catalog(candidates(), sky_of_lists)["trailLength"][0] == pytest.approx(12.0)

@@ -1,0 +1,127 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lsst.meas.trails.core.planes import ImagePlanes
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
+from lsst.meas.trails.core.shape import ShapeTests, measure_shape
+
+type MakePlanes = Callable[..., ImagePlanes]
+
+PSF = PsfGrid.gaussian(4.0)
+
+
+def measure(planes: ImagePlanes, length: float, x: float = 60.0, y: float = 60.0) -> ShapeTests:
+    return measure_shape(planes, np.zeros(planes.shape), planes.bad(), x=x, y=y, length=length, angle=30.0)
+
+
+def flux_of_snr(snr: float, length: float) -> float:
+    return snr / optimal_snr(render_trail(PSF, 60.0, 60.0, length, 30.0), np.ones((120, 120)), 1.0)
+
+
+def table_of(tests: list[ShapeTests]) -> npt.NDArray[np.float64]:
+    return np.array([(test.wide, test.core, test.length) for test in tests])
+
+
+@pytest.mark.parametrize("length", [10.0, 40.0])
+def test_a_trail_is_as_wide_and_even_as_expected(make_planes: MakePlanes, length: float) -> None:
+    tests = []
+    for seed in range(40):
+        planes = make_planes((120, 120), seed=seed)
+        add_trail(planes.image, PSF, flux_of_snr(25.0, length), 60.0, 60.0, length, 30.0)
+        tests.append(measure(planes, length))
+    wide, core, _ = table_of(tests).T
+    # Standard normal: the mean of 40 is good to 0.16, the scatter to 0.11.
+    for value in (wide, core):
+        assert abs(np.mean(value)) < 0.5
+        assert np.std(value) == pytest.approx(1.0, abs=0.35)
+
+
+def test_a_wide_source_is_found_out(make_planes: MakePlanes) -> None:
+    """A trail through a PSF of 6 pixels instead of 4."""
+    planes = make_planes((120, 120), seed=1)
+    add_trail(planes.image, PsfGrid.gaussian(6.0, 35), flux_of_snr(40.0, 20.0), 60.0, 60.0, 20.0, 30.0)
+    assert measure(planes, 20.0).wide > 5.0
+
+
+def test_a_bright_core_is_found_out(make_planes: MakePlanes) -> None:
+    planes = make_planes((120, 120), seed=1)
+    add_trail(planes.image, PSF, flux_of_snr(25.0, 40.0), 60.0, 60.0, 40.0, 30.0)
+    add_trail(planes.image, PSF, flux_of_snr(15.0, 10.0), 60.0, 60.0, 10.0, 30.0)
+    assert measure(planes, 40.0).core > 5.0
+
+
+def test_a_trail_is_no_point_and_a_point_no_trail(make_planes: MakePlanes) -> None:
+    trail, star = make_planes((120, 120), seed=1), make_planes((120, 120), seed=2)
+    add_trail(trail.image, PSF, flux_of_snr(25.0, 20.0), 60.0, 60.0, 20.0, 30.0)
+    add_trail(star.image, PSF, flux_of_snr(25.0, 0.0), 60.0, 60.0, 0.0, 0.0)
+    assert measure(trail, 20.0).length > 10.0
+    assert measure(star, 20.0).length < -10.0
+
+
+def test_without_noise_a_trail_is_a_trail(make_planes: MakePlanes) -> None:
+    planes = make_planes((120, 120))
+    add_trail(planes.image, PSF, 1000.0, 60.0, 60.0, 40.0, 30.0)
+    planes.image[:] += 5.0
+    tests = measure(planes, 40.0)
+    # Single precision of a level of 5.
+    assert (tests.wide, tests.core) == pytest.approx((0.0, 0.0), abs=1e-2)
+
+
+def test_a_cosmic_ray_does_not_count(make_planes: MakePlanes) -> None:
+    planes = make_planes((120, 120), seed=1)
+    add_trail(planes.image, PSF, flux_of_snr(25.0, 40.0), 60.0, 60.0, 40.0, 30.0)
+    before = measure(planes, 40.0)
+    planes.image[64, 66] += 500.0
+    assert measure(planes, 40.0).wide == pytest.approx(before.wide, abs=1.0)
+
+
+@pytest.mark.parametrize(("x", "y"), [(2.0, 3.0), (119.0, 60.0), (60.0, -3.0)])
+def test_at_the_edge(make_planes: MakePlanes, x: float, y: float) -> None:
+    planes = make_planes((120, 120), seed=1)
+    add_trail(planes.image, PSF, 500.0, x, y, 20.0, 30.0)
+    tests = measure(planes, 20.0, x, y)
+    assert abs(tests.wide) < 4.0
+    assert abs(tests.core) < 4.0
+
+
+def test_nothing_to_measure(make_planes: MakePlanes) -> None:
+    nothing = ShapeTests(0.0, 0.0, 0.0)
+    planes = make_planes((120, 120), seed=1)
+    assert measure(planes, 20.0, x=-500.0) == nothing
+    # Too long to be fitted, so too long for this.
+    assert measure(planes, 1e6) == nothing
+    assert measure(planes, np.nan) == nothing
+    planes.image[:] = np.nan
+    assert measure(planes, 20.0) == nothing
+
+
+def test_a_constant_image(make_planes: MakePlanes) -> None:
+    tests = measure(make_planes((120, 120)), 20.0)
+    assert (tests.wide, tests.core, tests.length) == pytest.approx((0.0, 0.0, 0.0))
