@@ -53,7 +53,7 @@ from lsst.images import Box
 from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.candidates import CandidateOptions, find_candidates
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.core.matching import match_trails
+from lsst.meas.trails.core.matching import sort_candidates
 from lsst.meas.trails.core.operating_point import FALSE_RATES, completeness_at, measure_detection
 from lsst.meas.trails.core.population import TrailPopulation
 from lsst.meas.trails.core.scoring import ScoreModel
@@ -110,15 +110,19 @@ class Sample:
         )
         names = ("x", "y", "trailLengthPix", "trailAnglePix", "flux")
         found = Trails(*(np.asarray(table[name]) for name in names))
-        matches = match_trails(found, scene.trails, rank=np.asarray(table["score"]))
         is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
         names = ("x", "y", "trail_length", "beta", "flux")
-        streaks = Trails(*(np.asarray(scene.truth[name][~is_trail]) for name in names))
-        on_streak = (match_trails(found, streaks).truth_of >= 0) | np.asarray(table["streakFlag"])
+        sorting = sort_candidates(
+            found,
+            scene.trails,
+            Trails(*(np.asarray(scene.truth[name][~is_trail]) for name in names)),
+            rank=np.asarray(table["score"]),
+            streak_flag=np.asarray(table["streakFlag"]),
+        )
         offset = len(self.scores)
         self.scores += [float(score) for score in table["score"]]
-        self.is_false += [bool(value) for value in matches.is_false & ~on_streak]
-        self.candidate_of += [int(i) + offset if i >= 0 else -1 for i in matches.candidate_of]
+        self.is_false += [bool(value) for value in sorting.is_false]
+        self.candidate_of += [int(i) + offset if i >= 0 else -1 for i in sorting.matches.candidate_of]
         self.snr += [float(value) for value in scene.truth["snr_optimal"][is_trail]]
         self.length += [float(value) for value in scene.trails.length]
         self.pixels += planes.image.size

@@ -21,15 +21,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from rich.console import Console
 
 from lsst.meas.trails.cli.model import model
-from lsst.meas.trails.cli.train import train
+from lsst.meas.trails.cli.train import _run_all, _with_simulated_tiles, train
+from lsst.meas.trails.nn.recipe import load_recipe
+from lsst.meas.trails.sim import training_set
 
 SCENES = {"count": 1, "shape": [96, 128], "trails": 4.0, "length": [20.0, 40.0], "snr": [30.0, 60.0]}
 
@@ -80,6 +85,44 @@ def test_from_recipe_to_model(recipe: Path, tmp_path: Path) -> None:
     # The recipe as it was written, from which the same tiles come again.
     assert training["recipe"]["data"]["simulate"]["train"] == {"seed": 1, **SCENES, "count": 2}
     assert yaml.safe_load((output / "recipe.yaml").read_text()) == training["recipe"]
+
+
+def test_other_scenes_are_another_run(recipe: Path, tmp_path: Path) -> None:
+    """Also where the number of tiles drawn does not tell."""
+    arguments = [str(tmp_path / "out"), "--config", str(recipe), "--stop-after", "1"]
+    mapping = yaml.safe_load(recipe.read_text())
+    mapping["data"]["tiles_per_epoch"] = 4
+    recipe.write_text(yaml.safe_dump(mapping))
+    assert CliRunner().invoke(train, arguments).exit_code == 0
+    mapping["data"]["simulate"]["train"]["count"] = 1
+    recipe.write_text(yaml.safe_dump(mapping))
+    result = CliRunner().invoke(train, arguments)
+    assert result.exit_code == 1
+    assert "belongs to a run with another recipe or other tiles" in result.output
+
+
+def test_tiles_of_an_older_simulator_are_not_used(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_set, "simulate_tile_file", lambda scenes, index, path, size: path.touch())
+
+    def files(version: int) -> set[str]:
+        monkeypatch.setattr(training_set, "SCENE_VERSION", version)
+        console = Console(file=io.StringIO())
+        data = _with_simulated_tiles(load_recipe(recipe), "recipe", tmp_path, 1, console).data
+        return {*data.train, *data.validation}
+
+    assert len(files(1)) == 3
+    assert files(1) == files(1)
+    assert files(1).isdisjoint(files(2))
+
+
+def test_simulation_in_several_processes(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    assert len(list(_run_all(os.mkdir, [(folder,) for folder in folders], 2))) == 3
+    assert all(folder.is_dir() for folder in folders)
+    with pytest.raises(FileExistsError):
+        list(_run_all(os.mkdir, [(folder,) for folder in folders], 2))
 
 
 def test_problems_are_said_in_a_line(recipe: Path, tmp_path: Path) -> None:

@@ -199,16 +199,14 @@ def test_a_streak_from_edge_to_edge(scene: Scene) -> None:
 
 def test_fragments_on_a_streak_are_streaks(scene: Scene) -> None:
     scene.add(200.0, 150.0, 600.0, 0.0, 300.0)
-    # Beside the streak, along it.
+    # Along it, beside it and far from it; beside it, but across.
     scene.add(200.0, 162.0, 40.0, 1.0, 25.0)
     scene.add(200.0, 220.0, 40.0, 1.0, 25.0)
+    scene.add(300.0, 164.0, 10.0, 90.0, 25.0)
     table = scene.find()
-    assert len(table) == 3
-    assert {round(row["y"] / 10.0): bool(row["streakFlag"]) for row in table} == {
-        15: True,
-        16: True,
-        22: False,
-    }
+    places = [(round(row["x"] / 100.0), round(row["y"] / 10.0)) for row in table]
+    flags = dict(zip(places, table["streakFlag"].tolist(), strict=True))
+    assert flags == {(2, 15): True, (2, 16): True, (2, 22): False, (3, 16): False}
 
 
 def test_a_satellite_over_a_large_image(make_planes: MakePlanes) -> None:

@@ -192,6 +192,15 @@ def test_errors_on_the_sky() -> None:
     assert row["raErr"] == pytest.approx(0.3 * SCALE, rel=1e-6)
 
 
+def test_errors_over_the_origin_of_right_ascension() -> None:
+    """A pixel farther East it begins anew."""
+    here = catalog(candidates(), tangent(ra=0.1))[0]
+    for ra in (359.99999, 0.0, 0.00001):
+        row = catalog(candidates(), tangent(ra=ra))[0]
+        for name in ("raErr", "trailLength", "trailLengthErr", "trailAngle"):
+            assert row[name] == pytest.approx(here[name], rel=1e-6)
+
+
 def test_brightness_in_njy() -> None:
     """Of an image in units of 10 nJy."""
     flux = mag_to_flux(22.5)

@@ -137,12 +137,14 @@ def test_what_does_not_continue_a_line_is_not_joined() -> None:
     assert len(find(blobs, max_gap=12.0)) == 2
 
 
-def test_round_blobs_have_no_direction() -> None:
-    """Not even along a diagonal, where a square of pixels is longest."""
+def test_blobs_have_no_direction() -> None:
+    """Not even squares of pixels, which are longest along a diagonal."""
     probability = blank()
-    for place in (40.0, 48.5):
-        add_line(probability, place, place, 0.0, 0.0)
-    assert len(find(probability, max_gap=12.0)) == 2
+    for start in (40, 48):
+        probability[start : start + 5, start : start + 5] = 0.8
+        probability[start, start] = probability[start + 4, start + 4] = 0.9
+    components = find(probability, max_gap=12.0)
+    assert [component.angle for component in components] == pytest.approx([45.0, 45.0])
 
 
 def test_a_bend_is_not_joined() -> None:

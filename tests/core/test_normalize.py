@@ -93,6 +93,15 @@ def test_unknown_channels_are_named(planes: ImagePlanes) -> None:
         network_input(planes, zeros((1, 7)), ["science", "phase"])
 
 
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_absurd_pixels_are_finite(value: float) -> None:
+    image, variance = np.full((1, 1), value, dtype=np.float32), np.full((1, 1), 1e-30, dtype=np.float32)
+    planes = ImagePlanes(image=image, variance=variance, mask=np.zeros((1, 1), dtype=np.uint32), psf=PSF)
+    array = network_input(planes, zeros((1, 1)), ["science"])
+    assert np.isfinite(array[0, 0, 0])
+    assert np.sign(array[0, 0, 0]) == np.sign(value)
+
+
 @given(
     image=hnp.arrays(np.float32, (2, 5)),
     variance=hnp.arrays(np.float32, (2, 5)),

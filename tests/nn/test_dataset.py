@@ -181,6 +181,44 @@ def test_workers_and_pickles_open_files_for_themselves(make_tiles: Callable[...,
     assert torch.equal(copy[5][0], expected[5])
 
 
+def test_few_files_are_open_at_a_time(make_tiles: Callable[..., Path]) -> None:
+    files = [make_tiles(f"{i}.h5", count=2, seed=i) for i in range(6)]
+    dataset = TrailTileDataset(files, CHANNELS, open_files=3)
+    assert _open_files() == set()
+    images = [dataset.read(2 * i).planes.image for i in range(6)]
+    assert _open_files() == {"3.h5", "4.h5", "5.h5"}
+    # What was read last is closed last.
+    dataset.read(2 * 3)
+    dataset.read(2 * 0)
+    assert _open_files() == {"5.h5", "3.h5", "0.h5"}
+    for i in (5, 1, 4, 0, 2, 3):
+        np.testing.assert_array_equal(dataset.read(2 * i).planes.image, images[i])
+        assert len(_open_files()) == 3
+    dataset.close()
+    assert _open_files() == set()
+
+
+def _open_files() -> set[str]:
+    """Return the names of the HDF5 files that are open in this process."""
+    found = h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
+    return {Path(h5py.h5f.get_name(file).decode()).name for file in found}
+
+
+def test_no_random_numbers_are_used_twice(
+    make_tiles: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = TrailTileDataset([make_tiles()], CHANNELS, seed=3, augmentation=STRONG)
+    keys = []
+    make = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda key: keys.append(key) or make(key))
+    for epoch in (0, 1, 2):
+        dataset.draw(4, epoch=epoch)
+        for slot in (0, 1, 2):
+            dataset[TileKey(0, epoch, slot)]
+    states = {tuple(np.random.SeedSequence(key).generate_state(4)) for key in keys}
+    assert len(states) == len(keys) == 3 * (1 + 3)
+
+
 def test_refuses(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
     good = make_tiles("good.h5", size=32)
     with pytest.raises(TileDatasetError, match=r"no tile file .*nothing-\*\.h5"):

@@ -26,7 +26,7 @@ import pytest
 
 from lsst.daf.butler import DataCoordinate, DimensionPacker, DimensionUniverse
 from lsst.meas.trails.tasks import TrailCandidateConfig
-from lsst.meas.trails.tasks._ids import first_candidate_id, quantum_seed
+from lsst.meas.trails.tasks._ids import INJECTION, TILES, first_candidate_id, max_candidates, quantum_seed
 from lsst.pipe.base import InvalidQuantumError
 
 UNIVERSE = DimensionUniverse()
@@ -65,6 +65,7 @@ def test_identifiers_lead_back_to_their_images() -> None:
 def test_too_many_candidates() -> None:
     pack = packer()
     room = 1 << (63 - pack.maxBits)
+    assert max_candidates(pack) == room
     assert first_candidate_id(pack, 1, room) == room
     with pytest.raises(InvalidQuantumError, match=f"{room + 1} candidates do not fit"):
         first_candidate_id(pack, 1, room + 1)
@@ -75,11 +76,12 @@ def test_no_room_at_all() -> None:
         first_candidate_id(packer(2**55, 2**8), 1, 1)
 
 
-def test_seeds_differ_by_image_and_offset() -> None:
+def test_seeds_differ_by_image_offset_and_use() -> None:
     draws = {
-        np.random.default_rng(quantum_seed(packed, offset)).integers(2**62)
+        np.random.default_rng(quantum_seed(packed, offset, use)).integers(2**62)
         for packed in (0, 1, 2**60)
         for offset in (0, 1)
+        for use in (INJECTION, TILES)
     }
-    assert len(draws) == 6
-    assert quantum_seed(5, 6) == quantum_seed(5, 6)
+    assert len(draws) == 12
+    assert quantum_seed(5, 6, TILES) == quantum_seed(5, 6, TILES)

@@ -100,9 +100,10 @@ def test_probabilities(segmented: Struct) -> None:
 
 
 def test_outputs_name_the_model(segmented: Struct) -> None:
-    specification = load_model(shipped_model_path()).specification
+    model = load_model(shipped_model_path())
+    specification = model.specification
     summary = json.loads(segmented.trail_probability.metadata["TRAIL_MODEL"])
-    identity = (specification.name, specification.version, specification.weights_sha256)
+    identity = (specification.name, specification.version, model.checksum)
     assert (summary["name"], summary["version"], summary["sha256"]) == identity
     assert summary["thresholds"] == specification.thresholds
     metadata = segmented.trail_mask.metadata

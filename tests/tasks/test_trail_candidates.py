@@ -193,12 +193,16 @@ def test_ends_are_those_of_the_line(known: Any) -> None:
             [("BAD", (slice(None), slice(60, 72)))],
             {"badFlag"},
         ),
-        ((80.0, 60.0, 400.0, 30.0, 200.0), [], {"streakFlag", "edgeFlag"}),
+        # From edge to edge, and longer than any asteroid's: there is nothing
+        # to fit ends to.
+        ((120.0, 60.0, 500.0, 20.0, 300.0), [], {"streakFlag", "edgeFlag", "fitFailedFlag"}),
+        # Across the corner of the image an asteroid may run as well.
+        ((230.0, 10.0, 60.0, 45.0, 100.0), [], {"edgeFlag"}),
     ],
     ids=lambda value: "+".join(sorted(value)) if isinstance(value, set) else "",
 )
 def test_flags(make_image: Callable[..., Any], trail: Any, masked: Any, expected: set[str]) -> None:
-    made = make_image([trail], shape=(120, 160), masked=masked)
+    made = make_image([trail], shape=(120, 240), masked=masked)
     (row,) = find(made)
     assert {name for name in row.colnames if name.endswith("Flag") and row[name]} == expected
 

@@ -19,23 +19,30 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""``meas-trails model``: what is in a model file."""
+"""``meas-trails model``: look into a model file, calibrate it anew."""
 
 from __future__ import annotations
 
 __all__ = ("model",)
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._recipes import calibrate_model, find_recipe
+
 if TYPE_CHECKING:
-    from ..nn.model_file import TrailModel
+    from ..nn.model_file import ModelSpecification, TrailModel
+
+# What the names of metrics begin with that come of a calibration.
+_CALIBRATION_METRICS = ("completeness_", "snr50_", "score_", "calibration_")
 
 
 @click.group()
 def model() -> None:
-    """Look into model files."""
+    """Look into model files and calibrate them."""
 
 
 @model.command()
@@ -68,9 +75,63 @@ def describe(name: str, as_json: bool) -> None:
     Console().print(table)
 
 
-def _find_model(name: str) -> str:
-    from pathlib import Path
+@model.command()
+@click.argument(
+    "model_path",
+    metavar="MODEL",
+    type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path),
+)
+@click.option(
+    "--config",
+    "config",
+    required=True,
+    metavar="RECIPE",
+    help="Recipe with scenes to calibrate on: a YAML file, or the name of one that comes with the package.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads for the network.")
+def calibrate(model_path: Path, config: str, threads: int | None) -> None:
+    """Choose a model's thresholds and calibrate its score.
 
+    MODEL is the .json file of a model.  It is rewritten with what comes of
+    the scenes in the recipe's section data.simulate.calibration; the weights
+    stay as they are.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..nn.recipe import load_recipe
+
+    if model_path.suffix != ".json":
+        raise click.BadParameter(f"{model_path} is not the .json file of a model.", param_hint="MODEL")
+    if not os.access(model_path.parent, os.W_OK):
+        # Better said before the work than after it.
+        raise click.BadParameter(f"{model_path.parent} cannot be written to.", param_hint="MODEL")
+    try:
+        path = find_recipe(config)
+        recipe = load_recipe(path)
+        section = None if recipe.data.simulate is None else recipe.data.simulate.calibration
+        if section is None:
+            raise click.ClickException(
+                f"{path}: has no section data.simulate.calibration; add one, with a seed and a count."
+            )
+        specification = calibrate_model(
+            model_path, section, str(path), threads=threads or recipe.threads, console=Console(stderr=True)
+        )
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or model_path}: {error.strerror or error}") from error
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("thresholds", _thresholds(specification))
+    for key, value in specification.metrics.items():
+        if key.startswith(_CALIBRATION_METRICS):
+            table.add_row(key, _or_unknown(value, "{:.4f}"))
+    Console().print(table)
+
+
+def _find_model(name: str) -> str:
     from ..nn.model_file import ModelError, shipped_model_path
 
     path = Path(name)
@@ -103,7 +164,7 @@ def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
             if specification.fwhm_range is None
             else "{:.2f} to {:.2f} pixels".format(*specification.fwhm_range),
         ),
-        ("thresholds", ", ".join(f"{key} {value:.3f}" for key, value in specification.thresholds.items())),
+        ("thresholds", _thresholds(specification)),
         ("score", "calibrated" if specification.score else "not calibrated"),
     ]
     rows += [
@@ -117,6 +178,10 @@ def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
         ("checksum", loaded.checksum),
     ]
     return rows
+
+
+def _thresholds(specification: ModelSpecification) -> str:
+    return ", ".join(f"{key} {value:.3f}" for key, value in specification.thresholds.items())
 
 
 def _or_unknown(value: float | None, form: str) -> str:

@@ -25,11 +25,13 @@ from __future__ import annotations
 
 __all__ = ("train",)
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ._recipes import calibrate_model, find_recipe
 
 if TYPE_CHECKING:
     from ..nn.recipe import Recipe
@@ -75,7 +77,7 @@ def train(
     # A run that takes hours says what it does without being asked.
     logging.getLogger("lsst.meas.trails.nn").setLevel(logging.INFO)
     try:
-        path = _find_recipe(config)
+        path = find_recipe(config)
         recipe = load_recipe(path)
         if threads is not None:
             recipe = dataclasses.replace(recipe, threads=threads)
@@ -102,7 +104,9 @@ def train(
             original=original,
         )
         if result.model_path is not None and simulation is not None and simulation.calibration is not None:
-            _calibrate(result.model_path, simulation.calibration, str(path), recipe.threads, console)
+            calibrate_model(
+                result.model_path, simulation.calibration, str(path), threads=recipe.threads, console=console
+            )
     except (ValueError, TrainingError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
@@ -113,34 +117,16 @@ def train(
         click.echo(str(result.model_path))
 
 
-def _find_recipe(name: str) -> Path:
-    """Return the file of a recipe: a path, or the name of a shipped one."""
-    import importlib.resources
-
-    from ..nn.recipe import RecipeError
-
-    path = Path(name)
-    if path.exists():
-        return path
-    folder = Path(str(importlib.resources.files("lsst.meas.trails.resources") / "config" / "train"))
-    shipped = folder / f"{name.removesuffix('.yaml')}.yaml"
-    if shipped.parent == folder and shipped.is_file():
-        return shipped
-    known = ", ".join(sorted(entry.stem for entry in folder.glob("*.yaml"))) or "none"
-    raise RecipeError(f"There is no recipe {name}: no such file, and those of the package are: {known}.")
-
-
 def _with_simulated_tiles(recipe: Recipe, source: str, output: Path, jobs: int, console: Any) -> Recipe:
     """Simulate the scenes that a recipe asks for, and return the recipe with
     their tile files in place of the request.
 
     Files that are there from an earlier run are kept: a scene is decided by
-    its configuration, which is part of the folder's name.
+    its configuration and the version of the simulator, which the folder's
+    name is made of.
     """
     import dataclasses
     import hashlib
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
 
     from rich.progress import track
 
@@ -149,60 +135,49 @@ def _with_simulated_tiles(recipe: Recipe, source: str, output: Path, jobs: int, 
     simulate = recipe.data.simulate
     if simulate is None:
         return recipe
-    from ..sim.training_set import TrainingScenes, simulate_tile_file
+    from ..sim.training_set import SCENE_VERSION, TrainingScenes, simulate_tile_file
 
     files: dict[str, tuple[str, ...]] = {}
     pending = []
     for role in ("train", "validation"):
         scenes = build_section(TrainingScenes, getattr(simulate, role), f"data.simulate.{role}", source)
         # The number of scenes does not change the first of them.
-        fixed = repr(dataclasses.replace(scenes, count=1)) + str(simulate.tile_size)
+        fixed = repr((SCENE_VERSION, dataclasses.replace(scenes, count=1), simulate.tile_size))
         folder = output / "tiles" / f"{role}-{hashlib.sha256(fixed.encode()).hexdigest()[:10]}"
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{index:05d}.h5" for index in range(scenes.count)]
         files[role] = tuple(str(path) for path in paths)
         pending += [(scenes, index, path) for index, path in enumerate(paths) if not path.exists()]
     if pending:
-        # Not forked: threads of libraries that are loaded already do not
-        # survive that.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(max_workers=min(jobs, len(pending)), mp_context=context) as pool:
-            futures = [pool.submit(simulate_tile_file, *task, simulate.tile_size) for task in pending]
-            done = as_completed(futures)
-            for future in track(done, "Simulating scenes", total=len(futures), console=console):
-                future.result()
+        tasks = [(*task, simulate.tile_size) for task in pending]
+        done = _run_all(simulate_tile_file, tasks, jobs)
+        for _ in track(done, "Simulating scenes", total=len(tasks), console=console):
+            pass
     data = dataclasses.replace(
         recipe.data, simulate=None, train=files["train"], validation=files["validation"]
     )
     return dataclasses.replace(recipe, data=data)
 
 
-def _calibrate(
-    model_path: Path, section: Mapping[str, Any], source: str, threads: int | None, console: Any
-) -> None:
-    """Choose thresholds and calibrate the score on scenes of their own, and
-    add them, with what was found, to the model's specification.
+def _run_all(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[None]:
+    """Call a function with each of some arguments, in several processes if
+    there is more than one job; yield whenever a call is done.
     """
-    import dataclasses
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    from rich.progress import track
-
-    from ..nn.calibration import calibrate
-    from ..nn.model_file import load_model, write_specification
-    from ..nn.recipe import build_section
-    from ..sim.training_set import TrainingScenes
-
-    scenes = build_section(TrainingScenes, section, "data.simulate.calibration", source)
-    model = load_model(model_path)
-    numbers = track(range(scenes.count), "Calibrating the score", console=console)
-    calibration = calibrate(model, (scenes.validation_scene(i) for i in numbers), threads=threads)
-    specification = dataclasses.replace(
-        model.specification,
-        thresholds=calibration.thresholds,
-        score=calibration.score,
-        metrics={**model.specification.metrics, **calibration.metrics},
-    )
-    write_specification(model_path, specification)
+    if jobs == 1 or len(tasks) == 1:
+        for task in tasks:
+            function(*task)
+            yield
+        return
+    # Not forked: threads of libraries that are loaded already do not survive
+    # that.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=min(jobs, len(tasks)), mp_context=context) as pool:
+        for future in as_completed([pool.submit(function, *task) for task in tasks]):
+            future.result()
+            yield
 
 
 def _refuse_shared_files(train_files: tuple[str, ...], validation_files: tuple[str, ...]) -> None:

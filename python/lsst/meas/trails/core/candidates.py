@@ -37,7 +37,8 @@ from .geometry import angle_difference, segment_distance, trail_ends
 from .planes import ImagePlanes
 from .scoring import ScoreModel, candidate_features
 from .shape import ShapeTests, measure_shape
-from .trail_fit import TrailFit, fit_trail, start_as_fit
+from .trail_ends import find_ends
+from .trail_fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
 
 _REACHES = (3.0, 1.5)
 """Distances from the component, in FWHM, up to which pixels are fitted."""
@@ -64,7 +65,9 @@ class CandidateOptions:
         A candidate whose ends both lie within this many pixels of the edge
         of the image crosses it.
     min_streak_length
-        Shortest streak, as a fraction of the image's shorter side.
+        Shortest candidate that is a satellite's streak if it crosses the
+        image, pixels: no asteroid is that long.  One of more than
+        `~lsst.meas.trails.core.trail_fit.MAX_LENGTH` is, wherever it ends.
     """
 
     low: float = 0.2
@@ -74,7 +77,7 @@ class CandidateOptions:
     min_score: float = 0.0
     max_bad_fraction: float = 0.5
     streak_margin: float = 12.0
-    min_streak_length: float = 0.25
+    min_streak_length: float = 200.0
 
 
 def find_candidates(
@@ -155,13 +158,40 @@ def _fit(
     result is not the component any more, only pixels close to it are fitted.
     """
     # A component reaches about half a FWHM beyond each end of its line.
-    length = max(component.length - fwhm, 1.0)
     x, y, angle = component.x, component.y, component.angle
+    length = max(component.length - fwhm, 1.0)
+    if length > MAX_LENGTH:
+        return start_as_fit(planes, level, bad, x=x, y=y, length=length, angle=angle)
     for reach in _REACHES:
-        fit = fit_trail(planes, level, bad, x=x, y=y, length=length, angle=angle, reach=reach)
+        fit = _scan_and_fit(planes, level, bad, (x, y, length, angle), reach)
         if not fit.failed and _is_same(component, fit, fwhm):
             return fit
     return start_as_fit(planes, level, bad, x=x, y=y, length=length, angle=angle)
+
+
+def _scan_and_fit(
+    planes: ImagePlanes,
+    level: npt.NDArray[np.float32],
+    bad: npt.NDArray[np.bool_],
+    start: tuple[float, float, float, float],
+    reach: float,
+) -> TrailFit:
+    """Fit a trail from the ends that a scan along its line finds, and again
+    along the line of the fit, which is better known.
+    """
+    x, y, length, angle = start
+    fit: TrailFit | None = None
+    for _ in range(2):
+        x, y, length = find_ends(planes, level, bad, x=x, y=y, length=length, angle=angle)
+        if fit is not None and np.hypot(x - fit.x, y - fit.y) + 0.5 * abs(length - fit.length) < 1.0:
+            return fit
+        again = fit_trail(planes, level, bad, x=x, y=y, length=length, angle=angle, reach=reach)
+        if again.failed:
+            return again if fit is None else fit
+        fit = again
+        x, y, length, angle = fit.x, fit.y, fit.length, fit.angle
+    assert fit is not None
+    return fit
 
 
 def _is_same(component: Component, fit: TrailFit, fwhm: float) -> bool:
@@ -175,9 +205,11 @@ def _is_same(component: Component, fit: TrailFit, fwhm: float) -> bool:
 
 
 def _crosses(component: Component, shape: tuple[int, int], options: CandidateOptions) -> bool:
-    """Return whether a component runs from edge to edge of the image."""
-    if component.length < options.min_streak_length * min(shape):
+    """Return whether a component is a streak across the image."""
+    if component.length < options.min_streak_length:
         return False
+    if component.length > MAX_LENGTH:
+        return True
     x0, y0, x1, y1 = trail_ends(component.x, component.y, component.length, component.angle)
     margin = options.streak_margin
 
@@ -267,7 +299,7 @@ def _row(
         "saturatedFlag": bool(np.any(saturated[component.rows, component.columns])),
         "badFlag": bad_fraction > 0.1,
         "streakFlag": crosses,
-        "fitFailedFlag": fit.failed,
+        "fitFailedFlag": fit.failed or crosses,
     }
 
 

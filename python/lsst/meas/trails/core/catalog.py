@@ -81,8 +81,8 @@ CANDIDATE_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
     "edgeFlag": (np.bool_, None, "The trail reaches the edge of the image, and may go on beyond."),
     "saturatedFlag": (np.bool_, None, "The component holds saturated pixels."),
     "badFlag": (np.bool_, None, "More than a tenth of the component's pixels are bad."),
-    "streakFlag": (np.bool_, None, "Runs from edge to edge of the detector: a satellite."),
-    "fitFailedFlag": (np.bool_, None, "The fit failed; values are those of the component."),
+    "streakFlag": (np.bool_, None, "On a streak across the detector: a satellite."),
+    "fitFailedFlag": (np.bool_, None, "Not fitted, as a streak, or the fit failed; values are those of the component."),
 }
 """Columns of the candidate catalog: type, unit and description."""
 

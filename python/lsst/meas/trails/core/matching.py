@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("MatchCriteria", "Matches", "match_trails")
+__all__ = ("MatchCriteria", "Matches", "Sorting", "match_trails", "sort_candidates")
 
 import dataclasses
 
@@ -128,6 +128,59 @@ def match_trails(
         if truth_of[i] < 0:
             truth_of[i], is_duplicate[i] = j, True
     return Matches(candidate_of=candidate_of, truth_of=truth_of, is_duplicate=is_duplicate)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sorting:
+    """What each candidate of an image is.
+
+    Parameters
+    ----------
+    matches
+        Which candidate is which trail.
+    on_satellite
+        Candidates on a satellite's streak, and on no trail, shape (n,).
+    """
+
+    matches: Matches
+    on_satellite: npt.NDArray[np.bool_]
+
+    @property
+    def is_false(self) -> npt.NDArray[np.bool_]:
+        """Candidates that are on nothing, shape (n,): neither a trail or a
+        repetition of one, nor a satellite.
+        """
+        return self.matches.is_false & ~self.on_satellite
+
+
+def sort_candidates(
+    candidates: Trails,
+    trails: Trails,
+    satellites: Trails,
+    *,
+    rank: npt.NDArray[np.floating],
+    streak_flag: npt.NDArray[np.bool_],
+    criteria: MatchCriteria = MatchCriteria(),
+) -> Sorting:
+    """Sort the candidates of an image into true, repeated, satellite, false.
+
+    Parameters
+    ----------
+    candidates
+        The candidates.
+    trails, satellites
+        What is there, in the same coordinates.
+    rank
+        Score of the candidates; see `match_trails`.
+    streak_flag
+        Candidates that are flagged as a streak across the image.
+    criteria
+        When a candidate is a trail.
+    """
+    matches = match_trails(candidates, trails, criteria, rank=rank)
+    on_streak = match_trails(candidates, satellites, criteria).truth_of >= 0
+    on_streak |= np.asarray(streak_flag, dtype=bool)
+    return Sorting(matches=matches, on_satellite=on_streak & ~matches.is_true)
 
 
 def _pairs(

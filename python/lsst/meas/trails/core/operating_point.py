@@ -68,11 +68,11 @@ def score_threshold(
     Returns
     -------
     threshold
-        Candidates with a score above it are kept; 0 if all may be.
+        Candidates with this score or more are kept; 0 if all may be.
     """
     allowed = int(np.floor(false_per_detector * n_pixels / DETECTOR_PIXELS))
     false_scores = np.sort(np.asarray(scores)[np.asarray(is_false, dtype=bool)])[::-1]
-    return float(false_scores[allowed]) if len(false_scores) > allowed else 0.0
+    return float(np.nextafter(false_scores[allowed], 2.0)) if len(false_scores) > allowed else 0.0
 
 
 def completeness_at(
@@ -80,7 +80,7 @@ def completeness_at(
     scores: npt.NDArray[np.floating],
     candidate_of: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_]:
-    """Return which true trails are found above a threshold.
+    """Return which true trails are found at a threshold.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def completeness_at(
     """
     found = candidate_of >= 0
     result = np.zeros(len(candidate_of), dtype=bool)
-    result[found] = np.asarray(scores)[candidate_of[found]] > threshold
+    result[found] = np.asarray(scores)[candidate_of[found]] >= threshold
     return result
 
 

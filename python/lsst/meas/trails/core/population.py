@@ -141,8 +141,8 @@ def trail_flux(
     """
     match mode:
         case "snr_optimal":
-            # Where a part is masked or off the image, the brightness is that
-            # of the same trail on clean sky.
+            # Where a part is off the image or without a variance, that of
+            # clean sky is taken.
             weights = np.square(stamp.array)
             slices, part = stamp.clipped(planes.shape)
             variance = np.full(stamp.array.shape, sky_variance)

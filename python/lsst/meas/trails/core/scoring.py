@@ -54,6 +54,12 @@ FEATURES: tuple[str, ...] = (
 )
 """Names of the features, in the order of `candidate_features`."""
 
+FEATURES_VERSION = 1
+"""Raised whenever the same image would give other features, because the
+candidates, their fit or the features themselves are made differently: a score
+that was calibrated on the old ones does not hold then.
+"""
+
 _EPSILON = 1e-4
 
 
@@ -178,6 +184,7 @@ class ScoreModel:
         """Return the model as plain numbers, for JSON."""
         return {
             "features": list(FEATURES),
+            "features_version": FEATURES_VERSION,
             "mean": [float(v) for v in self.mean],
             "scale": [float(v) for v in self.scale],
             "coefficients": [float(v) for v in self.coefficients],
@@ -199,6 +206,12 @@ class ScoreModel:
             raise ValueError(
                 f"The score uses the features {features}, this package computes {list(FEATURES)}: "
                 "calibrate the model again."
+            )
+        version = mapping.get("features_version")
+        if version != FEATURES_VERSION:
+            raise ValueError(
+                f"The score was calibrated on version {version} of the features, this package computes "
+                f"version {FEATURES_VERSION}: calibrate the model again."
             )
         values = {
             name: _finite_numbers(name, mapping.get(name), (len(FEATURES),))

@@ -19,7 +19,7 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Maximum-likelihood fit of a PSF-convolved trail to an image.
+"""Robust maximum-likelihood fit of a PSF-convolved trail to an image.
 
 The model is the trail of `lsst.meas.trails.core.render` plus a constant
 background; its parameters are midpoint, extent (dx, dy), flux and

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.geometry import Trails
-from ..core.matching import MatchCriteria, Matches, match_trails
+from ..core.matching import MatchCriteria, Matches, sort_candidates
 from ..core.operating_point import DETECTOR_PIXELS
 
 
@@ -101,19 +101,19 @@ def compare_detector(
     satellites = truth[~is_trail]
     truth = truth[is_trail]
     found = _trails(candidates, "trailLengthPix", "trailAnglePix", "trailFlux")
-    matches = match_trails(
+    sorting = sort_candidates(
         found,
         _trails(truth, "trail_length", "beta", "flux"),
-        criteria,
+        _trails(satellites, "trail_length", "beta", "flux"),
         rank=np.asarray(candidates["score"], dtype=np.float64),
+        streak_flag=np.asarray(candidates["streakFlag"], dtype=bool),
+        criteria=criteria,
     )
-    streaks = match_trails(found, _trails(satellites, "trail_length", "beta", "flux"), criteria)
-    on_satellite = (streaks.truth_of >= 0) | np.asarray(candidates["streakFlag"], dtype=bool)
     return DetectorComparison(
         truth=truth,
         candidates=candidates,
-        matches=matches,
-        on_satellite=on_satellite & ~matches.is_true,
+        matches=sorting.matches,
+        on_satellite=sorting.on_satellite,
         n_pixels=n_pixels,
     )
 

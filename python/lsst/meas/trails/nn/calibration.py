@@ -40,7 +40,7 @@ import numpy.typing as npt
 from ..core.background import fit_background
 from ..core.candidates import CandidateOptions, find_candidates
 from ..core.geometry import Trails
-from ..core.matching import match_trails
+from ..core.matching import sort_candidates
 from ..core.operating_point import measure_detection
 from ..core.planes import ImagePlanes
 from ..core.scoring import ScoreModel, candidate_features
@@ -164,17 +164,21 @@ class _Sample:
             angle=table["trailAnglePix"],
             flux=table["flux"],
         )
-        matches = match_trails(found, scene.trails, rank=np.asarray(table["score"]))
-        on_satellite = match_trails(found, scene.satellites).truth_of >= 0
+        sorting = sort_candidates(
+            found,
+            scene.trails,
+            scene.satellites,
+            rank=np.asarray(table["score"]),
+            streak_flag=np.asarray(table["streakFlag"]),
+        )
+        matches = sorting.matches
         table["half"] = np.full(len(table), half)
         table["is_true"] = matches.is_true
         # Numbers of trails over all scenes, so that the tables can be joined.
         table["trail"] = np.where(matches.is_true, matches.truth_of + self._trails, -1)
         # Neither a second candidate on a trail nor one on a satellite is a
         # mistake of the score.
-        table["ignored"] = ~matches.is_true & (
-            matches.is_duplicate | on_satellite | np.asarray(table["streakFlag"])
-        )
+        table["ignored"] = ~matches.is_true & ~sorting.is_false
         self._tables.append(table)
         self._snr.append(scene.snr)
         self._length.append(scene.trails.length)

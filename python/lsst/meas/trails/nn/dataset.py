@@ -45,6 +45,10 @@ from .recipe import AugmentationRecipe
 
 _NO_AUGMENTATION = AugmentationRecipe(symmetries=False)
 
+# What random numbers are for is part of their key: numpy fills a short key up
+# with zeros, so that those of different length alone are not always different.
+_ORDER, _VARIATION = 1, 2
+
 
 class TileDatasetError(ValueError):
     """Tile files that cannot be trained on; the message names the file."""
@@ -76,6 +80,8 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         Seed of order and augmentation.
     augmentation
         How tiles are varied; by default not at all.
+    open_files
+        Files that are kept open at a time, in every process.
 
     Raises
     ------
@@ -90,7 +96,8 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
     An item is asked for by its number, and is then as it is in the file, or
     by a `TileKey`, and is then varied; in both cases it is always the same.
     Files are opened where they are first read, in every process for itself:
-    HDF5 does not survive a fork.
+    HDF5 does not survive a fork.  There may be more of them than a process
+    may have open: the one not read for longest is closed for the next.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         *,
         seed: int = 0,
         augmentation: AugmentationRecipe = _NO_AUGMENTATION,
+        open_files: int = 64,
     ) -> None:
         if unknown := [name for name in channels if name not in CHANNELS]:
             raise TileDatasetError(f"Unknown input channels {unknown}; known are {', '.join(CHANNELS)}.")
@@ -130,7 +138,9 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         """Class of every tile, a value of `TILE_CLASSES` (array, (n,))."""
 
         self._first = np.concatenate(([0], np.cumsum([len(part) for part in classes])))
+        # In the order in which they were last used.
         self._readers: dict[int, TileReader] = {}
+        self._open_files = open_files
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -146,7 +156,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         index = key.tile if isinstance(key, TileKey) else int(key)
         tile = self.read(index)
         if isinstance(key, TileKey):
-            rng = np.random.default_rng([self.seed, key.epoch, key.slot])
+            rng = np.random.default_rng([self.seed, _VARIATION, key.epoch, key.slot])
             tile = augment_tile(tile, self.augmentation, rng)
             symmetry = int(rng.integers(8)) if self.augmentation.symmetries else 0
         else:
@@ -160,12 +170,20 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
     def read(self, index: int) -> Tile:
         """Return a tile as it is in its file."""
         number, local = self._locate(index)
+        return self._reader(number).read(local)
+
+    def _reader(self, number: int) -> TileReader:
+        """Return a file, opened if it is not."""
         if self._process != os.getpid():
-            # Handles of the parent process must not even be closed here.
+            # Handles of the parent process are not for use here.
             self._readers, self._process = {}, os.getpid()
-        if number not in self._readers:
-            self._readers[number] = TileReader(self.files[number])
-        return self._readers[number].read(local)
+        reader = self._readers.pop(number, None)
+        if reader is None:
+            while len(self._readers) >= self._open_files:
+                self._readers.pop(next(iter(self._readers))).close()
+            reader = TileReader(self.files[number])
+        self._readers[number] = reader
+        return reader
 
     def close(self) -> None:
         """Close the files that this process has open."""
@@ -203,7 +221,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         TileDatasetError
             Raised if a class is asked for of which there is no tile.
         """
-        rng = np.random.default_rng([self.seed, epoch])
+        rng = np.random.default_rng([self.seed, _ORDER, epoch])
         if mixture is None:
             drawn = _cycle(np.arange(len(self)), count, rng)
         else:

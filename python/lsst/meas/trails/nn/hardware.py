@@ -23,7 +23,14 @@
 
 from __future__ import annotations
 
-__all__ = ("available_cores", "choose_device", "cpu_has_bfloat16", "thread_count", "use_bfloat16")
+__all__ = (
+    "available_cores",
+    "choose_device",
+    "cpu_has_bfloat16",
+    "precision_name",
+    "thread_count",
+    "use_bfloat16",
+)
 
 import contextlib
 import functools
@@ -136,3 +143,15 @@ def use_bfloat16(dtype: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and cpu_has_bfloat16()
+
+
+def precision_name(dtype: str, device: str) -> str:
+    """Return the precision that a request comes to: ``bfloat16`` or
+    ``float32``.
+
+    Parameters
+    ----------
+    dtype, device
+        As for `lsst.meas.trails.nn.predict.predict_probability`.
+    """
+    return "bfloat16" if use_bfloat16(dtype, choose_device(device)) else "float32"

@@ -35,7 +35,6 @@ __all__ = (
     "ModelSpecification",
     "TrailModel",
     "load_model",
-    "parse_model",
     "rounded",
     "save_model",
     "shipped_model_path",
@@ -184,58 +183,41 @@ def load_model(path: str | os.PathLike[str]) -> TrailModel:
     if not specification.weights_file:
         raise ModelError(f"{specification_path}: it names no file of weights; export the model again.")
     weights_path = specification_path.with_name(specification.weights_file)
-    return parse_model(text, _read(weights_path, MAX_WEIGHTS_BYTES), source=str(weights_path))
+    weights = _read(weights_path, MAX_WEIGHTS_BYTES)
+    return _assemble(specification, text, weights, source=str(weights_path))
 
 
-def parse_model(specification: str | bytes, weights: bytes, *, source: str = "model") -> TrailModel:
-    """Make a model of the contents of its two files.
-
-    Parameters
-    ----------
-    specification
-        Contents of the JSON file.
-    weights
-        Contents of the safetensors file.
-    source
-        Where they come from, for messages.
-
-    Raises
-    ------
-    ModelError
-        Raised if they do not fit together, or this version of the package
-        cannot honour the specification.
+def _assemble(specification: ModelSpecification, text: bytes, weights: bytes, *, source: str) -> TrailModel:
+    """Make a model of a specification, the text that it was read from, and
+    what should be its weights.
     """
-    text = specification.encode() if isinstance(specification, str) else specification
-    try:
-        parsed = ModelSpecification.from_json(text)
-    except ModelError as error:
-        raise ModelError(f"{source}: {error}.") from error
-    if len(weights) != parsed.weights_bytes:
+    if len(weights) != specification.weights_bytes:
         raise ModelError(
             f"{source}: the weights have {len(weights)} bytes and the specification says "
-            f"{parsed.weights_bytes}; the file is cut short or of another model: copy both files again."
+            f"{specification.weights_bytes}; the file is cut short or of another model: copy both again."
         )
     digest = hashlib.sha256(weights).hexdigest()
-    if digest != parsed.weights_sha256:
+    if digest != specification.weights_sha256:
         raise ModelError(
-            f"{source}: the weights have SHA-256 {digest[:16]}... and the specification says "
-            f"{parsed.weights_sha256[:16]}...; the file is damaged or of another model: copy both again."
+            f"{source}: the weights have SHA-256 {digest[:16]}... and the specification "
+            f"says {specification.weights_sha256[:16]}...; the file is damaged or of another model: copy "
+            "both again."
         )
     try:
         tensors = safetensors.torch.load(weights)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{source}: the weights are not valid safetensors: {error}.") from error
-    _check_shapes(parsed, tensors, f"{source}: ")
+    _check_shapes(specification, tensors, f"{source}: ")
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES.values():
             raise ModelError(f"{source}: the weights {name} are {tensor.dtype}, not floating point.")
         if not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{source}: the weights {name} are not finite; the training had failed.")
-    network = parsed.create_network()
+    network = specification.create_network()
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
     network.eval().requires_grad_(False)
     checksum = hashlib.sha256(text + digest.encode()).hexdigest()
-    return TrailModel(specification=parsed, network=network, checksum=checksum)
+    return TrailModel(specification=specification, network=network, checksum=checksum)
 
 
 def shipped_model_path(name: str = "direct") -> Path:

@@ -42,7 +42,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -63,9 +63,6 @@ class TrailNetwork(nn.Module):
     tile (group or instance normalisation, squeeze and excitation).  That is
     what makes windowed prediction exact.
     """
-
-    registered_name: ClassVar[str] = ""
-    """Name in the registry (`str`)."""
 
     in_channels: int
     """Number of input channels (`int`)."""
@@ -113,7 +110,6 @@ def register(name: str) -> Callable[[type[TrailNetwork]], type[TrailNetwork]]:
         if name in _REGISTRY:
             raise ValueError(f"An architecture named {name!r} is already registered.")
         _REGISTRY[name] = cls
-        cls.registered_name = name
         return cls
 
     return decorate

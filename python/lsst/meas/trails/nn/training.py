@@ -28,45 +28,36 @@ was stopped goes on exactly where it was.
 
 from __future__ import annotations
 
-__all__ = ("TrainingError", "TrainingResult", "evaluate_network", "train")
+__all__ = ("CHECKPOINT_NAME", "TrainingError", "TrainingResult", "train")
 
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from . import checkpoint as checkpoints
 from .dataset import TrailTileDataset
+from .evaluate import evaluate_network
 from .hardware import available_cores, choose_device, thread_count
 from .losses import BlendedLoss
 from .model_export import export_trained
 from .networks import TrailNetwork, count_parameters, create_network
+from .optimiser import learning_rate_factor, make_optimiser, update_average
 from .pixel_metrics import PixelScores
 from .recipe import Recipe, StageRecipe
-from .training_plan import (
-    Epoch,
-    dataset_length,
-    epoch_batches,
-    learning_rate_factor,
-    plan_epochs,
-    run_digest,
-)
+from .training_plan import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
 from .training_report import TrainingReport
 
 _LOG = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 """File in the output folder that holds the state of the run."""
-
-type Validation = Callable[[TrailNetwork], Mapping[str, float]]
-"""Measures a network on data of its own; see `train`."""
 
 
 class TrainingError(RuntimeError):
@@ -95,7 +86,6 @@ def train(
     *,
     resume: bool = True,
     progress: bool = True,
-    extra_validation: Validation | None = None,
     device: str = "auto",
     stop_after: int | None = None,
     original: Recipe | None = None,
@@ -119,18 +109,14 @@ def train(
         Go on from the checkpoint in ``output_dir`` if there is one.
     progress
         Show a progress bar if on a terminal.
-    extra_validation
-        Called with the averaged network at every validation; what it returns
-        is added to the metrics.  If it returns ``selection``, the weights
-        with the greatest value of that are kept in place of those with the
-        greatest average precision.
     device
         Torch device, or ``auto``.
     stop_after
         Stop, with a checkpoint, once this many steps are done in all.
     original
-        Recipe to record in the folder and in the model, where ``recipe`` has
-        something in its place, such as tile files for a simulation.
+        Recipe to record in the folder, the checkpoint and the model, where
+        ``recipe`` has something in its place, such as tile files for a
+        simulation.
 
     Returns
     -------
@@ -143,15 +129,17 @@ def train(
         Raised if an input, the loss or the gradient is not finite, or there
         is nothing to train on.
     CheckpointError
-        Raised if the checkpoint belongs to another recipe or is damaged.
+        Raised if the checkpoint belongs to another recipe or other tiles, or
+        is damaged.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     threads = recipe.threads or available_cores()
     with thread_count(threads), torch.random.fork_rng(devices=[]):
-        trainer = _Trainer(recipe, train_dataset, validation_dataset, output_dir, choose_device(device))
-        trainer.extra_validation = extra_validation
-        trainer.original = original or recipe
-        with TrainingReport(output_dir, trainer.original, show_progress=progress) as report:
+        original = original or recipe
+        trainer = _Trainer(
+            recipe, original, train_dataset, validation_dataset, output_dir, choose_device(device)
+        )
+        with TrainingReport(output_dir, original, show_progress=progress) as report:
             return trainer.run(report, resume=resume, stop_after=stop_after)
 
 
@@ -161,18 +149,18 @@ class _Trainer:
     def __init__(
         self,
         recipe: Recipe,
+        original: Recipe,
         train_dataset: Dataset[Any],
         validation_dataset: Dataset[Any] | None,
         output_dir: Path,
         device: torch.device,
     ) -> None:
         self.recipe = recipe
+        self.original = original
         self.train_dataset = train_dataset
         self.validation_dataset = validation_dataset
         self.output_dir = output_dir
         self.device = device
-        self.extra_validation: Validation | None = None
-        self.original = recipe
         if dataset_length(train_dataset) == 0:
             raise TrainingError("There is not a single tile to train on.")
         if validation_dataset is not None and dataset_length(validation_dataset) == 0:
@@ -182,7 +170,7 @@ class _Trainer:
         self.network = create_network(
             recipe.model.architecture, in_channels=len(recipe.model.channels), **recipe.model.hyperparameters
         ).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = _make_optimiser(recipe, self.network)
+        self.optimiser = make_optimiser(recipe.optimiser, self.network)
         self.average = checkpoints.copy_state(self.network) if recipe.ema > 0.0 else {}
         self.best: dict[str, torch.Tensor] = {}
         self.best_metrics: dict[str, float] = {}
@@ -190,7 +178,7 @@ class _Trainer:
         self.step = 0
         self.epochs = list(plan_epochs(recipe, train_dataset))
         self.total_steps = self.epochs[-1].first_step + self.epochs[-1].steps
-        self.digest = run_digest(recipe, self.epochs)
+        self.digest = run_digest(original, self.epochs, (train_dataset, validation_dataset))
 
     def run(self, report: TrainingReport, *, resume: bool, stop_after: int | None) -> TrainingResult:
         path = self.output_dir / CHECKPOINT_NAME
@@ -231,7 +219,7 @@ class _Trainer:
     def _run_epoch(self, epoch: Epoch, report: TrainingReport, end: int) -> None:
         loss_function = BlendedLoss(epoch.stage.loss)
         batches = epoch_batches(self.recipe, self.train_dataset, epoch)[self.step - epoch.first_step :]
-        loader = _loader(self.train_dataset, batches, self.recipe.data.workers)
+        loader = load_batches(self.train_dataset, batches, self.recipe.data.workers)
         self.network.train()
         for batch, tensors in zip(batches, loader, strict=True):
             if self.step >= end:
@@ -257,7 +245,8 @@ class _Trainer:
                 raise TrainingError(self._blame(batch, inputs, target, logits, "The gradient is not finite"))
             self.optimiser.step()
             self.step += 1
-            self._update_average()
+            if self.average:
+                update_average(self.average, self.network, step=self.step, decay=self.recipe.ema)
             report.step(
                 step=self.step,
                 epoch=epoch.number,
@@ -284,18 +273,6 @@ class _Trainer:
             group["lr"] = rate
         return rate
 
-    def _update_average(self) -> None:
-        if not self.average:
-            return
-        # The first steps count for more, or the average would long remember
-        # the random weights of the start.
-        decay = min(self.recipe.ema, (1.0 + self.step) / (10.0 + self.step))
-        for name, tensor in self.network.state_dict().items():
-            if tensor.is_floating_point():
-                self.average[name].lerp_(tensor, 1.0 - decay)
-            else:
-                self.average[name].copy_(tensor)
-
     def _averaged_network(self, state: Mapping[str, torch.Tensor] | None = None) -> TrailNetwork:
         """Return a network with the averaged (or other) weights."""
         with torch.random.fork_rng(devices=[]):
@@ -310,7 +287,7 @@ class _Trainer:
 
     def _measure(self, network: TrailNetwork, stage: StageRecipe) -> tuple[dict[str, float], PixelScores]:
         assert self.validation_dataset is not None
-        metrics, scores = evaluate_network(
+        return evaluate_network(
             network,
             self.validation_dataset,
             BlendedLoss(stage.loss),
@@ -318,9 +295,6 @@ class _Trainer:
             bfloat16=self.recipe.precision == "bfloat16",
             workers=self.recipe.data.workers,
         )
-        if self.extra_validation is not None:
-            metrics.update(self.extra_validation(network))
-        return metrics, scores
 
     def _validate(self, epoch: Epoch, report: TrainingReport) -> None:
         self.metrics, _ = self._measure(self._averaged_network(), epoch.stage)
@@ -399,97 +373,23 @@ class _Trainer:
         for name, tensor in (("input", inputs), ("target", target), ("output", logits.detach())):
             finite = torch.isfinite(tensor.float()).flatten(1).all(dim=1).tolist()
             if not all(finite):
-                tiles = [_tile_name(self.train_dataset, key) for key, good in zip(batch, finite) if not good]
+                tiles = [self._tile_name(key) for key, good in zip(batch, finite) if not good]
                 return f"{problem} at step {self.step + 1}: the {name} is not finite in {'; '.join(tiles)}."
-        tiles = [_tile_name(self.train_dataset, key) for key in batch]
+        tiles = [self._tile_name(key) for key in batch]
         return (
             f"{problem} at step {self.step + 1}, though the tiles {'; '.join(tiles)} are finite; "
             "lower the learning rate."
         )
 
-
-def evaluate_network(
-    network: TrailNetwork,
-    dataset: Dataset[Any],
-    loss_function: BlendedLoss,
-    *,
-    batch_size: int = 8,
-    bfloat16: bool = False,
-    workers: int = 0,
-) -> tuple[dict[str, float], PixelScores]:
-    """Measure a network on tiles.
-
-    Parameters
-    ----------
-    network
-        Network on its device, in evaluation mode.
-    dataset
-        Map-style dataset of (input, target, valid).
-    loss_function
-        Loss to average over the batches.
-    batch_size
-        Tiles per step.
-    bfloat16
-        Whether to compute in bfloat16.
-    workers
-        Processes that read tiles.
-
-    Returns
-    -------
-    metrics
-        ``loss``, ``pixel_auc`` and ``pixel_average_precision``.
-    scores
-        The histograms behind them.
-    """
-    device = next(network.parameters()).device
-    indices = list(range(dataset_length(dataset)))
-    batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
-    scores = PixelScores()
-    losses = []
-    with torch.inference_mode():
-        for inputs, target, valid in _loader(dataset, batches, workers):
-            inputs = inputs.to(device).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
-                logits = network(inputs)
-            target, valid = target.to(device), valid.to(device)
-            losses.append(loss_function(logits, target, valid).item())
-            scores.add(logits, target, valid)
-    metrics = {
-        "loss": float(np.average(losses, weights=[len(batch) for batch in batches])),
-        "pixel_auc": scores.auc,
-        "pixel_average_precision": scores.average_precision,
-    }
-    return metrics, scores
+    def _tile_name(self, key: Any) -> str:
+        dataset = self.train_dataset
+        return dataset.tile_name(key) if isinstance(dataset, TrailTileDataset) else f"tile {key}"
 
 
 def _merit(metrics: Mapping[str, float]) -> float:
-    merit = metrics.get("selection", metrics["pixel_average_precision"])
+    merit = metrics["pixel_average_precision"]
     return merit if math.isfinite(merit) else -math.inf
-
-
-def _tile_name(dataset: Dataset[Any], key: Any) -> str:
-    if isinstance(dataset, TrailTileDataset):
-        return dataset.tile_name(key)
-    return f"tile {key}"
 
 
 def _files(dataset: Dataset[Any]) -> list[str]:
     return list(dataset.files) if isinstance(dataset, TrailTileDataset) else []
-
-
-def _loader(dataset: Dataset[Any], batches: list[list[Any]], workers: int) -> DataLoader[Any]:
-    return DataLoader(dataset, batch_sampler=batches, num_workers=min(workers, len(batches)))
-
-
-def _make_optimiser(recipe: Recipe, network: TrailNetwork) -> torch.optim.AdamW:
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in network.parameters() if parameter.ndim < 2]
-    beta1, beta2 = recipe.optimiser.betas
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": recipe.optimiser.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=recipe.optimiser.learning_rate,
-        betas=(beta1, beta2),
-    )

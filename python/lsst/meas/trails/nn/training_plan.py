@@ -19,21 +19,28 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""The order of a training run: epochs, batches, learning rate."""
+"""The order of a training run: epochs and batches."""
 
 from __future__ import annotations
 
-__all__ = ("Epoch", "dataset_length", "epoch_batches", "learning_rate_factor", "plan_epochs", "run_digest")
+__all__ = (
+    "Epoch",
+    "dataset_length",
+    "epoch_batches",
+    "load_batches",
+    "plan_epochs",
+    "run_digest",
+)
 
 import dataclasses
 import hashlib
 import json
-import math
+import os
 from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from .dataset import TrailTileDataset
 from .recipe import Recipe, StageRecipe
@@ -121,23 +128,58 @@ def epoch_batches(recipe: Recipe, dataset: Dataset[Any], epoch: Epoch) -> list[l
     return [keys[i * size : (i + 1) * size] for i in range(epoch.steps)]
 
 
-def learning_rate_factor(done: float, warmup: float, final: float) -> float:
-    """Return the learning rate as a fraction of its peak."""
-    if done < warmup:
-        # Not zero at the first step.
-        return 0.01 + 0.99 * done / warmup
-    cosine = 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
-    return final + (1.0 - final) * cosine
+def load_batches(dataset: Dataset[Any], batches: list[list[Any]], workers: int) -> DataLoader[Any]:
+    """Return what reads batches of tiles.
+
+    Parameters
+    ----------
+    dataset
+        Map-style dataset.
+    batches
+        Keys of the tiles, batch by batch.
+    workers
+        Processes that read; 0 reads in this one.
+    """
+    return DataLoader(dataset, batch_sampler=batches, num_workers=min(workers, len(batches)))
 
 
-def run_digest(recipe: Recipe, epochs: Sequence[Epoch]) -> str:
-    """Return a digest of all that decides the weights."""
+def run_digest(recipe: Recipe, epochs: Sequence[Epoch], datasets: Sequence[Dataset[Any] | None]) -> str:
+    """Return a digest of all that decides the weights.
+
+    Parameters
+    ----------
+    recipe
+        The recipe as it was written, with the simulation in place of the
+        files that come of it.
+    epochs
+        The epochs.
+    datasets
+        What is trained on and what is validated on.
+
+    Returns
+    -------
+    digest
+        Hexadecimal.  It does not change with the folders of tile files, but
+        with their number, names and sizes.
+    """
     mapping = recipe.to_mapping()
     for key in ("threads", "checkpoint_steps"):
         del mapping[key]
-    del mapping["data"]["workers"]
-    # Where the files are is of no importance, only how many tiles they hold.
-    for key in ("train", "validation"):
-        del mapping["data"][key]
+    data = mapping["data"]
+    for key in ("workers", "train", "validation"):
+        del data[key]
+    if data["simulate"] is not None:
+        # Comes after the training.
+        del data["simulate"]["calibration"]
     mapping["epochs"] = [epoch.steps for epoch in epochs]
+    mapping["tiles"] = [None if dataset is None else _describe_tiles(dataset) for dataset in datasets]
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
+
+
+def _describe_tiles(dataset: Dataset[Any]) -> dict[str, Any]:
+    """Return what tells tiles from others without reading all of them."""
+    files = dataset.files if isinstance(dataset, TrailTileDataset) else ()
+    return {
+        "count": dataset_length(dataset),
+        "files": [[os.path.basename(name), os.path.getsize(name)] for name in files],
+    }

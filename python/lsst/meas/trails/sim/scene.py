@@ -26,13 +26,15 @@ from __future__ import annotations
 __all__ = ("Scene", "SceneConfig", "simulate_scene")
 
 import dataclasses
+from typing import Any
 
 import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from ..core.geometry import Trails
+from ..core.geometry import Trails, trail_ends
 from ..core.injection import inject_trails
+from ..core.photometry import flux_to_mag
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.population import TrailPopulation, draw_trails
 from ..core.psf import PsfGrid
@@ -216,15 +218,18 @@ def simulate_scene(config: SceneConfig, psf: PsfGrid, rng: np.random.Generator) 
 def _scene_truth(
     planes: ImagePlanes, trails: Trails, streaks: list[tuple[float, float, float, float, float]]
 ) -> astropy.table.Table:
-    satellites = Trails(*np.array(streaks, dtype=np.float64).reshape(-1, 5).T)
-    everything = Trails(
-        *(
-            np.concatenate([getattr(trails, name), getattr(satellites, name)])
-            for name in ("x", "y", "length", "angle", "flux")
-        )
-    )
-    table = truth_table(planes, everything)
-    table["source_type"] = np.array(["Trail"] * len(trails) + ["Satellite"] * len(satellites), dtype="U9")
+    table = truth_table(planes, trails)
+    table["source_type"] = np.full(len(trails), "Trail", dtype="U9")
+    for x, y, length, angle, flux in streaks:
+        # Nobody asks for the SNR of a satellite, and to draw one across a
+        # detector takes gigabytes.
+        x0, y0, x1, y1 = trail_ends(x, y, length, angle)
+        row: dict[str, Any] = dict.fromkeys(table.colnames, np.nan)
+        row |= {"injection_id": len(table), "source_type": "Satellite", "fwhm": planes.psf.fwhm(x, y)}
+        row |= {"x": x, "y": y, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
+        row |= {"trail_length": length, "beta": angle, "flux": flux}
+        row |= {"integrated_mag": flux_to_mag(flux), "mag": flux_to_mag(flux / max(length, 1.0))}
+        table.add_row(row)
     return table
 
 

@@ -23,11 +23,12 @@
 
 from __future__ import annotations
 
-__all__ = ("TrainingScenes", "simulate_tile_file")
+__all__ = ("SCENE_VERSION", "TrainingScenes", "simulate_tile_file")
 
 import dataclasses
 from pathlib import Path
 
+import astropy.wcs
 import numpy as np
 import numpy.typing as npt
 
@@ -40,8 +41,14 @@ from ..core.render import truth_mask
 from ..core.tile_file import TileSource
 from ..core.tiling import IGNORED, cut_tiles
 from ..nn.calibration import ValidationScene
+from .detector import PIXEL_SCALE
 from .psf import draw_seeing, make_psf, sample_psf
 from .scene import Scene, SceneConfig, simulate_scene
+
+SCENE_VERSION = 1
+"""Version of the scenes; raise it whenever a change of the simulator changes
+their pixels, so that tiles of before it are not taken for those of now.
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,6 +166,7 @@ def simulate_tile_file(scenes: TrainingScenes, index: int, path: Path, tile_size
         data_id={"simulation": "TrainingScenes", "seed": scenes.seed, "scene": index},
         shape=planes.shape,
         psf_kernel=planes.psf.mean_kernel,
+        wcs=_nominal_wcs(planes.shape),
         config=dataclasses.asdict(scenes),
     )
     is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
@@ -174,3 +182,14 @@ def simulate_tile_file(scenes: TrainingScenes, index: int, path: Path, tile_size
     )
     tiles.write(path)
     return len(tiles)
+
+
+def _nominal_wcs(shape: tuple[int, int]) -> str:
+    """Return a FITS header with the pixel scale of a scene, which has no
+    place on the sky.
+    """
+    wcs = astropy.wcs.WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crpix = [0.5 * (shape[1] + 1), 0.5 * (shape[0] + 1)]
+    wcs.wcs.cdelt = [-PIXEL_SCALE / 3600.0, PIXEL_SCALE / 3600.0]
+    return str(wcs.to_header().tostring(sep="\n"))

@@ -31,6 +31,7 @@ from __future__ import annotations
 __all__ = (
     "TRAIL_PLANE",
     "InputImage",
+    "UnreadableImageError",
     "check_covers",
     "make_probability_image",
     "make_trail_mask",
@@ -38,6 +39,7 @@ __all__ = (
     "open_image",
 )
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -73,6 +75,14 @@ MODEL_KEY = "TRAIL_MODEL"
 
 _MIN_SIDE = 16
 """Smaller images than this hold no trail, pixels."""
+
+
+class UnreadableImageError(RuntimeError):
+    """Raised when the Butler knows of an image but cannot read it.
+
+    Not a lack of work: the file is missing or damaged, or the place that it
+    is kept at does not answer.
+    """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -148,6 +158,8 @@ def open_image(image: Any, *, psf_spacing: float = 512.0) -> InputImage:
     lsst.pipe.base.UpstreamFailureNoWorkFound
         Raised if the image cannot be worked on: no PSF or WCS, no good
         pixel, no way to nJy, or too small.  The message says which.
+    UnreadableImageError
+        Raised if the Butler cannot read it.
     TypeError
         Raised if it is no image.
     """
@@ -196,8 +208,7 @@ def _as_visit_image(image: Any) -> VisitImage:
     if isinstance(image, VisitImage):
         return image
     if hasattr(image, "ref") and hasattr(image, "get"):
-        handle: DeferredDatasetHandle = image
-        return _as_visit_image(handle.get())
+        return _as_visit_image(_read(image))
     if hasattr(image, "getMaskedImage") and hasattr(image, "getWcs"):
         if image.getWcs() is None:
             raise UpstreamFailureNoWorkFound("The image has no WCS.")
@@ -210,10 +221,35 @@ def _as_visit_image(image: Any) -> VisitImage:
             planes.setdefault(name, MaskPlane(name, "Mask plane of the original image."))
         try:
             return VisitImage.from_legacy(image, exposure_record=None, plane_map=planes)
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             # It says what is missing: a detector, a unit, visit information.
             raise UpstreamFailureNoWorkFound(f"The image cannot be read as a VisitImage: {error}") from error
     raise TypeError(f"Expected a VisitImage, a DifferenceImage or an ExposureF, not {type(image).__name__}.")
+
+
+def _read(handle: DeferredDatasetHandle) -> Any:
+    """Read an image from the Butler.
+
+    Raises
+    ------
+    UnreadableImageError
+        Raised if that is impossible.
+    """
+    try:
+        return handle.get()
+    except OSError as error:
+        problem: Exception = error
+    except Exception as error:
+        # Where the stack stores an ExposureF, its own conversion to a
+        # VisitImage may want to know more, or not know a mask plane: it is
+        # then read as it is, and converted here.
+        problem = error
+        with contextlib.suppress(Exception):
+            return handle.get(storageClass="ExposureF")
+    raise UnreadableImageError(
+        f"{handle.ref.datasetType.name} {handle.ref.dataId} cannot be read: {problem} "
+        "Restore its file, or remove the dataset and run what made it again."
+    ) from None
 
 
 def _native(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

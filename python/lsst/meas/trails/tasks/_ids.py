@@ -23,13 +23,16 @@
 
 from __future__ import annotations
 
-__all__ = ("PackedDataId", "first_candidate_id", "pack_data_id", "quantum_seed")
+__all__ = ("PackedDataId", "first_candidate_id", "max_candidates", "pack_data_id", "quantum_seed")
 
 import dataclasses
 from typing import Any, cast
 
 from lsst.daf.butler import DataCoordinate, DimensionPacker
 from lsst.pipe.base import InvalidQuantumError, QuantumContext
+
+INJECTION, TILES = 1, 2
+"""Uses of random numbers; see `quantum_seed`."""
 
 _BITS = 63
 """Bits of a signed 64-bit integer that may be used."""
@@ -82,6 +85,11 @@ def pack_data_id(packer_config: Any, context: QuantumContext) -> PackedDataId:
     return PackedDataId(data_id=data_id, packer=packer_config.apply(data_id))
 
 
+def max_candidates(packer: DimensionPacker) -> int:
+    """Return the number of candidates that an image has identifiers for."""
+    return 1 << max(_BITS - packer.maxBits, 0)
+
+
 def first_candidate_id(packer: DimensionPacker, packed: int, count: int) -> int:
     """Return the identifier of the first candidate of an image.
 
@@ -108,7 +116,7 @@ def first_candidate_id(packer: DimensionPacker, packed: int, count: int) -> int:
     return packed << bits
 
 
-def quantum_seed(packed: int, offset: int) -> list[int]:
+def quantum_seed(packed: int, offset: int, use: int) -> list[int]:
     """Return a seed for `numpy.random.default_rng`.
 
     Different for every image, and the same whenever it is processed again.
@@ -119,5 +127,8 @@ def quantum_seed(packed: int, offset: int) -> list[int]:
         Packed data ID of the image.
     offset
         Configured offset, for another realisation of the same images.
+    use
+        What the numbers are for, `INJECTION` or `TILES`, so that two tasks
+        do not draw the same.
     """
-    return [packed, offset]
+    return [packed, offset, use]

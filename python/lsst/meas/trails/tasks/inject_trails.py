@@ -49,7 +49,7 @@ from ..core.population import BRIGHTNESS_MODES, TrailPopulation, draw_trails
 from ..core.render import truth_mask
 from ..core.truth import truth_table
 from ._door import InputImage, make_trail_mask, open_image
-from ._ids import pack_data_id, quantum_seed
+from ._ids import INJECTION, pack_data_id, quantum_seed
 
 
 class InjectTrailsConnections(
@@ -238,7 +238,7 @@ class InjectTrailsTask(PipelineTask):
         """
         opened = open_image(image, psf_spacing=self.config.psfSpacing)
         planes = opened.planes
-        seed = quantum_seed(packed, self.config.seedOffset)
+        seed = quantum_seed(packed, self.config.seedOffset, INJECTION)
         rng = np.random.default_rng(seed)
         trails = draw_trails(self.config.population(), planes, rng, opened.flux_per_njy)
         gain = self._gain(opened)

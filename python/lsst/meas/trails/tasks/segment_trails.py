@@ -119,6 +119,9 @@ class TrailSegmentationConfig(PipelineTaskConfig, pipelineConnections=TrailSegme
         default="auto",
     )
     device = Field[str](doc="Torch device; 'auto' takes a GPU where there is one.", default="auto")
+    minArea = RangeField(
+        dtype=int, doc="Smallest component in the mask, pixels; that of the candidates.", default=12, min=1
+    )
     psfSpacing = RangeField(
         dtype=float, doc="Distance at which the PSF model is sampled, pixels.", default=512.0, min=16.0
     )
@@ -193,6 +196,7 @@ class TrailSegmentationTask(PipelineTask):
         lsst.pipe.base.InvalidQuantumError
             Raised if the model, the device or a threshold cannot be used.
         """
+        from ..nn.hardware import precision_name
         from ..nn.predict import predict_probability
 
         opened = open_image(image, psf_spacing=self.config.psfSpacing)
@@ -214,6 +218,7 @@ class TrailSegmentationTask(PipelineTask):
         probability = np.round(probability / _PROBABILITY_STEP) * np.float32(_PROBABILITY_STEP)
         summary = _summary(model)
         pixels = self._trail_pixels(probability, summary["thresholds"])
+        self.metadata["precision"] = precision_name(self.config.precision, self.config.device)
         identity = {key: summary[key] for key in ("name", "version", "sha256")}
         self.metadata["trailModel"] = f"{summary['name']} {summary['version']}"
         self.metadata["trailModelChecksum"] = summary["sha256"]
@@ -261,7 +266,9 @@ class TrailSegmentationTask(PipelineTask):
     ) -> npt.NDArray[np.bool_]:
         """Return the pixels of components that hold a seed."""
         low, high = choose_thresholds(self.config.growThreshold, self.config.seedThreshold, thresholds)
-        components = find_components(probability, low=low, high=high, max_gap=0.0)
+        components = find_components(
+            probability, low=low, high=high, min_area=self.config.minArea, max_gap=0.0
+        )
         pixels = np.zeros(probability.shape, dtype=bool)
         for component in components:
             pixels[component.rows, component.columns] = True
@@ -286,7 +293,8 @@ def _summary(model: TrailModel) -> dict[str, Any]:
     return {
         "name": specification.name,
         "version": specification.version,
-        "sha256": specification.weights_sha256,
+        # Of weights and specification, which holds thresholds and score.
+        "sha256": model.checksum,
         "thresholds": dict(specification.thresholds),
         "score": dict(specification.score),
     }

@@ -49,7 +49,7 @@ from ..core.geometry import segment_distance
 from ..core.tile_file import TileSource
 from ..core.tiling import IGNORED, cut_tiles
 from ._door import TRAIL_PLANE, InputImage, check_covers, open_image
-from ._ids import pack_data_id, quantum_seed
+from ._ids import TILES, pack_data_id, quantum_seed
 
 
 class TileToHdf5Connections(
@@ -202,7 +202,7 @@ class TileToHdf5Task(PipelineTask):
             size=self.config.tileSize,
             overlap=self.config.overlap,
             empty_fraction=self.config.emptyFraction,
-            rng=np.random.default_rng(quantum_seed(packed, self.config.seedOffset)),
+            rng=np.random.default_rng(quantum_seed(packed, self.config.seedOffset, TILES)),
         )
         self.metadata["nTiles"] = len(tiles)
         self.log.info("%d tiles of %d pixels.", len(tiles), self.config.tileSize)

@@ -25,9 +25,13 @@ from __future__ import annotations
 
 __all__ = ("TrailCandidateConfig", "TrailCandidateConnections", "TrailCandidateTask")
 
+import logging
 from typing import Any, ClassVar
 
+import astropy.table
+
 import lsst.pipe.base.connectionTypes as cT
+from lsst.daf.butler import DimensionPacker
 from lsst.images import Image
 from lsst.pex.config import RangeField
 from lsst.pipe.base import (
@@ -47,8 +51,10 @@ from ..core.candidates import CandidateOptions, find_candidates
 from ..core.catalog import candidate_catalog
 from ..core.scoring import ScoreModel
 from ._door import check_covers, model_summary, open_image
-from ._ids import first_candidate_id, pack_data_id
+from ._ids import first_candidate_id, max_candidates, pack_data_id
 from ._thresholds import check_thresholds, choose_thresholds
+
+_LOG = logging.getLogger(__name__)
 
 
 class TrailCandidateConnections(
@@ -157,7 +163,7 @@ class TrailCandidateTask(PipelineTask):
         visit: int = 0,
         detector: int = 0,
         packed: int = 0,
-        packer: Any = None,
+        packer: DimensionPacker | None = None,
     ) -> Struct:
         """Find the trail candidates of a detector.
 
@@ -187,8 +193,8 @@ class TrailCandidateTask(PipelineTask):
             Raised if an input cannot be used.
         lsst.pipe.base.InvalidQuantumError
             Raised if the probability image is of another image, the model's
-            score or a threshold cannot be used, or there are more candidates
-            than identifiers.
+            score or a threshold cannot be used, or data IDs leave no room for
+            identifiers.
         """
         opened = open_image(image, psf_spacing=self.config.psfSpacing)
         planes = opened.planes
@@ -201,6 +207,7 @@ class TrailCandidateTask(PipelineTask):
             score=_score_model(summary),
             options=self._options(summary),
         )
+        candidates = self._limit(candidates, packer)
         first = 0 if packer is None else first_candidate_id(packer, packed, len(candidates))
         catalog = candidate_catalog(
             candidates,
@@ -216,6 +223,7 @@ class TrailCandidateTask(PipelineTask):
         )
         catalog.meta["trailModel"] = {key: summary[key] for key in ("name", "version", "sha256")}
         catalog.meta["scoreAtFalsePerDetector"] = dict(summary["score"].get("at_false_per_detector", {}))
+        catalog.meta["scoreCalibrated"] = bool(summary["score"])
         catalog.meta["imageShape"] = list(planes.shape)
         self.metadata["nCandidates"] = len(catalog)
         self.metadata["nStreaks"] = int(catalog["streakFlag"].sum())
@@ -224,6 +232,19 @@ class TrailCandidateTask(PipelineTask):
             "%d candidates, %d of them on satellite streaks.", len(catalog), self.metadata["nStreaks"]
         )
         return Struct(trail_candidate_detector=catalog)
+
+    def _limit(self, candidates: astropy.table.Table, packer: DimensionPacker | None) -> astropy.table.Table:
+        """Return the best candidates, as many as there are identifiers for:
+        a ruined image must not stop its visit.
+        """
+        most = len(candidates) if packer is None else max_candidates(packer)
+        if len(candidates) > most:
+            self.log.warning(
+                "There are %d candidates, and identifiers for %d: only the best are kept.",
+                len(candidates),
+                most,
+            )
+        return candidates[:most]
 
     def _options(self, summary: dict[str, Any]) -> CandidateOptions:
         low, high = choose_thresholds(
@@ -241,6 +262,10 @@ class TrailCandidateTask(PipelineTask):
 def _score_model(summary: dict[str, Any]) -> ScoreModel | None:
     """Return the calibrated score of a model, if it has one."""
     if not summary["score"]:
+        _LOG.warning(
+            "Model %s has no calibrated score: the probability of a candidate's best pixels stands for it.",
+            summary["name"],
+        )
         return None
     try:
         return ScoreModel.from_mapping(summary["score"])

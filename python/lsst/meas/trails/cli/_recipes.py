@@ -1,0 +1,167 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What commands that follow a training recipe have in common."""
+
+from __future__ import annotations
+
+__all__ = ("calibrate_model", "find_recipe")
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..nn.model_file import ModelSpecification
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe: a path, or the name of a shipped one.
+
+    Raises
+    ------
+    RecipeError
+        Raised if there is neither.
+    """
+    import importlib.resources
+
+    from ..nn.recipe import RecipeError
+
+    path = Path(name)
+    if path.exists():
+        return path
+    folder = Path(str(importlib.resources.files("lsst.meas.trails.resources") / "config" / "train"))
+    shipped = folder / f"{name.removesuffix('.yaml')}.yaml"
+    if shipped.parent == folder and shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(entry.stem for entry in folder.glob("*.yaml"))) or "none"
+    raise RecipeError(f"There is no recipe {name}: no such file, and those of the package are: {known}.")
+
+
+def _refuse_seen_scenes(specification: ModelSpecification, seed: int, source: str) -> None:
+    """Raise an error if a model may have been trained on the scenes that it
+    shall be calibrated on.
+
+    Parameters
+    ----------
+    specification
+        The model's specification, with the recipe that it was trained by.
+    seed
+        Seed of the scenes to calibrate on.
+    source
+        Name of the file that asks for them, for messages.
+
+    Raises
+    ------
+    RecipeError
+        Raised if the seed is one of those that the model was trained or
+        selected with, or these are not known.
+    """
+    from ..nn.recipe import Recipe, RecipeError
+
+    try:
+        recipe = Recipe.from_mapping(specification.training.get("recipe"), "recipe")
+    except RecipeError as error:
+        raise RecipeError(
+            f"The specification of {specification.name!r} does not say what the model was trained on "
+            f"({error}); a model can be calibrated only on scenes that it has certainly not seen."
+        ) from error
+    if recipe.data.simulate is None:
+        # Trained on tiles of images.
+        return
+    for role in ("train", "validation"):
+        if getattr(recipe.data.simulate, role)["seed"] == seed:
+            raise RecipeError(
+                f"{source}: data.simulate.calibration has the seed {seed}, with which the model's own "
+                f"{role} scenes were simulated; give it another."
+            )
+
+
+def calibrate_model(
+    model_path: Path,
+    section: Mapping[str, Any],
+    source: str,
+    *,
+    threads: int | None,
+    console: Console,
+) -> ModelSpecification:
+    """Choose thresholds and calibrate the score on scenes of their own, and
+    add them, with what was found, to the model's specification.
+
+    Parameters
+    ----------
+    model_path
+        The model's JSON file, which is rewritten.
+    section
+        The section ``data.simulate.calibration`` of a recipe.
+    source
+        Name of the recipe's file, for messages.
+    threads
+        Threads for the network.
+    console
+        Where progress is shown.
+
+    Returns
+    -------
+    specification
+        The specification as written.
+
+    Raises
+    ------
+    ModelError
+        Raised if the model cannot be used.
+    RecipeError
+        Raised if the section cannot be followed, or its scenes are among
+        those that the model was trained on.
+    ValueError
+        Raised if the scenes hold nothing to learn a score from.
+    """
+    import dataclasses
+
+    from rich.progress import track
+
+    from ..nn.calibration import calibrate
+    from ..nn.hardware import precision_name
+    from ..nn.model_file import load_model, write_specification
+    from ..nn.recipe import build_section
+    from ..sim.training_set import TrainingScenes
+
+    scenes = build_section(TrainingScenes, section, "data.simulate.calibration", source)
+    model = load_model(model_path)
+    before = model.specification
+    _refuse_seen_scenes(before, scenes.seed, source)
+    numbers = track(range(scenes.count), "Calibrating the score", console=console)
+    calibration = calibrate(model, (scenes.validation_scene(i) for i in numbers), threads=threads)
+    specification = dataclasses.replace(
+        before,
+        thresholds=calibration.thresholds,
+        score=calibration.score,
+        training={
+            **before.training,
+            "calibration_precision": precision_name("auto", "auto"),
+            "calibration_scenes": dict(section),
+        },
+        metrics={**before.metrics, **calibration.metrics},
+    )
+    write_specification(model_path, specification)
+    return specification

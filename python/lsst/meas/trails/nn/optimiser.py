@@ -1,0 +1,83 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The optimiser, its learning rate, and the moving average of the weights."""
+
+from __future__ import annotations
+
+__all__ = ("learning_rate_factor", "make_optimiser", "update_average")
+
+import math
+
+import torch
+
+from .networks import TrailNetwork
+from .recipe import OptimiserRecipe
+
+
+def make_optimiser(recipe: OptimiserRecipe, network: TrailNetwork) -> torch.optim.AdamW:
+    """Return the optimiser of a network's weights."""
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
+    others = [parameter for parameter in network.parameters() if parameter.ndim < 2]
+    beta1, beta2 = recipe.betas
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": recipe.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate,
+        betas=(beta1, beta2),
+    )
+
+
+def learning_rate_factor(done: float, warmup: float, final: float) -> float:
+    """Return the learning rate as a fraction of its peak."""
+    if done < warmup:
+        # Not zero at the first step.
+        return 0.01 + 0.99 * done / warmup
+    cosine = 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
+    return final + (1.0 - final) * cosine
+
+
+def update_average(
+    average: dict[str, torch.Tensor], network: TrailNetwork, *, step: int, decay: float
+) -> None:
+    """Bring a moving average of weights up to date, in place.
+
+    Parameters
+    ----------
+    average
+        The average by name, as in the network's state.
+    network
+        The network.
+    step
+        Steps done.
+    decay
+        What is kept of the average at every step.
+    """
+    # The first steps count for more, or the average would long remember
+    # the random weights of the start.
+    decay = min(decay, (1.0 + step) / (10.0 + step))
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            average[name].lerp_(tensor, 1.0 - decay)
+        else:
+            average[name].copy_(tensor)

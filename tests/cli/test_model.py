@@ -1,0 +1,163 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from lsst.meas.trails.cli.model import model
+from lsst.meas.trails.nn import calibration
+from lsst.meas.trails.nn.calibration import Calibration, ValidationScene
+from lsst.meas.trails.nn.hardware import precision_name
+from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
+from lsst.meas.trails.nn.recipe import Recipe
+
+SMALL: dict[str, Any] = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+RECIPE: dict[str, Any] = {
+    "model": {"name": "tiny", "hyperparameters": SMALL},
+    "data": {
+        "simulate": {
+            "train": {"seed": 1, "count": 1},
+            "validation": {"seed": 2, "count": 1},
+            "calibration": {"seed": 3, "count": 2, "shape": [96, 128], "trails": 6.0, "snr": [30.0, 60.0]},
+        }
+    },
+    "stages": [{"steps": 1}],
+}
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> Path:
+    """Return a model that says what it was trained on."""
+    specification = ModelSpecification(
+        name="tiny",
+        version="1",
+        architecture="trail_unet",
+        hyperparameters=SMALL,
+        channels=("science", "bad"),
+        training={"recipe": Recipe.from_mapping(RECIPE).to_mapping(), "steps": 1},
+        metrics={"loss": 0.5},
+    )
+    save_model(tmp_path / "tiny", specification.create_network(), specification)
+    return tmp_path / "tiny.json"
+
+
+def _calibrate(model_path: Path, recipe: dict[str, Any]) -> Result:
+    config = model_path.with_name("recipe.yaml")
+    config.write_text(yaml.safe_dump(recipe))
+    return CliRunner().invoke(
+        model, ["calibrate", str(model_path), "--config", str(config), "--threads", "1"]
+    )
+
+
+def _calibrated_on(section: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the recipe with other scenes to calibrate on."""
+    return RECIPE | {"data": {"simulate": RECIPE["data"]["simulate"] | {"calibration": section}}}
+
+
+def test_calibrate_rewrites_the_specification(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[ValidationScene] = []
+
+    def calibrate(model: TrailModel, scenes: Iterable[ValidationScene], *, threads: int) -> Calibration:
+        assert (model.specification.name, threads) == ("tiny", 1)
+        seen[:] = scenes
+        return Calibration(
+            thresholds={"low": 0.15, "high": 0.3},
+            score={"coefficients": [1.0, 2.0]},
+            metrics={"completeness_at_10": 0.625, "snr50_at_10": None, "calibration_trails": 12.0},
+        )
+
+    monkeypatch.setattr(calibration, "calibrate", calibrate)
+    before = load_model(model_path).specification
+    result = _calibrate(model_path, RECIPE)
+    assert result.exit_code == 0, result.output
+    assert [scene.planes.shape for scene in seen] == [(96, 128)] * 2
+    snr = np.concatenate([scene.snr for scene in seen])
+    # On visible pixels a trail may be fainter than it was drawn.
+    assert len(snr) > 0
+    assert 25.0 < np.median(snr) <= 60.0
+
+    after = load_model(model_path).specification
+    assert after == dataclasses.replace(
+        before,
+        thresholds={"low": 0.15, "high": 0.3},
+        score={"coefficients": [1.0, 2.0]},
+        metrics={
+            "loss": 0.5,
+            "completeness_at_10": 0.625,
+            "snr50_at_10": None,
+            "calibration_trails": 12.0,
+        },
+        training={
+            **before.training,
+            "calibration_precision": precision_name("auto", "auto"),
+            "calibration_scenes": RECIPE["data"]["simulate"]["calibration"],
+        },
+    )
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["thresholds", "low", "0.150,", "high", "0.300"] in lines
+    assert ["completeness_at_10", "0.6250"] in lines
+    assert ["snr50_at_10", "not", "recorded"] in lines
+    # That of the training is not news.
+    assert not any(line[0] == "loss" for line in lines)
+    files = sorted(path.name for path in model_path.parent.iterdir())
+    assert files == ["recipe.yaml", "tiny.json", "tiny.safetensors"]
+
+
+def test_calibrate_refuses(model_path: Path) -> None:
+    text = model_path.read_text()
+
+    def fails(recipe: dict[str, Any], message: str) -> None:
+        result = _calibrate(model_path, recipe)
+        assert result.exit_code == 1
+        assert result.output.startswith("Error: ")
+        assert message in " ".join(result.output.split())
+
+    fails(_calibrated_on(None), "recipe.yaml: has no section data.simulate.calibration")
+    fails(RECIPE | {"data": {"train": ["a.h5"]}}, "recipe.yaml: has no section data.simulate.calibration")
+    fails(_calibrated_on({"seed": 3, "count": 1, "trial": 1}), "did you mean 'trails'")
+    # A recipe that is sound in itself, but not that of the model.
+    scenes = {"train": {"seed": 8, "count": 1}, "validation": {"seed": 9, "count": 1}}
+    for seed, role in ((1, "train"), (2, "validation")):
+        changed = {"simulate": scenes | {"calibration": {"seed": seed, "count": 1}}}
+        fails(RECIPE | {"data": changed}, f"has the seed {seed}, with which the model's own {role} scenes")
+    assert model_path.read_text() == text
+
+    data = json.loads(text)
+    data["training"] = {}
+    model_path.write_text(json.dumps(data))
+    fails(RECIPE, "does not say what the model was trained on")
+
+
+def test_calibrate_takes_only_the_file_of_a_model(model_path: Path) -> None:
+    for name in ("direct", str(model_path.with_suffix(".safetensors")), str(model_path.with_suffix(""))):
+        result = CliRunner().invoke(model, ["calibrate", name, "--config", "direct"])
+        assert result.exit_code == 2
+        assert "MODEL" in result.output

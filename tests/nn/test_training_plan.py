@@ -1,0 +1,88 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsst.meas.trails.nn.dataset import TrailTileDataset
+from lsst.meas.trails.nn.recipe import Recipe
+from lsst.meas.trails.nn.training_plan import plan_epochs, run_digest
+
+SIMULATE = {"train": {"seed": 1, "count": 9, "snr": [3.0, 25.0]}, "validation": {"seed": 2, "count": 3}}
+
+
+def _digest(
+    train: Path, validation: Path | None, simulate: Mapping[str, Any] | None = None, **changes: Any
+) -> str:
+    """Return the digest of a run with tiles from a simulation."""
+    # The number of tiles drawn says nothing of those there are.
+    data = {
+        "simulate": SIMULATE | (simulate or {}),
+        "tiles_per_epoch": 6,
+        "workers": changes.pop("workers", 0),
+    }
+    recipe = Recipe.from_mapping({"data": data, "stages": [{"epochs": 2, "batch_size": 2}]} | changes)
+    datasets = [
+        None if path is None else TrailTileDataset([path], ("science",)) for path in (train, validation)
+    ]
+    assert datasets[0] is not None
+    return run_digest(recipe, list(plan_epochs(recipe, datasets[0])), datasets)
+
+
+@pytest.fixture
+def tiles(make_tiles: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path]:
+    """Return a file to train on and one to validate on."""
+    return make_tiles("train.h5"), make_tiles("validation.h5", count=2)
+
+
+def test_what_leaves_the_weights_as_they_are(tiles: tuple[Path, Path], tmp_path: Path) -> None:
+    before = _digest(*tiles)
+    assert _digest(*tiles, threads=2, checkpoint_steps=7, workers=3) == before
+    assert _digest(*tiles, {"calibration": {"seed": 3, "count": 4}}) == before
+    (tmp_path / "elsewhere").mkdir()
+    moved = [path.rename(tmp_path / "elsewhere" / path.name) for path in tiles]
+    assert _digest(moved[0], moved[1]) == before
+
+
+def test_what_changes_the_weights(
+    tiles: tuple[Path, Path], make_tiles: Callable[..., Path], tmp_path: Path
+) -> None:
+    train, validation = tiles
+    digests = [
+        _digest(train, validation),
+        _digest(train, validation, seed=2),
+        _digest(train, validation, {"train": SIMULATE["train"] | {"count": 10}}),
+        _digest(train, validation, {"train": SIMULATE["train"] | {"snr": [5.0, 25.0]}}),
+        _digest(train, validation, {"tile_size": 128}),
+        _digest(train, None),
+        # As many tiles under another name.
+        _digest(make_tiles("other.h5"), validation),
+        # Validation decides which weights are kept.
+        _digest(train, make_tiles("validation.h5", count=4)),
+        # As many tiles of the same name.
+        _digest(make_tiles("train.h5", size=64), tmp_path / "validation.h5"),
+    ]
+    assert len(set(digests)) == len(digests)
