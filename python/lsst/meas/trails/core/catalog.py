@@ -82,7 +82,7 @@ CANDIDATE_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
     "saturatedFlag": (np.bool_, None, "The component holds saturated pixels."),
     "badFlag": (np.bool_, None, "More than a tenth of the component's pixels are bad."),
     "streakFlag": (np.bool_, None, "On a streak across the detector: a satellite."),
-    "fitFailedFlag": (np.bool_, None, "Not fitted, as a streak, or the fit failed; values are those of the component."),
+    "fitFailedFlag": (np.bool_, None, "The fit failed, or it is a streak; values are the component's."),
 }
 """Columns of the candidate catalog: type, unit and description."""
 

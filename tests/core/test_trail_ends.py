@@ -1,0 +1,107 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
+from lsst.meas.trails.core.trail_ends import find_ends
+
+type MakePlanes = Callable[..., ImagePlanes]
+
+PSF = PsfGrid.gaussian(4.0)
+X, Y, ANGLE = 120.3, 118.6, 30.0
+C, S = np.cos(np.deg2rad(ANGLE)), np.sin(np.deg2rad(ANGLE))
+
+
+def make_trail(make_planes: MakePlanes, length: float, snr: float, seed: int) -> ImagePlanes:
+    planes = make_planes((240, 240), seed=seed)
+    flux = snr / optimal_snr(render_trail(PSF, X, Y, length, ANGLE), planes.variance, 1.0)
+    add_trail(planes.image, PSF, flux, X, Y, length, ANGLE)
+    return planes
+
+
+def find(planes: ImagePlanes, **start: Any) -> tuple[float, float, float]:
+    start = {"x": X, "y": Y, "angle": ANGLE, **start}
+    return find_ends(planes, np.zeros(planes.shape), planes.bad(), **start)
+
+
+@pytest.mark.parametrize(("length", "start"), [(60.0, 60.0), (60.0, 30.0), (100.0, 60.0), (20.0, 25.0)])
+def test_ends_are_found_from_a_part(make_planes: MakePlanes, length: float, start: float) -> None:
+    found = np.array([find(make_trail(make_planes, length, 30.0, seed), length=start) for seed in range(10)])
+    # The PSF blurs an end over two pixels, and a step of noise takes it a few
+    # further; the fit knows better.
+    assert np.median(found[:, 2]) == pytest.approx(length, abs=3.0)
+    assert np.abs(found[:, 2] - length).max() < 12.0
+    # The midpoint stays on the line.
+    np.testing.assert_allclose((found[:, 1] - Y) * C, (found[:, 0] - X) * S, atol=1e-9)
+    assert np.hypot(found[:, 0] - X, found[:, 1] - Y).max() < 6.0
+
+
+def test_a_start_off_the_middle(make_planes: MakePlanes) -> None:
+    planes = make_trail(make_planes, 60.0, 40.0, 1)
+    x, y, length = find(planes, x=X + 15.0 * C, y=Y + 15.0 * S, length=20.0)
+    assert (x, y) == pytest.approx((X, Y), abs=3.0)
+    assert length == pytest.approx(60.0, abs=5.0)
+
+
+def test_a_star_on_the_line_is_not_the_trail(make_planes: MakePlanes) -> None:
+    """Within it or beyond its end."""
+    for along in (10.0, 55.0):
+        planes = make_trail(make_planes, 60.0, 30.0, 2)
+        add_trail(planes.image, PSF, 3000.0, X + along * C, Y + along * S, 0.0, 0.0)
+        x, y, length = find(planes, length=50.0)
+        # The star may be taken for a part, not for the whole.
+        assert length > 45.0
+        assert np.hypot(x - X, y - Y) < 20.0
+
+
+def test_masked_pixels_do_not_count(make_planes: MakePlanes) -> None:
+    planes = make_trail(make_planes, 60.0, 40.0, 3)
+    planes.mask[:, 115:122] = plane_bits(["BAD"])
+    planes.image[:, 115:122] = np.nan
+    _, _, length = find(planes, length=50.0)
+    assert length == pytest.approx(60.0, abs=5.0)
+
+
+def test_what_was_given_where_nothing_is(make_planes: MakePlanes) -> None:
+    given = (X, Y, 30.0)
+    hole, missing = make_planes((240, 240)), make_planes((240, 240))
+    hole.image[:] = -1.0
+    missing.image[:] = np.nan
+    for planes in (make_planes((240, 240)), hole, missing):
+        assert find(planes, length=30.0) == given
+    assert find(make_planes((240, 240), seed=1), x=-900.0, length=30.0) == (-900.0, Y, 30.0)
+
+
+def test_units_do_not_matter(make_planes: MakePlanes) -> None:
+    planes = make_trail(make_planes, 60.0, 20.0, 4)
+    before = find(planes, length=40.0)
+    planes.image[:] *= 1024.0
+    planes.variance[:] *= 1024.0**2
+    assert find(planes, length=40.0) == pytest.approx(before)
