@@ -148,6 +148,41 @@ def test_fragments_are_one_candidate(scene: Scene) -> None:
     assert not row["badFlag"]
 
 
+def test_fragments_that_are_not_joined_are_one_candidate(scene: Scene) -> None:
+    """Each of them grows to the whole trail."""
+    scene.add(200.0, 150.0, 80.0, 20.0, 40.0)
+    scene.probability[:, 190:212] = 0.0
+    table = scene.find()
+    assert len(table) == 1
+    assert table["trailLengthPix"][0] == pytest.approx(80.0, abs=4.0 * table["trailLengthPixErr"][0])
+
+
+@pytest.mark.parametrize("along", [15.0, 50.0])
+def test_a_star_on_the_line(scene: Scene, along: float) -> None:
+    """Within the trail or beyond its end, and a hundred times as bright."""
+    flux = scene.add(200.0, 150.0, 60.0, 30.0, 20.0)
+    c, s = np.cos(np.deg2rad(30.0)), np.sin(np.deg2rad(30.0))
+    planes = scene.planes
+    add_trail(planes.image, planes.psf, 100.0 * flux, 200.0 + along * c, 150.0 + along * s, 0.0, 0.0)
+    (row,) = scene.find()
+    assert not row["fitFailedFlag"]
+    assert row["x"] == pytest.approx(200.0, abs=4.0 * row["xErr"])
+    assert row["y"] == pytest.approx(150.0, abs=4.0 * row["yErr"])
+    assert row["trailLengthPix"] == pytest.approx(60.0, abs=4.0 * row["trailLengthPixErr"])
+    assert row["flux"] == pytest.approx(flux, abs=4.0 * row["fluxErr"])
+
+
+def test_a_brighter_trail_across(scene: Scene) -> None:
+    """The map has the faint one alone: of crossing trails the components are one."""
+    flux = scene.add(200.0, 150.0, 60.0, 30.0, 20.0)
+    planes = scene.planes
+    add_trail(planes.image, planes.psf, 20.0 * flux, 205.0, 150.0, 50.0, 100.0)
+    (row,) = scene.find()
+    assert not row["fitFailedFlag"]
+    assert row["trailLengthPix"] == pytest.approx(60.0, abs=4.0 * row["trailLengthPixErr"])
+    assert angle_difference(row["trailAnglePix"], 30.0) < 4.0 * row["trailAnglePixErr"]
+
+
 def test_bad_pixels(scene: Scene) -> None:
     """A tenth of them is flagged, half of them drops the candidate."""
     for y, stop in ((50.0, 100), (150.0, 88), (250.0, 135)):

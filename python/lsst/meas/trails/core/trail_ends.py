@@ -33,6 +33,7 @@ __all__ = ("find_ends",)
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 
 from .planes import ImagePlanes
 from .psf import FWHM_PER_SIGMA
@@ -43,7 +44,7 @@ _HALF_WIDTH = 1.2
 _MAX_EXTENSION = 120.0
 """Farthest beyond the given ends that is searched, pixels."""
 
-_CLIP = 3.0
+_BRIGHTEST = 3.0
 """Brightest part of a trail, in units of its median brightness."""
 
 
@@ -81,9 +82,10 @@ def find_ends(
     -----
     With ``a`` the brightness per pixel of line that fits best at each place
     and ``w`` its inverse variance, a piece with constant brightness improves
-    the log-likelihood by ``(sum a w)^2 / (2 sum w)``.  Brightness is limited
-    to three times its median over the given trail, so that a star on the
-    line does not pass for the whole of it.
+    the log-likelihood by ``(sum a w)^2 / (2 sum w)``.  Places brighter than
+    three times the median over the given trail, and what is within a FWHM of
+    them, are left out, so that a star on the line does not pass for the whole
+    of it.
     """
     fwhm = planes.psf.fwhm(x, y)
     reach = 0.5 * length + min(max(0.6 * length, 3.0 * fwhm), _MAX_EXTENSION)
@@ -97,8 +99,9 @@ def find_ends(
         return x, y, length
     # Noise must not be clipped, or faint trails would lose their mean.
     noise = 1.0 / np.sqrt(np.where(weight > 0.0, weight, np.inf))
-    limited = np.minimum(brightness, _CLIP * typical + 3.0 * noise)
-    signal = np.concatenate([[0.0], np.cumsum(limited * weight)])
+    star = brightness > _BRIGHTEST * typical + 5.0 * noise
+    weight[scipy.ndimage.binary_dilation(star, iterations=max(1, round(fwhm)))] = 0.0
+    signal = np.concatenate([[0.0], np.cumsum(brightness * weight)])
     norm = np.concatenate([[0.0], np.cumsum(weight)])
     total = signal[None, :] - signal[:, None]
     spread = norm[None, :] - norm[:, None]
