@@ -138,17 +138,18 @@ def test_catalogs(chain: Any, detected: Butler) -> None:
 
 
 def test_catalogs_name_the_model(chain: Any, detected: Butler) -> None:
-    specification = load_model(shipped_model_path()).specification
+    loaded = load_model(shipped_model_path())
+    specification = loaded.specification
     model = {
         "name": specification.name,
         "version": specification.version,
-        "sha256": specification.weights_sha256,
+        "sha256": loaded.checksum,
     }
     assert candidates_of(chain, detected, 1).meta["trailModel"] == model
     visit = detected.get("trail_candidate", chain.data_id(1), parameters=WITH_METADATA)
     assert visit.meta["trailModel"] == model
     mask = detected.get("trail_mask", chain.data_id(1))
-    assert mask.metadata["TRAIL_MODEL_SHA256"] == specification.weights_sha256
+    assert mask.metadata["TRAIL_MODEL_SHA256"] == loaded.checksum
 
 
 def test_injection(chain: Any, training: Butler) -> None:

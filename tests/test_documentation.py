@@ -58,6 +58,6 @@ def test_truth_columns_are_documented(name: str, catalog_page: dict[str, list[li
 
 def test_readme_names_only_files_that_exist() -> None:
     text = (ROOT / "README.md").read_text()
-    for name in ("doc/images/demo.png", "doc/catalog.md", "config/train/direct.yaml"):
+    for name in ("doc/images/demo.png", "doc/catalog.md", "doc/model-direct.md", "config/train/direct.yaml"):
         assert f"({name})" in text
         assert (ROOT / name).is_file()

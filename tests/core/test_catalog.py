@@ -68,6 +68,7 @@ def candidates(**changes: float | list[float]) -> astropy.table.Table:
         "y": 1000.0,
         "xErr": 0.5,
         "yErr": 0.3,
+        "xyCovariance": 0.0,
         "trailLengthPix": 60.0,
         "trailLengthPixErr": 2.0,
         "trailAnglePix": 0.0,
@@ -190,6 +191,19 @@ def test_errors_on_the_sky() -> None:
     row = catalog(candidates(), tangent(rotation=90.0))[0]
     assert row["decErr"] == pytest.approx(0.5 * SCALE, rel=1e-6)
     assert row["raErr"] == pytest.approx(0.3 * SCALE, rel=1e-6)
+
+
+def test_errors_on_the_sky_follow_the_trail() -> None:
+    """Of a trail at 45 degrees to the pixels, known to 0.5 pixel along it and
+    to 0.1 across, on a detector that is turned so that it runs East: the
+    error along it is that of right ascension, the one across of declination.
+    """
+    mean, difference = 0.5 * (0.5**2 + 0.1**2), 0.5 * (0.5**2 - 0.1**2)
+    table = candidates(xErr=mean**0.5, yErr=mean**0.5, xyCovariance=difference, trailAnglePix=45.0)
+    rows = [catalog(table, tangent(rotation=rotation))[0] for rotation in (45.0, -45.0)]
+    for row in rows:
+        assert sorted([row["raErr"], row["decErr"]]) == pytest.approx([0.1 * SCALE, 0.5 * SCALE], rel=1e-6)
+    assert rows[0]["raErr"] == pytest.approx(rows[1]["decErr"], rel=1e-6)
 
 
 def test_errors_over_the_origin_of_right_ascension() -> None:

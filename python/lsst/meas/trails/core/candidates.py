@@ -272,6 +272,7 @@ def _row(
         "y": y,
         "xErr": fit.x_err,
         "yErr": fit.y_err,
+        "xyCovariance": fit.xy_covariance,
         "x0": x0,
         "y0": y0,
         "x1": x1,
@@ -304,7 +305,7 @@ def _row(
 
 
 _COLUMNS: dict[str, type] = {
-    **dict.fromkeys(("x", "y", "xErr", "yErr", "x0", "y0", "x1", "y1"), np.float64),
+    **dict.fromkeys(("x", "y", "xErr", "yErr", "xyCovariance", "x0", "y0", "x1", "y1"), np.float64),
     **dict.fromkeys(("trailLengthPix", "trailLengthPixErr", "trailAnglePix", "trailAnglePixErr"), np.float64),
     **dict.fromkeys(("flux", "fluxErr", "snr", "trailChi2"), np.float64),
     "trailNdata": np.int64,

@@ -170,9 +170,11 @@ def _sky_columns(
     cosine = np.cos(np.deg2rad(dec))
     east = np.stack([_wrap(ra_x - ra) * cosine, _wrap(ra_y - ra) * cosine])
     north = np.stack([dec_x - dec, dec_y - dec])
-    errors = np.stack([np.asarray(candidates["xErr"]), np.asarray(candidates["yErr"])])
-    columns["raErr"] = np.hypot(*(east * errors)) / cosine
-    columns["decErr"] = np.hypot(*(north * errors))
+    x_var, y_var = np.square(np.asarray(candidates["xErr"])), np.square(np.asarray(candidates["yErr"]))
+    xy_cov = np.asarray(candidates["xyCovariance"])
+    for name, (by_x, by_y), scale in (("raErr", east, cosine), ("decErr", north, 1.0)):
+        variance = by_x**2 * x_var + by_y**2 * y_var + 2.0 * by_x * by_y * xy_cov
+        columns[name] = np.sqrt(np.maximum(variance, 0.0)) / scale
     angle = np.deg2rad(np.asarray(candidates["trailAnglePix"]))
     unit = np.stack([np.cos(angle), np.sin(angle)])
     along = np.hypot(np.sum(east * unit, axis=0), np.sum(north * unit, axis=0)) * 3600.0

@@ -31,7 +31,8 @@ A file holds the tiles of one or more images::
     /truth             (n, t, t) uint8: 1 trail, 0 none, 2 ignored
     /table             (n,) compound: source, x0, y0, tile_class, max_snr
     /sources/NNNN      one group an image; attributes: data_id (JSON), shape,
-                       unit, psf_fwhm, wcs (FITS header), config (JSON)
+                       unit, psf_fwhm, wcs (FITS header), config (JSON),
+                       background_block (pixels)
     /sources/NNNN/background   level at block centres
     /sources/NNNN/psf          mean PSF kernel
     /sources/NNNN/catalog      compound: the trails in the image; attribute:

@@ -90,6 +90,7 @@ def cut_tiles(
     *,
     size: int = 256,
     overlap: int = 0,
+    flux_per_njy: float = 1.0,
     empty_fraction: float = 0.25,
     rng: np.random.Generator,
 ) -> TrailTiles:
@@ -111,6 +112,8 @@ def cut_tiles(
         What image this is.
     size, overlap
         Side of the tiles and what neighbours share, pixels.
+    flux_per_njy
+        Image units per nJy, the unit of the fluxes in the catalog.
     empty_fraction
         Fraction of the tiles without a trail that are kept.
     rng
@@ -133,7 +136,7 @@ def cut_tiles(
         tiles.mask[i] = plane_bits(["NO_DATA"])
         tiles.mask[i, :h, :w] = planes.mask[part]
         tiles.truth[i, :h, :w] = truth[part]
-    tiles.table["max_snr"] = _max_snr(planes, catalog, origins, size)
+    tiles.table["max_snr"] = _max_snr(planes, catalog, origins, size, flux_per_njy)
     return tiles
 
 
@@ -142,7 +145,11 @@ def _part(y: int, x: int, size: int) -> tuple[slice, slice]:
 
 
 def _max_snr(
-    planes: ImagePlanes, catalog: astropy.table.Table, origins: npt.NDArray[np.int64], size: int
+    planes: ImagePlanes,
+    catalog: astropy.table.Table,
+    origins: npt.NDArray[np.int64],
+    size: int,
+    flux_per_njy: float,
 ) -> npt.NDArray[np.float32]:
     """Return the optimal SNR of the brightest part of a trail in each tile."""
     snr = np.zeros(len(origins), dtype=np.float32)
@@ -154,6 +161,7 @@ def _max_snr(
         for i, (y, x) in enumerate(origins):
             part = _part(y, x, size)
             inside = TrailStamp(stamp.array, stamp.x0 - int(x), stamp.y0 - int(y))
-            value = optimal_snr(inside, planes.variance[part], float(row["flux"]), bad[part])
+            flux = float(row["flux"]) * flux_per_njy
+            value = optimal_snr(inside, planes.variance[part], flux, bad[part])
             snr[i] = max(snr[i], value)
     return snr

@@ -82,6 +82,8 @@ class TrailFit:
         Local background per pixel.
     x_err, y_err, length_err, angle_err, flux_err
         Standard errors; NaN where the fit failed.
+    xy_covariance
+        Covariance of x and y, pixels squared; NaN where the fit failed.
     chi2
         Sum of squared residuals over the variance.
     n_data
@@ -104,6 +106,7 @@ class TrailFit:
     length_err: float
     angle_err: float
     flux_err: float
+    xy_covariance: float
     chi2: float
     n_data: int
     chi2_null: float
@@ -397,6 +400,7 @@ class _FitRegion:
             length_err=length_err,
             angle_err=min(float(np.rad2deg(angle_err / max(length, 1e-3))), 90.0),
             flux_err=float(np.sqrt(variances[4]) * self._flux_unit),
+            xy_covariance=float(covariance[0, 1]),
             chi2=chi2,
             n_data=int(kept.sum()),
             chi2_null=null,
@@ -443,6 +447,7 @@ def _failure(
         length_err=np.nan,
         angle_err=np.nan,
         flux_err=flux_err,
+        xy_covariance=np.nan,
         chi2=chi2,
         n_data=n_data,
         chi2_null=chi2_null,

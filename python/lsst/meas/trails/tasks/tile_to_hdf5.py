@@ -201,6 +201,7 @@ class TileToHdf5Task(PipelineTask):
             ),
             size=self.config.tileSize,
             overlap=self.config.overlap,
+            flux_per_njy=opened.flux_per_njy,
             empty_fraction=self.config.emptyFraction,
             rng=np.random.default_rng(quantum_seed(packed, self.config.seedOffset, TILES)),
         )
