@@ -37,11 +37,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
+from .fit_region import MAX_LENGTH
 from .geometry import segment_distance, trail_ends
 from .planes import ImagePlanes
 from .psf import FWHM_PER_SIGMA
 from .render import FourierTrail, trail_kernels
-from .trail_fit import MAX_LENGTH
 
 _REACH = 2.5
 """Pixels within this many FWHM of the segment are used."""

@@ -91,7 +91,7 @@ def cut_tiles(
     size: int = 256,
     overlap: int = 0,
     flux_per_njy: float = 1.0,
-    empty_fraction: float = 0.25,
+    empty_fraction: float = 0.5,
     rng: np.random.Generator,
 ) -> TrailTiles:
     """Cut an image into tiles, keeping those with trails and a sample of the

@@ -1,0 +1,378 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The pixels of a trail fit, and the model on them."""
+
+from __future__ import annotations
+
+__all__ = ("MAX_LENGTH", "MIN_PIXELS", "OUTLIER", "FitRegion", "TrailFit", "failed_fit")
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+from .geometry import segment_distance, trail_ends, wrap_angle
+from .planes import ImagePlanes
+from .render import FourierTrail, trail_kernels
+
+MIN_PIXELS = 20
+"""Fewest good pixels that a fit is tried on."""
+
+MAX_LENGTH = 400.0
+"""Longest trail that is fitted, pixels."""
+
+_BESIDE = (5.0, 2.0)
+"""Significance, and multiple of the ridge of the trail, from which on a pixel
+more than a FWHM beside it is a neighbour's.
+"""
+
+_ON_LINE = (8.0, 4.0)
+"""The same on the line, which the start may miss by a part of a FWHM."""
+
+OUTLIER = 4.0
+"""Residual, in sigma, beyond which a pixel belongs to a neighbour."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrailFit:
+    """Result of a fit, in array coordinates and image units.
+
+    Parameters
+    ----------
+    x, y
+        Midpoint, pixels.
+    length
+        Length, pixels.
+    angle
+        Degrees counter-clockwise from +x, [0, 180).
+    flux
+        Flux of the whole trail.
+    background
+        Local background per pixel.
+    x_err, y_err, length_err, angle_err, flux_err
+        Standard errors; NaN where the fit failed.
+    xy_covariance
+        Covariance of x and y, pixels squared; NaN where the fit failed.
+    chi2
+        Sum of squared residuals over the variance.
+    n_data
+        Number of pixels fitted.
+    chi2_null
+        The same without a trail, background alone.
+    failed
+        Whether there is no fit; the values are then the start's, with the
+        flux that fits best there, or NaN where that was not tried either.
+    """
+
+    x: float
+    y: float
+    length: float
+    angle: float
+    flux: float
+    background: float
+    x_err: float
+    y_err: float
+    length_err: float
+    angle_err: float
+    flux_err: float
+    xy_covariance: float
+    chi2: float
+    n_data: int
+    chi2_null: float
+    failed: bool
+
+
+def _significance(
+    data: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], good: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Return pixels above their median in units of their noise, NaN at bad
+    ones.
+    """
+    result = np.full(data.shape, np.nan)
+    if np.any(good):
+        result[good] = (data[good] - np.median(data[good])) / np.sqrt(variance[good])
+    return result
+
+
+def _on_neighbours(
+    significance: npt.NDArray[np.float64],
+    distance: npt.NDArray[np.float64],
+    aside: npt.NDArray[np.float64],
+    fwhm: float,
+) -> npt.NDArray[np.bool_]:
+    """Return the pixels of stars and other trails on and beside a trail.
+
+    However robust the fit, a star that outshines a faint trail draws it
+    away: what is much brighter than the trail is not part of it.
+
+    Parameters
+    ----------
+    significance
+        Pixels in units of their noise, NaN at bad ones, shape (h, w).
+    distance
+        Distance from the segment, pixels, same shape.
+    aside
+        Distance from its line, pixels, same shape.
+    fwhm
+        FWHM of the PSF, pixels.
+    """
+    on_ridge = (distance < 0.5 * fwhm) & np.isfinite(significance)
+    ridge = float(np.median(significance[on_ridge])) if np.any(on_ridge) else 0.0
+    beside, on_line = (max(least, factor * ridge) for least, factor in (_BESIDE, _ON_LINE))
+    bright = (significance > on_line) | ((aside > fwhm) & (significance > beside))
+    # The wings of a star are as harmful as its core.
+    return np.asarray(scipy.ndimage.binary_dilation(bright, iterations=max(1, round(0.75 * fwhm))))
+
+
+class FitRegion:
+    """The pixels of a fit, and the model on them."""
+
+    def __init__(
+        self,
+        planes: ImagePlanes,
+        background: npt.NDArray[np.floating],
+        bad: npt.NDArray[np.bool_],
+        x: float,
+        y: float,
+        length: float,
+        angle: float,
+        reach: float,
+    ) -> None:
+        self._start = (x, y, length, angle)
+        x0, y0, x1, y1 = trail_ends(x, y, length, angle)
+        self._fwhm = planes.psf.fwhm(x, y)
+        margin = reach * self._fwhm
+        # The box goes on beyond the image where the trail does: drawn on a
+        # smaller one, that part would come back on the other side.
+        left, right = int(np.floor(min(x0, x1) - margin)), int(np.ceil(max(x0, x1) + margin)) + 1
+        bottom, top = int(np.floor(min(y0, y1) - margin)), int(np.ceil(max(y0, y1) + margin)) + 1
+        self._origin = (left, bottom)
+        rows, columns = np.mgrid[bottom:top, left:right]
+        distance = segment_distance(columns, rows, x0, y0, x1, y1)
+        use = distance <= margin
+        use &= (rows >= 0) & (rows < planes.shape[0]) & (columns >= 0) & (columns < planes.shape[1])
+        pixels = rows[use], columns[use]
+        data = planes.image[pixels].astype(np.float64) - background[pixels]
+        variance = planes.variance[pixels].astype(np.float64)
+        good = ~bad[pixels] & np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)
+        significance = np.full(use.shape, np.nan)
+        significance[use] = _significance(data, variance, good)
+        radians = np.deg2rad(angle)
+        aside = np.abs((rows - y) * np.cos(radians) - (columns - x) * np.sin(radians))
+        good &= ~_on_neighbours(significance, distance, aside, self._fwhm)[use]
+        use[use] = good
+        self._use = use
+        self.n_data = int(np.count_nonzero(good))
+        if self.n_data < MIN_PIXELS:
+            return
+        self.data = data[good]
+        self.sigma = np.sqrt(variance[good])
+        self._renderer = FourierTrail(trail_kernels(planes.psf, x0, y0, x1, y1), use.shape)
+        self._cache: tuple[bytes, npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+        shape = np.array([x - left, y - bottom, x1 - x0, y1 - y0])
+        trail = self._renderer.image(*shape)[use]
+        flux, self._level = self._linear(trail)
+        self.flux_scale = max(1.0 / np.sqrt(np.sum(np.square(trail / self.sigma))), 1e-30)
+        self.background_scale = float(np.median(self.sigma)) / np.sqrt(self.n_data)
+        # The solver stops at steps that are small against the norm of all
+        # parameters: flux and level are of order one so that it does not
+        # stop a pixel away from where a bright trail is.
+        self._flux_unit = max(abs(flux), self.flux_scale)
+        self.parameters = np.array([*shape, flux / self._flux_unit, 0.0])
+        self.scales = np.array([1.0, 1.0, 2.0, 2.0, self.flux_scale / self._flux_unit, 1.0])
+
+    def _linear(self, trail: npt.NDArray[np.float64]) -> tuple[float, float]:
+        """Return the flux and background that fit best for a given shape."""
+        design = np.stack([trail / self.sigma, 1.0 / self.sigma], axis=1)
+        solution = np.linalg.lstsq(design, self.data / self.sigma, rcond=None)[0]
+        return float(solution[0]), float(solution[1])
+
+    def evaluate(self, p: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return residuals in sigma, shape (n,), and their derivatives by
+        the parameters, shape (n, 6).
+
+        The parameters are x, y, dx, dy in the box, flux and level; for the
+        units of the last two see `_linear_values`.
+        """
+        key = p.tobytes()
+        if self._cache is None or self._cache[0] != key:
+            image, slopes = self._renderer.image_and_jacobian(*p[:4])
+            flux, level = self._linear_values(p)
+            trail = image[self._use]
+            residual = (flux * trail + level - self.data) / self.sigma
+            columns = [flux * slope[self._use] for slope in slopes]
+            columns += [self._flux_unit * trail, np.full_like(trail, self.background_scale)]
+            jacobian = np.stack(columns, axis=1) / self.sigma[:, None]
+            self._cache = (key, residual, jacobian)
+        return self._cache[1], self._cache[2]
+
+    def _linear_values(self, p: npt.NDArray[np.float64]) -> tuple[float, float]:
+        """Return flux and background level in image units."""
+        return float(p[4] * self._flux_unit), float(self._level + p[5] * self.background_scale)
+
+    def _chi2(self, residual: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.bool_]]:
+        """Return the chi-square over the pixels that are no outliers."""
+        kept = np.abs(residual) < 2.0 * OUTLIER
+        return float(np.sum(np.square(residual[kept]))), kept
+
+    def _null(self, kept: npt.NDArray[np.bool_]) -> float:
+        weight = 1.0 / np.square(self.sigma[kept])
+        level = np.sum(weight * self.data[kept]) / np.sum(weight)
+        return float(np.sum(weight * np.square(self.data[kept] - level)))
+
+    def result(self, p: npt.NDArray[np.float64], max_length: float) -> TrailFit:
+        """Turn the parameters of a solution into a `TrailFit`."""
+        residual, jacobian = self.evaluate(p)
+        chi2, kept = self._chi2(residual)
+        x, y, dx, dy = (float(value) for value in p[:4])
+        flux, level = self._linear_values(p)
+        length = float(np.hypot(dx, dy))
+        inside = -1.0 <= x <= self._use.shape[1] and -1.0 <= y <= self._use.shape[0]
+        if (
+            not np.all(np.isfinite(p))
+            or flux <= 0.0
+            or length > max_length
+            or not inside
+            or kept.sum() < MIN_PIXELS
+        ):
+            return self.failure()
+        null = self._null(kept)
+        if not chi2 < null:
+            return self.failure()
+        # The direction of a trail shorter than a pixel is not defined: the
+        # errors are then those of the extents themselves.
+        unit = (dx / length, dy / length) if length > 0.0 else (1.0, 0.0)
+        covariance = _covariance(jacobian[kept], unit)
+        if covariance is None:
+            return self.failure()
+        length_err, angle_err = float(np.sqrt(covariance[2, 2])), float(np.sqrt(covariance[3, 3]))
+        if length_err > 0.5 * length + self._fwhm:
+            # An end beyond the edge of the image or behind a mask: the other
+            # errors are those for a trail of the fitted length.
+            covariance = _covariance(jacobian[kept], unit, fixed_length=True)
+            if covariance is None:
+                return self.failure()
+        variances = np.diag(covariance)
+        return TrailFit(
+            x=x + self._origin[0],
+            y=y + self._origin[1],
+            length=length,
+            angle=float(wrap_angle(np.rad2deg(np.arctan2(dy, dx)))),
+            flux=flux,
+            background=level,
+            x_err=float(np.sqrt(variances[0])),
+            y_err=float(np.sqrt(variances[1])),
+            length_err=length_err,
+            angle_err=min(float(np.rad2deg(angle_err / max(length, 1e-3))), 90.0),
+            flux_err=float(np.sqrt(variances[4]) * self._flux_unit),
+            xy_covariance=float(covariance[0, 1]),
+            chi2=chi2,
+            n_data=int(kept.sum()),
+            chi2_null=null,
+            failed=False,
+        )
+
+    def failure(self) -> TrailFit:
+        """Return the start's parameters, marked as failed."""
+        flux, level = self._linear_values(self.parameters)
+        residual, _ = self.evaluate(self.parameters)
+        chi2, kept = self._chi2(residual)
+        return failed_fit(
+            self._start,
+            flux=flux,
+            background=level,
+            flux_err=float(self.flux_scale),
+            chi2=chi2,
+            n_data=int(kept.sum()),
+            chi2_null=self._null(kept) if np.any(kept) else np.nan,
+        )
+
+
+def failed_fit(
+    start: tuple[float, float, float, float],
+    *,
+    flux: float = np.nan,
+    background: float = np.nan,
+    flux_err: float = np.nan,
+    chi2: float = np.nan,
+    n_data: int = 0,
+    chi2_null: float = np.nan,
+) -> TrailFit:
+    """Return the x, y, length and angle of a start as a fit that failed."""
+    x, y, length, angle = (float(value) for value in start)
+    return TrailFit(
+        x=x,
+        y=y,
+        length=length,
+        angle=float(wrap_angle(angle)),
+        flux=flux,
+        background=background,
+        x_err=np.nan,
+        y_err=np.nan,
+        length_err=np.nan,
+        angle_err=np.nan,
+        flux_err=flux_err,
+        xy_covariance=np.nan,
+        chi2=chi2,
+        n_data=n_data,
+        chi2_null=chi2_null,
+        failed=True,
+    )
+
+
+def _covariance(
+    jacobian: npt.NDArray[np.float64], unit: tuple[float, float], fixed_length: bool = False
+) -> npt.NDArray[np.float64] | None:
+    """Return the covariance of midpoint, extent along and across the trail,
+    flux and background, shape (6, 6), or `None` where it is singular.
+
+    Parameters
+    ----------
+    jacobian
+        Derivatives of the residuals by x, y, dx, dy, flux and background,
+        shape (n, 6).
+    unit
+        Direction of the trail.
+    fixed_length
+        Whether the extent along the trail is taken as known; its own row and
+        column are zero then.
+    """
+    rotation = np.eye(6)
+    rotation[2:4, 2:4] = [[unit[0], -unit[1]], [unit[1], unit[0]]]
+    rotated = jacobian @ rotation
+    free = [0, 1, 3, 4, 5] if fixed_length else [0, 1, 2, 3, 4, 5]
+    # In units of its own, no parameter makes the matrix look singular.
+    scale = np.linalg.norm(rotated[:, free], axis=0)
+    if not np.all(np.isfinite(scale)) or np.any(scale == 0.0):
+        return None
+    normal = rotated[:, free] / scale
+    try:
+        inverse = np.linalg.inv(normal.T @ normal) / np.outer(scale, scale)
+    except np.linalg.LinAlgError:
+        return None
+    variances = np.diag(inverse)
+    if not np.all(np.isfinite(variances)) or np.any(variances <= 0.0):
+        return None
+    covariance = np.zeros((6, 6))
+    covariance[np.ix_(free, free)] = inverse
+    return covariance
