@@ -58,7 +58,7 @@ rm -f -- "$unfinished"
 
 heading "Finding trails: pipetask run -p pipelines/DetectTrails.yaml (messages in $log)"
 if ! pipetask run -b "$repo" -p "$MEAS_TRAILS_DIR/pipelines/DetectTrails.yaml" -i input -o trails/demo \
-    -j 2 --register-dataset-types >"$log" 2>&1; then
+    -j 2 >"$log" 2>&1; then
     tail -n 30 -- "$log" >&2
     exit 1
 fi
@@ -75,6 +75,6 @@ pipeline="$(printf '%q' "$MEAS_TRAILS_DIR/pipelines/DetectTrails.yaml")"
 own="$(printf '%q' "$dir/own")"
 cat <<END
     $bin/meas-trails ingest-fits $own IMAGE.fits
-    $bin/pipetask run -b $own -p $pipeline -i input -o trails/own --register-dataset-types
+    $bin/pipetask run -b $own -p $pipeline -i input -o trails/own
     $bin/meas-trails show $own trails/own -o own.png
 END

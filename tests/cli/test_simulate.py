@@ -28,6 +28,7 @@ from click.testing import CliRunner
 
 from lsst.daf.butler import Butler
 from lsst.meas.trails.cli import main
+from lsst.pipe.base import Pipeline
 
 
 def invoke(*args: object) -> tuple[int, str]:
@@ -59,6 +60,21 @@ def test_makes_a_repository(tmp_path: Path) -> None:
     assert "--seed" in output
     code, _ = invoke(repo, *options, "--run", "second")
     assert code == 0
+
+
+def test_pipelines_run_in_a_new_repository(tmp_path: Path) -> None:
+    """Without `--register-dataset-types`."""
+    code, _ = invoke(tmp_path / "repo", "--size", 64, 64, "--seed", 4)
+    assert code == 0
+    butler = Butler.from_config(tmp_path / "repo", writeable=True)
+    for name in ("DetectTrails", "MakeTrainingSet"):
+        uri = f"resource://lsst.meas.trails/resources/pipelines/{name}.yaml"
+        Pipeline.from_uri(uri).to_graph(registry=butler.registry).check_dataset_type_registrations(butler)
+    # In a repository that is there, nothing but what is put is registered.
+    butler.registry.removeDatasetType("trail_mask")
+    code, _ = invoke(tmp_path / "repo", "--size", 64, 64, "--seed", 5)
+    assert code == 0
+    assert not list(Butler.from_config(tmp_path / "repo").registry.queryDatasetTypes("trail_mask"))
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,9 @@ def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool,
     from lsst.meas.trails.sim.fits_file import FitsIngestError
     from lsst.meas.trails.sim.fits_image import IngestSummary
     from lsst.meas.trails.sim.fits_observation import FitsOptions, inspect_all
-    from lsst.meas.trails.sim.repository import IMAGE_DATASET_TYPE, RepositoryError, open_or_create
+    from lsst.meas.trails.sim.repository import IMAGE_DATASET_TYPE, RepositoryError
+
+    from ._pipelines import open_for_pipelines
 
     options = FitsOptions(use_mask=not ignore_mask, **known)
     done: list[IngestSummary] = []
@@ -130,7 +132,7 @@ def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool,
     try:
         # Before the repository is created: a typing error should leave nothing.
         observations = inspect_all(files, options)
-        butler = open_or_create(repo)
+        butler = open_for_pipelines(repo)
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Ingesting", total=len(files))
             for summary in fits_ingest.ingest_fits(butler, run, observations, options):

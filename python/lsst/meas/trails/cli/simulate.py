@@ -111,9 +111,10 @@ def simulate(
         IMAGE_DATASET_TYPE,
         TRUTH_DATASET_TYPE,
         RepositoryError,
-        open_or_create,
     )
     from lsst.meas.trails.sim.simulation import Simulation
+
+    from ._pipelines import open_for_pipelines
 
     try:
         simulation = Simulation(
@@ -123,7 +124,7 @@ def simulate(
         raise click.ClickException(str(error)) from error
     rows = []
     try:
-        butler = open_or_create(repo)
+        butler = open_for_pipelines(repo)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Simulating", total=visits * detectors)

@@ -161,7 +161,7 @@ class ScoreModel:
         if not np.any(is_trail) or np.all(is_trail):
             raise ValueError(
                 f"A score cannot be calibrated on {len(is_trail)} candidates of which "
-                f"{int(np.sum(is_trail))} are trails: simulate more or fainter scenes."
+                f"{int(np.sum(is_trail))} are trails: train longer, or simulate more scenes."
             )
         mean, scale = features.mean(axis=0), features.std(axis=0)
         scale = np.where(scale > 1e-6, scale, 1.0)

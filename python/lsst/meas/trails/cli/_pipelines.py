@@ -1,0 +1,64 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Repositories that the shipped pipelines can be run in at once."""
+
+from __future__ import annotations
+
+__all__ = ("open_for_pipelines",)
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler
+
+PIPELINES = ("DetectTrails", "MakeTrainingSet")
+"""Names of the shipped pipelines."""
+
+
+def open_for_pipelines(repo: str) -> Butler:
+    """Open a Butler repository, or create one that knows the dataset types
+    of the shipped pipelines.
+
+    In a repository that is there already, whose dataset types are somebody's
+    to decide on, nothing is registered: `pipetask run
+    --register-dataset-types` does that when asked.
+
+    Parameters
+    ----------
+    repo
+        The repository.
+
+    Raises
+    ------
+    lsst.meas.trails.sim.visit_record.RepositoryError
+        Raised if there is something else, or it cannot be opened.
+    """
+    from lsst.meas.trails.sim.repository import open_or_create
+    from lsst.pipe.base import Pipeline
+
+    butler = open_or_create(repo)
+    if not list(butler.registry.queryDatasetTypes()):
+        for name in PIPELINES:
+            uri = f"resource://lsst.meas.trails/resources/pipelines/{name}.yaml"
+            graph = Pipeline.from_uri(uri).to_graph(registry=butler.registry)
+            graph.register_dataset_types(butler)
+    return butler
