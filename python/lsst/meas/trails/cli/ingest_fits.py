@@ -40,7 +40,7 @@ Examples:
 \b
 Then look for trails with:
   pipetask run -b repo -p pipelines/DetectTrails.yaml \\
-      -i input -o trails/mine --register-dataset-types
+      -i input -o trails/mine
 """
 
 
