@@ -108,14 +108,12 @@ class Sample:
             ScoreModel.from_mapping(model.specification.score),
             CandidateOptions(low=thresholds["low"], high=thresholds["high"]),
         )
-        names = ("x", "y", "trailLengthPix", "trailAnglePix", "flux")
-        found = Trails(*(np.asarray(table[name]) for name in names))
+        found = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
         is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
-        names = ("x", "y", "trail_length", "beta", "flux")
         sorting = sort_candidates(
             found,
             scene.trails,
-            Trails(*(np.asarray(scene.truth[name][~is_trail]) for name in names)),
+            Trails.from_table(scene.truth[~is_trail]),
             rank=np.asarray(table["score"]),
             streak_flag=np.asarray(table["streakFlag"]),
         )

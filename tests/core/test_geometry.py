@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from lsst.meas.trails.core.geometry import (
     Trails,
     angle_difference,
+    near_segment,
     position_angle,
     segment_distance,
     trail_ends,
@@ -153,3 +154,17 @@ def test_columns_of_different_lengths_are_refused() -> None:
         Trails(*(np.zeros(size) for size in (2, 2, 2, 2, 3)))
     with pytest.raises(ValueError, match="different shapes"):
         Trails(*(np.zeros((2, 2)) for _ in range(5)))
+
+
+def test_trails_of_a_table() -> None:
+    table = {"x": [1.0], "y": [2.0], "trail_length": [3.0], "beta": [4.0], "flux": [5.0], "long": [6.0]}
+    trails = Trails.from_table(table, length="long")
+    assert (trails.x[0], trails.y[0], trails.length[0], trails.angle[0], trails.flux[0]) == (1, 2, 6, 4, 5)
+
+
+def test_pixels_near_a_segment_at_the_corner() -> None:
+    """Of a point at (0, 0), a quarter of the disk of radius 2 is on the image."""
+    near = near_segment(0.0, 0.0, 0.0, 0.0, 2.0, (10, 10))
+    assert (near.left, near.bottom) == (-2, -2)
+    found = set(zip(near.columns[near.use].tolist(), near.rows[near.use].tolist(), strict=True))
+    assert found == {(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2)}

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from .geometry import segment_distance, trail_ends, wrap_angle
+from .geometry import near_segment, trail_ends, wrap_angle
 from .planes import ImagePlanes
 from .render import FourierTrail, trail_kernels
 
@@ -162,15 +162,8 @@ class FitRegion:
         x0, y0, x1, y1 = trail_ends(x, y, length, angle)
         self._fwhm = planes.psf.fwhm(x, y)
         margin = reach * self._fwhm
-        # The box goes on beyond the image where the trail does: drawn on a
-        # smaller one, that part would come back on the other side.
-        left, right = int(np.floor(min(x0, x1) - margin)), int(np.ceil(max(x0, x1) + margin)) + 1
-        bottom, top = int(np.floor(min(y0, y1) - margin)), int(np.ceil(max(y0, y1) + margin)) + 1
+        left, bottom, rows, columns, distance, use = near_segment(x0, y0, x1, y1, margin, planes.shape)
         self._origin = (left, bottom)
-        rows, columns = np.mgrid[bottom:top, left:right]
-        distance = segment_distance(columns, rows, x0, y0, x1, y1)
-        use = distance <= margin
-        use &= (rows >= 0) & (rows < planes.shape[0]) & (columns >= 0) & (columns < planes.shape[1])
         pixels = rows[use], columns[use]
         data = planes.image[pixels].astype(np.float64) - background[pixels]
         variance = planes.variance[pixels].astype(np.float64)

@@ -28,8 +28,10 @@ a trail has no direction, so that angles run over [0, 180).
 from __future__ import annotations
 
 __all__ = (
+    "SegmentPixels",
     "Trails",
     "angle_difference",
+    "near_segment",
     "position_angle",
     "segment_distance",
     "trail_ends",
@@ -38,7 +40,8 @@ __all__ = (
 )
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +87,26 @@ class Trails:
         return Trails(*(np.atleast_1d(getattr(self, f.name)[index]) for f in dataclasses.fields(self)))
 
     @classmethod
+    def from_table(
+        cls,
+        table: Mapping[str, Any],
+        *,
+        length: str = "trail_length",
+        angle: str = "beta",
+        flux: str = "flux",
+    ) -> Trails:
+        """Return the trails of a table with columns ``x`` and ``y``.
+
+        Parameters
+        ----------
+        table
+            The table.
+        length, angle, flux
+            Names of its other columns; by default those of a truth table.
+        """
+        return cls(*(np.asarray(table[name], dtype=np.float64) for name in ("x", "y", length, angle, flux)))
+
+    @classmethod
     def empty(cls) -> Trails:
         """Return a list of no trails."""
         return cls(*(np.zeros(0) for _ in dataclasses.fields(cls)))
@@ -92,6 +115,28 @@ class Trails:
     def ends(self) -> tuple[_Floats, _Floats, _Floats, _Floats]:
         """Ends x0, y0, x1, y1 in array coordinates, pixels."""
         return trail_ends(self.x, self.y, self.length, self.angle)
+
+
+class SegmentPixels(NamedTuple):
+    """A box around a segment, and the pixels near it; see `near_segment`."""
+
+    left: int
+    """First column of the box."""
+
+    bottom: int
+    """First row of the box."""
+
+    rows: npt.NDArray[np.int64]
+    """Rows of the box's pixels in the image, shape (h, w)."""
+
+    columns: npt.NDArray[np.int64]
+    """Columns of the box's pixels in the image, shape (h, w)."""
+
+    distance: _Floats
+    """Distances from the segment, pixels, shape (h, w)."""
+
+    use: npt.NDArray[np.bool_]
+    """Pixels near the segment that lie in the image, shape (h, w)."""
 
 
 def trail_ends(x: Any, y: Any, length: Any, angle: Any) -> tuple[Any, Any, Any, Any]:
@@ -157,6 +202,34 @@ def segment_distance(px: Any, py: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> An
     along = (px - x0) * dx + (py - y0) * dy
     t = np.clip(np.divide(along, norm, out=np.zeros(np.broadcast(along, norm).shape), where=norm > 0.0), 0, 1)
     return np.hypot(px - (x0 + t * dx), py - (y0 + t * dy))
+
+
+def near_segment(
+    x0: float, y0: float, x1: float, y1: float, margin: float, shape: tuple[int, int]
+) -> SegmentPixels:
+    """Return the pixels of an image within a distance of a segment.
+
+    Parameters
+    ----------
+    x0, y0, x1, y1
+        Ends of the segment, array coordinates.
+    margin
+        The distance, pixels.
+    shape
+        Shape (ny, nx) of the image.
+
+    Notes
+    -----
+    The box goes on beyond the image where the segment does: what is drawn in
+    Fourier space on a smaller one would come back on the other side.
+    """
+    left, right = int(np.floor(min(x0, x1) - margin)), int(np.ceil(max(x0, x1) + margin)) + 1
+    bottom, top = int(np.floor(min(y0, y1) - margin)), int(np.ceil(max(y0, y1) + margin)) + 1
+    rows, columns = np.mgrid[bottom:top, left:right]
+    distance = segment_distance(columns, rows, x0, y0, x1, y1)
+    use = distance <= margin
+    use &= (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+    return SegmentPixels(left, bottom, rows, columns, distance, use)
 
 
 def position_angle(ra0: Any, dec0: Any, ra1: Any, dec1: Any) -> Any:

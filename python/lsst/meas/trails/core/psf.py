@@ -23,17 +23,26 @@
 
 from __future__ import annotations
 
-__all__ = ("FWHM_PER_SIGMA", "PsfGrid", "kernel_fwhm")
+__all__ = ("FWHM_PER_SIGMA", "PsfGrid", "PsfModel", "kernel_fwhm")
 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 """Full width at half maximum of a Gaussian of unit standard deviation."""
+
+
+class PsfModel(Protocol):
+    """What is asked of a PSF model; that of `lsst.images` has it."""
+
+    def compute_kernel_image(self, *, x: float, y: float) -> Any:
+        """Return an image, with an ``array``, of the PSF at a position."""
+        ...
 
 
 def kernel_fwhm(kernel: npt.NDArray[np.floating]) -> float:
@@ -153,6 +162,29 @@ class PsfGrid:
         y, x = nodes
         kernels = np.array([[function(float(xi), float(yi)) for xi in x] for yi in y])
         return cls(x=x, y=y, kernels=kernels)
+
+    @classmethod
+    def from_model(
+        cls, model: PsfModel, origin: tuple[int, int], shape: tuple[int, int], spacing: float = 512.0
+    ) -> PsfGrid:
+        """Sample a PSF model of an image that need not start at (0, 0).
+
+        Parameters
+        ----------
+        model
+            The model, in the image's own coordinates.
+        origin
+            Coordinates (x, y) of the first pixel.
+        shape
+            Shape (ny, nx) of the image.
+        spacing
+            Largest distance between nodes, pixels.
+        """
+
+        def kernel(x: float, y: float) -> npt.NDArray[np.floating]:
+            return np.asarray(model.compute_kernel_image(x=x + origin[0], y=y + origin[1]).array)
+
+        return cls.sampled(kernel, shape, spacing=spacing)
 
     @property
     def size(self) -> int:

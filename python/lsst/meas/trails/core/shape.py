@@ -38,7 +38,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from .fit_region import MAX_LENGTH
-from .geometry import segment_distance, trail_ends
+from .geometry import near_segment, trail_ends
 from .planes import ImagePlanes
 from .psf import FWHM_PER_SIGMA
 from .render import FourierTrail, trail_kernels
@@ -114,11 +114,7 @@ def measure_shape(
     fwhm = planes.psf.fwhm(x, y)
     x0, y0, x1, y1 = (float(v) for v in trail_ends(x, y, length, angle))
     margin = _REACH * fwhm
-    left, right = int(np.floor(min(x0, x1) - margin)), int(np.ceil(max(x0, x1) + margin)) + 1
-    bottom, top = int(np.floor(min(y0, y1) - margin)), int(np.ceil(max(y0, y1) + margin)) + 1
-    rows, columns = np.mgrid[bottom:top, left:right]
-    use = segment_distance(columns, rows, x0, y0, x1, y1) <= margin
-    use &= (rows >= 0) & (rows < planes.shape[0]) & (columns >= 0) & (columns < planes.shape[1])
+    left, bottom, rows, columns, _, use = near_segment(x0, y0, x1, y1, margin, planes.shape)
     pixels = rows[use], columns[use]
     good = ~bad[pixels]
     use[use] = good

@@ -100,11 +100,11 @@ def compare_detector(
     is_trail = np.asarray(truth["source_type"]).astype(str) == "Trail"
     satellites = truth[~is_trail]
     truth = truth[is_trail]
-    found = _trails(candidates, "trailLengthPix", "trailAnglePix", "trailFlux")
+    found = Trails.from_table(candidates, length="trailLengthPix", angle="trailAnglePix", flux="trailFlux")
     sorting = sort_candidates(
         found,
-        _trails(truth, "trail_length", "beta", "flux"),
-        _trails(satellites, "trail_length", "beta", "flux"),
+        Trails.from_table(truth),
+        Trails.from_table(satellites),
         rank=np.asarray(candidates["score"], dtype=np.float64),
         streak_flag=np.asarray(candidates["streakFlag"], dtype=bool),
         criteria=criteria,
@@ -116,10 +116,6 @@ def compare_detector(
         on_satellite=sorting.on_satellite,
         n_pixels=n_pixels,
     )
-
-
-def _trails(table: astropy.table.Table, length: str, angle: str, flux: str) -> Trails:
-    return Trails(*(np.asarray(table[name], dtype=np.float64) for name in ("x", "y", length, angle, flux)))
 
 
 @dataclasses.dataclass(frozen=True)

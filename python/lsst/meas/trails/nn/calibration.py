@@ -157,13 +157,7 @@ class _Sample:
 
     def add(self, table: astropy.table.Table, scene: ValidationScene, half: int) -> None:
         """Add the candidates of a scene, with what they are."""
-        found = Trails(
-            x=table["x"],
-            y=table["y"],
-            length=table["trailLengthPix"],
-            angle=table["trailAnglePix"],
-            flux=table["flux"],
-        )
+        found = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
         sorting = sort_candidates(
             found,
             scene.trails,

@@ -172,11 +172,8 @@ def sample_psf(psf: PointSpreadFunction, bbox: Box, spacing: float = 512.0) -> P
     grid
         The PSF in the array coordinates of the image.
     """
-
-    def kernel(x: float, y: float) -> npt.NDArray[np.floating]:
-        return np.asarray(psf.compute_kernel_image(x=x + bbox.x.start, y=y + bbox.y.start).array)
-
-    return PsfGrid.sampled(kernel, (bbox.y.size, bbox.x.size), spacing=spacing)
+    origin = (bbox.x.start, bbox.y.start)
+    return PsfGrid.from_model(psf, origin, (bbox.y.size, bbox.x.size), spacing=spacing)
 
 
 def _draw_surface(

@@ -108,12 +108,11 @@ class TrainingScenes:
         """Simulate one of the scenes, to see what is found in it."""
         scene = self.scene(index)
         is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
-        columns = ("x", "y", "trail_length", "beta", "flux")
         return ValidationScene(
             planes=scene.planes,
             trails=scene.trails,
             snr=np.asarray(scene.truth["snr_optimal"][is_trail], dtype=np.float64),
-            satellites=Trails(*(np.asarray(scene.truth[name][~is_trail]) for name in columns)),
+            satellites=Trails.from_table(scene.truth[~is_trail]),
         )
 
 

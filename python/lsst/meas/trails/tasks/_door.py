@@ -269,14 +269,9 @@ def _mask_bits(mask: Mask) -> npt.NDArray[np.uint32]:
 
 
 def _sample_psf(image: VisitImage, spacing: float) -> PsfGrid:
-    x0, y0 = image.bbox.x.start, image.bbox.y.start
-
-    def kernel(x: float, y: float) -> npt.NDArray[np.floating]:
-        return np.asarray(psf.compute_kernel_image(x=x + x0, y=y + y0).array)
-
+    origin = (image.bbox.x.start, image.bbox.y.start)
     try:
-        psf = image.psf
-        return PsfGrid.sampled(kernel, (image.bbox.y.size, image.bbox.x.size), spacing=spacing)
+        return PsfGrid.from_model(image.psf, origin, (image.bbox.y.size, image.bbox.x.size), spacing=spacing)
     except Exception as error:
         # Whatever a PSF model raises where it cannot be read or evaluated,
         # without it there is nothing to be done for this image.
