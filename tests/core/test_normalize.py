@@ -114,3 +114,26 @@ def test_input_is_finite_whatever_the_image(
     array = network_input(planes, zeros((2, 5)), ["science", "bad"])
     assert np.all(np.isfinite(array))
     assert not np.any(array[0][array[1] == 1.0])
+
+
+def test_template_is_in_units_of_the_noise_of_the_image(planes: ImagePlanes) -> None:
+    template = np.array([[0.0, 20.0, np.nan, 100.0, 0.0, 40.0, 60.0]], dtype=np.float32)
+    variance = planes.variance.copy()
+    variance[0, 6] = np.nan
+    with_template = dataclasses.replace(planes, template=template, variance=variance)
+    channel, missing = network_input(
+        with_template, np.full((1, 7), 100.0, dtype=np.float32), ["template", "template_missing"]
+    )
+    # The saturated pixel has a template, the one without noise has no unit.
+    assert missing[0].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    expected = 5.0 * np.arcsinh(np.array([0.0, 0.2, 0.0, 1.0, 0.0, 0.4, 0.0]))
+    np.testing.assert_allclose(channel[0], expected, rtol=1e-5)
+
+
+def test_no_template_is_a_template_that_is_missing_everywhere(planes: ImagePlanes) -> None:
+    level = zeros((1, 7))
+    nothing = dataclasses.replace(planes, template=np.full((1, 7), np.nan, dtype=np.float32))
+    channels = ["science", "template", "template_missing"]
+    np.testing.assert_array_equal(
+        network_input(planes, level, channels), network_input(nothing, level, channels)
+    )

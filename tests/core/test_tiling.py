@@ -21,7 +21,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import astropy.table
 import numpy as np
@@ -35,7 +37,7 @@ from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.injection import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import truth_mask
-from lsst.meas.trails.core.tile_file import TileSource, TrailTiles
+from lsst.meas.trails.core.tile_file import TileReader, TileSource, TrailTiles
 from lsst.meas.trails.core.tiling import IGNORED, TILE_CLASSES, cut_tiles, tile_origins
 from lsst.meas.trails.core.truth import truth_table
 
@@ -70,6 +72,31 @@ def test_origins_of_a_detector() -> None:
     assert origins[-1].tolist() == [4000 - 256, 4072 - 256]
     assert tile_origins((256, 256), 256).tolist() == [[0, 0]]
     assert tile_origins((100, 600), 256, 56).tolist() == [[0, 0], [0, 200], [0, 344]]
+
+
+def test_tiles_carry_the_template(make_planes: MakePlanes, tmp_path: Path) -> None:
+    template = np.arange(100 * 150, dtype=np.float32).reshape(100, 150)
+    template[:, 140:] = np.nan
+    planes = dataclasses.replace(make_planes((100, 150), seed=7), template=template)
+    tiles = cut_tiles(
+        planes,
+        BackgroundMesh(values=np.zeros((1, 1), dtype=np.float32), shape=(100, 150), block=150),
+        np.zeros((100, 150), dtype=np.uint8),
+        astropy.table.Table(),
+        TileSource(data_id={}, shape=(100, 150), psf_kernel=planes.psf.mean_kernel),
+        size=128,
+        empty_fraction=1.0,
+        rng=np.random.default_rng(1),
+    )
+    assert tiles.template is not None
+    tiles.write(tmp_path / "tiles.h5")
+    with TileReader(tmp_path / "tiles.h5") as reader:
+        again = [reader.read(i).planes.template for i in range(len(reader))]
+    for (y, x), tile in zip(tile_origins((100, 150), 128), again, strict=True):
+        assert tile is not None
+        np.testing.assert_array_equal(tile[:100], template[y : y + 128, x : x + 128])
+        # Beyond the image there is none.
+        assert np.all(np.isnan(tile[100:]))
 
 
 @pytest.mark.parametrize("overlap", [-1, 64, 100])

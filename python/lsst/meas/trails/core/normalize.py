@@ -27,7 +27,7 @@ and its version are part of a model's specification.
 
 from __future__ import annotations
 
-__all__ = ("CHANNELS", "NORMALISATION", "compress", "network_input")
+__all__ = ("CHANNELS", "NORMALISATION", "TEMPLATE_CHANNELS", "compress", "network_input")
 
 from collections.abc import Callable, Sequence
 
@@ -66,6 +66,28 @@ def _bad(planes: ImagePlanes, background: _Float32, bad: npt.NDArray[np.bool_]) 
     return bad.astype(np.float32)
 
 
+def _template(planes: ImagePlanes, background: _Float32, bad: npt.NDArray[np.bool_]) -> _Float32:
+    if planes.template is None:
+        return np.zeros(planes.shape, dtype=np.float32)
+    # In units of the image's noise, so that what did not change has the same
+    # value in both.
+    return _significance(planes.template, np.zeros_like(background), planes.variance, ~_has_template(planes))
+
+
+def _template_missing(planes: ImagePlanes, background: _Float32, bad: npt.NDArray[np.bool_]) -> _Float32:
+    return (~_has_template(planes)).astype(np.float32)
+
+
+def _has_template(planes: ImagePlanes) -> npt.NDArray[np.bool_]:
+    """Return where the template can be told in units of the noise: also where
+    the image itself is saturated or hit by a cosmic ray.
+    """
+    if planes.template is None:
+        return np.zeros(planes.shape, dtype=np.bool_)
+    variance = planes.variance
+    return np.asarray(np.isfinite(planes.template) & (variance > 0.0) & (variance < np.inf))
+
+
 def _significance(
     image: _Float32, background: _Float32, variance: _Float32, bad: npt.NDArray[np.bool_]
 ) -> _Float32:
@@ -77,12 +99,19 @@ def _significance(
 CHANNELS: dict[str, Callable[[ImagePlanes, _Float32, npt.NDArray[np.bool_]], _Float32]] = {
     "science": _science,
     "bad": _bad,
+    "template": _template,
+    "template_missing": _template_missing,
 }
 """Input channels that a model may ask for, by name.
 
 ``science`` is the background-subtracted image in units of its own noise,
 compressed, and 0 at bad pixels; ``bad`` is 1 at bad pixels and 0 elsewhere.
+``template`` is the template in units of the image's noise, compressed, and 0
+where there is none; ``template_missing`` is 1 there and 0 elsewhere.
 """
+
+TEMPLATE_CHANNELS = frozenset({"template", "template_missing"})
+"""Channels that are made of a template."""
 
 
 def network_input(planes: ImagePlanes, background: _Float32, channels: Sequence[str]) -> _Float32:

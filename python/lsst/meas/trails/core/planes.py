@@ -121,7 +121,9 @@ class ImagePlanes:
     psf
         Point-spread function in the array coordinates of the image.
     template
-        Template of the same sky on the same pixels, float32, if there is one.
+        Template of the same sky on the same pixels, float32, if there is one:
+        without its background, in the units of the image, NaN where it has
+        no data.
 
     Raises
     ------

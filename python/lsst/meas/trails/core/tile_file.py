@@ -29,6 +29,8 @@ A file holds the tiles of one or more images::
     /variance          (n, t, t) float32, image units squared
     /mask              (n, t, t) uint32, bits named by the attribute `planes`
     /truth             (n, t, t) uint8: 1 trail, 0 none, 2 ignored
+    /template          (n, t, t) float32, optional: the same sky without its
+                       background, image units, NaN where there is none
     /table             (n,) compound: source, x0, y0, tile_class, max_snr
     /sources/NNNN      one group an image; attributes: data_id (JSON), shape,
                        unit, psf_fwhm, wcs (FITS header), config (JSON),
@@ -77,6 +79,7 @@ _PIXEL_PLANES: dict[str, type] = {
     "mask": np.uint32,
     "truth": np.uint8,
 }
+_OPTIONAL_PLANES: dict[str, type] = {"template": np.float32}
 _TABLE_DTYPE = np.dtype(
     [("source", "<i4"), ("x0", "<i4"), ("y0", "<i4"), ("tile_class", "<i2"), ("max_snr", "<f4")]
 )
@@ -133,6 +136,8 @@ class TrailTiles:
         Its background.
     catalog
         The trails in it.
+    template
+        Template on the pixels of the tiles, shape (n, t, t), if there is one.
     """
 
     image: npt.NDArray[np.float32]
@@ -143,6 +148,7 @@ class TrailTiles:
     source: TileSource
     background: BackgroundMesh
     catalog: astropy.table.Table
+    template: npt.NDArray[np.float32] | None = None
 
     @classmethod
     def allocate(
@@ -153,11 +159,14 @@ class TrailTiles:
         source: TileSource,
         background: BackgroundMesh,
         catalog: astropy.table.Table,
+        with_template: bool = False,
     ) -> TrailTiles:
         """Return ``count`` empty tiles of side ``size``."""
         pixels: dict[str, npt.NDArray[Any]] = {
             name: np.zeros((count, size, size), dtype=dtype) for name, dtype in _PIXEL_PLANES.items()
         }
+        if with_template:
+            pixels["template"] = np.full((count, size, size), np.nan, dtype=np.float32)
         return cls(
             **pixels,
             table=np.zeros(count, dtype=_TABLE_DTYPE),
@@ -188,7 +197,7 @@ class TrailTiles:
             if reader.source_count != 1:
                 raise TileFileError(f"{path} holds the tiles of {reader.source_count} images, not of one.")
             return cls(
-                **{name: reader.pixels(name) for name in _PIXEL_PLANES},
+                **{name: reader.pixels(name) for name in reader.planes},
                 table=reader.table,
                 source=reader.source(0),
                 background=reader.background(0),
@@ -233,8 +242,10 @@ class TrailTiles:
                 "package_version": _encode(_package_version()),
             }
         )
-        for name in _PIXEL_PLANES:
+        for name in (*_PIXEL_PLANES, *_OPTIONAL_PLANES):
             data = getattr(self, name)
+            if data is None:
+                continue
             # Byte shuffling does nothing for noise but halves flat planes.
             # A dataset without tiles has no chunks.
             chunked = {"chunks": (1, size, size), "compression": "lzf", "shuffle": True, "fletcher32": True}
@@ -304,6 +315,9 @@ class TileReader:
     source_count: int
     """Number of images that the tiles were cut from."""
 
+    planes: tuple[str, ...]
+    """Names of the pixel planes that the file has."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.is_file():
@@ -354,7 +368,9 @@ class TileReader:
             )
         self.tile_size = int(shape[1])
         self.source_count = len(self._file["sources"])
-        for name, dtype in _PIXEL_PLANES.items():
+        optional = {n: dtype for n, dtype in _OPTIONAL_PLANES.items() if n in self._file}
+        self.planes = (*_PIXEL_PLANES, *optional)
+        for name, dtype in (_PIXEL_PLANES | optional).items():
             dataset = self._dataset(name)
             if dataset.shape != shape or dataset.dtype != np.dtype(dtype):
                 raise TileFileError(
@@ -450,10 +466,11 @@ class TileReader:
         Parameters
         ----------
         name
-            ``image``, ``variance``, ``mask`` or ``truth``.
+            ``image``, ``variance``, ``mask``, ``truth`` or, where the file has
+            it, ``template``.
         """
-        if name not in _PIXEL_PLANES:
-            raise ValueError(f"Unknown plane {name!r}; tiles have {', '.join(_PIXEL_PLANES)}.")
+        if name not in self.planes:
+            raise ValueError(f"Unknown plane {name!r}; the tiles have {', '.join(self.planes)}.")
         with self._guarded(f"is damaged in {name}"):
             return np.asarray(self._dataset(name)[()])
 
@@ -512,6 +529,7 @@ class TileReader:
                 variance=self._file["variance"][index],
                 mask=self._file["mask"][index],
                 psf=psf,
+                template=self._file["template"][index] if "template" in self.planes else None,
             )
             return Tile(planes=planes, background=level, truth=self._file["truth"][index])
 

@@ -124,7 +124,14 @@ def cut_tiles(
     keep = has_trail | (rng.random(len(origins)) < empty_fraction)
     origins, has_trail = origins[keep], has_trail[keep]
     count = len(origins)
-    tiles = TrailTiles.allocate(count, size, source=source, background=background, catalog=catalog)
+    tiles = TrailTiles.allocate(
+        count,
+        size,
+        source=source,
+        background=background,
+        catalog=catalog,
+        with_template=planes.template is not None,
+    )
     tiles.table["x0"], tiles.table["y0"] = origins[:, 1], origins[:, 0]
     tiles.table["tile_class"] = np.where(has_trail, TILE_CLASSES["missed"], TILE_CLASSES["empty"])
     for i, (y, x) in enumerate(origins):
@@ -136,6 +143,8 @@ def cut_tiles(
         tiles.mask[i] = plane_bits(["NO_DATA"])
         tiles.mask[i, :h, :w] = planes.mask[part]
         tiles.truth[i, :h, :w] = truth[part]
+        if planes.template is not None and tiles.template is not None:
+            tiles.template[i, :h, :w] = planes.template[part]
     tiles.table["max_snr"] = _max_snr(planes, catalog, origins, size, flux_per_njy)
     return tiles
 

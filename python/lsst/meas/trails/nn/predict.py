@@ -143,7 +143,7 @@ def _window_input(
     part = (slice(y.start, min(y.stop, ny)), slice(x.start, min(x.stop, nx)))
     missing = ((0, y.stop - part[0].stop), (0, x.stop - part[1].stop))
 
-    def cut(plane: npt.NDArray, fill: int = 0) -> npt.NDArray:
+    def cut(plane: npt.NDArray, fill: float = 0) -> npt.NDArray:
         view = plane[part]
         return np.pad(view, missing, constant_values=fill) if missing != ((0, 0), (0, 0)) else view
 
@@ -152,7 +152,7 @@ def _window_input(
         variance=cut(planes.variance),
         mask=cut(planes.mask, plane_bits(["NO_DATA"])),
         psf=planes.psf,
-        template=None if planes.template is None else cut(planes.template),
+        template=None if planes.template is None else cut(planes.template, np.nan),
     )
     level = background.level(*part)
     if missing != ((0, 0), (0, 0)):
