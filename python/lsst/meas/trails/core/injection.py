@@ -23,19 +23,21 @@
 
 from __future__ import annotations
 
-__all__ = ("inject_trails",)
+__all__ = ("add_light", "inject_trails", "paint_trails")
 
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
 
+from .gain import GainMap
 from .geometry import Trails
 from .planes import ImagePlanes
-from .render import render_trail
+from .render import add_trail
 
 
 def inject_trails(
-    planes: ImagePlanes, trails: Trails, rng: np.random.Generator | None, gain: float = np.inf
+    planes: ImagePlanes, trails: Trails, rng: np.random.Generator | None, gain: float | GainMap = np.inf
 ) -> ImagePlanes:
     """Add trails to an image, with their own Poisson noise.
 
@@ -49,14 +51,30 @@ def inject_trails(
         Random numbers for the noise; `None` adds noiseless trails and leaves
         the variance as it is.
     gain
-        Electrons per image unit.  The photons of the trail add
-        ``signal / gain`` to the variance, and noise of that variance to the
-        image; none with an infinite gain.
+        Electrons per image unit; see `add_light`.
 
     Returns
     -------
     injected
         New planes; mask, PSF and template are those of the input.
+
+    Raises
+    ------
+    ValueError
+        Raised if a flux is negative or not finite, naming the trail.
+    """
+    return add_light(planes, paint_trails(planes, trails), rng, gain)
+
+
+def paint_trails(planes: ImagePlanes, trails: Trails) -> npt.NDArray[np.float32]:
+    """Return the noiseless image of trails, shape (ny, nx).
+
+    Parameters
+    ----------
+    planes
+        The image that they are for: its shape and PSF.
+    trails
+        The trails, array coordinates, fluxes in image units.
 
     Raises
     ------
@@ -71,13 +89,47 @@ def inject_trails(
     for x, y, length, angle, flux in zip(
         trails.x, trails.y, trails.length, trails.angle, trails.flux, strict=True
     ):
-        slices, part = render_trail(planes.psf, x, y, length, angle).clipped(planes.shape)
-        signal[slices] += flux * part
+        add_trail(signal, planes.psf, flux, x, y, length, angle)
+    return signal
+
+
+def add_light(
+    planes: ImagePlanes,
+    signal: npt.NDArray[np.float32],
+    rng: np.random.Generator | None,
+    gain: float | GainMap = np.inf,
+) -> ImagePlanes:
+    """Add light to an image, with its own Poisson noise.
+
+    Parameters
+    ----------
+    planes
+        The image, never changed.
+    signal
+        Expected light, image units, shape (ny, nx).
+    rng
+        Random numbers for the noise; `None` adds the expected light and
+        leaves the variance as it is.
+    gain
+        Electrons per image unit.  The photons add ``signal / gain`` to the
+        variance, and noise of that variance to the image; none with an
+        infinite gain.
+
+    Returns
+    -------
+    lit
+        New planes; mask, PSF and template are those of the input.
+    """
     image = planes.image + signal
     variance = planes.variance.copy()
-    if rng is not None and np.isfinite(gain):
-        lit = signal > 0.0
-        electrons = signal[lit].astype(np.float64) * gain
-        image[lit] += ((rng.poisson(electrons) - electrons) / gain).astype(np.float32)
-        variance[lit] += (signal[lit] / gain).astype(np.float32)
+    gains = gain if isinstance(gain, GainMap) else GainMap.uniform(gain)
+    if rng is not None and gains.finite:
+        rows, columns = np.nonzero(signal > 0.0)
+        gain_here = gains.at(rows, columns)
+        known = np.isfinite(gain_here)
+        rows, columns, gain_here = rows[known], columns[known], gain_here[known]
+        light = signal[rows, columns].astype(np.float64)
+        electrons = light * gain_here
+        image[rows, columns] += ((rng.poisson(electrons) - electrons) / gain_here).astype(np.float32)
+        variance[rows, columns] += (light / gain_here).astype(np.float32)
     return dataclasses.replace(planes, image=image, variance=variance)

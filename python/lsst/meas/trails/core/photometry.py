@@ -30,12 +30,15 @@ __all__ = (
     "flux_to_mag",
     "mag_to_flux",
     "point_source_flux_limit",
+    "typical_variance",
 )
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .planes import ImagePlanes
 
 AB_ZEROPOINT_NJY = 31.4
 """AB magnitude of 1 nJy."""
@@ -91,6 +94,25 @@ def point_source_flux_limit(kernel: npt.NDArray[np.floating], variance: Any, nsi
         The SNR.
     """
     return nsigma * np.sqrt(np.asarray(variance, dtype=np.float64) / np.sum(np.square(kernel)))
+
+
+def typical_variance(planes: ImagePlanes, bad: npt.NDArray[np.bool_]) -> float:
+    """Return the median variance of an image's good pixels: that of its sky.
+
+    Parameters
+    ----------
+    planes
+        The image.
+    bad
+        Pixels to leave out, shape (ny, nx).
+
+    Returns
+    -------
+    variance
+        Image units squared; NaN where all pixels are bad.
+    """
+    good = planes.variance[~bad]
+    return float(np.median(good[:: max(1, good.size // 100_000)])) if good.size else float("nan")
 
 
 def estimate_gain(

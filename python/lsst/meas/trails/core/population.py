@@ -23,7 +23,15 @@
 
 from __future__ import annotations
 
-__all__ = ("BRIGHTNESS_MODES", "TrailPopulation", "draw_trails", "trail_flux")
+__all__ = (
+    "BRIGHTNESS_MODES",
+    "LENGTH_DISTRIBUTIONS",
+    "MAX_LENGTH",
+    "TrailPopulation",
+    "draw_trails",
+    "rate_to_length",
+    "trail_flux",
+)
 
 import dataclasses
 import math
@@ -33,9 +41,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .geometry import Trails, segment_distance, trail_ends
-from .photometry import detection_magnitude_loss, mag_to_flux, point_source_flux_limit
+from .photometry import detection_magnitude_loss, mag_to_flux, point_source_flux_limit, typical_variance
 from .planes import ImagePlanes
-from .render import TrailStamp, render_trail
+from .render import TrailStamp, render_trail, variance_under
 
 BRIGHTNESS_MODES: dict[str, str] = {
     "snr_optimal": "SNR of a matched filter on the trail, sqrt(sum (F t)^2 / V).",
@@ -45,6 +53,16 @@ BRIGHTNESS_MODES: dict[str, str] = {
     "surface_brightness": "AB magnitude per pixel of length, as source_injection's `mag`.",
 }
 """Ways to state the brightness of a trail, with what they mean."""
+
+LENGTH_DISTRIBUTIONS: dict[str, str] = {
+    "log-uniform": "Uniform in the logarithm.",
+    "uniform": "Uniform.",
+    "power-law": "Proportional to a power of the length.",
+}
+"""How lengths are distributed, with what that means."""
+
+MAX_LENGTH = 1000.0
+"""Longest trail that is drawn, pixels: 160 deg/day in 30 s."""
 
 _TRIES = 200
 """Placements to try for a trail before there is no room for it."""
@@ -63,7 +81,9 @@ class TrailPopulation:
     length
         Shortest and longest trail, pixels.
     length_distribution
-        ``"log-uniform"`` or ``"uniform"``.
+        One of `LENGTH_DISTRIBUTIONS`.
+    length_index
+        Exponent of a power law of lengths: -1 is log-uniform, 0 uniform.
     brightness_mode
         One of `BRIGHTNESS_MODES`.
     brightness
@@ -83,6 +103,7 @@ class TrailPopulation:
     density_area: float | None = None
     length: tuple[float, float] = (6.0, 150.0)
     length_distribution: str = "log-uniform"
+    length_index: float = -1.0
     brightness_mode: str = "snr_optimal"
     brightness: tuple[float, float] = (3.0, 30.0)
     blank_fraction: float = 0.0
@@ -95,14 +116,54 @@ class TrailPopulation:
             raise ValueError(
                 f"Unknown brightness mode {self.brightness_mode!r}; known are {', '.join(BRIGHTNESS_MODES)}."
             )
-        if self.length_distribution not in ("log-uniform", "uniform"):
+        if self.length_distribution not in LENGTH_DISTRIBUTIONS:
             raise ValueError(f"Unknown length distribution {self.length_distribution!r}.")
-        if not 0.0 < self.length[0] <= self.length[1] or not math.isfinite(self.length[1]):
-            raise ValueError(f"Trail lengths must satisfy 0 < shortest <= longest, not {self.length}.")
+        if not math.isfinite(self.length_index):
+            raise ValueError(f"Lengths cannot be distributed as a power of {self.length_index}.")
+        if not 0.0 < self.length[0] <= self.length[1] <= MAX_LENGTH:
+            raise ValueError(
+                f"Trail lengths must satisfy 0 < shortest <= longest <= {MAX_LENGTH:g}, not {self.length}."
+            )
         if not np.all(np.isfinite(self.brightness)) or self.brightness[0] > self.brightness[1]:
             raise ValueError(f"The brightness range {self.brightness} is not an increasing pair.")
         if self.number < 0.0 or not 0.0 <= self.blank_fraction <= 1.0:
             raise ValueError("The number of trails and the fraction of blank images must be sensible.")
+
+    def draw_length(self, rng: np.random.Generator) -> float:
+        """Return a random length, pixels."""
+        low, high = self.length
+        match self.length_distribution:
+            case "log-uniform":
+                return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+            case "uniform":
+                return float(rng.uniform(low, high))
+        power = self.length_index + 1.0
+        if abs(power) < 1e-6:
+            return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        # The inverse of the cumulative distribution, about the shortest so
+        # that steep laws do not overflow.
+        ratio = np.power(high / low, power)
+        return float(low * np.power(1.0 + rng.random() * (ratio - 1.0), 1.0 / power))
+
+
+def rate_to_length(rate: float, exposure_time: float, pixel_scale: float) -> float:
+    """Return the length of the trail of something that moves at a rate.
+
+    Parameters
+    ----------
+    rate
+        Degrees per day.
+    exposure_time
+        Seconds.
+    pixel_scale
+        Arcseconds per pixel.
+
+    Returns
+    -------
+    length
+        Pixels.
+    """
+    return rate * 3600.0 / 86400.0 * exposure_time / pixel_scale
 
 
 def trail_flux(
@@ -141,19 +202,8 @@ def trail_flux(
     """
     match mode:
         case "snr_optimal":
-            # Where a part is off the image or without a variance, that of
-            # clean sky is taken.
-            weights = np.square(stamp.array)
-            slices, part = stamp.clipped(planes.shape)
-            variance = np.full(stamp.array.shape, sky_variance)
-            inner = variance[
-                slices[0].start - stamp.y0 : slices[0].stop - stamp.y0,
-                slices[1].start - stamp.x0 : slices[1].stop - stamp.x0,
-            ]
-            local = planes.variance[slices]
-            usable = (local > 0.0) & np.isfinite(local)
-            inner[usable] = local[usable]
-            return float(brightness / np.sqrt(np.sum(weights / variance)))
+            variance = variance_under(stamp, planes.variance, sky_variance)
+            return float(brightness / np.sqrt(np.sum(np.square(stamp.array) / variance)))
         case "snr_detection":
             limit = point_source_flux_limit(kernel, sky_variance, nsigma=1.0)
             return float(brightness * limit * 10.0 ** (0.4 * detection_magnitude_loss(length, fwhm)))
@@ -163,7 +213,7 @@ def trail_flux(
         case "integrated_mag":
             return float(mag_to_flux(brightness) * flux_per_njy)
         case "surface_brightness":
-            return float(mag_to_flux(brightness) * max(length, 1.0) * flux_per_njy)
+            return float(mag_to_flux(brightness) * length * flux_per_njy)
     raise ValueError(f"Unknown brightness mode {mode!r}.")
 
 
@@ -171,7 +221,7 @@ def draw_trails(
     population: TrailPopulation,
     planes: ImagePlanes,
     rng: np.random.Generator,
-    flux_per_njy: float = 1.0,
+    flux_per_njy: float | Callable[[float, float], float] = 1.0,
 ) -> Trails:
     """Draw a random population of trails for an image.
 
@@ -184,7 +234,8 @@ def draw_trails(
     rng
         Random numbers; the same generator state draws the same trails.
     flux_per_njy
-        Image units per nJy, for brightness given in magnitudes.
+        Image units per nJy, for brightness given in magnitudes; a function
+        of the position x, y where they differ over the image.
 
     Returns
     -------
@@ -200,20 +251,15 @@ def draw_trails(
     if rng.random() < population.blank_fraction:
         count = 0
     bad = planes.bad()
-    good_variance = planes.variance[~bad]
-    if count == 0 or good_variance.size == 0:
+    sky_variance = typical_variance(planes, bad)
+    if count == 0 or not np.isfinite(sky_variance):
         return Trails.empty()
-    sky_variance = float(np.median(good_variance[:: max(1, good_variance.size // 100_000)]))
     avoided = planes.has(*population.avoid) if population.avoid else None
     place = _placer(population, (ny, nx), avoided, rng)
 
     rows = []
     for _ in range(count):
-        low, high = population.length
-        if population.length_distribution == "log-uniform":
-            length = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        else:
-            length = float(rng.uniform(low, high))
+        length = population.draw_length(rng)
         brightness = float(rng.uniform(*population.brightness))
         placed = place(length)
         if placed is None:
@@ -231,7 +277,7 @@ def draw_trails(
             fwhm,
             kernel,
             sky_variance,
-            flux_per_njy,
+            flux_per_njy(x, y) if callable(flux_per_njy) else flux_per_njy,
         )
         rows.append((x, y, length, angle, flux))
     return Trails(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)

@@ -40,6 +40,7 @@ __all__ = (
     "render_trail",
     "trail_kernels",
     "truth_mask",
+    "variance_under",
 )
 
 import dataclasses
@@ -320,3 +321,28 @@ def optimal_snr(
     if bad is not None:
         good &= ~bad[slices]
     return float(abs(flux) * np.sqrt(np.sum(np.square(part[good]) / v[good])))
+
+
+def variance_under(stamp: TrailStamp, variance: npt.NDArray[np.floating], sky_variance: float) -> _Floats:
+    """Return the variance of the pixels of a stamp, shape (h, w).
+
+    Parameters
+    ----------
+    stamp
+        The trail.
+    variance
+        Variance plane of the image, shape (ny, nx).
+    sky_variance
+        Variance of clean sky, which is taken for what lies beyond the edge or
+        has none of its own.
+    """
+    slices, _ = stamp.clipped((variance.shape[0], variance.shape[1]))
+    result = np.full(stamp.array.shape, sky_variance)
+    inner = result[
+        slices[0].start - stamp.y0 : slices[0].stop - stamp.y0,
+        slices[1].start - stamp.x0 : slices[1].stop - stamp.x0,
+    ]
+    local = variance[slices]
+    usable = (local > 0.0) & np.isfinite(local)
+    inner[usable] = local[usable]
+    return result

@@ -19,13 +19,13 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""Truth tables: what was injected or simulated, one row a trail."""
+"""Truth tables: what was injected or simulated, one row a trail or distractor."""
 
 from __future__ import annotations
 
-__all__ = ("TRUTH_COLUMNS", "truth_table")
+__all__ = ("TRUTH_COLUMNS", "add_distractors", "truth_table")
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import astropy.table
@@ -34,12 +34,17 @@ import numpy as np
 import numpy.typing as npt
 
 from .geometry import Trails
-from .photometry import AB_ZEROPOINT_NJY, detection_magnitude_loss, flux_to_mag, point_source_flux_limit
+from .photometry import detection_magnitude_loss, flux_to_mag, point_source_flux_limit, typical_variance
 from .planes import ImagePlanes
-from .render import optimal_snr, render_trail
+from .psf import PsfGrid
+from .render import TrailStamp, optimal_snr, render_trail, variance_under
+
+type PixelToSky = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]]
+"""Maps x and y in an image's coordinates to ICRS degrees."""
 
 TRUTH_COLUMNS: dict[str, tuple[u.UnitBase | None, str]] = {
-    "injection_id": (None, "Number of the trail within its image, from 0."),
+    "injection_id": (None, "Number of the trail, unique in its image; that of the catalog it came from."),
+    "source_type": (None, "`Trail`, or a distractor: `Satellite`, `CosmicRay`, `Star`."),
     "x": (u.pix, "Midpoint, column, in the image's own coordinates."),
     "y": (u.pix, "Midpoint, row, in the image's own coordinates."),
     "x0": (u.pix, "First end, column."),
@@ -54,8 +59,11 @@ TRUTH_COLUMNS: dict[str, tuple[u.UnitBase | None, str]] = {
     "PSF_mag": (u.ABmag, "AB magnitude of the point source that detection takes the trail for."),
     "SNR": (None, "SNR of point-source detection, F(PSF_mag) over a fifth of F(magLim)."),
     "snr_optimal": (None, "SNR of a matched filter on the unmasked pixels, sqrt(sum (F t)^2 / V)."),
+    "SNR_estimation": (None, "The same if all pixels were seen: bad ones count as clean sky."),
     "visible_fraction": (None, "Fraction of the flux that falls on unmasked pixels of the image."),
     "fwhm": (u.pix, "FWHM of the PSF at the midpoint."),
+    "m5_local": (u.ABmag, "AB magnitude of a point source of SNR 5 at the midpoint, with the noise there."),
+    "m5_detector": (u.ABmag, "The same with the image's mean PSF and typical noise."),
     "ra": (u.deg, "Right ascension of the midpoint, ICRS."),
     "dec": (u.deg, "Declination of the midpoint, ICRS."),
     "ra0": (u.deg, "Right ascension of the first end."),
@@ -70,9 +78,10 @@ def truth_table(
     planes: ImagePlanes,
     trails: Trails,
     *,
-    flux_per_njy: float = 1.0,
+    flux_per_njy: npt.ArrayLike = 1.0,
     origin: tuple[int, int] = (0, 0),
-    pixel_to_sky: Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]] | None = None,
+    pixel_to_sky: PixelToSky | None = None,
+    injection_id: npt.NDArray[np.int64] | None = None,
 ) -> astropy.table.Table:
     """Describe trails in the terms of both the old and the new SNR scale.
 
@@ -83,12 +92,14 @@ def truth_table(
     trails
         The trails, array coordinates, fluxes in image units.
     flux_per_njy
-        Image units per nJy.
+        Image units per nJy; of each trail where it differs over the image.
     origin
         Coordinates (x, y) of the first pixel of the array in the image.
     pixel_to_sky
         Maps x and y in the image's coordinates to ICRS right ascension and
         declination in degrees; NaN are written without it.
+    injection_id
+        Numbers of the trails; they are counted from 0 without it.
 
     Returns
     -------
@@ -96,35 +107,109 @@ def truth_table(
         One row a trail with the columns of `TRUTH_COLUMNS`.
     """
     bad = planes.bad()
-    good = planes.variance[~bad]
-    sky_variance = float(np.median(good[:: max(1, good.size // 100_000)])) if good.size else np.nan
+    sky_variance = typical_variance(planes, bad)
     count = len(trails)
-    snr, visible, fwhm, limit = (np.zeros(count) for _ in range(4))
+    scale = np.broadcast_to(np.asarray(flux_per_njy, dtype=np.float64), (count,))
+    snr, whole, visible, fwhm, limit, local_limit = (np.zeros(count) for _ in range(6))
     for i in range(count):
-        x, y = float(trails.x[i]), float(trails.y[i])
+        x, y, flux = float(trails.x[i]), float(trails.y[i]), float(trails.flux[i])
         stamp = render_trail(planes.psf, x, y, float(trails.length[i]), float(trails.angle[i]))
         slices, part = stamp.clipped(planes.shape)
-        snr[i] = optimal_snr(stamp, planes.variance, float(trails.flux[i]), bad)
+        snr[i] = optimal_snr(stamp, planes.variance, flux, bad)
+        variance = variance_under(stamp, planes.variance, sky_variance)
+        whole[i] = flux * np.sqrt(np.sum(np.square(stamp.array) / variance))
         visible[i] = np.sum(part[~bad[slices]])
         kernel = planes.psf.kernel(x, y)
         fwhm[i] = planes.psf.fwhm(x, y)
         limit[i] = point_source_flux_limit(kernel, sky_variance)
-    flux = trails.flux / flux_per_njy
+        local_limit[i] = _local_limit(kernel, x, y, planes, sky_variance)
     loss = detection_magnitude_loss(trails.length, np.where(fwhm > 0.0, fwhm, 1.0))
-    mag = flux_to_mag(flux)
+    columns = _common_columns(trails, scale, origin, pixel_to_sky)
+    columns |= {
+        "injection_id": np.arange(count, dtype=np.int64) if injection_id is None else injection_id,
+        "source_type": np.full(count, "Trail", dtype="U9"),
+        "PSF_mag": columns["integrated_mag"] + loss,
+        "SNR": 5.0 * trails.flux * np.power(10.0, -0.4 * loss) / np.where(limit > 0.0, limit, np.nan),
+        "snr_optimal": snr,
+        "SNR_estimation": whole,
+        "visible_fraction": np.clip(visible, 0.0, 1.0),
+        "fwhm": fwhm,
+        "m5_local": flux_to_mag(local_limit / scale),
+        "m5_detector": flux_to_mag(point_source_flux_limit(planes.psf.mean_kernel, sky_variance) / scale),
+    }
+    return _to_table(columns)
+
+
+def add_distractors(
+    table: astropy.table.Table,
+    trails: Trails,
+    source_type: Sequence[str],
+    psf: PsfGrid,
+    *,
+    flux_per_njy: npt.ArrayLike = 1.0,
+    origin: tuple[int, int] = (0, 0),
+    pixel_to_sky: PixelToSky | None = None,
+) -> astropy.table.Table:
+    """Return a truth table with rows for what is no trail of an asteroid.
+
+    Parameters
+    ----------
+    table
+        The truth table of the trails.
+    trails
+        The distractors as lines, array coordinates.
+    source_type
+        What each of them is.
+    psf
+        Point-spread function of the image.
+    flux_per_njy, origin, pixel_to_sky
+        As for `truth_table`.
+
+    Returns
+    -------
+    table
+        A new table.  Nobody asks for the SNR of a satellite, and to draw one
+        across a detector takes gigabytes: what depends on that is NaN.
+    """
+    count = len(trails)
+    if count == 0:
+        return table.copy()
+    first = int(np.max(table["injection_id"])) + 1 if len(table) else 0
+    scale = np.broadcast_to(np.asarray(flux_per_njy, dtype=np.float64), (count,))
+    columns: dict[str, Any] = dict.fromkeys(TRUTH_COLUMNS, np.full(count, np.nan))
+    columns |= _common_columns(trails, scale, origin, pixel_to_sky)
+    columns |= {
+        "injection_id": first + np.arange(count, dtype=np.int64),
+        "source_type": np.array(source_type, dtype="U9"),
+        "fwhm": np.array([psf.fwhm(float(x), float(y)) for x, y in zip(trails.x, trails.y, strict=True)]),
+    }
+    return astropy.table.vstack([table, _to_table(columns)], metadata_conflicts="silent")
+
+
+def _local_limit(
+    kernel: npt.NDArray[np.float64], x: float, y: float, planes: ImagePlanes, sky_variance: float
+) -> float:
+    """Return the flux of a point source of SNR 5 in the noise where it is."""
+    r = kernel.shape[0] // 2
+    stamp = TrailStamp(array=kernel, x0=round(x) - r, y0=round(y) - r)
+    variance = variance_under(stamp, planes.variance, sky_variance)
+    return float(5.0 / np.sqrt(np.sum(np.square(kernel) / variance)))
+
+
+def _common_columns(
+    trails: Trails, scale: npt.NDArray[np.float64], origin: tuple[int, int], pixel_to_sky: PixelToSky | None
+) -> dict[str, Any]:
+    """Return what can be said of anything that lies along a line."""
+    flux = trails.flux / scale
+    count = len(trails)
     x0, y0, x1, y1 = trails.ends
     columns: dict[str, Any] = {
-        "injection_id": np.arange(count, dtype=np.int64),
         "trail_length": trails.length,
         "beta": trails.angle,
         "flux": flux,
-        "integrated_mag": mag,
-        "mag": flux_to_mag(flux / np.maximum(trails.length, 1.0), AB_ZEROPOINT_NJY),
-        "PSF_mag": mag + loss,
-        "SNR": 5.0 * trails.flux * np.power(10.0, -0.4 * loss) / np.where(limit > 0.0, limit, np.nan),
-        "snr_optimal": snr,
-        "visible_fraction": np.clip(visible, 0.0, 1.0),
-        "fwhm": fwhm,
+        "integrated_mag": flux_to_mag(flux),
+        # A point source has its magnitude for itself.
+        "mag": flux_to_mag(flux / np.where(trails.length > 0.0, trails.length, 1.0)),
     }
     for suffix, px, py in (("", trails.x, trails.y), ("0", x0, y0), ("1", x1, y1)):
         px, py = px + origin[0], py + origin[1]
@@ -133,6 +218,10 @@ def truth_table(
             columns[f"ra{suffix}"], columns[f"dec{suffix}"] = np.full(count, np.nan), np.full(count, np.nan)
         else:
             columns[f"ra{suffix}"], columns[f"dec{suffix}"] = pixel_to_sky(px, py)
+    return columns
+
+
+def _to_table(columns: dict[str, Any]) -> astropy.table.Table:
     table = astropy.table.Table()
     for name, (unit, description) in TRUTH_COLUMNS.items():
         table[name] = astropy.table.Column(

@@ -26,20 +26,19 @@ from __future__ import annotations
 __all__ = ("Scene", "SceneConfig", "simulate_scene")
 
 import dataclasses
-from typing import Any
 
 import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from ..core.geometry import Trails, trail_ends
+from ..core.artifacts import add_satellite
+from ..core.geometry import Trails
 from ..core.injection import inject_trails
-from ..core.photometry import flux_to_mag
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.population import TrailPopulation, draw_trails
 from ..core.psf import PsfGrid
-from ..core.truth import truth_table
-from .defects import add_cosmic_rays, add_satellite, bad_columns, dead_amplifier, saturate
+from ..core.truth import add_distractors, truth_table
+from .defects import add_cosmic_rays, bad_columns, dead_amplifier, saturate
 from .sky import SkyConfig, draw_sky, paint_sky
 
 MEGAPIXEL = 1.0e6
@@ -218,19 +217,10 @@ def simulate_scene(config: SceneConfig, psf: PsfGrid, rng: np.random.Generator) 
 def _scene_truth(
     planes: ImagePlanes, trails: Trails, streaks: list[tuple[float, float, float, float, float]]
 ) -> astropy.table.Table:
-    table = truth_table(planes, trails)
-    table["source_type"] = np.full(len(trails), "Trail", dtype="U9")
-    for x, y, length, angle, flux in streaks:
-        # Nobody asks for the SNR of a satellite, and to draw one across a
-        # detector takes gigabytes.
-        x0, y0, x1, y1 = trail_ends(x, y, length, angle)
-        row: dict[str, Any] = dict.fromkeys(table.colnames, np.nan)
-        row |= {"injection_id": len(table), "source_type": "Satellite", "fwhm": planes.psf.fwhm(x, y)}
-        row |= {"x": x, "y": y, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
-        row |= {"trail_length": length, "beta": angle, "flux": flux}
-        row |= {"integrated_mag": flux_to_mag(flux), "mag": flux_to_mag(flux / max(length, 1.0))}
-        table.add_row(row)
-    return table
+    satellites = Trails(*np.array(streaks, dtype=np.float64).reshape(-1, 5).T)
+    return add_distractors(
+        truth_table(planes, trails), satellites, ["Satellite"] * len(satellites), planes.psf
+    )
 
 
 def _residual_background(config: SceneConfig, rng: np.random.Generator) -> npt.NDArray[np.float32]:

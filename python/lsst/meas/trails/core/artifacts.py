@@ -1,0 +1,155 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What looks like a trail and is none: cosmic rays and satellites."""
+
+from __future__ import annotations
+
+__all__ = ("CosmicRay", "add_cosmic_ray", "add_satellite")
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .geometry import trail_from_ends
+from .psf import FWHM_PER_SIGMA, PsfGrid
+
+
+class CosmicRay(NamedTuple):
+    """The track of a cosmic ray in an image."""
+
+    rows: npt.NDArray[np.int64]
+    """Rows of the pixels that it went through, with repetitions, shape (n,)."""
+
+    columns: npt.NDArray[np.int64]
+    """Their columns."""
+
+    x: float
+    """Midpoint of the track, column."""
+
+    y: float
+    """Midpoint of the track, row."""
+
+    length: float
+    """Length, pixels."""
+
+    angle: float
+    """Degrees counter-clockwise from +x."""
+
+    flux: float
+    """What it left in the image, image units."""
+
+
+def add_cosmic_ray(
+    image: npt.NDArray[np.float32], charge: tuple[float, float], rng: np.random.Generator
+) -> CosmicRay:
+    """Add a straight, sharp track that no PSF has blurred.
+
+    Parameters
+    ----------
+    image
+        Signal, shape (ny, nx); changed in place.
+    charge
+        Least and greatest charge per pixel of track, image units.
+    rng
+        Random numbers.
+    """
+    ny, nx = image.shape
+    length = float(np.exp(rng.uniform(np.log(1.5), np.log(60.0))))
+    angle = rng.uniform(0.0, np.pi)
+    x, y = rng.uniform(0, nx), rng.uniform(0, ny)
+    t = np.arange(0.0, length, 0.25)
+    density = np.exp(rng.uniform(*np.log(charge))) * rng.uniform(0.7, 1.3, t.size) * 0.25
+    # Delta electrons and diffusion in the silicon make tracks wander.
+    wander = np.cumsum(rng.normal(0.0, 0.04, t.size))
+    px = x + t * np.cos(angle) - wander * np.sin(angle)
+    py = y + t * np.sin(angle) + wander * np.cos(angle)
+    columns, rows = np.round(px).astype(int), np.round(py).astype(int)
+    inside = (columns >= 0) & (rows >= 0) & (columns < nx) & (rows < ny)
+    columns, rows = columns[inside], rows[inside]
+    np.add.at(image, (rows, columns), density[inside].astype(np.float32))
+    middle_x, middle_y, reach, degrees = trail_from_ends(x, y, px[-1], py[-1])
+    return CosmicRay(
+        rows=rows,
+        columns=columns,
+        x=float(middle_x),
+        y=float(middle_y),
+        length=float(reach),
+        angle=float(degrees),
+        flux=float(np.sum(density[inside])),
+    )
+
+
+def add_satellite(
+    image: npt.NDArray[np.float32],
+    psf: PsfGrid,
+    surface_brightness: float,
+    rng: np.random.Generator,
+    defocus: float = 0.0,
+) -> tuple[float, float, float, float, float]:
+    """Add the streak of a satellite that crosses the whole image.
+
+    Parameters
+    ----------
+    image
+        Signal, shape (ny, nx); changed in place.
+    psf
+        Point-spread function.
+    surface_brightness
+        Flux per pixel of length, image units.
+    rng
+        Random numbers, for the place and the angle.
+    defocus
+        Extra width (Gaussian standard deviation, pixels) of a low satellite,
+        for which the telescope is out of focus.
+
+    Returns
+    -------
+    x, y, length, angle, flux
+        The part of the streak within the image, as a trail.
+    """
+    ny, nx = image.shape
+    cx, cy = rng.uniform(0, nx), rng.uniform(0, ny)
+    angle = rng.uniform(0.0, np.pi)
+    sigma = float(np.hypot(psf.fwhm(cx, cy) / FWHM_PER_SIGMA, defocus))
+    c, s = np.cos(angle), np.sin(angle)
+    steep = abs(s) > abs(c)
+    # Walk along the axis that the streak crosses everywhere, and draw its
+    # profile across.
+    target = image.T if not steep else image
+    along = np.arange(target.shape[0])
+    slope = (c / s) if steep else (s / c)
+    centre = (cx + (along - cy) * slope) if steep else (cy + (along - cx) * slope)
+    normal = abs(s) if steep else abs(c)
+    reach = int(np.ceil(5.0 * sigma / normal)) + 1
+    offsets = np.arange(-reach, reach + 1)
+    across = np.round(centre).astype(int)[:, None] + offsets[None, :]
+    distance = (across - centre[:, None]) * normal
+    profile = surface_brightness * np.exp(-0.5 * np.square(distance / sigma)) / (np.sqrt(2 * np.pi) * sigma)
+    inside = (across >= 0) & (across < target.shape[1])
+    rows = np.broadcast_to(along[:, None], across.shape)
+    target[rows[inside], across[inside]] += profile[inside].astype(np.float32)
+    on_image = np.flatnonzero((centre >= 0) & (centre <= target.shape[1] - 1))
+    first, last = (on_image[0], on_image[-1]) if on_image.size else (0, 0)
+    ends = [(centre[i], along[i]) if steep else (along[i], centre[i]) for i in (first, last)]
+    x, y, length, degrees = trail_from_ends(*ends[0], *ends[1])
+    return float(x), float(y), float(length), float(degrees), float(surface_brightness * length)

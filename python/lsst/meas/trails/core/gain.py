@@ -1,0 +1,113 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The gain of an image, amplifier by amplifier."""
+
+from __future__ import annotations
+
+__all__ = ("Box", "GainMap", "fit_gains")
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .photometry import estimate_gain
+from .planes import ImagePlanes
+
+type Box = tuple[slice, slice]
+"""Part of an image: slices (y, x) in array coordinates."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GainMap:
+    """Electrons per image unit over an image.
+
+    Parameters
+    ----------
+    default
+        Gain of all pixels that are in no box; ``inf`` where it is not known.
+    boxes
+        Parts of the image with a gain of their own.
+    gains
+        Their gains.
+    """
+
+    default: float
+    boxes: tuple[Box, ...] = ()
+    gains: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.boxes) != len(self.gains):
+            raise ValueError(f"{len(self.gains)} gains cannot be those of {len(self.boxes)} amplifiers.")
+        if not all(gain > 0.0 for gain in (self.default, *self.gains)):
+            raise ValueError("A gain must be positive.")
+
+    @classmethod
+    def uniform(cls, gain: float) -> GainMap:
+        """Return the same gain for all of an image."""
+        return cls(default=gain)
+
+    @property
+    def typical(self) -> float:
+        """Median over the amplifiers (`float`)."""
+        return float(np.median(self.gains)) if self.gains else self.default
+
+    @property
+    def finite(self) -> bool:
+        """Whether any gain is known (`bool`)."""
+        return any(np.isfinite(gain) for gain in (self.default, *self.gains))
+
+    def at(self, rows: npt.NDArray[np.integer], columns: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Return the gains of pixels, shape as theirs."""
+        result = np.full(rows.shape, self.default)
+        for (y, x), gain in zip(self.boxes, self.gains, strict=True):
+            inside = (rows >= y.start) & (rows < y.stop) & (columns >= x.start) & (columns < x.stop)
+            result[inside] = gain
+        return result
+
+
+def fit_gains(planes: ImagePlanes, boxes: Sequence[Box] = ()) -> GainMap:
+    """Fit the gain of each amplifier to its variance plane.
+
+    Parameters
+    ----------
+    planes
+        The image.
+    boxes
+        Its amplifiers; one gain is fitted to all of the image without them.
+
+    Returns
+    -------
+    gains
+        An amplifier that holds too few stars gets the median of the others;
+        where none can be fitted alone, all of the image is.  Infinite where
+        that does not help: see `~.photometry.estimate_gain`.
+    """
+    bad = planes.bad()
+    fitted = [estimate_gain(planes.image[box], planes.variance[box], bad[box]) for box in boxes]
+    known = [gain for gain in fitted if np.isfinite(gain)]
+    if not known:
+        return GainMap.uniform(estimate_gain(planes.image, planes.variance, bad))
+    default = float(np.median(known))
+    gains = tuple(gain if np.isfinite(gain) else default for gain in fitted)
+    return GainMap(default=default, boxes=tuple(boxes), gains=gains)
