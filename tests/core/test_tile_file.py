@@ -144,7 +144,8 @@ def test_truth_tables(path: Path) -> None:
         for name in catalog.colnames:
             np.testing.assert_array_equal(again[name], catalog[name])
             assert again[name].unit == catalog[name].unit
-            assert again[name].dtype == catalog[name].dtype
+            # Texts come back as wide as they need to be.
+            assert catalog[name].dtype.kind == "U" or again[name].dtype == catalog[name].dtype
 
 
 def test_no_catalog(path: Path) -> None:
