@@ -87,6 +87,47 @@ def test_from_recipe_to_model(recipe: Path, tmp_path: Path) -> None:
     assert yaml.safe_load((output / "recipe.yaml").read_text()) == training["recipe"]
 
 
+def test_begins_with_the_weights_of_a_model(recipe: Path, tmp_path: Path) -> None:
+    arguments = ["--config", str(recipe), "--tiles", str(tmp_path / "tiles")]
+    assert CliRunner().invoke(train, [str(tmp_path / "first"), *arguments]).exit_code == 0
+    assert len(list(tmp_path.glob("tiles/*/*.h5"))) == 3
+    assert not (tmp_path / "first" / "tiles").exists()
+
+    mapping = yaml.safe_load(recipe.read_text())
+    mapping["model"]["channels"] = ["science"]
+    mapping["stages"] = [{"steps": 5, "name": "warm"}, {"steps": 1, "name": "end", "batch_size": 2}]
+    recipe.write_text(yaml.safe_dump(mapping))
+    start = ["--start", str(tmp_path / "first" / "tiny.json"), "--from-stage", "end"]
+    result = CliRunner().invoke(train, [str(tmp_path / "second"), *arguments, *start])
+    assert result.exit_code == 0, result.output
+    steps = [json.loads(line) for line in (tmp_path / "second" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in steps] == [6, 6]
+    training = json.loads((tmp_path / "second" / "tiny.json").read_text())["training"]
+    assert (training["start"]["name"], training["start"]["stage"]) == ("tiny", "end")
+
+    def fails(options: list[str], message: str) -> None:
+        result = CliRunner().invoke(train, [str(tmp_path / "third"), *arguments, *options])
+        assert result.exit_code != 0
+        assert message in result.output
+        assert not (tmp_path / "third").exists()
+
+    fails(start[2:], "--from-stage needs --start")
+    fails([*start[:3], "start"], "no stage 'start'; its stages are warm, end")
+    fails(["--start", "nothing"], "There is no file nothing, and: No model 'nothing'")
+    # Measured on what the model it begins with was trained on.
+    scenes = mapping["data"]["simulate"]
+    scenes["train"], scenes["validation"] = scenes["validation"], scenes["train"]
+    recipe.write_text(yaml.safe_dump(mapping))
+    fails(start, "data.simulate.validation has the seed 1, with which scenes were simulated that 'tiny' has")
+    scenes["train"], scenes["validation"] = (
+        scenes["validation"] | {"seed": 7},
+        scenes["validation"] | {"seed": 8},
+    )
+    scenes["calibration"] = {"seed": 2, "count": 1}
+    recipe.write_text(yaml.safe_dump(mapping))
+    fails(start, "data.simulate.calibration has the seed 2")
+
+
 def test_other_scenes_are_another_run(recipe: Path, tmp_path: Path) -> None:
     """Also where the number of tiles drawn does not tell."""
     arguments = [str(tmp_path / "out"), "--config", str(recipe), "--stop-after", "1"]

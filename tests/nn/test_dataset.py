@@ -21,6 +21,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import shutil
 from collections.abc import Callable
@@ -35,15 +36,10 @@ from torch.utils.data import DataLoader
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.tile_file import TileFileError, TileReader
 from lsst.meas.trails.core.tiling import TILE_CLASSES
-from lsst.meas.trails.nn.dataset import (
-    TileDatasetError,
-    TileKey,
-    TrailTileDataset,
-    apply_symmetry,
-    augment_tile,
-    half_resolution_truth,
-)
+from lsst.meas.trails.nn.augmentation import apply_symmetry, augment_tile
+from lsst.meas.trails.nn.dataset import TileDatasetError, TileKey, TrailTileDataset
 from lsst.meas.trails.nn.recipe import AugmentationRecipe
+from lsst.meas.trails.nn.tile_target import tile_target
 
 CHANNELS = ("science", "bad")
 STRONG = AugmentationRecipe(noise=1.0, gradient=5.0, masked_columns=1.0)
@@ -86,7 +82,7 @@ def test_what_the_loss_must_not_see(make_tiles: Callable[..., Path]) -> None:
         image[20:22, 20:22] = np.nan
         file["truth"][0], file["mask"][0], file["image"][0] = truth, mask, image
     dataset = TrailTileDataset([path], CHANNELS)
-    target, valid = half_resolution_truth(dataset.read(0))
+    target, valid = tile_target(dataset.read(0))
     assert np.argwhere(target > 0).tolist() == [[2, 2]]
     assert np.argwhere(valid == 0).tolist() == [[0, 0], [4, 4], [10, 10]]
     assert bool(torch.isfinite(dataset[0][0]).all())
@@ -137,6 +133,20 @@ def test_augmentation_keeps_image_and_variance_consistent(make_tiles: Callable[.
     assert bad.any()
     assert not tile.planes.bad().any()
     assert bad.all(axis=0).any() or bad.all(axis=1).any()
+
+
+def test_templates_are_dropped(make_tiles: Callable[..., Path]) -> None:
+    tile = TrailTileDataset([make_tiles()], CHANNELS).read(0)
+    planes = dataclasses.replace(tile.planes, template=np.ones_like(tile.planes.image))
+    tile = dataclasses.replace(tile, planes=planes)
+    rng = np.random.default_rng(1)
+    recipe = AugmentationRecipe(template_dropout=0.3)
+    dropped = [augment_tile(tile, recipe, rng).planes.template is None for _ in range(200)]
+    # 3 standard deviations of a binomial.
+    assert 0.2 < np.mean(dropped) < 0.4
+    kept = augment_tile(tile, AugmentationRecipe(), rng).planes.template
+    assert kept is planes.template
+    assert tile.planes.template is planes.template
 
 
 def test_draws(make_tiles: Callable[..., Path]) -> None:

@@ -35,14 +35,15 @@ import torch
 from torch.utils.data import TensorDataset
 
 from lsst.meas.trails.nn import training_report
-from lsst.meas.trails.nn.checkpoint import CheckpointError
+from lsst.meas.trails.nn.checkpoint import CheckpointError, read_checkpoint
 from lsst.meas.trails.nn.dataset import TrailTileDataset
 from lsst.meas.trails.nn.evaluate import evaluate_network
 from lsst.meas.trails.nn.losses import BlendedLoss
-from lsst.meas.trails.nn.model_file import load_model
+from lsst.meas.trails.nn.model_file import load_model, save_model
 from lsst.meas.trails.nn.recipe import Recipe
 from lsst.meas.trails.nn.training import CHECKPOINT_NAME, TrainingError, train
 from lsst.meas.trails.nn.training_report import read_metrics
+from lsst.meas.trails.nn.training_start import TrainingStart
 
 from .conftest import TINY
 
@@ -239,19 +240,91 @@ def test_any_dataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_curves")
-def test_learning_rate_rises_and_falls(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+def test_learning_rate_rises_and_falls_in_every_stage(
+    make_tiles: Callable[..., Path], tmp_path: Path
+) -> None:
     recipe = _recipe(
         stages=[
             {"steps": 10, "batch_size": 1},
-            {"steps": 10, "batch_size": 1, "learning_rate": 0.001},
+            {"steps": 5, "batch_size": 1, "learning_rate": 0.001},
         ],
         optimiser={"learning_rate": 0.01, "warmup": 0.2, "final": 0.1},
     )
     train(recipe, _dataset(make_tiles(), recipe), None, tmp_path / "run", progress=False)
     rates = [line["learning_rate"] for line in read_metrics(tmp_path / "run")]
-    assert rates[0] == pytest.approx(1.0e-4)
-    assert rates[4] == max(rates) == pytest.approx(0.01)
-    assert all(a >= b for a, b in zip(rates[4:], rates[5:]))
-    # Half way down the cosine, of the second stage's peak.
-    assert rates[12] == pytest.approx(0.001 * (0.1 + 0.9 * 0.5))
-    assert 1.0e-4 < rates[-1] < 1.2e-4
+    for stage, peak in ((rates[:10], 0.01), (rates[10:], 0.001)):
+        rise = len(stage) // 5
+        assert stage[0] == pytest.approx(0.01 * peak)
+        assert stage[rise] == max(stage) == pytest.approx(peak)
+        assert all(a > b for a, b in zip(stage[rise:], stage[rise + 1 :]))
+    # Half way down the cosine.
+    assert rates[6] == pytest.approx(0.01 * (0.1 + 0.9 * 0.5))
+    assert 0.001 < rates[9] < 0.0015
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_a_stage_is_a_run_of_its_own(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    """Going on after a stage, stopping in the next and beginning that with a
+    model of the weights are one and the same.
+    """
+    mixed = {"missed": 1, "hard": 1}
+    stages = [
+        {"name": "first", "epochs": 2, "batch_size": 4},
+        {
+            "name": "second",
+            "epochs": 3,
+            "batch_size": 4,
+            "mixture": mixed,
+            "mine_every": 2,
+            "hard_fraction": 0.3,
+            "mining_tiles": 6,
+        },
+    ]
+    recipe = _recipe(stages=stages)
+    path = make_tiles()
+
+    def run(folder: str, recipe: Recipe, **options: Any) -> Any:
+        return train(recipe, _dataset(path, recipe), None, tmp_path / folder, progress=False, **options)
+
+    run("whole", recipe)
+    lines = read_metrics(tmp_path / "whole")
+    losses = _losses(tmp_path / "whole")
+    assert [(line["step"], line["tiles"]) for line in lines if line["kind"] == "mining"] == [(4, 2), (8, 2)]
+
+    # At the end of the first stage, after the search that follows it, in an
+    # epoch with hard tiles, and before the second search.
+    for stop in (4, 5, 8, 9):
+        assert run(f"stopped-{stop}", recipe, stop_after=stop).model_path is None
+        run(f"stopped-{stop}", recipe)
+        assert read_metrics(tmp_path / f"stopped-{stop}") == lines
+
+    run("alone", _recipe(stages=stages[:1]))
+    assert _losses(tmp_path / "alone") == losses[:4]
+    average = read_checkpoint(tmp_path / "alone" / CHECKPOINT_NAME).average
+    exact = load_model(tmp_path / "alone" / "tiny.json")
+    exact.network.load_state_dict(average)
+    save_model(tmp_path / "exact", exact.network, exact.specification, dtype="float32")
+    start = TrainingStart(load_model(tmp_path / "exact"), "second")
+    result = run("started", recipe, start=start)
+    assert _losses(tmp_path / "started") == losses[4:]
+    assert result.model_path is not None
+
+    training = load_model(result.model_path).specification.training
+    assert training["steps"] == 6
+    assert training["start"]["stage"] == "second"
+    assert training["start"]["weights_sha256"] == start.model.specification.weights_sha256
+    assert training["start"]["training"]["recipe"]["stages"][0]["name"] == "first"
+    saved = read_checkpoint(tmp_path / "started" / CHECKPOINT_NAME).scalars
+    assert saved["start"] == training["start"]
+    with pytest.raises(CheckpointError, match="or that began with other weights"):
+        run("started", recipe)
+    with pytest.raises(CheckpointError, match="or that began with other weights"):
+        run("started", recipe, start=TrainingStart(start.model))
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_hard_tiles_need_tile_files(tmp_path: Path) -> None:
+    dataset = TensorDataset(torch.zeros(4, 2, 32, 32), torch.zeros(4, 1, 16, 16), torch.ones(4, 1, 16, 16))
+    recipe = _recipe(stages=[{"steps": 1, "mixture": {"hard": 1}}])
+    with pytest.raises(TrainingError, match="in tile files only"):
+        train(recipe, dataset, None, tmp_path / "run", progress=False)

@@ -67,6 +67,36 @@ def test_what_leaves_the_weights_as_they_are(tiles: tuple[Path, Path], tmp_path:
     assert _digest(moved[0], moved[1]) == before
 
 
+def test_what_is_off_changes_nothing(tiles: tuple[Path, Path]) -> None:
+    before = _digest(*tiles)
+    off = {"noise": 0.0, "gradient": 0.0}
+    assert _digest(*tiles, augmentation=off) == before
+    # Off is not how these are by default.
+    assert len({before, _digest(*tiles, augmentation={"symmetries": False}), _digest(*tiles, ema=0.0)}) == 3
+
+
+def test_beginning_with_a_model_is_another_run(tiles: tuple[Path, Path]) -> None:
+    recipe = Recipe.from_mapping({"data": {"train": "a.h5"}, "stages": [{"epochs": 1, "batch_size": 2}]})
+    dataset = TrailTileDataset([tiles[0]], ("science",))
+    epochs = list(plan_epochs(recipe, dataset))
+    starts = [None, {"weights_sha256": "ab", "stage": "main"}, {"weights_sha256": "ac", "stage": "main"}]
+    assert len({run_digest(recipe, epochs, (dataset, None), start) for start in starts}) == 3
+
+
+def test_when_hard_tiles_are_looked_for(tiles: tuple[Path, Path]) -> None:
+    stages = [
+        {"epochs": 2, "batch_size": 2},
+        {"epochs": 3, "batch_size": 4, "mixture": {"hard": 1, "empty": 1}},
+        {"epochs": 5, "batch_size": 4, "mixture": {"hard": 1}, "mine_every": 2},
+        {"epochs": 1, "batch_size": 4, "mixture": {"hard": 0, "empty": 1}},
+    ]
+    recipe = Recipe.from_mapping({"data": {"train": "a.h5"}, "stages": stages})
+    epochs = list(plan_epochs(recipe, TrailTileDataset([tiles[0]], ("science",))))
+    assert [epoch.number for epoch in epochs if epoch.mines] == [2, 5, 7, 9]
+    assert [epoch.number for epoch in epochs if epoch.stage_last] == [1, 4, 9, 10]
+    assert [epoch.stage_first_step for epoch in epochs] == [0] * 2 + [8] * 3 + [14] * 5 + [24]
+
+
 def test_what_changes_the_weights(
     tiles: tuple[Path, Path], make_tiles: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -78,6 +108,7 @@ def test_what_changes_the_weights(
         _digest(train, validation, {"train": SIMULATE["train"] | {"snr": [5.0, 25.0]}}),
         _digest(train, validation, {"tile_size": 128}),
         _digest(train, None),
+        _digest(train, validation, stages=[{"epochs": 2, "batch_size": 2, "learning_rate": 0.001}]),
         # As many tiles under another name.
         _digest(make_tiles("other.h5"), validation),
         # Validation decides which weights are kept.

@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("calibrate_model", "find_recipe")
+__all__ = ("calibrate_model", "find_model", "find_recipe", "refuse_scenes_of_start")
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..nn.model_file import ModelSpecification
+    from ..nn.recipe import Recipe
 
 
 def find_recipe(name: str) -> Path:
@@ -58,6 +59,79 @@ def find_recipe(name: str) -> Path:
     raise RecipeError(f"There is no recipe {name}: no such file, and those of the package are: {known}.")
 
 
+def find_model(name: str) -> str:
+    """Return the file of a model: a path, or the name of a shipped one.
+
+    Raises
+    ------
+    ModelError
+        Raised if there is neither.
+    """
+    from ..nn.model_file import ModelError, shipped_model_path
+
+    path = Path(name)
+    if path.suffix in (".json", ".safetensors") or path.with_name(path.name + ".json").is_file():
+        return name
+    try:
+        return str(shipped_model_path(name))
+    except ModelError as error:
+        raise ModelError(f"There is no file {name}, and: {error}") from error
+
+
+def refuse_scenes_of_start(recipe: Recipe, start: ModelSpecification, source: str) -> None:
+    """Raise an error if a training would be measured on scenes that the model
+    it begins with was trained on.
+
+    Parameters
+    ----------
+    recipe
+        What shall be done.
+    start
+        The model to begin with.
+    source
+        Name of the recipe's file, for messages.
+
+    Raises
+    ------
+    RecipeError
+        Raised if scenes to validate or to calibrate on have the seed of
+        scenes that the model, or one that it began with, was trained on.
+    """
+    from ..nn.recipe import RecipeError
+
+    if recipe.data.simulate is None:
+        return
+    simulate = recipe.data.simulate
+    learnt = _seen_seeds(start.training, "train")
+    # Those that only decided which weights were kept may do so again.
+    sections = {
+        "validation": (simulate.validation, learnt),
+        "calibration": (simulate.calibration, learnt | _seen_seeds(start.training, "validation")),
+    }
+    for role, (section, seen) in sections.items():
+        if section is not None and section["seed"] in seen:
+            raise RecipeError(
+                f"{source}: data.simulate.{role} has the seed {section['seed']}, with which scenes were "
+                f"simulated that {start.name!r} has seen; give it another."
+            )
+
+
+def _seen_seeds(training: Any, role: str) -> set[int]:
+    """Return the seeds of the scenes that a model, and those that it began
+    with, were trained on (``train``) or selected with (``validation``).
+    """
+    seeds: set[int] = set()
+    while isinstance(training, Mapping):
+        section: Any = training
+        for key in ("recipe", "data", "simulate", role, "seed"):
+            section = section.get(key) if isinstance(section, Mapping) else None
+        if isinstance(section, int):
+            seeds.add(section)
+        start = training.get("start")
+        training = start.get("training") if isinstance(start, Mapping) else None
+    return seeds
+
+
 def _refuse_seen_scenes(specification: ModelSpecification, seed: int, source: str) -> None:
     """Raise an error if a model may have been trained on the scenes that it
     shall be calibrated on.
@@ -80,17 +154,14 @@ def _refuse_seen_scenes(specification: ModelSpecification, seed: int, source: st
     from ..nn.recipe import Recipe, RecipeError
 
     try:
-        recipe = Recipe.from_mapping(specification.training.get("recipe"), "recipe")
+        Recipe.from_mapping(specification.training.get("recipe"), "recipe")
     except RecipeError as error:
         raise RecipeError(
             f"The specification of {specification.name!r} does not say what the model was trained on "
             f"({error}); a model can be calibrated only on scenes that it has certainly not seen."
         ) from error
-    if recipe.data.simulate is None:
-        # Trained on tiles of images.
-        return
     for role in ("train", "validation"):
-        if getattr(recipe.data.simulate, role)["seed"] == seed:
+        if seed in _seen_seeds(specification.training, role):
             raise RecipeError(
                 f"{source}: data.simulate.calibration has the seed {seed}, with which the model's own "
                 f"{role} scenes were simulated; give it another."

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._recipes import calibrate_model, find_recipe
+from ._recipes import calibrate_model, find_model, find_recipe
 
 if TYPE_CHECKING:
     from ..nn.model_file import ModelSpecification, TrailModel
@@ -60,7 +60,7 @@ def describe(name: str, as_json: bool) -> None:
     from ..nn.model_file import ModelError, load_model
 
     try:
-        path = _find_model(name)
+        path = find_model(name)
         loaded = load_model(path)
     except ModelError as error:
         raise click.ClickException(str(error)) from error
@@ -129,18 +129,6 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
         if key.startswith(_CALIBRATION_METRICS):
             table.add_row(key, _or_unknown(value, "{:.4f}"))
     Console().print(table)
-
-
-def _find_model(name: str) -> str:
-    from ..nn.model_file import ModelError, shipped_model_path
-
-    path = Path(name)
-    if path.suffix in (".json", ".safetensors") or path.with_name(path.name + ".json").is_file():
-        return name
-    try:
-        return str(shipped_model_path(name))
-    except ModelError as error:
-        raise ModelError(f"There is no file {name}, and: {error}") from error
 
 
 def _rows(loaded: TrailModel) -> list[tuple[str, str]]:

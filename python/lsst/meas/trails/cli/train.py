@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._recipes import calibrate_model, find_recipe
+from ._recipes import calibrate_model, find_model, find_recipe, refuse_scenes_of_start
 
 if TYPE_CHECKING:
     from ..nn.recipe import Recipe
@@ -46,6 +46,22 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Recipe: a YAML file, or the name of one that comes with the package.",
 )
+@click.option(
+    "--start",
+    metavar="MODEL",
+    help="Begin with the weights of a model: its .json file, or the name of one that comes with the package. "
+    "Input channels that the model does not have begin without effect.",
+)
+@click.option(
+    "--from-stage",
+    metavar="NAME",
+    help="Begin with this stage of the recipe, with --start; by default with the first.",
+)
+@click.option(
+    "--tiles",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of simulated tiles, which several runs may share; by default OUTPUT/tiles.",
+)
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on where a run was stopped.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads, and processes that simulate.")
 @click.option(
@@ -53,7 +69,15 @@ if TYPE_CHECKING:
 )
 @click.option("--stop-after", type=click.IntRange(min=1), metavar="STEPS", help="Stop after this many steps.")
 def train(
-    output: Path, config: str, resume: bool, threads: int | None, device: str, stop_after: int | None
+    output: Path,
+    config: str,
+    start: str | None,
+    from_stage: str | None,
+    tiles: Path | None,
+    resume: bool,
+    threads: int | None,
+    device: str,
+    stop_after: int | None,
 ) -> None:
     """Train a network by a recipe.
 
@@ -61,6 +85,10 @@ def train(
     checkpoint, the metrics (metrics.jsonl), a log (train.log) and the curves
     (curves.png); simulated tiles go to OUTPUT/tiles.  The same command goes
     on with a run that was stopped.
+
+    Every stage of a recipe is a run of its own that starts with the weights
+    that the one before ended with.  Begin with a later one from the weights
+    of a model by --start MODEL --from-stage NAME.
     """
     import dataclasses
     import logging
@@ -69,10 +97,14 @@ def train(
 
     from ..nn.dataset import TrailTileDataset
     from ..nn.hardware import available_cores
+    from ..nn.model_file import load_model
     from ..nn.recipe import load_recipe
     from ..nn.training import TrainingError
     from ..nn.training import train as run_training
+    from ..nn.training_start import TrainingStart
 
+    if from_stage is not None and start is None:
+        raise click.UsageError("--from-stage needs --start, the weights to begin that stage with.")
     console = Console(stderr=True)
     # A run that takes hours says what it does without being asked.
     logging.getLogger("lsst.meas.trails.nn").setLevel(logging.INFO)
@@ -82,12 +114,22 @@ def train(
         if threads is not None:
             recipe = dataclasses.replace(recipe, threads=threads)
         original, simulation = recipe, recipe.data.simulate
+        training_start = None
+        if start is not None:
+            training_start = TrainingStart(load_model(find_model(start)), from_stage)
+            # Better said before scenes are simulated than after.
+            training_start.check(recipe)
+            refuse_scenes_of_start(recipe, training_start.model.specification, str(path))
         recipe = _with_simulated_tiles(
-            recipe, str(path), output, recipe.threads or available_cores(), console
+            recipe, str(path), tiles or output / "tiles", recipe.threads or available_cores(), console
         )
         channels = recipe.model.channels
         train_dataset = TrailTileDataset(
-            recipe.data.train, channels, seed=recipe.seed, augmentation=recipe.augmentation
+            recipe.data.train,
+            channels,
+            seed=recipe.seed,
+            augmentation=recipe.augmentation,
+            balance=recipe.data.balance,
         )
         validation_dataset = None
         if recipe.data.validation:
@@ -102,6 +144,7 @@ def train(
             device=device,
             stop_after=stop_after,
             original=original,
+            start=training_start,
         )
         if result.model_path is not None and simulation is not None and simulation.calibration is not None:
             calibrate_model(
@@ -117,9 +160,9 @@ def train(
         click.echo(str(result.model_path))
 
 
-def _with_simulated_tiles(recipe: Recipe, source: str, output: Path, jobs: int, console: Any) -> Recipe:
-    """Simulate the scenes that a recipe asks for, and return the recipe with
-    their tile files in place of the request.
+def _with_simulated_tiles(recipe: Recipe, source: str, tiles: Path, jobs: int, console: Any) -> Recipe:
+    """Simulate the scenes that a recipe asks for into a folder, and return
+    the recipe with their tile files in place of the request.
 
     Files that are there from an earlier run are kept: a scene is decided by
     its configuration and the version of the simulator, which the folder's
@@ -143,7 +186,7 @@ def _with_simulated_tiles(recipe: Recipe, source: str, output: Path, jobs: int, 
         scenes = build_section(TrainingScenes, getattr(simulate, role), f"data.simulate.{role}", source)
         # The number of scenes does not change the first of them.
         fixed = repr((SCENE_VERSION, dataclasses.replace(scenes, count=1), simulate.tile_size))
-        folder = output / "tiles" / f"{role}-{hashlib.sha256(fixed.encode()).hexdigest()[:10]}"
+        folder = tiles / f"{role}-{hashlib.sha256(fixed.encode()).hexdigest()[:10]}"
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{index:05d}.h5" for index in range(scenes.count)]
         files[role] = tuple(str(path) for path in paths)

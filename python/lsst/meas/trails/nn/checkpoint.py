@@ -79,8 +79,11 @@ class Checkpoint:
     random: torch.Tensor
     """State of torch's random generator, uint8."""
 
+    sampler: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    """What the order of the tiles depends on beside the seed."""
 
-_GROUPS = ("weights", "average", "best", "optimiser")
+
+_GROUPS = ("weights", "average", "best", "optimiser", "sampler")
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 __all__ = ("TileDatasetError", "TileKey", "TrailTileDataset")
 
-import dataclasses
 import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,10 +37,12 @@ import torch
 from torch.utils.data import Dataset
 
 from ..core.normalize import CHANNELS, network_input
-from ..core.planes import ImagePlanes, plane_bits
 from ..core.tile_file import Tile, TileReader
-from ..core.tiling import IGNORED, TILE_CLASSES
+from ..core.tiling import TILE_CLASSES
+from .augmentation import apply_symmetry, augment_tile
 from .recipe import AugmentationRecipe
+from .recipe_data import HARD
+from .tile_target import tile_target
 
 _NO_AUGMENTATION = AugmentationRecipe(symmetries=False)
 
@@ -80,6 +81,9 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         Seed of order and augmentation.
     augmentation
         How tiles are varied; by default not at all.
+    balance
+        How far trails count equally whatever their size; see
+        `lsst.meas.trails.nn.tile_target.tile_target`.
     open_files
         Files that are kept open at a time, in every process.
 
@@ -107,6 +111,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         *,
         seed: int = 0,
         augmentation: AugmentationRecipe = _NO_AUGMENTATION,
+        balance: float = 0.0,
         open_files: int = 64,
     ) -> None:
         if unknown := [name for name in channels if name not in CHANNELS]:
@@ -115,6 +120,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         self.channels = tuple(channels)
         self.seed = seed
         self.augmentation = augmentation
+        self.balance = balance
         self.tile_size = 0
         classes = []
         for name in self.files:
@@ -162,7 +168,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         else:
             symmetry = 0
         channels = network_input(tile.planes, tile.background, self.channels)
-        target, valid = half_resolution_truth(tile)
+        target, valid = tile_target(tile, self.balance)
         arrays = (apply_symmetry(array, symmetry) for array in (channels, target[None], valid[None]))
         inputs, targets, weights = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
         return inputs, targets, weights
@@ -197,7 +203,14 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         number, local = self._locate(key.tile if isinstance(key, TileKey) else int(key))
         return f"{self.files[number]}, tile {local}"
 
-    def draw(self, count: int, *, epoch: int, mixture: Mapping[str, float] | None = None) -> list[TileKey]:
+    def draw(
+        self,
+        count: int,
+        *,
+        epoch: int,
+        mixture: Mapping[str, float] | None = None,
+        hard: Sequence[int] = (),
+    ) -> list[TileKey]:
         """Draw the tiles of an epoch.
 
         Parameters
@@ -209,6 +222,9 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         mixture
             Fractions by class, of any sum; classes that are not named are
             left out.  `None` draws every tile equally often.
+        hard
+            Tiles of the class ``hard``; see
+            `lsst.meas.trails.nn.mining.mine_hard_tiles`.
 
         Returns
         -------
@@ -229,7 +245,10 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
             edges = np.round(np.cumsum([0.0, *mixture.values()]) / total * count).astype(int)
             parts = []
             for name, wanted in zip(mixture, np.diff(edges), strict=True):
-                members = np.flatnonzero(self.tile_class == TILE_CLASSES[name])
+                if name == HARD:
+                    members = np.asarray(hard, dtype=np.int64)
+                else:
+                    members = np.flatnonzero(self.tile_class == TILE_CLASSES[name])
                 if wanted > 0 and len(members) == 0:
                     raise TileDatasetError(
                         f"The mixture asks for tiles of class {name!r}, of which there is none; "
@@ -268,82 +287,3 @@ def _cycle(members: npt.NDArray[np.int64], count: int, rng: np.random.Generator)
         return np.zeros(0, dtype=np.int64)
     rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]
     return np.concatenate(rounds)[:count]
-
-
-def half_resolution_truth(tile: Tile) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return target and weight at half resolution, shapes (T/2, T/2).
-
-    The target is 1 where any of the 2x2 pixels is on a trail.  The weight is
-    0 where the truth says to ignore, or where there is no data at all;
-    bad pixels within data count, as the network shall bridge them.
-    """
-    trail = _pool(tile.truth == 1)
-    missing = tile.planes.has("NO_DATA") | ~np.isfinite(tile.planes.image)
-    ignored = (_pool(tile.truth == IGNORED) & ~trail) | ~_pool(~missing)
-    return trail.astype(np.float32), (~ignored).astype(np.float32)
-
-
-def _pool(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return whether any of each 2x2 pixels is set."""
-    return mask[0::2, 0::2] | mask[0::2, 1::2] | mask[1::2, 0::2] | mask[1::2, 1::2]
-
-
-def apply_symmetry(array: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
-    """Return an array turned and mirrored in its last two axes.
-
-    Parameters
-    ----------
-    array
-        Shape (..., n, n).
-    number
-        Which of the 8 symmetries of the square: quarter turns in the lowest
-        two bits, a mirror image before them in the third.
-    """
-    if number & 4:
-        array = array[..., ::-1]
-    return np.rot90(array, number & 3, axes=(-2, -1))
-
-
-def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generator) -> Tile:
-    """Return a tile with noise, a gradient or masked columns added.
-
-    The variance grows with the noise, so that the tile stays one that a
-    telescope could have taken.
-
-    Parameters
-    ----------
-    tile
-        The tile; it is not changed.
-    recipe
-        What to add.
-    rng
-        Random numbers.
-    """
-    image, variance, mask = tile.planes.image, tile.planes.variance, tile.planes.mask
-    sigma = np.sqrt(np.where(variance > 0.0, variance, 0.0), dtype=np.float32)
-    if recipe.noise > 0.0:
-        scale = np.float32(rng.uniform(0.0, recipe.noise))
-        image = image + scale * sigma * rng.standard_normal(image.shape, dtype=np.float32)
-        variance = variance * (np.float32(1.0) + scale**2)
-    if recipe.gradient > 0.0:
-        angle = rng.uniform(0.0, 2.0 * np.pi)
-        positive = sigma[np.isfinite(sigma) & (sigma > 0.0)]
-        amplitude = rng.uniform(0.0, recipe.gradient) * (float(np.median(positive)) if positive.size else 0.0)
-        y, x = (np.linspace(-0.5, 0.5, size) for size in image.shape)
-        plane = amplitude * (np.cos(angle) * x[None, :] + np.sin(angle) * y[:, None])
-        image = image + plane.astype(np.float32)
-    if recipe.masked_columns > 0.0 and rng.random() < recipe.masked_columns:
-        mask = mask.copy()
-        # A seam of a few columns, or a block of dead ones.
-        width = int(np.exp(rng.uniform(0.0, np.log(24.0))))
-        start = int(rng.integers(0, mask.shape[1] - width)) if mask.shape[1] > width else 0
-        view = mask if rng.random() < 0.5 else mask.T
-        view[:, start : start + width] |= np.uint32(plane_bits(["BAD"]))
-    planes = ImagePlanes(
-        image=np.asarray(image, dtype=np.float32),
-        variance=np.asarray(variance, dtype=np.float32),
-        mask=mask,
-        psf=tile.planes.psf,
-        template=tile.planes.template,
-    )
-    return dataclasses.replace(tile, planes=planes)

@@ -28,7 +28,7 @@ __all__ = ("export_trained",)
 import dataclasses
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def export_trained(
     steps: int,
     train_tiles: int,
     files: Sequence[str],
+    start: Mapping[str, Any] | None,
     measure: Callable[[TrailNetwork], tuple[dict[str, float], PixelScores | None]],
 ) -> tuple[Path, dict[str, float]]:
     """Write a trained network as a model file.
@@ -70,6 +71,8 @@ def export_trained(
         Steps done, and number of tiles trained on.
     files
         The tile files, from which the range of PSF widths is taken.
+    start
+        What the training began with, if not from scratch.
     measure
         Called with the network as stored; returns its metrics and, if there
         was something to validate on, the pixels' scores.
@@ -101,6 +104,8 @@ def export_trained(
         "torch": torch.__version__,
         "machine": platform.machine(),
     }
+    if start is not None:
+        training["start"] = dict(start)
     specification = ModelSpecification(
         name=recipe.model.name,
         version=recipe.model.version,

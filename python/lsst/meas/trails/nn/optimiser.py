@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("learning_rate_factor", "make_optimiser", "update_average")
+__all__ = ("learning_rate_factor", "make_optimiser", "set_learning_rate", "update_average")
 
 import math
 
@@ -49,12 +49,50 @@ def make_optimiser(recipe: OptimiserRecipe, network: TrailNetwork) -> torch.opti
 
 
 def learning_rate_factor(done: float, warmup: float, final: float) -> float:
-    """Return the learning rate as a fraction of its peak."""
+    """Return the learning rate as a fraction of its peak.
+
+    Parameters
+    ----------
+    done
+        Fraction of the stage's steps that are done.
+    warmup
+        Fraction of them in which it rises.
+    final
+        The fraction that it falls to at the end.
+    """
     if done < warmup:
         # Not zero at the first step.
         return 0.01 + 0.99 * done / warmup
     cosine = 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
     return final + (1.0 - final) * cosine
+
+
+def set_learning_rate(
+    optimiser: torch.optim.Optimizer, recipe: OptimiserRecipe, peak: float | None, done: float
+) -> float:
+    """Set the learning rate of an optimiser.
+
+    Parameters
+    ----------
+    optimiser
+        The optimiser.
+    recipe
+        Its schedule.
+    peak
+        Learning rate at the end of the warm-up, where it is not the recipe's.
+    done
+        Fraction of the stage's steps that are done.
+
+    Returns
+    -------
+    rate
+        The learning rate.
+    """
+    rate = recipe.learning_rate if peak is None else peak
+    rate *= learning_rate_factor(done, recipe.warmup, recipe.final)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    return rate
 
 
 def update_average(
@@ -69,12 +107,12 @@ def update_average(
     network
         The network.
     step
-        Steps done.
+        Steps done since the average began.
     decay
         What is kept of the average at every step.
     """
     # The first steps count for more, or the average would long remember
-    # the random weights of the start.
+    # the weights of the start.
     decay = min(decay, (1.0 + step) / (10.0 + step))
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():

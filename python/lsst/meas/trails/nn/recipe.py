@@ -45,10 +45,10 @@ from typing import Any, Self
 import yaml
 
 from ..core.normalize import CHANNELS
-from .losses import BlendedLoss
 from .networks import create_network, network_names
-from .recipe_data import DataRecipe, SimulationRecipe, check_mixture
+from .recipe_data import DataRecipe, SimulationRecipe
 from .recipe_section import BadValueError, RecipeError, build_section, plain, require
+from .recipe_stage import OptimiserRecipe, StageRecipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,86 +110,16 @@ class AugmentationRecipe:
     masked_columns: float = 0.0
     """Probability with which a tile loses a run of columns or rows."""
 
+    template_dropout: float = 0.0
+    """Probability with which a tile loses its template, so that the network
+    also learns to live without one.
+    """
+
     def __post_init__(self) -> None:
         for key in ("noise", "gradient"):
             require(0.0 <= getattr(self, key) <= 10.0, key, "must lie in 0..10")
-        require(0.0 <= self.masked_columns <= 1.0, "masked_columns", "must lie in 0..1")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimiserRecipe:
-    """AdamW, with a linear warm-up and a cosine to the end of all stages."""
-
-    learning_rate: float = 2.0e-3
-    """Learning rate at the end of the warm-up."""
-
-    weight_decay: float = 1.0e-2
-    """Decoupled weight decay; not applied to biases and normalisations."""
-
-    betas: tuple[float, ...] = (0.9, 0.99)
-    """Decay rates of the two moments."""
-
-    warmup: float = 0.03
-    """Fraction of all steps in which the learning rate rises."""
-
-    final: float = 0.01
-    """Learning rate at the very end, as a fraction."""
-
-    clip: float | None = 1.0
-    """Greatest norm of the gradient; null does not clip."""
-
-    def __post_init__(self) -> None:
-        require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
-        require(0.0 <= self.weight_decay <= 10.0, "weight_decay", "must lie in 0..10")
-        require(
-            len(self.betas) == 2 and all(0.0 <= beta < 1.0 for beta in self.betas),
-            "betas",
-            "must be two numbers in 0..1",
-        )
-        require(0.0 <= self.warmup < 1.0, "warmup", "must lie in 0..1")
-        require(0.0 <= self.final <= 1.0, "final", "must lie in 0..1")
-        if self.clip is not None:
-            require(self.clip > 0.0, "clip", "must be positive")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StageRecipe:
-    """A stretch of training with a loss and a batch size of its own."""
-
-    name: str = "main"
-    """Name of the stage, for logs."""
-
-    epochs: int | None = None
-    """Length in epochs; or give ``steps``."""
-
-    steps: int | None = None
-    """Length in optimiser steps."""
-
-    batch_size: int = 8
-    """Tiles per step."""
-
-    loss: dict[str, Any] = dataclasses.field(default_factory=lambda: {"bce": 1.0})
-    """Blend of losses; see `lsst.meas.trails.nn.losses.BlendedLoss`."""
-
-    learning_rate: float | None = None
-    """Peak learning rate of this stage, where it differs."""
-
-    mixture: dict[str, Any] | None = None
-    """Fractions of tiles by class in this stage, where they differ."""
-
-    def __post_init__(self) -> None:
-        require((self.epochs is None) != (self.steps is None), "epochs", "or 'steps' is needed, and not both")
-        for key in ("epochs", "steps"):
-            value = getattr(self, key)
-            require(value is None or value >= 1, key, "must be at least 1")
-        require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
-        if self.learning_rate is not None:
-            require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
-        check_mixture(self.mixture)
-        try:
-            BlendedLoss(self.loss)
-        except ValueError as error:
-            raise BadValueError("loss", f"is refused: {error}") from None
+        for key in ("masked_columns", "template_dropout"):
+            require(0.0 <= getattr(self, key) <= 1.0, key, "must lie in 0..1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,14 +127,14 @@ class ValidationRecipe:
     """When the network is measured, and what is kept."""
 
     every: int = 1
-    """Epochs between validations; the last epoch is always validated."""
+    """Epochs between validations; a stage's last epoch is always validated."""
 
     batch_size: int = 8
     """Tiles per step."""
 
     keep: str = "best"
-    """``best`` exports the weights with the highest average precision,
-    ``last`` those of the end.
+    """``best`` exports the weights with the highest average precision of the
+    last stage, ``last`` those of the end.
     """
 
     def __post_init__(self) -> None:
@@ -221,7 +151,10 @@ class Recipe:
     """Where tiles come from."""
 
     stages: tuple[StageRecipe, ...]
-    """What is done with them, in order."""
+    """What is done with them, in order.  Every stage begins with the moving
+    average of the weights of the one before, a new optimiser and a learning
+    rate of its own, as if that one had been another run.
+    """
 
     model: ModelRecipe = dataclasses.field(default_factory=ModelRecipe)
     """What is trained."""

@@ -23,22 +23,34 @@
 
 from __future__ import annotations
 
-__all__ = ("DataRecipe", "SimulationRecipe", "check_mixture")
+__all__ = ("HARD", "DataRecipe", "SimulationRecipe", "check_mixture")
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.tiling import TILE_CLASSES
 from .recipe_section import require
 
+HARD = "hard"
+"""Class of the tiles on which a network sees most where there is nothing."""
 
-def check_mixture(mixture: Mapping[str, Any] | None) -> None:
-    """Raise an error if fractions of tiles by class make no sense."""
+
+def check_mixture(mixture: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> None:
+    """Raise an error if fractions of tiles by class make no sense.
+
+    Parameters
+    ----------
+    mixture
+        Fractions by class.
+    also
+        Classes that there may be beside those of tiles.
+    """
     if mixture is None:
         return
-    unknown = [name for name in mixture if name not in TILE_CLASSES]
-    require(not unknown, "mixture", f"holds unknown classes {unknown}; known are {', '.join(TILE_CLASSES)}")
+    known = (*TILE_CLASSES, *also)
+    unknown = [name for name in mixture if name not in known]
+    require(not unknown, "mixture", f"holds unknown classes {unknown}; known here are {', '.join(known)}")
     for value in mixture.values():
         require(
             isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= 1.0e6,
@@ -110,6 +122,12 @@ class DataRecipe:
     by default every tile is drawn equally often.
     """
 
+    balance: float = 0.0
+    """Exponent, 0 to 1, with which the pixels of a trail weigh more the fewer
+    they are: at 0 every pixel counts alike, at 1 every trail; see
+    `lsst.meas.trails.nn.tile_target.tile_target`.
+    """
+
     workers: int = 0
     """Processes that read tiles beside the one that trains."""
 
@@ -123,4 +141,5 @@ class DataRecipe:
         if self.tiles_per_epoch is not None:
             require(self.tiles_per_epoch >= 1, "tiles_per_epoch", "must be at least 1")
         check_mixture(self.mixture)
+        require(0.0 <= self.balance <= 1.0, "balance", "must lie in 0..1")
         require(0 <= self.workers <= 256, "workers", "must lie in 0..256")

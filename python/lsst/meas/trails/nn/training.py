@@ -34,25 +34,26 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
-from . import checkpoint as checkpoints
 from .dataset import TrailTileDataset
 from .evaluate import evaluate_network
 from .hardware import available_cores, choose_device, thread_count
 from .losses import BlendedLoss
+from .mining import mine_hard_tiles
 from .model_export import export_trained
-from .networks import TrailNetwork, count_parameters, create_network
-from .optimiser import learning_rate_factor, make_optimiser, update_average
+from .networks import TrailNetwork, count_parameters
 from .pixel_metrics import PixelScores
 from .recipe import Recipe, StageRecipe
 from .training_plan import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
 from .training_report import TrainingReport
+from .training_start import TrainingStart
+from .training_state import TrainingState
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ def train(
     device: str = "auto",
     stop_after: int | None = None,
     original: Recipe | None = None,
+    start: TrainingStart | None = None,
 ) -> TrainingResult:
     """Train a network and write it as a model file.
 
@@ -117,6 +119,9 @@ def train(
         Recipe to record in the folder, the checkpoint and the model, where
         ``recipe`` has something in its place, such as tile files for a
         simulation.
+    start
+        Weights to begin with, and the stage; by default random ones and the
+        first.
 
     Returns
     -------
@@ -129,15 +134,17 @@ def train(
         Raised if an input, the loss or the gradient is not finite, or there
         is nothing to train on.
     CheckpointError
-        Raised if the checkpoint belongs to another recipe or other tiles, or
-        is damaged.
+        Raised if the checkpoint belongs to another recipe, another start or
+        other tiles, or is damaged.
+    StartError
+        Raised if the model to start with does not fit the recipe.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     threads = recipe.threads or available_cores()
     with thread_count(threads), torch.random.fork_rng(devices=[]):
         original = original or recipe
         trainer = _Trainer(
-            recipe, original, train_dataset, validation_dataset, output_dir, choose_device(device)
+            recipe, original, train_dataset, validation_dataset, output_dir, choose_device(device), start
         )
         with TrainingReport(output_dir, original, show_progress=progress) as report:
             return trainer.run(report, resume=resume, stop_after=stop_after)
@@ -154,6 +161,7 @@ class _Trainer:
         validation_dataset: Dataset[Any] | None,
         output_dir: Path,
         device: torch.device,
+        start: TrainingStart | None,
     ) -> None:
         self.recipe = recipe
         self.original = original
@@ -166,89 +174,115 @@ class _Trainer:
         if validation_dataset is not None and dataset_length(validation_dataset) == 0:
             raise TrainingError("There is not a single tile to validate on.")
 
-        torch.manual_seed(recipe.seed)
-        self.network = create_network(
-            recipe.model.architecture, in_channels=len(recipe.model.channels), **recipe.model.hyperparameters
-        ).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = make_optimiser(recipe.optimiser, self.network)
-        self.average = checkpoints.copy_state(self.network) if recipe.ema > 0.0 else {}
-        self.best: dict[str, torch.Tensor] = {}
-        self.best_metrics: dict[str, float] = {}
-        self.metrics: dict[str, float] = {}
-        self.step = 0
+        self.state = TrainingState(recipe, device, start)
         self.epochs = list(plan_epochs(recipe, train_dataset))
+        if any(epoch.mines for epoch in self.epochs) and not isinstance(train_dataset, TrailTileDataset):
+            raise TrainingError("Hard tiles can be looked for in tile files only.")
         self.total_steps = self.epochs[-1].first_step + self.epochs[-1].steps
-        self.digest = run_digest(original, self.epochs, (train_dataset, validation_dataset))
+        # Stages before the one to start with count as done.
+        first_stage = 0 if start is None else start.stage_index(recipe)
+        self.first_step = next(e.first_step for e in self.epochs if e.stage_index == first_stage)
+        self.state.step = self.first_step
+        self.start = None if start is None else start.record(original)
+        self.digest = run_digest(
+            original,
+            self.epochs,
+            (train_dataset, validation_dataset),
+            None if start is None else start.identity(original),
+        )
 
     def run(self, report: TrainingReport, *, resume: bool, stop_after: int | None) -> TrainingResult:
         path = self.output_dir / CHECKPOINT_NAME
-        if resume and path.exists():
-            self._restore(path)
-            _LOG.info("Going on from step %d of %d (%s).", self.step, self.total_steps, path)
+        resumed = resume and path.exists()
+        if resumed:
+            self.state.restore(path, digest=self.digest)
+            _LOG.info("Going on from step %d of %d (%s).", self.state.step, self.total_steps, path)
         else:
             _LOG.info(
                 "Training %s with %d parameters on %d tiles for %d steps on %s.",
                 self.recipe.model.architecture,
-                count_parameters(self.network),
+                count_parameters(self.state.network),
                 dataset_length(self.train_dataset),
-                self.total_steps,
+                self.total_steps - self.first_step,
                 self.device,
             )
-        report.start(step=self.step, total_steps=self.total_steps)
+        if self.start is not None:
+            _LOG.info("Started with the weights of %(name)s %(version)s at stage %(stage)s.", self.start)
+        report.start(step=self.state.step, total_steps=self.total_steps, resumed=resumed)
         end = self.total_steps if stop_after is None else min(stop_after, self.total_steps)
         for epoch in self.epochs:
             epoch_end = epoch.first_step + epoch.steps
-            if epoch_end <= self.step:
+            if epoch_end <= self.state.step:
                 continue
-            if self.step >= end:
+            if self.state.step >= end:
                 break
+            if self.state.step == epoch.stage_first_step:
+                self.state.begin_stage(epoch)
+            if self.state.step == epoch.first_step and epoch.mines and self.state.mined_epoch != epoch.number:
+                self._mine(epoch, report)
             self._run_epoch(epoch, report, min(end, epoch_end))
-            if self.step < epoch_end:
+            if self.state.step < epoch_end:
                 break
             if self.validation_dataset is not None and (
-                epoch.last or (epoch.number + 1) % self.recipe.validation.every == 0
+                epoch.stage_last or (epoch.number + 1) % self.recipe.validation.every == 0
             ):
                 self._validate(epoch, report)
             self._save()
-        if self.step < self.total_steps:
+        if self.state.step < self.total_steps:
             self._save()
-            _LOG.info("Stopped at step %d of %d; run again to go on.", self.step, self.total_steps)
-            return TrainingResult(model_path=None, steps=self.step, metrics=self.metrics)
+            _LOG.info("Stopped at step %d of %d; run again to go on.", self.state.step, self.total_steps)
+            return TrainingResult(model_path=None, steps=self.state.step, metrics=self.state.metrics)
         return self._export(report)
+
+    def _mine(self, epoch: Epoch, report: TrainingReport) -> None:
+        """Look for the tiles that are hard for the averaged network."""
+        assert isinstance(self.train_dataset, TrailTileDataset)
+        if self.state.step == 0 and self.start is None:
+            _LOG.warning("Hard tiles are looked for with random weights; do so in a later stage.")
+        hard = mine_hard_tiles(
+            self.state.averaged_network(),
+            self.train_dataset,
+            epoch.stage,
+            epoch=epoch.number,
+            bfloat16=self.recipe.precision == "bfloat16",
+            workers=self.recipe.data.workers,
+            track=lambda batches: report.track(batches, "hard tiles"),
+        )
+        self.state.hard, self.state.mined_epoch = hard.tiles.tolist(), epoch.number
+        self._save()
+        report.mining(step=self.state.step, epoch=epoch.number, stage=epoch.stage.name, hard=hard)
 
     def _run_epoch(self, epoch: Epoch, report: TrainingReport, end: int) -> None:
         loss_function = BlendedLoss(epoch.stage.loss)
-        batches = epoch_batches(self.recipe, self.train_dataset, epoch)[self.step - epoch.first_step :]
+        batches = epoch_batches(self.recipe, self.train_dataset, epoch, self.state.hard)
+        batches = batches[self.state.step - epoch.first_step :]
         loader = load_batches(self.train_dataset, batches, self.recipe.data.workers)
-        self.network.train()
+        self.state.network.train()
         for batch, tensors in zip(batches, loader, strict=True):
-            if self.step >= end:
+            if self.state.step >= end:
                 break
             started = time.monotonic()
             inputs, target, valid = (tensor.to(self.device) for tensor in tensors)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-            learning_rate = self._set_learning_rate(epoch.stage)
+            learning_rate = self.state.set_learning_rate(epoch)
             with self._autocast():
-                logits = self.network(inputs)
-            progress = (self.step - epoch.stage_first_step) / max(1, epoch.stage_steps - 1)
+                logits = self.state.network(inputs)
+            progress = (self.state.step - epoch.stage_first_step) / max(1, epoch.stage_steps - 1)
             loss = loss_function(logits, target, valid, progress)
             value = loss.item()
             if not math.isfinite(value):
                 raise TrainingError(self._blame(batch, inputs, target, logits, "The loss is not finite"))
-            self.optimiser.zero_grad(set_to_none=True)
+            self.state.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             clip = self.recipe.optimiser.clip
             norm = torch.nn.utils.clip_grad_norm_(
-                self.network.parameters(), math.inf if clip is None else clip
+                self.state.network.parameters(), math.inf if clip is None else clip
             ).item()
             if not math.isfinite(norm):
                 raise TrainingError(self._blame(batch, inputs, target, logits, "The gradient is not finite"))
-            self.optimiser.step()
-            self.step += 1
-            if self.average:
-                update_average(self.average, self.network, step=self.step, decay=self.recipe.ema)
+            self.state.advance(epoch)
             report.step(
-                step=self.step,
+                step=self.state.step,
                 epoch=epoch.number,
                 stage=epoch.stage.name,
                 loss=value,
@@ -257,33 +291,13 @@ class _Trainer:
                 pixels=inputs.shape[0] * inputs.shape[2] * inputs.shape[3],
                 seconds=time.monotonic() - started,
             )
-            if self.step % self.recipe.checkpoint_steps == 0:
+            if self.state.step % self.recipe.checkpoint_steps == 0:
                 self._save()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
         )
-
-    def _set_learning_rate(self, stage: StageRecipe) -> float:
-        optimiser = self.recipe.optimiser
-        peak = optimiser.learning_rate if stage.learning_rate is None else stage.learning_rate
-        rate = peak * learning_rate_factor(self.step / self.total_steps, optimiser.warmup, optimiser.final)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        return rate
-
-    def _averaged_network(self, state: Mapping[str, torch.Tensor] | None = None) -> TrailNetwork:
-        """Return a network with the averaged (or other) weights."""
-        with torch.random.fork_rng(devices=[]):
-            network = create_network(
-                self.recipe.model.architecture,
-                in_channels=len(self.recipe.model.channels),
-                **self.recipe.model.hyperparameters,
-            )
-        network.load_state_dict(state or self.average or self.network.state_dict())
-        network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network.eval()
 
     def _measure(self, network: TrailNetwork, stage: StageRecipe) -> tuple[dict[str, float], PixelScores]:
         assert self.validation_dataset is not None
@@ -297,17 +311,12 @@ class _Trainer:
         )
 
     def _validate(self, epoch: Epoch, report: TrainingReport) -> None:
-        self.metrics, _ = self._measure(self._averaged_network(), epoch.stage)
-        report.validation(step=self.step, epoch=epoch.number, stage=epoch.stage.name, metrics=self.metrics)
-        if not self.best_metrics or _merit(self.metrics) > _merit(self.best_metrics):
-            self.best_metrics = dict(self.metrics)
-            self.best = {
-                name: tensor.clone() for name, tensor in (self.average or self.network.state_dict()).items()
-            }
+        metrics, _ = self._measure(self.state.averaged_network(), epoch.stage)
+        report.validation(step=self.state.step, epoch=epoch.number, stage=epoch.stage.name, metrics=metrics)
+        self.state.validated(metrics)
 
     def _export(self, report: TrainingReport) -> TrainingResult:
-        keep_best = self.recipe.validation.keep == "best" and bool(self.best)
-        network = self._averaged_network(self.best if keep_best else None)
+        network = self.state.averaged_network(best=self.recipe.validation.keep == "best")
 
         def measure(network: TrailNetwork) -> tuple[dict[str, float], PixelScores | None]:
             if self.validation_dataset is None:
@@ -319,47 +328,17 @@ class _Trainer:
             self.output_dir,
             network.cpu(),
             self.original,
-            steps=self.step,
+            steps=self.state.step - self.first_step,
             train_tiles=dataset_length(self.train_dataset),
             files=_files(self.train_dataset),
+            start=self.start,
             measure=measure,
         )
         report.finished(path, metrics)
-        return TrainingResult(model_path=path, steps=self.step, metrics=metrics)
+        return TrainingResult(model_path=path, steps=self.state.step, metrics=metrics)
 
     def _save(self) -> None:
-        checkpoints.write_checkpoint(
-            self.output_dir / CHECKPOINT_NAME,
-            checkpoints.Checkpoint(
-                scalars={
-                    "step": self.step,
-                    "digest": self.digest,
-                    "metrics": self.metrics,
-                    "best_metrics": self.best_metrics,
-                },
-                weights=dict(self.network.state_dict()),
-                average=self.average,
-                best=self.best,
-                optimiser=checkpoints.optimiser_tensors(self.optimiser),
-                random=torch.get_rng_state(),
-            ),
-        )
-
-    def _restore(self, path: Path) -> None:
-        saved = checkpoints.read_checkpoint(path)
-        if saved.scalars.get("digest") != self.digest:
-            raise checkpoints.CheckpointError(
-                f"{path}: belongs to a run with another recipe or other tiles; train into another folder, or "
-                "remove it (or do not resume) to train from the start."
-            )
-        self.network.load_state_dict(saved.weights)
-        checkpoints.restore_optimiser(self.optimiser, saved.optimiser)
-        self.average = {name: tensor.to(self.device) for name, tensor in saved.average.items()}
-        self.best = {name: tensor.to(self.device) for name, tensor in saved.best.items()}
-        self.step = int(saved.scalars["step"])
-        self.metrics = saved.scalars["metrics"]
-        self.best_metrics = saved.scalars["best_metrics"]
-        torch.set_rng_state(saved.random)
+        self.state.save(self.output_dir / CHECKPOINT_NAME, digest=self.digest, start=self.start)
 
     def _blame(
         self,
@@ -370,25 +349,18 @@ class _Trainer:
         problem: str,
     ) -> str:
         """Say which tiles of a batch are the reason of a failure."""
+        problem = f"{problem} at step {self.state.step + 1}"
         for name, tensor in (("input", inputs), ("target", target), ("output", logits.detach())):
             finite = torch.isfinite(tensor.float()).flatten(1).all(dim=1).tolist()
             if not all(finite):
                 tiles = [self._tile_name(key) for key, good in zip(batch, finite) if not good]
-                return f"{problem} at step {self.step + 1}: the {name} is not finite in {'; '.join(tiles)}."
+                return f"{problem}: the {name} is not finite in {'; '.join(tiles)}."
         tiles = [self._tile_name(key) for key in batch]
-        return (
-            f"{problem} at step {self.step + 1}, though the tiles {'; '.join(tiles)} are finite; "
-            "lower the learning rate."
-        )
+        return f"{problem}, though the tiles {'; '.join(tiles)} are finite; lower the learning rate."
 
     def _tile_name(self, key: Any) -> str:
         dataset = self.train_dataset
         return dataset.tile_name(key) if isinstance(dataset, TrailTileDataset) else f"tile {key}"
-
-
-def _merit(metrics: Mapping[str, float]) -> float:
-    merit = metrics["pixel_average_precision"]
-    return merit if math.isfinite(merit) else -math.inf
 
 
 def _files(dataset: Dataset[Any]) -> list[str]:

@@ -36,7 +36,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,9 @@ class Epoch:
     stage: StageRecipe
     """The stage that it belongs to."""
 
+    stage_index: int
+    """Number of that stage."""
+
     first_step: int
     """Steps done before it."""
 
@@ -68,8 +71,11 @@ class Epoch:
     stage_steps: int
     """Steps in the stage."""
 
-    last: bool
-    """Whether it is the last of all."""
+    stage_last: bool
+    """Whether it is the last of the stage."""
+
+    mines: bool
+    """Whether hard tiles are looked for before it."""
 
 
 def dataset_length(dataset: Dataset[Any]) -> int:
@@ -98,26 +104,47 @@ def plan_epochs(recipe: Recipe, dataset: Dataset[Any]) -> Iterator[Epoch]:
         assert steps is not None
         for done in range(0, steps, per_epoch):
             count = min(per_epoch, steps - done)
+            in_stage = done // per_epoch
             yield Epoch(
                 number=number,
                 stage=stage,
+                stage_index=index,
                 first_step=first + done,
                 steps=count,
                 stage_first_step=first,
                 stage_steps=steps,
-                last=index == len(recipe.stages) - 1 and done + count == steps,
+                stage_last=done + count == steps,
+                mines=stage.mines and (in_stage == 0 or _is_turn(in_stage, stage.mine_every)),
             )
             number += 1
         first += steps
 
 
-def epoch_batches(recipe: Recipe, dataset: Dataset[Any], epoch: Epoch) -> list[list[Any]]:
-    """Return the keys of the tiles of an epoch, batch by batch."""
+def _is_turn(epoch: int, every: int | None) -> bool:
+    return every is not None and epoch % every == 0
+
+
+def epoch_batches(
+    recipe: Recipe, dataset: Dataset[Any], epoch: Epoch, hard: Sequence[int] = ()
+) -> list[list[Any]]:
+    """Return the keys of the tiles of an epoch, batch by batch.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    dataset
+        What is trained on.
+    epoch
+        The epoch.
+    hard
+        Tiles of the class ``hard``.
+    """
     count = _drawn(recipe, dataset)
     keys: list[Any]
     if isinstance(dataset, TrailTileDataset):
         mixture = recipe.data.mixture if epoch.stage.mixture is None else epoch.stage.mixture
-        keys = list(dataset.draw(count, epoch=epoch.number, mixture=mixture))
+        keys = list(dataset.draw(count, epoch=epoch.number, mixture=mixture, hard=hard))
     else:
         generator = np.random.default_rng([recipe.seed, epoch.number])
         keys = []
@@ -143,7 +170,16 @@ def load_batches(dataset: Dataset[Any], batches: list[list[Any]], workers: int) 
     return DataLoader(dataset, batch_sampler=batches, num_workers=min(workers, len(batches)))
 
 
-def run_digest(recipe: Recipe, epochs: Sequence[Epoch], datasets: Sequence[Dataset[Any] | None]) -> str:
+_PROCEDURE = 2
+"""Raised whenever the same recipe and tiles give other weights than before."""
+
+
+def run_digest(
+    recipe: Recipe,
+    epochs: Sequence[Epoch],
+    datasets: Sequence[Dataset[Any] | None],
+    start: Mapping[str, Any] | None = None,
+) -> str:
     """Return a digest of all that decides the weights.
 
     Parameters
@@ -155,6 +191,9 @@ def run_digest(recipe: Recipe, epochs: Sequence[Epoch], datasets: Sequence[Datas
         The epochs.
     datasets
         What is trained on and what is validated on.
+    start
+        What tells the weights that it began with from others, and the stage;
+        `None` for a run from scratch.
 
     Returns
     -------
@@ -162,18 +201,35 @@ def run_digest(recipe: Recipe, epochs: Sequence[Epoch], datasets: Sequence[Datas
         Hexadecimal.  It does not change with the folders of tile files, but
         with their number, names and sizes.
     """
-    mapping = recipe.to_mapping()
+    mapping = _switched_on(recipe)
     for key in ("threads", "checkpoint_steps"):
-        del mapping[key]
+        mapping.pop(key, None)
     data = mapping["data"]
     for key in ("workers", "train", "validation"):
-        del data[key]
-    if data["simulate"] is not None:
-        # Comes after the training.
-        del data["simulate"]["calibration"]
+        data.pop(key, None)
+    # Comes after the training.
+    data.get("simulate", {}).pop("calibration", None)
     mapping["epochs"] = [epoch.steps for epoch in epochs]
     mapping["tiles"] = [None if dataset is None else _describe_tiles(dataset) for dataset in datasets]
+    mapping["procedure"] = _PROCEDURE
+    if start is not None:
+        mapping["start"] = dict(start)
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
+
+
+def _switched_on(section: Any) -> Any:
+    """Return a section of a recipe as plain data, without the keys that are
+    off: zero, false, empty or `None`.
+
+    A later version may have more to switch on.  What is off there changes
+    nothing, and runs of this version can go on with that one.
+    """
+    if dataclasses.is_dataclass(section) and not isinstance(section, type):
+        values = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
+        return {name: _switched_on(value) for name, value in values.items() if value}
+    if isinstance(section, tuple):
+        return [_switched_on(entry) for entry in section]
+    return section
 
 
 def _describe_tiles(dataset: Dataset[Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +39,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from .mining import HardTiles
 from .recipe import Recipe
 
 METRICS_NAME = "metrics.jsonl"
@@ -106,13 +107,13 @@ class TrainingReport:
         _LOG.setLevel(self._level)
         self._handler.close()
 
-    def start(self, *, step: int, total_steps: int) -> None:
+    def start(self, *, step: int, total_steps: int, resumed: bool) -> None:
         """Begin, or go on, at a step.
 
         Metrics of later steps, which a run left behind that was stopped
         after its last checkpoint, are removed: they come again.
         """
-        kept = [line for line in read_metrics(self._output_dir) if line["step"] <= step] if step else []
+        kept = [line for line in read_metrics(self._output_dir) if line["step"] <= step] if resumed else []
         temporary = self._metrics_path.with_name(METRICS_NAME + ".part")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(temporary, self._metrics_path)
@@ -172,6 +173,45 @@ class TrainingReport:
         shown = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
         _LOG.info("step %d, epoch %d (%s): validation %s", step, epoch, stage, shown)
         plot_curves(self._output_dir)
+
+    def track[T](self, items: Sequence[T], description: str) -> Iterator[T]:
+        """Pass items on and show on a second bar how many are done."""
+        task = None
+        if self._progress is not None:
+            task = self._progress.add_task(
+                description, total=len(items), stage=description, loss="-", speed="-"
+            )
+        for item in items:
+            yield item
+            if self._progress is not None and task is not None:
+                self._progress.advance(task)
+        if self._progress is not None and task is not None:
+            self._progress.remove_task(task)
+
+    def mining(self, *, step: int, epoch: int, stage: str, hard: HardTiles) -> None:
+        """Report a search for hard tiles."""
+        self._write(
+            {
+                "kind": "mining",
+                "step": step,
+                "epoch": epoch,
+                "stage": stage,
+                "looked_at": hard.looked_at,
+                "tiles": len(hard.tiles),
+                "hard_false_probability": hard.hard,
+                "mean_false_probability": hard.mean,
+            }
+        )
+        _LOG.info(
+            "step %d, epoch %d (%s): %d hard tiles of %d, false probability %.3f, on average %.3f",
+            step,
+            epoch,
+            stage,
+            len(hard.tiles),
+            hard.looked_at,
+            hard.hard,
+            hard.mean,
+        )
 
     def finished(self, path: Path, metrics: Mapping[str, float]) -> None:
         """Report the end of the run."""

@@ -1,0 +1,101 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""How tiles are varied each time they are drawn."""
+
+from __future__ import annotations
+
+__all__ = ("apply_symmetry", "augment_tile")
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.planes import ImagePlanes, plane_bits
+from ..core.tile_file import Tile
+from .recipe import AugmentationRecipe
+
+
+def apply_symmetry(array: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
+    """Return an array turned and mirrored in its last two axes.
+
+    Parameters
+    ----------
+    array
+        Shape (..., n, n).
+    number
+        Which of the 8 symmetries of the square: quarter turns in the lowest
+        two bits, a mirror image before them in the third.
+    """
+    if number & 4:
+        array = array[..., ::-1]
+    return np.rot90(array, number & 3, axes=(-2, -1))
+
+
+def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generator) -> Tile:
+    """Return a tile with noise, a gradient or masked columns added, or
+    without its template.
+
+    The variance grows with the noise, so that the tile stays one that a
+    telescope could have taken.
+
+    Parameters
+    ----------
+    tile
+        The tile; it is not changed.
+    recipe
+        What to add and to leave out.
+    rng
+        Random numbers.
+    """
+    image, variance, mask = tile.planes.image, tile.planes.variance, tile.planes.mask
+    sigma = np.sqrt(np.where(variance > 0.0, variance, 0.0), dtype=np.float32)
+    if recipe.noise > 0.0:
+        scale = np.float32(rng.uniform(0.0, recipe.noise))
+        image = image + scale * sigma * rng.standard_normal(image.shape, dtype=np.float32)
+        variance = variance * (np.float32(1.0) + scale**2)
+    if recipe.gradient > 0.0:
+        angle = rng.uniform(0.0, 2.0 * np.pi)
+        positive = sigma[np.isfinite(sigma) & (sigma > 0.0)]
+        amplitude = rng.uniform(0.0, recipe.gradient) * (float(np.median(positive)) if positive.size else 0.0)
+        y, x = (np.linspace(-0.5, 0.5, size) for size in image.shape)
+        plane = amplitude * (np.cos(angle) * x[None, :] + np.sin(angle) * y[:, None])
+        image = image + plane.astype(np.float32)
+    if recipe.masked_columns > 0.0 and rng.random() < recipe.masked_columns:
+        mask = mask.copy()
+        # A seam of a few columns, or a block of dead ones.
+        width = int(np.exp(rng.uniform(0.0, np.log(24.0))))
+        start = int(rng.integers(0, mask.shape[1] - width)) if mask.shape[1] > width else 0
+        view = mask if rng.random() < 0.5 else mask.T
+        view[:, start : start + width] |= np.uint32(plane_bits(["BAD"]))
+    template = tile.planes.template
+    if recipe.template_dropout > 0.0 and rng.random() < recipe.template_dropout:
+        template = None
+    planes = ImagePlanes(
+        image=np.asarray(image, dtype=np.float32),
+        variance=np.asarray(variance, dtype=np.float32),
+        mask=mask,
+        psf=tile.planes.psf,
+        template=template,
+    )
+    return dataclasses.replace(tile, planes=planes)

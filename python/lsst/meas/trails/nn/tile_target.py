@@ -1,0 +1,92 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What a network should say of a tile, and how much each pixel counts."""
+
+from __future__ import annotations
+
+__all__ = ("tile_target",)
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+from ..core.tile_file import Tile
+from ..core.tiling import IGNORED
+
+_REFERENCE_AREA = 80.0
+"""Area of a trail whose pixels weigh 1, in pixels of half resolution: about
+the mean over trails of 6-150 pixels cut by tiles of 256, with which the mean
+weight of a trail's pixels stays within 0.9-1.1 whatever the exponent.
+"""
+
+_WEIGHTS = (0.25, 8.0)
+"""Least and greatest weight of a trail's pixels."""
+
+_NEIGHBOURS = np.ones((3, 3), dtype=np.int8)
+
+
+def tile_target(tile: Tile, balance: float = 0.0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return target and weight at half resolution, shapes (T/2, T/2).
+
+    Parameters
+    ----------
+    tile
+        The tile.
+    balance
+        Exponent, 0 to 1, with which a trail's pixels weigh more the fewer
+        they are: 0 counts all pixels alike, and a trail of 150 pixels as much
+        as twenty of 6; 1 counts all trails alike.
+
+    Returns
+    -------
+    target
+        1 where any of the 2x2 pixels is on a trail, 0 elsewhere.
+    weight
+        0 where the truth says to ignore, or where there is no data at all;
+        bad pixels within data count, as the network shall bridge them.
+        Elsewhere 1 on the background, and on a trail
+        ``(80 / area)^balance``, within 0.25-8, of the area that its piece in
+        the tile has.  Trails that touch are one.
+    """
+    trail = _pool(tile.truth == 1)
+    missing = tile.planes.has("NO_DATA") | ~np.isfinite(tile.planes.image)
+    ignored = (_pool(tile.truth == IGNORED) & ~trail) | ~_pool(~missing)
+    weight = (~ignored).astype(np.float32)
+    if balance > 0.0:
+        weight *= _trail_weight(trail, balance)
+    return trail.astype(np.float32), weight
+
+
+def _trail_weight(trail: npt.NDArray[np.bool_], balance: float) -> npt.NDArray[np.float32]:
+    """Return the weight of each pixel by the area of its trail, 1 beside
+    trails.
+    """
+    labels, _ = scipy.ndimage.label(trail, structure=_NEIGHBOURS)
+    area = np.bincount(labels.ravel()).astype(np.float64)
+    weights = np.clip((_REFERENCE_AREA / np.maximum(area, 1.0)) ** balance, *_WEIGHTS)
+    weights[0] = 1.0
+    return np.asarray(weights[labels], dtype=np.float32)
+
+
+def _pool(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return whether any of each 2x2 pixels is set."""
+    return mask[0::2, 0::2] | mask[0::2, 1::2] | mask[1::2, 0::2] | mask[1::2, 1::2]

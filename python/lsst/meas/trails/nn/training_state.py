@@ -1,0 +1,187 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The state of a training run: weights, optimiser, and what is remembered."""
+
+from __future__ import annotations
+
+__all__ = ("TrainingState",)
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import checkpoint as checkpoints
+from .networks import TrailNetwork, create_network
+from .optimiser import make_optimiser, set_learning_rate, update_average
+from .recipe import Recipe
+from .training_plan import Epoch
+from .training_start import TrainingStart
+
+
+class TrainingState:
+    """Everything that a step of training changes.
+
+    Parameters
+    ----------
+    recipe
+        The recipe.
+    device
+        Where the network is.
+    start
+        Weights to begin with; by default random ones.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device, start: TrainingStart | None = None) -> None:
+        self._recipe = recipe
+        self._device = device
+        torch.manual_seed(recipe.seed)
+        self.network = _create(recipe)
+        if start is not None:
+            self.network.load_state_dict(start.weights(recipe.model))
+        self.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = make_optimiser(recipe.optimiser, self.network)
+        self.average = checkpoints.copy_state(self.network) if recipe.ema > 0.0 else {}
+        self.best: dict[str, torch.Tensor] = {}
+        self.best_metrics: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
+        self.step = 0
+        self.hard: list[int] = []
+        self.mined_epoch = -1
+
+    def begin_stage(self, epoch: Epoch) -> None:
+        """Begin a stage as if it were a run of its own, which started with
+        the averaged weights of the one before.
+        """
+        if self.average:
+            self.network.load_state_dict(self.average)
+        self.optimiser = make_optimiser(self._recipe.optimiser, self.network)
+        self.best, self.best_metrics = {}, {}
+        seed = np.random.SeedSequence([self._recipe.seed, epoch.stage_index]).generate_state(1)
+        torch.manual_seed(int(seed[0]))
+
+    def set_learning_rate(self, epoch: Epoch) -> float:
+        """Set and return the learning rate of the next step."""
+        done = (self.step - epoch.stage_first_step) / epoch.stage_steps
+        return set_learning_rate(self.optimiser, self._recipe.optimiser, epoch.stage.learning_rate, done)
+
+    def advance(self, epoch: Epoch) -> None:
+        """Change the weights by the gradients that they have."""
+        self.optimiser.step()
+        self.step += 1
+        if self.average:
+            in_stage = self.step - epoch.stage_first_step
+            update_average(self.average, self.network, step=in_stage, decay=self._recipe.ema)
+
+    def averaged_network(self, *, best: bool = False) -> TrailNetwork:
+        """Return a network with the averaged weights, ready to be measured.
+
+        Parameters
+        ----------
+        best
+            Whether to take those that validated best, if there are any.
+        """
+        with torch.random.fork_rng(devices=[]):
+            network = _create(self._recipe)
+        network.load_state_dict((best and self.best) or self.average or self.network.state_dict())
+        network.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.eval()
+
+    def validated(self, metrics: dict[str, float]) -> None:
+        """Remember what a validation gave, and the weights if none were
+        better in this stage.
+        """
+        self.metrics = metrics
+        if not self.best_metrics or _merit(metrics) > _merit(self.best_metrics):
+            self.best_metrics = dict(metrics)
+            weights = self.average or self.network.state_dict()
+            self.best = {name: tensor.clone() for name, tensor in weights.items()}
+
+    def save(self, path: Path, *, digest: str, start: dict[str, Any] | None) -> None:
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        path
+            The file.
+        digest
+            Digest of all that decides the weights.
+        start
+            What the run began with.
+        """
+        checkpoints.write_checkpoint(
+            path,
+            checkpoints.Checkpoint(
+                scalars={
+                    "step": self.step,
+                    "digest": digest,
+                    "metrics": self.metrics,
+                    "best_metrics": self.best_metrics,
+                    "mined_epoch": self.mined_epoch,
+                    "start": start,
+                },
+                weights=dict(self.network.state_dict()),
+                average=self.average,
+                best=self.best,
+                optimiser=checkpoints.optimiser_tensors(self.optimiser),
+                random=torch.get_rng_state(),
+                sampler={"hard": torch.tensor(self.hard, dtype=torch.int64)},
+            ),
+        )
+
+    def restore(self, path: Path, *, digest: str) -> None:
+        """Go on from a checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            Raised if it is of a run with another digest, or damaged.
+        """
+        saved = checkpoints.read_checkpoint(path)
+        if saved.scalars.get("digest") != digest:
+            raise checkpoints.CheckpointError(
+                f"{path}: belongs to a run with another recipe or other tiles, or that began with other "
+                "weights; train into another folder, or remove it (or do not resume) to train from the start."
+            )
+        self.network.load_state_dict(saved.weights)
+        checkpoints.restore_optimiser(self.optimiser, saved.optimiser)
+        self.average = {name: tensor.to(self._device) for name, tensor in saved.average.items()}
+        self.best = {name: tensor.to(self._device) for name, tensor in saved.best.items()}
+        self.step = int(saved.scalars["step"])
+        self.metrics = saved.scalars["metrics"]
+        self.best_metrics = saved.scalars["best_metrics"]
+        self.mined_epoch = int(saved.scalars["mined_epoch"])
+        self.hard = saved.sampler["hard"].tolist()
+        torch.set_rng_state(saved.random)
+
+
+def _create(recipe: Recipe) -> TrailNetwork:
+    return create_network(
+        recipe.model.architecture, in_channels=len(recipe.model.channels), **recipe.model.hyperparameters
+    )
+
+
+def _merit(metrics: dict[str, float]) -> float:
+    merit = metrics["pixel_average_precision"]
+    return merit if math.isfinite(merit) else -math.inf

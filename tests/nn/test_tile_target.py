@@ -1,0 +1,86 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.tile_file import Tile
+from lsst.meas.trails.nn.dataset import TrailTileDataset
+from lsst.meas.trails.nn.tile_target import tile_target
+
+
+@pytest.fixture
+def tile(make_tiles: Callable[..., Path]) -> Tile:
+    """Return a tile of noise with trails of 2, 80 and 320 pixels of half
+    resolution.
+    """
+    tile = TrailTileDataset([make_tiles(count=2, size=128)], ("science",)).read(1)
+    truth = np.zeros_like(tile.truth)
+    truth[4:6, 4:8] = 1
+    truth[20:28, 20:60] = 1
+    truth[40:56, 40:120] = 1
+    # Only ignored, and of no size.
+    truth[100:110, 100:110] = 2
+    return dataclasses.replace(tile, truth=truth)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_weight_of_trails(tile: Tile, balance: float) -> None:
+    target, weight = tile_target(tile, balance)
+    for place, area in (((2, 3), 2), ((12, 20), 80), ((25, 40), 320)):
+        assert target[place] == 1.0
+        assert weight[place] == pytest.approx(np.clip((80.0 / area) ** balance, 0.25, 8.0))
+    assert target.sum() == 2 + 80 + 320
+    assert np.all(weight[(target == 0.0) & (weight > 0.0)] == 1.0)
+    assert np.all(weight[50:55, 50:55] == 0.0)
+    assert target.dtype == weight.dtype == np.float32
+
+
+def test_all_trails_count_alike(tile: Tile) -> None:
+    target, weight = tile_target(tile, 1.0)
+    total = target * weight
+    assert total[10:14, 10:30].sum() == pytest.approx(80.0)
+    assert total[20:28, 20:60].sum() == pytest.approx(80.0)
+    # Within the limits: a piece of 2 pixels at a tile's edge says little.
+    assert total[2:3, 2:4].sum() == pytest.approx(16.0)
+
+
+def test_trails_at_an_angle_are_one(tile: Tile) -> None:
+    """Also where its pixels touch only at corners."""
+    truth = np.zeros_like(tile.truth)
+    steps = 2 * np.arange(40)
+    truth[steps, steps] = 1
+    _, weight = tile_target(dataclasses.replace(tile, truth=truth), 1.0)
+    assert np.diag(weight)[:40] == pytest.approx(80.0 / 40.0)
+
+
+def test_items_are_weighted(make_tiles: Callable[..., Path]) -> None:
+    path = make_tiles(count=2, size=128)
+    plain, balanced = (TrailTileDataset([path], ("science",), balance=balance)[0] for balance in (0.0, 1.0))
+    assert set(np.unique(plain[2].numpy())) == {1.0}
+    area = float(balanced[1].sum())
+    assert balanced[2][balanced[1] > 0].numpy() == pytest.approx(np.clip(80.0 / area, 0.25, 8.0))

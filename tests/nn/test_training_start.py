@@ -1,0 +1,130 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from lsst.meas.trails.nn.model_file import TrailModel
+from lsst.meas.trails.nn.networks import create_network
+from lsst.meas.trails.nn.recipe import ModelRecipe, Recipe
+from lsst.meas.trails.nn.training_start import StartError, TrainingStart
+
+from .conftest import TINY
+
+
+def _wanted(**changes: Any) -> ModelRecipe:
+    return ModelRecipe(**{"hyperparameters": dict(TINY), "channels": ("science", "bad")} | changes)
+
+
+def test_takes_the_weights_as_they_are(model: TrailModel) -> None:
+    weights = TrainingStart(model).weights(_wanted())
+    expected = model.network.state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    # And does not share them.
+    weights["head.bias"] += 1.0
+    assert not torch.equal(weights["head.bias"], expected["head.bias"])
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (("science", "bad"), ("bad", "science")),
+        (("bad", "science"), ("science",)),
+        (("science",), ("bad", "science")),
+        # As many, of which one is another.
+        (("science", "bad"), ("science", "science_again")),
+    ],
+)
+def test_channels_are_taken_over_by_name(
+    model: TrailModel, given: tuple[str, ...], wanted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    before = create_network("trail_unet", in_channels=len(given), **TINY).eval()
+    torch.nn.init.normal_(before.head.weight)  # type: ignore[union-attr, arg-type]
+    channels = "lsst.meas.trails.nn.recipe.CHANNELS"
+    monkeypatch.setattr(channels, dict.fromkeys([*given, *wanted]))
+    specification = dataclasses.replace(model.specification, channels=given)
+    started = dataclasses.replace(model, specification=specification, network=before)
+    after = create_network("trail_unet", in_channels=len(wanted), **TINY).eval()
+    after.load_state_dict(TrainingStart(started).weights(_wanted(channels=wanted)))
+
+    planes = {name: torch.randn(1, 1, 32, 32) for name in {*given, *wanted}}
+    # What the new network does not see counts nothing in the old one, and
+    # what only the new one sees changes nothing.
+    old = torch.cat([planes[name] * float(name in wanted) for name in given], dim=1)
+    new = torch.cat([planes[name] for name in wanted], dim=1)
+    with torch.inference_mode():
+        # Only the order of the sum differs.
+        torch.testing.assert_close(after(new), before(old), rtol=1.0e-5, atol=1.0e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        # Dilations leave the shapes of the weights as they are.
+        (
+            {"hyperparameters": TINY | {"dilations": (1, 4)}},
+            r"has dilations \[1, 2\] and .* asks for \[1, 4\]",
+        ),
+        ({"hyperparameters": {}}, "has widths"),
+    ],
+)
+def test_refuses_another_network(model: TrailModel, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(StartError, match=message):
+        TrainingStart(model).weights(_wanted(**changes))
+
+
+def test_refuses_other_inputs_and_architectures(model: TrailModel) -> None:
+    blind = dataclasses.replace(model.specification, channels=("bad",), architecture="trail_unet")
+    with pytest.raises(StartError, match="the input channels bad, none of which"):
+        TrainingStart(dataclasses.replace(model, specification=blind)).weights(_wanted(channels=("science",)))
+    other = _wanted()
+    object.__setattr__(other, "architecture", "other_net")
+    with pytest.raises(StartError, match="is a trail_unet and the recipe asks for a other_net"):
+        TrainingStart(model).weights(other)
+
+
+def test_defaults_may_be_left_out(model: TrailModel) -> None:
+    """What is written out and what is left to its default is the same."""
+    short = {key: value for key, value in TINY.items() if key != "dilations"}
+    network = create_network("trail_unet", in_channels=2, **short)
+    specification = dataclasses.replace(
+        model.specification, hyperparameters={key: list(value) for key, value in short.items()}
+    )
+    start = TrainingStart(dataclasses.replace(model, specification=specification, network=network))
+    assert start.weights(_wanted(hyperparameters=short | {"dilations": [1, 2, 4]}))
+
+
+def test_stages(model: TrailModel) -> None:
+    stages = [{"name": name, "steps": 1} for name in ("warm", "main", "main")]
+    recipe = Recipe.from_mapping({"data": {"train": "a.h5"}, "stages": stages})
+    assert TrainingStart(model).stage_index(recipe) == 0
+    assert TrainingStart(model, "warm").stage_index(recipe) == 0
+    with pytest.raises(StartError, match="has no stage 'mine'; its stages are warm, main, main"):
+        TrainingStart(model, "mine").stage_index(recipe)
+    with pytest.raises(StartError, match="more than one stage 'main'"):
+        TrainingStart(model, "main").stage_index(recipe)
