@@ -25,6 +25,8 @@ import contextlib
 import dataclasses
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,7 @@ from hypothesis import strategies as st
 
 from lsst.meas.trails.core.background import BackgroundMesh
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.core.planes import PLANES, ImagePlanes
+from lsst.meas.trails.core.planes import PLANES, ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.tile_file import TileFileError, TileReader, TileSource, TrailTiles
 from lsst.meas.trails.core.truth import truth_table
@@ -77,6 +79,8 @@ def make_tiles(count: int = 3, catalog: astropy.table.Table | None = None) -> Tr
     tiles.table["x0"], tiles.table["y0"] = np.arange(count) * 12, np.arange(count) * 12
     tiles.table["tile_class"] = np.arange(count) % 4
     tiles.table["max_snr"] = 7.5
+    tiles.table["background"], tiles.table["noise"] = 3.0, 0.5
+    tiles.table["ra"], tiles.table["dec"] = 10.0 + np.arange(count), -5.0
     return tiles
 
 
@@ -214,7 +218,9 @@ def test_several_images_are_not_one(path: Path) -> None:
     make_tiles().write(path)
     with h5py.File(path, "r+") as file:
         file.copy("sources/0000", "sources/0001")
-        file["table"][2] = (1, 0, 0, 0, 0.0)
+        table = file["table"][()]
+        table["source"][2], table["x0"][2], table["y0"][2] = 1, 0, 0
+        file["table"][...] = table
         file["sources/0001"].attrs["unit"] = "adu"
     with TileReader(path) as reader:
         assert [reader.source(number).unit for number in (0, 1)] == ["nJy", "adu"]
@@ -223,6 +229,61 @@ def test_several_images_are_not_one(path: Path) -> None:
             reader.source(2)
     with pytest.raises(TileFileError, match="2 images"):
         TrailTiles.read(path)
+
+
+def test_version_1(path: Path) -> None:
+    """Files of before there were statistics and splits."""
+    tiles = make_tiles(3)
+    tiles.write(path)
+    kept = ["source", "x0", "y0", "tile_class", "max_snr"]
+    with h5py.File(path, "r+") as file:
+        rows = file["table"][()]
+        old = np.zeros(len(rows), dtype=[(name, rows.dtype[name]) for name in kept])
+        for name in kept:
+            old[name] = rows[name]
+        del file["table"]
+        file.create_dataset("table", data=old)
+        file.attrs["format_version"] = 1
+        del file.attrs["tile_classes"]
+        del file["sources/0000"].attrs["real_sources"]
+    again = TrailTiles.read(path)
+    for name in kept:
+        np.testing.assert_array_equal(again.table[name], tiles.table[name])
+    assert np.all(again.table["split"] == -1)
+    for name in ("background", "noise", "ra", "dec"):
+        assert np.all(np.isnan(again.table[name]))
+    assert again.source.real_sources == ""
+    with TileReader(path) as reader:
+        np.testing.assert_array_equal(reader.read(2).planes.image, tiles.image[2])
+    # What is said to be of version 2 has to have it all.
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 2
+    with pytest.raises(TileFileError, match="no column split"):
+        TileReader(path)
+
+
+def test_h5py_alone_can_read_it(path: Path) -> None:
+    tiles = make_tiles(3)
+    tiles.write(path)
+    code = f"""
+import json, sys, h5py
+with h5py.File({str(path)!r}) as file:
+    bit = json.loads(file.attrs["planes"]).index("STREAK")
+    classes = json.loads(file.attrs["tile_classes"])
+    print(int((file["mask"][1] >> bit & 1).sum()), float(file["image"][1, 0, 0]))
+    print(classes["source"], list(file["table"]["tile_class"]), file["table"]["ra"][2])
+    group = file["sources/0000"]
+    print(json.loads(group.attrs["data_id"])["visit"], group["catalog"]["x"][1], group.attrs["wcs"].decode())
+    assert not [name for name in sys.modules if name.startswith("lsst")]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    streak = int(np.count_nonzero(tiles.mask[1] & plane_bits(["STREAK"])))
+    assert done.stdout.splitlines() == [
+        f"{streak} {float(tiles.image[1, 0, 0])}",
+        "3 [np.int16(0), np.int16(1), np.int16(2)] 12.0",
+        "2026101100001 20.0 CTYPE1  = 'RA---TAN'",
+    ]
 
 
 # What is no tile file, or not a whole one.

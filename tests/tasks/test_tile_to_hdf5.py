@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import astropy.io.fits
+import astropy.table
 import astropy.wcs
 import numpy as np
 import pytest
@@ -33,9 +34,9 @@ import pytest
 from lsst.images import Box, Mask
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.tile_file import TileReader, TrailTiles
-from lsst.meas.trails.core.tiling import IGNORED
+from lsst.meas.trails.core.tiling import IGNORED, TILE_CLASSES
 from lsst.meas.trails.tasks import InjectTrailsConfig, InjectTrailsTask, TileToHdf5Config, TileToHdf5Task
-from lsst.pipe.base import InvalidQuantumError, Struct
+from lsst.pipe.base import InvalidQuantumError, Struct, UpstreamFailureNoWorkFound
 
 DATA_ID = {"instrument": "TrailSimCam", "visit": 12, "detector": 3}
 SHAPE = (150, 200)
@@ -187,3 +188,133 @@ def test_mask_of_another_image(injected: Struct) -> None:
 def test_overlap_that_does_not_fit(injected: Struct) -> None:
     with pytest.raises(ValueError, match=r"overlap \(64\) must be smaller than tileSize \(64\)"):
         cut(injected, overlap=64)
+
+
+def test_statistics_of_tiles(injected: Struct) -> None:
+    image = injected.injected_image
+    tiles = cut(injected, emptyFraction=1.0)
+    for row in tiles.table:
+        part = (slice(row["y0"], row["y0"] + 64), slice(row["x0"], row["x0"] + 64))
+        assert row["noise"] == pytest.approx(np.sqrt(np.median(image.variance.array[part])), rel=0.02)
+        # Of a flat sky at zero.
+        assert abs(row["background"]) < 0.3 * row["noise"]
+        sky = image.sky_projection.pixel_to_sky(x=300 + row["x0"] + 31.5, y=500 + row["y0"] + 31.5)
+        assert row["ra"] == pytest.approx(sky.ra.deg, abs=1e-7)
+        assert row["dec"] == pytest.approx(sky.dec.deg, abs=1e-7)
+
+
+def classes_at(tiles: TrailTiles, row: Any) -> set[int]:
+    """Return the classes of the tiles in which a trail has pixels of truth."""
+    x, y = round(row["x"]) - 300, round(row["y"]) - 500
+    table = tiles.table
+    inside = (table["x0"] <= x) & (x < table["x0"] + 64) & (table["y0"] <= y) & (y < table["y0"] + 64)
+    return set(table["tile_class"][inside])
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("slot_Centroid_x", "slot_Centroid_y"), ("ra", "dec")])
+def test_what_the_stack_found(injected: Struct, names: tuple[str, str]) -> None:
+    catalog = injected.injected_catalog
+    visible = np.asarray(catalog["snr_optimal"]) >= 5.0
+    trail = catalog[visible][np.argmax(catalog[visible]["visible_fraction"])]
+    star = (trail["x"] + 1.0, trail["y"])
+    sky = injected.injected_image.sky_projection.pixel_to_sky(x=trail["x"], y=trail["y"])
+    on_trail = (trail["x"], trail["y"]) if names != ("ra", "dec") else (sky.ra.deg, sky.dec.deg)
+    after = astropy.table.Table({name: [value] for name, value in zip(names, on_trail, strict=True)})
+    # A source that has no position is none.
+    after.add_row([np.nan, np.nan])
+
+    def classes(**catalogs: Any) -> set[int]:
+        config = TileToHdf5Config()
+        config.tileSize, config.ignoreBelowSnr = 64, 5.0
+        only = catalog[catalog["x"] == trail["x"]]
+        result = TileToHdf5Task(config=config).run(
+            image=injected.injected_image,
+            injected_catalog=only,
+            injected_mask=injected.injected_mask,
+            **catalogs,
+        )
+        return classes_at(result.trail_tiles, trail)
+
+    assert classes() == {TILE_CLASSES["missed"]}
+    assert classes(injected_source_catalog=after) == {TILE_CLASSES["found"]}
+    # A source that was there before says nothing of the trail.
+    before = astropy.table.Table({"x": [star[0] - 0.8], "y": [star[1]]})
+    assert classes(injected_source_catalog=after, source_catalog=before) == {TILE_CLASSES["missed"]}
+
+
+def test_real_sources(make_image: Callable[..., Any]) -> None:
+    """From the catalog of the stack, and from its footprints."""
+    config = InjectTrailsConfig()
+    config.number = 0.0
+    footprint = ("DETECTED", (slice(100, 110), slice(20, 30)))
+    for masked in ([], [footprint]):
+        image = make_image(shape=(128, 192), start=(300, 500), masked=masked).image
+        blank = InjectTrailsTask(config=config).run(image=image)
+        task = TileToHdf5Config()
+        task.tileSize, task.emptyFraction, task.sourceFraction = 64, 1.0, 1.0
+        tiles = (
+            TileToHdf5Task(config=task)
+            .run(
+                **{("image" if k == "injected_image" else k): v for k, v in blank.getDict().items()},
+                source_catalog=astropy.table.Table({"x": [300.0 + 150.2], "y": [500.0 + 63.4]}),
+            )
+            .trail_tiles
+        )
+        found = {
+            (int(row["x0"]), int(row["y0"]))
+            for row in tiles.table
+            if row["tile_class"] == TILE_CLASSES["source"]
+        }
+        assert found == ({(128, 0), (0, 64)} if masked else {(128, 0)})
+        assert bool(tiles.source.real_sources) is bool(masked)
+        assert set(tiles.table["tile_class"]) == {TILE_CLASSES["empty"], TILE_CLASSES["source"]}
+
+
+@pytest.mark.parametrize("column", ["x", "y1", "beta", "trail_length", "flux", "snr_optimal", "fwhm"])
+def test_catalogs_without_a_column(injected: Struct, column: str) -> None:
+    catalog = injected.injected_catalog.copy()
+    catalog.remove_column(column)
+    with pytest.raises(InvalidQuantumError, match=rf"no column {column}\.$"):
+        cut(Struct(**{**injected.getDict(), "injected_catalog": catalog}))
+
+
+@pytest.mark.parametrize("column", ["x", "beta", "trail_length", "flux"])
+def test_rows_that_are_no_trails(injected: Struct, column: str) -> None:
+    catalog = injected.injected_catalog.copy()
+    catalog[column][2] = np.nan
+    with pytest.raises(InvalidQuantumError, match=f"Row 2 of the catalog of trails has {column} = nan"):
+        cut(Struct(**{**injected.getDict(), "injected_catalog": catalog}))
+
+
+def test_trails_off_the_image(injected: Struct) -> None:
+    catalog = injected.injected_catalog.copy()
+    for name in ("x", "x0", "x1"):
+        catalog[name] -= 5000.0
+    tiles = cut(Struct(**{**injected.getDict(), "injected_catalog": catalog}), emptyFraction=1.0)
+    assert not np.any(tiles.table["max_snr"])
+    # Trails in the mask alone are nobody's find.
+    assert set(tiles.table["tile_class"]) <= {TILE_CLASSES["missed"], TILE_CLASSES["empty"]}
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_no_variance(injected: Struct, value: float) -> None:
+    image = injected.injected_image.copy()
+    image.variance.array[:, :100] = value
+    tiles = cut(Struct(**{**injected.getDict(), "injected_image": image}), emptyFraction=1.0)
+    left = tiles.table["x0"] + 64 <= 100
+    assert np.all(np.isnan(tiles.table["noise"][left]))
+    assert np.all(tiles.table["max_snr"][left] == 0.0)
+    assert np.all(np.isfinite(tiles.table["noise"][~left]))
+    image.variance.array[...] = value
+    with pytest.raises(UpstreamFailureNoWorkFound, match="no good pixel"):
+        cut(Struct(**{**injected.getDict(), "injected_image": image}))
+
+
+def test_source_catalog_without_positions(injected: Struct) -> None:
+    with pytest.raises(InvalidQuantumError, match="has no positions"):
+        TileToHdf5Task(config=TileToHdf5Config()).run(
+            image=injected.injected_image,
+            injected_catalog=injected.injected_catalog,
+            injected_mask=injected.injected_mask,
+            source_catalog=astropy.table.Table({"flux": [1.0]}),
+        )

@@ -23,7 +23,10 @@
 
 from __future__ import annotations
 
-__all__ = ("IGNORED", "TILE_CLASSES", "cut_tiles", "tile_origins")
+__all__ = ("IGNORED", "TILE_CLASSES", "SkyFunction", "check_trail_table", "cut_tiles", "tile_origins")
+
+from collections.abc import Callable
+from typing import Any
 
 import astropy.table
 import numpy as np
@@ -31,16 +34,19 @@ import numpy.typing as npt
 
 from .background import BackgroundMesh
 from .planes import ImagePlanes, plane_bits
-from .render import TrailStamp, optimal_snr, render_trail
+from .render import render_trail
 from .tile_file import TileSource, TrailTiles
+from .tile_layout import IGNORED, TILE_CLASSES
 
-TILE_CLASSES: dict[str, int] = {"empty": 0, "missed": 1, "found": 2, "source": 3}
-"""What a tile holds: nothing, a trail that the stack missed, a trail that it
-found, a real source.  Without a catalog of the stack all trails are missed.
+type SkyFunction = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]]
+
+_NEEDED = ("x", "y", "trail_length", "beta", "flux")
+"""Columns that a truth table must have."""
+
+_IN_TILE = 0.1
+"""A trail is in a tile where the truth has it and it is brighter than this
+fraction of its ridge.
 """
-
-IGNORED = 2
-"""Value in truth planes of pixels that are neither trail nor background."""
 
 
 def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDArray[np.int64]:
@@ -81,6 +87,27 @@ def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDA
     return np.stack([y.ravel(), x.ravel()], axis=1)
 
 
+def check_trail_table(catalog: astropy.table.Table) -> None:
+    """Check that trails can be drawn from a truth table.
+
+    Raises
+    ------
+    ValueError
+        Raised if a column is missing, or a value that is needed is not
+        finite, or a length is negative; the message names column and row.
+    """
+    if not catalog.colnames:
+        return
+    if missing := [name for name in _NEEDED if name not in catalog.colnames]:
+        raise ValueError(f"The catalog of trails has no column {', '.join(missing)}.")
+    for name in _NEEDED:
+        values = np.ma.filled(np.ma.asarray(catalog[name], dtype=np.float64), np.nan)
+        wrong = ~np.isfinite(values) | ((values < 0.0) & (name == "trail_length"))
+        if np.any(wrong):
+            row = int(np.flatnonzero(wrong)[0])
+            raise ValueError(f"Row {row} of the catalog of trails has {name} = {values[row]}.")
+
+
 def cut_tiles(
     planes: ImagePlanes,
     background: BackgroundMesh,
@@ -92,6 +119,10 @@ def cut_tiles(
     overlap: int = 0,
     flux_per_njy: float = 1.0,
     empty_fraction: float = 0.5,
+    source_fraction: float | None = None,
+    found: npt.NDArray[np.bool_] | None = None,
+    sources: npt.NDArray[np.floating] | None = None,
+    pixel_to_sky: SkyFunction | None = None,
     rng: np.random.Generator,
 ) -> TrailTiles:
     """Cut an image into tiles, keeping those with trails and a sample of the
@@ -115,37 +146,62 @@ def cut_tiles(
     flux_per_njy
         Image units per nJy, the unit of the fluxes in the catalog.
     empty_fraction
-        Fraction of the tiles without a trail that are kept.
+        Fraction of the tiles without trail and source that are kept.
+    source_fraction
+        Fraction of the tiles with a source and no trail that are kept; as
+        for empty ones if `None`.
+    found
+        Trails of the catalog that the stack has found, shape (m,); none of
+        them if `None`.
+    sources
+        Real sources, array coordinates x and y, shape (k, 2).  Where
+        ``source.real_sources`` says that they are known, the pixels of the
+        mask plane ``DETECTED`` are sources as well.
+    pixel_to_sky
+        Maps array coordinates x and y to right ascension and declination,
+        degrees, for the positions of the tiles.
     rng
-        Random numbers, for that choice.
+        Random numbers, for the choice of tiles.
+
+    Raises
+    ------
+    ValueError
+        Raised if the catalog cannot be used; see `check_trail_table`.
     """
+    check_trail_table(catalog)
     origins = tile_origins(planes.shape, size, overlap)
-    has_trail = np.array([bool(np.any(truth[_part(y, x, size)] == 1)) for y, x in origins], dtype=bool)
-    keep = has_trail | (rng.random(len(origins)) < empty_fraction)
-    origins, has_trail = origins[keep], has_trail[keep]
-    count = len(origins)
+    parts = [_part(y, x, size) for y, x in origins]
+    has_trail = np.array([bool(np.any(truth[part] == 1)) for part in parts], dtype=bool)
+    has_source = _has_source(planes, source, sources, origins, size)
+    fraction = np.where(
+        has_source, empty_fraction if source_fraction is None else source_fraction, empty_fraction
+    )
+    keep = has_trail | (rng.random(len(origins)) < fraction)
+    origins, has_trail, has_source = origins[keep], has_trail[keep], has_source[keep]
     tiles = TrailTiles.allocate(
-        count,
+        len(origins),
         size,
         source=source,
         background=background,
         catalog=catalog,
         with_template=planes.template is not None,
     )
-    tiles.table["x0"], tiles.table["y0"] = origins[:, 1], origins[:, 0]
-    tiles.table["tile_class"] = np.where(has_trail, TILE_CLASSES["missed"], TILE_CLASSES["empty"])
-    for i, (y, x) in enumerate(origins):
-        part = _part(y, x, size)
-        h, w = planes.image[part].shape
-        tiles.image[i, :h, :w] = planes.image[part]
-        tiles.variance[i, :h, :w] = planes.variance[part]
-        # What lies beyond a small image keeps the mask NO_DATA.
-        tiles.mask[i] = plane_bits(["NO_DATA"])
-        tiles.mask[i, :h, :w] = planes.mask[part]
-        tiles.truth[i, :h, :w] = truth[part]
-        if planes.template is not None and tiles.template is not None:
-            tiles.template[i, :h, :w] = planes.template[part]
-    tiles.table["max_snr"] = _max_snr(planes, catalog, origins, size, flux_per_njy)
+    _copy_pixels(planes, truth, origins, tiles)
+    table = tiles.table
+    table["x0"], table["y0"] = origins[:, 1], origins[:, 0]
+    snr, missed_trail, found_trail = _trails_in_tiles(
+        planes, truth, catalog, origins, size, flux_per_njy, found
+    )
+    table["max_snr"] = snr
+    table["tile_class"] = np.where(has_source, TILE_CLASSES["source"], TILE_CLASSES["empty"])
+    only_found = found_trail & ~missed_trail
+    table["tile_class"][has_trail] = np.where(only_found, TILE_CLASSES["found"], TILE_CLASSES["missed"])[
+        has_trail
+    ]
+    _measure(planes, background, origins, size, table)
+    if pixel_to_sky is not None and len(origins):
+        middle = np.asarray(origins, dtype=np.float64) + 0.5 * (size - 1)
+        table["ra"], table["dec"] = pixel_to_sky(middle[:, 1], middle[:, 0])
     return tiles
 
 
@@ -153,24 +209,101 @@ def _part(y: int, x: int, size: int) -> tuple[slice, slice]:
     return slice(int(y), int(y) + size), slice(int(x), int(x) + size)
 
 
-def _max_snr(
+def _copy_pixels(
+    planes: ImagePlanes, truth: npt.NDArray[np.uint8], origins: npt.NDArray[np.int64], tiles: TrailTiles
+) -> None:
+    # What lies beyond a small image keeps the mask NO_DATA.
+    tiles.mask[...] = plane_bits(["NO_DATA"])
+    size = tiles.image.shape[-1]
+    for i, (y, x) in enumerate(origins):
+        part = _part(y, x, size)
+        h, w = planes.image[part].shape
+        tiles.image[i, :h, :w] = planes.image[part]
+        tiles.variance[i, :h, :w] = planes.variance[part]
+        tiles.mask[i, :h, :w] = planes.mask[part]
+        tiles.truth[i, :h, :w] = truth[part]
+        if planes.template is not None and tiles.template is not None:
+            tiles.template[i, :h, :w] = planes.template[part]
+
+
+def _has_source(
     planes: ImagePlanes,
+    source: TileSource,
+    sources: npt.NDArray[np.floating] | None,
+    origins: npt.NDArray[np.int64],
+    size: int,
+) -> npt.NDArray[np.bool_]:
+    """Return which tiles hold a real source, as far as that is known."""
+    result = np.zeros(len(origins), dtype=bool)
+    if source.real_sources:
+        footprints = planes.has("DETECTED")
+        result |= [bool(np.any(footprints[_part(y, x, size)])) for y, x in origins]
+    if sources is not None:
+        x, y = np.rint(np.asarray(sources, dtype=np.float64).reshape(-1, 2).T)
+        for i, (y0, x0) in enumerate(origins):
+            result[i] |= bool(np.any((x >= x0) & (x < x0 + size) & (y >= y0) & (y < y0 + size)))
+    return result
+
+
+def _trails_in_tiles(
+    planes: ImagePlanes,
+    truth: npt.NDArray[np.uint8],
     catalog: astropy.table.Table,
     origins: npt.NDArray[np.int64],
     size: int,
     flux_per_njy: float,
-) -> npt.NDArray[np.float32]:
-    """Return the optimal SNR of the brightest part of a trail in each tile."""
+    found: npt.NDArray[np.bool_] | None,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return the optimal SNR of the brightest part of a trail in each tile,
+    and whether the tile has a trail that the stack missed, and one that it
+    found.
+    """
     snr = np.zeros(len(origins), dtype=np.float32)
-    bad = planes.bad()
-    for row in catalog:
+    missed_trail, found_trail = (np.zeros(len(origins), dtype=bool) for _ in range(2))
+    for k, row in enumerate(catalog):
         stamp = render_trail(
             planes.psf, float(row["x"]), float(row["y"]), float(row["trail_length"]), float(row["beta"])
         )
-        for i, (y, x) in enumerate(origins):
-            part = _part(y, x, size)
-            inside = TrailStamp(stamp.array, stamp.x0 - int(x), stamp.y0 - int(y))
-            flux = float(row["flux"]) * flux_per_njy
-            value = optimal_snr(inside, planes.variance[part], flux, bad[part])
-            snr[i] = max(snr[i], value)
-    return snr
+        (rows, columns), unit = stamp.clipped(planes.shape)
+        if unit.size == 0:
+            continue
+        variance = planes.variance[rows, columns].astype(np.float64)
+        good = ~_cut(planes, rows, columns).bad()
+        power = np.zeros(unit.shape)
+        np.divide(np.square(float(row["flux"]) * flux_per_njy * unit), variance, out=power, where=good)
+        seen = (unit > _IN_TILE * stamp.array.max()) & (truth[rows, columns] == 1)
+        y0, x0 = origins[:, 0], origins[:, 1]
+        touched = (y0 < rows.stop) & (y0 + size > rows.start) & (x0 < columns.stop)
+        touched &= x0 + size > columns.start
+        for i in np.flatnonzero(touched):
+            inside = (
+                slice(max(int(y0[i]) - rows.start, 0), max(int(y0[i]) + size - rows.start, 0)),
+                slice(max(int(x0[i]) - columns.start, 0), max(int(x0[i]) + size - columns.start, 0)),
+            )
+            snr[i] = max(snr[i], np.sqrt(np.sum(power[inside])))
+            if np.any(seen[inside]):
+                (found_trail if found is not None and found[k] else missed_trail)[i] = True
+    return snr, missed_trail, found_trail
+
+
+def _cut(planes: ImagePlanes, rows: slice, columns: slice) -> ImagePlanes:
+    part = (rows, columns)
+    return ImagePlanes(planes.image[part], planes.variance[part], planes.mask[part], planes.psf)
+
+
+def _measure(
+    planes: ImagePlanes,
+    background: BackgroundMesh,
+    origins: npt.NDArray[np.int64],
+    size: int,
+    table: npt.NDArray[np.void],
+) -> None:
+    """Write the level and the noise of each tile to its row: the median of
+    the background, and of the error of good pixels.
+    """
+    for i, (y, x) in enumerate(origins):
+        # A sample will do for a median.
+        part = tuple(slice(s.start, s.stop, 4) for s in _part(y, x, size))
+        table["background"][i] = np.median(background.level(*part))
+        good = planes.variance[part][~_cut(planes, *part).bad()]
+        table["noise"][i] = np.sqrt(np.median(good)) if good.size else np.nan

@@ -125,6 +125,12 @@ class InputImage:
         sky = self.sky_projection.pixel_to_sky(x=np.asarray(x), y=np.asarray(y))
         return np.asarray(sky.ra.deg), np.asarray(sky.dec.deg)
 
+    def array_to_sky(
+        self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return `pixel_to_sky` of array coordinates."""
+        return self.pixel_to_sky(np.asarray(x) + self.origin[0], np.asarray(y) + self.origin[1])
+
     @property
     def exposure_time(self) -> float:
         """Exposure time in seconds; NaN where it is not known (`float`)."""

@@ -32,10 +32,11 @@ import numpy as np
 
 import lsst.pipe.base.connectionTypes as cT
 from lsst.images import Mask
-from lsst.pex.config import RangeField
+from lsst.pex.config import Field, RangeField
 from lsst.pipe.base import (
     InputQuantizedConnection,
     Instrument,
+    InvalidQuantumError,
     OutputQuantizedConnection,
     PipelineTask,
     PipelineTaskConfig,
@@ -47,15 +48,22 @@ from lsst.pipe.base import (
 from ..core.background import fit_background
 from ..core.geometry import segment_distance
 from ..core.tile_file import TileSource
-from ..core.tiling import IGNORED, cut_tiles
+from ..core.tiling import IGNORED, check_trail_table, cut_tiles
 from ._door import TRAIL_PLANE, InputImage, check_covers, open_image
 from ._ids import TILES, pack_data_id, quantum_seed
+from ._stack_sources import found_trails, source_positions
+
+_REAL_SOURCES = "plane DETECTED of the image, from before the injection"
 
 
 class TileToHdf5Connections(
     PipelineTaskConnections,
     dimensions=("instrument", "visit", "detector"),
-    defaultTemplates={"input_image": "preliminary_visit_image", "injected_prefix": "injected_"},
+    defaultTemplates={
+        "input_image": "preliminary_visit_image",
+        "injected_prefix": "injected_",
+        "sources": "single_visit_star_unstandardized",
+    },
 ):
     """Inputs and outputs of TileToHdf5Task."""
 
@@ -78,12 +86,31 @@ class TileToHdf5Connections(
         storageClass="MaskV2",
         dimensions=("instrument", "visit", "detector"),
     )
+    source_catalog = cT.Input(
+        doc="The stack's sources in the image before the injection.",
+        name="{sources}",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit", "detector"),
+    )
+    injected_source_catalog = cT.Input(
+        doc="The stack's sources in the image with the trails.",
+        name="{injected_prefix}{sources}",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit", "detector"),
+    )
     trail_tiles = cT.Output(
         doc="Tiles for training.",
         name="trail_tiles",
         storageClass="TrailTiles",
         dimensions=("instrument", "visit", "detector"),
     )
+
+    def __init__(self, *, config: TileToHdf5Config) -> None:
+        super().__init__(config=config)
+        if not config.useSourceCatalog:
+            del self.source_catalog
+        if not config.useInjectedSourceCatalog:
+            del self.injected_source_catalog
 
 
 class TileToHdf5Config(PipelineTaskConfig, pipelineConnections=TileToHdf5Connections):
@@ -101,6 +128,30 @@ class TileToHdf5Config(PipelineTaskConfig, pipelineConnections=TileToHdf5Connect
         min=0.0,
         max=1.0,
         inclusiveMax=True,
+    )
+    sourceFraction = RangeField(
+        dtype=float,
+        doc="Fraction of the tiles with a real source and no trail that are kept.",
+        default=0.5,
+        min=0.0,
+        max=1.0,
+        inclusiveMax=True,
+    )
+    useSourceCatalog = Field[bool](
+        doc="Read the stack's sources of the image before the injection? Tiles with one are of class "
+        "source, and none of them can be what the stack made of a trail.",
+        default=False,
+    )
+    useInjectedSourceCatalog = Field[bool](
+        doc="Read the stack's sources of the image with the trails? Trails on which there is one, that "
+        "was not there before, are found ones. Without, all are missed.",
+        default=False,
+    )
+    foundDistance = RangeField(
+        dtype=float,
+        doc="Farthest that a source of the stack may be from the line of a trail that it is on, pixels.",
+        default=4.0,
+        min=0.0,
     )
     ignoreBelowSnr = RangeField(
         dtype=float,
@@ -152,6 +203,8 @@ class TileToHdf5Task(PipelineTask):
         image: Any,
         injected_catalog: astropy.table.Table,
         injected_mask: Mask,
+        source_catalog: astropy.table.Table | None = None,
+        injected_source_catalog: astropy.table.Table | None = None,
         packed: int = 0,
         data_id: dict[str, Any] | None = None,
     ) -> Struct:
@@ -165,6 +218,9 @@ class TileToHdf5Task(PipelineTask):
             The trails, in the image's own coordinates.
         injected_mask
             Mask with the plane ``TRAIL``.
+        source_catalog, injected_source_catalog
+            The stack's sources of the image before and after the injection,
+            if there are any.
         packed
             Packed data ID, the seed of the choice of tiles.
         data_id
@@ -181,30 +237,44 @@ class TileToHdf5Task(PipelineTask):
         lsst.pipe.base.UpstreamFailureNoWorkFound
             Raised if the image cannot be used: no PSF, no WCS, no good pixels.
         lsst.pipe.base.InvalidQuantumError
-            Raised if the mask is of another image.
+            Raised if the mask is of another image, or a catalog lacks
+            columns or has a row that is no trail.
         """
         opened = open_image(image, psf_spacing=self.config.psfSpacing)
         check_covers(injected_mask, opened, "mask of the injected trails")
         planes = opened.planes
-        tiles = cut_tiles(
-            planes,
-            fit_background(planes.image, planes.bad()),
-            self._truth(opened, injected_catalog, injected_mask),
-            _in_array_coordinates(injected_catalog, opened),
-            TileSource(
-                data_id=data_id or {},
-                shape=planes.shape,
-                psf_kernel=planes.psf.mean_kernel,
-                unit=str(opened.visit_image.unit),
-                wcs=_wcs_header(opened),
-                config=_plain(self.config),
-            ),
-            size=self.config.tileSize,
-            overlap=self.config.overlap,
-            flux_per_njy=opened.flux_per_njy,
-            empty_fraction=self.config.emptyFraction,
-            rng=np.random.default_rng(quantum_seed(packed, self.config.seedOffset, TILES)),
-        )
+        try:
+            catalog = _in_array_coordinates(injected_catalog, opened)
+            sources = source_positions(source_catalog, opened)
+            injected_sources = source_positions(injected_source_catalog, opened)
+            found = found_trails(catalog, injected_sources, sources, self.config.foundDistance)
+            tiles = cut_tiles(
+                planes,
+                fit_background(planes.image, planes.bad()),
+                self._truth(opened, catalog, injected_mask),
+                catalog,
+                TileSource(
+                    data_id=data_id or {},
+                    shape=planes.shape,
+                    psf_kernel=planes.psf.mean_kernel,
+                    unit=str(opened.visit_image.unit),
+                    wcs=_wcs_header(opened),
+                    config=_plain(self.config),
+                    # Injection leaves the mask as it was.
+                    real_sources=_REAL_SOURCES if np.any(planes.has("DETECTED")) else "",
+                ),
+                size=self.config.tileSize,
+                overlap=self.config.overlap,
+                flux_per_njy=opened.flux_per_njy,
+                empty_fraction=self.config.emptyFraction,
+                source_fraction=self.config.sourceFraction,
+                found=found,
+                sources=sources,
+                pixel_to_sky=opened.array_to_sky,
+                rng=np.random.default_rng(quantum_seed(packed, self.config.seedOffset, TILES)),
+            )
+        except ValueError as error:
+            raise InvalidQuantumError(f"No tiles of {data_id or 'the image'}: {error}") from error
         self.metadata["nTiles"] = len(tiles)
         self.log.info("%d tiles of %d pixels.", len(tiles), self.config.tileSize)
         return Struct(trail_tiles=tiles)
@@ -215,10 +285,13 @@ class TileToHdf5Task(PipelineTask):
         """Return 1 on trails, 0 elsewhere, 2 where the loss should not look:
         on trails too faint to be seen, and on satellite streaks.
         """
+        check_trail_table(catalog)
+        if missing := [name for name in ("snr_optimal", "fwhm") if name not in catalog.colnames]:
+            raise ValueError(f"The catalog of trails has no column {', '.join(missing)}.")
         planes = image.planes
         truth = mask.get(TRAIL_PLANE.name).astype(np.uint8)
         truth[planes.has("STREAK")] = IGNORED
-        for row in _in_array_coordinates(catalog, image):
+        for row in catalog:
             if row["snr_optimal"] < self.config.ignoreBelowSnr:
                 _ignore_trail(truth, row)
         return truth
@@ -246,8 +319,10 @@ def _in_array_coordinates(catalog: astropy.table.Table, image: InputImage) -> as
     result = catalog.copy()
     x, y = image.origin
     for suffix in ("", "0", "1"):
-        result[f"x{suffix}"] = np.asarray(result[f"x{suffix}"]) - x
-        result[f"y{suffix}"] = np.asarray(result[f"y{suffix}"]) - y
+        for name, shift in ((f"x{suffix}", x), (f"y{suffix}", y)):
+            if name not in result.colnames:
+                raise ValueError(f"The catalog of trails has no column {name}.")
+            result[name] = np.asarray(result[name]) - shift
     return result
 
 
@@ -259,5 +334,16 @@ def _wcs_header(image: InputImage) -> str:
 
 def _plain(config: TileToHdf5Config) -> dict[str, Any]:
     """Return the fields that decide the tiles as plain values."""
-    names = ("tileSize", "overlap", "emptyFraction", "ignoreBelowSnr", "seedOffset")
+    names = (
+        "tileSize",
+        "overlap",
+        "emptyFraction",
+        "sourceFraction",
+        "useSourceCatalog",
+        "useInjectedSourceCatalog",
+        "foundDistance",
+        "ignoreBelowSnr",
+        "seedOffset",
+        "psfSpacing",
+    )
     return {name: getattr(config, name) for name in names}

@@ -1,0 +1,131 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.hdf5_output import Hdf5Output
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Limit the size of files: writing fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def fill(output: Hdf5Output, check: bool) -> None:
+    """Write about a megabyte of everything that files of tiles have."""
+    rng = np.random.default_rng(1)
+    for name in ("a", "b"):
+        output.file.create_dataset(
+            name,
+            shape=(0, 128, 128),
+            maxshape=(None, 128, 128),
+            chunks=(1, 32, 32),
+            dtype="f4",
+            compression="lzf",
+            fletcher32=True,
+        )
+    for i in range(8):
+        for name in ("a", "b"):
+            output.file[name].resize(i + 1, 0)
+            output.file[name][i] = rng.random((128, 128))
+        if check:
+            output.check()
+    for i in range(10):
+        group = output.file.create_group(f"groups/{i}")
+        group.attrs["text"] = "x" * 1000
+        group.create_dataset("kernel", data=np.zeros((25, 25)))
+
+
+@pytest.mark.parametrize("compatible", [False, True])
+def test_whole_files(tmp_path: Path, compatible: bool) -> None:
+    path = tmp_path / "new.h5"
+    with Hdf5Output(path, compatible=compatible) as output:
+        fill(output, check=True)
+        # Until it is complete.
+        assert not path.exists()
+    assert os.listdir(tmp_path) == ["new.h5"]
+    with h5py.File(path) as file:
+        assert file["b"].shape == (8, 128, 128)
+        assert len(file["groups"]) == 10
+
+
+@pytest.mark.parametrize("compatible", [False, True])
+@pytest.mark.parametrize("check", [False, True])
+def test_full_disks(tmp_path: Path, compatible: bool, check: bool) -> None:
+    """At whatever byte the disk is full, also at those written last: HDF5
+    would end the process with a segmentation fault.
+    """
+    path = tmp_path / "new.h5"
+    with Hdf5Output(path, compatible=compatible) as output:
+        fill(output, check)
+    size = path.stat().st_size
+    path.write_bytes(b"before")
+    limits = [0, 100, *range(1000, size, 40_000), *range(size - 30_000, size, 2999), size - 1]
+    for limit in limits:
+        with largest_file(limit), pytest.raises(OSError, match="File too large"):
+            with Hdf5Output(path, compatible=compatible) as output:
+                fill(output, check)
+        assert os.listdir(tmp_path) == ["new.h5"]
+        assert path.read_bytes() == b"before"
+
+
+def test_checking_stops_early(tmp_path: Path) -> None:
+    with largest_file(100_000), Hdf5Output(tmp_path / "new.h5") as output:
+        output.file.create_dataset("a", data=np.zeros(1000))
+        output.check()
+        output.file.create_dataset("b", data=np.zeros(100_000))
+        with pytest.raises(OSError, match="File too large"):
+            output.check()
+        # Or the end of the block would raise it.
+        output._raw.failure = None
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_errors_of_the_writer(tmp_path: Path, error: type[BaseException]) -> None:
+    def write() -> None:
+        with Hdf5Output(tmp_path / "new.h5") as output:
+            fill(output, check=False)
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert os.listdir(tmp_path) == []
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        Hdf5Output(tmp_path / "none" / "new.h5")
