@@ -104,14 +104,18 @@ def test_full_disks(tmp_path: Path, compatible: bool, check: bool) -> None:
 
 
 def test_checking_stops_early(tmp_path: Path) -> None:
-    with largest_file(100_000), Hdf5Output(tmp_path / "new.h5") as output:
-        output.file.create_dataset("a", data=np.zeros(1000))
-        output.check()
-        output.file.create_dataset("b", data=np.zeros(100_000))
-        with pytest.raises(OSError, match="File too large"):
-            output.check()
-        # Or the end of the block would raise it.
-        output._raw.failure = None
+    steps = []
+
+    def write() -> None:
+        with Hdf5Output(tmp_path / "new.h5") as output:
+            for size in (1000, 100_000, 1000):
+                output.file.create_dataset(str(len(steps)), data=np.zeros(size))
+                steps.append(size)
+                output.check()
+
+    with largest_file(100_000), pytest.raises(OSError, match="File too large"):
+        write()
+    assert steps == [1000, 100_000]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
