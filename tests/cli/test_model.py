@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
 
@@ -37,6 +38,7 @@ from lsst.meas.trails.nn import calibration
 from lsst.meas.trails.nn.calibration import Calibration, ValidationScene
 from lsst.meas.trails.nn.hardware import precision_name
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
+from lsst.meas.trails.nn.networks import create_network
 from lsst.meas.trails.nn.recipe import Recipe
 
 SMALL: dict[str, Any] = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
@@ -161,3 +163,71 @@ def test_calibrate_takes_only_the_file_of_a_model(model_path: Path) -> None:
         result = CliRunner().invoke(model, ["calibrate", name, "--config", "direct"])
         assert result.exit_code == 2
         assert "MODEL" in result.output
+
+
+@pytest.fixture
+def checkpoint_path(tmp_path: Path) -> Path:
+    """Return an untrained checkpoint of Asteroid_detection_CNN."""
+    network = create_network("UNetResSE", in_channels=1, width=8)
+    averages = {name: 2.0 * parameter.detach() for name, parameter in network.named_parameters()}
+    torch.save({"state": network.state_dict(), "ema": averages}, tmp_path / "ckpt_best.pt")
+    return tmp_path / "ckpt_best.pt"
+
+
+def test_convert(checkpoint_path: Path) -> None:
+    output = checkpoint_path.with_name("old.json")
+
+    def convert(*options: str) -> Result:
+        return CliRunner().invoke(model, ["convert", str(checkpoint_path), "-o", str(output), *options])
+
+    result = convert()
+    assert result.exit_code == 0, result.output
+    assert "UNetResSE of width 8" in result.stdout
+    first = load_model(output)
+    assert first.specification.hyperparameters["concatenation"] == "up-skip"
+
+    result = convert("--ema")
+    assert result.exit_code == 1
+    assert f"{output}: is there already; --overwrite replaces it" in result.stderr
+    assert load_model(output).checksum == first.checksum
+
+    result = convert("--ema", "--overwrite", "--concatenation", "skip-up")
+    assert result.exit_code == 0, result.output
+    second = load_model(output)
+    torch.testing.assert_close(second.network.head.weight, 2.0 * first.network.head.weight)  # type: ignore[union-attr, operator]
+    assert second.specification.hyperparameters["concatenation"] == "skip-up"
+    assert second.specification.training["checkpoint_weights"] == "ema"
+
+    result = CliRunner().invoke(model, ["describe", str(output)])
+    assert result.exit_code == 0, result.output
+    lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
+    assert ["normalisation", "medmad_clip_k5"] in [[part.strip() for part in line] for line in lines]
+    assert "tiles of 128 pixels, and no other" in " ".join(result.stdout.split())
+
+
+def test_convert_refuses(checkpoint_path: Path) -> None:
+    result = CliRunner().invoke(model, ["convert", str(checkpoint_path), "-o", str(checkpoint_path)])
+    assert result.exit_code == 2
+    assert "does not end in .json" in result.output
+    checkpoint_path.write_bytes(checkpoint_path.read_bytes()[:-100])
+    output = checkpoint_path.with_name("old.json")
+    result = CliRunner().invoke(model, ["convert", str(checkpoint_path), "-o", str(output)])
+    assert result.exit_code == 1
+    assert f"{checkpoint_path}: is no complete checkpoint" in result.output
+    assert not output.exists()
+
+
+def test_calibrate_a_converted_checkpoint(checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = checkpoint_path.with_name("old.json")
+    CliRunner().invoke(model, ["convert", str(checkpoint_path), "-o", str(output)])
+
+    def calibrate(model: TrailModel, scenes: Iterable[ValidationScene], *, threads: int) -> Calibration:
+        assert len(list(scenes)) == 2
+        return Calibration(thresholds={"low": 0.15, "high": 0.3}, score={"coefficients": [1.0]}, metrics={})
+
+    monkeypatch.setattr(calibration, "calibrate", calibrate)
+    result = _calibrate(output, RECIPE)
+    assert result.exit_code == 0, result.output
+    specification = load_model(output).specification
+    assert specification.thresholds == {"low": 0.15, "high": 0.3}
+    assert specification.training["checkpoint"] == "ckpt_best.pt"

@@ -29,12 +29,19 @@ import pytest
 import torch
 
 from lsst.meas.trails.core.background import fit_background
-from lsst.meas.trails.core.normalize import network_input
+from lsst.meas.trails.core.normalize import (
+    LEGACY_NORMALISATION,
+    NORMALISATION,
+    legacy_input,
+    measure_panel,
+    network_input,
+)
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
 from lsst.meas.trails.nn.predict import predict_probability
 
 from .conftest import TINY, random_network
+from .test_legacy_networks import random_legacy
 
 MakePlanes = Callable[..., ImagePlanes]
 
@@ -163,3 +170,86 @@ def test_other_channels(make_planes: MakePlanes) -> None:
     )
     model = TrailModel(specification=specification, network=random_network(channels=1), checksum="")
     assert predict_probability(model, make_planes((40, 40))).shape == (40, 40)
+
+
+@pytest.fixture(scope="module")
+def legacy_model() -> TrailModel:
+    """Return a model that is valid on tiles of 128 pixels."""
+    specification = ModelSpecification(
+        name="old",
+        version="1",
+        architecture="UNetResSEASPP",
+        hyperparameters={"width": 8},
+        channels=("science",),
+        normalisation=LEGACY_NORMALISATION,
+    )
+    return TrailModel(specification=specification, network=random_legacy(), checksum="")
+
+
+def test_tiles_of_a_fixed_size(legacy_model: TrailModel, make_planes: MakePlanes) -> None:
+    planes = make_planes((200, 300))
+    planes.image[...] += 40.0
+    probability = predict_probability(legacy_model, planes, dtype="float32")
+    assert probability.shape == (200, 300)
+    assert probability.std() > 0.01
+    scale = measure_panel(planes.image)
+    # Padded before the normalisation, so that beyond the edge the sky is not
+    # zero but far below what it is.
+    padded = np.zeros((256, 384), dtype=np.float32)
+    padded[:200, :300] = planes.image
+    for y, x in ((0, 0), (128, 128), (128, 256)):
+        tile = torch.from_numpy(legacy_input(padded[y : y + 128, x : x + 128], scale))[None]
+        with torch.inference_mode():
+            expected = torch.sigmoid(legacy_model.network(tile))[0, 0].numpy()
+        part = probability[y : y + 128, x : x + 128]
+        np.testing.assert_allclose(part, expected[: part.shape[0], : part.shape[1]], atol=1.0e-4)
+    # Not a matter of the window.
+    again = predict_probability(legacy_model, planes, window=64, dtype="float32")
+    np.testing.assert_array_equal(again, probability)
+
+
+def test_overlap_of_tiles(legacy_model: TrailModel, make_planes: MakePlanes) -> None:
+    planes = make_planes((128, 224))
+    inputs = legacy_input(planes.image, measure_panel(planes.image))
+    with torch.inference_mode():
+        tiles = torch.from_numpy(np.stack([inputs[:, :, :128], inputs[:, :, 96:]]))
+        left, right = legacy_model.network(tiles)[:, 0].numpy()
+    probability = predict_probability(legacy_model, planes, tile_overlap=32, dtype="float32")
+    logit = np.log(probability / (1.0 - probability))
+    np.testing.assert_allclose(logit[:, :96], left[:, :96], rtol=1.0e-3, atol=1.0e-3)
+    np.testing.assert_allclose(logit[:, 128:], right[:, 32:], rtol=1.0e-3, atol=1.0e-3)
+    weight = np.arange(1, 33) / 33.0
+    blended = weight[::-1] * left[:, 96:] + weight * right[:, :32]
+    np.testing.assert_allclose(logit[:, 96:128], blended, rtol=1.0e-3, atol=1.0e-3)
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 64])
+@pytest.mark.parametrize("shape", [(1, 1), (40, 130), (129, 128)])
+def test_tiles_on_any_shape(
+    legacy_model: TrailModel, make_planes: MakePlanes, shape: tuple[int, int], overlap: int
+) -> None:
+    planes = make_planes(shape)
+    planes.image[0, 0] = np.nan
+    probability = predict_probability(legacy_model, planes, tile_overlap=overlap)
+    assert probability.shape == shape
+    assert np.all((probability >= 0.0) & (probability <= 1.0))
+    assert probability[0, 0] == 0.0
+
+
+@pytest.mark.parametrize("overlap", [-1, 65])
+def test_refuses_an_overlap(legacy_model: TrailModel, make_planes: MakePlanes, overlap: int) -> None:
+    with pytest.raises(ValueError, match=f"by 0 to 64, not by {overlap}"):
+        predict_probability(legacy_model, make_planes((8, 8)), tile_overlap=overlap)
+
+
+def test_own_normalisation_in_tiles(legacy_model: TrailModel, make_planes: MakePlanes) -> None:
+    planes = make_planes((128, 128))
+    specification = dataclasses.replace(legacy_model.specification, normalisation=NORMALISATION)
+    probability = predict_probability(
+        dataclasses.replace(legacy_model, specification=specification), planes, dtype="float32"
+    )
+    level = fit_background(planes.image, planes.bad()).level()
+    with torch.inference_mode():
+        inputs = torch.from_numpy(network_input(planes, level, ["science"]))[None]
+        expected = torch.sigmoid(legacy_model.network(inputs))[0, 0].numpy()
+    np.testing.assert_allclose(probability, expected, atol=1.0e-4)

@@ -33,8 +33,14 @@ import numpy as np
 import pytest
 
 from lsst.images import VisitImage
-from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
-from lsst.meas.trails.tasks import TrailSegmentationConfig, TrailSegmentationTask
+from lsst.meas.trails.core.normalize import LEGACY_NORMALISATION
+from lsst.meas.trails.nn.model_file import ModelSpecification, load_model, save_model, shipped_model_path
+from lsst.meas.trails.tasks import (
+    TrailCandidateConfig,
+    TrailCandidateTask,
+    TrailSegmentationConfig,
+    TrailSegmentationTask,
+)
 from lsst.pipe.base import InvalidQuantumError, Struct, UpstreamFailureNoWorkFound
 
 
@@ -178,6 +184,38 @@ def test_ruined_image(make_image: Callable[..., Any]) -> None:
 def test_model_by_path(known: Any, segmented: Struct, model_copy: Path) -> None:
     result = make_task(model=str(model_copy)).run(image=known.image)
     np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
+
+
+def test_model_that_takes_only_tiles(known: Any, tmp_path: Path) -> None:
+    """A converted checkpoint, with its own normalisation, tiles and thresholds."""
+    specification = ModelSpecification(
+        name="old",
+        version="1",
+        architecture="UNetResSEASPP",
+        hyperparameters={"width": 8},
+        channels=("science",),
+        normalisation=LEGACY_NORMALISATION,
+        thresholds={"low": 0.2, "high": 0.2},
+    )
+    save_model(tmp_path / "old", specification.create_network(), specification, dtype="float32")
+    model = str(tmp_path / "old.json")
+    result = make_task(model=model).run(image=known.image)
+    probability = result.trail_probability.array
+    assert not probability[:20].any()
+    assert probability.std() > 0.0
+    summary = json.loads(result.trail_probability.metadata["TRAIL_MODEL"])
+    assert (summary["thresholds"], summary["score"]) == ({"low": 0.2, "high": 0.2}, {})
+    overlapping = make_task(model=model, tileOverlap=32).run(image=known.image).trail_probability.array
+    assert np.any(overlapping != probability)
+    with pytest.raises(InvalidQuantumError, match="can overlap by 0 to 64, not by 100"):
+        make_task(model=model, tileOverlap=100).run(image=known.image)
+    # Without a calibrated score, candidates have the network's probability.
+    table = (
+        TrailCandidateTask(config=TrailCandidateConfig())
+        .run(image=known.image, trail_probability=result.trail_probability)
+        .trail_candidate_detector
+    )
+    assert table.meta["scoreCalibrated"] is False
 
 
 def test_model_is_read_once(known: Any, model_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,9 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""``meas-trails model``: look into a model file, calibrate it anew."""
+"""``meas-trails model``: look into a model file, calibrate it anew, convert an
+old checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ _CALIBRATION_METRICS = ("completeness_", "snr50_", "score_", "calibration_")
 
 @click.group()
 def model() -> None:
-    """Look into model files and calibrate them."""
+    """Look into model files, calibrate them, convert old checkpoints."""
 
 
 @model.command()
@@ -131,6 +133,53 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
     Console().print(table)
 
 
+@model.command()
+@click.argument(
+    "checkpoint", metavar="CHECKPOINT", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="NAME.json",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Model to write; the weights go to NAME.safetensors beside it.",
+)
+@click.option("--ema", is_flag=True, help="Take the moving average of the parameters.")
+@click.option(
+    "--concatenation",
+    type=click.Choice(["up-skip", "skip-up"]),
+    default="up-skip",
+    show_default=True,
+    help="What comes first where a skip connection joins; a checkpoint does not tell.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
+def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overwrite: bool) -> None:
+    """Make a model of a checkpoint of Asteroid_detection_CNN.
+
+    CHECKPOINT is ckpt_best.pt or ckpt_last.pt of a UNetResSEASPP or UNetResSE
+    of any width.  The model keeps its normalisation, its tiles of 128 pixels
+    and its thresholds of 0.2; its score is not calibrated.
+    """
+    from ..nn.legacy import convert_checkpoint
+    from ..nn.model_file import ModelError
+
+    if output.suffix != ".json":
+        raise click.BadParameter(f"{output} does not end in .json.", param_hint="--output")
+    if not overwrite:
+        for path in (output, output.with_suffix(".safetensors")):
+            if path.exists():
+                raise click.ClickException(f"{path}: is there already; --overwrite replaces it.")
+    try:
+        specification = convert_checkpoint(checkpoint, output, ema=ema, concatenation=concatenation)
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(
+        f"{output}: {specification.architecture} of width {specification.hyperparameters['width']}, "
+        f"{specification.weights_bytes / 1.0e6:.1f} MB"
+    )
+
+
 def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
     """Return what is worth knowing of a model, as names and texts."""
     from ..nn.networks import count_parameters
@@ -144,7 +193,12 @@ def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
         ("parameters", f"{count_parameters(network)} in {specification.weights_bytes / 1.0e6:.2f} MB"),
         ("channels", ", ".join(specification.channels)),
         ("normalisation", specification.normalisation),
-        ("receptive field", f"{2 * network.receptive_radius + network.output_stride} pixels across"),
+        (
+            "receptive field",
+            f"{2 * network.receptive_radius + network.output_stride} pixels across"
+            if network.tile_size is None
+            else f"tiles of {network.tile_size} pixels, and no other",
+        ),
         ("pixel scale", _or_unknown(specification.pixel_scale, "{:.3f} arcsec")),
         (
             "PSF FWHM",

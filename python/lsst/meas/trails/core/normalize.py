@@ -22,13 +22,27 @@
 """The one normalisation of images for the network.
 
 Training and inference both come through here; the name of the normalisation
-and its version are part of a model's specification.
+and its version are part of a model's specification.  `network_input` is that
+of this package; `legacy_input` serves networks that came from elsewhere.
 """
 
 from __future__ import annotations
 
-__all__ = ("CHANNELS", "NORMALISATION", "TEMPLATE_CHANNELS", "compress", "network_input")
+__all__ = (
+    "CHANNELS",
+    "LEGACY_CHANNELS",
+    "LEGACY_NORMALISATION",
+    "NORMALISATION",
+    "NORMALISATIONS",
+    "TEMPLATE_CHANNELS",
+    "PanelScale",
+    "compress",
+    "legacy_input",
+    "measure_panel",
+    "network_input",
+)
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -38,6 +52,18 @@ from .planes import ImagePlanes
 
 NORMALISATION = "background-variance-asinh-1"
 """Name and version of what `network_input` does."""
+
+LEGACY_NORMALISATION = "medmad_clip_k5"
+"""Name of what `legacy_input` does: that of Asteroid_detection_CNN."""
+
+NORMALISATIONS = (NORMALISATION, LEGACY_NORMALISATION)
+"""Normalisations that a model may ask for."""
+
+LEGACY_CHANNELS = ("science",)
+"""The one channel that `legacy_input` makes: it knows nothing but pixels."""
+
+_LEGACY_CROP = 512
+_LEGACY_CLIP = 5.0
 
 _SOFTENING = 5.0
 """Significance at which the compression turns from linear to logarithmic."""
@@ -144,3 +170,75 @@ def network_input(planes: ImagePlanes, background: _Float32, channels: Sequence[
     with np.errstate(invalid="ignore", over="ignore"):
         stack = np.stack([CHANNELS[name](planes, background, bad) for name in channels])
     return stack
+
+
+@dataclasses.dataclass(frozen=True)
+class PanelScale:
+    """Level and scatter of a whole image, one number each."""
+
+    median: float
+    """Median of the pixels, image units."""
+
+    sigma: float
+    """Their scatter, image units."""
+
+
+def measure_panel(image: _Float32) -> PanelScale:
+    """Measure what `legacy_input` needs to know of the whole image.
+
+    Parameters
+    ----------
+    image
+        Pixel values, shape (ny, nx).
+
+    Returns
+    -------
+    scale
+        Median and 1.4826 times (median absolute deviation + 1e-12) of the
+        central 512x512 pixels.
+
+    Notes
+    -----
+    Pixels that are not finite are left out, which the original did not do:
+    a single one made its whole panel NaN.  Where the centre holds no finite
+    pixel the whole image is measured, and one without any has the median 0
+    and the scatter 1.
+    """
+    crop = tuple(
+        slice(max(0, (size - _LEGACY_CROP) // 2), max(0, (size - _LEGACY_CROP) // 2) + _LEGACY_CROP)
+        for size in image.shape
+    )
+    pixels = image[crop]
+    pixels = pixels[np.isfinite(pixels)]
+    if pixels.size == 0:
+        pixels = image[np.isfinite(image)]
+    if pixels.size == 0:
+        return PanelScale(median=0.0, sigma=1.0)
+    # In double precision no difference of two pixels overflows.
+    pixels = pixels.astype(np.float64)
+    median = np.median(pixels)
+    deviation = np.median(np.abs(pixels - median))
+    return PanelScale(median=float(median), sigma=1.4826 * (float(deviation) + 1e-12))
+
+
+def legacy_input(image: _Float32, scale: PanelScale) -> _Float32:
+    """Turn an image into the input of a network of Asteroid_detection_CNN.
+
+    Parameters
+    ----------
+    image
+        Pixel values, shape (ny, nx); 0 beyond the edges of the image, which
+        is what these networks saw there.
+    scale
+        Level and scatter of the whole image.
+
+    Returns
+    -------
+    array
+        Shape (1, ny, nx), float32, in [-5, 5]: distances from the median in
+        units of the scatter.  Pixels that are not finite are 0, like sky.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        significance = (image.astype(np.float64) - scale.median) / scale.sigma
+    clipped = np.clip(significance, -_LEGACY_CLIP, _LEGACY_CLIP)
+    return np.where(np.isfinite(image), clipped, 0.0).astype(np.float32)[None]

@@ -34,7 +34,13 @@ from typing import Any, Self
 
 import torch
 
-from ..core.normalize import CHANNELS, NORMALISATION
+from ..core.normalize import (
+    CHANNELS,
+    LEGACY_CHANNELS,
+    LEGACY_NORMALISATION,
+    NORMALISATION,
+    NORMALISATIONS,
+)
 from .networks import TrailNetwork, create_network, network_names
 
 FORMAT_VERSION = 1
@@ -122,10 +128,11 @@ class ModelSpecification:
                 f"it needs the architecture {self.architecture!r}, and this version of meas_trails has "
                 f"{', '.join(network_names())}; use the version that wrote it ({self.package_version or '?'})"
             )
-        if self.normalisation != NORMALISATION:
+        if self.normalisation not in NORMALISATIONS:
             raise ModelError(
                 f"it needs the normalisation {self.normalisation!r}, and this version of meas_trails applies "
-                f"{NORMALISATION!r}; use the version that wrote it ({self.package_version or '?'}) or retrain"
+                f"{' or '.join(map(repr, NORMALISATIONS))}; use the version that wrote it "
+                f"({self.package_version or '?'}) or retrain"
             )
         _expect(len(self.channels) > 0, "channels is empty")
         _expect(len(set(self.channels)) == len(self.channels), "channels names one twice")
@@ -134,6 +141,10 @@ class ModelSpecification:
                 f"it needs the input channels {unknown}, and this version of meas_trails has "
                 f"{', '.join(CHANNELS)}; use the version that wrote it ({self.package_version or '?'})"
             )
+        _expect(
+            self.normalisation != LEGACY_NORMALISATION or self.channels == LEGACY_CHANNELS,
+            f"the normalisation {self.normalisation} makes the channel {LEGACY_CHANNELS[0]} and no other",
+        )
         _expect(self.pixel_scale is None or self.pixel_scale > 0.0, "pixel_scale is not positive")
         if self.fwhm_range is not None:
             _expect(0.0 < self.fwhm_range[0] <= self.fwhm_range[1], "fwhm_range is not a range of widths")
@@ -146,6 +157,13 @@ class ModelSpecification:
         )
         _expect(0 <= self.weights_bytes <= MAX_WEIGHTS_BYTES, f"weights of {self.weights_bytes} bytes")
         self.create_network(meta=True)
+
+    @property
+    def tile_size(self) -> int | None:
+        """Side of the only tiles that the network is valid on, pixels, or
+        `None` if it has no such limit (`int` | `None`).
+        """
+        return self.create_network(meta=True).tile_size
 
     def create_network(self, *, meta: bool = False) -> TrailNetwork:
         """Return the network with fresh weights.
@@ -170,12 +188,14 @@ class ModelSpecification:
 
     def to_json(self) -> str:
         """Return the specification as JSON text."""
+        tile_size = self.tile_size
         return json.dumps(
             {
                 "format_version": FORMAT_VERSION,
                 "name": self.name,
                 "version": self.version,
                 "architecture": {"name": self.architecture, "hyperparameters": self.hyperparameters},
+                **({} if tile_size is None else {"tile_size": tile_size}),
                 "channels": list(self.channels),
                 "normalisation": {"name": self.normalisation},
                 "pixel_scale": self.pixel_scale,
@@ -226,6 +246,7 @@ class ModelSpecification:
             "weights",
         }
         optional = {
+            "tile_size",
             "pixel_scale",
             "fwhm_range",
             "thresholds",
@@ -275,7 +296,13 @@ class ModelSpecification:
             limits = _take(data, "fwhm_range", list)
             _expect(len(limits) == 2, "fwhm_range must hold two numbers")
             values["fwhm_range"] = tuple(_number({"fwhm_range": limit}, "fwhm_range") for limit in limits)
-        return cls(**values)
+        specification = cls(**values)
+        if data.get("tile_size") != specification.tile_size:
+            raise ModelError(
+                f"it has the tile size {data.get('tile_size')!r}, and {specification.architecture} is valid "
+                f"on tiles of {specification.tile_size or 'any size'}"
+            )
+        return specification
 
 
 def _expect(condition: bool, problem: str) -> None:

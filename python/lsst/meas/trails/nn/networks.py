@@ -23,7 +23,7 @@
 
 A network maps an input of shape (B, C, H, W), made by
 `lsst.meas.trails.core.normalize.network_input`, to the logit of "this pixel
-belongs to a trail" at half resolution, shape (B, 1, H/2, W/2).
+belongs to a trail", shape (B, 1, H/s, W/s) with its own ``output_stride`` s.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class TrailNetwork(nn.Module):
     In evaluation mode the logit of a pixel may depend on the pixels within
     ``receptive_radius`` of it and on nothing else: no statistics over the
     tile (group or instance normalisation, squeeze and excitation).  That is
-    what makes windowed prediction exact.
+    what makes windowed prediction exact.  A network that cannot promise it
+    names its ``tile_size``, and images are cut into such tiles.
     """
 
     in_channels: int
@@ -76,6 +77,11 @@ class TrailNetwork(nn.Module):
     receptive_radius: int
     """Greatest distance, in input pixels along an axis, between an output
     pixel's own footprint and an input pixel that it depends on (`int`).
+    """
+
+    tile_size: int | None = None
+    """Side of the only input that the network is valid on, or `None` if it
+    takes any multiple of ``stride`` (`int` | `None`).
     """
 
     def prepared_for_inference(self) -> Self:
@@ -117,7 +123,15 @@ def register(name: str) -> Callable[[type[TrailNetwork]], type[TrailNetwork]]:
 
 def network_names() -> tuple[str, ...]:
     """Return the names of the registered architectures, sorted."""
-    return tuple(sorted(_REGISTRY))
+    return tuple(sorted(_architectures()))
+
+
+def _architectures() -> dict[str, type[TrailNetwork]]:
+    """Return the registry, with the architectures of other modules."""
+    # They register themselves, for which they need this module.
+    from . import legacy_networks  # noqa: F401
+
+    return _REGISTRY
 
 
 def create_network(name: str, *, in_channels: int, **hyperparameters: Any) -> TrailNetwork:
@@ -139,7 +153,7 @@ def create_network(name: str, *, in_channels: int, **hyperparameters: Any) -> Tr
         Raised if there is no such architecture, or if it does not know a
         hyperparameter or cannot take its value.
     """
-    if name not in _REGISTRY:
+    if name not in _architectures():
         raise ValueError(f"There is no architecture {name!r}; known are {', '.join(network_names())}.")
     cls = _REGISTRY[name]
     known = [key for key in inspect.signature(cls).parameters if key != "in_channels"]

@@ -25,16 +25,25 @@ from __future__ import annotations
 
 __all__ = ("predict_probability",)
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from ..core.background import BackgroundMesh, fit_background
-from ..core.normalize import network_input
+from ..core.normalize import LEGACY_NORMALISATION, legacy_input, measure_panel, network_input
 from ..core.planes import ImagePlanes, plane_bits
 from .hardware import choose_device, thread_count, use_bfloat16
 from .model_file import TrailModel
+
+_TILES_AT_ONCE = 8
+
+type _WindowInput = Callable[[slice, slice], npt.NDArray[np.float32]]
+"""Returns the network's input, shape (C, h, w), for part of an image, which
+may reach beyond its upper edges.
+"""
 
 
 def predict_probability(
@@ -43,6 +52,7 @@ def predict_probability(
     *,
     background: BackgroundMesh | None = None,
     window: int = 2048,
+    tile_overlap: int = 0,
     threads: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -61,6 +71,9 @@ def predict_probability(
         Side of the part that is computed at once, pixels.  It decides the
         memory that is needed, not the result: windows overlap by all that a
         pixel's probability depends on.
+    tile_overlap
+        Overlap of the tiles of a network that has a ``tile_size``, pixels;
+        others do not heed it, and such a network does not heed ``window``.
     threads
         Threads of the CPU for this call; by default as torch has them.
     dtype
@@ -78,25 +91,43 @@ def predict_probability(
     ------
     ValueError
         Raised if an argument is out of range, or a device does not exist.
+
+    Notes
+    -----
+    A network with a ``tile_size`` sees tiles of that size and nothing else,
+    side by side from pixel (0, 0) on, as the original does it.  Its result
+    depends on where their borders lie, by nature: a trail that crosses a
+    border is seen in two parts.  With ``tile_overlap``, the logits of tiles
+    are blended with weights that fall linearly towards their borders, at
+    more cost.
     """
     if window < 1:
         raise ValueError(f"The window must have at least 1 pixel, not {window}.")
+    tile_size = model.network.tile_size
+    if tile_size is not None and not (
+        0 <= tile_overlap <= tile_size // 2 and tile_overlap % model.network.output_stride == 0
+    ):
+        raise ValueError(
+            f"Tiles of {tile_size} pixels can overlap by 0 to {tile_size // 2}, not by {tile_overlap}."
+        )
     chosen = choose_device(device)
     precision = torch.bfloat16 if use_bfloat16(dtype, chosen) else torch.float32
     ny, nx = planes.shape
     if ny == 0 or nx == 0:
         return np.zeros((ny, nx), dtype=np.float32)
-    if background is None:
-        background = fit_background(planes.image, planes.bad())
+    window_input = _window_input(model, planes, background)
     with thread_count(threads), torch.inference_mode():
-        logits = _predict_logits(model, planes, background, window, chosen, precision)
+        if tile_size is None:
+            logits = _predict_windows(model, planes.shape, window_input, window, chosen, precision)
+        else:
+            logits = _predict_tiles(model, planes.shape, window_input, tile_overlap, chosen, precision)
         return _to_full_resolution(logits, planes, model.network.output_stride)
 
 
-def _predict_logits(
+def _predict_windows(
     model: TrailModel,
-    planes: ImagePlanes,
-    background: BackgroundMesh,
+    shape: tuple[int, int],
+    window_input: _WindowInput,
     window: int,
     device: torch.device,
     precision: torch.dtype,
@@ -105,9 +136,8 @@ def _predict_logits(
     network's output resolution, shape (h, w), float32.
     """
     network = model.inference_network(device, precision)
-    channels = model.specification.channels
     stride, output_stride = network.stride, network.output_stride
-    size_y, size_x = (_round_up(size, stride) for size in planes.shape)
+    size_y, size_x = (_round_up(size, stride) for size in shape)
     margin = _round_up(network.receptive_radius, stride)
     # Windows of equal size: none of the margins is computed for a sliver.
     step_y, step_x = (_round_up(-(-size // -(-size // window)), stride) for size in (size_y, size_x))
@@ -117,8 +147,7 @@ def _predict_logits(
             y1, x1 = min(y0 + step_y, size_y), min(x0 + step_x, size_x)
             outer_y = slice(max(0, y0 - margin), min(size_y, y1 + margin))
             outer_x = slice(max(0, x0 - margin), min(size_x, x1 + margin))
-            array = _window_input(planes, background, channels, outer_y, outer_x)
-            inputs = torch.from_numpy(array)[None].to(device=device, dtype=precision)
+            inputs = torch.from_numpy(window_input(outer_y, outer_x))[None].to(device=device, dtype=precision)
             output = network(inputs.contiguous(memory_format=torch.channels_last))[0, 0]
             inner_y = slice((y0 - outer_y.start) // output_stride, (y1 - outer_y.start) // output_stride)
             inner_x = slice((x0 - outer_x.start) // output_stride, (x1 - outer_x.start) // output_stride)
@@ -128,36 +157,83 @@ def _predict_logits(
     return logits
 
 
-def _window_input(
-    planes: ImagePlanes,
-    background: BackgroundMesh,
-    channels: tuple[str, ...],
-    y: slice,
-    x: slice,
-) -> npt.NDArray[np.float32]:
-    """Return the network's input for part of an image, which may reach beyond
-    its upper edges: what lies there is marked as being without data, like
-    in the tiles of training.
+def _predict_tiles(
+    model: TrailModel,
+    shape: tuple[int, int],
+    window_input: _WindowInput,
+    overlap: int,
+    device: torch.device,
+    precision: torch.dtype,
+) -> torch.Tensor:
+    """Return the logits of the image padded to whole tiles, for a network
+    with a fixed tile size; see `_predict_windows`.
     """
-    ny, nx = planes.shape
-    part = (slice(y.start, min(y.stop, ny)), slice(x.start, min(x.stop, nx)))
-    missing = ((0, y.stop - part[0].stop), (0, x.stop - part[1].stop))
+    network = model.inference_network(device, precision)
+    tile_size, output_stride = network.tile_size, network.output_stride
+    assert tile_size is not None
+    step = tile_size - overlap
+    counts = [max(1, -(-(size - overlap) // step)) for size in shape]
+    inner = tile_size // output_stride
+    # The weight of a pixel falls over the overlap; what covers the image is
+    # the same in each row and each column of tiles.
+    distance = torch.minimum(torch.arange(inner) + 1, inner - torch.arange(inner)).float()
+    ramp = torch.clamp(distance / (overlap // output_stride + 1), max=1.0)
+    covers = [torch.zeros(((count - 1) * step + tile_size) // output_stride) for count in counts]
+    for count, cover in zip(counts, covers):
+        for i in range(count):
+            cover[i * step // output_stride :][:inner] += ramp
+    weight = ramp[:, None] * ramp
+    logits = torch.zeros((len(covers[0]), len(covers[1])), dtype=torch.float32)
+    corners = [(i * step, j * step) for i in range(counts[0]) for j in range(counts[1])]
+    for first in range(0, len(corners), _TILES_AT_ONCE):
+        batch = corners[first : first + _TILES_AT_ONCE]
+        arrays = [window_input(slice(y, y + tile_size), slice(x, x + tile_size)) for y, x in batch]
+        inputs = torch.from_numpy(np.stack(arrays)).to(device=device, dtype=precision)
+        output = network(inputs.contiguous(memory_format=torch.channels_last))[:, 0].float().cpu()
+        for (y, x), part in zip(batch, output):
+            logits[y // output_stride :, x // output_stride :][:inner, :inner] += weight * part
+    return logits.div_(covers[0][:, None]).div_(covers[1])
 
-    def cut(plane: npt.NDArray, fill: float = 0) -> npt.NDArray:
-        view = plane[part]
-        return np.pad(view, missing, constant_values=fill) if missing != ((0, 0), (0, 0)) else view
 
-    window = ImagePlanes(
-        image=cut(planes.image),
-        variance=cut(planes.variance),
-        mask=cut(planes.mask, plane_bits(["NO_DATA"])),
-        psf=planes.psf,
-        template=None if planes.template is None else cut(planes.template, np.nan),
-    )
-    level = background.level(*part)
-    if missing != ((0, 0), (0, 0)):
-        level = np.pad(level, missing)
-    return network_input(window, level, channels)
+def _window_input(model: TrailModel, planes: ImagePlanes, background: BackgroundMesh | None) -> _WindowInput:
+    """Return what makes the network's input of parts of an image, with the
+    normalisation that the model asks for.
+    """
+    if model.specification.normalisation == LEGACY_NORMALISATION:
+        scale = measure_panel(planes.image)
+        # Padded before normalising, as the original does it.
+        return lambda y, x: legacy_input(_cut(planes.image, y, x), scale)
+    mesh = fit_background(planes.image, planes.bad()) if background is None else background
+    channels = model.specification.channels
+
+    def make(y: slice, x: slice) -> npt.NDArray[np.float32]:
+        # What lies beyond the edges is marked as being without data, like in
+        # the tiles of training.
+        part = ImagePlanes(
+            image=_cut(planes.image, y, x),
+            variance=_cut(planes.variance, y, x),
+            mask=_cut(planes.mask, y, x, plane_bits(["NO_DATA"])),
+            psf=planes.psf,
+            template=None if planes.template is None else _cut(planes.template, y, x, np.nan),
+        )
+        ny, nx = planes.shape
+        level = mesh.level(slice(y.start, min(y.stop, ny)), slice(x.start, min(x.stop, nx)))
+        return network_input(part, _pad(level, part.shape), channels)
+
+    return make
+
+
+def _cut(plane: npt.NDArray, y: slice, x: slice, fill: float = 0) -> npt.NDArray:
+    """Return part of a plane, filled beyond its upper edges."""
+    return _pad(plane[y, x], (y.stop - y.start, x.stop - x.start), fill)
+
+
+def _pad(array: npt.NDArray, shape: tuple[int, int], fill: float = 0) -> npt.NDArray:
+    """Return an array of a larger shape, filled behind the last pixels."""
+    if array.shape == shape:
+        return array
+    missing = [(0, size - have) for size, have in zip(shape, array.shape)]
+    return np.pad(array, missing, constant_values=fill)
 
 
 def _to_full_resolution(

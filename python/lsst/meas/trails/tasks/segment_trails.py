@@ -109,6 +109,14 @@ class TrailSegmentationConfig(PipelineTaskConfig, pipelineConnections=TrailSegme
         default=2048,
         min=64,
     )
+    tileOverlap = RangeField(
+        dtype=int,
+        doc="Overlap of the tiles of a model that is valid on tiles of one size only, pixels; others do not "
+        "heed it, and such a model does not heed window. Its result depends on where tiles meet, and less so "
+        "with an overlap.",
+        default=0,
+        min=0,
+    )
     precision = ChoiceField[str](
         doc="Arithmetic of the network.",
         allowed={
@@ -209,6 +217,7 @@ class TrailSegmentationTask(PipelineTask):
                 planes,
                 background=fit_background(planes.image, planes.bad()),
                 window=self.config.window,
+                tile_overlap=self.config.tileOverlap,
                 threads=num_cores,
                 dtype=self.config.precision,
                 device=self.config.device,

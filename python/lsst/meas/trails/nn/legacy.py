@@ -1,0 +1,270 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Checkpoints of Asteroid_detection_CNN, and from them to model files.
+
+A checkpoint is a file of `torch.save`, which can hold anything, code
+included.  It is read as weights only, and nothing in it is believed before
+its type, shape and values have been checked.
+"""
+
+from __future__ import annotations
+
+__all__ = ("MAX_CHECKPOINT_BYTES", "LegacyWeights", "convert_checkpoint", "read_legacy_weights")
+
+import dataclasses
+import hashlib
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.normalize import LEGACY_CHANNELS, LEGACY_NORMALISATION
+from .model_file import ModelError, ModelSpecification, save_model
+from .networks import TrailNetwork
+
+MAX_CHECKPOINT_BYTES = 4_000_000_000
+"""Largest checkpoint that is read: weights, averages and an optimiser's
+state of the widest network are below one gigabyte.
+"""
+
+_THRESHOLDS = {"low": 0.2, "high": 0.2}
+"""Of the original's post-processing: support and peak."""
+
+# What wrappers for several processes or compiled networks put before names.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LegacyWeights:
+    """Weights of a checkpoint, checked, and the network they are for."""
+
+    architecture: str
+    """Name of the architecture."""
+
+    width: int
+    """Number of channels at full resolution."""
+
+    state: dict[str, torch.Tensor]
+    """State of the network, float32."""
+
+
+def convert_checkpoint(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    ema: bool = False,
+    concatenation: str = "up-skip",
+) -> ModelSpecification:
+    """Write a checkpoint of Asteroid_detection_CNN as a model file.
+
+    Parameters
+    ----------
+    path
+        The checkpoint, such as ``ckpt_best.pt``.
+    output
+        Specification to write, ``NAME.json``; the weights go beside it.
+    ema
+        Whether to take the moving average of the parameters instead of the
+        parameters; see `read_legacy_weights`.
+    concatenation
+        Order of channels where skip connections join; see
+        `~lsst.meas.trails.nn.legacy_networks.UNetResSE`.
+
+    Returns
+    -------
+    specification
+        The specification as written.
+
+    Raises
+    ------
+    ModelError
+        Raised if the checkpoint cannot be used or the model not be written.
+
+    Notes
+    -----
+    The model has the original's normalisation and thresholds (probability
+    0.2), and no calibrated score.
+    """
+    path, output = Path(path), Path(output)
+    if output.suffix != ".json":
+        raise ModelError(f"{output}: the model to write must be called NAME.json.")
+    weights = read_legacy_weights(path, ema=ema)
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        specification = _specification(
+            weights.architecture,
+            weights.width,
+            name=output.stem,
+            hyperparameters={"width": weights.width, "concatenation": concatenation},
+            training={
+                "checkpoint": path.name,
+                "checkpoint_sha256": digest,
+                "checkpoint_weights": "ema" if ema else "state",
+            },
+        )
+        network = specification.create_network()
+        network.load_state_dict(weights.state, strict=True)
+        return save_model(output.with_suffix(""), network, specification, dtype="float32")
+    except OSError as error:
+        raise ModelError(f"{error.filename or output}: {error.strerror or error}.") from error
+
+
+def read_legacy_weights(path: str | os.PathLike[str], *, ema: bool = False) -> LegacyWeights:
+    """Read the weights of a checkpoint of Asteroid_detection_CNN.
+
+    Parameters
+    ----------
+    path
+        The checkpoint.
+    ema
+        Whether to take the parameters of ``best_state_ema``, or of ``ema``
+        where it has none, instead of those of ``state``.  Averages hold no
+        buffers; these are those of ``state``.
+
+    Raises
+    ------
+    ModelError
+        Raised if the file cannot be read, holds more than weights, or
+        weights that are not those of the architecture, or not finite.
+    """
+    path = Path(path)
+    content = _load(path)
+    state = _tensors(content.get("state"), path, "state")
+    if ema:
+        key = "best_state_ema" if content.get("best_state_ema") is not None else "ema"
+        average = content.get(key)
+        if isinstance(average, Mapping) and "shadow" in average:
+            average, key = average["shadow"], f"{key}.shadow"
+        averages = _tensors(average, path, key)
+        if unknown := sorted(set(averages) - set(state)):
+            raise ModelError(f"{path}: {key} holds {unknown[0]}, which state does not.")
+    stem = state.get("stem.0.weight")
+    if stem is None or stem.ndim != 4:
+        raise ModelError(
+            f"{path}: state holds no weights of a stem (stem.0.weight), from which the widths are inferred; "
+            "this is no checkpoint of UNetResSE or UNetResSEASPP."
+        )
+    width, channels = int(stem.shape[0]), int(stem.shape[1])
+    if channels != len(LEGACY_CHANNELS):
+        raise ModelError(f"{path}: the network takes {channels} input channels; only those of one are known.")
+    architecture = "UNetResSEASPP" if any(name.startswith("aspp.") for name in state) else "UNetResSE"
+    try:
+        network = _specification(architecture, width).create_network(meta=True)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}.") from error
+    if ema:
+        parameters = {name for name, _ in network.named_parameters()}
+        if missing := sorted(parameters - set(averages)):
+            raise ModelError(f"{path}: {key} lacks the parameter {missing[0]}.")
+        state |= averages
+    _check_names_and_shapes(network, state, path)
+    # Only now: a tensor of a few bytes can claim to be of any size.
+    for name, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{path}: the weights {name} are not finite; the training had failed.")
+    floats = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    return LegacyWeights(architecture=architecture, width=width, state=floats)
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    """Return what is in a file of `torch.save` that holds plain data."""
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    if size > MAX_CHECKPOINT_BYTES:
+        raise ModelError(f"{path}: has {size} bytes, and no checkpoint has over {MAX_CHECKPOINT_BYTES}.")
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                # Torch never compresses: a file that grows is not of its making.
+                if sum(entry.file_size for entry in archive.infolist()) > size:
+                    raise ModelError(f"{path}: is a compressed archive, which no checkpoint is.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelError:
+        raise
+    except Exception as error:
+        # Inside of torch, damaged and hostile files raise almost anything.
+        raise ModelError(f"{path}: {_reason(error)}") from error
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{path}: holds a {type(content).__name__}, and not the dictionary of a checkpoint.")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    """Return why a checkpoint was refused.  Torch's own text would advise to
+    load it in a way that executes what is in it.
+    """
+    if found := re.search(r"GLOBAL ([\w.]{1,100})", str(error)):
+        return f"refers to {found[1]}, which is no plain weight; nothing of it was executed or loaded."
+    if type(error).__name__ == "UnpicklingError":
+        return "holds more than plain weights; nothing of it was executed or loaded."
+    return f"is no complete checkpoint ({type(error).__name__}): it may be cut short: copy it again."
+
+
+def _tensors(value: Any, path: Path, key: str) -> dict[str, torch.Tensor]:
+    """Return a state of a checkpoint if it is one of plain tensors."""
+    if not isinstance(value, Mapping) or not value:
+        raise ModelError(f"{path}: holds no weights under {key!r}.")
+    tensors = {}
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise ModelError(f"{path}: {key} holds something other than named weights: {str(name)[:80]!r}.")
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+        if not plain or tensor.is_complex():
+            raise ModelError(f"{path}: the weights {name[:80]} of {key} are not a plain array of numbers.")
+        tensors[name] = tensor.detach()
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in tensors):
+            tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _specification(architecture: str, width: int, **fields: Any) -> ModelSpecification:
+    """Return the specification of a network of a checkpoint."""
+    return ModelSpecification(
+        architecture=architecture,
+        channels=LEGACY_CHANNELS,
+        normalisation=LEGACY_NORMALISATION,
+        thresholds=dict(_THRESHOLDS),
+        **{"name": "legacy", "version": "1", "hyperparameters": {"width": width}, **fields},
+    )
+
+
+def _check_names_and_shapes(network: TrailNetwork, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Check that a state is that of a network, which lies on ``meta``."""
+    try:
+        network.load_state_dict({name: tensor.to("meta") for name, tensor in state.items()}, strict=True)
+    except RuntimeError as error:
+        problems = " ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise ModelError(
+            f"{path}: the weights are not those of {type(network).__name__}: {problems[:300]}"
+        ) from error

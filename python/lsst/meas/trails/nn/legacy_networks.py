@@ -1,0 +1,260 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The residual U-Nets of Asteroid_detection_CNN, so that its checkpoints run.
+
+They are written from the description of its modules: the names and shapes of
+their parameters are those of its checkpoints.
+"""
+
+from __future__ import annotations
+
+__all__ = ("LEGACY_TILE_SIZE", "UNetResSE", "UNetResSEASPP")
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .networks import TrailNetwork, register
+
+LEGACY_TILE_SIZE = 128
+"""Side of the only tiles that these networks are valid on, pixels."""
+
+_GROUPS = 8
+_REDUCTION = 8
+_ASPP_DILATIONS = (1, 6, 12, 18)
+_LEVELS = 5
+_CONCATENATIONS = ("up-skip", "skip-up")
+
+
+class _SqueezeExcite(nn.Module):
+    """Channels weighted by what their means say (Hu et al. 2018,
+    arXiv:1709.01507).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // _REDUCTION, 1)
+        self.fc2 = nn.Conv2d(channels // _REDUCTION, channels, 1)
+        self.register_load_state_dict_pre_hook(self._accept_linear)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = self.fc2(functional.silu(self.fc1(x.mean(dim=(2, 3), keepdim=True))))
+        return x * torch.sigmoid(weights)
+
+    @staticmethod
+    def _accept_linear(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Take the weights of linear layers too: on means of whole channels
+        they are the same as convolutions of 1x1.
+        """
+        for name in ("fc1.weight", "fc2.weight"):
+            tensor = state.get(prefix + name)
+            if isinstance(tensor, torch.Tensor) and tensor.ndim == 2:
+                state[prefix + name] = tensor[:, :, None, None]
+
+
+class _ResBlock(nn.Module):
+    """Residual block with pre-activation (He et al. 2016, arXiv:1603.05027),
+    group normalisation, and squeeze and excitation.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.bn1 = nn.GroupNorm(_GROUPS, in_channels)
+        self.c1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.GroupNorm(_GROUPS, out_channels)
+        self.c2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.se = _SqueezeExcite(out_channels)
+        self.proj = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.c1(functional.silu(self.bn1(x)))
+        y = self.se(self.c2(functional.silu(self.bn2(y))))
+        result: torch.Tensor = y + self.proj(x)
+        return result
+
+
+class _Down(nn.Module):
+    """Half the resolution, and a residual block."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.rb = _ResBlock(in_channels, out_channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.rb(functional.max_pool2d(x, 2))
+        return result
+
+
+class _Up(nn.Module):
+    """Twice the resolution, the skip connection, two residual blocks."""
+
+    def __init__(self, coarse: int, fine: int, *, skip_first: bool) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(coarse, coarse, 2, stride=2)
+        self.rb1 = _ResBlock(coarse + fine, fine)
+        self.rb2 = _ResBlock(fine, fine)
+        self.skip_first = skip_first
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        x = self.up(x)
+        x = torch.cat((skip, x) if self.skip_first else (x, skip), dim=1)
+        result: torch.Tensor = self.rb2(self.rb1(x))
+        return result
+
+
+class _ASPP(nn.Module):
+    """Atrous spatial pyramid pooling (Chen et al. 2017, arXiv:1706.05587)
+    without its image-level part.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        part = channels // len(_ASPP_DILATIONS)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, part, 3, padding=dilation, dilation=dilation, bias=False),
+                nn.BatchNorm2d(part),
+                nn.SiLU(inplace=True),
+            )
+            for dilation in _ASPP_DILATIONS
+        )
+        self.project = nn.Conv2d(part * len(_ASPP_DILATIONS), channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.project(torch.cat([block(x) for block in self.blocks], dim=1))
+        return result
+
+
+@register("UNetResSE")
+class UNetResSE(TrailNetwork):
+    """Residual U-Net with squeeze and excitation, at full resolution.
+
+    Parameters
+    ----------
+    in_channels
+        Number of input channels.
+    width
+        Number of channels at full resolution; every level has twice as many
+        as the one above it.
+    concatenation
+        What comes first where a skip connection joins what comes from
+        below: ``up-skip`` or ``skip-up``.
+
+    Raises
+    ------
+    ValueError
+        Raised if a hyperparameter is of the wrong type or out of range.
+
+    Notes
+    -----
+    Group normalisation, squeeze and excitation and, in `UNetResSEASPP`,
+    dilations that reach beyond the tile make every logit depend on the whole
+    input and on its size.  The networks were trained on tiles of 128x128
+    pixels and are valid on nothing else.
+    """
+
+    stride = LEGACY_TILE_SIZE
+    output_stride = 1
+    tile_size = LEGACY_TILE_SIZE
+    receptive_radius = LEGACY_TILE_SIZE - 1
+
+    def __init__(self, in_channels: int, *, width: int = 32, concatenation: str = "up-skip") -> None:
+        super().__init__()
+        if isinstance(width, bool) or not isinstance(width, int) or not 8 <= width <= 128 or width % _GROUPS:
+            raise ValueError(f"width must be a multiple of {_GROUPS} in 8..128, not {width!r}.")
+        if concatenation not in _CONCATENATIONS:
+            raise ValueError(
+                f"concatenation must be one of {', '.join(_CONCATENATIONS)}, not {concatenation!r}."
+            )
+        widths = [width * 2**level for level in range(_LEVELS)]
+        skip_first = concatenation == "skip-up"
+        self.in_channels = in_channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.SiLU(inplace=True),
+            _ResBlock(width, width),
+        )
+        self.d1, self.d2, self.d3, self.d4 = (_Down(fine, coarse) for fine, coarse in zip(widths, widths[1:]))
+        self.aspp = self._bottleneck(widths[-1])
+        # The first is the coarsest, the order in which they are used.
+        self.u1, self.u2, self.u3, self.u4 = (
+            _Up(coarse, fine, skip_first=skip_first)
+            for fine, coarse in reversed(list(zip(widths, widths[1:])))
+        )
+        self.head = nn.Conv2d(width, 1, 1)
+        self.register_load_state_dict_pre_hook(self._accept_reversed)
+
+    @staticmethod
+    def _bottleneck(channels: int) -> nn.Module:
+        return nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits, shape (B, 1, 128, 128), of an input, shape
+        (B, C, 128, 128).
+
+        Raises
+        ------
+        ValueError
+            Raised if the input has other sides.
+        """
+        if tuple(x.shape[-2:]) != (LEGACY_TILE_SIZE, LEGACY_TILE_SIZE):
+            raise ValueError(
+                f"{type(self).__name__} is valid on tiles of {LEGACY_TILE_SIZE}x{LEGACY_TILE_SIZE} pixels "
+                f"only, not {x.shape[-2]}x{x.shape[-1]}."
+            )
+        s0 = self.stem(x)
+        s1 = self.d1(s0)
+        s2 = self.d2(s1)
+        s3 = self.d3(s2)
+        y = self.aspp(self.d4(s3))
+        y = self.u4(self.u3(self.u2(self.u1(y, s3), s2), s1), s0)
+        logits: torch.Tensor = self.head(y)
+        return logits
+
+    @staticmethod
+    def _accept_reversed(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Take weights in which ``u1`` is the finest level: the shapes say
+        which one it is.
+        """
+        names: Sequence[str] = ("u1", "u2", "u3", "u4")
+        first, last = (state.get(f"{prefix}{name}.up.weight") for name in (names[0], names[-1]))
+        if not isinstance(first, torch.Tensor) or not isinstance(last, torch.Tensor):
+            return
+        if first.ndim == last.ndim == 4 and first.shape[0] < last.shape[0]:
+            renamed = {}
+            for old, new in zip(names, reversed(names)):
+                for key in [key for key in state if key.startswith(f"{prefix}{old}.")]:
+                    renamed[f"{prefix}{new}." + key.removeprefix(f"{prefix}{old}.")] = state.pop(key)
+            state.update(renamed)
+
+
+@register("UNetResSEASPP")
+class UNetResSEASPP(UNetResSE):
+    """`UNetResSE` with atrous spatial pyramid pooling at the bottleneck."""
+
+    @staticmethod
+    def _bottleneck(channels: int) -> nn.Module:
+        return _ASPP(channels)
