@@ -43,6 +43,7 @@ TYPES: dict[str, tuple[str, set[str]]] = {
     "injected_preliminary_visit_image": ("VisitImage", DETECTOR),
     "injected_preliminary_visit_image_catalog": ("ArrowAstropy", DETECTOR),
     "injected_trail_mask": ("MaskV2", DETECTOR),
+    "template_detector": ("VisitImage", DETECTOR),
     "trail_tiles": ("TrailTiles", DETECTOR),
     "trail_probability": ("ImageV2", DETECTOR),
     "trail_mask": ("MaskV2", DETECTOR),
@@ -54,6 +55,10 @@ TYPES: dict[str, tuple[str, set[str]]] = {
 INPUTS_AND_OUTPUTS = {
     "DetectTrails": (
         {"preliminary_visit_image"},
+        {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
+    ),
+    "DetectTrailsWithTemplate": (
+        {"preliminary_visit_image", "template_detector"},
         {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
     ),
     "MakeTrainingSet": (
@@ -69,6 +74,10 @@ INPUTS_AND_OUTPUTS = {
 
 SUBSETS = {
     "DetectTrails": {
+        "perDetector": {"segmentTrails", "findTrailCandidates"},
+        "perVisit": {"consolidateTrailCandidates"},
+    },
+    "DetectTrailsWithTemplate": {
         "perDetector": {"segmentTrails", "findTrailCandidates"},
         "perVisit": {"consolidateTrailCandidates"},
     },
@@ -131,11 +140,11 @@ def test_input_image_is_a_parameter(name: str) -> None:
     pipeline = Pipeline.from_uri(str(FOLDER / f"{name}.yaml"))
     pipeline.addConfigOverride("parameters", "input_image", "visit_image")
     inputs, outputs = data_types(pipeline.to_graph())
-    assert inputs == {"visit_image"}
-    expected = {
-        output.replace("preliminary_visit_image", "visit_image") for output in INPUTS_AND_OUTPUTS[name][1]
-    }
-    assert outputs == expected
+    expected = [
+        {name.replace("preliminary_visit_image", "visit_image") for name in names}
+        for names in INPUTS_AND_OUTPUTS[name]
+    ]
+    assert [inputs, outputs] == expected
 
 
 @pytest.mark.parametrize("name", NAMES)

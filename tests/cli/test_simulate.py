@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -43,7 +44,7 @@ def test_makes_a_repository(tmp_path: Path) -> None:
     options = ("--visits", 2, "--size", 64, 96, "--seed", 4, "--trails", 2, "--band", "i")
     code, output = invoke(repo, *options)
     assert code == 0
-    assert "Put 2 preliminary_visit_image and simulated_trail_catalog into run 'input'" in output
+    assert "Put 2 each of preliminary_visit_image, simulated_trail_catalog into run 'input'" in output
     butler = Butler.from_config(repo, collections="input")
     refs = butler.query_datasets("preliminary_visit_image")
     assert len(refs) == 2
@@ -62,12 +63,34 @@ def test_makes_a_repository(tmp_path: Path) -> None:
     assert code == 0
 
 
+def test_templates(tmp_path: Path) -> None:
+    options = ("--size", 96, 128, "--seed", 4, "--trails", 2)
+    code, output = invoke(tmp_path / "repo", *options, "--template")
+    assert code == 0
+    assert "template_detector into run 'input'" in output
+    butler = Butler.from_config(tmp_path / "repo", collections="input")
+    (ref,) = butler.query_datasets("preliminary_visit_image")
+    image, template = butler.get(ref), butler.get("template_detector", ref.dataId)
+    assert template.bbox == image.bbox
+    no_data = template.mask.get("NO_DATA")
+    np.testing.assert_array_equal(np.isnan(template.image.array), no_data)
+    # The same sky with less noise: what both see is correlated.
+    good = ~no_data & np.isfinite(image.image.array)
+    assert np.corrcoef(image.image.array[good], template.image.array[good])[0, 1] > 0.5
+    assert np.nanmedian(template.variance.array) < 0.7**2 * np.nanmedian(image.variance.array)
+    # The image is the one that it is without a template.
+    code, _ = invoke(tmp_path / "other", *options)
+    assert code == 0
+    alone = Butler.from_config(tmp_path / "other", collections="input").get(ref.datasetType.name, ref.dataId)
+    np.testing.assert_array_equal(alone.image.array, image.image.array)
+
+
 def test_pipelines_run_in_a_new_repository(tmp_path: Path) -> None:
     """Without `--register-dataset-types`."""
     code, _ = invoke(tmp_path / "repo", "--size", 64, 64, "--seed", 4)
     assert code == 0
     butler = Butler.from_config(tmp_path / "repo", writeable=True)
-    for name in ("DetectTrails", "MakeTrainingSet"):
+    for name in ("DetectTrails", "DetectTrailsWithTemplate", "MakeTrainingSet"):
         uri = f"resource://lsst.meas.trails/resources/pipelines/{name}.yaml"
         Pipeline.from_uri(uri).to_graph(registry=butler.registry).check_dataset_type_registrations(butler)
     # In a repository that is there, nothing but what is put is registered.

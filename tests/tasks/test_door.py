@@ -29,7 +29,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 
-from lsst.images import Box, Image, Mask, MaskPlane, MaskSchema, VisitImage
+from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, VisitImage
 from lsst.images.fields import ChebyshevField
 from lsst.images.serialization import ArchiveReadError
 from lsst.meas.trails.core.planes import PLANES
@@ -40,6 +40,7 @@ from lsst.meas.trails.tasks._door import (
     make_trail_mask,
     model_summary,
     open_image,
+    open_template,
 )
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
@@ -302,6 +303,90 @@ def test_probability_image_of_unknown_origin(metadata: dict[str, str]) -> None:
     image = Image(np.zeros((4, 4), dtype=np.float32), metadata=metadata)
     with pytest.raises(UpstreamFailureNoWorkFound, match="does not say which model made it"):
         model_summary(image)
+
+
+def make_template(image: VisitImage, bbox: Box, value: float = 0.0) -> MaskedImage:
+    """Return a flat template with a source at (110, 40)."""
+    array = np.full(bbox.shape, value, dtype=np.float32)
+    array[40 - bbox.y.start, 110 - bbox.x.start] += 50.0
+    schema = MaskSchema([MaskPlane("NO_DATA", "No data."), MaskPlane("SAT", "Saturated.")])
+    mask = Mask(0, schema=schema, bbox=bbox)
+    for name, column in (("NO_DATA", 2), ("SAT", 4)):
+        pixels = np.zeros(bbox.shape, dtype=bool)
+        pixels[:, column] = True
+        mask.set(name, pixels)
+    return MaskedImage(Image(array, bbox=bbox, unit=image.unit), mask=mask)
+
+
+def test_template_is_brought_to_the_pixels_of_the_image(visit_image: VisitImage, opened: InputImage) -> None:
+    bbox = Box.factory[20:90, 110 - 20 : 150]
+    template = open_template(make_template(visit_image, bbox, value=7.0), opened)
+    assert template.shape == opened.planes.shape
+    assert template[40 - 30, 110 - 100] == pytest.approx(50.0, rel=1e-5)
+    # Its first columns lie beside the image, and it ends at x = 150.
+    assert np.all(np.isnan(template[:, 50:]))
+    assert np.all(np.isfinite(template[:, :50]))
+    assert np.nanmedian(template) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_template_without_data_is_nan(visit_image: VisitImage, opened: InputImage) -> None:
+    template = open_template(make_template(visit_image, opened.bbox), opened)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(template[0])), [2])
+
+
+def test_template_in_another_unit(visit_image: VisitImage, opened: InputImage) -> None:
+    template = make_template(visit_image, opened.bbox)
+    other = MaskedImage(Image(template.image.array / 1e3, bbox=opened.bbox, unit=u.uJy), mask=template.mask)
+    np.testing.assert_allclose(
+        open_template(other, opened), open_template(template, opened), rtol=1e-5, equal_nan=True
+    )
+    counts = MaskedImage(Image(template.image.array, bbox=opened.bbox, unit=u.electron), mask=template.mask)
+    with pytest.raises(UpstreamFailureNoWorkFound, match="no photometric scaling"):
+        open_template(counts, opened)
+
+
+class LegacyCoadd:
+    """What is asked of a warped `lsst.afw.image.ExposureF`."""
+
+    def __init__(self, template: MaskedImage, nanojansky: float | None) -> None:
+        values = np.zeros(template.bbox.shape, dtype=np.int32)
+        values[template.mask.get("NO_DATA")] |= 1 << 8
+        values[template.mask.get("SAT")] |= 1 << 1
+        self.image = types.SimpleNamespace(array=template.image.array)
+        self.mask = types.SimpleNamespace(
+            array=values, getMaskPlaneDict=lambda: {"SAT": 1, "NO_DATA": 8, "SENSOR_EDGE": 9}
+        )
+        self._bbox, self._nanojansky = template.bbox, nanojansky
+
+    def getMaskedImage(self) -> object:
+        return self
+
+    def getBBox(self) -> object:
+        corner = types.SimpleNamespace(getX=lambda: self._bbox.x.start, getY=lambda: self._bbox.y.start)
+        return types.SimpleNamespace(getMin=lambda: corner)
+
+    def getPhotoCalib(self) -> object:
+        if self._nanojansky is None:
+            return None
+        return types.SimpleNamespace(getCalibrationMean=lambda: self._nanojansky)
+
+
+@pytest.mark.parametrize(("scale", "nanojansky"), [(1.0, None), (1.0, 1.0), (0.1, 10.0)])
+def test_template_of_the_full_stack(
+    visit_image: VisitImage, opened: InputImage, scale: float, nanojansky: float | None
+) -> None:
+    template = make_template(visit_image, Box.factory[20:90, 90:200])
+    expected = open_template(template, opened)
+    scaled = MaskedImage(
+        Image(template.image.array * scale, bbox=template.bbox, unit=u.nJy), mask=template.mask
+    )
+    result = open_template(LegacyCoadd(scaled, nanojansky), opened)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+def test_what_is_no_template(opened: InputImage) -> None:
+    with pytest.raises(TypeError, match="not dict"):
+        open_template({}, opened)
 
 
 def test_planes_of_another_image(opened: InputImage) -> None:

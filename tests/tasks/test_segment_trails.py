@@ -31,10 +31,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from lsst.images import VisitImage
+from lsst.images import Image, MaskedImage, MaskPlane, MaskSchema, VisitImage
 from lsst.meas.trails.core.normalize import LEGACY_NORMALISATION
 from lsst.meas.trails.nn.model_file import ModelSpecification, load_model, save_model, shipped_model_path
+from lsst.meas.trails.nn.networks import create_network
 from lsst.meas.trails.tasks import (
     TrailCandidateConfig,
     TrailCandidateTask,
@@ -72,6 +74,71 @@ def model_copy(tmp_path: Path) -> Path:
     for file in (path, path.with_suffix(".safetensors")):
         shutil.copy(file, tmp_path / file.name)
     return tmp_path / path.name
+
+
+@pytest.fixture(scope="module")
+def template_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a small network, not trained, that has a template's channels."""
+    specification = ModelSpecification(
+        name="untrained",
+        version="0",
+        architecture="trail_unet",
+        hyperparameters={"widths": [4, 4], "blocks": [0, 0], "decoder_blocks": [0], "dilations": []},
+        channels=("science", "bad", "template", "template_missing"),
+        pixel_scale=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = create_network("trail_unet", in_channels=4, **specification.hyperparameters)
+        torch.nn.init.normal_(network.head.weight, std=3.0)
+    stem = tmp_path_factory.mktemp("model") / "untrained"
+    save_model(stem, network, specification)
+    return f"{stem}.json"
+
+
+def make_template(image: VisitImage, value: float = 0.0) -> MaskedImage:
+    array = np.full(image.bbox.shape, value, dtype=np.float32)
+    array[60:70, 60:70] += 500.0
+    schema = MaskSchema([MaskPlane("NO_DATA", "No data.")])
+    return MaskedImage(Image(array, bbox=image.bbox, unit=image.unit), mask_schema=schema)
+
+
+def test_template_is_used_where_there_is_one(known: Any, segmented: Struct, template_model: str) -> None:
+    task = make_task(templateModel=template_model, precision="float32")
+    flat = task.run(image=known.image, template=make_template(known.image, 20.0))
+    assert json.loads(flat.trail_probability.metadata["TRAIL_MODEL"])["name"] == "untrained"
+    assert task.metadata["templateCoverage"] == 1.0
+    # What the template shows changes what the network says, nearby.
+    other = make_template(known.image, 20.0)
+    other.image.array[150:160, 60:70] += 500.0
+    changed = task.run(image=known.image, template=other)
+    difference = np.abs(changed.trail_probability.array - flat.trail_probability.array)
+    assert difference[140:170, 50:80].max() > 0.0
+    assert not difference[:, 200:].any()
+
+
+def test_no_template_is_no_failure(
+    known: Any, segmented: Struct, template_model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    task = make_task(templateModel=template_model)
+    empty = make_template(known.image, np.nan)
+    for template, message in ((None, "There is no template"), (empty, "The template has no data here")):
+        result = task.run(image=known.image, template=template)
+        np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
+        assert task.metadata["templateCoverage"] == 0.0
+        assert f"{message}: using the model direct." in caplog.text
+
+
+def test_template_is_not_read_without_a_model_for_it(known: Any, segmented: Struct) -> None:
+    result = make_task().run(image=known.image, template=object())
+    np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
+
+
+def test_model_that_does_not_look_at_templates(known: Any, model_copy: Path) -> None:
+    task = make_task(templateModel=str(model_copy))
+    with pytest.raises(InvalidQuantumError, match="does not look at templates"):
+        task.run(image=known.image, template=make_template(known.image))
 
 
 def test_bright_trails_are_in_the_mask(known: Any, segmented: Struct) -> None:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
-PIPELINES = ("DetectTrails", "MakeTrainingSet")
+PIPELINES = ("DetectTrails", "DetectTrailsWithTemplate", "MakeTrainingSet")
 """Names of the shipped pipelines."""
 
 

@@ -62,6 +62,13 @@ _MIN_SIZE, _MAX_SIZE = 64, 20_000
     help="Asteroid trails per image, of 6 to 150 pixels and SNR 3 to 30.",
 )
 @click.option(
+    "--template/--no-template",
+    default=False,
+    show_default=True,
+    help="Give each image a template of the same sky, as template_detector: of another seeing, less noise, "
+    "registered within 0.3 pixels, with stars that varied, gaps, and remains of old trails.",
+)
+@click.option(
     "--like",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
@@ -91,6 +98,7 @@ def simulate(
     size: tuple[int, int] | None,
     seed: int,
     trails: int,
+    template: bool,
     like: str | None,
     band: str | None,
     run: str,
@@ -109,6 +117,7 @@ def simulate(
 
     from lsst.meas.trails.sim.repository import (
         IMAGE_DATASET_TYPE,
+        TEMPLATE_DATASET_TYPE,
         TRUTH_DATASET_TYPE,
         RepositoryError,
     )
@@ -118,7 +127,14 @@ def simulate(
 
     try:
         simulation = Simulation(
-            seed=seed, visits=visits, detectors=detectors, shape=size, trails=trails, band=band, like=like
+            seed=seed,
+            visits=visits,
+            detectors=detectors,
+            shape=size,
+            trails=trails,
+            band=band,
+            like=like,
+            template=template,
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from error
@@ -146,7 +162,8 @@ def simulate(
         )
     console = Console()
     console.print(table)
+    kinds = [IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE, *([TEMPLATE_DATASET_TYPE] if template else [])]
     console.print(
-        f"Put {len(rows)} {IMAGE_DATASET_TYPE} and {TRUTH_DATASET_TYPE} into run {run!r} of {repo}.",
+        f"Put {len(rows)} each of {', '.join(kinds)} into run {run!r} of {repo}.",
         soft_wrap=True,
     )

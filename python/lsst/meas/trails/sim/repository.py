@@ -29,6 +29,7 @@ from __future__ import annotations
 
 __all__ = (
     "IMAGE_DATASET_TYPE",
+    "TEMPLATE_DATASET_TYPE",
     "TRUTH_DATASET_TYPE",
     "Dataset",
     "RepositoryError",
@@ -60,6 +61,9 @@ _LOG = logging.getLogger(__name__)
 
 IMAGE_DATASET_TYPE = "preliminary_visit_image"
 """Dataset type of the images that this package puts into repositories."""
+
+TEMPLATE_DATASET_TYPE = "template_detector"
+"""Dataset type of their templates, that of the stack."""
 
 TRUTH_DATASET_TYPE = "simulated_trail_catalog"
 """Dataset type of the trails in a simulated image."""

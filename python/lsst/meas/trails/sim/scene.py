@@ -31,6 +31,9 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
+from lsst.images import Box
+from lsst.images.psfs import PiffWrapper
+
 from ..core.artifacts import add_satellite
 from ..core.geometry import Trails
 from ..core.injection import inject_trails
@@ -40,6 +43,7 @@ from ..core.psf import PsfGrid
 from ..core.truth import add_distractors, truth_table
 from .defects import add_cosmic_rays, bad_columns, dead_amplifier, saturate
 from .sky import SkyConfig, draw_sky, paint_sky
+from .template import TemplateConfig, simulate_template
 
 MEGAPIXEL = 1.0e6
 
@@ -76,6 +80,8 @@ class SceneConfig:
     background
         Standard deviation of the residual background, in units of the sky
         noise.
+    template
+        How the template differs from the image; `None` for no template.
     """
 
     shape: tuple[int, int] = (4000, 4072)
@@ -90,6 +96,7 @@ class SceneConfig:
     dead_amplifier_chance: float = 0.02
     satellite_chance: float = 0.08
     background: float = 0.4
+    template: TemplateConfig | None = None
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
@@ -141,19 +148,25 @@ class Scene:
     Parameters
     ----------
     planes
-        Image, variance and mask in nJy, with the PSF.
+        Image, variance and mask in nJy, with the PSF, and the template if
+        one was asked for, with its background.
     truth
         One row a trail, columns of `~lsst.meas.trails.core.truth.TRUTH_COLUMNS`
         in array coordinates, and ``source_type``: ``Trail`` for asteroids and
         ``Satellite`` for streaks across the image.
+    template_psf
+        Point-spread function of the template, if there is one.
     """
 
     planes: ImagePlanes
     trails: Trails
     truth: astropy.table.Table
+    template_psf: PiffWrapper | None = None
 
 
-def simulate_scene(config: SceneConfig, psf: PsfGrid, rng: np.random.Generator) -> Scene:
+def simulate_scene(
+    config: SceneConfig, psf: PsfGrid, rng: np.random.Generator, bbox: Box | None = None
+) -> Scene:
     """Simulate the image of one detector.
 
     Parameters
@@ -164,6 +177,9 @@ def simulate_scene(config: SceneConfig, psf: PsfGrid, rng: np.random.Generator) 
         Point-spread function over the image.
     rng
         Random numbers; the same generator state makes the same image.
+    bbox
+        Box of the image, in whose coordinates the PSF of the template is; it
+        starts at (0, 0) by default.
 
     Notes
     -----
@@ -174,8 +190,11 @@ def simulate_scene(config: SceneConfig, psf: PsfGrid, rng: np.random.Generator) 
     shape = config.shape
     noise = config.sky_noise
     signal = np.zeros(shape, dtype=np.float32)
-    if config.sky is not None:
-        signal += paint_sky(draw_sky(config.sky, shape, rng), psf, shape, noise)
+    # Its random numbers are its own, so that an image is the same without it.
+    template_rng = rng.spawn(1)[0]
+    sky = None if config.sky is None else draw_sky(config.sky, shape, rng)
+    if sky is not None:
+        signal += paint_sky(sky, psf, shape, noise)
     streaks = []
     if rng.random() < config.satellite_chance:
         brightness = float(np.exp(rng.uniform(np.log(2.0), np.log(300.0)))) * noise
@@ -209,8 +228,16 @@ def simulate_scene(config: SceneConfig, psf: PsfGrid, rng: np.random.Generator) 
     # without the trails themselves.
     seen = dataclasses.replace(before, image=image, mask=mask)
     truth = _scene_truth(seen, trails, streaks)
+    template, template_psf = None, None
+    if config.template is not None:
+        template, template_psf = simulate_template(
+            config.template, sky, psf, bbox or Box.from_shape(shape), noise, template_rng
+        )
     return Scene(
-        planes=ImagePlanes(image=image, variance=variance, mask=mask, psf=psf), trails=trails, truth=truth
+        planes=ImagePlanes(image=image, variance=variance, mask=mask, psf=psf, template=template),
+        trails=trails,
+        truth=truth,
+        template_psf=template_psf,
     )
 
 

@@ -39,6 +39,7 @@ from lsst.daf.butler import Butler
 from lsst.images import Box, DetectorFrame, SkyProjection, VisitImage
 
 from ..core.photometry import AB_ZEROPOINT_NJY
+from ..core.planes import ImagePlanes, plane_bits
 from ..core.population import TrailPopulation
 from .detector import make_detector
 from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
@@ -47,6 +48,7 @@ from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projecti
 from .psf import draw_seeing, make_psf, sample_psf
 from .repository import (
     IMAGE_DATASET_TYPE,
+    TEMPLATE_DATASET_TYPE,
     TRUTH_DATASET_TYPE,
     Dataset,
     RepositoryError,
@@ -58,6 +60,7 @@ from .repository import (
     register_visit,
 )
 from .scene import SceneConfig, simulate_scene
+from .template import TemplateConfig
 from .visit_image import make_summary_stats, make_visit_image
 
 # Streams of random numbers of a visit, beside that of its pointing.
@@ -79,10 +82,13 @@ class SimulatedImage:
         columns of `~lsst.meas.trails.core.truth.TRUTH_COLUMNS`,
         ``source_type``, ``visit``, ``detector``, ``physical_filter`` and
         ``band``.
+    template
+        The template, if there is one.
     """
 
     image: VisitImage
     truth: astropy.table.Table
+    template: VisitImage | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +116,8 @@ class Simulation:
     like
         A file to take the PSF, WCS, detector, noise and observation
         information from.
+    template
+        Whether each image gets a template; the image is the same with it.
 
     Raises
     ------
@@ -126,6 +134,7 @@ class Simulation:
     trails: float = 20.0
     band: str | None = None
     like: str | None = None
+    template: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -202,7 +211,9 @@ class Simulation:
         rng = self._rng(index, _DETECTOR_STREAM, detector)
         seeing = draw_seeing(visit_rng)
         population = TrailPopulation(number=self.trails)
-        scene_config = SceneConfig.varied(shape, visit_rng, trails=population)
+        scene_config = SceneConfig.varied(
+            shape, visit_rng, trails=population, template=TemplateConfig() if self.template else None
+        )
         sky_projection = self._sky_projection(plan, detector)
         if exemplar is not None:
             scene_config = dataclasses.replace(scene_config, sky_noise=exemplar.sky_noise, gain=exemplar.gain)
@@ -213,7 +224,7 @@ class Simulation:
             psf = make_psf(seeing, rng, bbox)
             obs_info = make_obs_info(plan, detector)
             camera_detector = make_detector(plan.visit, detector, shape)
-        scene = simulate_scene(scene_config, sample_psf(psf, bbox), rng)
+        scene = simulate_scene(scene_config, sample_psf(psf, bbox), rng, bbox)
         stats = make_summary_stats(
             scene.planes,
             sky_projection,
@@ -224,16 +235,17 @@ class Simulation:
             # The noise of the sky is that of the electrons it is made of.
             background=scene_config.sky_noise**2 * scene_config.gain,
         )
-        image = make_visit_image(
-            scene.planes,
-            psf=psf,
+        make = functools.partial(
+            make_visit_image,
             sky_projection=sky_projection,
             obs_info=obs_info,
             detector=camera_detector,
             band=plan.band,
             bbox=bbox,
-            summary_stats=stats,
         )
+        template = None
+        if scene.template_psf is not None:
+            template = make(_template_planes(scene.planes), psf=scene.template_psf)
         truth = image_truth(scene.truth, bbox, sky_projection)
         for name, value in (
             ("visit", np.int64(plan.visit)),
@@ -242,7 +254,11 @@ class Simulation:
             ("band", plan.band),
         ):
             truth[name] = np.full(len(truth), value)
-        return SimulatedImage(image=image, truth=truth)
+        return SimulatedImage(
+            image=make(scene.planes, psf=psf, summary_stats=stats),
+            truth=truth,
+            template=template,
+        )
 
     def register(self, butler: Butler, run: str) -> None:
         """Make a repository ready for the images.
@@ -260,7 +276,7 @@ class Simulation:
             Raised if an image is there already, or the repository has
             different visits under the same numbers.
         """
-        names = (IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE)
+        names = (IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE, TEMPLATE_DATASET_TYPE)
         if existing := find_existing(butler, run, names, self.data_ids()):
             ref = existing[0]
             raise RepositoryError(
@@ -305,16 +321,13 @@ class Simulation:
         """
         simulated = self.image(index, detector)
         visit = self.plan(index).visit
-        put_datasets(
-            butler,
-            run,
-            {"instrument": TrailSimCam.getName(), "visit": visit, "detector": detector},
-            [
-                # Where there is an image, there is its truth.
-                Dataset(TRUTH_DATASET_TYPE, "ArrowAstropy", simulated.truth),
-                Dataset(IMAGE_DATASET_TYPE, "VisitImage", simulated.image),
-            ],
-        )
+        # Where there is an image, there is what belongs to it.
+        datasets = [Dataset(TRUTH_DATASET_TYPE, "ArrowAstropy", simulated.truth)]
+        if simulated.template is not None:
+            datasets.append(Dataset(TEMPLATE_DATASET_TYPE, "VisitImage", simulated.template))
+        datasets.append(Dataset(IMAGE_DATASET_TYPE, "VisitImage", simulated.image))
+        data_id = {"instrument": TrailSimCam.getName(), "visit": visit, "detector": detector}
+        put_datasets(butler, run, data_id, datasets)
         is_trail = simulated.truth["source_type"] == "Trail"
         stats = simulated.image.summary_stats
         return {
@@ -407,6 +420,22 @@ def image_truth(
             result[f"ra{suffix}"][:] = sky.ra.deg
             result[f"dec{suffix}"][:] = sky.dec.deg
     return result
+
+
+def _template_planes(planes: ImagePlanes) -> ImagePlanes:
+    """Return the template of an image as an image of its own."""
+    template = planes.template
+    assert template is not None
+    missing = ~np.isfinite(template)
+    # The spread of the pixels below the median is that of the noise alone.
+    below = template - np.nanmedian(template)
+    variance = float(np.nanmean(np.square(below[below < 0.0]))) if np.any(below < 0.0) else 0.0
+    return ImagePlanes(
+        image=template,
+        variance=np.where(missing, np.float32(np.nan), np.float32(variance)),
+        mask=np.where(missing, np.uint32(plane_bits(["NO_DATA"])), np.uint32(0)),
+        psf=planes.psf,
+    )
 
 
 @functools.lru_cache(maxsize=2)

@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SCENE_VERSION", "TrainingScenes", "simulate_tile_file")
+__all__ = ("SCENE_VERSION", "TrainingScenes", "simulate_tile_file", "with_cut_template")
 
 import dataclasses
 from pathlib import Path
@@ -38,12 +38,14 @@ from ..core.background import fit_background
 from ..core.geometry import Trails
 from ..core.population import TrailPopulation
 from ..core.render import truth_mask
+from ..core.template import cut_template
 from ..core.tile_file import TileSource
 from ..core.tiling import IGNORED, cut_tiles
 from ..nn.calibration import ValidationScene
 from .detector import PIXEL_SCALE
 from .psf import draw_seeing, make_psf, sample_psf
 from .scene import Scene, SceneConfig, simulate_scene
+from .template import TemplateConfig
 
 SCENE_VERSION = 1
 """Version of the scenes; raise it whenever a change of the simulator changes
@@ -79,6 +81,8 @@ class TrainingScenes:
         See `~lsst.meas.trails.core.render.truth_mask`.
     empty_fraction
         Fraction of the tiles without a trail that are kept.
+    template
+        Whether the scenes have templates.
     """
 
     seed: int
@@ -91,18 +95,23 @@ class TrainingScenes:
     satellite_chance: float = 0.08
     truth_fraction: float = 0.25
     empty_fraction: float = 0.5
+    template: bool = False
 
     def scene(self, index: int) -> Scene:
         """Simulate one of the scenes."""
         rng = np.random.default_rng([self.seed, index])
         population = TrailPopulation(number=self.trails, length=self.length, brightness=self.snr)
         config = SceneConfig.varied(
-            self.shape, rng, trails=population, satellite_chance=self.satellite_chance
+            self.shape,
+            rng,
+            trails=population,
+            satellite_chance=self.satellite_chance,
+            template=TemplateConfig() if self.template else None,
         )
         # Seeing and PSF are those of a piece of a detector.
         box = Box.from_shape(self.shape)
         psf = sample_psf(make_psf(draw_seeing(rng), rng, box), box)
-        return simulate_scene(config, psf, rng)
+        return with_cut_template(simulate_scene(config, psf, rng))
 
     def validation_scene(self, index: int) -> ValidationScene:
         """Simulate one of the scenes, to see what is found in it."""
@@ -114,6 +123,15 @@ class TrainingScenes:
             snr=np.asarray(scene.truth["snr_optimal"][is_trail], dtype=np.float64),
             satellites=Trails.from_table(scene.truth[~is_trail]),
         )
+
+
+def with_cut_template(scene: Scene) -> Scene:
+    """Return a scene whose template, if any, is as networks know it."""
+    template = scene.planes.template
+    if template is None:
+        return scene
+    planes = dataclasses.replace(scene.planes, template=cut_template(template, ~np.isfinite(template)))
+    return dataclasses.replace(scene, planes=planes)
 
 
 def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:

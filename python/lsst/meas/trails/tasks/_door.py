@@ -37,6 +37,7 @@ __all__ = (
     "make_trail_mask",
     "model_summary",
     "open_image",
+    "open_template",
 )
 
 import contextlib
@@ -53,6 +54,7 @@ from lsst.images import (
     Box,
     Image,
     Mask,
+    MaskedImage,
     MaskPlane,
     MaskSchema,
     SkyProjection,
@@ -61,8 +63,9 @@ from lsst.images import (
 )
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
-from ..core.planes import PLANES, ImagePlanes, canonical_plane
+from ..core.planes import PLANES, ImagePlanes, canonical_plane, plane_bits
 from ..core.psf import PsfGrid
+from ..core.template import cut_template
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DeferredDatasetHandle
@@ -72,6 +75,11 @@ TRAIL_PLANE = MaskPlane("TRAIL", "Pixel belongs to the trail of a moving object.
 
 MODEL_KEY = "TRAIL_MODEL"
 """Metadata key under which a probability image carries its model's summary."""
+
+_NO_TEMPLATE_PLANES = ("NO_DATA", "BAD", "UNMASKED_NAN")
+"""Planes that leave a template without a value; where images that it is made
+of were saturated or hit by cosmic rays, others fill in.
+"""
 
 _MIN_SIDE = 16
 """Smaller images than this hold no trail, pixels."""
@@ -187,6 +195,57 @@ def open_image(image: Any, *, psf_spacing: float = 512.0) -> InputImage:
     return InputImage(planes=planes, visit_image=visit_image, flux_per_njy=_flux_per_njy(visit_image))
 
 
+def open_template(template: Any, image: InputImage) -> npt.NDArray[np.float32]:
+    """Let the template of an image in.
+
+    Parameters
+    ----------
+    template
+        A `lsst.images.MaskedImage`, such as a `~lsst.images.VisitImage`, a
+        `lsst.daf.butler.DeferredDatasetHandle` of one, or, in the full
+        stack, a `lsst.afw.image.ExposureF`.  It has the pixels of the image,
+        and may have more, or fewer.
+    image
+        The image.
+
+    Returns
+    -------
+    template
+        On the pixels of the image and in its units, without its background,
+        NaN where it has no data, shape (ny, nx).
+
+    Raises
+    ------
+    lsst.pipe.base.UpstreamFailureNoWorkFound
+        Raised if its unit leads to no flux.
+    UnreadableImageError
+        Raised if the Butler cannot read it.
+    TypeError
+        Raised if it is no image.
+    """
+    if hasattr(template, "ref") and hasattr(template, "get"):
+        template = _read(template)
+    if isinstance(template, MaskedImage):
+        pixels = np.asarray(template.image.array)
+        bits = _mask_bits(template.mask)
+        start = (int(template.bbox.x.start), int(template.bbox.y.start))
+        njy = 1.0 / _flux_per_njy(template)
+    elif hasattr(template, "getMaskedImage") and hasattr(template, "getPhotoCalib"):
+        # A warped coadd lacks much of what a visit image has: it is not
+        # converted, but read as it is.
+        pixels = np.asarray(template.image.array)
+        bits = _legacy_mask_bits(template.mask)
+        corner = template.getBBox().getMin()
+        start = (int(corner.getX()), int(corner.getY()))
+        calibration = template.getPhotoCalib()
+        njy = 1.0 if calibration is None else float(calibration.getCalibrationMean())
+    else:
+        raise TypeError(f"Expected a MaskedImage or ExposureF, not {type(template).__name__}.")
+    missing = (bits & np.uint32(plane_bits(_NO_TEMPLATE_PLANES))) != 0
+    origin = (start[0] - image.origin[0], start[1] - image.origin[1])
+    return cut_template(pixels * (njy * image.flux_per_njy), missing, origin, image.planes.shape)
+
+
 def check_covers(other: Image | Mask, image: InputImage, what: str) -> None:
     """Check that a plane has the pixels of the image that it is used with.
 
@@ -274,6 +333,17 @@ def _mask_bits(mask: Mask) -> npt.NDArray[np.uint32]:
     return bits
 
 
+def _legacy_mask_bits(mask: Any) -> npt.NDArray[np.uint32]:
+    """Return the planes of a mask of `lsst.afw` that this package knows."""
+    values = np.asarray(mask.array)
+    bits = np.zeros(values.shape, dtype=np.uint32)
+    for name, bit in mask.getMaskPlaneDict().items():
+        plane = canonical_plane(name)
+        if plane in PLANES:
+            bits[(values & (1 << bit)) != 0] |= np.uint32(1 << PLANES.index(plane))
+    return bits
+
+
 def _sample_psf(image: VisitImage, spacing: float) -> PsfGrid:
     origin = (image.bbox.x.start, image.bbox.y.start)
     try:
@@ -284,13 +354,13 @@ def _sample_psf(image: VisitImage, spacing: float) -> PsfGrid:
         raise UpstreamFailureNoWorkFound(f"The PSF of the image cannot be used: {error}") from error
 
 
-def _flux_per_njy(image: VisitImage) -> float:
+def _flux_per_njy(image: MaskedImage) -> float:
     """Return the image units per nJy."""
     try:
         return float(u.nJy.to(image.unit))
     except u.UnitConversionError:
         pass
-    scaling = image.photometric_scaling
+    scaling = getattr(image, "photometric_scaling", None)
     if scaling is None:
         raise UpstreamFailureNoWorkFound(
             f"The image is in {image.unit} and has no photometric scaling to nJy."

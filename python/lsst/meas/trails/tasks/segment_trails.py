@@ -25,6 +25,7 @@ from __future__ import annotations
 
 __all__ = ("TrailSegmentationConfig", "TrailSegmentationConnections", "TrailSegmentationTask")
 
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -48,7 +49,9 @@ from lsst.pipe.base import (
 
 from ..core.background import fit_background
 from ..core.components import find_components
-from ._door import InputImage, make_probability_image, make_trail_mask, open_image
+from ..core.normalize import TEMPLATE_CHANNELS
+from ..core.planes import ImagePlanes
+from ._door import InputImage, make_probability_image, make_trail_mask, open_image, open_template
 from ._thresholds import check_thresholds, choose_thresholds
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ _PROBABILITY_STEP = 1.0 / 1024.0
 class TrailSegmentationConnections(
     PipelineTaskConnections,
     dimensions=("instrument", "visit", "detector"),
-    defaultTemplates={"input_image": "preliminary_visit_image"},
+    defaultTemplates={"input_image": "preliminary_visit_image", "template_image": "template_detector"},
 ):
     """Inputs and outputs of TrailSegmentationTask."""
 
@@ -71,6 +74,14 @@ class TrailSegmentationConnections(
         storageClass="VisitImage",
         dimensions=("instrument", "visit", "detector"),
         deferLoad=True,
+    )
+    template = cT.Input(
+        doc="Template of the same sky on the pixels of the image, such as a warped coadd.",
+        name="{template_image}",
+        storageClass="VisitImage",
+        dimensions=("instrument", "visit", "detector"),
+        deferLoad=True,
+        minimum=0,
     )
     trail_probability = cT.Output(
         doc="Probability of each pixel that it belongs to a trail.",
@@ -87,6 +98,8 @@ class TrailSegmentationConnections(
 
     def __init__(self, *, config: TrailSegmentationConfig | None = None) -> None:
         super().__init__(config=config)
+        if config is not None and not config.templateModel:
+            del self.template
         if config is not None and not config.writeProbability:
             del self.trail_probability
 
@@ -97,6 +110,12 @@ class TrailSegmentationConfig(PipelineTaskConfig, pipelineConnections=TrailSegme
     model = Field[str](
         doc="Model: the name of one that comes with the package, or the path of its .json file.",
         default="direct",
+    )
+    templateModel = Field[str](
+        doc="Model for images that have a template, named like 'model', which serves those without; if "
+        "unset, templates are not read at all.",
+        optional=True,
+        default=None,
     )
     writeProbability = Field[bool](
         doc="Write trail_probability? TrailCandidateTask needs it.",
@@ -173,10 +192,14 @@ class TrailSegmentationTask(PipelineTask):
         inputs = butlerQC.get(inputRefs)
         # Torch takes a single thread under pipetask: the scheduler knows how
         # many this quantum may use.
-        outputs = self.run(image=inputs["image"], num_cores=butlerQC.resources.num_cores)
+        outputs = self.run(
+            image=inputs["image"],
+            template=inputs.get("template"),
+            num_cores=butlerQC.resources.num_cores,
+        )
         butlerQC.put(outputs, outputRefs)
 
-    def run(self, *, image: Any, num_cores: int = 1) -> Struct:
+    def run(self, *, image: Any, template: Any = None, num_cores: int = 1) -> Struct:
         """Segment the trails of an image.
 
         Parameters
@@ -185,6 +208,10 @@ class TrailSegmentationTask(PipelineTask):
             The image: a `lsst.images.VisitImage` or
             `~lsst.images.DifferenceImage`, a deferred handle of one, or in
             the full stack a `lsst.afw.image.ExposureF`.
+        template
+            Template of the same sky, in any of these forms or as a
+            `lsst.images.MaskedImage`; read only if a model is configured for
+            it.
         num_cores
             Threads that may be used.
 
@@ -208,9 +235,8 @@ class TrailSegmentationTask(PipelineTask):
         from ..nn.predict import predict_probability
 
         opened = open_image(image, psf_spacing=self.config.psfSpacing)
-        model = self._load_model()
+        model, planes = self._choose_model(opened, template)
         self._check_seeing(model, opened)
-        planes = opened.planes
         try:
             probability = predict_probability(
                 model,
@@ -245,16 +271,40 @@ class TrailSegmentationTask(PipelineTask):
             ),
         )
 
-    def _load_model(self) -> TrailModel:
+    def _choose_model(self, image: InputImage, template: Any) -> tuple[TrailModel, ImagePlanes]:
+        """Return the model for an image, and the planes that it shall see."""
+        name = self.config.templateModel
+        if not name:
+            return self._load_model(self.config.model), image.planes
+        planes = image.planes
+        if template is not None:
+            planes = dataclasses.replace(planes, template=open_template(template, image))
+        covered = 0.0 if planes.template is None else float(np.mean(np.isfinite(planes.template)))
+        self.metadata["templateCoverage"] = covered
+        if covered == 0.0:
+            self.log.info(
+                "%s: using the model %s.",
+                "There is no template" if template is None else "The template has no data here",
+                self.config.model,
+            )
+            return self._load_model(self.config.model), image.planes
+        model = self._load_model(name)
+        if not TEMPLATE_CHANNELS.intersection(model.specification.channels):
+            raise InvalidQuantumError(
+                f"The model {name!r} does not look at templates, its channels are "
+                f"{', '.join(model.specification.channels)}: configure another templateModel, or none."
+            )
+        return model, planes
+
+    def _load_model(self, name: str) -> TrailModel:
         from ..nn.model_file import ModelError, shipped_model_path
 
         try:
-            name = self.config.model
             path = Path(name) if name.endswith(".json") else shipped_model_path(name)
             stat = os.stat(path)
             return _cached_model(path.absolute(), stat.st_mtime_ns)
         except (ModelError, OSError) as error:
-            raise InvalidQuantumError(f"The model {self.config.model!r} cannot be used: {error}") from error
+            raise InvalidQuantumError(f"The model {name!r} cannot be used: {error}") from error
 
     def _check_seeing(self, model: TrailModel, image: InputImage) -> None:
         """Warn where the seeing is not one that the model was trained for."""

@@ -1,0 +1,71 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The template of an image: the same sky as it was seen before."""
+
+from __future__ import annotations
+
+__all__ = ("cut_template",)
+
+import numpy as np
+import numpy.typing as npt
+
+from .background import fit_background
+
+
+def cut_template(
+    template: npt.NDArray[np.floating],
+    missing: npt.NDArray[np.bool_],
+    origin: tuple[int, int] = (0, 0),
+    shape: tuple[int, int] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Bring a template into the form in which networks know it.
+
+    Parameters
+    ----------
+    template
+        Pixel values in the units of the image, shape (my, mx).
+    missing
+        Where the template has no data, same shape.
+    origin
+        Array coordinates (x, y) of its first pixel in the image, as templates
+        may cover more than the image, or less.
+    shape
+        Shape (ny, nx) of the image; that of the template by default.
+
+    Returns
+    -------
+    template
+        Shape (ny, nx): without its background, which is fitted to all of the
+        template, and NaN where it has no data.
+    """
+    missing = missing | ~np.isfinite(template)
+    values = np.where(missing, np.float32(np.nan), template).astype(np.float32)
+    if not np.all(missing):
+        values -= fit_background(values, missing).level()
+    shape = values.shape if shape is None else shape
+    x, y = origin
+    result = np.full(shape, np.nan, dtype=np.float32)
+    y0, y1 = max(y, 0), min(y + values.shape[0], shape[0])
+    x0, x1 = max(x, 0), min(x + values.shape[1], shape[1])
+    if y0 < y1 and x0 < x1:
+        result[y0:y1, x0:x1] = values[y0 - y : y1 - y, x0 - x : x1 - x]
+    return result

@@ -1,0 +1,252 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Templates of simulated images: the same sky, seen otherwise."""
+
+from __future__ import annotations
+
+__all__ = ("TemplateConfig", "simulate_template")
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+from lsst.images import Box
+from lsst.images.psfs import PiffWrapper
+
+from ..core.artifacts import add_satellite
+from ..core.population import TrailPopulation
+from ..core.psf import PsfGrid
+from ..core.render import render_trail
+from .psf import Seeing, make_psf, sample_psf
+from .sky import Sky, paint_sky
+
+_MEGAPIXEL = 1.0e6
+
+type _Image = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class TemplateConfig:
+    """How a template differs from the image that it belongs to.
+
+    Ranges are drawn from uniformly, once an image.
+
+    Parameters
+    ----------
+    width
+        Range of the FWHM of its PSF over that of the image.
+    noise
+        Range of its noise over that of the image's sky.
+    correlation
+        Range of the width over which warping has smoothed that noise
+        (Gaussian standard deviation), pixels.
+    shift
+        Greatest error of registration, pixels.
+    scale
+        Standard deviation of the error of its flux scale.
+    variable, moved, absent
+        Fractions of the stars that had another brightness (0.5 magnitudes
+        rms), another place (up to 3 pixels), or were not there.
+    missing_chance
+        Probability that the template ends within the image.
+    holes
+        Mean number of rectangles without data, per megapixel.
+    trails
+        Mean number of remains of old trails, per megapixel.
+    satellite_chance
+        Probability of the remains of a satellite's streak.
+    background
+        Standard deviation of the level that is left, in units of the noise.
+    """
+
+    width: tuple[float, float] = (0.8, 1.3)
+    noise: tuple[float, float] = (0.2, 0.6)
+    correlation: tuple[float, float] = (0.4, 1.0)
+    shift: float = 0.3
+    scale: float = 0.01
+    variable: float = 0.03
+    moved: float = 0.02
+    absent: float = 0.01
+    missing_chance: float = 0.15
+    holes: float = 0.3
+    trails: float = 0.5
+    satellite_chance: float = 0.1
+    background: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("width", "noise", "correlation"):
+            low, high = getattr(self, name)
+            if not 0.0 < low <= high < np.inf:
+                raise ValueError(f"A template's {name} cannot range from {low} to {high}.")
+
+
+def simulate_template(
+    config: TemplateConfig,
+    sky: Sky | None,
+    psf: PsfGrid,
+    bbox: Box,
+    sky_noise: float,
+    rng: np.random.Generator,
+) -> tuple[_Image, PiffWrapper]:
+    """Simulate the template of an image.
+
+    Parameters
+    ----------
+    config
+        How it differs from the image.
+    sky
+        Stars and galaxies in the image; `None` for a blank sky.
+    psf
+        Point-spread function of the image.
+    bbox
+        Box of the image.
+    sky_noise
+        Noise of the image's sky, nJy per pixel.
+    rng
+        Random numbers.
+
+    Returns
+    -------
+    template
+        Flux per pixel in nJy, shape (ny, nx), NaN where there are no data.
+    psf
+        Its point-spread function, in the coordinates of the box.
+    """
+    noise = float(rng.uniform(*config.noise)) * sky_noise
+    shape = ny, nx = bbox.y.size, bbox.x.size
+    other_psf = _other_psf(psf, bbox, float(rng.uniform(*config.width)), rng)
+    template_psf = sample_psf(other_psf, bbox)
+    template = np.zeros(shape, dtype=np.float32)
+    if sky is not None:
+        earlier = _earlier_sky(sky, config, shape, rng)
+        template += paint_sky(earlier, template_psf, shape, noise)
+        template *= np.float32(1.0 + rng.normal(0.0, config.scale))
+    _add_remains(template, template_psf, config, noise, rng)
+    template += _correlated_noise(shape, noise, float(rng.uniform(*config.correlation)), rng)
+    slope = rng.normal(0.0, config.background * noise, 3)
+    template += np.float32(slope[0])
+    template += np.linspace(-slope[1], slope[1], nx, dtype=np.float32)[None, :]
+    template += np.linspace(-slope[2], slope[2], ny, dtype=np.float32)[:, None]
+    template[_missing(config, shape, rng)] = np.nan
+    return template, other_psf
+
+
+def _other_psf(psf: PsfGrid, bbox: Box, factor: float, rng: np.random.Generator) -> PiffWrapper:
+    """Return a PSF of another width and ellipticity."""
+    centre = 0.5 * bbox.x.size, 0.5 * bbox.y.size
+    target = factor * psf.fwhm(*centre)
+    ellipticity, angle = min(float(rng.rayleigh(0.04)), 0.11), rng.uniform(0.0, 2.0 * np.pi)
+    seeing = Seeing(
+        fwhm=0.9 * target,
+        beta=float(rng.uniform(2.8, 4.2)),
+        e1=float(ellipticity * np.cos(angle)),
+        e2=float(ellipticity * np.sin(angle)),
+    )
+    seed = int(rng.integers(2**32))
+    # The width of a sampled PSF is not that of its profile: two steps come
+    # within a per cent.
+    for _ in range(2):
+        sampled = sample_psf(make_psf(seeing, np.random.default_rng(seed), bbox), bbox)
+        ratio = target / sampled.fwhm(*centre)
+        seeing = dataclasses.replace(seeing, fwhm=float(np.clip(seeing.fwhm * ratio, 1.5, 12.0)))
+    return make_psf(seeing, np.random.default_rng(seed), bbox)
+
+
+def _earlier_sky(sky: Sky, config: TemplateConfig, shape: tuple[int, int], rng: np.random.Generator) -> Sky:
+    """Return a sky as it was before, and as it is registered."""
+    count = len(sky.star_x)
+    flux, x, y = sky.star_flux.copy(), sky.star_x.copy(), sky.star_y.copy()
+    fate = rng.random(count)
+    varied = fate < config.variable
+    flux[varied] *= 10.0 ** (0.4 * rng.normal(0.0, 0.5, int(np.count_nonzero(varied))))
+    moved = (fate >= config.variable) & (fate < config.variable + config.moved)
+    distance, angle = rng.uniform(0.0, 3.0, count), rng.uniform(0.0, 2.0 * np.pi, count)
+    x[moved] += (distance * np.cos(angle))[moved]
+    y[moved] += (distance * np.sin(angle))[moved]
+    flux[fate > 1.0 - config.absent] = 0.0
+    # Errors of registration vary slowly over a detector.
+    reach = config.shift / np.sqrt(2.0)
+    shift, gradient = rng.uniform(-reach, reach, 2), rng.uniform(-0.5, 0.5, (2, 2)) * reach
+
+    def registered(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[npt.NDArray, npt.NDArray]:
+        u, v = x / shape[1] - 0.5, y / shape[0] - 0.5
+        dx, dy = (
+            np.clip(shift[i] + gradient[i, 0] * u + gradient[i, 1] * v, -reach, reach) for i in range(2)
+        )
+        return x + dx, y + dy
+
+    star_x, star_y = registered(x, y)
+    galaxy_x, galaxy_y = registered(sky.galaxy_x, sky.galaxy_y)
+    return dataclasses.replace(
+        sky,
+        star_x=star_x,
+        star_y=star_y,
+        star_flux=flux,
+        galaxy_x=galaxy_x,
+        galaxy_y=galaxy_y,
+        # The telescope was turned otherwise.
+        spike_angle=float(rng.uniform(0.0, 90.0)),
+    )
+
+
+def _add_remains(
+    template: _Image, psf: PsfGrid, config: TemplateConfig, noise: float, rng: np.random.Generator
+) -> None:
+    """Add what was not clipped of trails and satellites in earlier images."""
+    ny, nx = template.shape
+    low, high = TrailPopulation().length
+    for _ in range(rng.poisson(config.trails * template.size / _MEGAPIXEL)):
+        length = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        stamp = render_trail(psf, rng.uniform(0.0, nx), rng.uniform(0.0, ny), length, rng.uniform(0.0, 180.0))
+        pixels, part = stamp.clipped(template.shape)
+        significance = float(np.sqrt(np.sum(np.square(stamp.array))))
+        template[pixels] += (rng.uniform(3.0, 20.0) * noise / significance * part).astype(np.float32)
+    if rng.random() < config.satellite_chance:
+        brightness = float(np.exp(rng.uniform(np.log(0.3), np.log(10.0)))) * noise
+        add_satellite(template, psf, brightness, rng, defocus=float(rng.uniform(0.0, 3.0)))
+
+
+def _correlated_noise(shape: tuple[int, int], noise: float, width: float, rng: np.random.Generator) -> _Image:
+    """Return noise that was smoothed by warping, of a given rms."""
+    white = rng.standard_normal(shape, dtype=np.float32)
+    smooth = scipy.ndimage.gaussian_filter(white, width, mode="wrap")
+    return np.asarray(smooth * np.float32(noise / max(float(smooth.std()), 1e-12)))
+
+
+def _missing(
+    config: TemplateConfig, shape: tuple[int, int], rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Return the pixels without data: beyond an edge, and in holes."""
+    ny, nx = shape
+    missing = np.zeros(shape, dtype=bool)
+    if rng.random() < config.missing_chance:
+        angle = rng.uniform(0.0, 2.0 * np.pi)
+        y, x = np.ogrid[:ny, :nx]
+        along = (x / nx - 0.5) * np.cos(angle) + (y / ny - 0.5) * np.sin(angle)
+        missing |= along > rng.uniform(-0.1, 0.45)
+    for _ in range(rng.poisson(config.holes * missing.size / _MEGAPIXEL)):
+        height, width = rng.integers(8, 120, 2)
+        y0, x0 = int(rng.integers(0, ny)), int(rng.integers(0, nx))
+        missing[y0 : y0 + int(height), x0 : x0 + int(width)] = True
+    return missing
