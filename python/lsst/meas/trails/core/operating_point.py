@@ -34,6 +34,8 @@ __all__ = (
 
 import numpy as np
 import numpy.typing as npt
+import scipy.optimize
+import scipy.special
 
 DETECTOR_PIXELS = 16.4e6
 """Pixels of the detector that false detections are counted per."""
@@ -43,6 +45,9 @@ FALSE_RATES = (1, 10, 100)
 
 LONG = 20.0
 """Trails of at least this length, pixels, are also counted for themselves."""
+
+_STEEPNESS = (1.0, 40.0)
+"""Least and greatest steepness of the curve of completeness in ln(SNR)."""
 
 
 def score_threshold(
@@ -57,7 +62,7 @@ def score_threshold(
     Parameters
     ----------
     scores
-        Scores of all candidates.
+        Scores of all candidates, not negative.
     is_false
         Which of them are false.
     n_pixels
@@ -72,7 +77,7 @@ def score_threshold(
     """
     allowed = int(np.floor(false_per_detector * n_pixels / DETECTOR_PIXELS))
     false_scores = np.sort(np.asarray(scores)[np.asarray(is_false, dtype=bool)])[::-1]
-    return float(np.nextafter(false_scores[allowed], 2.0)) if len(false_scores) > allowed else 0.0
+    return float(np.nextafter(false_scores[allowed], np.inf)) if len(false_scores) > allowed else 0.0
 
 
 def completeness_at(
@@ -120,13 +125,20 @@ def snr50(snr: npt.NDArray[np.floating], found: npt.NDArray[np.bool_]) -> float:
     if np.count_nonzero(usable) < 10 or np.all(found[usable]) or not np.any(found[usable]):
         return float("nan")
     x, sign = np.log(snr[usable]), np.where(found[usable], 1.0, -1.0)
-    # Two parameters: a grid over position, and over steepness, is exact
-    # enough and cannot fail to converge where the two classes separate.
-    middle = np.linspace(x.min(), x.max(), 400)[:, None, None]
-    steepness = np.geomspace(1.0, 40.0, 30)[None, :, None]
-    loss = np.logaddexp(0.0, -sign * steepness * (x - middle)).sum(axis=-1)
-    best = np.unravel_index(int(np.argmin(loss)), loss.shape)
-    return float(np.exp(middle[best[0], 0, 0]))
+    # Convex, and bounded where the two classes separate: it cannot fail to
+    # converge, and is fast enough for hundreds of resamples.
+    middle, scale = np.mean(x), float(np.std(x)) or 1.0
+    standard = (x - middle) / scale
+
+    def loss(p: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        margin = sign * (p[0] * standard + p[1])
+        slope = -sign * scipy.special.expit(-margin)
+        return float(np.sum(np.logaddexp(0.0, -margin))), np.array([slope @ standard, slope.sum()])
+
+    bounds = [(_STEEPNESS[0] * scale, _STEEPNESS[1] * scale), (None, None)]
+    start = np.array([np.clip(4.0 * scale, *bounds[0]), 0.0])
+    solution = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    return float(np.exp(np.clip(middle - scale * solution.x[1] / solution.x[0], x.min(), x.max())))
 
 
 def measure_detection(

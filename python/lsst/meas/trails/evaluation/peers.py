@@ -1,0 +1,282 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Detectors to compare with: what finds trails without a network.
+
+Each takes an image and gives trails with a rank, like a detector whose score
+is the rank:
+
+`elongated_footprints`
+    PSF-matched footprints, as the stack detects sources, ranked by how
+    elongated they are.
+`sep_sources`
+    Sources of SExtractor's algorithm (Bertin and Arnouts 1996; Barbary 2016,
+    JOSS 1, 58).  At 3 to 5 sigma it stands in for the stack's catalog, and
+    with `SEP_FOR_TRAILS` it is tuned for trails.
+
+The bank of matched filters, the limit of what noise allows, is in
+`lsst.meas.trails.evaluation.matched_filter`.
+"""
+
+from __future__ import annotations
+
+__all__ = ("SEP_FOR_TRAILS", "PeerDetections", "SepOptions", "elongated_footprints", "sep_sources")
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+import scipy.signal
+import sep
+
+from ..core.background import BackgroundMesh, fit_background
+from ..core.geometry import Trails, wrap_angle
+from ..core.planes import ImagePlanes
+from ..core.psf import FWHM_PER_SIGMA, kernel_fwhm
+
+_GROW = 2.4
+"""Pixels that footprints are grown by before the background is estimated
+again, in standard deviations of the PSF, as the stack does.
+"""
+
+_PIXSTACK = 4_000_000
+_SUB_OBJECTS = 65_536
+"""Buffers of sep: crowded images overflow its defaults."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PeerDetections:
+    """Trails found by a detector without a network, best first.
+
+    Parameters
+    ----------
+    trails
+        The trails, array coordinates, fluxes in units of the image.
+    rank
+        What they are ranked by, not negative, shape (n,).
+    significance
+        Significance of the detection, sigma, shape (n,).
+    """
+
+    trails: Trails
+    rank: npt.NDArray[np.float64]
+    significance: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if not len(self.trails) == len(self.rank) == len(self.significance):
+            raise ValueError(
+                f"{len(self.trails)} trails need as many ranks and significances, not {len(self.rank)} "
+                f"and {len(self.significance)}."
+            )
+
+    def sorted(self) -> PeerDetections:
+        """Return the same with the highest rank first."""
+        order = np.argsort(-self.rank, kind="stable")
+        return PeerDetections(self.trails[order], self.rank[order], self.significance[order])
+
+
+@dataclasses.dataclass(frozen=True)
+class SepOptions:
+    """How `sep_sources` detects.
+
+    Parameters
+    ----------
+    threshold
+        Detection threshold on the matched-filtered image, sigma.
+    min_area
+        Fewest pixels above it.
+    min_elongation
+        Least ratio of the axes.
+    by_elongation
+        Whether the rank is the elongation, and not the significance.
+    """
+
+    threshold: float = 5.0
+    min_area: int = 5
+    min_elongation: float = 1.0
+    by_elongation: bool = False
+
+
+SEP_FOR_TRAILS = SepOptions(threshold=2.5, min_area=40, min_elongation=2.0, by_elongation=True)
+"""Options that find trails."""
+
+
+def elongated_footprints(
+    planes: ImagePlanes,
+    background: BackgroundMesh,
+    *,
+    threshold: float = 5.0,
+    min_elongation: float = 1.2,
+) -> PeerDetections:
+    """Detect as the stack does, and rank the footprints by elongation.
+
+    Parameters
+    ----------
+    planes
+        The image.
+    background
+        Its background; estimated again without the pixels of what is
+        detected above it, and those around them.
+    threshold
+        Threshold on the image convolved with the PSF, sigma.
+    min_elongation
+        Least ratio of the axes of a footprint; a trail of 6 pixels has 1.25
+        in typical seeing.
+
+    Notes
+    -----
+    A footprint is a set of connected pixels above the threshold, of the
+    significance ``sum(k d) / sqrt(sum(k^2 V))`` with the PSF ``k``, as in the
+    stack's SourceDetectionTask.  Masked pixels are left out of both sums.
+    """
+    bad = planes.bad()
+    kernel = planes.psf.mean_kernel
+    level = background.level()
+    significance, _ = _psf_matched(planes, bad, level, kernel)
+    sigma = kernel_fwhm(kernel) / FWHM_PER_SIGMA
+    detected = scipy.ndimage.binary_dilation(
+        np.abs(significance) > threshold, iterations=max(1, round(_GROW * sigma))
+    )
+    level = fit_background(planes.image, bad | detected).level()
+    significance, convolved = _psf_matched(planes, bad, level, kernel)
+    labels, count = scipy.ndimage.label(significance > threshold, structure=np.ones((3, 3)))
+    if count == 0:
+        return _none()
+    weight = np.where(labels > 0, convolved, 0.0)
+    x, y, xx, yy, xy, total = _moments(labels, weight, count)
+    peak = scipy.ndimage.maximum(significance, labels, np.arange(1, count + 1))
+    flux = scipy.ndimage.sum_labels(np.where(bad, 0.0, planes.image - level), labels, np.arange(1, count + 1))
+    half_sum, half_difference = 0.5 * (xx + yy), np.hypot(0.5 * (xx - yy), xy)
+    # The moments of pixels: a footprint of one has those of a pixel.
+    major, minor = half_sum + half_difference + 1.0 / 12.0, half_sum - half_difference + 1.0 / 12.0
+    a, b = np.sqrt(major), np.sqrt(np.maximum(minor, 1.0 / 12.0))
+    angle = 0.5 * np.rad2deg(np.arctan2(2.0 * xy, xx - yy))
+    keep = (total > 0.0) & (a / b >= min_elongation)
+    trails = Trails(x, y, _line_length(a, b), wrap_angle(angle), flux)[keep]
+    # Narrower than the PSF is no merit: cosmic rays are.
+    rank = a / np.maximum(b, sigma)
+    return PeerDetections(trails, rank[keep], np.asarray(peak, dtype=np.float64)[keep]).sorted()
+
+
+def sep_sources(
+    planes: ImagePlanes, background: BackgroundMesh, options: SepOptions = SepOptions()
+) -> PeerDetections:
+    """Detect sources with sep, matched to the PSF.
+
+    Parameters
+    ----------
+    planes
+        The image.
+    background
+        Its background.
+    options
+        Threshold and cuts.
+    """
+    bad = planes.bad()
+    data = np.where(bad, 0.0, planes.image - background.level()).astype(np.float32)
+    noise = np.sqrt(np.where(bad, 1.0, planes.variance)).astype(np.float32)
+    kernel = planes.psf.mean_kernel
+    stack, limit = sep.get_extract_pixstack(), sep.get_sub_object_limit()
+    sep.set_extract_pixstack(max(stack, _PIXSTACK))
+    sep.set_sub_object_limit(max(limit, _SUB_OBJECTS))
+    try:
+        found = sep.extract(
+            data,
+            options.threshold,
+            err=noise,
+            mask=bad,
+            minarea=options.min_area,
+            filter_kernel=kernel.astype(np.float32),
+            filter_type="matched",
+        )
+    finally:
+        sep.set_extract_pixstack(stack)
+        sep.set_sub_object_limit(limit)
+    a, b = found["a"].astype(np.float64), found["b"].astype(np.float64)
+    ok = np.isfinite(a) & np.isfinite(b) & (b > 0.0)
+    found, a, b = found[ok], a[ok], b[ok]
+    keep = a / b >= options.min_elongation
+    found, a, b = found[keep], a[keep], b[keep]
+    x, y = found["x"].astype(np.float64), found["y"].astype(np.float64)
+    trails = Trails(
+        x, y, _line_length(a, b), wrap_angle(np.rad2deg(found["theta"])), found["flux"].astype(np.float64)
+    )
+    rows = np.clip(np.rint(y), 0, planes.shape[0] - 1).astype(int)
+    columns = np.clip(np.rint(x), 0, planes.shape[1] - 1).astype(int)
+    significance = np.maximum(trails.flux, 0.0) / (noise[rows, columns] * np.sqrt(found["npix"]))
+    sigma = kernel_fwhm(kernel) / FWHM_PER_SIGMA
+    rank = a / np.maximum(b, sigma) if options.by_elongation else significance
+    return PeerDetections(trails, rank, significance).sorted()
+
+
+def _psf_matched(
+    planes: ImagePlanes,
+    bad: npt.NDArray[np.bool_],
+    level: npt.NDArray[np.float32],
+    kernel: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the significance of a source at each pixel, and the convolved
+    image, shape (ny, nx).
+    """
+    data = np.where(bad, 0.0, planes.image - level).astype(np.float32)
+    variance = np.where(bad, 0.0, planes.variance).astype(np.float32)
+    # Correlation with the PSF is convolution with it turned round.
+    turned = kernel[::-1, ::-1].astype(np.float32)
+    signal = scipy.signal.oaconvolve(data, turned, mode="same")
+    noise = scipy.signal.oaconvolve(variance, np.square(turned), mode="same")
+    if np.all(bad):
+        return np.zeros(bad.shape, dtype=np.float32), np.zeros(bad.shape, dtype=np.float32)
+    # Where hardly a pixel is left, rounding errors of the transforms are.
+    usable = noise > 1e-3 * np.sum(np.square(turned)) * np.median(planes.variance[~bad])
+    significance = np.where(usable, signal / np.sqrt(np.where(usable, noise, 1.0)), 0.0)
+    return significance.astype(np.float32), signal.astype(np.float32)
+
+
+def _moments(
+    labels: npt.NDArray[np.int32], weight: npt.NDArray[np.floating], count: int
+) -> tuple[npt.NDArray[np.float64], ...]:
+    """Return the weighted centres x, y, second moments xx, yy, xy and total
+    weights of labelled pixels, each of shape (count,).
+    """
+    rows, columns = np.nonzero(labels)
+    index = labels[rows, columns] - 1
+    w = np.asarray(weight[rows, columns], dtype=np.float64)
+
+    def total(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.bincount(index, weights=values, minlength=count)
+
+    norm = total(w)
+    safe = np.where(norm > 0.0, norm, 1.0)
+    x, y = total(w * columns) / safe, total(w * rows) / safe
+    u, v = columns - x[index], rows - y[index]
+    return x, y, total(w * u * u) / safe, total(w * v * v) / safe, total(w * u * v) / safe, norm
+
+
+def _line_length(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the length of a uniform line that, blurred, has the axes ``a``
+    and ``b``: its variance, length^2 / 12, adds to one axis only.
+    """
+    return np.sqrt(12.0 * np.maximum(np.square(a) - np.square(b), 0.0))
+
+
+def _none() -> PeerDetections:
+    return PeerDetections(Trails.empty(), np.zeros(0), np.zeros(0))
