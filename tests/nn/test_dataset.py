@@ -26,6 +26,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -135,6 +136,43 @@ def test_augmentation_keeps_image_and_variance_consistent(make_tiles: Callable[.
     assert bad.all(axis=0).any() or bad.all(axis=1).any()
 
 
+def test_blur_widens_and_keeps_the_noise(make_tiles: Callable[..., Path]) -> None:
+    tile = TrailTileDataset([make_tiles(size=256, count=2)], CHANNELS).read(1)
+    image, mask = tile.planes.image.copy(), tile.planes.mask.copy()
+    variance = np.full_like(image, 4.0)
+    rng = np.random.default_rng(1)
+    image = (tile.background + rng.normal(0.0, 2.0, image.shape)).astype(np.float32)
+    image[60, 60] += 1.0e5
+    image[100:102, 100:102] = 1.0e5
+    mask[100:102, 100:102] = plane_bits(["COSMIC_RAY"])
+    image[150, 150], variance[150, 150] = np.nan, np.nan
+    planes = dataclasses.replace(tile.planes, image=image, variance=variance, mask=mask)
+    tile = dataclasses.replace(tile, planes=planes)
+    rng = np.random.default_rng(4)
+    sigma = np.random.default_rng(4).uniform(0.0, 1.0)
+    assert sigma > 0.9
+    blurred = augment_tile(tile, AugmentationRecipe(blur=1.0), rng).planes
+
+    # A point becomes a Gaussian with all of its flux.
+    excess = (blurred.image - tile.background)[40:81, 40:81]
+    y, x = np.mgrid[-20:21, -20:21]
+    expected = 1.0e5 * np.exp(-0.5 * (x**2 + y**2) / sigma**2) / (2.0 * np.pi * sigma**2)
+    np.testing.assert_allclose(excess, expected, atol=20.0)
+    # The rest is noise of the variance that it says, 22000 pixels.
+    rest = (blurred.image - tile.background)[:, 170:]
+    assert np.std(rest) == pytest.approx(2.0, rel=0.03)
+    np.testing.assert_allclose(blurred.variance[:, 170:], 4.0)
+    # Part of it is common to neighbours: two Gaussians a pixel apart.
+    common = np.exp(-0.25 / sigma**2) / (4.0 * np.pi * sigma**2)
+    # 22000 pairs give a correlation to 0.007.
+    assert np.mean(rest[:, 1:] * rest[:, :-1]) / 4.0 == pytest.approx(common, abs=0.025)
+    # Neither a cosmic ray nor a pixel without value is spread.
+    assert np.all(blurred.image[100:102, 100:102] == 1.0e5)
+    assert np.abs((blurred.image - tile.background)[98:104, 103]).max() < 10.0
+    assert np.argwhere(~np.isfinite(blurred.image)).tolist() == [[150, 150]]
+    assert np.isfinite(image).sum() == image.size - 1
+
+
 def test_templates_are_dropped(make_tiles: Callable[..., Path]) -> None:
     tile = TrailTileDataset([make_tiles()], CHANNELS).read(0)
     planes = dataclasses.replace(tile.planes, template=np.ones_like(tile.planes.image))
@@ -166,6 +204,26 @@ def test_draws(make_tiles: Callable[..., Path]) -> None:
     np.testing.assert_array_equal(counts[1::2], 2)
     with pytest.raises(TileDatasetError, match="class 'found', of which there is none"):
         dataset.draw(4, epoch=0, mixture={"found": 1.0})
+
+
+def test_bright_tiles_first(make_tiles: Callable[..., Path]) -> None:
+    path = make_tiles(count=10)
+    with h5py.File(path, "r+") as file:
+        table = file["table"][:]
+        table["max_snr"][0::2] = [3.0, 6.0, 9.0, 12.0, 15.0]
+        file["table"][:] = table
+    dataset = TrailTileDataset([path], CHANNELS, seed=1)
+    empty = [1, 3, 5, 7, 9]
+
+    def tiles(**options: Any) -> list[int]:
+        return sorted({key.tile for key in dataset.draw(20, epoch=0, **options)})
+
+    assert tiles(min_snr=10.0) == sorted([*empty, 6, 8])
+    assert tiles(min_snr=10.0, mixture={"missed": 1}) == [6, 8]
+    assert tiles(min_snr=10.0, mixture={"hard": 1}, hard=[0, 1, 6]) == [1, 6]
+    with pytest.raises(TileDatasetError, match="'missed' with a trail of an SNR of 16; the brightest has 15"):
+        tiles(min_snr=16.0, mixture={"missed": 1})
+    assert tiles(min_snr=16.0) == empty
 
 
 def test_many_files_by_pattern_and_their_names(make_tiles: Callable[..., Path], tmp_path: Path) -> None:

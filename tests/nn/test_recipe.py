@@ -97,6 +97,13 @@ def test_simulated_recipe() -> None:
         ("stages.0.mixture", {"missing": 1.0}, r"stages\[0\].mixture holds unknown classes"),
         ("data.mixture", {"hard": 1.0}, r"data.mixture holds unknown classes \['hard'\]"),
         ("data.balance", 1.5, "data.balance must lie in 0..1"),
+        ("stages.0.min_snr", [20.0, -1.0], r"stages\[0\].min_snr must hold numbers that are not negative"),
+        ("stages.0.min_snr", 20.0, r"stages\[0\].min_snr must be a list"),
+        (
+            "stages.0.train_parts",
+            ["decode"],
+            r"stages\[0\].train_parts holds \['decode'\].*it has stem, .*decoder",
+        ),
         ("stages.0.mine_every", 2, r"stages\[0\].mine_every needs 'hard' in this stage's 'mixture'"),
         ("stages.0.hard_fraction", 0.0, r"stages\[0\].hard_fraction must be positive"),
         ("augmentation.template_dropout", 2.0, "augmentation.template_dropout must lie in 0..1"),
@@ -121,6 +128,26 @@ def test_refuses(path: str, value: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=message) as caught:
         Recipe.from_mapping(_changed(path, value), "f.yaml")
     assert str(caught.value).startswith("f.yaml: ")
+
+
+SHIPPED = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_recipes(path: Path) -> None:
+    recipe = load_recipe(path)
+    # The name by which the command finds it is that of the model.
+    assert recipe.model.name == path.stem
+    names = [stage.name for stage in recipe.stages]
+    assert len(set(names)) == len(names)
+
+
+def test_staged_recipe_shows_what_there_is() -> None:
+    recipe = load_recipe(next(path for path in SHIPPED if path.stem == "staged"))
+    assert recipe.data.simulate is None
+    assert [stage.mines for stage in recipe.stages] == [False, False, True, False]
+    assert recipe.stages[0].min_snr == (15.0, 0.0)
+    assert recipe.stages[-1].train_parts
 
 
 def test_refuses_files(tmp_path: Path) -> None:

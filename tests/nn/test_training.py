@@ -323,6 +323,37 @@ def test_a_stage_is_a_run_of_its_own(make_tiles: Callable[..., Path], tmp_path: 
 
 
 @pytest.mark.usefixtures("no_curves")
+def test_frozen_parts_stay(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    stages = [
+        {"name": "all", "epochs": 1, "batch_size": 4},
+        {"name": "some", "epochs": 2, "batch_size": 4, "train_parts": ["up", "head.bias"]},
+        {"name": "again", "epochs": 1, "batch_size": 4},
+    ]
+    recipe = _recipe(stages=stages)
+    dataset = _dataset(make_tiles(), recipe)
+    averages, weights = [], []
+    # In the midst of the stage too, so that it is the same after a stop.
+    for stop in (2, 3, 6, 8):
+        train(recipe, dataset, None, tmp_path / "run", progress=False, stop_after=stop)
+        saved = read_checkpoint(tmp_path / "run" / CHECKPOINT_NAME)
+        averages.append(saved.average)
+        weights.append(saved.weights)
+    train(recipe, dataset, None, tmp_path / "whole", progress=False)
+    assert _losses(tmp_path / "run") == _losses(tmp_path / "whole")
+
+    def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+        return {name for name in before if not torch.equal(before[name], after[name])}
+
+    some = changed(averages[0], weights[2])
+    assert some == changed(averages[0], averages[2])
+    # Weights and statistics.
+    assert {"up.0.conv.weight", "up.0.norm.running_mean", "up.1.norm.bias", "head.bias"} <= some
+    assert {name.partition(".")[0] for name in some} == {"up", "head"}
+    assert "head.weight" not in some
+    assert "stem.norm.running_var" in changed(weights[2], weights[3])
+
+
+@pytest.mark.usefixtures("no_curves")
 def test_hard_tiles_need_tile_files(tmp_path: Path) -> None:
     dataset = TensorDataset(torch.zeros(4, 2, 32, 32), torch.zeros(4, 1, 16, 16), torch.ones(4, 1, 16, 16))
     recipe = _recipe(stages=[{"steps": 1, "mixture": {"hard": 1}}])

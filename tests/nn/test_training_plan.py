@@ -83,6 +83,13 @@ def test_beginning_with_a_model_is_another_run(tiles: tuple[Path, Path]) -> None
     assert len({run_digest(recipe, epochs, (dataset, None), start) for start in starts}) == 3
 
 
+def test_from_bright_to_faint(tiles: tuple[Path, Path]) -> None:
+    stages = [{"epochs": 5, "batch_size": 4, "min_snr": [20, 0]}, {"epochs": 1, "batch_size": 4}]
+    recipe = Recipe.from_mapping({"data": {"train": "a.h5"}, "stages": stages})
+    epochs = list(plan_epochs(recipe, TrailTileDataset([tiles[0]], ("science",))))
+    assert [epoch.min_snr for epoch in epochs] == [20.0, 15.0, 10.0, 5.0, 0.0, 0.0]
+
+
 def test_when_hard_tiles_are_looked_for(tiles: tuple[Path, Path]) -> None:
     stages = [
         {"epochs": 2, "batch_size": 2},

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.tile_file import Tile
@@ -53,8 +54,8 @@ def apply_symmetry(array: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
 
 
 def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generator) -> Tile:
-    """Return a tile with noise, a gradient or masked columns added, or
-    without its template.
+    """Return a tile that is blurred, or with noise, a gradient or masked
+    columns added, or without its template.
 
     The variance grows with the noise, so that the tile stays one that a
     telescope could have taken.
@@ -64,11 +65,20 @@ def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generato
     tile
         The tile; it is not changed.
     recipe
-        What to add and to leave out.
+        What to do.
     rng
         Random numbers.
+
+    Notes
+    -----
+    A blurred tile has the PSF of worse seeing.  Its variance is, as in an
+    image of the telescope, that of every pixel for itself, but a part of the
+    noise is then common to neighbours, as in an image that was resampled.
+    The PSF of the tile and its template stay as they are.
     """
     image, variance, mask = tile.planes.image, tile.planes.variance, tile.planes.mask
+    if recipe.blur > 0.0:
+        image, variance = _blur(tile, rng.uniform(0.0, recipe.blur), rng)
     sigma = np.sqrt(np.where(variance > 0.0, variance, 0.0), dtype=np.float32)
     if recipe.noise > 0.0:
         scale = np.float32(rng.uniform(0.0, recipe.noise))
@@ -99,3 +109,40 @@ def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generato
         template=template,
     )
     return dataclasses.replace(tile, planes=planes)
+
+
+_SMALLEST_BLUR = 0.1
+"""Sigma, pixels, below which a Gaussian does not reach the next pixel."""
+
+_HOLES = ("BAD", "COSMIC_RAY", "NO_DATA", "UNMASKED_NAN")
+"""Pixels whose value is not of the sky, and is not to be spread."""
+
+
+def _blur(
+    tile: Tile, sigma: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return image and variance with a PSF wider by a Gaussian.
+
+    The excess over the background is convolved, and with it the noise, which
+    becomes less: what it lost is added as white noise.  Where brighter pixels
+    beside bring more noise than the pixel had, the variance rises.
+    """
+    image, variance = tile.planes.image, tile.planes.variance
+    if sigma < _SMALLEST_BLUR:
+        return image, variance
+    usable = np.isfinite(image) & np.isfinite(variance) & (variance > 0.0) & ~tile.planes.has(*_HOLES)
+    reach = int(np.ceil(4.0 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+
+    def spread(values: npt.NDArray[np.float32], profile: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        rows = scipy.ndimage.correlate1d(values, profile, axis=0, mode="nearest")
+        return np.asarray(scipy.ndimage.correlate1d(rows, profile, axis=1, mode="nearest"))
+
+    weight = np.maximum(spread(usable.astype(np.float32), kernel), np.float32(1.0e-3))
+    excess = spread(np.where(usable, image - tile.background, np.float32(0.0)), kernel) / weight
+    kept = spread(np.where(usable, variance, np.float32(0.0)), kernel**2) / weight**2
+    total = np.maximum(variance, kept, where=usable, out=variance.copy())
+    lost = np.sqrt(np.where(usable, total - kept, np.float32(0.0)))
+    blurred = tile.background + excess + lost * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.where(usable, blurred, image).astype(np.float32), total

@@ -122,12 +122,13 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         self.augmentation = augmentation
         self.balance = balance
         self.tile_size = 0
-        classes = []
+        classes, brightest = [], []
         for name in self.files:
             with TileReader(name) as reader:
                 if len(reader) == 0:
                     # A detector without data gives a file without tiles.
                     classes.append(np.zeros(0, dtype=np.int64))
+                    brightest.append(np.zeros(0, dtype=np.float32))
                     continue
                 if self.tile_size not in (0, reader.tile_size):
                     raise TileDatasetError(
@@ -136,12 +137,18 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
                     )
                 self.tile_size = reader.tile_size
                 classes.append(np.asarray(reader.table["tile_class"], dtype=np.int64))
+                brightest.append(np.asarray(reader.table["max_snr"], dtype=np.float32))
         if self.tile_size == 0:
             raise TileDatasetError(f"There is not a single tile in {', '.join(self.files[:3])}.")
         if self.tile_size % 2 != 0:
             raise TileDatasetError(f"Tiles of {self.tile_size} pixels cannot be halved; cut even ones.")
         self.tile_class = np.concatenate(classes)
         """Class of every tile, a value of `TILE_CLASSES` (array, (n,))."""
+
+        self.max_snr = np.concatenate(brightest)
+        """Optimal SNR of the brightest part of a trail in every tile (array,
+        (n,)).
+        """
 
         self._first = np.concatenate(([0], np.cumsum([len(part) for part in classes])))
         # In the order in which they were last used.
@@ -210,6 +217,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         epoch: int,
         mixture: Mapping[str, float] | None = None,
         hard: Sequence[int] = (),
+        min_snr: float = 0.0,
     ) -> list[TileKey]:
         """Draw the tiles of an epoch.
 
@@ -225,6 +233,8 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         hard
             Tiles of the class ``hard``; see
             `lsst.meas.trails.nn.mining.mine_hard_tiles`.
+        min_snr
+            Least SNR of the brightest trail in a tile with trails.
 
         Returns
         -------
@@ -235,11 +245,16 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         Raises
         ------
         TileDatasetError
-            Raised if a class is asked for of which there is no tile.
+            Raised if a class is asked for of which there is no tile, or none
+            that is bright enough.
         """
         rng = np.random.default_rng([self.seed, _ORDER, epoch])
+        has_trail = np.isin(self.tile_class, [TILE_CLASSES[name] for name in ("missed", "found")])
+        bright = ~has_trail | (self.max_snr >= min_snr)
+        if not bright.any():
+            raise TileDatasetError(f"There is no tile with a trail of an SNR of {min_snr:g}.")
         if mixture is None:
-            drawn = _cycle(np.arange(len(self)), count, rng)
+            drawn = _cycle(np.flatnonzero(bright), count, rng)
         else:
             total = sum(mixture.values())
             edges = np.round(np.cumsum([0.0, *mixture.values()]) / total * count).astype(int)
@@ -249,6 +264,12 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
                     members = np.asarray(hard, dtype=np.int64)
                 else:
                     members = np.flatnonzero(self.tile_class == TILE_CLASSES[name])
+                if wanted > 0 and len(members) > 0 and not bright[members].any():
+                    raise TileDatasetError(
+                        f"There is no tile of class {name!r} with a trail of an SNR of {min_snr:g}; the "
+                        f"brightest has {self.max_snr[members].max():g}."
+                    )
+                members = members[bright[members]]
                 if wanted > 0 and len(members) == 0:
                     raise TileDatasetError(
                         f"The mixture asks for tiles of class {name!r}, of which there is none; "

@@ -23,14 +23,22 @@
 
 from __future__ import annotations
 
-__all__ = ("learning_rate_factor", "make_optimiser", "set_learning_rate", "update_average")
+__all__ = (
+    "learning_rate_factor",
+    "make_optimiser",
+    "prepare_training",
+    "set_learning_rate",
+    "update_average",
+)
 
 import math
+from collections.abc import Sequence
 
 import torch
 
 from .networks import TrailNetwork
 from .recipe import OptimiserRecipe
+from .recipe_stage import in_part
 
 
 def make_optimiser(recipe: OptimiserRecipe, network: TrailNetwork) -> torch.optim.AdamW:
@@ -46,6 +54,35 @@ def make_optimiser(recipe: OptimiserRecipe, network: TrailNetwork) -> torch.opti
         lr=recipe.learning_rate,
         betas=(beta1, beta2),
     )
+
+
+def prepare_training(network: TrailNetwork, parts: Sequence[str] = ()) -> None:
+    """Put a network, or some parts of it, in training mode.
+
+    Parameters
+    ----------
+    network
+        The network.
+    parts
+        Names of the parts that are trained; none are all.  The others are
+        frozen: they get no gradient, and their normalisations work with the
+        statistics that they have and leave them as they are.
+    """
+
+    def trained(name: str) -> bool:
+        return not parts or any(in_part(name, part) for part in parts)
+
+    for name, module in network.named_modules():
+        # What holds other modules has no mode of its own to speak of.
+        if next(module.children(), None) is None:
+            own = [f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)]
+            module.train(trained(name) or any(trained(key) for key in own))
+        else:
+            module.training = True
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(trained(name))
+        if not trained(name):
+            parameter.grad = None
 
 
 def learning_rate_factor(done: float, warmup: float, final: float) -> float:

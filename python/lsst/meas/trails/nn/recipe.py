@@ -48,7 +48,7 @@ from ..core.normalize import CHANNELS
 from .networks import create_network, network_names
 from .recipe_data import DataRecipe, SimulationRecipe
 from .recipe_section import BadValueError, RecipeError, build_section, plain, require
-from .recipe_stage import OptimiserRecipe, StageRecipe
+from .recipe_stage import OptimiserRecipe, StageRecipe, in_part
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,13 +81,20 @@ class ModelRecipe:
         require(len(set(self.channels)) == len(self.channels), "channels", "names a channel twice")
         unknown = [name for name in self.channels if name not in CHANNELS]
         require(not unknown, "channels", f"holds unknown names {unknown}; known are {', '.join(CHANNELS)}")
-        import torch
-
         try:
-            with torch.device("meta"):
-                create_network(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
+            self.parameter_names()
         except ValueError as error:
             raise BadValueError("hyperparameters", f"is refused by the architecture: {error}") from None
+
+    def parameter_names(self) -> tuple[str, ...]:
+        """Return the names of the network's parameters."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            network = create_network(
+                self.architecture, in_channels=len(self.channels), **self.hyperparameters
+            )
+        return tuple(name for name, _ in network.named_parameters())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,6 +114,11 @@ class AugmentationRecipe:
     noise, from edge to edge.
     """
 
+    blur: float = 0.0
+    """Greatest sigma, pixels, of a Gaussian that widens the PSF; each tile
+    draws its own between 0 and this.
+    """
+
     masked_columns: float = 0.0
     """Probability with which a tile loses a run of columns or rows."""
 
@@ -118,6 +130,7 @@ class AugmentationRecipe:
     def __post_init__(self) -> None:
         for key in ("noise", "gradient"):
             require(0.0 <= getattr(self, key) <= 10.0, key, "must lie in 0..10")
+        require(0.0 <= self.blur <= 5.0, "blur", "must lie in 0..5")
         for key in ("masked_columns", "template_dropout"):
             require(0.0 <= getattr(self, key) <= 1.0, key, "must lie in 0..1")
 
@@ -187,6 +200,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require(len(self.stages) > 0, "stages", "must hold at least one stage")
+        names = self.model.parameter_names()
+        for i, stage in enumerate(self.stages):
+            unknown = [part for part in stage.train_parts if not any(in_part(name, part) for name in names)]
+            known = dict.fromkeys(name.partition(".")[0] for name in names)
+            require(
+                not unknown,
+                f"stages[{i}].train_parts",
+                f"holds {unknown}, which the network does not have; it has {', '.join(known)}",
+            )
         require(0.0 <= self.ema < 1.0, "ema", "must be at least 0 and less than 1")
         require(self.precision in ("bfloat16", "float32"), "precision", "must be 'bfloat16' or 'float32'")
         require(0 <= self.seed < 2**32, "seed", "must lie in 0..4294967295")

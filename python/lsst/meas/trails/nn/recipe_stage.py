@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("OptimiserRecipe", "StageRecipe")
+__all__ = ("OptimiserRecipe", "StageRecipe", "in_part")
 
 import dataclasses
 from typing import Any
@@ -31,6 +31,19 @@ from typing import Any
 from .losses import BlendedLoss
 from .recipe_data import HARD, check_mixture
 from .recipe_section import BadValueError, require
+
+
+def in_part(name: str, part: str) -> bool:
+    """Return whether a parameter or module of a network belongs to a part.
+
+    Parameters
+    ----------
+    name
+        Its name, such as ``decoder.0.conv.weight``.
+    part
+        Name of the part, such as ``decoder`` or ``decoder.0``.
+    """
+    return name == part or name.startswith(part + ".")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +112,18 @@ class StageRecipe:
     is when they are looked for, sees most where there is nothing.
     """
 
+    min_snr: tuple[float, float] | None = None
+    """Least SNR, at the start of the stage and at its end, that the brightest
+    trail in a tile needs for the tile to be drawn: (20, 0) begins with what
+    is easy to see.  Tiles without a trail are always drawn.
+    """
+
+    train_parts: tuple[str, ...] = ()
+    """Parts of the network that are trained, such as ``decoder`` or
+    ``head.bias``; the others, with the statistics of their normalisation,
+    stay as they are.  By default all.
+    """
+
     mine_every: int | None = None
     """Epochs between searches for hard tiles; by default there is one, at the
     start of the stage.
@@ -118,6 +143,8 @@ class StageRecipe:
         require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
         if self.learning_rate is not None:
             require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
+        if self.min_snr is not None:
+            require(min(self.min_snr) >= 0.0, "min_snr", "must hold numbers that are not negative")
         check_mixture(self.mixture, also=(HARD,))
         require(0.0 < self.hard_fraction <= 1.0, "hard_fraction", "must be positive and at most 1")
         for key in ("mine_every", "mining_tiles"):

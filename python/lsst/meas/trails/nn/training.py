@@ -48,6 +48,7 @@ from .losses import BlendedLoss
 from .mining import mine_hard_tiles
 from .model_export import export_trained
 from .networks import TrailNetwork, count_parameters
+from .optimiser import prepare_training
 from .pixel_metrics import PixelScores
 from .recipe import Recipe, StageRecipe
 from .training_plan import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
@@ -257,7 +258,7 @@ class _Trainer:
         batches = epoch_batches(self.recipe, self.train_dataset, epoch, self.state.hard)
         batches = batches[self.state.step - epoch.first_step :]
         loader = load_batches(self.train_dataset, batches, self.recipe.data.workers)
-        self.state.network.train()
+        prepare_training(self.state.network, epoch.stage.train_parts)
         for batch, tensors in zip(batches, loader, strict=True):
             if self.state.step >= end:
                 break

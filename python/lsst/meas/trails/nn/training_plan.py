@@ -74,6 +74,9 @@ class Epoch:
     stage_last: bool
     """Whether it is the last of the stage."""
 
+    min_snr: float
+    """Least SNR of the brightest trail in its tiles with trails."""
+
     mines: bool
     """Whether hard tiles are looked for before it."""
 
@@ -114,10 +117,18 @@ def plan_epochs(recipe: Recipe, dataset: Dataset[Any]) -> Iterator[Epoch]:
                 stage_first_step=first,
                 stage_steps=steps,
                 stage_last=done + count == steps,
+                min_snr=_min_snr(stage, in_stage, -(-steps // per_epoch)),
                 mines=stage.mines and (in_stage == 0 or _is_turn(in_stage, stage.mine_every)),
             )
             number += 1
         first += steps
+
+
+def _min_snr(stage: StageRecipe, epoch: int, epochs: int) -> float:
+    if stage.min_snr is None:
+        return 0.0
+    first, last = stage.min_snr
+    return first + (last - first) * epoch / max(1, epochs - 1)
 
 
 def _is_turn(epoch: int, every: int | None) -> bool:
@@ -144,7 +155,9 @@ def epoch_batches(
     keys: list[Any]
     if isinstance(dataset, TrailTileDataset):
         mixture = recipe.data.mixture if epoch.stage.mixture is None else epoch.stage.mixture
-        keys = list(dataset.draw(count, epoch=epoch.number, mixture=mixture, hard=hard))
+        keys = list(
+            dataset.draw(count, epoch=epoch.number, mixture=mixture, hard=hard, min_snr=epoch.min_snr)
+        )
     else:
         generator = np.random.default_rng([recipe.seed, epoch.number])
         keys = []
