@@ -40,6 +40,7 @@ VISIT = {"instrument", "visit"}
 
 TYPES: dict[str, tuple[str, set[str]]] = {
     "preliminary_visit_image": ("VisitImage", DETECTOR),
+    "injection_catalog": ("ArrowAstropy", {"htm7", "band"}),
     "injected_preliminary_visit_image": ("VisitImage", DETECTOR),
     "injected_preliminary_visit_image_catalog": ("ArrowAstropy", DETECTOR),
     "injected_trail_mask": ("MaskV2", DETECTOR),
@@ -62,7 +63,7 @@ INPUTS_AND_OUTPUTS = {
         {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
     ),
     "MakeTrainingSet": (
-        {"preliminary_visit_image"},
+        {"preliminary_visit_image", "injection_catalog"},
         {
             "injected_preliminary_visit_image",
             "injected_preliminary_visit_image_catalog",

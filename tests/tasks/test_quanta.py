@@ -27,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import astropy.table
 import numpy as np
 import pytest
 
@@ -47,10 +48,12 @@ from lsst.pipe.base.testUtils import assertValidOutput, lintConnections, makeQua
 
 DETECTOR = ("instrument", "visit", "detector")
 VISIT = ("instrument", "visit")
+SKY = ("htm7", "band")
 
 TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
     InjectTrailsTask: {
         "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
+        "injection_catalogs": ("injection_catalog", "ArrowAstropy", SKY),
         "injected_image": ("injected_preliminary_visit_image", "VisitImage", DETECTOR),
         "injected_catalog": ("injected_preliminary_visit_image_catalog", "ArrowAstropy", DETECTOR),
         "injected_mask": ("injected_trail_mask", "MaskV2", DETECTOR),
@@ -79,6 +82,10 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
 """Of each task: dataset type, storage class and dimensions of its connections."""
 
 
+TRIXEL = 231_819
+"""A part of the sky: any will do, the quantum is made by hand."""
+
+
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
 def test_connections(task: type[PipelineTask]) -> None:
     lintConnections(task.ConfigClass.ConnectionsClass)
@@ -102,7 +109,8 @@ def test_probability_need_not_be_written() -> None:
 def test_configuration_documents_units(task: type[PipelineTask]) -> None:
     config = task.ConfigClass()
     config.validate()
-    pixels = {"minLength", "maxLength", "psfSpacing", "tileSize", "overlap", "window", "maxGap", "minArea"}
+    pixels = {"minLength", "maxLength", "calibFluxRadius", "psfSpacing", "tileSize", "overlap", "window"}
+    pixels |= {"maxGap", "minArea"}
     for name, field in config._fields.items():
         assert field.doc
         if name in pixels:
@@ -134,6 +142,9 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
         "trail_candidate_detector": empty_catalog(),
     }.items():
         butler.put(dataset, name, data_id)
+    columns = ["injection_id", "ra", "dec", "source_type", "mag", "trail_length", "beta", "x", "flux"]
+    catalog = astropy.table.Table(injected.injected_catalog[columns][:2])
+    butler.put(catalog, "injection_catalog", {"htm7": TRIXEL, "band": "r"})
     return butler
 
 
@@ -143,9 +154,10 @@ def quantum_ids(butler: Butler, task: type[PipelineTask]) -> tuple[DataCoordinat
     image = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id, detector=0)
     visit = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id)
     connections = task.ConfigClass.ConnectionsClass
+    sky = butler.registry.expandDataId(htm7=TRIXEL, band="r")
     ids: dict[str, Any] = {}
     for name, (_, _, dimensions) in TASKS[task].items():
-        ids[name] = image if dimensions == DETECTOR else visit
+        ids[name] = {DETECTOR: image, VISIT: visit, SKY: sky}[dimensions]
         if connections.allConnections[name].multiple:
             ids[name] = [ids[name]]
     return (visit if "detector" not in connections.dimensions else image), ids
@@ -168,12 +180,20 @@ def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
         assert arguments["packed"] == data_id["visit"] * 189 + data_id["detector"]
     if kind in (InjectTrailsTask, TrailCandidateTask):
         assert (arguments["visit"], arguments["detector"]) == (data_id["visit"], data_id["detector"])
+    if kind is InjectTrailsTask:
+        (handle,) = arguments["injection_catalogs"]
+        assert handle.dataId["htm7"] == TRIXEL
     if kind is TrailSegmentationTask:
         assert arguments["num_cores"] == 1
     if kind is TileToHdf5Task:
         assert arguments["data_id"] == {"instrument": "TrailSimCam", "detector": 0, "visit": data_id["visit"]}
     result = task.run(**arguments)
     assertValidOutput(task, result)
+    if kind is InjectTrailsTask:
+        # The trails of the catalog, at the same pixels.
+        given = handle.get()
+        np.testing.assert_allclose(result.injected_catalog["x"], given["x"], atol=1e-4)
+        np.testing.assert_allclose(result.injected_catalog["flux"], given["flux"], rtol=1e-9)
     if kind is TrailCandidateTask:
         first = result.trail_candidate_detector["trailCandidateId"][0]
         packer = arguments["packer"]

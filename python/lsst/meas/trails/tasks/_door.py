@@ -49,6 +49,7 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
+from astropy.coordinates import SkyCoord
 
 from lsst.images import (
     Box,
@@ -138,6 +139,37 @@ class InputImage:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return `pixel_to_sky` of array coordinates."""
         return self.pixel_to_sky(np.asarray(x) + self.origin[0], np.asarray(y) + self.origin[1])
+
+    def sky_to_pixel(
+        self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return x and y in the image's own coordinates of ICRS degrees."""
+        point = self.sky_projection.sky_to_pixel(SkyCoord(ra=ra * u.deg, dec=dec * u.deg, frame="icrs"))
+        return np.asarray(point.x), np.asarray(point.y)
+
+    @property
+    def pixel_scale(self) -> float:
+        """Arcseconds per pixel at the centre (`float`)."""
+        x, y = self.bbox.x.center, self.bbox.y.center
+        sky = self.sky_projection.pixel_to_sky(x=np.array([x, x + 1.0, x]), y=np.array([y, y, y + 1.0]))
+        along_x, along_y = (sky[0].spherical_offsets_to(sky[i]) for i in (1, 2))
+        area = along_x[0] * along_y[1] - along_x[1] * along_y[0]
+        return float(np.sqrt(abs(area.to_value(u.arcsec**2))))
+
+    def flux_per_njy_at(
+        self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the image units per nJy at positions in the image's own
+        coordinates; a photometric scaling varies by a few per cent over an
+        image.
+        """
+        scaling, box = self.visit_image.photometric_scaling, self.bbox
+        if scaling is None or self.visit_image.unit.is_equivalent(u.nJy):
+            return np.full(np.shape(x), self.flux_per_njy)
+        # Midpoints may lie beyond the edge, where the scaling is not defined.
+        x, y = np.clip(x, box.x.min, box.x.max), np.clip(y, box.y.min, box.y.max)
+        centre = scaling(x=box.x.center, y=box.y.center)
+        return np.asarray(self.flux_per_njy * centre / scaling(x=x, y=y))
 
     @property
     def exposure_time(self) -> float:

@@ -19,169 +19,46 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""InjectTrailsTask: a random population of trails into an image."""
+"""InjectTrailsTask: trails of a catalog, or a random population, into an image."""
 
 from __future__ import annotations
 
 __all__ = ("InjectTrailsConfig", "InjectTrailsConnections", "InjectTrailsTask")
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import astropy.table
 import numpy as np
 
-import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 from lsst.pipe.base import (
     InputQuantizedConnection,
-    Instrument,
+    InvalidQuantumError,
     OutputQuantizedConnection,
     PipelineTask,
-    PipelineTaskConfig,
-    PipelineTaskConnections,
     QuantumContext,
     Struct,
+    UpstreamFailureNoWorkFound,
 )
 
-from ..core.injection import inject_trails
-from ..core.photometry import estimate_gain
-from ..core.planes import PLANES, canonical_plane
-from ..core.population import BRIGHTNESS_MODES, TrailPopulation, draw_trails
+from ..core.distractors import Distractors, draw_distractors
+from ..core.gain import GainMap, fit_gains
+from ..core.geometry import Trails
+from ..core.injection import add_light, inject_trails
+from ..core.injection_catalog import CatalogError, CatalogSelection, ImageFootprint, select_trails
+from ..core.population import draw_trails
 from ..core.render import truth_mask
-from ..core.truth import truth_table
+from ..core.truth import add_distractors, truth_table
+from ._amplifiers import amplifiers_of, known_gains
 from ._door import InputImage, make_trail_mask, open_image
 from ._ids import INJECTION, pack_data_id, quantum_seed
-
-
-class InjectTrailsConnections(
-    PipelineTaskConnections,
-    dimensions=("instrument", "visit", "detector"),
-    defaultTemplates={"input_image": "preliminary_visit_image", "injected_prefix": "injected_"},
-):
-    """Inputs and outputs of InjectTrailsTask."""
-
-    image = cT.Input(
-        doc="Calibrated image to inject trails into.",
-        name="{input_image}",
-        storageClass="VisitImage",
-        dimensions=("instrument", "visit", "detector"),
-        deferLoad=True,
-    )
-    injected_image = cT.Output(
-        doc="The image with trails injected.",
-        name="{injected_prefix}{input_image}",
-        storageClass="VisitImage",
-        dimensions=("instrument", "visit", "detector"),
-    )
-    injected_catalog = cT.Output(
-        doc="The trails that were injected: the truth.",
-        name="{injected_prefix}{input_image}_catalog",
-        storageClass="ArrowAstropy",
-        dimensions=("instrument", "visit", "detector"),
-    )
-    injected_mask = cT.Output(
-        doc="Mask whose plane TRAIL holds the pixels of the injected trails.",
-        name="{injected_prefix}trail_mask",
-        storageClass="MaskV2",
-        dimensions=("instrument", "visit", "detector"),
-    )
-
-
-class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsConnections):
-    """Configuration of InjectTrailsTask."""
-
-    packer = Instrument.make_dimension_packer_config_field()
-    seedOffset = RangeField(
-        dtype=int,
-        doc="Added to the seed of every image: another number injects other trails into the same images.",
-        default=0,
-        min=0,
-    )
-    number = RangeField(
-        dtype=float,
-        doc="Mean number of trails per densityArea, or per image where that is not set.",
-        default=20.0,
-        min=0.0,
-    )
-    densityArea = RangeField(
-        dtype=float, doc="Area that number refers to, pixels.", optional=True, default=None, min=1.0
-    )
-    minLength = RangeField(dtype=float, doc="Shortest trail, pixels.", default=6.0, min=0.1, max=1000.0)
-    maxLength = RangeField(dtype=float, doc="Longest trail, pixels.", default=150.0, min=0.1, max=1000.0)
-    lengthDistribution = ChoiceField[str](
-        doc="How lengths are distributed between the two.",
-        allowed={"log-uniform": "Uniform in the logarithm.", "uniform": "Uniform."},
-        default="log-uniform",
-    )
-    brightnessMode = ChoiceField[str](
-        doc="How the brightness of trails is stated.", allowed=dict(BRIGHTNESS_MODES), default="snr_optimal"
-    )
-    minBrightness = Field[float](doc="Least value of the brightness, in the units of its mode.", default=3.0)
-    maxBrightness = Field[float](doc="Greatest value of the brightness.", default=30.0)
-    blankFraction = RangeField(
-        dtype=float,
-        doc="Fraction of the images that get no trail.",
-        default=0.0,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
-    )
-    avoidPlanes = ListField[str](
-        doc="Mask planes that midpoints must not fall on, in the names of afw or lsst.images.",
-        default=["NO_DATA"],
-    )
-    allowCrossing = Field[bool](doc="May trails cross each other?", default=False)
-    addNoise = Field[bool](doc="Add the Poisson noise of the trails, to image and variance?", default=True)
-    gain = RangeField(
-        dtype=float,
-        doc="Electrons per image unit; estimated from the variance plane if unset.",
-        optional=True,
-        default=None,
-        min=0.0,
-        inclusiveMin=False,
-    )
-    truthFraction = RangeField(
-        dtype=float,
-        doc="Pixels where the noiseless trail is brighter than this fraction of its ridge are in the mask.",
-        default=0.25,
-        min=0.0,
-        max=1.0,
-    )
-    psfSpacing = RangeField(
-        dtype=float, doc="Distance at which the PSF model is sampled, pixels.", default=512.0, min=16.0
-    )
-
-    def setDefaults(self) -> None:
-        super().setDefaults()
-        self.packer.name = "observation"
-
-    def validate(self) -> None:
-        super().validate()
-        if unknown := [name for name in self.avoidPlanes if canonical_plane(name) not in PLANES]:
-            raise ValueError(
-                f"avoidPlanes names unknown mask planes {unknown}; known are {', '.join(PLANES)}."
-            )
-        if self.brightnessMode.startswith("snr") and self.minBrightness < 0.0:
-            raise ValueError(f"minBrightness ({self.minBrightness}) is an SNR and cannot be negative.")
-        # Checks the ranges, which depend on each other.
-        self.population()
-
-    def population(self) -> TrailPopulation:
-        """Return the population of trails that is configured."""
-        return TrailPopulation(
-            number=self.number,
-            density_area=self.densityArea,
-            length=(self.minLength, self.maxLength),
-            length_distribution=self.lengthDistribution,
-            brightness_mode=self.brightnessMode,
-            brightness=(self.minBrightness, self.maxBrightness),
-            blank_fraction=self.blankFraction,
-            avoid=tuple(self.avoidPlanes),
-            allow_crossing=self.allowCrossing,
-        )
+from ._injection_config import InjectTrailsConfig, InjectTrailsConnections
+from ._source_injection import inject_with_stack
 
 
 class InjectTrailsTask(PipelineTask):
-    """Inject a random population of trails into an image."""
+    """Inject the trails of catalogs, or a random population, into an image."""
 
     ConfigClass: ClassVar[type[InjectTrailsConfig]] = InjectTrailsConfig
     _DefaultName: ClassVar[str] = "injectTrails"
@@ -198,13 +75,22 @@ class InjectTrailsTask(PipelineTask):
         image_id = pack_data_id(self.config.packer, butlerQC)
         outputs = self.run(
             image=inputs["image"],
+            injection_catalogs=inputs.get("injection_catalogs", ()),
             packed=image_id.packed,
             visit=image_id.visit,
             detector=image_id.detector,
         )
         butlerQC.put(outputs, outputRefs)
 
-    def run(self, *, image: Any, packed: int = 0, visit: int = 0, detector: int = 0) -> Struct:
+    def run(
+        self,
+        *,
+        image: Any,
+        injection_catalogs: Sequence[Any] = (),
+        packed: int = 0,
+        visit: int = 0,
+        detector: int = 0,
+    ) -> Struct:
         """Inject trails into an image, which is not changed itself.
 
         Parameters
@@ -213,10 +99,15 @@ class InjectTrailsTask(PipelineTask):
             The image: a `lsst.images.VisitImage` or
             `~lsst.images.DifferenceImage`, a deferred handle of one, or in
             the full stack a `lsst.afw.image.ExposureF`.
+        injection_catalogs
+            Tables of trails, or deferred handles of them; see
+            `~lsst.meas.trails.core.injection_catalog`.  A random population
+            is drawn where there are none.
         packed
             Packed data ID of the image, its seed.
         visit, detector
-            Written to the catalog.
+            Written to the catalog; a catalog with a column ``visit`` is
+            searched for trails of this one.
 
         Returns
         -------
@@ -225,9 +116,8 @@ class InjectTrailsTask(PipelineTask):
                 `lsst.images.VisitImage` with the trails.
             ``injected_catalog``
                 `astropy.table.Table` with the columns of
-                `~lsst.meas.trails.core.truth.TRUTH_COLUMNS` and
-                ``source_type``, ``visit``, ``detector``,
-                ``physical_filter``, ``band`` and ``seed``.
+                `~lsst.meas.trails.core.truth.TRUTH_COLUMNS` and ``visit``,
+                ``detector``, ``physical_filter``, ``band`` and ``seed``.
             ``injected_mask``
                 `lsst.images.Mask` with the plane ``TRAIL``.
 
@@ -235,51 +125,187 @@ class InjectTrailsTask(PipelineTask):
         ------
         lsst.pipe.base.UpstreamFailureNoWorkFound
             Raised if the image cannot be used: no PSF, no WCS, no good pixels.
+        lsst.pipe.base.InvalidQuantumError
+            Raised if a catalog lacks a column, trails of the rates that are
+            configured are too long, or the engine is not there.
         """
         opened = open_image(image, psf_spacing=self.config.psfSpacing)
         planes = opened.planes
-        seed = quantum_seed(packed, self.config.seedOffset, INJECTION)
-        rng = np.random.default_rng(seed)
-        trails = draw_trails(self.config.population(), planes, rng, opened.flux_per_njy)
-        gain = self._gain(opened)
-        injected = inject_trails(planes, trails, rng if self.config.addNoise else None, gain)
-        output = opened.visit_image.copy()
-        output.image.array[...] = injected.image
-        output.variance.array[...] = injected.variance
-
+        rng = np.random.default_rng(quantum_seed(packed, self.config.seedOffset, INJECTION))
+        # Numbers of their own: without them, the trails are the same.
+        distractors = draw_distractors(self.config.distractors(), planes, rng.spawn(1)[0])
+        if injection_catalogs or not self.config.drawPopulation:
+            trails, injection_id = self._from_catalogs(injection_catalogs, opened, visit)
+        else:
+            trails, injection_id = self._draw(opened, rng), None
         catalog = truth_table(
             planes,
             trails,
-            flux_per_njy=opened.flux_per_njy,
+            flux_per_njy=_scale_at(opened, trails),
             origin=opened.origin,
             pixel_to_sky=opened.pixel_to_sky,
+            injection_id=injection_id,
         )
-        count = len(catalog)
-        catalog["source_type"] = np.full(count, "Trail", dtype="U9")
-        catalog["visit"] = np.full(count, visit, dtype=np.int64)
-        catalog["detector"] = np.full(count, detector, dtype=np.int64)
-        catalog["physical_filter"] = np.full(count, opened.visit_image.physical_filter, dtype="U64")
-        catalog["band"] = np.full(count, opened.visit_image.band, dtype="U8")
-        catalog["seed"] = np.full(count, packed, dtype=np.int64)
+        gains = self._gains(opened)
+        noise_rng = rng if self.config.addNoise else None
+        if self.config.engine == "source_injection":
+            injected, done = inject_with_stack(
+                image,
+                opened,
+                catalog,
+                rng=rng,
+                add_noise=self.config.addNoise,
+                calib_flux_radius=self.config.calibFluxRadius,
+            )
+            if not np.all(done):
+                lost = np.asarray(catalog["injection_id"])[~done]
+                self.log.warning("source_injection left out %d trails: injection_id %s.", len(lost), lost)
+            trails, catalog = trails[done], catalog[done]
+        else:
+            injected = inject_trails(planes, trails, noise_rng, gains)
+        if len(distractors):
+            injected = add_light(injected, distractors.signal, noise_rng, gains)
+        output = opened.visit_image.copy()
+        output.image.array[...] = injected.image
+        output.variance.array[...] = injected.variance
         mask = truth_mask(planes.psf, trails, planes.shape, self.config.truthFraction)
-        self.metadata["nInjected"] = count
-        self.metadata["gain"] = gain
-        self.log.info("Injected %d trails; gain %.3g electrons per %s.", count, gain, output.unit)
+        self.metadata["nInjected"] = len(trails)
+        self.metadata["nDistractors"] = len(distractors)
+        self.metadata["gain"] = gains.typical
+        self.log.info(
+            "Injected %d trails and %d distractors; gain %.3g electrons per %s.",
+            len(trails),
+            len(distractors),
+            gains.typical,
+            output.unit,
+        )
+        catalog = self._complete(catalog, distractors, opened)
+        for name, value in (("visit", visit), ("detector", detector), ("seed", packed)):
+            catalog[name] = np.full(len(catalog), value, dtype=np.int64)
         return Struct(
             injected_image=output,
             injected_catalog=catalog,
             injected_mask=make_trail_mask(mask, opened),
         )
 
-    def _gain(self, image: InputImage) -> float:
-        """Return the configured gain, or that of the variance plane."""
+    def _draw(self, image: InputImage, rng: np.random.Generator) -> Trails:
+        """Draw a random population."""
+        if self.config.lengthFrom == "rate" and not image.exposure_time > 0.0:
+            raise UpstreamFailureNoWorkFound(
+                "The exposure time of the image is not known: rates tell no lengths."
+            )
+        try:
+            population = self.config.population(image.exposure_time, image.pixel_scale)
+        except ValueError as error:
+            raise InvalidQuantumError(
+                f"minRate and maxRate do not suit an exposure of {image.exposure_time:g} s: {error}"
+            ) from error
+
+        def scale(x: float, y: float) -> float:
+            return float(image.flux_per_njy_at(*_on_image(image, np.array(x), np.array(y))))
+
+        return draw_trails(population, image.planes, rng, scale)
+
+    def _from_catalogs(
+        self, catalogs: Sequence[Any], image: InputImage, visit: int
+    ) -> tuple[Trails, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
+        """Return the trails of the catalogs that belong to the image."""
+        tables, names = [], []
+        for index, catalog in enumerate(catalogs):
+            if isinstance(catalog, astropy.table.Table):
+                tables.append(catalog)
+                names.append(f"injection catalog {index}")
+            else:
+                tables.append(catalog.get())
+                names.append(f"{catalog.ref.datasetType.name} of htm7={catalog.dataId['htm7']}")
+        try:
+            chosen = select_trails(tables, names, _footprint(image), visit)
+        except CatalogError as error:
+            raise InvalidQuantumError(str(error)) from error
+        self._report(chosen, len(tables))
+        trails = chosen.trails
+        in_image_units = dataclasses.replace(trails, flux=trails.flux * _scale_at(image, trails))
+        return in_image_units, chosen.injection_id
+
+    def _report(self, chosen: CatalogSelection, count: int) -> None:
+        """Say what has become of the rows of the catalogs."""
+        for text in chosen.excluded:
+            self.log.warning("Left out %s", text)
+        for number, what in (
+            (chosen.other_types, "rows that are no trails (source_type is not 'Trail')"),
+            (chosen.other_visits, "trails for other visits"),
+            (chosen.off_image, "trails that are off the image"),
+            (chosen.repeated, "rows that repeat another"),
+        ):
+            if number:
+                self.log.info("Left out %d %s.", number, what)
+        if chosen.renumbered:
+            self.log.warning(
+                "%d trails got another injection_id: the catalogs use the same for different trails.",
+                chosen.renumbered,
+            )
+        self.metadata["nCatalogs"] = count
+        self.metadata["nExcluded"] = len(chosen.excluded)
+        self.metadata["nOtherTypes"] = chosen.other_types
+        self.metadata["nOtherVisits"] = chosen.other_visits
+        self.metadata["nOffImage"] = chosen.off_image
+        self.metadata["nRepeated"] = chosen.repeated
+
+    def _complete(
+        self, catalog: astropy.table.Table, distractors: Distractors, image: InputImage
+    ) -> astropy.table.Table:
+        """Return the truth with the distractors and what all rows share."""
+        catalog = add_distractors(
+            catalog,
+            distractors.trails,
+            distractors.source_type,
+            image.planes.psf,
+            flux_per_njy=_scale_at(image, distractors.trails),
+            origin=image.origin,
+            pixel_to_sky=image.pixel_to_sky,
+        )
+        catalog["physical_filter"] = np.full(len(catalog), image.visit_image.physical_filter, dtype="U64")
+        catalog["band"] = np.full(len(catalog), image.visit_image.band, dtype="U8")
+        return catalog
+
+    def _gains(self, image: InputImage) -> GainMap:
+        """Return the configured gain, or what is known or can be fitted."""
         if self.config.gain is not None:
-            return float(self.config.gain)
-        planes = image.planes
-        gain = estimate_gain(planes.image, planes.variance, planes.bad())
-        if self.config.addNoise and not np.isfinite(gain):
+            return GainMap.uniform(float(self.config.gain))
+        gains = known_gains(image)
+        if gains is None:
+            gains = fit_gains(image.planes, [box for box, _ in amplifiers_of(image)])
+        if self.config.addNoise and not gains.finite:
             self.log.warning(
                 "The variance plane does not grow with the signal: trails are injected without noise of "
                 "their own. Set 'gain' to add it."
             )
-        return gain
+        return gains
+
+
+def _footprint(image: InputImage) -> ImageFootprint:
+    x0, y0 = image.origin
+
+    def sky_to_pixel(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, y = image.sky_to_pixel(ra, dec)
+        return x - x0, y - y0
+
+    centre = image.pixel_to_sky(np.array([image.bbox.x.center]), np.array([image.bbox.y.center]))
+    return ImageFootprint(
+        shape=image.planes.shape,
+        ra=float(centre[0][0]),
+        dec=float(centre[1][0]),
+        pixel_scale=image.pixel_scale,
+        sky_to_pixel=sky_to_pixel,
+        margin=image.planes.psf.size // 2,
+    )
+
+
+def _on_image(image: InputImage, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return array coordinates as the image's own."""
+    return x + image.origin[0], y + image.origin[1]
+
+
+def _scale_at(image: InputImage, trails: Trails) -> np.ndarray:
+    """Return the image units per nJy at midpoints."""
+    return image.flux_per_njy_at(*_on_image(image, trails.x, trails.y))

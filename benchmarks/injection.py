@@ -1,0 +1,110 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""How long it takes to inject trails into the image of a whole detector.
+
+    python benchmarks/injection.py [--trails 60] [--shape 4000 4072] [--repeat 3]
+
+The image is simulated first, which is not timed, nor is reading it from a
+file.  What is timed is `InjectTrailsTask.run` on one core: PSF, gains by
+amplifier, drawing, rendering, noise, truth catalog and truth mask.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+import time
+
+import astropy.table
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from lsst.images import VisitImage
+from lsst.meas.trails.sim.simulation import Simulation
+from lsst.meas.trails.tasks import InjectTrailsTask
+
+
+def make_catalog(image: VisitImage, count: int) -> astropy.table.Table:
+    """Return an injection catalog of trails all over an image."""
+    rng = np.random.default_rng(1)
+    box = image.bbox
+    sky = image.sky_projection.pixel_to_sky(
+        x=rng.uniform(box.x.start, box.x.stop, count), y=rng.uniform(box.y.start, box.y.stop, count)
+    )
+    return astropy.table.Table(
+        {
+            "injection_id": np.arange(count),
+            "ra": sky.ra.deg,
+            "dec": sky.dec.deg,
+            "source_type": ["Trail"] * count,
+            "mag": rng.uniform(24.0, 27.0, count),
+            "trail_length": rng.uniform(6.0, 150.0, count),
+            "beta": rng.uniform(0.0, 180.0, count),
+        }
+    )
+
+
+@click.command()
+@click.option("--trails", default=60, show_default=True, help="Trails to inject.")
+@click.option("--shape", nargs=2, default=(4000, 4072), show_default=True, help="Rows and columns, pixels.")
+@click.option("--repeat", default=3, show_default=True, help="Times to measure; the best counts.")
+@click.option("--profile", is_flag=True, help="Print where the time of one more run goes.")
+def main(trails: int, shape: tuple[int, int], repeat: int, profile: bool) -> None:
+    """Measure the time that injection takes."""
+    console = Console(width=120)
+    image = Simulation(seed=20_000, shape=shape, trails=0.0).image(0, 0).image
+    catalog = make_catalog(image, trails)
+
+    def task(**settings: object) -> InjectTrailsTask:
+        config = InjectTrailsTask.ConfigClass()
+        for name, value in {"number": float(trails), **settings}.items():
+            setattr(config, name, value)
+        return InjectTrailsTask(config=config)
+
+    table = Table(title=f"{trails} trails into {shape[0]} x {shape[1]} pixels", title_justify="left")
+    for name in ("what", "trails", "seconds"):
+        table.add_column(name, justify="left" if name == "what" else "right")
+    cases = (
+        ("population", task(), ()),
+        ("population, crossing", task(allowCrossing=True), ()),
+        ("catalog", task(), (catalog,)),
+        ("with distractors", task(satellites=1.0, cosmicRays=10.0, pointSources=10.0), ()),
+    )
+    for name, runner, catalogs in cases:
+        times = []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            result = runner.run(image=image, injection_catalogs=catalogs)
+            times.append(time.perf_counter() - start)
+        count = int(np.count_nonzero(result.injected_catalog["source_type"] == "Trail"))
+        table.add_row(name, str(count), f"{min(times):.2f}")
+    console.print(table)
+    if profile:
+        profiler = cProfile.Profile()
+        profiler.runcall(task().run, image=image)
+        pstats.Stats(profiler).sort_stats("cumulative").print_stats(30)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Random distractors: what a network must learn not to take for a trail."""
+
+from __future__ import annotations
+
+__all__ = ("DistractorPopulation", "Distractors", "draw_distractors")
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from .artifacts import add_cosmic_ray, add_satellite
+from .geometry import Trails
+from .photometry import point_source_flux_limit, typical_variance
+from .planes import ImagePlanes
+from .render import add_trail
+
+MEGAPIXEL = 1.0e6
+
+_SATELLITE = (2.0, 300.0)
+"""Flux of satellites per pixel of length, in units of the noise of a pixel."""
+
+_DEFOCUS = 3.0
+"""Greatest extra width of low satellites (standard deviation), pixels."""
+
+_COSMIC_RAY = (9.0, 120.0)
+"""Charge of cosmic rays per pixel of track, in units of the noise of a pixel:
+300 to 4000 electrons in 30 s of LSSTCam.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class DistractorPopulation:
+    """What to add to an image beside trails.
+
+    Parameters
+    ----------
+    satellites
+        Mean number of satellites that cross the image.
+    cosmic_rays
+        Mean number of cosmic rays per megapixel that no mask tells of.
+    point_sources
+        Mean number of point sources per megapixel.
+    point_source_snr
+        Range of their SNR, which is drawn uniformly in the logarithm.
+    """
+
+    satellites: float = 0.0
+    cosmic_rays: float = 0.0
+    point_sources: float = 0.0
+    point_source_snr: tuple[float, float] = (5.0, 100.0)
+
+    def __post_init__(self) -> None:
+        numbers = (self.satellites, self.cosmic_rays, self.point_sources)
+        if not all(0.0 <= number < np.inf for number in numbers):
+            raise ValueError(f"The numbers of distractors cannot be {numbers}.")
+        if not 0.0 < self.point_source_snr[0] <= self.point_source_snr[1] < np.inf:
+            raise ValueError(f"SNR of point sources must be an increasing pair, not {self.point_source_snr}.")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Distractors:
+    """Distractors of one image.
+
+    Parameters
+    ----------
+    signal
+        Their expected light, image units, shape (ny, nx).
+    trails
+        Where they are, as lines: of no length for point sources.
+    source_type
+        What each of them is: ``"Satellite"``, ``"CosmicRay"`` or ``"Star"``.
+    """
+
+    signal: npt.NDArray[np.float32]
+    trails: Trails
+    source_type: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.trails)
+
+
+def draw_distractors(
+    population: DistractorPopulation, planes: ImagePlanes, rng: np.random.Generator
+) -> Distractors:
+    """Draw random distractors for an image.
+
+    Parameters
+    ----------
+    population
+        What to draw.
+    planes
+        The image; brightness is relative to the noise of its sky.
+    rng
+        Random numbers; the same generator state draws the same.
+
+    Returns
+    -------
+    distractors
+        None where the image has no good pixel.
+    """
+    ny, nx = planes.shape
+    signal = np.zeros(planes.shape, dtype=np.float32)
+    rows: list[tuple[float, float, float, float, float]] = []
+    kinds: list[str] = []
+    megapixels = nx * ny / MEGAPIXEL
+    count = [
+        int(rng.poisson(mean))
+        for mean in (
+            population.satellites,
+            population.cosmic_rays * megapixels,
+            population.point_sources * megapixels,
+        )
+    ]
+    sky_variance = typical_variance(planes, planes.bad())
+    noise = float(np.sqrt(sky_variance))
+    if not np.isfinite(noise):
+        count = [0, 0, 0]
+    for _ in range(count[0]):
+        brightness = noise * float(np.exp(rng.uniform(*np.log(_SATELLITE))))
+        defocus = float(rng.uniform(0.0, _DEFOCUS))
+        rows.append(add_satellite(signal, planes.psf, brightness, rng, defocus=defocus))
+        kinds.append("Satellite")
+    for _ in range(count[1]):
+        track = add_cosmic_ray(signal, (noise * _COSMIC_RAY[0], noise * _COSMIC_RAY[1]), rng)
+        rows.append((track.x, track.y, track.length, track.angle, track.flux))
+        kinds.append("CosmicRay")
+    for _ in range(count[2]):
+        x, y = float(rng.uniform(-0.5, nx - 0.5)), float(rng.uniform(-0.5, ny - 0.5))
+        snr = float(np.exp(rng.uniform(*np.log(population.point_source_snr))))
+        flux = float(point_source_flux_limit(planes.psf.kernel(x, y), sky_variance, nsigma=snr))
+        add_trail(signal, planes.psf, flux, x, y, 0.0, 0.0)
+        rows.append((x, y, 0.0, 0.0, flux))
+        kinds.append("Star")
+    return Distractors(
+        signal=signal,
+        trails=Trails(*np.array(rows, dtype=np.float64).reshape(-1, 5).T),
+        source_type=tuple(kinds),
+    )

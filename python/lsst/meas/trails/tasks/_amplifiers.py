@@ -1,0 +1,64 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Amplifiers of an image, and what their gains are."""
+
+from __future__ import annotations
+
+__all__ = ("amplifiers_of", "known_gains")
+
+import astropy.units as u
+import numpy as np
+
+from ..core.gain import Box, GainMap
+from ._door import InputImage
+
+
+def amplifiers_of(image: InputImage) -> list[tuple[Box, float]]:
+    """Return the part of the image that each amplifier has read, and the
+    amplifier's nominal gain.
+    """
+    found = []
+    (x0, y0), (ny, nx) = image.origin, image.planes.shape
+    detector = image.visit_image.detector
+    for amplifier in detector.amplifiers if detector is not None else ():
+        box = amplifier.bbox
+        y = slice(max(int(box.y.start) - y0, 0), min(int(box.y.stop) - y0, ny))
+        x = slice(max(int(box.x.start) - x0, 0), min(int(box.x.stop) - x0, nx))
+        if y.start < y.stop and x.start < x.stop:
+            nominal = amplifier.nominal_calibrations
+            found.append(((y, x), float("nan") if nominal is None else float(nominal.gain)))
+    return found
+
+
+def known_gains(image: InputImage) -> GainMap | None:
+    """Return the gain where the unit of the image tells it."""
+    unit = image.visit_image.unit
+    if unit.is_equivalent(u.electron):
+        return GainMap.uniform(float(unit.to(u.electron)))
+    amplifiers = amplifiers_of(image)
+    if unit.is_equivalent(u.adu) and amplifiers and all(gain > 0.0 for _, gain in amplifiers):
+        scale = float(unit.to(u.adu))
+        gains = tuple(gain * scale for _, gain in amplifiers)
+        return GainMap(
+            default=float(np.median(gains)), boxes=tuple(box for box, _ in amplifiers), gains=gains
+        )
+    return None
