@@ -26,10 +26,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.geometry import Trails, angle_difference, trail_ends
 from lsst.meas.trails.core.injection import inject_trails
-from lsst.meas.trails.core.planes import ImagePlanes
+from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
+from lsst.meas.trails.core.psf import FWHM_PER_SIGMA
 from lsst.meas.trails.core.render import render_trail
+from lsst.meas.trails.core.truth import truth_table
 
 type MakePlanes = Callable[..., ImagePlanes]
 
@@ -120,3 +122,75 @@ def test_impossible_fluxes_are_named(make_planes: MakePlanes, flux: float) -> No
     trails = trails_of((30.0, 30.0, 20.0, 30.0, 5.0), (30.0, 30.0, 20.0, 30.0, flux))
     with pytest.raises(ValueError, match="Trail 1 has a flux"):
         inject_trails(make_planes(), trails, None)
+
+
+LENGTHS = (1.0, 2.5, 10.0, 37.3, 100.0, 300.0)
+ANGLES = np.arange(0.0, 180.0, 7.5)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_flux_at_every_length_and_angle(make_planes: MakePlanes, length: float) -> None:
+    planes = make_planes((360, 360))
+    for angle in ANGLES:
+        added = inject_trails(planes, trails_of((179.6, 180.3, length, angle, 5e4)), None).image
+        assert added.sum(dtype=float) == pytest.approx(5e4, rel=1e-3), angle
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_flux_across_the_edge(make_planes: MakePlanes, length: float) -> None:
+    """Against a sum of many point sources, each a product of two Gaussians."""
+    planes = make_planes((180, 200))
+    sigma = 4.0 / FWHM_PER_SIGMA
+    t = (np.arange(2000) + 0.5) / 2000
+    for angle in ANGLES:
+        # A corner: the trail leaves by the left or the bottom, or both.
+        x0, y0, x1, y1 = trail_ends(1.3, 0.4, length, angle)
+        part = np.ones(t.size)
+        for start, stop, size in ((x0, x1, 200), (y0, y1, 180)):
+            pixels, centre = np.arange(size), start + t * (stop - start)
+            gauss = np.exp(-0.5 * np.square((pixels[:, None] - centre) / sigma))
+            part *= gauss.sum(axis=0) / (np.sqrt(2.0 * np.pi) * sigma)
+        added = inject_trails(planes, trails_of((1.3, 0.4, length, angle, 5e4)), None).image
+        # 0.1% of the whole flux.
+        assert added.sum(dtype=float) == pytest.approx(5e4 * part.mean(), abs=50.0), angle
+
+
+@pytest.mark.parametrize("length", [20.0, 60.0, 150.0])
+@pytest.mark.parametrize("angle", [0.0, 17.0, 45.0, 90.0, 133.3])
+def test_a_bright_trail_is_where_it_was_asked_for(
+    make_planes: MakePlanes, length: float, angle: float
+) -> None:
+    """By its moments: a line of length L about its midpoint has a variance of
+    L^2/12 along itself, and the PSF adds the same in all directions.
+    """
+    planes = make_planes((240, 240))
+    x, y = 119.37, 121.81
+    injected = inject_trails(planes, trails_of((x, y, length, angle, 1e9)), np.random.default_rng(1), 1.0)
+    rows, columns = np.mgrid[:240, :240]
+    weight = injected.image.astype(float) / injected.image.sum(dtype=float)
+    centre_x, centre_y = np.sum(weight * columns), np.sum(weight * rows)
+    assert np.hypot(centre_x - x, centre_y - y) < 0.05
+    dx, dy = columns - centre_x, rows - centre_y
+    xx, yy, xy = (np.sum(weight * value) for value in (dx * dx, dy * dy, dx * dy))
+    measured = np.rad2deg(0.5 * np.arctan2(2.0 * xy, xx - yy))
+    assert angle_difference(measured, angle) < 0.1
+    split = np.sqrt(np.square(xx - yy) + 4.0 * np.square(xy))
+    assert np.sqrt(12.0 * split) == pytest.approx(length, abs=0.1)
+
+
+def test_catalog_snr_is_that_of_a_matched_filter(make_planes: MakePlanes) -> None:
+    """On uneven noise, with some of the pixels masked."""
+    rng = np.random.default_rng(3)
+    planes = make_planes((70, 80))
+    planes.variance[...] = rng.uniform(1.0, 9.0, planes.shape)
+    planes.mask[28:36, 40:46] = plane_bits(["BAD"])
+    trails = trails_of((41.0, 33.0, 35.0, 24.0, 120.0))
+    expected = truth_table(planes, trails)["snr_optimal"][0]
+    signal = inject_trails(planes, trails, None).image - planes.image
+    good = ~planes.bad()
+    weight = (signal / planes.variance)[good].astype(float)
+    sigma = np.sqrt(planes.variance[good]).astype(float)
+    clean = np.sum(weight * signal[good])
+    responses = [clean + np.sum(weight * sigma * rng.standard_normal(sigma.size)) for _ in range(5000)]
+    # Of 5000 responses, the scatter is good to 1%.
+    assert np.mean(responses) / np.std(responses) == pytest.approx(expected, rel=0.03)

@@ -30,7 +30,12 @@ import pytest
 
 from lsst.meas.trails.core.geometry import Trails, segment_distance
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
-from lsst.meas.trails.core.population import BRIGHTNESS_MODES, TrailPopulation, draw_trails
+from lsst.meas.trails.core.population import (
+    BRIGHTNESS_MODES,
+    TrailPopulation,
+    draw_trails,
+    rate_to_length,
+)
 from lsst.meas.trails.core.render import optimal_snr, render_trail
 from lsst.meas.trails.core.truth import truth_table
 
@@ -71,6 +76,43 @@ def test_lengths(make_planes: MakePlanes, distribution: str, median: float) -> N
     shorter = np.mean(draw(population, make_planes((200, 200))).length < median)
     # Half of 400, to 2.5%: four sigma.
     assert shorter == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("index", "same"), [(-1.0, "log-uniform"), (0.0, "uniform"), (-2.0, None), (3.0, None), (-60.0, None)]
+)
+def test_power_laws_of_lengths(index: float, same: str | None) -> None:
+    population = TrailPopulation(length=(6.0, 150.0), length_distribution="power-law", length_index=index)
+    rng = np.random.default_rng(1)
+    lengths = np.array([population.draw_length(rng) for _ in range(4000)])
+    assert 6.0 <= lengths.min()
+    assert lengths.max() <= 150.0
+    if same is not None:
+        known = dataclasses.replace(population, length_distribution=same)
+        expected = np.median([known.draw_length(rng) for _ in range(4000)])
+    else:
+        # Half of the integral of L^index from 6 to 150.
+        power = index + 1.0
+        expected = 6.0 * (0.5 * (1.0 + (150.0 / 6.0) ** power)) ** (1.0 / power)
+    # The median of 4000, to 2.5% of the range of probabilities: three sigma.
+    assert np.mean(lengths < expected) == pytest.approx(0.5, abs=0.035)
+
+
+def test_rates() -> None:
+    """30 s with 0.2 arcsec pixels: 1 deg/day is 6.25 pixels."""
+    assert rate_to_length(1.0, 30.0, 0.2) == pytest.approx(6.25)
+    assert rate_to_length(10.0, 15.0, 0.4) == pytest.approx(15.625)
+
+
+def test_brightness_follows_the_scale_of_the_place(make_planes: MakePlanes) -> None:
+    """A magnitude is another flux where the image has another scaling."""
+    population = TrailPopulation(
+        number=20, brightness_mode="integrated_mag", brightness=(20.0, 20.0), allow_crossing=True
+    )
+    planes = make_planes((200, 200))
+    trails = draw_trails(population, planes, np.random.default_rng(1), lambda x, y: 2.0 + 0.01 * x)
+    plain = draw_trails(population, planes, np.random.default_rng(1), 1.0)
+    np.testing.assert_allclose(trails.flux, plain.flux * (2.0 + 0.01 * plain.x))
 
 
 def test_the_same_seed_draws_the_same(make_planes: MakePlanes) -> None:
@@ -200,6 +242,8 @@ def test_truth_tables_agree_with_what_was_asked_for(
         ({"length": (0.0, 10.0)}, "shortest"),
         ({"length": (20.0, 10.0)}, "shortest"),
         ({"length": (20.0, np.inf)}, "shortest"),
+        ({"length": (20.0, 10_000.0)}, "longest <= 1000"),
+        ({"length_index": np.nan}, "power of nan"),
         ({"length": (np.nan, 10.0)}, "shortest"),
         ({"brightness": (5.0, 3.0)}, "brightness range"),
         ({"brightness": (5.0, np.nan)}, "brightness range"),

@@ -29,10 +29,10 @@ import numpy.typing as npt
 import pytest
 
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.core.photometry import mag_to_flux
+from lsst.meas.trails.core.photometry import flux_to_mag, mag_to_flux
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA
-from lsst.meas.trails.core.truth import TRUTH_COLUMNS, truth_table
+from lsst.meas.trails.core.truth import TRUTH_COLUMNS, add_distractors, truth_table
 
 type MakePlanes = Callable[..., ImagePlanes]
 
@@ -140,3 +140,66 @@ def test_an_image_without_good_pixels(make_planes: MakePlanes) -> None:
     assert row["snr_optimal"] == 0.0
     assert row["visible_fraction"] == 0.0
     assert np.isnan(row["SNR"])
+
+
+def test_limiting_magnitudes(make_planes: MakePlanes) -> None:
+    planes = make_planes((100, 160), sigma=3.0)
+    planes.variance[:, 110:] = 4.0 * 9.0
+    trails = trails_of((30.0, 50.0, 10.0, 0.0, 100.0), (140.0, 50.0, 10.0, 0.0, 100.0))
+    table = truth_table(planes, trails, flux_per_njy=2.0)
+    # 5 sigma of a Gaussian PSF, in nJy.
+    limit = 5.0 * 3.0 * np.sqrt(4.0 * np.pi) * (4.0 / FWHM_PER_SIGMA) / 2.0
+    np.testing.assert_allclose(table["m5_detector"], flux_to_mag(limit), atol=1e-3)
+    np.testing.assert_allclose(table["m5_local"], flux_to_mag(limit * np.array([1.0, 2.0])), atol=1e-3)
+
+
+def test_snr_of_the_whole_trail(make_planes: MakePlanes) -> None:
+    """Masked pixels and those beyond the edge count as clean sky."""
+    planes = make_planes((60, 80))
+    planes.mask[:, 60:] = plane_bits(["BAD"])
+    planes.variance[:, 60:] = np.nan
+    table = truth_table(
+        planes,
+        trails_of(
+            (30.0, 30.0, 10.0, 0.0, 100.0), (-0.5, 30.0, 10.0, 0.0, 100.0), (59.5, 30.0, 10.0, 0.0, 100.0)
+        ),
+    )
+    np.testing.assert_allclose(table["SNR_estimation"], table["snr_optimal"][0], rtol=1e-3)
+    assert table["snr_optimal"][1] < 0.8 * table["snr_optimal"][0]
+
+
+def test_scales_and_numbers_of_each_trail(make_planes: MakePlanes) -> None:
+    trails = trails_of((30.0, 30.0, 10.0, 0.0, 100.0), (40.0, 30.0, 10.0, 0.0, 100.0))
+    table = truth_table(
+        make_planes(), trails, flux_per_njy=np.array([1.0, 4.0]), injection_id=np.array([7, 3])
+    )
+    np.testing.assert_allclose(table["flux"], [100.0, 25.0])
+    assert list(table["injection_id"]) == [7, 3]
+    # Both have the same light in the same noise.
+    assert table["snr_optimal"][0] == pytest.approx(table["snr_optimal"][1], rel=1e-6)
+
+
+def test_magnitude_per_pixel_of_short_trails(make_planes: MakePlanes) -> None:
+    """flux(mag) x length is the flux, also below a pixel; a point has its own."""
+    table = truth_table(make_planes(), trails_of((30, 30, 0.4, 0.0, 100.0), (30, 30, 0.0, 0.0, 100.0)))
+    np.testing.assert_allclose(mag_to_flux(table["mag"]), [250.0, 100.0])
+
+
+def test_distractors_are_rows_of_their_own(make_planes: MakePlanes) -> None:
+    planes = make_planes()
+    table = truth_table(planes, trails_of((30.0, 30.0, 10.0, 0.0, 100.0)), injection_id=np.array([41]))
+    lines = trails_of((20.0, 30.0, 4000.0, 30.0, 9e5), (10.0, 12.0, 0.0, 0.0, 50.0))
+    both = add_distractors(table, lines, ["Satellite", "Star"], planes.psf, origin=(100, 0))
+    assert len(table) == 1
+    assert both.colnames == table.colnames
+    assert list(both["source_type"]) == ["Trail", "Satellite", "Star"]
+    assert list(both["injection_id"]) == [41, 42, 43]
+    assert both["x"][1] == 120.0
+    assert both["trail_length"][1] == 4000.0
+    assert both["flux"][2] == 50.0
+    assert np.isnan(both["snr_optimal"][1:]).all()
+    for name in table.colnames:
+        assert both[name].unit == table[name].unit
+    unchanged = add_distractors(table, Trails.empty(), [], planes.psf)
+    assert len(unchanged) == 1
+    assert unchanged is not table

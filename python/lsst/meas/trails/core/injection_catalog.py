@@ -101,9 +101,10 @@ class ImageFootprint:
         """
         reach = 0.5 * float(np.hypot(*self.shape)) + 0.5 * MAX_LENGTH + self.margin
         a, b = np.deg2rad(dec), np.deg2rad(self.dec)
-        half = np.sin(0.5 * (a - b)) ** 2
-        half = half + np.cos(a) * np.cos(b) * np.sin(0.5 * np.deg2rad(ra - self.ra)) ** 2
-        distance = 2.0 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0)))
+        with np.errstate(invalid="ignore"):
+            half = np.sin(0.5 * (a - b)) ** 2
+            half = half + np.cos(a) * np.cos(b) * np.sin(0.5 * np.deg2rad(ra - self.ra)) ** 2
+            distance = 2.0 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0)))
         # A tenth more for the distortion of the image.
         return np.asarray(np.rad2deg(distance) * 3600.0 / self.pixel_scale <= 1.1 * reach)
 

@@ -1,0 +1,74 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.artifacts import add_cosmic_ray, add_satellite
+from lsst.meas.trails.core.geometry import segment_distance, trail_ends
+from lsst.meas.trails.core.psf import PsfGrid
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cosmic_ray_is_where_it_says(seed: int) -> None:
+    image = np.zeros((80, 100), dtype=np.float32)
+    track = add_cosmic_ray(image, (50.0, 50.0), np.random.default_rng(seed))
+    lit = np.zeros(image.shape, dtype=bool)
+    lit[track.rows, track.columns] = True
+    np.testing.assert_array_equal(image > 0.0, lit)
+    assert image.sum(dtype=float) == pytest.approx(track.flux, rel=1e-5)
+    ends = trail_ends(track.x, track.y, track.length, track.angle)
+    distance = segment_distance(track.columns, track.rows, *ends)
+    # It wanders: by the root of 240 steps of 0.04 pixels, and to whole pixels.
+    assert np.all(distance < 3.0)
+    # Unlike a trail it is a pixel or two wide, however long.
+    assert np.count_nonzero(lit) <= 2.5 * (track.length + 2.0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_satellite_crosses_the_image(seed: int) -> None:
+    psf = PsfGrid.gaussian(4.0)
+    image = np.zeros((120, 160), dtype=np.float32)
+    x, y, length, angle, flux = add_satellite(image, psf, 10.0, np.random.default_rng(seed))
+    x0, y0, x1, y1 = trail_ends(x, y, length, angle)
+    # Both ends are at an edge, to a pixel of the axis that it was drawn along
+    # and what a shallow angle makes of that.
+    for end_x, end_y in ((x0, y0), (x1, y1)):
+        assert min(end_x, end_y, 159.0 - end_x, 119.0 - end_y) < 1.5
+    rows, columns = np.nonzero(image > 0.5 * image.max())
+    line = trail_ends(x, y, length + 20.0, angle)
+    # Half of the FWHM.
+    assert np.all(segment_distance(columns, rows, *line) < 2.1)
+    # Its profile is that of the PSF: ten per pixel of length.
+    assert image.max() == pytest.approx(10.0 / (np.sqrt(2.0 * np.pi) * 4.0 / 2.3548), rel=0.02)
+    assert flux == pytest.approx(10.0 * length)
+
+
+def test_a_low_satellite_is_wide() -> None:
+    psf = PsfGrid.gaussian(4.0)
+    peaks = []
+    for defocus in (0.0, 3.0):
+        image = np.zeros((120, 160), dtype=np.float32)
+        add_satellite(image, psf, 10.0, np.random.default_rng(4), defocus=defocus)
+        peaks.append(image.max())
+    assert peaks[1] == pytest.approx(peaks[0] * 1.6986 / np.hypot(1.6986, 3.0), rel=0.03)

@@ -1,0 +1,108 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.distractors import DistractorPopulation, Distractors, draw_distractors
+from lsst.meas.trails.core.planes import ImagePlanes
+from lsst.meas.trails.core.render import optimal_snr, render_trail
+
+type MakePlanes = Callable[..., ImagePlanes]
+
+
+def draw(population: DistractorPopulation, planes: ImagePlanes, seed: int = 1) -> Distractors:
+    return draw_distractors(population, planes, np.random.default_rng(seed))
+
+
+def test_none_by_default(make_planes: MakePlanes) -> None:
+    drawn = draw(DistractorPopulation(), make_planes())
+    assert len(drawn) == 0
+    assert drawn.source_type == ()
+    assert not drawn.signal.any()
+
+
+def test_numbers_are_means(make_planes: MakePlanes) -> None:
+    """Per image and per megapixel; 0.04 Mpix here."""
+    planes = make_planes((200, 200))
+    population = DistractorPopulation(satellites=1.5, cosmic_rays=100.0, point_sources=50.0)
+    counts = np.zeros(3)
+    for seed in range(100):
+        kinds = draw(population, planes, seed).source_type
+        counts += [kinds.count(kind) for kind in ("Satellite", "CosmicRay", "Star")]
+    # Poisson: 100 times 1.5, 4 and 2, to three sigma.
+    assert np.all(np.abs(counts - [150.0, 400.0, 200.0]) < 3.0 * np.sqrt([150.0, 400.0, 200.0]))
+
+
+def test_the_same_seed_draws_the_same(make_planes: MakePlanes) -> None:
+    planes = make_planes((100, 100))
+    population = DistractorPopulation(satellites=2.0, cosmic_rays=500.0, point_sources=500.0)
+    first, again, other = (draw(population, planes, seed).signal for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
+
+
+def test_point_sources_have_the_snr_asked_for(make_planes: MakePlanes) -> None:
+    planes = make_planes((300, 300), sigma=7.0)
+    population = DistractorPopulation(point_sources=100.0, point_source_snr=(12.0, 12.0))
+    drawn = draw(population, planes)
+    assert len(drawn) > 3
+    np.testing.assert_array_equal(drawn.trails.length, 0.0)
+    whole = 0
+    for x, y, flux in zip(drawn.trails.x, drawn.trails.y, drawn.trails.flux, strict=True):
+        if 15.0 < x < 284.0 and 15.0 < y < 284.0:
+            whole += 1
+            stamp = render_trail(planes.psf, x, y, 0.0, 0.0)
+            # The kernel between pixels is a little blunter than at one.
+            assert optimal_snr(stamp, planes.variance, flux) == pytest.approx(12.0, rel=1e-3)
+    assert whole > 2
+
+
+def test_brightness_follows_the_noise(make_planes: MakePlanes) -> None:
+    population = DistractorPopulation(satellites=1.0, cosmic_rays=300.0, point_sources=300.0)
+    quiet, noisy = (draw(population, make_planes((100, 100), sigma=sigma)).signal for sigma in (1.0, 5.0))
+    np.testing.assert_allclose(noisy, 5.0 * quiet, rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_is_drawn_without_good_pixels(make_planes: MakePlanes) -> None:
+    planes = make_planes((50, 50))
+    planes.variance[:] = np.nan
+    assert len(draw(DistractorPopulation(satellites=5.0, point_sources=1e4), planes)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"satellites": -1.0}, "numbers of distractors"),
+        ({"cosmic_rays": np.nan}, "numbers of distractors"),
+        ({"point_sources": np.inf}, "numbers of distractors"),
+        ({"point_source_snr": (10.0, 5.0)}, "increasing pair"),
+        ({"point_source_snr": (0.0, 5.0)}, "increasing pair"),
+    ],
+)
+def test_impossible_populations_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DistractorPopulation(**change)
