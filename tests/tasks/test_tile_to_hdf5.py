@@ -318,3 +318,29 @@ def test_source_catalog_without_positions(injected: Struct) -> None:
             injected_mask=injected.injected_mask,
             source_catalog=astropy.table.Table({"flux": [1.0]}),
         )
+
+
+def test_distractors_are_no_trails(injected: Struct) -> None:
+    """A satellite is kept out of the loss; a cosmic ray is background."""
+    catalog = injected.injected_catalog.copy()
+    catalog["source_type"] = catalog["source_type"].astype("U9")
+    for kind, x, y, length in (("Satellite", 400.0, 530.0, 1e4), ("CosmicRay", 350.0, 620.0, 5.0)):
+        row = dict(zip(catalog.colnames, catalog[0], strict=True))
+        row |= dict.fromkeys(["snr_optimal", "flux", "mag"], np.nan)
+        half = 0.5 * length
+        row |= {"source_type": kind, "x": x, "y": y, "beta": 0.0, "trail_length": length, "fwhm": 4.0}
+        row |= {"x0": x - half, "x1": x + half, "y0": y, "y1": y}
+        catalog.add_row(row)
+    before, after = (
+        cut(Struct(**{**injected.getDict(), "injected_catalog": table}), emptyFraction=1.0)
+        for table in (injected.injected_catalog, catalog)
+    )
+    np.testing.assert_array_equal(after.table["max_snr"], before.table["max_snr"])
+    assert list(after.catalog["source_type"][-2:]) == ["Satellite", "CosmicRay"]
+    for i, row in enumerate(after.table):
+        y = row["y0"] + np.arange(64)[:, None] + np.zeros((1, 64))
+        band = np.abs(y - 30.0) < 16.0
+        np.testing.assert_array_equal(after.truth[i][~band], before.truth[i][~band])
+        assert np.all(
+            after.truth[i][band] == np.where(before.truth[i][band] == 0, IGNORED, before.truth[i][band])
+        )

@@ -31,6 +31,7 @@ __all__ = (
     "SegmentPixels",
     "Trails",
     "angle_difference",
+    "line_band",
     "near_segment",
     "position_angle",
     "segment_distance",
@@ -230,6 +231,28 @@ def near_segment(
     use = distance <= margin
     use &= (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
     return SegmentPixels(left, bottom, rows, columns, distance, use)
+
+
+def line_band(
+    shape: tuple[int, int], x: float, y: float, angle: float, width: float
+) -> npt.NDArray[np.bool_]:
+    """Return the pixels of an image near a line that has no ends.
+
+    Parameters
+    ----------
+    shape
+        Shape (ny, nx) of the image.
+    x, y
+        A point of the line, array coordinates.
+    angle
+        Its angle, degrees counter-clockwise from +x.
+    width
+        Distance from the line within which pixels are near it.
+    """
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    radians = np.deg2rad(angle)
+    across = (rows - y) * np.cos(radians) - (columns - x) * np.sin(radians)
+    return np.asarray(np.abs(across) < width)
 
 
 def position_angle(ra0: Any, dec0: Any, ra1: Any, dec1: Any) -> Any:

@@ -23,7 +23,15 @@
 
 from __future__ import annotations
 
-__all__ = ("IGNORED", "TILE_CLASSES", "SkyFunction", "check_trail_table", "cut_tiles", "tile_origins")
+__all__ = (
+    "IGNORED",
+    "TILE_CLASSES",
+    "SkyFunction",
+    "check_trail_table",
+    "cut_tiles",
+    "is_trail",
+    "tile_origins",
+)
 
 from collections.abc import Callable
 from typing import Any
@@ -87,6 +95,13 @@ def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDA
     return np.stack([y.ravel(), x.ravel()], axis=1)
 
 
+def is_trail(catalog: astropy.table.Table) -> npt.NDArray[np.bool_]:
+    """Return which rows of a truth table are trails, and not distractors."""
+    if "source_type" not in catalog.colnames:
+        return np.ones(len(catalog), dtype=bool)
+    return np.asarray(np.asarray(catalog["source_type"]).astype(str) == "Trail")
+
+
 def check_trail_table(catalog: astropy.table.Table) -> None:
     """Check that trails can be drawn from a truth table.
 
@@ -101,7 +116,8 @@ def check_trail_table(catalog: astropy.table.Table) -> None:
     if missing := [name for name in _NEEDED if name not in catalog.colnames]:
         raise ValueError(f"The catalog of trails has no column {', '.join(missing)}.")
     for name in _NEEDED:
-        values = np.ma.filled(np.ma.asarray(catalog[name], dtype=np.float64), np.nan)
+        values = np.array(np.ma.filled(np.ma.asarray(catalog[name], dtype=np.float64), np.nan))
+        values[~is_trail(catalog)] = 0.0
         wrong = ~np.isfinite(values) | ((values < 0.0) & (name == "trail_length"))
         if np.any(wrong):
             row = int(np.flatnonzero(wrong)[0])
@@ -138,7 +154,8 @@ def cut_tiles(
         1 on trails, 0 elsewhere, 2 where the loss should not look; same
         shape.
     catalog
-        Truth table of the trails, in array coordinates.
+        Truth table of the image, in array coordinates.  Rows of a
+        ``source_type`` other than ``Trail`` are kept, and that is all.
     source
         What image this is.
     size, overlap
@@ -151,7 +168,7 @@ def cut_tiles(
         Fraction of the tiles with a source and no trail that are kept; as
         for empty ones if `None`.
     found
-        Trails of the catalog that the stack has found, shape (m,); none of
+        Rows of the catalog that the stack has found, shape (m,); none of
         them if `None`.
     sources
         Real sources, array coordinates x and y, shape (k, 2).  Where
@@ -260,7 +277,8 @@ def _trails_in_tiles(
     """
     snr = np.zeros(len(origins), dtype=np.float32)
     missed_trail, found_trail = (np.zeros(len(origins), dtype=bool) for _ in range(2))
-    for k, row in enumerate(catalog):
+    for k in np.flatnonzero(is_trail(catalog)):
+        row = catalog[k]
         stamp = render_trail(
             planes.psf, float(row["x"]), float(row["y"]), float(row["trail_length"]), float(row["beta"])
         )

@@ -35,7 +35,7 @@ import numpy.typing as npt
 from lsst.images import Box
 
 from ..core.background import fit_background
-from ..core.geometry import Trails
+from ..core.geometry import Trails, line_band
 from ..core.population import TrailPopulation
 from ..core.render import truth_mask
 from ..core.template import cut_template
@@ -145,17 +145,10 @@ def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:
     truth = np.zeros(planes.shape, dtype=np.uint8)
     truth[truth_mask(planes.psf, scene.trails[~visible], planes.shape, scenes.truth_fraction)] = IGNORED
     for row in scene.truth[satellite]:
-        truth[_streak_band(planes.shape, row, 4.0 * float(row["fwhm"]))] = IGNORED
+        line = (float(row[name]) for name in ("x", "y", "beta"))
+        truth[line_band(planes.shape, *line, width=4.0 * float(row["fwhm"]))] = IGNORED
     truth[truth_mask(planes.psf, scene.trails[visible], planes.shape, scenes.truth_fraction)] = 1
     return truth
-
-
-def _streak_band(shape: tuple[int, int], row: object, width: float) -> npt.NDArray[np.bool_]:
-    """Return the pixels near the line of a satellite."""
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    angle = np.deg2rad(float(row["beta"]))  # type: ignore[index]
-    across = (y - float(row["y"])) * np.cos(angle) - (x - float(row["x"])) * np.sin(angle)  # type: ignore[index]
-    return np.asarray(np.abs(across) < width)
 
 
 def simulate_tile_file(scenes: TrainingScenes, index: int, path: Path, tile_size: int = 256) -> int:

@@ -46,12 +46,15 @@ from lsst.pipe.base import (
 )
 
 from ..core.background import fit_background
-from ..core.geometry import segment_distance
+from ..core.geometry import line_band, segment_distance
 from ..core.tile_file import TileSource
-from ..core.tiling import IGNORED, check_trail_table, cut_tiles
+from ..core.tiling import IGNORED, check_trail_table, cut_tiles, is_trail
 from ._door import TRAIL_PLANE, InputImage, check_covers, open_image
 from ._ids import TILES, pack_data_id, quantum_seed
 from ._stack_sources import found_trails, source_positions
+
+_STREAK_WIDTH = 4.0
+"""Half of the width of what a satellite leaves, in FWHM."""
 
 _REAL_SOURCES = "plane DETECTED of the image, from before the injection"
 
@@ -286,12 +289,19 @@ class TileToHdf5Task(PipelineTask):
         on trails too faint to be seen, and on satellite streaks.
         """
         check_trail_table(catalog)
-        if missing := [name for name in ("snr_optimal", "fwhm") if name not in catalog.colnames]:
+        if missing := [
+            name for name in ("snr_optimal", "fwhm", "source_type") if name not in catalog.colnames
+        ]:
             raise ValueError(f"The catalog of trails has no column {', '.join(missing)}.")
         planes = image.planes
         truth = mask.get(TRAIL_PLANE.name).astype(np.uint8)
         truth[planes.has("STREAK")] = IGNORED
-        for row in catalog:
+        satellite = np.asarray(catalog["source_type"]).astype(str) == "Satellite"
+        for row in catalog[satellite]:
+            line = (float(row[name]) for name in ("x", "y", "beta"))
+            band = line_band(planes.shape, *line, width=_STREAK_WIDTH * float(row["fwhm"]))
+            truth[band & (truth == 0)] = IGNORED
+        for row in catalog[is_trail(catalog)]:
             if row["snr_optimal"] < self.config.ignoreBelowSnr:
                 _ignore_trail(truth, row)
         return truth
