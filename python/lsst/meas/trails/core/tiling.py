@@ -29,6 +29,7 @@ __all__ = (
     "SkyFunction",
     "check_trail_table",
     "cut_tiles",
+    "ignore_trail",
     "is_trail",
     "tile_origins",
 )
@@ -41,6 +42,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .background import BackgroundMesh
+from .geometry import near_segment
 from .planes import ImagePlanes, plane_bits
 from .render import render_trail
 from .tile_file import TileSource, TrailTiles
@@ -122,6 +124,25 @@ def check_trail_table(catalog: astropy.table.Table) -> None:
         if np.any(wrong):
             row = int(np.flatnonzero(wrong)[0])
             raise ValueError(f"Row {row} of the catalog of trails has {name} = {values[row]}.")
+
+
+def ignore_trail(truth: npt.NDArray[np.uint8], row: astropy.table.Row, width: float) -> None:
+    """Keep a trail out of the loss, in place.
+
+    Parameters
+    ----------
+    truth
+        1 on trails; becomes `IGNORED` on this one.
+    row
+        Its row of the truth table, in array coordinates.
+    width
+        Half of the width of trails in the truth, pixels.
+    """
+    x0, y0, x1, y1 = (float(row[name]) for name in ("x0", "y0", "x1", "y1"))
+    near = near_segment(x0, y0, x1, y1, width, (truth.shape[0], truth.shape[1]))
+    rows, columns = near.rows[near.use], near.columns[near.use]
+    on_trail = truth[rows, columns] == 1
+    truth[rows[on_trail], columns[on_trail]] = IGNORED
 
 
 def cut_tiles(

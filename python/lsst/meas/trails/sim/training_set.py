@@ -145,8 +145,8 @@ def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:
     truth = np.zeros(planes.shape, dtype=np.uint8)
     truth[truth_mask(planes.psf, scene.trails[~visible], planes.shape, scenes.truth_fraction)] = IGNORED
     for row in scene.truth[satellite]:
-        line = (float(row[name]) for name in ("x", "y", "beta"))
-        truth[line_band(planes.shape, *line, width=4.0 * float(row["fwhm"]))] = IGNORED
+        x, y, angle, fwhm = (float(row[name]) for name in ("x", "y", "beta", "fwhm"))
+        truth[line_band(planes.shape, x, y, angle, 4.0 * fwhm)] = IGNORED
     truth[truth_mask(planes.psf, scene.trails[visible], planes.shape, scenes.truth_fraction)] = 1
     return truth
 

@@ -46,9 +46,9 @@ from lsst.pipe.base import (
 )
 
 from ..core.background import fit_background
-from ..core.geometry import line_band, segment_distance
+from ..core.geometry import line_band
 from ..core.tile_file import TileSource
-from ..core.tiling import IGNORED, check_trail_table, cut_tiles, is_trail
+from ..core.tiling import IGNORED, check_trail_table, cut_tiles, ignore_trail, is_trail
 from ._door import TRAIL_PLANE, InputImage, check_covers, open_image
 from ._ids import TILES, pack_data_id, quantum_seed
 from ._stack_sources import found_trails, source_positions
@@ -298,30 +298,13 @@ class TileToHdf5Task(PipelineTask):
         truth[planes.has("STREAK")] = IGNORED
         satellite = np.asarray(catalog["source_type"]).astype(str) == "Satellite"
         for row in catalog[satellite]:
-            line = (float(row[name]) for name in ("x", "y", "beta"))
-            band = line_band(planes.shape, *line, width=_STREAK_WIDTH * float(row["fwhm"]))
+            x, y, angle, fwhm = (float(row[name]) for name in ("x", "y", "beta", "fwhm"))
+            band = line_band(planes.shape, x, y, angle, _STREAK_WIDTH * fwhm)
             truth[band & (truth == 0)] = IGNORED
         for row in catalog[is_trail(catalog)]:
             if row["snr_optimal"] < self.config.ignoreBelowSnr:
-                _ignore_trail(truth, row)
+                ignore_trail(truth, row, 1.5 * float(row["fwhm"]))
         return truth
-
-
-def _ignore_trail(truth: np.ndarray, row: astropy.table.Row) -> None:
-    """Mark the truth pixels of a trail as ignored."""
-    width = 1.5 * float(row["fwhm"])
-    x0, x1 = sorted((float(row["x0"]), float(row["x1"])))
-    y0, y1 = sorted((float(row["y0"]), float(row["y1"])))
-    part = (
-        slice(max(int(y0 - width), 0), max(int(y1 + width) + 2, 0)),
-        slice(max(int(x0 - width), 0), max(int(x1 + width) + 2, 0)),
-    )
-    rows, columns = np.nonzero(truth[part] == 1)
-    distance = segment_distance(
-        columns + part[1].start, rows + part[0].start, row["x0"], row["y0"], row["x1"], row["y1"]
-    )
-    near = distance <= width
-    truth[rows[near] + part[0].start, columns[near] + part[1].start] = IGNORED
 
 
 def _in_array_coordinates(catalog: astropy.table.Table, image: InputImage) -> astropy.table.Table:

@@ -1,0 +1,419 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""The pair of files that Asteroid_detection_CNN trains on.
+
+An HDF5 file with ``images`` (N, H, W) float32, ``masks`` (N, H, W) bool and,
+at times, ``real_labels`` (N, H, W) uint16, whole detectors all of one shape,
+beside a CSV file with a row for each trail.  They reach 100 GB: one image at
+a time is in memory.
+
+In the CSV file ``image_id`` is the number of the image; ``x`` and ``y`` are
+the midpoint, cut to whole pixels; ``beta`` is in degrees counter-clockwise
+from +x and ``trail_length`` in pixels; ``mag`` is that of a pixel of length,
+so that the flux of the trail is ``flux(mag) * trail_length``.  Columns may be
+missing: there were layouts of 22, 19 and fewer.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "LEGACY_COLUMNS",
+    "LegacyFileError",
+    "LegacyImage",
+    "LegacyReader",
+    "LegacyWriter",
+)
+
+import contextlib
+import csv
+import dataclasses
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import astropy.table
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from .hdf5_output import Hdf5Output
+
+LEGACY_COLUMNS: dict[str, type] = {
+    "ra": float,
+    "dec": float,
+    "source_type": str,
+    "trail_length": float,
+    "mag": float,
+    "beta": float,
+    "visit": int,
+    "detector": int,
+    "integrated_mag": float,
+    "PSF_mag": float,
+    "SNR": float,
+    "physical_filter": str,
+    "x": int,
+    "y": int,
+    "SNR_estimation": float,
+    "m5_local": float,
+    "m5_detector": float,
+    "stack_detection": bool,
+    "stack_mag": float,
+    "stack_mag_err": float,
+    "stack_snr": float,
+    "image_id": int,
+}
+"""Columns of the CSV file, in their order."""
+
+_NEEDED = ("image_id", "x", "y", "trail_length", "beta", "mag")
+_CHUNK = 128
+_MAX_SIDE = 20_000
+
+
+class LegacyFileError(ValueError):
+    """A legacy file that cannot be used; the message names file and row."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LegacyImage:
+    """One image of the pair, with what is in it.
+
+    Parameters
+    ----------
+    number
+        Its row in the HDF5 file.
+    image
+        Pixels, shape (H, W), float32.
+    mask
+        Pixels of injected trails, same shape.
+    real_labels
+        Non-zero on the real sources that the stack had found before the
+        injection, same shape; `None` where the file has none.
+    trails
+        Rows of the CSV file, with those of `LEGACY_COLUMNS` that it has.
+    """
+
+    number: int
+    image: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_]
+    real_labels: npt.NDArray[np.uint16] | None
+    trails: astropy.table.Table
+
+
+class LegacyReader:
+    """Reads the pair of files, an image at a time.
+
+    Parameters
+    ----------
+    hdf5
+        The HDF5 file.
+    table
+        The CSV file.
+
+    Raises
+    ------
+    LegacyFileError
+        Raised if a file is missing, damaged, or not of this layout, or a row
+        of the CSV file is no trail of an image of the HDF5 file.
+    """
+
+    trails: astropy.table.Table
+    """All rows of the CSV file."""
+
+    def __init__(self, hdf5: str | os.PathLike[str], table: str | os.PathLike[str]) -> None:
+        self.hdf5, self.csv = Path(hdf5), Path(table)
+        for path in (self.hdf5, self.csv):
+            if not path.is_file():
+                raise LegacyFileError(f"There is no file {path}.")
+        try:
+            self._file = h5py.File(self.hdf5, "r")
+        except OSError as error:
+            raise LegacyFileError(f"{self.hdf5} cannot be opened as an HDF5 file: {error}") from error
+        try:
+            self.shape, self.has_real_labels = self._check()
+            self.trails = _read_csv(self.csv, len(self))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _check(self) -> tuple[tuple[int, int, int], bool]:
+        shape: tuple[int, int, int] | None = None
+        for name, kinds in (("images", "f"), ("masks", "bui"), ("real_labels", "bui")):
+            dataset = self._file.get(name)
+            if dataset is None and name == "real_labels":
+                continue
+            if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 3 or dataset.dtype.kind not in kinds:
+                raise LegacyFileError(f"{self.hdf5} has no array {name} of shape (N, H, W).")
+            if dataset.is_virtual or dataset.external:
+                raise LegacyFileError(f"{self.hdf5}: {name} lies in other files.")
+            shape = shape or dataset.shape
+            if dataset.shape != shape:
+                raise LegacyFileError(
+                    f"{self.hdf5}: {name} has shape {dataset.shape}, images {shape}; they must be the same."
+                )
+        assert shape is not None
+        if not 0 < max(shape[1:]) <= _MAX_SIDE or min(shape[1:]) < 1:
+            raise LegacyFileError(f"{self.hdf5} has images of {shape[1]} x {shape[2]} pixels.")
+        return shape, "real_labels" in self._file
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read(self, number: int) -> LegacyImage | None:
+        """Read an image.
+
+        Parameters
+        ----------
+        number
+            Its row in the HDF5 file.
+
+        Returns
+        -------
+        image
+            The image; `None` for a failed detector, which is all zero and
+            has no trail.
+
+        Raises
+        ------
+        LegacyFileError
+            Raised if the file is damaged there, or the image is all zero
+            though it has trails.
+        """
+        try:
+            image = np.asarray(self._file["images"][number], dtype=np.float32)
+            mask = np.asarray(self._file["masks"][number]) != 0
+            labels = self._file["real_labels"][number] if self.has_real_labels else None
+        except (OSError, RuntimeError, KeyError) as error:
+            raise LegacyFileError(f"{self.hdf5} is damaged in row {number}: {error}") from error
+        trails = self.trails[np.asarray(self.trails["image_id"]) == number]
+        if not np.any(image):
+            if len(trails) == 0:
+                return None
+            raise LegacyFileError(
+                f"{self.hdf5}: row {number} is all zero, but {self.csv} has {len(trails)} trails in it."
+            )
+        return LegacyImage(number=number, image=image, mask=mask, real_labels=labels, trails=trails)
+
+
+def _read_csv(path: Path, count: int) -> astropy.table.Table:
+    """Read the rows of a CSV file, and check that each is a trail."""
+    try:
+        raw = astropy.table.Table.read(path, format="ascii.csv", guess=False)
+    except Exception as error:
+        raise LegacyFileError(f"{path} cannot be read as a CSV file: {error}") from error
+    if missing := [name for name in _NEEDED if name not in raw.colnames]:
+        raise LegacyFileError(f"{path} has no column {', '.join(missing)}.")
+    table = astropy.table.Table()
+    for name, kind in LEGACY_COLUMNS.items():
+        if name in raw.colnames:
+            table[name] = _column(raw[name], kind, name, path)
+    for name in _NEEDED:
+        values = np.asarray(table[name], dtype=np.float64)
+        wrong = ~np.isfinite(values)
+        if name == "trail_length":
+            wrong |= values < 0.0
+        if name == "image_id":
+            wrong |= (values < 0) | (values >= count)
+        if np.any(wrong):
+            row = int(np.flatnonzero(wrong)[0])
+            hint = f"; the HDF5 file has {count} images" if name == "image_id" else ""
+            # The first line holds the names.
+            raise LegacyFileError(f"{path}, line {row + 2}: {name} is {raw[name][row]}{hint}.")
+    return table
+
+
+def _column(column: Any, kind: type, name: str, path: Path) -> npt.NDArray[Any]:
+    """Return a column of the type that it has; masked values are NaN or,
+    where there is none, what is read as false.
+    """
+    masked = np.ma.getmaskarray(np.ma.asarray(column))
+    texts = np.ma.filled(np.ma.asarray(column).astype(str), "")
+    if kind is str:
+        return np.where(masked, "", texts)
+    if kind is bool:
+        return np.isin(np.char.lower(np.char.strip(texts)), ["true", "1", "1.0"]) & ~masked
+    result = np.full(len(column), np.nan)
+    for row in np.flatnonzero(~masked):
+        try:
+            result[row] = float(column[row])
+        except ValueError:
+            raise LegacyFileError(
+                f"{path}, line {row + 2}: {name} is {str(column[row])!r}, no number."
+            ) from None
+    if kind is int and np.all(np.isfinite(result)):
+        # Visits need more digits than a float has left for halves of them.
+        whole = np.ma.filled(column, 0)
+        return np.asarray(whole if whole.dtype.kind in "iu" else np.trunc(result), dtype=np.int64)
+    return result
+
+
+class LegacyWriter:
+    """Writes the pair of files, an image at a time.
+
+    Use it as a context manager: the two files appear when the block is done,
+    and nothing is left behind where it fails.
+
+    Parameters
+    ----------
+    hdf5
+        The HDF5 file.
+    table
+        The CSV file.
+    real_labels
+        Whether to write footprints of real sources.
+    gzip
+        Whether to compress.  Masks shrink to nothing, images hardly at all,
+        and reading takes longer.
+
+    Raises
+    ------
+    OSError
+        Raised if a file cannot be written, for instance on a full disk.
+    """
+
+    def __init__(
+        self,
+        hdf5: str | os.PathLike[str],
+        table: str | os.PathLike[str],
+        *,
+        real_labels: bool = False,
+        gzip: bool = False,
+    ) -> None:
+        self.csv = Path(table)
+        self._output = Hdf5Output(hdf5, compatible=True)
+        self._gzip = gzip
+        self._names = {"images": np.float32, "masks": np.bool_}
+        if real_labels:
+            self._names["real_labels"] = np.uint16
+        self._rows: list[astropy.table.Table] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(
+        self,
+        image: npt.NDArray[np.float32],
+        mask: npt.NDArray[np.bool_],
+        trails: astropy.table.Table,
+        real_labels: npt.NDArray[np.uint16] | None = None,
+    ) -> None:
+        """Write an image.
+
+        Parameters
+        ----------
+        image, mask, real_labels
+            As in `LegacyImage`.
+        trails
+            Its trails; columns of `LEGACY_COLUMNS` that are missing stay
+            empty, others are left out.
+
+        Raises
+        ------
+        ValueError
+            Raised if the image is not of the shape of those before it.
+        """
+        file = self._output.file
+        planes = {"images": image, "masks": mask, "real_labels": real_labels}
+        for name, dtype in self._names.items():
+            values = planes[name]
+            if values is None or values.shape != image.shape:
+                raise ValueError(f"The {name} of an image must have its shape, {image.shape}.")
+            if name not in file:
+                file.create_dataset(
+                    name,
+                    shape=(0, *image.shape),
+                    maxshape=(None, *image.shape),
+                    dtype=dtype,
+                    chunks=(1, *(min(_CHUNK, size) for size in image.shape)),
+                    compression="gzip" if self._gzip else None,
+                )
+            dataset = file[name]
+            if dataset.shape[1:] != image.shape:
+                raise ValueError(
+                    f"The image has {image.shape[0]} x {image.shape[1]} pixels, those before it "
+                    f"{dataset.shape[1]} x {dataset.shape[2]}: a file holds images of one shape."
+                )
+            dataset.resize(self._count + 1, axis=0)
+            dataset[self._count] = values
+            self._output.check()
+        rows = astropy.table.Table()
+        for name, kind in LEGACY_COLUMNS.items():
+            if name == "image_id":
+                rows[name] = np.full(len(trails), self._count)
+            elif name in trails.colnames:
+                values = np.ma.filled(np.ma.asarray(trails[name]))
+                # Midpoints are cut to whole pixels.
+                rows[name] = np.trunc(values).astype(np.int64) if kind is int else values.astype(kind)
+            else:
+                rows[name] = np.full(len(trails), "")
+        if len(rows):
+            self._rows.append(rows)
+        self._count += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        partial = self.csv.with_name(f".{self.csv.name}.{os.getpid()}.partial")
+        with contextlib.ExitStack() as stack:
+            stack.callback(partial.unlink, missing_ok=True)
+            if error is None:
+                try:
+                    self._write_csv(partial)
+                except BaseException as failure:
+                    with contextlib.suppress(Exception):
+                        self._output.__exit__(type(failure), failure, None)
+                    raise
+            self._output.__exit__(kind, error, trace)
+            if error is None:
+                os.replace(partial, self.csv)
+
+    def _write_csv(self, path: Path) -> None:
+        columns = list(LEGACY_COLUMNS)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            for table in self._rows:
+                writer.writerows([_text(row[name]) for name in columns] for row in table)
+
+
+def _text(value: Any) -> str:
+    """Return a value as CSV text, numbers with all their digits."""
+    if isinstance(value, (float, np.floating)):
+        return "" if np.isnan(value) else repr(float(value))
+    return str(value)

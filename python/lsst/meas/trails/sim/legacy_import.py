@@ -1,0 +1,285 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Tiles of the images of Asteroid_detection_CNN, which say little of themselves.
+
+Their files have pixels and trails.  Variance, mask, PSF and WCS are estimated
+here; the tile files say so in the ``estimated`` entry of their configuration.
+"""
+
+from __future__ import annotations
+
+__all__ = ("ImportOptions", "legacy_tiles")
+
+import dataclasses
+import warnings
+from typing import Any
+
+import astropy.coordinates
+import astropy.table
+import astropy.units as u
+import astropy.wcs
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+from astropy.wcs.utils import fit_wcs_from_points
+
+from ..core.background import fit_background
+from ..core.geometry import Trails
+from ..core.legacy_files import LegacyImage
+from ..core.photometry import AB_ZEROPOINT_NJY, mag_to_flux
+from ..core.planes import ImagePlanes, plane_bits
+from ..core.psf import PsfGrid
+from ..core.render import truth_mask
+from ..core.tile_file import TileSource, TrailTiles
+from ..core.tiling import SkyFunction, cut_tiles, ignore_trail
+from ..core.truth import truth_table
+from .fits_noise import estimate_variance
+from .star_psf import TooFewStarsError, measure_psf
+
+_DEAD_AREA = 64
+"""Connected pixels that are exactly zero have no data, from this many on."""
+
+_MASK_HALF_WIDTH = 12.0
+"""The masks are bands of 20 pixels, and midpoints are cut to whole pixels."""
+
+_MIN_WCS_TRAILS = 6
+_MAX_WCS_RESIDUAL = 1.5
+"""Positions are cut to whole pixels: they scatter by 0.4 pixels."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """How tiles are made of a legacy image.
+
+    Parameters
+    ----------
+    tile_size, overlap
+        Side of the tiles and what neighbours share, pixels.
+    empty_fraction, source_fraction
+        Fractions of the tiles without a trail that are kept; see
+        `lsst.meas.trails.core.tiling.cut_tiles`.
+    ignore_below_snr
+        Trails of a lower optimal SNR are kept out of the loss.
+    redraw_masks
+        Draw the masks anew, as wide as the seeing makes the trails, in place
+        of the bands of 20 pixels that the files have.
+    fwhm
+        FWHM of the PSF, pixels; measured on the stars if `None`.
+    zeropoint
+        AB magnitude of one image unit.
+    seed
+        Seed of the choice of tiles.
+    """
+
+    tile_size: int = 256
+    overlap: int = 0
+    empty_fraction: float = 0.5
+    source_fraction: float = 0.5
+    ignore_below_snr: float = 3.0
+    redraw_masks: bool = False
+    fwhm: float | None = None
+    zeropoint: float = AB_ZEROPOINT_NJY
+    seed: int = 0
+
+
+def legacy_tiles(legacy: LegacyImage, name: str, options: ImportOptions) -> TrailTiles:
+    """Cut a legacy image into tiles.
+
+    Parameters
+    ----------
+    legacy
+        The image.
+    name
+        Name of its file, for the data ID.
+    options
+        How.
+
+    Raises
+    ------
+    ValueError
+        Raised if the image has no pixel to learn from, or no star on which
+        its PSF could be measured.
+    """
+    bits = _mask_bits(legacy)
+    bad = bits & np.uint32(plane_bits(["NO_DATA"])) != 0
+    if np.all(bad):
+        raise ValueError("it has no pixel that is finite and not zero")
+    variance = estimate_variance(legacy.image, bad)
+    psf, how_psf = _psf(legacy, variance, bad, options.fwhm)
+    planes = ImagePlanes(image=legacy.image, variance=variance, mask=bits, psf=psf)
+    wcs = _fit_wcs(legacy.trails)
+    catalog = _catalog(legacy, planes, options)
+    has_labels = legacy.real_labels is not None
+    source = TileSource(
+        data_id=_data_id(legacy, name),
+        shape=planes.shape,
+        psf_kernel=psf.mean_kernel,
+        # The zero point says what it is.
+        unit="nJy" if options.zeropoint == AB_ZEROPOINT_NJY else "",
+        wcs="" if wcs is None else str(wcs.to_header(relax=True).tostring(sep="\n")),
+        config={
+            **dataclasses.asdict(options),
+            "estimated": {
+                "variance": "clipped scatter in blocks of the image, without the noise of sources",
+                "mask": "pixels that are not finite, or zero at the border or over an area",
+                "psf": how_psf,
+                "wcs": "not known" if wcs is None else f"fitted to {len(catalog)} trails",
+                "midpoints": "centres of the pixels that they were cut to",
+            },
+        },
+        real_sources="real_labels" if has_labels else "",
+    )
+    return cut_tiles(
+        planes,
+        fit_background(planes.image, planes.bad()),
+        _truth(legacy, planes, catalog, options),
+        catalog,
+        source,
+        size=options.tile_size,
+        overlap=options.overlap,
+        flux_per_njy=_units_per_njy(options),
+        empty_fraction=options.empty_fraction,
+        source_fraction=options.source_fraction,
+        found=np.asarray(catalog["stack_detection"]) if "stack_detection" in catalog.colnames else None,
+        pixel_to_sky=None if wcs is None else _sky_function(wcs),
+        rng=np.random.default_rng([options.seed, legacy.number]),
+    )
+
+
+def _mask_bits(legacy: LegacyImage) -> npt.NDArray[np.uint32]:
+    """Return mask bits: what has no data, and real sources where known."""
+    finite = np.isfinite(legacy.image)
+    bits = np.where(finite, 0, plane_bits(["NO_DATA", "UNMASKED_NAN"])).astype(np.uint32)
+    nothing = ~finite | (legacy.image == 0.0)
+    if np.any(nothing):
+        labels, count = scipy.ndimage.label(nothing)
+        dead = np.bincount(labels.ravel(), minlength=count + 1) >= _DEAD_AREA
+        for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            dead[edge] = True
+        dead[0] = False
+        bits[dead[labels]] |= np.uint32(plane_bits(["NO_DATA"]))
+    if legacy.real_labels is not None:
+        bits[legacy.real_labels != 0] |= np.uint32(plane_bits(["DETECTED"]))
+    return bits
+
+
+def _psf(
+    legacy: LegacyImage,
+    variance: npt.NDArray[np.float32],
+    bad: npt.NDArray[np.bool_],
+    fwhm: float | None,
+) -> tuple[PsfGrid, str]:
+    """Return the PSF, and how it was found."""
+    if fwhm is not None:
+        size = max(25, 2 * int(np.ceil(2.7 * fwhm)) + 1)
+        return PsfGrid.gaussian(fwhm, size), f"Gaussian of a given FWHM of {fwhm:g} pixels"
+    try:
+        measured = measure_psf(legacy.image, variance, bad | ~(variance > 0.0))
+    except TooFewStarsError as error:
+        raise ValueError(f"its PSF cannot be measured, as {error}; give a FWHM") from error
+    grid = PsfGrid.from_model(measured.psf, (0, 0), legacy.image.shape)
+    return grid, f"{measured.kind}, on {measured.n_stars} stars"
+
+
+def _units_per_njy(options: ImportOptions) -> float:
+    return float(10.0 ** (0.4 * (options.zeropoint - AB_ZEROPOINT_NJY)))
+
+
+def _catalog(legacy: LegacyImage, planes: ImagePlanes, options: ImportOptions) -> astropy.table.Table:
+    """Return the truth table of an image: its rows of the CSV file, and what
+    they lack.
+    """
+    rows = legacy.trails
+    length = np.asarray(rows["trail_length"], dtype=np.float64)
+    mag = np.asarray(rows["mag"], dtype=np.float64)
+    trails = Trails(
+        # The middle of what was cut off.
+        x=np.asarray(rows["x"]) + 0.5,
+        y=np.asarray(rows["y"]) + 0.5,
+        length=length,
+        angle=np.asarray(rows["beta"], dtype=np.float64),
+        flux=mag_to_flux(mag, options.zeropoint) * length,
+    )
+    table = truth_table(planes, trails, flux_per_njy=_units_per_njy(options))
+    for name in rows.colnames:
+        # Their magnitudes and scales are of the image with its own noise.
+        if name not in ("x", "y"):
+            table[name] = rows[name]
+    return table
+
+
+def _truth(
+    legacy: LegacyImage, planes: ImagePlanes, catalog: astropy.table.Table, options: ImportOptions
+) -> npt.NDArray[np.uint8]:
+    """Return the truth plane: the mask, but for trails too faint to be seen."""
+    if options.redraw_masks:
+        mask = truth_mask(planes.psf, Trails.from_table(catalog), planes.shape)
+    else:
+        mask = legacy.mask
+    truth = mask.astype(np.uint8)
+    for row in catalog[np.asarray(catalog["snr_optimal"]) < options.ignore_below_snr]:
+        ignore_trail(truth, row, max(1.5 * float(row["fwhm"]), _MASK_HALF_WIDTH))
+    return truth
+
+
+def _data_id(legacy: LegacyImage, name: str) -> dict[str, Any]:
+    """Return what identifies an image: its row, and what the CSV file says."""
+    data_id: dict[str, Any] = {"file": name, "row": legacy.number}
+    for key in ("visit", "detector"):
+        if key in legacy.trails.colnames:
+            values = np.unique(np.asarray(legacy.trails[key]))
+            if len(values) == 1 and np.isfinite(values[0]):
+                data_id[key] = int(values[0])
+    return data_id
+
+
+def _fit_wcs(trails: astropy.table.Table) -> astropy.wcs.WCS | None:
+    """Fit a tangential projection to the trails, whose positions are known
+    in pixels and on the sky; `None` where they do not tell.
+    """
+    if not {"ra", "dec"} <= set(trails.colnames):
+        return None
+    ra, dec = (np.asarray(trails[name], dtype=np.float64) for name in ("ra", "dec"))
+    known = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90.0)
+    if np.count_nonzero(known) < _MIN_WCS_TRAILS:
+        return None
+    x, y = np.asarray(trails["x"])[known] + 0.5, np.asarray(trails["y"])[known] + 0.5
+    sky = astropy.coordinates.SkyCoord(ra[known] * u.deg, dec[known] * u.deg)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wcs = fit_wcs_from_points((x, y), sky, projection="TAN")
+            fitted_x, fitted_y = wcs.world_to_pixel(sky)
+    except Exception:
+        # Whatever a fit raises that does not converge.
+        return None
+    residual = np.hypot(fitted_x - x, fitted_y - y)
+    return wcs if np.median(residual) <= _MAX_WCS_RESIDUAL else None
+
+
+def _sky_function(wcs: astropy.wcs.WCS) -> SkyFunction:
+    def pixel_to_sky(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[Any, Any]:
+        ra, dec = wcs.all_pix2world(x, y, 0)
+        return ra, dec
+
+    return pixel_to_sky

@@ -1,0 +1,153 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""The commands that look into tile files, join and exchange them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lsst.meas.trails.cli import main
+from lsst.meas.trails.core.legacy_files import LegacyReader
+from lsst.meas.trails.core.tile_file import TrailTiles
+
+
+def invoke(*args: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["tiles", *(str(arg) for arg in args)])
+    # A traceback is not a message.
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_export_and_import(chain: Any, tmp_path: Path) -> None:
+    """The same pixels, masks and rows on the way there and back."""
+    pair = tmp_path / "train.h5", tmp_path / "train.csv"
+    code, output = invoke("export-legacy", chain.repo, chain.training, *pair)
+    assert code == 0, output
+    # The third image holds nothing but NaN: nothing was injected into it.
+    assert "2 images with" in output
+    butler = chain.butler(chain.training)
+    expected = []
+    for detector in (0, 1):
+        data_id = chain.data_id(detector)
+        expected.append(
+            (
+                butler.get("injected_preliminary_visit_image", data_id),
+                butler.get("injected_trail_mask", data_id).get("TRAIL"),
+                butler.get("injected_preliminary_visit_image_catalog", data_id),
+            )
+        )
+    with LegacyReader(*pair) as reader:
+        assert len(reader) == 2
+        for number, (image, mask, catalog) in enumerate(expected):
+            legacy = reader.read(number)
+            assert legacy is not None
+            np.testing.assert_array_equal(legacy.image, image.image.array)
+            np.testing.assert_array_equal(legacy.mask, mask)
+            assert len(legacy.trails) == len(catalog) > 0
+            for row, trail in zip(legacy.trails, catalog, strict=True):
+                assert (row["x"], row["y"]) == (int(trail["x"]), int(trail["y"]))
+                assert (row["image_id"], row["visit"], row["detector"]) == (number, chain.visit, number)
+                assert row["physical_filter"] == "r"
+                for name in ("ra", "dec", "mag", "trail_length", "beta", "SNR", "integrated_mag"):
+                    assert row[name] == trail[name]
+
+    tiles = tmp_path / "tiles"
+    options = ("--tile-size", 64, "--empty-fraction", 1, "--ignore-below-snr", 0, "--fwhm", 4)
+    code, output = invoke("import-legacy", *pair, tiles, *options)
+    assert code == 0, output
+    assert "2 images with" in output
+    names = sorted(os.listdir(tiles))
+    assert names == ["train_000000.h5", "train_000001.h5"]
+    for name, (image, mask, catalog) in zip(names, expected, strict=True):
+        made = TrailTiles.read(tiles / name)
+        covered = np.zeros(mask.shape, dtype=bool)
+        for i, row in enumerate(made.table):
+            part = slice(row["y0"], row["y0"] + 64), slice(row["x0"], row["x0"] + 64)
+            np.testing.assert_array_equal(made.image[i], image.image.array[part])
+            np.testing.assert_array_equal(made.truth[i], mask[part])
+            covered[part] = True
+        assert covered.all()
+        np.testing.assert_array_equal(np.floor(made.catalog["x"]), np.trunc(catalog["x"]))
+        np.testing.assert_array_equal(made.catalog["mag"], catalog["mag"])
+        np.testing.assert_allclose(made.catalog["flux"], catalog["flux"], rtol=1e-6)
+
+    # Nothing is written over unasked.
+    code, output = invoke("export-legacy", chain.repo, chain.training, *pair)
+    assert code == 1
+    assert "is there already" in output
+    code, output = invoke("import-legacy", *pair, tiles, *options)
+    assert code == 1
+    assert "train_000000.h5 is there already" in output
+    (tiles / names[1]).unlink()
+    code, output = invoke("import-legacy", *pair, tiles, *options, "--resume")
+    assert code == 0
+    assert "1 were there already" in output
+    assert sorted(os.listdir(tiles)) == names
+
+
+def test_export_of_what_is_not_there(chain: Any, tmp_path: Path) -> None:
+    pair = tmp_path / "train.h5", tmp_path / "train.csv"
+    for arguments, message in (
+        ((tmp_path / "none", chain.training), "no Butler repository"),
+        ((chain.repo, "nothing"), "no collection 'nothing'"),
+        ((chain.repo, chain.detected), "run pipelines/MakeTrainingSet.yaml first"),
+        ((chain.repo, chain.training, "--where", "detector = 77"), "none where"),
+        ((chain.repo, chain.training, "--where", "detector ="), "--where"),
+    ):
+        code, output = invoke("export-legacy", *arguments[:2], *pair, *arguments[2:])
+        assert code == 1, output
+        assert message in output
+        assert not any("train" in name for name in os.listdir(tmp_path))
+
+
+def test_import_of_what_it_cannot_use(tmp_path: Path) -> None:
+    hdf5, table, tiles = (tmp_path / name for name in ("train.h5", "train.csv", "tiles"))
+    image = np.random.default_rng(1).standard_normal((2, 128, 128), dtype=np.float32)
+    with h5py.File(hdf5, "w") as file:
+        file["images"], file["masks"] = image, image > 3.0
+    table.write_text("image_id,x,y,trail_length,beta,mag\n0,50,60,20,10,nan\n")
+    code, output = invoke("import-legacy", hdf5, table, tiles)
+    assert code == 1
+    assert "train.csv, line 2: mag is nan" in output
+    table.write_text("image_id,x,y,trail_length,beta,mag\n0,50,60,20,10,24\n")
+    code, output = invoke("import-legacy", hdf5, table, tiles, "--first", 1)
+    assert code == 1
+    assert "train.h5, row 1: its PSF cannot be measured" in output
+    assert os.listdir(tiles) == []
+    code, output = invoke("import-legacy", hdf5, table, tiles, "--overlap", 256)
+    assert code == 2
+    assert "must be smaller" in output
+
+
+@pytest.mark.parametrize("command", ["export-legacy", "import-legacy"])
+def test_help(command: str) -> None:
+    code, output = invoke(command, "--help")
+    assert code == 0
+    assert "Asteroid_detection_CNN" in output
