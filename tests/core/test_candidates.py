@@ -172,8 +172,25 @@ def test_a_star_on_the_line(scene: Scene, along: float) -> None:
     assert row["flux"] == pytest.approx(flux, abs=4.0 * row["fluxErr"])
 
 
+@pytest.mark.parametrize("angle", [75.0, 120.0, 165.0])
+def test_crossing_trails_are_two_candidates(scene: Scene, angle: float) -> None:
+    """One component of the map, two trails of known flux."""
+    truth = {
+        30.0: scene.add(200.0, 150.0, 100.0, 30.0, 40.0),
+        angle: scene.add(210.0, 155.0, 80.0, angle, 30.0),
+    }
+    table = scene.find()
+    assert len(table) == 2
+    for expected, flux in truth.items():
+        row = table[int(np.argmin(angle_difference(np.asarray(table["trailAnglePix"]), expected)))]
+        assert not row["fitFailedFlag"]
+        assert angle_difference(row["trailAnglePix"], expected) < 1.5
+        # Where they cross, the light of both is in either fit.
+        assert row["flux"] == pytest.approx(flux, rel=0.2)
+
+
 def test_a_brighter_trail_across(scene: Scene) -> None:
-    """The map has the faint one alone: of crossing trails the components are one."""
+    """The map has the faint one alone, the brighter one is a disturbance."""
     flux = scene.add(200.0, 150.0, 60.0, 30.0, 20.0)
     planes = scene.planes
     add_trail(planes.image, planes.psf, 20.0 * flux, 205.0, 150.0, 50.0, 100.0)

@@ -34,6 +34,7 @@ import scipy.sparse
 import scipy.sparse.csgraph
 import scipy.spatial
 
+from .crossings import split_lines
 from .geometry import angle_difference, trail_ends, wrap_angle
 
 _EIGHT = np.ones((3, 3), dtype=bool)
@@ -127,7 +128,8 @@ def find_components(
     max_angle: float = 15.0,
     max_components: int = 5000,
 ) -> list[Component]:
-    """Find connected components by hysteresis and join collinear fragments.
+    """Find connected components by hysteresis, separate lines that cross and
+    join collinear fragments.
 
     Parameters
     ----------
@@ -168,7 +170,10 @@ def find_components(
         rows, columns = np.nonzero(labels[region] == index + 1)
         values = probability[region][rows, columns]
         rows, columns = rows + region[0].start, columns + region[1].start
-        components.append(Component.from_pixels(rows, columns, values))
+        components += [
+            Component.from_pixels(rows[line], columns[line], values[line])
+            for line in split_lines(rows, columns)
+        ]
     joined = _join_collinear(components, max_gap, max_angle)
     joined = [component for component in joined if component.area >= min_area]
     return sorted(joined, key=lambda component: -component.peak)

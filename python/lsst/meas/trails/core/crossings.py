@@ -1,0 +1,146 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Separating lines that cross: one component of a probability map may hold
+several trails.
+"""
+
+from __future__ import annotations
+
+__all__ = ("split_lines",)
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+type _Indices = npt.NDArray[np.int64]
+type _Floats = npt.NDArray[np.float64]
+
+_ANGLES = np.deg2rad(np.arange(0.0, 180.0, 3.0))
+"""Directions of the lines that are tried."""
+
+_MAX_LINES = 4
+"""Most lines in one component."""
+
+_SHARE = 0.15
+"""A line holds at least this fraction of the pixels of its component."""
+
+_ELONGATION = 4.0
+"""What lies beside a line is another line if it is longer than its thickness
+by this factor.
+"""
+
+
+def split_lines(rows: _Indices, columns: _Indices) -> list[_Indices]:
+    """Find the lines that a connected set of pixels is made of.
+
+    Parameters
+    ----------
+    rows, columns
+        The pixels, shape (n,).
+
+    Returns
+    -------
+    lines
+        Indices of the pixels of each line, the one of most pixels first;
+        pixels where lines cross belong to all of them.  Pixels near no line
+        belong to the nearest.  What is not made of several lines comes back
+        whole.
+
+    Notes
+    -----
+    A Hough transform (Duda & Hart 1972, CACM 15, 11) finds the strip, as wide
+    as the lines are thick, that holds most pixels; the same is done with what
+    lies outside of it as long as that is elongated itself.
+    """
+    everything = np.arange(len(rows))
+    half = _half_thickness(rows, columns)
+    extent = max(np.ptp(rows), np.ptp(columns)) if len(rows) else 0
+    if extent < 2.0 * _ELONGATION * half:
+        return [everything]
+    x, y = columns.astype(np.float64), rows.astype(np.float64)
+    strips: list[_Floats] = []
+    left = np.ones(len(rows), dtype=bool)
+    least = max(_SHARE * len(rows), 2.0 * _ELONGATION * half * half)
+    while len(strips) < _MAX_LINES and np.count_nonzero(left) >= least:
+        angle, offset = _best_strip(x[left], y[left], half)
+        distance = np.abs(y * np.cos(angle) - x * np.sin(angle) - offset)
+        members = left & (distance <= half)
+        along = x[members] * np.cos(angle) + y[members] * np.sin(angle)
+        # A strip across what is left of a thick or bent line holds few
+        # pixels for its length.
+        full = np.count_nonzero(members) >= 0.4 * min(np.ptp(along) + 1.0, 2.0 * len(along)) * half
+        if np.count_nonzero(members) < least or np.ptp(along) < 2.0 * _ELONGATION * half or not full:
+            break
+        strips.append(distance)
+        # What is just outside belongs to the same line.
+        left &= distance > 2.0 * half
+    if len(strips) < 2:
+        return [everything]
+    distances = np.stack(strips)
+    nearest = np.argmin(distances, axis=0)
+    lines = [np.flatnonzero((nearest == i) | (distances[i] <= half)) for i in range(len(strips))]
+    return sorted(lines, key=len, reverse=True)
+
+
+def _half_thickness(rows: _Indices, columns: _Indices) -> float:
+    """Return half of the thickness of the lines, pixels.
+
+    Distances to the border are uniform up to half of the thickness, so that
+    their median is a quarter of it.
+    """
+    mask = np.zeros((np.ptp(rows) + 3, np.ptp(columns) + 3), dtype=bool)
+    mask[rows - rows.min() + 1, columns - columns.min() + 1] = True
+    distance = scipy.ndimage.distance_transform_edt(mask)
+    return float(2.0 * np.median(distance[mask])) + 0.5
+
+
+def _best_strip(x: _Floats, y: _Floats, half: float) -> tuple[float, float]:
+    """Return the angle, radians, and the offset from the origin of the strip
+    of a given half width that holds most points.
+    """
+    across = y[None, :] * np.cos(_ANGLES)[:, None] - x[None, :] * np.sin(_ANGLES)[:, None]
+    first = np.floor(across.min(axis=1, keepdims=True))
+    bins = (across - first).astype(np.int64)
+    size = int(bins.max()) + 1
+    flat = bins + size * np.arange(len(_ANGLES))[:, None]
+    counts = np.bincount(flat.ravel(), minlength=size * len(_ANGLES)).reshape(len(_ANGLES), size)
+    width = max(1, round(2.0 * half))
+    sums = scipy.ndimage.uniform_filter1d(counts.astype(np.float64), width, axis=1, mode="constant")
+    best = np.unravel_index(int(np.argmax(sums)), sums.shape)
+    angle = float(_ANGLES[best[0]])
+    # The bins are a pixel wide, the directions three degrees apart: the
+    # points themselves know better.
+    offset = float(first[best[0], 0] + best[1] + 0.5)
+    for _ in range(2):
+        distance = y * np.cos(angle) - x * np.sin(angle) - offset
+        near = np.abs(distance) <= half
+        if np.count_nonzero(near) < 3:
+            break
+        along = x[near] * np.cos(angle) + y[near] * np.sin(angle)
+        slope, shift = np.polyfit(along - along.mean(), distance[near], 1)
+        middle = float(along.mean())
+        # The line through (middle, offset + shift) at a slope.
+        px = middle * np.cos(angle) - (offset + shift) * np.sin(angle)
+        py = middle * np.sin(angle) + (offset + shift) * np.cos(angle)
+        angle += float(np.arctan(slope))
+        offset = float(py * np.cos(angle) - px * np.sin(angle))
+    return angle, offset
