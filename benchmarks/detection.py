@@ -31,7 +31,8 @@ field
     Stars, galaxies, cosmic rays, satellites and defects; every scene with a
     seeing, sky and crowding of its own.
 template
-    The same with a template of the sky; run when a model wants one.
+    The same with a template of the sky, in which only models that want one
+    have it; run when one of them does.
 blank
     Noise and trails alone.
 like
@@ -94,6 +95,8 @@ from lsst.meas.trails.nn.predict import predict_probability
 from lsst.meas.trails.sim.like import Exemplar
 from lsst.meas.trails.sim.psf import draw_seeing, make_psf, sample_psf
 from lsst.meas.trails.sim.scene import Scene, SceneConfig, simulate_scene
+from lsst.meas.trails.sim.template import TemplateConfig
+from lsst.meas.trails.sim.training_set import with_cut_template
 
 SHAPE = (1024, 1024)
 SNR_BINS = (3.0, 5.0, 7.0, 9.0, 12.0, 16.0, 30.0)
@@ -167,8 +170,12 @@ def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Sce
         box = Box.from_shape(SHAPE, start=start)
         config = dataclasses.replace(config, sky_noise=exemplar.sky_noise, gain=exemplar.gain)
         return simulate_scene(config, sample_psf(exemplar.psf, box), rng)
+    if kind == "template":
+        config = dataclasses.replace(config, template=TemplateConfig())
     box = Box.from_shape(SHAPE)
-    return simulate_scene(config, sample_psf(make_psf(draw_seeing(rng), rng, box), box), rng)
+    return with_cut_template(
+        simulate_scene(config, sample_psf(make_psf(draw_seeing(rng), rng, box), box), rng)
+    )
 
 
 def search_with_model(model: TrailModel, scene: Scene, background: BackgroundMesh) -> ImageSearch:
