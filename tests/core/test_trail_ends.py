@@ -30,7 +30,7 @@ import pytest
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
-from lsst.meas.trails.core.trail_ends import find_ends
+from lsst.meas.trails.core.trail_ends import end_variances, find_ends
 
 type MakePlanes = Callable[..., ImagePlanes]
 
@@ -108,3 +108,57 @@ def test_units_do_not_matter(make_planes: MakePlanes) -> None:
     planes.image[:] *= 1024.0
     planes.variance[:] *= 1024.0**2
     assert find(planes, length=40.0) == pytest.approx(before)
+
+
+# How well the ends are known.
+
+
+def variances(planes: ImagePlanes, length: float, snr: float, end_error: float) -> tuple[float, float]:
+    return end_variances(
+        planes,
+        np.zeros(planes.shape),
+        planes.bad(),
+        x=X,
+        y=Y,
+        length=length,
+        angle=ANGLE,
+        snr=snr,
+        end_error=end_error,
+    )
+
+
+def test_noise_moves_the_ends_of_a_faint_trail(make_planes: MakePlanes) -> None:
+    """By what the theory of a change point says: 5.1 length / snr^2, where
+    that is more than the blur of the PSF.
+    """
+    length, snr = 100.0, 10.0
+    found = np.array(
+        [variances(make_trail(make_planes, length, snr, seed), length, snr, 2.2) for seed in range(40)]
+    )
+    one_end = 5.1 * length / snr**2
+    # Of the two ends the midpoint has half the variance, the length twice it.
+    # The truth is where the likelihood is centred but for noise, which
+    # varies from one to the next by a factor of two.
+    assert np.sqrt(np.mean(found[:, 0])) == pytest.approx(one_end / np.sqrt(2.0), rel=0.25)
+    assert np.sqrt(np.mean(found[:, 1])) == pytest.approx(one_end * np.sqrt(2.0), rel=0.25)
+
+
+def test_a_bright_trail_has_no_other_ends(make_planes: MakePlanes) -> None:
+    assert variances(make_trail(make_planes, 60.0, 60.0, 1), 60.0, 60.0, 0.3) == (0.0, 0.0)
+
+
+def test_a_fit_far_off_the_ends_has_large_errors(make_planes: MakePlanes) -> None:
+    """The fit says 60 pixels, the image 80."""
+    right = variances(make_trail(make_planes, 80.0, 12.0, 3), 80.0, 12.0, 2.0)
+    wrong = variances(make_trail(make_planes, 80.0, 12.0, 3), 60.0, 11.0, 2.0)
+    assert wrong[1] > 10.0**2
+    assert wrong[1] > 2.0 * right[1]
+
+
+def test_no_light_and_no_pixels_say_nothing(make_planes: MakePlanes) -> None:
+    hole, missing = make_planes((240, 240)), make_planes((240, 240))
+    hole.image[:] = -1.0
+    missing.image[:] = np.nan
+    for planes in (make_planes((240, 240)), hole, missing):
+        assert variances(planes, 60.0, 6.0, 2.0) == (0.0, 0.0)
+    assert variances(make_planes((240, 240), seed=1), 60.0, 6.0, np.nan) == (0.0, 0.0)

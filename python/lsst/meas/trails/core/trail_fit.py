@@ -32,6 +32,7 @@ from __future__ import annotations
 
 __all__ = ("MAX_LENGTH", "TrailFit", "fit_trail", "start_as_fit")
 
+import dataclasses
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ import scipy.optimize
 from .fit_region import MAX_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit, failed_fit
 from .geometry import trail_ends
 from .planes import ImagePlanes
+from .trail_ends import end_variances
 
 _PASSES = 4
 """Times that the pixels to fit may be chosen anew."""
@@ -111,9 +113,9 @@ def fit_trail(
         # out of them is fitted again around where it is now.
         moved = _ends_moved((x, y, length, angle), (fit.x, fit.y, fit.length, fit.angle))
         if fit.failed or (solution.success and moved < planes.psf.fwhm(fit.x, fit.y)):
-            return fit
+            return _with_end_errors(fit, planes, background, bad)
         x, y, length, angle = fit.x, fit.y, fit.length, fit.angle
-    return fit if solution.success else region.failure()
+    return _with_end_errors(fit, planes, background, bad) if solution.success else region.failure()
 
 
 def start_as_fit(
@@ -135,6 +137,42 @@ def start_as_fit(
         return failed_fit((x, y, length, angle))
     region = FitRegion(planes, background, bad, x, y, length, angle, reach)
     return region.failure() if region.n_data >= MIN_PIXELS else failed_fit((x, y, length, angle))
+
+
+def _with_end_errors(
+    fit: TrailFit,
+    planes: ImagePlanes,
+    background: npt.NDArray[np.floating],
+    bad: npt.NDArray[np.bool_],
+) -> TrailFit:
+    """Return a fit whose errors along the line allow for ends that noise has
+    moved.  The other errors do not change: the trail is where it is.
+    """
+    if fit.failed or fit.length_err > 0.5 * fit.length + planes.psf.fwhm(fit.x, fit.y):
+        # An end that is not seen at all is no matter of noise.
+        return fit
+    c, s = float(np.cos(np.deg2rad(fit.angle))), float(np.sin(np.deg2rad(fit.angle)))
+    along = (c * fit.x_err) ** 2 + (s * fit.y_err) ** 2 + 2.0 * c * s * fit.xy_covariance
+    midpoint, length = end_variances(
+        planes,
+        background,
+        bad,
+        x=fit.x,
+        y=fit.y,
+        length=fit.length,
+        angle=fit.angle,
+        snr=fit.flux / fit.flux_err,
+        level=fit.background,
+        end_error=float(np.sqrt(max(along, 0.0) + 0.25 * fit.length_err**2)),
+    )
+    more = max(midpoint - along, 0.0)
+    return dataclasses.replace(
+        fit,
+        x_err=float(np.sqrt(fit.x_err**2 + more * c * c)),
+        y_err=float(np.sqrt(fit.y_err**2 + more * s * s)),
+        xy_covariance=fit.xy_covariance + more * c * s,
+        length_err=float(np.sqrt(max(fit.length_err**2, length))),
+    )
 
 
 def _is_drawable(x: float, y: float, length: float, angle: float, max_length: float) -> bool:
