@@ -22,27 +22,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import astropy.table
 import astropy.units as u
 import numpy as np
 import pytest
 
 from lsst.images import Image, VisitImage
+from lsst.images.fields import ChebyshevField
 from lsst.meas.trails.core.geometry import segment_distance
 from lsst.meas.trails.core.truth import TRUTH_COLUMNS
 from lsst.meas.trails.tasks import InjectTrailsConfig, InjectTrailsTask
-from lsst.pipe.base import Struct, UpstreamFailureNoWorkFound
+from lsst.pipe.base import InvalidQuantumError, Struct, UpstreamFailureNoWorkFound
 
 
-def inject(image: VisitImage, *, packed: int = 7, **settings: Any) -> Struct:
+def inject(
+    image: VisitImage, *, packed: int = 7, catalogs: Sequence[Any] = (), visit: int = 12, **settings: Any
+) -> Struct:
     config = InjectTrailsConfig()
     config.number = 4.0
     for name, value in settings.items():
         setattr(config, name, value)
     config.validate()
-    return InjectTrailsTask(config=config).run(image=image, packed=packed, visit=12, detector=3)
+    task = InjectTrailsTask(config=config)
+    result = task.run(image=image, injection_catalogs=catalogs, packed=packed, visit=visit, detector=3)
+    result.metadata = task.metadata
+    return result
 
 
 def checksum(image: VisitImage) -> str:
@@ -181,18 +188,26 @@ def test_brightness_is_the_optimal_snr(image: VisitImage) -> None:
     np.testing.assert_allclose(catalog["snr_optimal"][whole], 20.0, rtol=1e-3)
 
 
-def test_units(image: VisitImage) -> None:
-    """The same image in microjansky: the same trails, in nJy in the catalog."""
-    micro = VisitImage(
-        Image(image.image.array * np.float32(1e-3), bbox=image.bbox, unit=u.uJy),
-        variance=Image(image.variance.array * np.float32(1e-6), bbox=image.bbox, unit=u.uJy**2),
+def in_unit(
+    image: VisitImage, unit: u.UnitBase, factor: Any, scaling: ChebyshevField | None = None
+) -> VisitImage:
+    """Return an image, in nJy, in another unit."""
+    return VisitImage(
+        Image((image.image.array * factor).astype(np.float32), bbox=image.bbox, unit=unit),
+        variance=Image((image.variance.array * factor**2).astype(np.float32), bbox=image.bbox, unit=unit**2),
         mask=image.mask,
         sky_projection=image.sky_projection,
         obs_info=image.obs_info,
         psf=image.psf,
         detector=image.detector,
         band=image.band,
+        photometric_scaling=scaling,
     )
+
+
+def test_units(image: VisitImage) -> None:
+    """The same image in microjansky: the same trails, in nJy in the catalog."""
+    micro = in_unit(image, u.uJy, 1e-3)
     nano, result = inject(image, addNoise=False), inject(micro, addNoise=False)
     assert result.injected_catalog["flux"].unit == u.nJy
     np.testing.assert_allclose(result.injected_catalog["flux"], nano.injected_catalog["flux"], rtol=1e-4)
@@ -224,6 +239,9 @@ def test_ruined_image(make_image: Callable[..., Any]) -> None:
         ({"minBrightness": 50.0, "maxBrightness": 20.0}, "not an increasing pair"),
         ({"minBrightness": -1.0}, "minBrightness.*cannot be negative"),
         ({"avoidPlanes": ["SAT", "NO_DATE"]}, "NO_DATE"),
+        ({"minRate": 5.0, "maxRate": 2.0}, "minRate"),
+        ({"lengthFrom": "rate", "maxRate": 1e4}, "longest <= 1000"),
+        ({"minPointSourceSnr": 50.0, "maxPointSourceSnr": 20.0}, "point sources"),
     ],
 )
 def test_configuration(settings: dict[str, Any], message: str) -> None:
@@ -232,3 +250,206 @@ def test_configuration(settings: dict[str, Any], message: str) -> None:
         setattr(config, name, value)
     with pytest.raises(ValueError, match=message):
         config.validate()
+
+
+def catalog_at(image: VisitImage, *positions: tuple[float, float], **columns: Any) -> astropy.table.Table:
+    """Return a catalog of trails at pixels of an image."""
+    x, y = np.array(positions).T
+    sky = image.sky_projection.pixel_to_sky(x=x, y=y)
+    count = len(x)
+    values = {
+        "injection_id": 10 + np.arange(count),
+        "ra": sky.ra.deg,
+        "dec": sky.dec.deg,
+        "source_type": np.full(count, "Trail"),
+        "mag": np.full(count, 22.0),
+        "trail_length": np.full(count, 40.0),
+        "beta": np.full(count, 30.0),
+        **columns,
+    }
+    return astropy.table.Table(values)
+
+
+def test_trails_of_a_catalog(image: VisitImage) -> None:
+    """Where, how long, at what angle and how bright it says."""
+    table = catalog_at(image, (400.25, 600.5))
+    result = inject(image, catalogs=[table], addNoise=False)
+    (row,) = result.injected_catalog
+    assert (row["injection_id"], row["source_type"]) == (10, "Trail")
+    assert (row["x"], row["y"]) == pytest.approx((400.25, 600.5), abs=1e-4)
+    # The magnitude is per pixel of length, 31.4 that of 1 nJy.
+    assert row["flux"] == pytest.approx(40.0 * 10.0 ** (0.4 * (31.4 - 22.0)))
+    added = result.injected_image.image.array.astype(float) - image.image.array
+    assert added.sum() == pytest.approx(row["flux"], rel=1e-3)
+    rows, columns = np.mgrid[: added.shape[0], : added.shape[1]]
+    weight = added / added.sum()
+    x, y = np.sum(weight * columns), np.sum(weight * rows)
+    assert (x + image.bbox.x.start, y + image.bbox.y.start) == pytest.approx((400.25, 600.5), abs=0.05)
+    xx, yy = np.sum(weight * (columns - x) ** 2), np.sum(weight * (rows - y) ** 2)
+    xy = np.sum(weight * (columns - x) * (rows - y))
+    # Counter-clockwise from +x of the pixels, however the sky is turned.
+    assert np.rad2deg(0.5 * np.arctan2(2.0 * xy, xx - yy)) == pytest.approx(30.0, abs=0.1)
+    length = np.sqrt(12.0 * np.hypot(xx - yy, 2.0 * xy))
+    assert length == pytest.approx(40.0, abs=0.1)
+
+
+def test_rows_that_cannot_be_injected_are_named(image: VisitImage, caplog: pytest.LogCaptureFixture) -> None:
+    positions = [(400.0, 600.0), (450.0, 650.0), (350.0, 550.0), (500.0, 660.0), (900.0, 600.0)]
+    table = catalog_at(image, *positions, trail_length=[40.0, 40.0, 10_000.0, 0.0, 40.0])
+    table["mag"][1] = np.nan
+    galaxies = catalog_at(image, (420.0, 620.0), source_type=["Sersic"])
+    with caplog.at_level("INFO"):
+        result = inject(image, catalogs=[galaxies, table])
+    assert list(result.injected_catalog["injection_id"]) == [10]
+    for text in (
+        "row 1 of injection catalog 1: mag is nan",
+        "row 2 of injection catalog 1: trail_length is 10000",
+        "row 3 of injection catalog 1: trail_length is 0",
+        "Left out 1 rows that are no trails",
+        "Left out 1 trails that are off the image",
+    ):
+        assert text in caplog.text
+    metadata = result.metadata
+    assert (metadata["nExcluded"], metadata["nOffImage"], metadata["nOtherTypes"]) == (3, 1, 1)
+
+
+def test_a_catalog_without_a_column(image: VisitImage) -> None:
+    table = catalog_at(image, (400.0, 600.0))
+    table.remove_columns(["mag", "beta"])
+    with pytest.raises(InvalidQuantumError, match=r"injection catalog 0 lacks the column\(s\) mag, beta"):
+        inject(image, catalogs=[table])
+
+
+def test_trails_of_a_catalog_for_other_visits(image: VisitImage) -> None:
+    table = catalog_at(image, (400.0, 600.0), (450.0, 650.0), visit=[12, 13])
+    assert list(inject(image, catalogs=[table]).injected_catalog["injection_id"]) == [10]
+    assert list(inject(image, catalogs=[table], visit=13).injected_catalog["injection_id"]) == [11]
+
+
+def test_no_population_unless_wanted(image: VisitImage) -> None:
+    assert len(inject(image, drawPopulation=False).injected_catalog) == 0
+    # With a catalog of elsewhere, none is drawn either.
+    assert len(inject(image, catalogs=[catalog_at(image, (5000.0, 0.0))]).injected_catalog) == 0
+
+
+def test_a_scaling_that_varies(image: VisitImage) -> None:
+    """An image in electrons whose flat field left the scaling uneven."""
+    scaling = ChebyshevField(image.bbox, np.array([[2.5, 0.5]]), unit=u.nJy / u.electron)
+    x = np.arange(image.bbox.x.start, image.bbox.x.stop)
+    factor = 1.0 / scaling(x=x, y=np.full(len(x), 600))
+    electrons = in_unit(image, u.electron, factor[None, :], scaling)
+    table = catalog_at(image, (340.0, 600.0), (520.0, 600.0), beta=[90.0, 90.0])
+    result = inject(electrons, catalogs=[table], addNoise=False)
+    catalog = result.injected_catalog
+    np.testing.assert_allclose(catalog["flux"], 40.0 * 10.0 ** (0.4 * (31.4 - 22.0)))
+    added = result.injected_image.image.array.astype(float) - electrons.image.array
+    for part, x in ((added[:, :130], 340.0), (added[:, 130:], 520.0)):
+        # Half a per cent: the scaling over the width of the PSF.
+        assert part.sum() * scaling(x=x, y=600.0) == pytest.approx(catalog["flux"][0], rel=5e-3)
+    assert added[:, :130].sum() > 1.2 * added[:, 130:].sum()
+    # Drawn by magnitude, the same.
+    mode = {"brightnessMode": "integrated_mag", "minBrightness": 20.0, "maxBrightness": 20.0}
+    np.testing.assert_allclose(inject(electrons, **mode).injected_catalog["integrated_mag"], 20.0)
+    # Electrons have a gain of one.
+    assert inject(electrons).metadata["gain"] == 1.0
+
+
+def test_counts_have_the_gains_of_the_amplifiers(image: VisitImage) -> None:
+    scaling = ChebyshevField(image.bbox, np.array([[1.0]]), unit=u.nJy / u.adu)
+    counts = in_unit(image, u.adu, 1.0, scaling)
+    # The simulated detector's nominal gain.
+    assert inject(counts).metadata["gain"] == pytest.approx(1.6)
+
+
+def test_each_amplifier_makes_noise_of_its_own(make_image: Callable[..., Any]) -> None:
+    image = make_image(shape=(256, 320), stars=400).image
+    # The fixture's gain is 2; from the middle of the detector on, make it 8.
+    noise = 20.0**2
+    image.variance.array[:, 160:] = noise + (image.variance.array[:, 160:] - noise) / 4.0
+    bright = {"minBrightness": 300.0, "maxBrightness": 300.0, "number": 20.0, "allowCrossing": True}
+    clean, noisy = (inject(image, addNoise=noise, **bright) for noise in (False, True))
+    signal = clean.injected_image.image.array.astype(float) - image.image.array
+    grown = noisy.injected_image.variance.array.astype(float) - image.variance.array
+    deviation = noisy.injected_image.image.array.astype(float) - clean.injected_image.image.array
+    for half, gain in ((slice(0, 160), 2.0), (slice(160, 320), 8.0)):
+        lit = signal[:, half] > 20.0
+        assert np.count_nonzero(lit) > 2000
+        ratio = signal[:, half][lit] / grown[:, half][lit]
+        assert np.median(ratio) == pytest.approx(gain, rel=0.1)
+        chi2 = np.mean(deviation[:, half][lit] ** 2 / grown[:, half][lit])
+        # Five sigma.
+        assert chi2 == pytest.approx(1.0, abs=5.0 * np.sqrt(2.0 / np.count_nonzero(lit)))
+
+
+def test_lengths_from_rates(image: VisitImage) -> None:
+    settings = {"lengthFrom": "rate", "minRate": 2.0, "maxRate": 4.0, "number": 12.0, "allowCrossing": True}
+    lengths = inject(image, **settings).injected_catalog["trail_length"]
+    # 30 s, 0.2 arcsec: 6.25 pixels per deg/day.
+    assert len(lengths) == 12
+    assert 12.5 <= lengths.min() <= lengths.max() <= 25.0
+    with image.obs_info.edit_copy() as info:
+        info.exposure_time = None
+    untimed = in_unit(image, u.nJy, 1.0)
+    untimed = VisitImage(
+        untimed.image,
+        variance=untimed.variance,
+        mask=untimed.mask,
+        sky_projection=image.sky_projection,
+        obs_info=info,
+        psf=image.psf,
+        detector=image.detector,
+        band=image.band,
+    )
+    with pytest.raises(UpstreamFailureNoWorkFound, match="exposure time of the image is not known"):
+        inject(untimed, **settings)
+
+
+@pytest.mark.parametrize(("per", "number"), [("Mpix", 200.0), ("deg2", 3.0e6)])
+def test_densities(image: VisitImage, per: str, number: float) -> None:
+    """0.052 Mpix, or 1.6e-4 square degrees."""
+    pixels = image.bbox.x.size * image.bbox.y.size
+    area = {"Mpix": pixels / 1e6, "deg2": pixels * (0.2 / 3600.0) ** 2}[per]
+    count = len(inject(image, per=per, number=number / 10.0, allowCrossing=True).injected_catalog)
+    assert count == pytest.approx(number / 10.0 * area, abs=1.0)
+
+
+def test_distractors_are_in_the_truth_but_not_in_the_mask(image: VisitImage) -> None:
+    plain = inject(image, addNoise=False)
+    settings = {"satellites": 2.0, "cosmicRays": 100.0, "pointSources": 100.0}
+    result = inject(image, addNoise=False, **settings)
+    kinds = list(result.injected_catalog["source_type"])
+    assert set(kinds) == {"Trail", "Satellite", "CosmicRay", "Star"}
+    assert result.metadata["nDistractors"] == len(kinds) - 4
+    # The trails are those without distractors, and so is the truth mask.
+    trails = result.injected_catalog[:4]
+    assert set(trails["source_type"]) == {"Trail"}
+    np.testing.assert_array_equal(trails["x"], plain.injected_catalog["x"])
+    np.testing.assert_array_equal(result.injected_mask.array, plain.injected_mask.array)
+    np.testing.assert_array_equal(result.injected_image.mask.array, image.mask.array)
+    assert len(set(result.injected_catalog["injection_id"])) == len(kinds)
+    # Something bright is where each of them is said to be.
+    added = result.injected_image.image.array.astype(float) - plain.injected_image.image.array
+    assert added.min() > -0.1
+    for row in result.injected_catalog[4:]:
+        x, y = round(row["x"]) - image.bbox.x.start, round(row["y"]) - image.bbox.y.start
+        part = added[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
+        assert part.max(initial=0.0) > 1.0, row
+        if row["source_type"] == "Star":
+            assert np.isfinite(row["ra"])
+            assert row["trail_length"] == 0.0
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_variance_plane_of_nothing(make_image: Callable[..., Any], value: float) -> None:
+    image = make_image(shape=(100, 120)).image
+    image.variance.array[:, :60] = value
+    before = checksum(image)
+    result = inject(image)
+    # What is known of one half serves for the other.
+    assert len(result.injected_catalog) > 0
+    assert np.isfinite(result.injected_catalog["flux"]).all()
+    np.testing.assert_array_equal(result.injected_image.variance.array[:, :60], value)
+    image.variance.array[...] = value
+    with pytest.raises(UpstreamFailureNoWorkFound, match="without a positive variance"):
+        inject(image)
+    assert before != checksum(image)
