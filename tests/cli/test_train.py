@@ -87,6 +87,23 @@ def test_from_recipe_to_model(recipe: Path, tmp_path: Path) -> None:
     assert yaml.safe_load((output / "recipe.yaml").read_text()) == training["recipe"]
 
 
+def test_trails_found_in_validation_scenes(recipe: Path, tmp_path: Path) -> None:
+    mapping = yaml.safe_load(recipe.read_text())
+    mapping["validation"] = {"objects_every": 1, "object_scenes": 2, "keep": "objects"}
+    recipe.write_text(yaml.safe_dump(mapping))
+    result = CliRunner().invoke(train, [str(tmp_path / "out"), "--config", str(recipe)])
+    assert result.exit_code == 1
+    assert "object_scenes is 2, and there are only 1 validation scenes" in result.output
+    mapping["data"]["simulate"]["validation"]["count"] = 2
+    recipe.write_text(yaml.safe_dump(mapping))
+    result = CliRunner().invoke(train, [str(tmp_path / "out"), "--config", str(recipe)])
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    # Two steps do not teach what a trail is.
+    assert lines[-1]["kind"] == "validation"
+    assert {lines[-1][f"completeness_at_{rate}"] for rate in (1, 10, 100)} == {0.0}
+
+
 def test_begins_with_the_weights_of_a_model(recipe: Path, tmp_path: Path) -> None:
     arguments = ["--config", str(recipe), "--tiles", str(tmp_path / "tiles")]
     assert CliRunner().invoke(train, [str(tmp_path / "first"), *arguments]).exit_code == 0

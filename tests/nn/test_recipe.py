@@ -120,7 +120,10 @@ def test_simulated_recipe() -> None:
         ("model.name", "../up", "model.name must be usable in a file name"),
         ("augmentation.noise", -1.0, "augmentation.noise must lie in 0..10"),
         ("augmentation.symmetries", 1, "augmentation.symmetries must be true or false"),
-        ("validation.keep", "all", "validation.keep must be 'best' or 'last'"),
+        ("validation.keep", "all", "validation.keep must be 'best', 'objects' or 'last'"),
+        ("validation.keep", "objects", "validation.keep needs 'objects_every' for that"),
+        ("validation.objects_every", 0, "validation.objects_every must be at least 1"),
+        ("validation.object_scenes", 1, "validation.object_scenes must lie in 2..1000"),
         ("ema", 1.0, "ema must be at least 0 and less than 1"),
     ],
 )

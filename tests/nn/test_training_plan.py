@@ -35,7 +35,7 @@ SIMULATE = {"train": {"seed": 1, "count": 9, "snr": [3.0, 25.0]}, "validation": 
 
 
 def _digest(
-    train: Path, validation: Path | None, simulate: Mapping[str, Any] | None = None, **changes: Any
+    train: Path, validation: Path | None, simulate: Mapping[str, Any] | None = None, /, **changes: Any
 ) -> str:
     """Return the digest of a run with tiles from a simulation."""
     # The number of tiles drawn says nothing of those there are.
@@ -71,6 +71,9 @@ def test_what_is_off_changes_nothing(tiles: tuple[Path, Path]) -> None:
     before = _digest(*tiles)
     off = {"noise": 0.0, "gradient": 0.0}
     assert _digest(*tiles, augmentation=off) == before
+    assert _digest(*tiles, validation={"object_scenes": 5}) == before
+    counted = [{"objects_every": 2}, {"objects_every": 2, "object_scenes": 5}]
+    assert len({before, *(_digest(*tiles, validation=validation) for validation in counted)}) == 3
     # Off is not how these are by default.
     assert len({before, _digest(*tiles, augmentation={"symmetries": False}), _digest(*tiles, ema=0.0)}) == 3
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 __all__ = ("train",)
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ import click
 from ._recipes import calibrate_model, find_model, find_recipe, refuse_scenes_of_start
 
 if TYPE_CHECKING:
+    from ..nn.object_validation import ObjectValidation
     from ..nn.recipe import Recipe
 
 
@@ -114,6 +115,9 @@ def train(
         if threads is not None:
             recipe = dataclasses.replace(recipe, threads=threads)
         original, simulation = recipe, recipe.data.simulate
+        objects = None
+        if simulation is not None and recipe.validation.objects_every is not None:
+            objects = _object_validation(simulation.validation, recipe.validation.object_scenes, str(path))
         training_start = None
         if start is not None:
             training_start = TrainingStart(load_model(find_model(start)), from_stage)
@@ -145,6 +149,7 @@ def train(
             stop_after=stop_after,
             original=original,
             start=training_start,
+            objects=objects,
         )
         if result.model_path is not None and simulation is not None and simulation.calibration is not None:
             calibrate_model(
@@ -200,6 +205,21 @@ def _with_simulated_tiles(recipe: Recipe, source: str, tiles: Path, jobs: int, c
         recipe.data, simulate=None, train=files["train"], validation=files["validation"]
     )
     return dataclasses.replace(recipe, data=data)
+
+
+def _object_validation(section: Mapping[str, Any], count: int, source: str) -> ObjectValidation:
+    """Return the first validation scenes, to look for trails in."""
+    from ..nn.object_validation import ObjectValidation
+    from ..nn.recipe import RecipeError, build_section
+    from ..sim.training_set import TrainingScenes
+
+    scenes = build_section(TrainingScenes, section, "data.simulate.validation", source)
+    if count > scenes.count:
+        raise RecipeError(
+            f"{source}: validation.object_scenes is {count}, and there are only {scenes.count} validation "
+            "scenes; simulate more or count trails in fewer."
+        )
+    return ObjectValidation(scenes.validation_scene, count)
 
 
 def _run_all(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[None]:

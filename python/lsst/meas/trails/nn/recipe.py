@@ -147,13 +147,31 @@ class ValidationRecipe:
 
     keep: str = "best"
     """``best`` exports the weights with the highest average precision of the
-    last stage, ``last`` those of the end.
+    last stage, ``objects`` those that found most trails at 10 false
+    detections per detector, ``last`` those of the end.
+    """
+
+    objects_every: int | None = None
+    """Epochs between measurements of the trails found at 1, 10 and 100 false
+    detections per detector, in simulated validation scenes; a stage's last
+    epoch has one too.  By default there is none: a scene takes some seconds.
+    """
+
+    object_scenes: int = 16
+    """Scenes for that, of those that validation tiles come from; 16 of
+    1024x1024 pixels are the area of a detector.
     """
 
     def __post_init__(self) -> None:
         require(self.every >= 1, "every", "must be at least 1")
         require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
-        require(self.keep in ("best", "last"), "keep", "must be 'best' or 'last'")
+        require(self.keep in ("best", "objects", "last"), "keep", "must be 'best', 'objects' or 'last'")
+        require(
+            self.keep != "objects" or self.objects_every is not None, "keep", "needs 'objects_every' for that"
+        )
+        require(self.objects_every is None or self.objects_every >= 1, "objects_every", "must be at least 1")
+        # The score is learnt on one half of them and measured on the other.
+        require(2 <= self.object_scenes <= 1000, "object_scenes", "must lie in 2..1000")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,7 @@ from .losses import BlendedLoss
 from .mining import mine_hard_tiles
 from .model_export import export_trained
 from .networks import TrailNetwork, count_parameters
+from .object_validation import ObjectValidation
 from .optimiser import prepare_training
 from .pixel_metrics import PixelScores
 from .recipe import Recipe, StageRecipe
@@ -92,6 +93,7 @@ def train(
     stop_after: int | None = None,
     original: Recipe | None = None,
     start: TrainingStart | None = None,
+    objects: ObjectValidation | None = None,
 ) -> TrainingResult:
     """Train a network and write it as a model file.
 
@@ -123,6 +125,9 @@ def train(
     start
         Weights to begin with, and the stage; by default random ones and the
         first.
+    objects
+        Scenes for the measurement that the recipe's
+        ``validation.objects_every`` asks for.
 
     Returns
     -------
@@ -145,7 +150,14 @@ def train(
     with thread_count(threads), torch.random.fork_rng(devices=[]):
         original = original or recipe
         trainer = _Trainer(
-            recipe, original, train_dataset, validation_dataset, output_dir, choose_device(device), start
+            recipe,
+            original,
+            train_dataset,
+            validation_dataset,
+            output_dir,
+            choose_device(device),
+            start,
+            objects,
         )
         with TrainingReport(output_dir, original, show_progress=progress) as report:
             return trainer.run(report, resume=resume, stop_after=stop_after)
@@ -163,6 +175,7 @@ class _Trainer:
         output_dir: Path,
         device: torch.device,
         start: TrainingStart | None,
+        objects: ObjectValidation | None,
     ) -> None:
         self.recipe = recipe
         self.original = original
@@ -170,10 +183,15 @@ class _Trainer:
         self.validation_dataset = validation_dataset
         self.output_dir = output_dir
         self.device = device
+        self.objects = objects
         if dataset_length(train_dataset) == 0:
             raise TrainingError("There is not a single tile to train on.")
         if validation_dataset is not None and dataset_length(validation_dataset) == 0:
             raise TrainingError("There is not a single tile to validate on.")
+        if recipe.validation.objects_every is not None and objects is None:
+            raise TrainingError(
+                "validation.objects_every needs scenes to look for trails in: data.simulate, or leave it out."
+            )
 
         self.state = TrainingState(recipe, device, start)
         self.epochs = list(plan_epochs(recipe, train_dataset))
@@ -224,10 +242,7 @@ class _Trainer:
             self._run_epoch(epoch, report, min(end, epoch_end))
             if self.state.step < epoch_end:
                 break
-            if self.validation_dataset is not None and (
-                epoch.stage_last or (epoch.number + 1) % self.recipe.validation.every == 0
-            ):
-                self._validate(epoch, report)
+            self._validate(epoch, report)
             self._save()
         if self.state.step < self.total_steps:
             self._save()
@@ -312,12 +327,27 @@ class _Trainer:
         )
 
     def _validate(self, epoch: Epoch, report: TrainingReport) -> None:
-        metrics, _ = self._measure(self.state.averaged_network(), epoch.stage)
+        """Measure the averaged network if it is time to."""
+
+        def is_time(every: int | None) -> bool:
+            return every is not None and (epoch.stage_last or (epoch.number + 1) % every == 0)
+
+        recipe = self.recipe.validation
+        pixels = self.validation_dataset is not None and is_time(recipe.every)
+        objects = self.objects is not None and is_time(recipe.objects_every)
+        if not pixels and not objects:
+            return
+        network = self.state.averaged_network()
+        metrics: dict[str, float] = self._measure(network, epoch.stage)[0] if pixels else {}
+        if objects:
+            assert self.objects is not None
+            threads = self.recipe.threads or available_cores()
+            metrics |= self.objects.measure(network, self.recipe.model, threads=threads)
         report.validation(step=self.state.step, epoch=epoch.number, stage=epoch.stage.name, metrics=metrics)
         self.state.validated(metrics)
 
     def _export(self, report: TrainingReport) -> TrainingResult:
-        network = self.state.averaged_network(best=self.recipe.validation.keep == "best")
+        network = self.state.averaged_network(best=self.recipe.validation.keep != "last")
 
         def measure(network: TrailNetwork) -> tuple[dict[str, float], PixelScores | None]:
             if self.validation_dataset is None:

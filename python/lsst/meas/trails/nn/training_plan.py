@@ -220,6 +220,8 @@ def run_digest(
     data = mapping["data"]
     for key in ("workers", "train", "validation"):
         data.pop(key, None)
+    if recipe.validation.objects_every is None:
+        mapping["validation"].pop("object_scenes", None)
     # Comes after the training.
     data.get("simulate", {}).pop("calibration", None)
     mapping["epochs"] = [epoch.steps for epoch in epochs]

@@ -259,9 +259,19 @@ def plot_curves(output_dir: Path) -> Path:
     lines = read_metrics(output_dir)
     steps = [line for line in lines if line["kind"] == "train"]
     validations = [line for line in lines if line["kind"] == "validation"]
-    figure = Figure(figsize=(10.0, 3.6), layout="constrained")
+    counted = [line for line in validations if "completeness_at_10" in line]
+    panels = 4 if counted else 3
+    figure = Figure(figsize=(3.4 * panels, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    loss_axes, score_axes, rate_axes = figure.subplots(1, 3)
+    loss_axes, score_axes, rate_axes, *rest = figure.subplots(1, panels)
+    for axes in rest:
+        x = np.array([line["step"] for line in counted])
+        for rate in (1, 10, 100):
+            axes.plot(
+                x, _column(counted, f"completeness_at_{rate}"), "o-", ms=3, lw=1.0, label=f"{rate} false"
+            )
+        axes.legend()
+        axes.set(title="Validation, trails found", xlabel="step", ylim=(0.0, 1.0))
     if steps:
         x = np.array([line["step"] for line in steps])
         loss = np.array([line["loss"] for line in steps])
@@ -274,13 +284,14 @@ def plot_curves(output_dir: Path) -> Path:
             label="training",
         )
         rate_axes.plot(x, [line["learning_rate"] for line in steps], lw=1.0)
-    if validations:
-        x = np.array([line["step"] for line in validations])
-        loss_axes.plot(x, _column(validations, "loss"), "o-", ms=3, lw=1.0, label="validation")
+    measured = [line for line in validations if "loss" in line]
+    if measured:
+        x = np.array([line["step"] for line in measured])
+        loss_axes.plot(x, _column(measured, "loss"), "o-", ms=3, lw=1.0, label="validation")
         for key, label in (("pixel_auc", "ROC area"), ("pixel_average_precision", "average precision")):
-            score_axes.plot(x, _column(validations, key), "o-", ms=3, lw=1.0, label=label)
+            score_axes.plot(x, _column(measured, key), "o-", ms=3, lw=1.0, label=label)
         score_axes.legend()
-    if steps or validations:
+    if steps or measured:
         loss_axes.legend()
     loss_axes.set(title="Loss", xlabel="step", yscale="log")
     score_axes.set(title="Validation, pixels", xlabel="step", ylim=(0.0, 1.0))

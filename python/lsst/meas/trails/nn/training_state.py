@@ -113,10 +113,23 @@ class TrainingState:
         better in this stage.
         """
         self.metrics = metrics
-        if not self.best_metrics or _merit(metrics) > _merit(self.best_metrics):
+        if not self._merits(metrics):
+            return
+        if not self.best_metrics or self._merits(metrics) > self._merits(self.best_metrics):
             self.best_metrics = dict(metrics)
             weights = self.average or self.network.state_dict()
             self.best = {name: tensor.clone() for name, tensor in weights.items()}
+
+    def _merits(self, metrics: dict[str, float]) -> list[float]:
+        """Return what the best weights are the best in, the first before the
+        second; nothing if that was not measured.
+        """
+        names = ["pixel_average_precision"]
+        if self._recipe.validation.keep == "objects":
+            names = [f"completeness_at_{rate}" for rate in (10, 1, 100)]
+        if not all(name in metrics for name in names):
+            return []
+        return [metrics[name] if math.isfinite(metrics[name]) else -math.inf for name in names]
 
     def save(self, path: Path, *, digest: str, start: dict[str, Any] | None) -> None:
         """Write a checkpoint.
@@ -180,8 +193,3 @@ def _create(recipe: Recipe) -> TrailNetwork:
     return create_network(
         recipe.model.architecture, in_channels=len(recipe.model.channels), **recipe.model.hyperparameters
     )
-
-
-def _merit(metrics: dict[str, float]) -> float:
-    merit = metrics["pixel_average_precision"]
-    return merit if math.isfinite(merit) else -math.inf

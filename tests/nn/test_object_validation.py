@@ -1,0 +1,133 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lsst.meas.trails.nn.calibration import ValidationScene
+from lsst.meas.trails.nn.checkpoint import read_checkpoint
+from lsst.meas.trails.nn.dataset import TrailTileDataset
+from lsst.meas.trails.nn.networks import TrailNetwork
+from lsst.meas.trails.nn.object_validation import ObjectValidation
+from lsst.meas.trails.nn.recipe import ModelRecipe, Recipe
+from lsst.meas.trails.nn.training import CHECKPOINT_NAME, TrainingError, train
+from lsst.meas.trails.nn.training_report import read_metrics
+
+from .conftest import TINY
+from .test_calibration import make_scene
+
+RECIPE = ModelRecipe(hyperparameters=dict(TINY), channels=("science",))
+
+
+class _Significance(TrailNetwork):
+    """A network that finds what is bright, however it is shaped."""
+
+    in_channels, stride, output_stride, receptive_radius = 1, 2, 2, 4
+
+    def __init__(self, scale: float, threshold: float = 0.6) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(scale))
+        self.threshold = threshold
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        smooth = torch.nn.functional.avg_pool2d(x, 5, stride=1, padding=2)
+        return self.scale * (torch.nn.functional.max_pool2d(smooth, 2) - self.threshold)
+
+
+def test_what_is_found_is_counted() -> None:
+    made: list[int] = []
+
+    def scene(number: int) -> ValidationScene:
+        made.append(number)
+        return make_scene(number)[0]
+
+    validation = ObjectValidation(scene, 12)
+    found = validation.measure(_Significance(8.0), RECIPE, threads=1)
+    assert set(found) == {f"{name}_at_{rate}" for name in ("completeness", "snr50") for rate in (1, 10, 100)}
+    # 12 trails of SNR 10-30 on blank sky, in an area that allows no false one.
+    assert found["completeness_at_1"] == found["completeness_at_10"] > 0.8
+    assert found["completeness_at_100"] >= found["completeness_at_10"]
+    # A network that sees nothing finds nothing.
+    blind = validation.measure(_Significance(-8.0), RECIPE, threads=1)
+    assert blind["completeness_at_100"] == 0.0
+    assert np.isnan(blind["snr50_at_100"])
+    assert made == list(range(12))
+
+
+class _Told(ObjectValidation):
+    """What it measures is told beforehand."""
+
+    def __init__(self, found: list[float]) -> None:
+        super().__init__(lambda number: make_scene(number)[0], 2)
+        self.found = iter(found)
+
+    def measure(self, network: TrailNetwork, recipe: ModelRecipe, *, threads: int) -> dict[str, float]:
+        found = next(self.found)
+        return {
+            "completeness_at_1": 0.0,
+            "completeness_at_10": found,
+            "completeness_at_100": 1.0,
+            "snr50_at_10": float("nan"),
+        }
+
+
+def _recipe(**validation: Any) -> Recipe:
+    return Recipe.from_mapping(
+        {
+            "model": {"name": "tiny", "hyperparameters": {key: list(value) for key, value in TINY.items()}},
+            "data": {"train": ["unused.h5"]},
+            "stages": [{"epochs": 5, "batch_size": 8}],
+            "validation": validation,
+            "precision": "float32",
+            "threads": 1,
+        }
+    )
+
+
+def test_the_weights_that_find_most_are_kept(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = _recipe(every=3, objects_every=2, keep="objects")
+    dataset = TrailTileDataset([make_tiles()], ("science", "bad"), seed=1)
+    # Epochs 1 and 3, and 4 as the last; tiles are measured in 2 and 4.
+    objects = _Told([0.25, 0.5, 0.375])
+    train(recipe, dataset, dataset, tmp_path / "run", progress=False, objects=objects)
+    lines = [line for line in read_metrics(tmp_path / "run") if line["kind"] == "validation"]
+    assert [(line["epoch"], "loss" in line, line.get("completeness_at_10")) for line in lines] == [
+        (1, False, 0.25),
+        (2, True, None),
+        (3, False, 0.5),
+        (4, True, 0.375),
+    ]
+    assert lines[0]["snr50_at_10"] is None
+    saved = read_checkpoint(tmp_path / "run" / CHECKPOINT_NAME)
+    assert saved.scalars["best_metrics"]["completeness_at_10"] == 0.5
+    assert not torch.equal(saved.best["stem.conv.weight"], saved.average["stem.conv.weight"])
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "completeness_at_10 0.5000" in (tmp_path / "run" / "train.log").read_text()
+
+    with pytest.raises(TrainingError, match="objects_every needs scenes"):
+        train(recipe, dataset, None, tmp_path / "other", progress=False)
