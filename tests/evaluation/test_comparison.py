@@ -79,6 +79,16 @@ def test_every_kind_of_candidate() -> None:
     assert counts.false_per_detector == pytest.approx(2 * 16.4 / 0.25)
 
 
+def test_candidates_on_other_distractors_are_false() -> None:
+    """Only a satellite is forgiven: cosmic rays and stars are what must not be found."""
+    rows = [*TRUTH, (60.0, 450.0, 20.0, 30.0, np.nan, "CosmicRay"), (420.0, 60.0, 0.0, 0.0, np.nan, "Star")]
+    candidates = make_candidates((60.0, 450.0, 20.0, 30.0, 0.9, False), (420.0, 60.0, 6.0, 0.0, 0.8, False))
+    result = compare_detector(candidates, make_truth(rows), N_PIXELS)
+    assert list(result.false) == [True, True]
+    assert not result.on_satellite.any()
+    assert len(result.truth) == 3
+
+
 def test_truth_against_itself() -> None:
     """All are found, and nothing is false: no trail leaks anywhere."""
     candidates = make_candidates(*((x, y, length, angle, 0.9, False) for x, y, length, angle, *_ in TRUTH))

@@ -97,9 +97,10 @@ def compare_detector(
         When a candidate is a trail.
     """
     candidates = candidates[np.asarray(candidates["score"]) >= min_score]
-    is_trail = np.asarray(truth["source_type"]).astype(str) == "Trail"
-    satellites = truth[~is_trail]
-    truth = truth[is_trail]
+    kind = np.asarray(truth["source_type"]).astype(str)
+    # A candidate on any other distractor is false.
+    satellites = truth[kind == "Satellite"]
+    truth = truth[kind == "Trail"]
     found = Trails.from_table(candidates, length="trailLengthPix", angle="trailAnglePix", flux="trailFlux")
     sorting = sort_candidates(
         found,

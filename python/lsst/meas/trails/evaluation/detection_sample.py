@@ -111,13 +111,13 @@ def search_result(
     criteria
         When a candidate is a trail.
     """
-    is_trail = np.asarray(truth["source_type"]).astype(str) == "Trail"
-    trails = Trails.from_table(truth[is_trail])
+    kind = np.asarray(truth["source_type"]).astype(str)
+    trails = Trails.from_table(truth[kind == "Trail"])
     rank = np.asarray(rank, dtype=np.float64)
     sorting = sort_candidates(
         candidates,
         trails,
-        Trails.from_table(truth[~is_trail]),
+        Trails.from_table(truth[kind == "Satellite"]),
         rank=rank,
         streak_flag=np.zeros(len(rank), dtype=bool) if streak_flag is None else np.asarray(streak_flag),
         criteria=criteria,
@@ -136,7 +136,7 @@ def search_result(
         is_true=sorting.matches.is_true,
         is_false=sorting.is_false,
         trail_rank=trail_rank,
-        snr=np.asarray(truth["snr_optimal"], dtype=np.float64)[is_trail],
+        snr=np.asarray(truth["snr_optimal"], dtype=np.float64)[kind == "Trail"],
         length=trails.length,
         midpoint_error=midpoint,
         angle_error=angle,

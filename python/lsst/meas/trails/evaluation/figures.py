@@ -96,7 +96,7 @@ def detector_figure(
     if truth is not None:
         kind = np.asarray(truth["source_type"]).astype(str)
         handles += _draw(axes[2], truth[kind == "Trail"], _TRUTH, 5.0, "true trail", alpha=0.8)
-        handles += _draw(axes[2], truth[kind != "Trail"], _SATELLITE, 5.0, "satellite", alpha=0.8)
+        handles += _draw(axes[2], truth[kind == "Satellite"], _SATELLITE, 5.0, "satellite", alpha=0.8)
     threshold = f", score ≥ {min_score:.2f}" if min_score > 0.0 else ""
     handles += _draw(axes[2], chosen, _CANDIDATE, 1.8, f"candidate{threshold}")
     for row in chosen:
