@@ -432,3 +432,23 @@ def test_nothing_raises(
     if not fit.failed:
         assert fit.flux > 0.0
         assert min(fit.x_err, fit.y_err, fit.length_err, fit.angle_err, fit.flux_err) >= 0.0
+
+
+def test_a_lumpy_trail_has_larger_errors() -> None:
+    """Faint stars all along a trail are no noise that the variance knows of."""
+    ratios = []
+    for seed in range(16):
+        case = make_case(80.0, 25.0, seed)
+        alone = case.fit()
+        rng = np.random.default_rng(seed)
+        c, s = case.direction
+        for along, aside in zip(rng.uniform(-45.0, 45.0, 10), rng.uniform(-6.0, 6.0, 10), strict=True):
+            x, y = case.x + along * c - aside * s, case.y + along * s + aside * c
+            add_trail(case.planes.image, PSF, 0.06 * case.flux, x, y, 0.0, 0.0)
+        fit = case.fit()
+        assert not fit.failed
+        relative = fit.flux_err / fit.flux, alone.flux_err / alone.flux
+        ratios.append([fit.angle_err / alone.angle_err, relative[0] / relative[1]])
+    # The trail is brighter with them: by the noise alone, its errors would be
+    # smaller by a fifth.
+    assert np.all(np.median(ratios, axis=0) > 1.1)

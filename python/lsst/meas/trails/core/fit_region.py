@@ -52,6 +52,9 @@ _ON_LINE = (8.0, 4.0)
 OUTLIER = 4.0
 """Residual, in sigma, beyond which a pixel belongs to a neighbour."""
 
+_BLOCK = 2.0
+"""Side of the blocks, in FWHM, between which residuals are independent."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrailFit:
@@ -178,6 +181,10 @@ class FitRegion:
         self.n_data = int(np.count_nonzero(good))
         if self.n_data < MIN_PIXELS:
             return
+        side = max(1, round(_BLOCK * self._fwhm))
+        box_rows, box_columns = np.nonzero(use)
+        number = box_rows // side * use.shape[1] + box_columns // side
+        self._blocks = np.unique(number, return_inverse=True)[1]
         self.data = data[good]
         self.sigma = np.sqrt(variance[good])
         self._renderer = FourierTrail(trail_kernels(planes.psf, x0, y0, x1, y1), use.shape)
@@ -255,14 +262,15 @@ class FitRegion:
         # The direction of a trail shorter than a pixel is not defined: the
         # errors are then those of the extents themselves.
         unit = (dx / length, dy / length) if length > 0.0 else (1.0, 0.0)
-        covariance = _covariance(jacobian[kept], unit)
+        blocks = self._blocks[kept]
+        covariance = _covariance(jacobian[kept], residual[kept], blocks, unit)
         if covariance is None:
             return self.failure()
         length_err, angle_err = float(np.sqrt(covariance[2, 2])), float(np.sqrt(covariance[3, 3]))
         if length_err > 0.5 * length + self._fwhm:
             # An end beyond the edge of the image or behind a mask: the other
             # errors are those for a trail of the fitted length.
-            covariance = _covariance(jacobian[kept], unit, fixed_length=True)
+            covariance = _covariance(jacobian[kept], residual[kept], blocks, unit, fixed_length=True)
             if covariance is None:
                 return self.failure()
         variances = np.diag(covariance)
@@ -334,7 +342,11 @@ def failed_fit(
 
 
 def _covariance(
-    jacobian: npt.NDArray[np.float64], unit: tuple[float, float], fixed_length: bool = False
+    jacobian: npt.NDArray[np.float64],
+    residual: npt.NDArray[np.float64],
+    blocks: npt.NDArray[np.int64],
+    unit: tuple[float, float],
+    fixed_length: bool = False,
 ) -> npt.NDArray[np.float64] | None:
     """Return the covariance of midpoint, extent along and across the trail,
     flux and background, shape (6, 6), or `None` where it is singular.
@@ -344,11 +356,23 @@ def _covariance(
     jacobian
         Derivatives of the residuals by x, y, dx, dy, flux and background,
         shape (n, 6).
+    residual
+        Residuals in sigma, shape (n,).
+    blocks
+        Number of the block of the image that each pixel lies in, shape (n,).
     unit
         Direction of the trail.
     fixed_length
         Whether the extent along the trail is taken as known; its own row and
         column are zero then.
+
+    Notes
+    -----
+    It is that of the noise, with each error raised to the robust one where
+    that is greater: the pull of the residuals on the parameters is summed
+    over blocks, whose scatter says what faint neighbours on the line do to
+    the fit (Huber 1967, Proc. Fifth Berkeley Symp. 1, 221; in blocks, Liang
+    and Zeger 1986, Biometrika 73, 13).
     """
     rotation = np.eye(6)
     rotation[2:4, 2:4] = [[unit[0], -unit[1]], [unit[1], unit[0]]]
@@ -366,6 +390,16 @@ def _covariance(
     variances = np.diag(inverse)
     if not np.all(np.isfinite(variances)) or np.any(variances <= 0.0):
         return None
+    pull = (
+        rotated[:, free]
+        * (residual * np.minimum(1.0, OUTLIER / np.maximum(np.abs(residual), 1e-30)))[:, None]
+    )
+    sums = np.stack([np.bincount(blocks, weights=column) for column in pull.T], axis=1)
+    # In units of the errors, so that nothing overflows.
+    shifts = sums @ inverse / np.sqrt(variances)
+    raised = np.sqrt(np.maximum(np.sum(np.square(shifts), axis=0), 1.0))
+    if not np.all(np.isfinite(raised)):
+        return None
     covariance = np.zeros((6, 6))
-    covariance[np.ix_(free, free)] = inverse
+    covariance[np.ix_(free, free)] = inverse * np.outer(raised, raised)
     return covariance
