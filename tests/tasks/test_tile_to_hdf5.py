@@ -344,3 +344,30 @@ def test_distractors_are_no_trails(injected: Struct) -> None:
         assert np.all(
             after.truth[i][band] == np.where(before.truth[i][band] == 0, IGNORED, before.truth[i][band])
         )
+
+
+def test_template(injected: Struct, make_image: Callable[..., Any]) -> None:
+    """Of the same sky, with a part that has no data."""
+    hole = (slice(0, 40), slice(0, 50))
+    template = make_image(shape=SHAPE, start=(300, 500), seed=9, stars=5, masked=[("NO_DATA", hole)]).image
+    config = TileToHdf5Config()
+    config.tileSize, config.emptyFraction = 64, 1.0
+    tiles = (
+        TileToHdf5Task(config=config)
+        .run(
+            image=injected.injected_image,
+            injected_catalog=injected.injected_catalog,
+            injected_mask=injected.injected_mask,
+            template=template,
+        )
+        .trail_tiles
+    )
+    assert tiles.template is not None
+    whole = np.zeros(SHAPE, dtype=np.float32)
+    for row, tile in zip(tiles.table, tiles.template, strict=True):
+        whole[row["y0"] : row["y0"] + 64, row["x0"] : row["x0"] + 64] = tile
+    assert np.all(np.isnan(whole[hole]))
+    # All but the level, which is fitted, to a fraction of the noise.
+    rest = ~np.isnan(whole)
+    assert np.count_nonzero(~rest) == 40 * 50
+    assert np.abs((template.image.array - whole)[rest]).max() < 0.5 * np.std(whole[:60, 60:])

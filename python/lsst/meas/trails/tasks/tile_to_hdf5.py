@@ -25,6 +25,7 @@ from __future__ import annotations
 
 __all__ = ("TileToHdf5Config", "TileToHdf5Connections", "TileToHdf5Task")
 
+import dataclasses
 from typing import Any, ClassVar
 
 import astropy.table
@@ -49,7 +50,7 @@ from ..core.background import fit_background
 from ..core.geometry import line_band
 from ..core.tile_file import TileSource
 from ..core.tiling import IGNORED, check_trail_table, cut_tiles, ignore_trail, is_trail
-from ._door import TRAIL_PLANE, InputImage, check_covers, open_image
+from ._door import TRAIL_PLANE, InputImage, check_covers, open_image, open_template
 from ._ids import TILES, pack_data_id, quantum_seed
 from ._stack_sources import found_trails, source_positions
 
@@ -66,6 +67,7 @@ class TileToHdf5Connections(
         "input_image": "preliminary_visit_image",
         "injected_prefix": "injected_",
         "sources": "single_visit_star_unstandardized",
+        "template_image": "template_detector",
     },
 ):
     """Inputs and outputs of TileToHdf5Task."""
@@ -89,6 +91,14 @@ class TileToHdf5Connections(
         storageClass="MaskV2",
         dimensions=("instrument", "visit", "detector"),
     )
+    template = cT.Input(
+        doc="Template of the same sky on the pixels of the image, such as a warped coadd.",
+        name="{template_image}",
+        storageClass="VisitImage",
+        dimensions=("instrument", "visit", "detector"),
+        deferLoad=True,
+        minimum=0,
+    )
     source_catalog = cT.Input(
         doc="The stack's sources in the image before the injection.",
         name="{sources}",
@@ -110,6 +120,8 @@ class TileToHdf5Connections(
 
     def __init__(self, *, config: TileToHdf5Config) -> None:
         super().__init__(config=config)
+        if not config.useTemplate:
+            del self.template
         if not config.useSourceCatalog:
             del self.source_catalog
         if not config.useInjectedSourceCatalog:
@@ -139,6 +151,10 @@ class TileToHdf5Config(PipelineTaskConfig, pipelineConnections=TileToHdf5Connect
         min=0.0,
         max=1.0,
         inclusiveMax=True,
+    )
+    useTemplate = Field[bool](
+        doc="Write the template of each image beside it? Tiles of an image without one have none.",
+        default=False,
     )
     useSourceCatalog = Field[bool](
         doc="Read the stack's sources of the image before the injection? Tiles with one are of class "
@@ -206,6 +222,7 @@ class TileToHdf5Task(PipelineTask):
         image: Any,
         injected_catalog: astropy.table.Table,
         injected_mask: Mask,
+        template: Any = None,
         source_catalog: astropy.table.Table | None = None,
         injected_source_catalog: astropy.table.Table | None = None,
         packed: int = 0,
@@ -221,6 +238,8 @@ class TileToHdf5Task(PipelineTask):
             The trails, in the image's own coordinates.
         injected_mask
             Mask with the plane ``TRAIL``.
+        template
+            Template of the same sky, if there is one; see `open_template`.
         source_catalog, injected_source_catalog
             The stack's sources of the image before and after the injection,
             if there are any.
@@ -246,6 +265,8 @@ class TileToHdf5Task(PipelineTask):
         opened = open_image(image, psf_spacing=self.config.psfSpacing)
         check_covers(injected_mask, opened, "mask of the injected trails")
         planes = opened.planes
+        if template is not None:
+            planes = dataclasses.replace(planes, template=open_template(template, opened))
         try:
             catalog = _in_array_coordinates(injected_catalog, opened)
             sources = source_positions(source_catalog, opened)
@@ -332,6 +353,7 @@ def _plain(config: TileToHdf5Config) -> dict[str, Any]:
         "overlap",
         "emptyFraction",
         "sourceFraction",
+        "useTemplate",
         "useSourceCatalog",
         "useInjectedSourceCatalog",
         "foundDistance",
