@@ -48,6 +48,126 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
+@tiles.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON, one object a file.")
+def describe(files: tuple[Path, ...], as_json: bool) -> None:
+    """Say what is in tile files."""
+    import json
+
+    from rich.console import Console
+
+    from ..core.tile_file import TileFileError
+    from ._tile_summary import summarize, summary_table
+
+    for path in files:
+        try:
+            summary = summarize(path)
+        except TileFileError as error:
+            raise click.ClickException(str(error)) from error
+        if as_json:
+            click.echo(json.dumps(summary))
+        else:
+            Console().print(summary_table(summary))
+
+
+@tiles.command()
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--repo", help="Butler repository to take the tile files from, in place of FILES.")
+@click.option("--collection", help="Its collection.")
+@click.option("--where", default="", help='Which data IDs of it, as in a query: "visit IN (...)".')
+@click.option(
+    "--fractions",
+    type=click.FloatRange(min=0.0),
+    nargs=3,
+    default=(0.8, 0.1, 0.1),
+    show_default=True,
+    metavar="TRAIN VALIDATION TEST",
+    help="Parts of the tiles.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the choice.")
+@click.option(
+    "--drop-overlaps",
+    is_flag=True,
+    help="Split by visit, and leave out images that share sky with those of another split: where all images "
+    "are connected.",
+)
+@click.option(
+    "--virtual",
+    is_flag=True,
+    help="Point to the files, which must be below the folder of OUTPUT, instead of copying tiles.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def consolidate(
+    output: Path,
+    files: tuple[Path, ...],
+    repo: str | None,
+    collection: str | None,
+    where: str,
+    fractions: tuple[float, float, float],
+    seed: int,
+    drop_overlaps: bool,
+    virtual: bool,
+    overwrite: bool,
+) -> None:
+    """Join tile files into one, OUTPUT, to train, validate and test on.
+
+    The splits share neither visits nor sky.  A recipe names them as
+    OUTPUT#train, OUTPUT#validation and OUTPUT#test.  What went where is
+    written to the file and beside it, to OUTPUT's name with .manifest.json.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..core.tile_file import TileFileError
+    from ..core.tile_layout import SPLITS
+    from ..core.tile_set import list_images, split_images, write_tile_set
+    from ..core.tile_splits import SplitError
+
+    if (repo is None) != (collection is None) or (repo is None) == (not files):
+        raise click.UsageError("Give either FILES, or --repo and --collection.")
+    if not sum(fractions) > 0.0:
+        raise click.BadParameter("one of them must be positive.", param_hint="--fractions")
+    if output.exists() and not overwrite:
+        raise click.ClickException(f"{output} is there already; --overwrite replaces it.")
+    paths = list(files)
+    if repo is not None and collection is not None:
+        from ._injected import tile_files
+
+        paths = tile_files(repo, collection, where)
+    named = dict(zip(SPLITS, fractions, strict=True))
+    about = {
+        "method": "visits, without overlaps" if drop_overlaps else "groups that share visit or sky",
+        "fractions": named,
+        "seed": seed,
+    }
+    try:
+        with _progress() as progress:
+            listed = list_images(progress.track(paths, description="Looking"))
+            images = split_images(list(listed), named, seed=seed, drop=drop_overlaps)
+            task = progress.add_task("Joining", total=len({i.path for i in images if i.split and i.tiles}))
+            manifest = write_tile_set(
+                images, output, virtual=virtual, about=about, advance=lambda: progress.advance(task)
+            )
+    except SplitError as error:
+        hint = "" if drop_overlaps else "  Or leave images out that connect others: --drop-overlaps."
+        raise click.ClickException(f"{error}{hint}") from error
+    except TileFileError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or output}: {error.strerror or error}") from error
+    console = Console()
+    table = Table("split", "images", "visits", "tiles", "trails")
+    for name, row in manifest["splits"].items():
+        table.add_row(name, *(str(row[key]) for key in ("images", "visits", "tiles", "trails")))
+    console.print(table)
+    if manifest["left_out"]:
+        console.print(f"{manifest['left_out']} images were left out: they share sky with another split.")
+    if manifest["without_sky"]:
+        console.print(f"Of {manifest['without_sky']} images the sky is not known: the visit alone counted.")
+
+
 @tiles.command("import-legacy")
 @click.argument("hdf5", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("csv", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -207,7 +327,7 @@ def export_legacy(
     from rich.console import Console
 
     from ..core.legacy_files import LegacyWriter
-    from ._legacy_export import injected_images
+    from ._injected import injected_images
 
     for path in (hdf5, csv):
         if path.exists() and not overwrite:

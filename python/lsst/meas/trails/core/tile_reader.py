@@ -279,27 +279,42 @@ class TileReader:
                     table[name].unit = units[name]
             return table
 
-    def pixels(self, name: str) -> npt.NDArray[Any]:
-        """Return one of the planes of all tiles, shape (n, t, t).
+    @property
+    def package_version(self) -> str:
+        """Version of the package that wrote the file."""
+        with self._guarded("is damaged"):
+            return decode_text(self._file.attrs.get("package_version", "unknown"))
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether the pixels are in other files."""
+        return len(self._parts) > 0
+
+    def pixels(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
+        """Return one of the planes of many tiles, shape (n, t, t).
 
         Parameters
         ----------
         name
             ``image``, ``variance``, ``mask``, ``truth`` or, where the file has
             it, ``template``.
+        rows
+            Which tiles, one after the other; by default all.
         """
         if name not in self.planes:
             raise ValueError(f"Unknown plane {name!r}; the tiles have {', '.join(self.planes)}.")
+        start, stop, _ = rows.indices(len(self))
         with self._guarded(f"is damaged in {name}"):
+            dataset = self._dataset(name)
             if not self._parts:
-                return np.asarray(self._dataset(name)[()])
-            result = np.full(
-                self._dataset(name).shape, np.nan if name == "template" else 0, self._dataset(name).dtype
-            )
+                return np.asarray(dataset[start:stop])
+            fill = np.nan if name == "template" else 0
+            result = np.full((max(stop - start, 0), *dataset.shape[1:]), fill, dataset.dtype)
             for number, part in enumerate(self._parts):
-                reader = self._part(number)
-                if name in reader.planes:
-                    result[part.first : part.first + part.count] = reader.pixels(name)
+                low, high = max(start, part.first), min(stop, part.first + part.count)
+                if low < high and name in self._part(number).planes:
+                    inside = slice(low - part.first, high - part.first)
+                    result[low - start : high - start] = self._part(number).pixels(name, inside)
             return result
 
     def _part(self, number: int) -> TileReader:

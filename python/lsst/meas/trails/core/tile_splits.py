@@ -31,7 +31,15 @@ out whole.
 
 from __future__ import annotations
 
-__all__ = ("ImagePlace", "SplitError", "assign_splits", "corners_overlap", "group_images", "image_corners")
+__all__ = (
+    "ImagePlace",
+    "SplitError",
+    "assign_splits",
+    "corners_overlap",
+    "drop_overlaps",
+    "group_images",
+    "image_corners",
+)
 
 import dataclasses
 import json
@@ -45,7 +53,7 @@ import numpy.typing as npt
 import scipy.sparse.csgraph
 import scipy.spatial
 
-from .tile_layout import TileSource
+from .tile_layout import SPLITS, TileSource
 
 
 class SplitError(ValueError):
@@ -149,22 +157,54 @@ def corners_overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> b
     return True
 
 
-def group_images(places: Sequence[ImagePlace]) -> npt.NDArray[np.int64]:
+def group_images(places: Sequence[ImagePlace], *, by_sky: bool = True) -> npt.NDArray[np.int64]:
     """Return the number of the group of each image, shape (n,).
 
     Images are in one group if they are of one visit, or share sky, or others
     connect them.
+
+    Parameters
+    ----------
+    places
+        The images.
+    by_sky
+        Whether the sky matters, or the visit alone.
     """
     visits = {name: i for i, name in enumerate(dict.fromkeys(place.visit for place in places))}
     n = len(places)
     # Images and visits are the nodes of a graph.
     pairs = [(i, n + visits[place.visit]) for i, place in enumerate(places)]
-    pairs += _overlapping(places)
+    if by_sky:
+        pairs += _overlapping(places)
     i, j = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     graph = scipy.sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(n + len(visits),) * 2)
     _, labels = scipy.sparse.csgraph.connected_components(graph, directed=False)
     _, groups = np.unique(labels[:n], return_inverse=True)
     return np.asarray(groups, dtype=np.int64)
+
+
+def drop_overlaps(places: Sequence[ImagePlace], splits: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return which images have to go so that no two splits share sky.
+
+    Parameters
+    ----------
+    places
+        The images.
+    splits
+        Name of the split of each.
+
+    Returns
+    -------
+    dropped
+        Shape (n,).  Of two images that share sky the one that there are more
+        of goes, that is first those to train on.
+    """
+    rank = list(SPLITS)
+    dropped = np.zeros(len(places), dtype=bool)
+    for i, j in _overlapping(places):
+        if splits[i] != splits[j]:
+            dropped[min(i, j, key=lambda k: rank.index(splits[k]))] = True
+    return dropped
 
 
 def _overlapping(places: Sequence[ImagePlace]) -> list[tuple[int, int]]:

@@ -20,14 +20,15 @@
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
 
-"""Injected images of a Butler collection, as legacy files want them."""
+"""Injected images and tile files in a Butler collection."""
 
 from __future__ import annotations
 
-__all__ = ("InjectedImage", "injected_images", "query_refs")
+__all__ = ("InjectedImage", "injected_images", "query_refs", "tile_files")
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -126,6 +127,27 @@ def injected_images(repo: str, collection: str, where: str, input_image: str) ->
         repo, collection, f"injected_{input_image}", where, "run pipelines/MakeTrainingSet.yaml first"
     )
     return [InjectedImage(butler=butler, ref=ref) for ref in refs]
+
+
+def tile_files(repo: str, collection: str, where: str) -> list[Path]:
+    """Return the tile files of a collection, by data ID.
+
+    Raises
+    ------
+    click.ClickException
+        Raised if there is no such repository or collection, or nothing in
+        it, or its files are not on this machine.
+    """
+    butler, refs = query_refs(
+        repo, collection, "trail_tiles", where, "run pipelines/MakeTrainingSet.yaml first"
+    )
+    paths = []
+    for ref in refs:
+        uri = butler.getURI(ref)
+        if not uri.isLocal:
+            raise click.ClickException(f"{uri} is not a file of this machine; fetch them first.")
+        paths.append(Path(uri.ospath))
+    return paths
 
 
 def query_refs(

@@ -1,0 +1,337 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Tile files of many images joined into one, with splits."""
+
+from __future__ import annotations
+
+__all__ = ("JoinedImage", "list_images", "split_images", "write_tile_set")
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .hdf5_output import Hdf5Output
+from .tile_file import create_pixels, write_header, write_source
+from .tile_layout import OPTIONAL_PLANES, PIXEL_PLANES, SPLITS, TileFileError, TileSource
+from .tile_reader import TileReader
+from .tile_splits import ImagePlace, assign_splits, drop_overlaps, group_images
+
+_BLOCK = 64
+"""Tiles copied at a time."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class JoinedImage:
+    """An image whose tiles go into a set.
+
+    Parameters
+    ----------
+    path
+        Its tile file.
+    number
+        Its number in that.
+    source
+        What is known of it.
+    place
+        Where and when it was taken.
+    tiles, trails
+        How many there are.
+    tile_size
+        Side of the tiles, pixels.
+    planes
+        Names of the pixel planes.
+    split
+        Name of its split; `None` where it is left out, or before it has one.
+    group
+        Number of its group of images that share a visit or sky.
+    """
+
+    path: Path
+    number: int
+    source: TileSource
+    place: ImagePlace
+    tiles: int
+    trails: int
+    tile_size: int
+    planes: tuple[str, ...]
+    split: str | None = None
+    group: int = -1
+
+
+def list_images(files: Iterable[str | os.PathLike[str]]) -> Iterator[JoinedImage]:
+    """Iterate over the images of tile files.
+
+    Raises
+    ------
+    TileFileError
+        Raised if a file cannot be read, or its tiles are of another size than
+        those before, or an image comes twice.
+    """
+    seen: dict[str, Path] = {}
+    tile_size = 0
+    for name in files:
+        with TileReader(name) as reader:
+            if len(reader) and tile_size not in (0, reader.tile_size):
+                raise TileFileError(
+                    f"{name} has tiles of {reader.tile_size} pixels, the files before it of {tile_size}: "
+                    "they cannot be joined."
+                )
+            tile_size = reader.tile_size if len(reader) else tile_size
+            counts = np.bincount(reader.table["source"], minlength=reader.source_count)
+            for number in range(reader.source_count):
+                source = reader.source(number)
+                identity = json.dumps(source.data_id, sort_keys=True)
+                if identity in seen and source.data_id:
+                    raise TileFileError(
+                        f"{name} and {seen[identity]} are both of {identity}: leave out one of them."
+                    )
+                seen[identity] = Path(name)
+                yield JoinedImage(
+                    path=Path(name),
+                    number=number,
+                    source=source,
+                    place=ImagePlace.of(source),
+                    tiles=int(counts[number]),
+                    trails=len(reader.catalog(number)),
+                    tile_size=reader.tile_size,
+                    planes=reader.planes,
+                )
+
+
+def split_images(
+    images: Sequence[JoinedImage], fractions: Mapping[str, float], *, seed: int = 0, drop: bool = False
+) -> list[JoinedImage]:
+    """Return images with their splits, no two of which share visit or sky.
+
+    Parameters
+    ----------
+    images
+        The images.
+    fractions
+        Part of the tiles that each split shall have, by its name.
+    seed
+        Seed of the choice.
+    drop
+        Split by visit alone, and leave out images that share sky with those
+        of another split: for surveys that connect everything.
+
+    Raises
+    ------
+    SplitError
+        Raised if the images make too few independent groups.
+    """
+    places = [image.place for image in images]
+    groups = group_images(places, by_sky=not drop)
+    weights = np.array([image.tiles for image in images], dtype=np.int64)
+    splits = assign_splits(groups, weights, fractions, np.random.default_rng(seed))
+    dropped = drop_overlaps(places, splits) if drop else np.zeros(len(images), dtype=bool)
+    return [
+        dataclasses.replace(image, split=None if out else split, group=int(group))
+        for image, split, group, out in zip(images, splits, groups, dropped, strict=True)
+    ]
+
+
+def write_tile_set(
+    images: Sequence[JoinedImage],
+    path: str | os.PathLike[str],
+    *,
+    virtual: bool = False,
+    about: Mapping[str, Any] | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Write the tiles of many files into one.
+
+    Parameters
+    ----------
+    images
+        The images, those of a file one after the other; those without a
+        split are left out, and that they were is written down.
+    path
+        The file to write.  What is in it is written beside it as JSON, too.
+    virtual
+        Point to the files, which must be beside the new file or below that,
+        instead of copying their pixels.
+    about
+        What else to write down, for instance how they were split.
+    advance
+        Called after every file.
+
+    Returns
+    -------
+    manifest
+        What was written down.
+
+    Raises
+    ------
+    TileFileError
+        Raised if a file cannot be read, or cannot be pointed to.
+    OSError
+        Raised if the file cannot be written; nothing is left behind then.
+    """
+    path = Path(path)
+    kept = [image for image in images if image.split is not None and image.tiles]
+    if not kept:
+        raise TileFileError("There is not a single tile to join.")
+    files = list(dict.fromkeys(image.path for image in kept))
+    count, size = sum(image.tiles for image in kept), kept[0].tile_size
+    optional = [name for name in OPTIONAL_PLANES if any(name in image.planes for image in kept)]
+    names = (*PIXEL_PLANES, *optional)
+    manifest = _manifest(images, path, about or {})
+    with Hdf5Output(path) as output:
+        file = output.file
+        write_header(file, size)
+        pixels = (
+            _VirtualPixels(path, names, count, size) if virtual else _CopiedPixels(file, names, count, size)
+        )
+        tables, number, first = [], 0, 0
+        for name in files:
+            chosen = {image.number: image for image in kept if image.path == name}
+            with TileReader(name) as reader:
+                keep = np.isin(reader.table["source"], list(chosen))
+                pixels.add(reader, keep, first)
+                table = reader.table.copy()
+                for old, image in chosen.items():
+                    rows = reader.table["source"] == old
+                    table["source"][rows], table["split"][rows] = number, SPLITS[str(image.split)]
+                    write_source(file, number, image.source, reader.background(old), reader.catalog(old))
+                    number += 1
+                tables.append(table[keep])
+                first += int(np.count_nonzero(keep))
+            output.check()
+            advance()
+        pixels.finish(file)
+        file.create_dataset("table", data=np.concatenate(tables))
+        text = json.dumps(manifest, indent=1)
+        file.create_dataset("manifest", data=np.bytes_(text.encode()))
+    _write_text(manifest_path(path), text)
+    return manifest
+
+
+def manifest_path(path: Path) -> Path:
+    """Return the name of the manifest beside a file."""
+    return path.with_name(f"{path.stem}.manifest.json")
+
+
+class _CopiedPixels:
+    """Pixels that are copied into a file."""
+
+    def __init__(self, file: h5py.File, names: Sequence[str], count: int, size: int) -> None:
+        self._datasets = {name: create_pixels(file, name, count, size) for name in names}
+
+    def add(self, reader: TileReader, keep: np.ndarray, first: int) -> None:
+        for name, dataset in self._datasets.items():
+            place = first
+            for start in range(0, len(reader), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                chosen = keep[block]
+                stop = place + int(np.count_nonzero(chosen))
+                if name in reader.planes:
+                    dataset[place:stop] = reader.pixels(name, block)[chosen]
+                else:
+                    dataset[place:stop] = np.nan
+                place = stop
+
+    def finish(self, file: h5py.File) -> None:
+        pass
+
+
+class _VirtualPixels:
+    """Pixels that stay in the files that they are in."""
+
+    def __init__(self, path: Path, names: Sequence[str], count: int, size: int) -> None:
+        self._folder, self._size = path.resolve().parent, size
+        self._layouts = {
+            name: h5py.VirtualLayout((count, size, size), (PIXEL_PLANES | OPTIONAL_PLANES)[name])
+            for name in names
+        }
+
+    def add(self, reader: TileReader, keep: np.ndarray, first: int) -> None:
+        source = reader.path.resolve()
+        if not source.is_relative_to(self._folder):
+            raise TileFileError(
+                f"{reader.path} is not below {self._folder}, where the new file is, and cannot be "
+                "pointed to: write the new file into a folder that holds all of them, or copy the tiles."
+            )
+        if reader.is_virtual or not np.all(keep):
+            problem = "itself points to other files" if reader.is_virtual else "would be used in part"
+            raise TileFileError(f"{reader.path} {problem}: copy the tiles instead.")
+        shape = (len(reader), self._size, self._size)
+        for name, layout in self._layouts.items():
+            if name in reader.planes:
+                part = h5py.VirtualSource(str(source.relative_to(self._folder)), name, shape=shape)
+                layout[first : first + len(reader)] = part
+
+    def finish(self, file: h5py.File) -> None:
+        for name, layout in self._layouts.items():
+            file.create_virtual_dataset(name, layout, fillvalue=np.nan if name == "template" else 0)
+
+
+def _manifest(images: Sequence[JoinedImage], path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    folder = path.resolve().parent
+    splits = {}
+    for name in SPLITS:
+        chosen = [image for image in images if image.split == name]
+        if chosen:
+            splits[name] = {
+                "images": len(chosen),
+                "visits": len({image.place.visit for image in chosen}),
+                "tiles": sum(image.tiles for image in chosen),
+                "trails": sum(image.trails for image in chosen),
+            }
+    rows = []
+    for image in images:
+        center = image.place.center
+        rows.append(
+            {
+                "data_id": image.source.data_id,
+                "split": image.split,
+                "group": image.group,
+                "ra": None if center is None else round(center[0], 6),
+                "dec": None if center is None else round(center[1], 6),
+                "tiles": image.tiles,
+                "trails": image.trails,
+                "file": os.path.relpath(image.path.resolve(), folder),
+            }
+        )
+    return {
+        **about,
+        "splits": splits,
+        "left_out": sum(image.split is None for image in images),
+        "without_sky": sum(image.place.corners is None for image in images),
+        "images": rows,
+    }
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
