@@ -24,6 +24,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ from click.testing import CliRunner
 
 from lsst.meas.trails.cli import main
 from lsst.meas.trails.core.legacy_files import LegacyReader
-from lsst.meas.trails.core.tile_file import TrailTiles
+from lsst.meas.trails.core.tile_file import TileReader, TrailTiles
+from lsst.meas.trails.nn.dataset import TrailTileDataset
+from lsst.meas.trails.sim.training_set import TrainingScenes, simulate_tile_file
 
 
 def invoke(*args: object) -> tuple[int, str]:
@@ -151,3 +154,73 @@ def test_help(command: str) -> None:
     code, output = invoke(command, "--help")
     assert code == 0
     assert "Asteroid_detection_CNN" in output
+
+
+def write_scenes(folder: Path, count: int = 4) -> list[Path]:
+    """Write the tile files of small simulated scenes."""
+    scenes = TrainingScenes(seed=7, count=count, shape=(96, 128), trails=2.0)
+    paths = [folder / f"scene{number}.h5" for number in range(count)]
+    for number, path in enumerate(paths):
+        simulate_tile_file(scenes, number, path, 32)
+    return paths
+
+
+def test_describe(tmp_path: Path) -> None:
+    (path,) = write_scenes(tmp_path, 1)
+    tiles = TrailTiles.read(path)
+    code, output = invoke("describe", path)
+    assert code == 0
+    assert f"{len(tiles)} of 32 x 32 pixels" in output
+    assert f"{np.count_nonzero(tiles.table['tile_class'] == 1)} missed" in output
+    assert "simulation TrainingScenes, seed 7, scene 0" in output
+    code, output = invoke("describe", path, "--json")
+    summary = json.loads(output)
+    assert summary["tiles"] == sum(summary["classes"].values()) == len(tiles)
+    assert summary["images"][0]["data_id"] == tiles.source.data_id
+    assert summary["images"][0]["config"] == tiles.source.config
+    assert summary["images"][0]["trails"] == len(tiles.catalog)
+    code, output = invoke("describe", tmp_path / "none.h5")
+    assert code == 1
+    assert "no tile file" in output
+
+
+def test_consolidate_files(tmp_path: Path) -> None:
+    paths = write_scenes(tmp_path)
+    output = tmp_path / "set.h5"
+    code, text = invoke("consolidate", output, *paths, "--fractions", 0.5, 0.25, 0.25, "--virtual")
+    assert code == 0, text
+    manifest = json.loads((tmp_path / "set.manifest.json").read_text())
+    assert {name: row["images"] for name, row in manifest["splits"].items()} == {
+        "train": 2, "validation": 1, "test": 1
+    }  # fmt: skip
+    assert manifest["seed"] == 1
+    dataset = TrailTileDataset([f"{output}#train"], ("science", "bad"))
+    assert len(dataset) == manifest["splits"]["train"]["tiles"]
+    assert dataset[0][0].shape == (2, 32, 32)
+    code, text = invoke("describe", output)
+    assert "in other files" in text
+    assert "by groups that share visit or sky" in text
+    code, text = invoke("consolidate", output, *paths)
+    assert code == 1
+    assert "is there already" in text
+    code, text = invoke("consolidate", output, *paths[:2], "--overwrite")
+    assert code == 1
+    assert "2 independent groups" in text
+    assert "--drop-overlaps" in text
+
+
+def test_consolidate_a_collection(chain: Any, tmp_path: Path) -> None:
+    """Two detectors of one visit cannot be split."""
+    where = ("--repo", chain.repo, "--collection", chain.training)
+    code, text = invoke("consolidate", tmp_path / "set.h5", *where)
+    assert code == 1
+    assert "1 independent groups" in text
+    code, text = invoke("consolidate", tmp_path / "set.h5", *where, "--fractions", 0, 0, 1)
+    assert code == 0, text
+    with TileReader(f"{tmp_path / 'set.h5'}#test") as reader:
+        assert {reader.source(number).data_id["detector"] for number in range(2)} == {0, 1}
+        assert np.all(np.isfinite(reader.table["ra"]))
+    for arguments in ((), ("--repo", chain.repo), (*where, tmp_path / "set.h5")):
+        code, text = invoke("consolidate", tmp_path / "other.h5", *arguments)
+        assert code == 2
+        assert "Give either FILES" in text

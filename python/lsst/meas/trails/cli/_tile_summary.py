@@ -106,13 +106,14 @@ def _range(values: Any) -> list[float] | None:
 
 def summary_table(summary: dict[str, Any]) -> Table:
     """Return a summary to be read."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None, title=summary["file"], title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for key, value in _rows(summary):
-        table.add_row(key, value)
+        table.add_row(key, escape(value))
     return table
 
 

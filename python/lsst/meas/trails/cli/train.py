@@ -245,12 +245,16 @@ def _run_all(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], job
 
 def _refuse_shared_files(train_files: tuple[str, ...], validation_files: tuple[str, ...]) -> None:
     """Raise an error if a file is both trained on and validated on."""
+    from ..core.tile_layout import parse_split
     from ..nn.recipe import RecipeError
 
-    shared = {Path(name).resolve() for name in train_files}.intersection(
-        Path(name).resolve() for name in validation_files
-    )
-    if shared:
-        raise RecipeError(
-            f"{sorted(shared)[0]} is among the training and the validation files; take it out of one."
-        )
+    used: dict[Path, set[str | None]] = {}
+    for name in train_files:
+        path, split = parse_split(name)
+        used.setdefault(path.resolve(), set()).add(split)
+    for name in validation_files:
+        path, split = parse_split(name)
+        splits = used.get(path.resolve(), set())
+        # Two splits of one file have nothing in common.
+        if splits and (split is None or splits & {None, split}):
+            raise RecipeError(f"{name} is among the training and the validation files; take it out of one.")

@@ -77,10 +77,13 @@ __all__ = (
     "decode_text",
     "empty_table",
     "encode_text",
+    "parse_split",
     "required_columns",
 )
 
 import dataclasses
+import os
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -183,6 +186,17 @@ def required_columns(version: int) -> tuple[str, ...]:
     """Return the columns that the table of a version must have."""
     names = TABLE_DTYPE.names or ()
     return tuple(name for name in names if version > 1 or name not in _SINCE_VERSION_2)
+
+
+def parse_split(name: str | os.PathLike[str]) -> tuple[Path, str | None]:
+    """Return the file and the split that a name like ``tiles.h5#train`` stands
+    for; a file that has such a name itself is meant where there is one.
+    """
+    path = Path(name)
+    base, mark, split = path.name.rpartition("#")
+    if mark and base and split in SPLITS and not path.exists():
+        return path.with_name(base), split
+    return path, None
 
 
 def encode_text(text: str) -> np.bytes_ | h5py.Empty:

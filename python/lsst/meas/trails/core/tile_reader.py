@@ -49,11 +49,13 @@ from .tile_layout import (
     OPTIONAL_PLANES,
     PIXEL_PLANES,
     READABLE_VERSIONS,
+    SPLITS,
     TABLE_DTYPE,
     TileFileError,
     TileSource,
     decode_text,
     empty_table,
+    parse_split,
     required_columns,
 )
 
@@ -90,7 +92,9 @@ class TileReader:
     Parameters
     ----------
     path
-        The HDF5 file.  Every process opens its own reader.
+        The HDF5 file; ``FILE#train``, ``FILE#validation`` or ``FILE#test``
+        reads the tiles of that split alone.  Every process opens its own
+        reader.
 
     Raises
     ------
@@ -117,7 +121,7 @@ class TileReader:
     """Names of the pixel planes that the file has."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path, split = parse_split(path)
         if not self.path.is_file():
             raise TileFileError(f"There is no tile file {self.path}.")
         with self._guarded("cannot be opened as an HDF5 file"):
@@ -128,6 +132,12 @@ class TileReader:
         except BaseException:
             self._file.close()
             raise
+        # All tiles of the file, and the numbers of those that are read.
+        self._table = self.table
+        self._rows = np.arange(len(self._table))
+        if split is not None:
+            self._rows = np.flatnonzero(self._table["split"] == SPLITS[split])
+            self.table = self._table[self._rows]
         self._sources: dict[int, tuple[BackgroundMesh, PsfGrid]] = {}
         # In the order in which they were last used.
         self._open_parts: dict[int, TileReader] = {}
@@ -303,7 +313,13 @@ class TileReader:
         """
         if name not in self.planes:
             raise ValueError(f"Unknown plane {name!r}; the tiles have {', '.join(self.planes)}.")
-        start, stop, _ = rows.indices(len(self))
+        chosen = self._rows[rows]
+        if len(chosen) and chosen[-1] - chosen[0] >= len(chosen):
+            return np.concatenate([self._read_pixels(name, row, row + 1) for row in chosen])
+        return self._read_pixels(name, *((chosen[0], chosen[-1] + 1) if len(chosen) else (0, 0)))
+
+    def _read_pixels(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return tiles of the file that follow each other."""
         with self._guarded(f"is damaged in {name}"):
             dataset = self._dataset(name)
             if not self._parts:
@@ -327,7 +343,7 @@ class TileReader:
                 self._open_parts.pop(next(iter(self._open_parts))).close()
             part = self._parts[number]
             reader = TileReader(part.path)
-            here = self.table[part.first : part.first + part.count]
+            here = self._table[part.first : part.first + part.count]
             same = len(reader) == part.count and reader.tile_size == self.tile_size
             if not same or any(np.any(reader.table[name] != here[name]) for name in ("x0", "y0")):
                 reader.close()
@@ -375,8 +391,8 @@ class TileReader:
         TileFileError
             Raised if the file is damaged there.
         """
-        row = self.table[index]
-        index = range(len(self))[index]
+        index = int(self._rows[index])
+        row = self._table[index]
         if self._parts:
             number = int(np.searchsorted([part.first for part in self._parts], index, side="right")) - 1
             tile = self._part(number).read(index - self._parts[number].first)

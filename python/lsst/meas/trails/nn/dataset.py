@@ -28,7 +28,6 @@ __all__ = ("TileDatasetError", "TileKey", "TrailTileDataset")
 import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +37,7 @@ from torch.utils.data import Dataset
 
 from ..core.normalize import CHANNELS, network_input
 from ..core.tile_file import Tile, TileReader
+from ..core.tile_layout import parse_split
 from ..core.tiling import TILE_CLASSES
 from .augmentation import apply_symmetry, augment_tile
 from .recipe import AugmentationRecipe
@@ -74,7 +74,8 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
     Parameters
     ----------
     files
-        Tile files, or glob patterns.
+        Tile files, or glob patterns; with ``#train``, ``#validation`` or
+        ``#test`` at the end the tiles of that split.
     channels
         Input channels; see `lsst.meas.trails.core.normalize.CHANNELS`.
     seed
@@ -291,12 +292,13 @@ def _expand(files: Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
     """Return the files that names and patterns stand for, each once."""
     found: dict[str, None] = {}
     for item in files:
-        name = os.fspath(item)
+        path, split = parse_split(item)
+        name = os.fspath(path)
         # A file may itself have brackets in its name.
-        names = [name] if Path(name).exists() else sorted(glob.glob(name, recursive=True))
+        names = [name] if path.exists() else sorted(glob.glob(name, recursive=True))
         if not names:
             raise TileDatasetError(f"There is no tile file {name}.")
-        found.update(dict.fromkeys(names))
+        found.update(dict.fromkeys(name if split is None else f"{name}#{split}" for name in names))
     if not found:
         raise TileDatasetError("No tile files are given.")
     return tuple(found)

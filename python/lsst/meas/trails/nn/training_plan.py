@@ -42,6 +42,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from ..core.tile_layout import parse_split
 from .dataset import TrailTileDataset
 from .recipe import Recipe, StageRecipe
 
@@ -252,5 +253,5 @@ def _describe_tiles(dataset: Dataset[Any]) -> dict[str, Any]:
     files = dataset.files if isinstance(dataset, TrailTileDataset) else ()
     return {
         "count": dataset_length(dataset),
-        "files": [[os.path.basename(name), os.path.getsize(name)] for name in files],
+        "files": [[os.path.basename(name), os.path.getsize(parse_split(name)[0])] for name in files],
     }
