@@ -183,6 +183,7 @@ class TileReader:
         optional = {n: dtype for n, dtype in OPTIONAL_PLANES.items() if n in self._file}
         self.planes = (*PIXEL_PLANES, *optional)
         self._parts = _read_parts(self._dataset("image"), self.path)
+        self._pixels: dict[str, h5py.Dataset] = {}
         for name, dtype in (PIXEL_PLANES | optional).items():
             dataset = self._dataset(name)
             if dataset.shape != shape or dataset.dtype != np.dtype(dtype):
@@ -192,6 +193,8 @@ class TileReader:
                 )
             if dataset.is_virtual != (len(self._parts) > 0):
                 raise TileFileError(f"{self.path}: some planes are in the file, others in other files.")
+            # To look them up takes as long as to read a tile.
+            self._pixels[name] = dataset
             if not dataset.is_virtual and not _is_stored(dataset):
                 raise TileFileError(f"{self.path}: {name} does not hold the {shape[0]} tiles that it claims.")
         table = self._dataset("table")
@@ -409,14 +412,9 @@ class TileReader:
             if inside.size == 0:
                 raise TileFileError(f"{self.path}: tile {index} lies outside its image.")
             level[: inside.shape[0], : inside.shape[1]] = inside
-            planes = ImagePlanes(
-                image=self._file["image"][index],
-                variance=self._file["variance"][index],
-                mask=self._file["mask"][index],
-                psf=psf,
-                template=self._file["template"][index] if "template" in self.planes else None,
-            )
-            return Tile(planes=planes, background=level, truth=self._file["truth"][index])
+            pixels = {name: self._pixels[name][index] for name in self.planes}
+            truth = pixels.pop("truth")
+            return Tile(planes=ImagePlanes(psf=psf, **pixels), background=level, truth=truth)
 
 
 @dataclasses.dataclass(frozen=True)
