@@ -90,6 +90,10 @@ def train(
     Every stage of a recipe is a run of its own that starts with the weights
     that the one before ended with.  Begin with a later one from the weights
     of a model by --start MODEL --from-stage NAME.
+
+    On several GPUs, or machines, torchrun starts the command in as many
+    processes, which share the tiles of every batch:
+    torchrun --nproc-per-node 4 --no-python meas-trails train ...
     """
     import dataclasses
     import logging
@@ -97,6 +101,7 @@ def train(
     from rich.console import Console
 
     from ..nn.dataset import TrailTileDataset
+    from ..nn.distributed import joined_ranks
     from ..nn.hardware import available_cores
     from ..nn.model_file import load_model
     from ..nn.recipe import load_recipe
@@ -124,33 +129,38 @@ def train(
             # Better said before scenes are simulated than after.
             training_start.check(recipe)
             refuse_scenes_of_start(recipe, training_start.model.specification, str(path))
-        recipe = _with_simulated_tiles(
-            recipe, str(path), tiles or output / "tiles", recipe.threads or available_cores(), console
-        )
-        channels = recipe.model.channels
-        train_dataset = TrailTileDataset(
-            recipe.data.train,
-            channels,
-            seed=recipe.seed,
-            augmentation=recipe.augmentation,
-            balance=recipe.data.balance,
-        )
-        validation_dataset = None
-        if recipe.data.validation:
-            validation_dataset = TrailTileDataset(recipe.data.validation, channels)
-            _refuse_shared_files(train_dataset.files, validation_dataset.files)
-        result = run_training(
-            recipe,
-            train_dataset,
-            validation_dataset,
-            output,
-            resume=resume,
-            device=device,
-            stop_after=stop_after,
-            original=original,
-            start=training_start,
-            objects=objects,
-        )
+        with joined_ranks(device) as ranks:
+            with ranks.first_goes_ahead():
+                recipe = _with_simulated_tiles(
+                    recipe, str(path), tiles or output / "tiles", recipe.threads or available_cores(), console
+                )
+            channels = recipe.model.channels
+            train_dataset = TrailTileDataset(
+                recipe.data.train,
+                channels,
+                seed=recipe.seed,
+                augmentation=recipe.augmentation,
+                balance=recipe.data.balance,
+            )
+            validation_dataset = None
+            if recipe.data.validation:
+                validation_dataset = TrailTileDataset(recipe.data.validation, channels)
+                _refuse_shared_files(train_dataset.files, validation_dataset.files)
+            result = run_training(
+                recipe,
+                train_dataset,
+                validation_dataset,
+                output,
+                resume=resume,
+                device=device,
+                stop_after=stop_after,
+                original=original,
+                start=training_start,
+                objects=objects,
+                ranks=ranks,
+            )
+        if not ranks.is_first:
+            return
         if result.model_path is not None and simulation is not None and simulation.calibration is not None:
             calibrate_model(
                 result.model_path, simulation.calibration, str(path), threads=recipe.threads, console=console

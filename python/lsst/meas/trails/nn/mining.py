@@ -35,6 +35,7 @@ import torch
 from torch.nn import functional
 
 from .dataset import TrailTileDataset
+from .distributed import Ranks
 from .networks import TrailNetwork
 from .recipe import StageRecipe
 from .training_plan import load_batches
@@ -83,6 +84,7 @@ def mine_hard_tiles(
     bfloat16: bool = False,
     workers: int = 0,
     track: Callable[[Sequence[list[int]]], Iterable[list[int]]] | None = None,
+    ranks: Ranks | None = None,
 ) -> HardTiles:
     """Look for the tiles on which a network errs most.
 
@@ -104,24 +106,31 @@ def mine_hard_tiles(
         Processes that read tiles.
     track
         Passes on its argument and shows progress.
+    ranks
+        Processes that share the work, with the same network; by default this
+        one alone.
     """
+    ranks = ranks or Ranks()
     device = next(network.parameters()).device
     looked_at = np.arange(len(dataset), dtype=np.int64)
     if stage.mining_tiles is not None and stage.mining_tiles < len(dataset):
         rng = np.random.default_rng([dataset.seed, _MINING, epoch])
         looked_at = np.sort(rng.choice(looked_at, stage.mining_tiles, replace=False))
     indices = looked_at.tolist()
-    batches = [indices[i : i + stage.batch_size] for i in range(0, len(indices), stage.batch_size)]
-    found = []
+    places = range(0, len(indices), stage.batch_size)[ranks.rank :: ranks.count]
+    batches = [indices[place : place + stage.batch_size] for place in places]
+    found = torch.zeros(len(indices), device=device)
     loader = load_batches(dataset, batches, workers)
     with torch.inference_mode():
-        for _, tensors in zip(batches if track is None else track(batches), loader, strict=True):
+        shown = batches if track is None else track(batches)
+        for place, _, tensors in zip(places, shown, loader, strict=True):
             inputs, target, valid = (tensor.to(device) for tensor in tensors)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
                 logits = network(inputs)
-            found.append(false_probability(logits, target, valid).cpu())
-    score = torch.cat(found).numpy().astype(np.float64)
+            found[place : place + len(inputs)] = false_probability(logits, target, valid)
+        # Zero where another process has looked.
+        score = ranks.add_up(found).cpu().numpy().astype(np.float64)
     # Equal ones in the order of their numbers.
     worst = np.argsort(-score, kind="stable")[: math.ceil(stage.hard_fraction * len(looked_at))]
     return HardTiles(

@@ -55,6 +55,7 @@ def export_trained(
     train_tiles: int,
     files: Sequence[str],
     start: Mapping[str, Any] | None,
+    processes: int,
     measure: Callable[[TrailNetwork], tuple[dict[str, float], PixelScores | None]],
 ) -> tuple[Path, dict[str, float]]:
     """Write a trained network as a model file.
@@ -73,6 +74,8 @@ def export_trained(
         The tile files, from which the range of PSF widths is taken.
     start
         What the training began with, if not from scratch.
+    processes
+        Number of processes that trained.
     measure
         Called with the network as stored; returns its metrics and, if there
         was something to validate on, the pixels' scores.
@@ -100,6 +103,7 @@ def export_trained(
         "steps": steps,
         "tiles": train_tiles,
         "files": len(files),
+        "processes": processes,
         "parameters": count_parameters(network),
         "torch": torch.__version__,
         "machine": platform.machine(),

@@ -34,7 +34,6 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,9 @@ import torch
 from torch.utils.data import Dataset
 
 from .dataset import TrailTileDataset
+from .distributed import Ranks
 from .evaluate import evaluate_network
-from .hardware import available_cores, choose_device, thread_count
+from .hardware import thread_count
 from .losses import BlendedLoss
 from .mining import mine_hard_tiles
 from .model_export import export_trained
@@ -52,8 +52,9 @@ from .object_validation import ObjectValidation
 from .optimiser import prepare_training
 from .pixel_metrics import PixelScores
 from .recipe import Recipe, StageRecipe
+from .training_failure import TrainingError, blame
 from .training_plan import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
-from .training_report import TrainingReport
+from .training_report import SilentReport, TrainingReport
 from .training_start import TrainingStart
 from .training_state import TrainingState
 
@@ -61,10 +62,6 @@ _LOG = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 """File in the output folder that holds the state of the run."""
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and where."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +91,7 @@ def train(
     original: Recipe | None = None,
     start: TrainingStart | None = None,
     objects: ObjectValidation | None = None,
+    ranks: Ranks | None = None,
 ) -> TrainingResult:
     """Train a network and write it as a model file.
 
@@ -128,6 +126,8 @@ def train(
     objects
         Scenes for the measurement that the recipe's
         ``validation.objects_every`` asks for.
+    ranks
+        Processes that train together; by default this one alone.
 
     Returns
     -------
@@ -146,7 +146,8 @@ def train(
         Raised if the model to start with does not fit the recipe.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    threads = recipe.threads or available_cores()
+    ranks = ranks or Ranks()
+    threads = recipe.threads or ranks.cores()
     with thread_count(threads), torch.random.fork_rng(devices=[]):
         original = original or recipe
         trainer = _Trainer(
@@ -155,11 +156,13 @@ def train(
             train_dataset,
             validation_dataset,
             output_dir,
-            choose_device(device),
+            ranks.device(device),
             start,
             objects,
+            ranks,
         )
-        with TrainingReport(output_dir, original, show_progress=progress) as report:
+        report_class = TrainingReport if ranks.is_first else SilentReport
+        with report_class(output_dir, original, show_progress=progress) as report:
             return trainer.run(report, resume=resume, stop_after=stop_after)
 
 
@@ -176,6 +179,7 @@ class _Trainer:
         device: torch.device,
         start: TrainingStart | None,
         objects: ObjectValidation | None,
+        ranks: Ranks,
     ) -> None:
         self.recipe = recipe
         self.original = original
@@ -184,6 +188,7 @@ class _Trainer:
         self.output_dir = output_dir
         self.device = device
         self.objects = objects
+        self.ranks = ranks
         if dataset_length(train_dataset) == 0:
             raise TrainingError("There is not a single tile to train on.")
         if validation_dataset is not None and dataset_length(validation_dataset) == 0:
@@ -193,7 +198,7 @@ class _Trainer:
                 "validation.objects_every needs scenes to look for trails in: data.simulate, or leave it out."
             )
 
-        self.state = TrainingState(recipe, device, start)
+        self.state = TrainingState(recipe, device, start, ranks)
         self.epochs = list(plan_epochs(recipe, train_dataset))
         if any(epoch.mines for epoch in self.epochs) and not isinstance(train_dataset, TrailTileDataset):
             raise TrainingError("Hard tiles can be looked for in tile files only.")
@@ -212,7 +217,7 @@ class _Trainer:
 
     def run(self, report: TrainingReport, *, resume: bool, stop_after: int | None) -> TrainingResult:
         path = self.output_dir / CHECKPOINT_NAME
-        resumed = resume and path.exists()
+        resumed = self.ranks.told_by_first(resume and path.exists())
         if resumed:
             self.state.restore(path, digest=self.digest)
             _LOG.info("Going on from step %d of %d (%s).", self.state.step, self.total_steps, path)
@@ -255,6 +260,7 @@ class _Trainer:
         assert isinstance(self.train_dataset, TrailTileDataset)
         if self.state.step == 0 and self.start is None:
             _LOG.warning("Hard tiles are looked for with random weights; do so in a later stage.")
+        self.state.synchronise()
         hard = mine_hard_tiles(
             self.state.averaged_network(),
             self.train_dataset,
@@ -263,6 +269,7 @@ class _Trainer:
             bfloat16=self.recipe.precision == "bfloat16",
             workers=self.recipe.data.workers,
             track=lambda batches: report.track(batches, "hard tiles"),
+            ranks=self.ranks,
         )
         self.state.hard, self.state.mined_epoch = hard.tiles.tolist(), epoch.number
         self._save()
@@ -271,9 +278,11 @@ class _Trainer:
     def _run_epoch(self, epoch: Epoch, report: TrainingReport, end: int) -> None:
         loss_function = BlendedLoss(epoch.stage.loss)
         batches = epoch_batches(self.recipe, self.train_dataset, epoch, self.state.hard)
-        batches = batches[self.state.step - epoch.first_step :]
+        batches = [self.ranks.share(batch) for batch in batches[self.state.step - epoch.first_step :]]
         loader = load_batches(self.train_dataset, batches, self.recipe.data.workers)
         prepare_training(self.state.network, epoch.stage.train_parts)
+        network = self.ranks.wrap(self.state.network)
+        bfloat16 = self.recipe.precision == "bfloat16"
         for batch, tensors in zip(batches, loader, strict=True):
             if self.state.step >= end:
                 break
@@ -281,21 +290,26 @@ class _Trainer:
             inputs, target, valid = (tensor.to(self.device) for tensor in tensors)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
             learning_rate = self.state.set_learning_rate(epoch)
-            with self._autocast():
-                logits = self.state.network(inputs)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+                logits = network(inputs)
             progress = (self.state.step - epoch.stage_first_step) / max(1, epoch.stage_steps - 1)
-            loss = loss_function(logits, target, valid, progress)
+            # Of the whole batch: an overlap taken share by share would be
+            # another loss.
+            join = self.ranks.join_batch
+            loss = loss_function(join(logits), join(target), join(valid), progress)
             value = loss.item()
             if not math.isfinite(value):
-                raise TrainingError(self._blame(batch, inputs, target, logits, "The loss is not finite"))
+                reason = blame(self.train_dataset, batch, inputs, target, logits, self.ranks)
+                raise TrainingError(f"The loss is not finite at step {self.state.step + 1}{reason}")
             self.state.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss * self.ranks.count).backward()
             clip = self.recipe.optimiser.clip
             norm = torch.nn.utils.clip_grad_norm_(
                 self.state.network.parameters(), math.inf if clip is None else clip
             ).item()
             if not math.isfinite(norm):
-                raise TrainingError(self._blame(batch, inputs, target, logits, "The gradient is not finite"))
+                reason = blame(self.train_dataset, batch, inputs, target, logits, self.ranks)
+                raise TrainingError(f"The gradient is not finite at step {self.state.step + 1}{reason}")
             self.state.advance(epoch)
             report.step(
                 step=self.state.step,
@@ -304,16 +318,11 @@ class _Trainer:
                 loss=value,
                 learning_rate=learning_rate,
                 gradient_norm=norm,
-                pixels=inputs.shape[0] * inputs.shape[2] * inputs.shape[3],
+                pixels=self.ranks.count * inputs.shape[0] * inputs.shape[2] * inputs.shape[3],
                 seconds=time.monotonic() - started,
             )
             if self.state.step % self.recipe.checkpoint_steps == 0:
                 self._save()
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
-        )
 
     def _measure(self, network: TrailNetwork, stage: StageRecipe) -> tuple[dict[str, float], PixelScores]:
         assert self.validation_dataset is not None
@@ -337,16 +346,27 @@ class _Trainer:
         objects = self.objects is not None and is_time(recipe.objects_every)
         if not pixels and not objects:
             return
-        network = self.state.averaged_network()
-        metrics: dict[str, float] = self._measure(network, epoch.stage)[0] if pixels else {}
-        if objects:
-            assert self.objects is not None
-            threads = self.recipe.threads or available_cores()
-            metrics |= self.objects.measure(network, self.recipe.model, threads=threads)
+        metrics: dict[str, float] = {}
+        if self.ranks.is_first:
+            network = self.state.averaged_network()
+            if pixels:
+                metrics |= self._measure(network, epoch.stage)[0]
+            if objects:
+                assert self.objects is not None
+                threads = self.recipe.threads or self.ranks.cores()
+                metrics |= self.objects.measure(network, self.recipe.model, threads=threads)
+        metrics = self.ranks.told_by_first(metrics)
         report.validation(step=self.state.step, epoch=epoch.number, stage=epoch.stage.name, metrics=metrics)
         self.state.validated(metrics)
 
     def _export(self, report: TrainingReport) -> TrainingResult:
+        """Write the model, the first process for all."""
+        result = self._exported(report) if self.ranks.is_first else None
+        result = self.ranks.told_by_first(result)
+        assert result is not None
+        return result
+
+    def _exported(self, report: TrainingReport) -> TrainingResult:
         network = self.state.averaged_network(best=self.recipe.validation.keep != "last")
 
         def measure(network: TrailNetwork) -> tuple[dict[str, float], PixelScores | None]:
@@ -363,35 +383,15 @@ class _Trainer:
             train_tiles=dataset_length(self.train_dataset),
             files=_files(self.train_dataset),
             start=self.start,
+            processes=self.ranks.count,
             measure=measure,
         )
         report.finished(path, metrics)
         return TrainingResult(model_path=path, steps=self.state.step, metrics=metrics)
 
     def _save(self) -> None:
-        self.state.save(self.output_dir / CHECKPOINT_NAME, digest=self.digest, start=self.start)
-
-    def _blame(
-        self,
-        batch: Sequence[Any],
-        inputs: torch.Tensor,
-        target: torch.Tensor,
-        logits: torch.Tensor,
-        problem: str,
-    ) -> str:
-        """Say which tiles of a batch are the reason of a failure."""
-        problem = f"{problem} at step {self.state.step + 1}"
-        for name, tensor in (("input", inputs), ("target", target), ("output", logits.detach())):
-            finite = torch.isfinite(tensor.float()).flatten(1).all(dim=1).tolist()
-            if not all(finite):
-                tiles = [self._tile_name(key) for key, good in zip(batch, finite) if not good]
-                return f"{problem}: the {name} is not finite in {'; '.join(tiles)}."
-        tiles = [self._tile_name(key) for key in batch]
-        return f"{problem}, though the tiles {'; '.join(tiles)} are finite; lower the learning rate."
-
-    def _tile_name(self, key: Any) -> str:
-        dataset = self.train_dataset
-        return dataset.tile_name(key) if isinstance(dataset, TrailTileDataset) else f"tile {key}"
+        if self.ranks.is_first:
+            self.state.save(self.output_dir / CHECKPOINT_NAME, digest=self.digest, start=self.start)
 
 
 def _files(dataset: Dataset[Any]) -> list[str]:

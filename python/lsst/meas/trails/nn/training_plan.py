@@ -181,6 +181,9 @@ def load_batches(dataset: Dataset[Any], batches: list[list[Any]], workers: int) 
     workers
         Processes that read; 0 reads in this one.
     """
+    if not batches:
+        # A process of many may have nothing to do.
+        return DataLoader(dataset, batch_sampler=[])
     return DataLoader(dataset, batch_sampler=batches, num_workers=min(workers, len(batches)))
 
 

@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("METRICS_NAME", "TrainingReport", "plot_curves", "read_metrics")
+__all__ = ("METRICS_NAME", "SilentReport", "TrainingReport", "plot_curves", "read_metrics")
 
 import json
 import logging
@@ -222,6 +222,36 @@ class TrainingReport:
     def _write(self, line: Mapping[str, Any]) -> None:
         with self._metrics_path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+class SilentReport(TrainingReport):
+    """Reports nothing: what the processes beside the first have."""
+
+    def __init__(self, output_dir: Path, recipe: Recipe, *, show_progress: bool = True) -> None:
+        self._progress = None
+
+    def __enter__(self) -> Self:
+        self._level = _LOG.level
+        _LOG.setLevel(logging.ERROR)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _LOG.setLevel(self._level)
+
+    def start(self, *, step: int, total_steps: int, resumed: bool) -> None:
+        """Report nothing."""
+
+    def step(self, **_: Any) -> None:
+        """Report nothing."""
+
+    def validation(self, **_: Any) -> None:
+        """Report nothing."""
+
+    def mining(self, **_: Any) -> None:
+        """Report nothing."""
+
+    def finished(self, path: Path, metrics: Mapping[str, float]) -> None:
+        """Report nothing."""
 
 
 def read_metrics(output_dir: Path) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from . import checkpoint as checkpoints
+from .distributed import Ranks
 from .networks import TrailNetwork, create_network
 from .optimiser import make_optimiser, set_learning_rate, update_average
 from .recipe import Recipe
@@ -51,16 +52,26 @@ class TrainingState:
         Where the network is.
     start
         Weights to begin with; by default random ones.
+    ranks
+        Processes that train together; by default this one alone.
     """
 
-    def __init__(self, recipe: Recipe, device: torch.device, start: TrainingStart | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: torch.device,
+        start: TrainingStart | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         self._recipe = recipe
         self._device = device
+        self._ranks = ranks or Ranks()
         torch.manual_seed(recipe.seed)
         self.network = _create(recipe)
         if start is not None:
             self.network.load_state_dict(start.weights(recipe.model))
         self.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._ranks.join_statistics(self.network)
         self.optimiser = make_optimiser(recipe.optimiser, self.network)
         self.average = checkpoints.copy_state(self.network) if recipe.ema > 0.0 else {}
         self.best: dict[str, torch.Tensor] = {}
@@ -80,6 +91,12 @@ class TrainingState:
         self.best, self.best_metrics = {}, {}
         seed = np.random.SeedSequence([self._recipe.seed, epoch.stage_index]).generate_state(1)
         torch.manual_seed(int(seed[0]))
+
+    def synchronise(self) -> None:
+        """Take over the statistics of normalisations, in which processes may
+        differ, from the first.
+        """
+        self._ranks.take_from_first((*self.network.state_dict().values(), *self.average.values()))
 
     def set_learning_rate(self, epoch: Epoch) -> float:
         """Set and return the learning rate of the next step."""

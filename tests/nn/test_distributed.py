@@ -1,0 +1,159 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from torch.utils.data import TensorDataset
+
+from lsst.meas.trails.cli.train import train
+from lsst.meas.trails.nn.checkpoint import Checkpoint, read_checkpoint
+from lsst.meas.trails.nn.distributed import Ranks
+from lsst.meas.trails.nn.recipe import ModelRecipe
+from lsst.meas.trails.nn.training import CHECKPOINT_NAME
+from lsst.meas.trails.nn.training_failure import blame
+from lsst.meas.trails.nn.training_report import read_metrics
+
+SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+
+
+def _write_recipe(path: Path, tiles: Path, **changes: Any) -> None:
+    # The convolutions alone are trained: the statistics of a normalisation
+    # are those of a process's own tiles, and so cannot be the same with two.
+    names = ModelRecipe(hyperparameters=SMALL).parameter_names()
+    parts = [name for name in names if "norm" not in name]
+    assert {"stem.conv.weight", "head.weight", "head.bias"} <= set(parts)
+    stage = {"batch_size": 4, "train_parts": parts, "loss": {"bce": 1.0, "dice": 1.0}}
+    mapping = {
+        "model": {"name": "tiny", "hyperparameters": SMALL},
+        "data": {"train": [str(tiles)], "validation": [str(tiles.with_name("validation.h5"))]},
+        "stages": [
+            {"name": "all", "epochs": 2, **stage},
+            {"name": "hard", "epochs": 1, **stage, "mixture": {"hard": 1, "missed": 1}, "hard_fraction": 0.5},
+        ],
+        "augmentation": {"noise": 0.3},
+        "precision": "float32",
+        "threads": 1,
+        "ema": 0.9,
+    }
+    path.write_text(yaml.safe_dump(mapping | changes))
+
+
+def _run_two(arguments: list[str]) -> list[subprocess.CompletedProcess[str]]:
+    """Run the command in two processes, as torchrun does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = []
+    for rank in ("0", "1"):
+        environment = os.environ | {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "OMP_NUM_THREADS": "1",
+        }
+        code = "from lsst.meas.trails.cli.train import train; train()"
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, *arguments, "--device", "cpu"],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    done = []
+    for process in running:
+        try:
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+        done.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+    return done
+
+
+def test_two_processes_are_as_one(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    tiles, recipe = make_tiles(), tmp_path / "recipe.yaml"
+    make_tiles("validation.h5", count=2, seed=2)
+    _write_recipe(recipe, tiles)
+    alone = CliRunner().invoke(train, [str(tmp_path / "one"), "--config", str(recipe)])
+    assert alone.exit_code == 0, alone.output
+    first, second = _run_two([str(tmp_path / "two"), "--config", str(recipe)])
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    # The first alone speaks.
+    assert first.stdout.strip().endswith("tiny.json")
+    assert second.stdout == ""
+
+    one, two = (read_metrics(tmp_path / name) for name in ("one", "two"))
+    assert [(line["kind"], line["step"]) for line in one] == [(line["kind"], line["step"]) for line in two]
+    for key in ("loss", "gradient_norm", "learning_rate", "hard_false_probability"):
+        expected = [line[key] for line in one if key in line]
+        assert expected
+        # Only the order of sums in float32 differs; steps amplify that.
+        np.testing.assert_allclose([line[key] for line in two if key in line], expected, rtol=1.0e-4)
+    saved: list[Checkpoint] = [read_checkpoint(tmp_path / name / CHECKPOINT_NAME) for name in ("one", "two")]
+    assert saved[0].sampler["hard"].tolist() == saved[1].sampler["hard"].tolist()
+    for name, tensor in saved[0].weights.items():
+        np.testing.assert_allclose(saved[1].weights[name].numpy(), tensor.numpy(), atol=1.0e-4, err_msg=name)
+    training = json.loads((tmp_path / "two" / "tiny.json").read_text())["training"]
+    assert training["processes"] == 2
+
+
+def test_tiles_of_all_processes_are_blamed() -> None:
+    class _Two(Ranks):
+        def collect(self, values: Any) -> list[Any]:
+            return [*values, "a tile of the other"]
+
+    good, bad = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    bad[1, 0, 2, 2] = torch.nan
+    dataset = TensorDataset(good)
+    assert blame(dataset, [5, 7], bad, good, good, Ranks()) == ": the input is not finite in tile 7."
+    text = blame(dataset, [5, 7], good, good, bad, Ranks())
+    assert text == ": the output is not finite in tile 7."
+    # Also where the own tiles are as they should be.
+    text = blame(dataset, [5, 7], good, good, good, _Two(count=2))
+    assert text == ": the input is not finite in a tile of the other."
+
+
+def test_shares() -> None:
+    shares = [Ranks(rank=rank, count=3).share(range(6)) for rank in range(3)]
+    assert shares == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError, match="batch of 8 tiles cannot be shared by 3 processes; make batch_size"):
+        Ranks(rank=0, count=3).share(range(8))
+    alone = Ranks()
+    assert alone.is_first
+    assert alone.share([1, 2, 3]) == [1, 2, 3]
