@@ -23,6 +23,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -31,12 +32,14 @@ from typing import Any
 import astropy.table
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from lsst.daf.butler import Butler
 from lsst.images import Mask
+from lsst.meas.trails.cli import main
 from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.tile_file import TileReader, TrailTiles
-from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
+from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
 from lsst.pipe.base import InvalidQuantumError, Pipeline, QuantumSuccessCaveats
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
@@ -207,9 +210,9 @@ def test_second_run_does_nothing(chain: Any, run_program: Run) -> None:
     assert sorted(ref.id for ref in chain.butler(chain.detected).query_datasets("trail_mask")) == before
 
 
-def execute(repo: Path, output: str, **settings: Any) -> SimplePipelineExecutor:
+def execute(repo: Path, output: str, *more: str, **settings: Any) -> SimplePipelineExecutor:
     """Return what runs segmentation on detectors 1 and 2."""
-    butler = SimplePipelineExecutor.prep_butler(str(repo), inputs=["input"], output=output)
+    butler = SimplePipelineExecutor.prep_butler(str(repo), inputs=["input", *more], output=output)
     pipeline = Pipeline.from_uri(f"{PIPELINES / 'DetectTrails.yaml'}#segmentTrails")
     for name, value in settings.items():
         pipeline.addConfigOverride("segmentTrails", name, value)
@@ -231,6 +234,26 @@ def test_model_that_cannot_be_used_leaves_nothing(fresh_repo: Any, tmp_path: Pat
     # Where it can be, the next run goes through.
     execute(fresh_repo.repo, "trails/good").run()
     assert detectors_of(fresh_repo.butler("trails/good"), "trail_mask") == [1]
+
+
+def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
+    """It is used where its run is among the inputs, and named in what comes
+    of it; elsewhere the package's own is.
+    """
+    shipped = load_model(shipped_model_path())
+    mine = dataclasses.replace(shipped.specification, name="mine", version="7")
+    save_model(tmp_path / "mine", shipped.network, mine)
+    done = CliRunner().invoke(main, ["model", "ingest", str(tmp_path / "mine.json"), str(fresh_repo.repo)])
+    assert done.exit_code == 0, done.output
+    for more, name in ((["models/mine/7"], "mine"), ([], shipped.specification.name)):
+        output = f"trails/{name}"
+        execute(fresh_repo.repo, output, *more).run(register_dataset_types=True)
+        butler = fresh_repo.butler(output)
+        mask = butler.get("trail_mask", fresh_repo.data_id(1))
+        assert mask.metadata["TRAIL_MODEL_NAME"] == name
+        metadata = butler.get("segmentTrails_metadata", fresh_repo.data_id(1))["segmentTrails"]
+        assert metadata["trailModel"].split()[0] == name
+    assert mask.metadata["TRAIL_MODEL_SHA256"] == shipped.checksum
 
 
 def test_probability_can_be_left_out(fresh_repo: Any) -> None:

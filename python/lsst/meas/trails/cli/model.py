@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._model_repository import export, ingest, list_models
 from ._recipes import calibrate_model, find_model, find_recipe
 
 if TYPE_CHECKING:
@@ -44,7 +45,13 @@ _CALIBRATION_METRICS = ("completeness_", "snr50_", "score_", "calibration_")
 
 @click.group()
 def model() -> None:
-    """Look into model files, calibrate them, convert old checkpoints."""
+    """Look into model files, calibrate them, convert old checkpoints, and
+    keep models in a Butler repository.
+    """
+
+
+for _command in (ingest, list_models, export):
+    model.add_command(_command)
 
 
 @model.command()

@@ -160,9 +160,12 @@ def find_components(
     labels, count = scipy.ndimage.label((probability >= low) & np.isfinite(probability), structure=_EIGHT)
     if count == 0:
         return []
-    peaks = scipy.ndimage.maximum(probability, labels, index=np.arange(1, count + 1))
-    kept = np.flatnonzero(np.asarray(peaks) >= high)
-    kept = kept[np.argsort(-np.asarray(peaks)[kept], kind="stable")][:max_components]
+    # Only few pixels have a label: scipy.ndimage.maximum would sort them all.
+    labelled = np.flatnonzero(labels)
+    peaks = np.zeros(count, dtype=probability.dtype)
+    np.maximum.at(peaks, labels.ravel()[labelled] - 1, probability.ravel()[labelled])
+    kept = np.flatnonzero(peaks >= high)
+    kept = kept[np.argsort(-peaks[kept], kind="stable")][:max_components]
     regions = scipy.ndimage.find_objects(labels, count)
     components = []
     for index in kept:

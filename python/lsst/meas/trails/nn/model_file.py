@@ -35,9 +35,12 @@ __all__ = (
     "ModelSpecification",
     "TrailModel",
     "load_model",
+    "model_from_bytes",
+    "read_model_bytes",
     "rounded",
     "save_model",
     "shipped_model_path",
+    "write_model_bytes",
     "write_specification",
 )
 
@@ -171,26 +174,81 @@ def load_model(path: str | os.PathLike[str]) -> TrailModel:
         Raised if a file is missing, damaged, or not what the specification
         says, or if this version of the package cannot honour it.
     """
+    text, weights, weights_path = read_model_bytes(path)
+    return model_from_bytes(text, weights, source=str(weights_path))
+
+
+def read_model_bytes(path: str | os.PathLike[str]) -> tuple[bytes, bytes, Path]:
+    """Return specification and weights of a model as they are in its files,
+    and the file of the weights.
+
+    Parameters
+    ----------
+    path
+        Either of its two files, or both names' common part.
+
+    Raises
+    ------
+    ModelError
+        Raised if a file cannot be read, or is larger than those of a model.
+    """
     path = Path(path)
     if path.suffix not in (".json", ".safetensors"):
         path = path.with_name(path.name + ".json")
     specification_path = path.with_suffix(".json")
     text = _read(specification_path, _MAX_SPECIFICATION_BYTES)
+    weights_path = specification_path.with_name(_parse(text, str(specification_path)).weights_file)
+    return text, _read(weights_path, MAX_WEIGHTS_BYTES), weights_path
+
+
+def write_model_bytes(path: Path, text: bytes, weights: bytes) -> None:
+    """Write specification and weights as the two files of a model.
+
+    Parameters
+    ----------
+    path
+        The ``.json`` file.
+    text, weights
+        What goes into the files; the weights go beside the specification,
+        under the name that it gives them.
+    """
+    # Its name cannot lead to another folder: a specification is checked for
+    # that.
+    _write(path.with_name(_parse(text, str(path)).weights_file), weights)
+    _write(path, text)
+
+
+def _parse(text: bytes, source: str) -> ModelSpecification:
     try:
         specification = ModelSpecification.from_json(text)
     except ModelError as error:
-        raise ModelError(f"{specification_path}: {error}.") from error
+        raise ModelError(f"{source}: {error}.") from error
     if not specification.weights_file:
-        raise ModelError(f"{specification_path}: it names no file of weights; export the model again.")
-    weights_path = specification_path.with_name(specification.weights_file)
-    weights = _read(weights_path, MAX_WEIGHTS_BYTES)
-    return _assemble(specification, text, weights, source=str(weights_path))
+        raise ModelError(f"{source}: it names no file of weights; export the model again.")
+    return specification
 
 
-def _assemble(specification: ModelSpecification, text: bytes, weights: bytes, *, source: str) -> TrailModel:
-    """Make a model of a specification, the text that it was read from, and
-    what should be its weights.
+def model_from_bytes(text: bytes, weights: bytes, *, source: str) -> TrailModel:
+    """Make a model of its specification and weights.
+
+    Parameters
+    ----------
+    text
+        The specification, JSON.
+    weights
+        The weights, safetensors.
+    source
+        Where they come from, for messages.
+
+    Raises
+    ------
+    ModelError
+        Raised if one of them is damaged, they do not belong together, or
+        this version of the package cannot honour them.
     """
+    if len(text) > _MAX_SPECIFICATION_BYTES or len(weights) > MAX_WEIGHTS_BYTES:
+        raise ModelError(f"{source}: {len(text)} and {len(weights)} bytes are more than a model may have.")
+    specification = _parse(text, source)
     if len(weights) != specification.weights_bytes:
         raise ModelError(
             f"{source}: the weights have {len(weights)} bytes and the specification says "

@@ -26,9 +26,6 @@ from __future__ import annotations
 __all__ = ("TrailSegmentationConfig", "TrailSegmentationConnections", "TrailSegmentationTask")
 
 import dataclasses
-import functools
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -52,6 +49,7 @@ from ..core.components import find_components
 from ..core.normalize import TEMPLATE_CHANNELS
 from ..core.planes import ImagePlanes
 from ._door import InputImage, make_probability_image, make_trail_mask, open_image, open_template
+from ._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS, butler_model, named_model
 from ._thresholds import check_thresholds, choose_thresholds
 
 if TYPE_CHECKING:
@@ -83,6 +81,14 @@ class TrailSegmentationConnections(
         deferLoad=True,
         minimum=0,
     )
+    trail_model = cT.PrerequisiteInput(
+        doc="Model to use in place of those of the configuration.",
+        name=MODEL_DATASET_TYPE,
+        storageClass=MODEL_STORAGE_CLASS,
+        dimensions=(),
+        deferLoad=True,
+        minimum=0,
+    )
     trail_probability = cT.Output(
         doc="Probability of each pixel that it belongs to a trail.",
         name="trail_probability",
@@ -108,7 +114,8 @@ class TrailSegmentationConfig(PipelineTaskConfig, pipelineConnections=TrailSegme
     """Configuration of TrailSegmentationTask."""
 
     model = Field[str](
-        doc="Model: the name of one that comes with the package, or the path of its .json file.",
+        doc="Model: the name of one that comes with the package, or the path or URI of its .json file. A "
+        "trail_model in the input collections goes before it.",
         default="direct",
     )
     templateModel = Field[str](
@@ -195,11 +202,12 @@ class TrailSegmentationTask(PipelineTask):
         outputs = self.run(
             image=inputs["image"],
             template=inputs.get("template"),
+            trail_model=inputs.get("trail_model"),
             num_cores=butlerQC.resources.num_cores,
         )
         butlerQC.put(outputs, outputRefs)
 
-    def run(self, *, image: Any, template: Any = None, num_cores: int = 1) -> Struct:
+    def run(self, *, image: Any, template: Any = None, trail_model: Any = None, num_cores: int = 1) -> Struct:
         """Segment the trails of an image.
 
         Parameters
@@ -212,6 +220,8 @@ class TrailSegmentationTask(PipelineTask):
             Template of the same sky, in any of these forms or as a
             `lsst.images.MaskedImage`; read only if a model is configured for
             it.
+        trail_model
+            Deferred handle of a model that the Butler holds.
         num_cores
             Threads that may be used.
 
@@ -235,7 +245,7 @@ class TrailSegmentationTask(PipelineTask):
         from ..nn.predict import predict_probability
 
         opened = open_image(image, psf_spacing=self.config.psfSpacing)
-        model, planes = self._choose_model(opened, template)
+        model, planes = self._choose_model(opened, template, trail_model)
         self._check_seeing(model, opened)
         try:
             probability = predict_probability(
@@ -271,40 +281,34 @@ class TrailSegmentationTask(PipelineTask):
             ),
         )
 
-    def _choose_model(self, image: InputImage, template: Any) -> tuple[TrailModel, ImagePlanes]:
+    def _choose_model(
+        self, image: InputImage, template: Any, trail_model: Any
+    ) -> tuple[TrailModel, ImagePlanes]:
         """Return the model for an image, and the planes that it shall see."""
-        name = self.config.templateModel
-        if not name:
-            return self._load_model(self.config.model), image.planes
-        planes = image.planes
-        if template is not None:
-            planes = dataclasses.replace(planes, template=open_template(template, image))
-        covered = 0.0 if planes.template is None else float(np.mean(np.isfinite(planes.template)))
-        self.metadata["templateCoverage"] = covered
-        if covered == 0.0:
-            self.log.info(
-                "%s: using the model %s.",
-                "There is no template" if template is None else "The template has no data here",
-                self.config.model,
-            )
-            return self._load_model(self.config.model), image.planes
-        model = self._load_model(name)
+        name, planes = self.config.templateModel, image.planes
+        if trail_model is None and not name:
+            return named_model(self.config.model), planes
+        model = named_model(name) if trail_model is None else butler_model(trail_model)
         if not TEMPLATE_CHANNELS.intersection(model.specification.channels):
+            if trail_model is not None:
+                return model, planes
             raise InvalidQuantumError(
                 f"The model {name!r} does not look at templates, its channels are "
                 f"{', '.join(model.specification.channels)}: configure another templateModel, or none."
             )
-        return model, planes
-
-    def _load_model(self, name: str) -> TrailModel:
-        from ..nn.model_file import ModelError, shipped_model_path
-
-        try:
-            path = Path(name) if name.endswith(".json") else shipped_model_path(name)
-            stat = os.stat(path)
-            return _cached_model(path.absolute(), stat.st_mtime_ns)
-        except (ModelError, OSError) as error:
-            raise InvalidQuantumError(f"The model {name!r} cannot be used: {error}") from error
+        if template is not None:
+            planes = dataclasses.replace(planes, template=open_template(template, image))
+        covered = 0.0 if planes.template is None else float(np.mean(np.isfinite(planes.template)))
+        self.metadata["templateCoverage"] = covered
+        if covered > 0.0:
+            return model, planes
+        problem = "There is no template" if template is None else "The template has no data here"
+        if trail_model is not None:
+            # It was trained to do without, and no other is asked for.
+            self.log.info("%s: the model %s does without.", problem, model.specification.name)
+            return model, image.planes
+        self.log.info("%s: using the model %s.", problem, self.config.model)
+        return named_model(self.config.model), image.planes
 
     def _check_seeing(self, model: TrailModel, image: InputImage) -> None:
         """Warn where the seeing is not one that the model was trained for."""
@@ -332,18 +336,6 @@ class TrailSegmentationTask(PipelineTask):
         for component in components:
             pixels[component.rows, component.columns] = True
         return pixels
-
-
-@functools.lru_cache(maxsize=4)
-def _cached_model(path: Path, mtime_ns: int) -> TrailModel:
-    """Load a model once per process: tasks are made anew for every quantum.
-
-    The modification time is part of the key, so that a model that was
-    replaced is read again.
-    """
-    from ..nn.model_file import load_model
-
-    return load_model(path)
 
 
 def _summary(model: TrailModel) -> dict[str, Any]:

@@ -1,0 +1,188 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``meas-trails model ingest``, ``list`` and ``export``: models in a Butler."""
+
+from __future__ import annotations
+
+__all__ = ("export", "ingest", "list_models")
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ._recipes import find_model
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import Butler, DatasetRef
+
+
+@click.command()
+@click.argument("name")
+@click.argument("repo", type=click.Path())
+@click.option(
+    "--run",
+    metavar="RUN",
+    help="RUN collection to put it into; a run holds one model.  [default: models/NAME/VERSION]",
+)
+def ingest(name: str, repo: str, run: str | None) -> None:
+    """Put a model into a Butler repository, as trail_model.
+
+    NAME is a model's file (.json or .safetensors), or the name of a model
+    that comes with the package.  TrailSegmentationTask uses it where its run
+    is among the input collections.
+    """
+    from lsst.daf.butler import DatasetType
+    from lsst.daf.butler.registry import CollectionTypeError, ConflictingDefinitionError
+
+    from ..nn.model_file import ModelError, load_model
+    from ..nn.model_table import model_to_table
+    from ..tasks._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS
+
+    try:
+        path = find_model(name)
+        specification = load_model(path).specification
+        table = model_to_table(path)
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    run = run or f"models/{specification.name}/{specification.version}"
+    with _opened(repo, writeable=True) as butler:
+        try:
+            butler.collections.register(run)
+            butler.registry.registerDatasetType(
+                DatasetType(MODEL_DATASET_TYPE, butler.dimensions.conform([]), MODEL_STORAGE_CLASS)
+            )
+            butler.put(table, MODEL_DATASET_TYPE, {}, run=run)
+        except ConflictingDefinitionError as error:
+            raise click.ClickException(
+                f"Run {run!r} of {repo} holds a {MODEL_DATASET_TYPE} already: choose another --run."
+            ) from error
+        except CollectionTypeError as error:
+            raise click.ClickException(f"The collection {run!r} is no RUN: choose another --run.") from error
+    click.echo(
+        f"Put {specification.name}, version {specification.version}, into run {run!r} of {repo}; add it to "
+        "the input collections (-i) of a pipeline to use it."
+    )
+
+
+@click.command("list")
+@click.argument("repo", type=click.Path(), required=False)
+def list_models(repo: str | None) -> None:
+    """List the models that come with the package, or those in REPO."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..nn.model_file import TrailModel, load_model, shipped_model_path
+    from ..nn.model_table import model_from_table
+
+    table = Table("run" if repo else "name", "model", "channels", "SNR50 at 10 false", "written", "checksum")
+
+    def add(place: str, model: TrailModel) -> None:
+        specification = model.specification
+        snr50 = specification.metrics.get("snr50_at_10")
+        table.add_row(
+            place,
+            f"{specification.name} {specification.version}",
+            ", ".join(specification.channels),
+            "-" if snr50 is None else f"{snr50:.1f}",
+            specification.created[:10],
+            model.checksum[:12],
+        )
+
+    if repo is None:
+        for path in sorted(shipped_model_path().parent.glob("*.json")):
+            add(path.stem, load_model(path))
+    else:
+        with _opened(repo) as butler:
+            for ref in _model_refs(butler):
+                add(ref.run, model_from_table(butler.get(ref), f"{ref.datasetType.name} in {ref.run}"))
+        if not table.rows:
+            raise click.ClickException(f"There is no model in {repo}: 'meas-trails model ingest' puts one.")
+    Console(width=118).print(table)
+
+
+@click.command()
+@click.argument("repo", type=click.Path())
+@click.argument("collection")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="NAME.json",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Specification to write; the weights go beside it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
+def export(repo: str, collection: str, output: Path, overwrite: bool) -> None:
+    """Write the model of a COLLECTION in REPO as files, as they were put."""
+    from ..nn.model_table import write_table
+
+    if output.suffix != ".json":
+        raise click.BadParameter(f"{output} does not end in .json.", param_hint="--output")
+    if output.exists() and not overwrite:
+        raise click.ClickException(f"{output}: is there already; --overwrite replaces it.")
+    with _opened(repo) as butler:
+        refs = _model_refs(butler, collection)
+        if not refs:
+            raise click.ClickException(f"There is no model in {collection!r} of {repo}.")
+        write_table(butler.get(refs[0]), output, f"{refs[0].datasetType.name} in {refs[0].run}")
+    click.echo(str(output))
+
+
+@contextmanager
+def _opened(repo: str, writeable: bool = False) -> Iterator[Butler]:
+    """Open a repository, and say in a message what is wrong with it or with
+    a model in it.
+    """
+    from lsst.daf.butler import Butler
+
+    from ..nn.model_specification import ModelError
+
+    try:
+        butler = Butler.from_config(repo, writeable=writeable)
+    except FileNotFoundError as error:
+        raise click.ClickException(f"There is no Butler repository at {repo}.") from error
+    try:
+        yield butler
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or repo}: {error.strerror or error}") from error
+
+
+def _model_refs(butler: Butler, collections: str = "*") -> list[DatasetRef]:
+    """Return the models in some collections, by run."""
+    from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
+
+    from ..tasks._models import MODEL_DATASET_TYPE
+
+    try:
+        refs = butler.query_datasets(
+            MODEL_DATASET_TYPE, collections=collections, find_first=collections != "*", explain=False
+        )
+    except MissingDatasetTypeError:
+        return []
+    except MissingCollectionError as error:
+        raise click.ClickException(f"There is no collection {collections!r}.") from error
+    return sorted(refs, key=lambda ref: ref.run)

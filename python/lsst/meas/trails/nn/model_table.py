@@ -1,0 +1,117 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""A model as a table, the form in which any Butler repository can hold it.
+
+The table has one row: the specification and the weights, byte by byte as they
+are in a model's two files.  What is checked of files is checked of it.
+"""
+
+from __future__ import annotations
+
+__all__ = ("model_from_table", "model_to_table", "write_table")
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+
+from .model_file import TrailModel, model_from_bytes, read_model_bytes, write_model_bytes
+from .model_specification import ModelError
+
+_SCHEMA = pa.schema(
+    [pa.field("specification", pa.binary(), nullable=False), pa.field("weights", pa.binary(), nullable=False)]
+)
+
+
+def model_to_table(path: str | os.PathLike[str]) -> pa.Table:
+    """Read a model from its files, check it, and return it as a table.
+
+    Parameters
+    ----------
+    path
+        Either of its two files.
+
+    Raises
+    ------
+    ModelError
+        Raised if the model is not sound.
+    """
+    text, weights, weights_path = read_model_bytes(path)
+    model_from_bytes(text, weights, source=str(weights_path))
+    return pa.table({"specification": [text], "weights": [weights]}, schema=_SCHEMA)
+
+
+def model_from_table(table: pa.Table, source: str) -> TrailModel:
+    """Return the model that a table holds.
+
+    Parameters
+    ----------
+    table
+        What `model_to_table` returned.
+    source
+        Where it comes from, for messages.
+
+    Raises
+    ------
+    ModelError
+        Raised if it is no such table, or the model in it is not sound.
+    """
+    return model_from_bytes(*_unpack(table, source), source=source)
+
+
+def write_table(table: pa.Table, path: str | os.PathLike[str], source: str) -> None:
+    """Write the model that a table holds as files.
+
+    Parameters
+    ----------
+    table
+        What `model_to_table` returned.
+    path
+        The ``.json`` file to write; the weights go beside it, under the name
+        that the specification gives them.
+    source
+        Where the table comes from, for messages.
+
+    Raises
+    ------
+    ModelError
+        Raised if it is no such table, or the model in it is not sound.
+    OSError
+        Raised if a file cannot be written.
+    """
+    text, weights = _unpack(table, source)
+    model_from_bytes(text, weights, source=source)
+    write_model_bytes(Path(path), text, weights)
+
+
+def _unpack(table: pa.Table, source: str) -> tuple[bytes, bytes]:
+    if not isinstance(table, pa.Table) or table.num_rows != 1:
+        raise ModelError(f"{source}: is not the table of one model; put it with 'meas-trails model ingest'.")
+    parts = []
+    for name in _SCHEMA.names:
+        if name not in table.column_names:
+            raise ModelError(f"{source}: the table of a model has a column {name}, this one has none.")
+        value = table.column(name)[0].as_py()
+        if not isinstance(value, bytes):
+            raise ModelError(f"{source}: the column {name} holds {type(value).__name__}, not bytes.")
+        parts.append(value)
+    return parts[0], parts[1]

@@ -1,0 +1,137 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Models for tasks: from the Butler, from files anywhere, or the package's own.
+
+Tasks are made anew for every quantum; a model is loaded once a process.
+"""
+
+from __future__ import annotations
+
+__all__ = ("MODEL_DATASET_TYPE", "MODEL_STORAGE_CLASS", "butler_model", "named_model")
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lsst.pipe.base import InvalidQuantumError
+from lsst.resources import ResourcePath
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import DeferredDatasetHandle
+
+    from ..nn.model_file import TrailModel
+
+MODEL_DATASET_TYPE = "trail_model"
+"""Dataset type of models in a Butler; it has no dimensions."""
+
+MODEL_STORAGE_CLASS = "ArrowTable"
+"""Its storage class, one that every Butler knows."""
+
+
+def named_model(name: str) -> TrailModel:
+    """Return a model by its name in a configuration.
+
+    Parameters
+    ----------
+    name
+        Name of a model that comes with the package; or path or URI, in any
+        scheme of `lsst.resources`, of the ``.json`` file of another, with
+        its weights beside it.
+
+    Raises
+    ------
+    lsst.pipe.base.InvalidQuantumError
+        Raised if the model cannot be used.
+    """
+    from ..nn.model_file import ModelError, shipped_model_path
+
+    try:
+        if not name.endswith(".json"):
+            return _model_of_file(shipped_model_path(name), 0)
+        uri = ResourcePath(name)
+        if uri.isLocal:
+            path = Path(uri.ospath)
+            return _model_of_file(path, os.stat(path).st_mtime_ns)
+        return _model_of_uri(name)
+    except (ModelError, OSError, ValueError) as error:
+        raise InvalidQuantumError(f"The model {name!r} cannot be used: {error}") from error
+
+
+def butler_model(handle: DeferredDatasetHandle) -> TrailModel:
+    """Return a model that a Butler holds.
+
+    Parameters
+    ----------
+    handle
+        Its dataset.
+
+    Raises
+    ------
+    lsst.pipe.base.InvalidQuantumError
+        Raised if it cannot be read or used.
+    """
+    from ..nn.model_file import ModelError
+    from ..nn.model_table import model_from_table
+
+    name = f"{handle.ref.datasetType.name} in {handle.ref.run}"
+    key = str(handle.ref.id)
+    if key not in _BUTLER_MODELS:
+        try:
+            model = model_from_table(handle.get(), name)
+        except (ModelError, OSError) as error:
+            raise InvalidQuantumError(f"The model cannot be used: {error}") from error
+        # A process works with one of them, or few.
+        while len(_BUTLER_MODELS) >= 4:
+            _BUTLER_MODELS.pop(next(iter(_BUTLER_MODELS)))
+        _BUTLER_MODELS[key] = model
+    return _BUTLER_MODELS[key]
+
+
+_BUTLER_MODELS: dict[str, TrailModel] = {}
+"""Models by the ID of their dataset, which never changes its content."""
+
+
+@functools.lru_cache(maxsize=4)
+def _model_of_file(path: Path, mtime_ns: int) -> TrailModel:
+    """Load a model once per process.
+
+    The modification time is part of the key, so that a model that was
+    replaced is read again.
+    """
+    from ..nn.model_file import load_model
+
+    return load_model(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _model_of_uri(uri: str) -> TrailModel:
+    """Load a model from elsewhere once per process."""
+    from ..nn.model_file import model_from_bytes
+    from ..nn.model_specification import MAX_WEIGHTS_BYTES, ModelError, ModelSpecification
+
+    place = ResourcePath(uri)
+    text = place.read()
+    weights = place.updatedFile(ModelSpecification.from_json(text).weights_file)
+    if weights.size() > MAX_WEIGHTS_BYTES:
+        raise ModelError(f"{weights}: has {weights.size()} bytes, more than a model's weights may have.")
+    return model_from_bytes(text, weights.read(), source=uri)

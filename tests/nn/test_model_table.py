@@ -1,0 +1,83 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
+from lsst.meas.trails.nn.model_specification import ModelError
+from lsst.meas.trails.nn.model_table import model_from_table, model_to_table, write_table
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    return model_to_table(shipped_model_path())
+
+
+def test_there_and_back(table: pa.Table, tmp_path: Path) -> None:
+    model = model_from_table(table, "the table")
+    assert model.checksum == load_model(shipped_model_path()).checksum
+    write_table(table, tmp_path / "copy.json", "the table")
+    for suffix in (".json", ".safetensors"):
+        original = shipped_model_path().with_suffix(suffix)
+        name = "copy.json" if suffix == ".json" else original.name
+        assert (tmp_path / name).read_bytes() == original.read_bytes()
+    assert load_model(tmp_path / "copy.json").checksum == model.checksum
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"specification": [b"{}"]}, "has a column weights"),
+        ({"specification": ["{}"], "weights": [b""]}, "specification holds str, not bytes"),
+        ({"specification": [None], "weights": [b""]}, "specification holds NoneType"),
+        ({"specification": [b"{}", b"{}"], "weights": [b"", b""]}, "is not the table of one model"),
+        ({"specification": [], "weights": []}, "is not the table of one model"),
+        ({"specification": [b"{"], "weights": [b""]}, "here: "),
+        ({"specification": [b"x" * 2_000_000], "weights": [b""]}, "more than a model may have"),
+    ],
+)
+def test_other_tables_are_refused(columns: dict[str, list[object]], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=message):
+        model_from_table(pa.table(columns), "here")
+    with pytest.raises(ModelError, match=message):
+        write_table(pa.table(columns), tmp_path / "model.json", "here")
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_weights_are_refused(table: pa.Table) -> None:
+    weights = bytearray(table["weights"][0].as_py())
+    weights[-1] ^= 1
+    damaged = pa.table({"specification": table["specification"], "weights": [bytes(weights)]})
+    with pytest.raises(ModelError, match="SHA-256"):
+        model_from_table(damaged, "here")
+
+
+def test_a_model_that_is_not_sound_is_not_packed(tmp_path: Path) -> None:
+    write_table(model_to_table(shipped_model_path()), tmp_path / "copy.json", "the table")
+    path = tmp_path / "direct.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="cut short"):
+        model_to_table(tmp_path / "copy.json")
