@@ -60,6 +60,16 @@ def test_weight_of_trails(tile: Tile, balance: float) -> None:
     assert target.dtype == weight.dtype == np.float32
 
 
+def test_at_full_resolution(tile: Tile) -> None:
+    """For networks whose output has a pixel for each of the image."""
+    target, weight = tile_target(tile, 1.0, stride=1)
+    np.testing.assert_array_equal(target, tile.truth == 1)
+    assert np.all(weight[tile.truth == 2] == 0.0)
+    # A trail weighs what it weighs at half resolution.
+    for part, area in (((slice(20, 28), slice(20, 60)), 320), ((slice(40, 56), slice(40, 120)), 1280)):
+        assert weight[part] == pytest.approx(320.0 / area)
+
+
 def test_all_trails_count_alike(tile: Tile) -> None:
     target, weight = tile_target(tile, 1.0)
     total = target * weight

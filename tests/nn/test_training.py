@@ -239,6 +239,20 @@ def test_any_dataset(tmp_path: Path) -> None:
         train(_recipe(), dataset, empty, tmp_path / "run", progress=False)
 
 
+def test_networks_of_full_resolution(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
+    """The old ones, whose tiles have 128 pixels and no others."""
+    recipe = _recipe(
+        model={"name": "old", "architecture": "UNetResSE", "hyperparameters": {"width": 8}},
+        stages=[{"steps": 2, "batch_size": 2}],
+    )
+    assert recipe.model.output_stride == 1
+    dataset = TrailTileDataset([make_tiles(count=4, size=128)], CHANNELS, stride=recipe.model.output_stride)
+    result = train(recipe, dataset, dataset, tmp_path / "run", progress=False)
+    assert result.steps == 2
+    assert result.model_path is not None
+    assert load_model(result.model_path).network.tile_size == 128
+
+
 @pytest.mark.usefixtures("no_curves")
 def test_learning_rate_rises_and_falls_in_every_stage(
     make_tiles: Callable[..., Path], tmp_path: Path

@@ -134,17 +134,18 @@ def train(
                 recipe = _with_simulated_tiles(
                     recipe, str(path), tiles or output / "tiles", recipe.threads or available_cores(), console
                 )
-            channels = recipe.model.channels
+            channels, stride = recipe.model.channels, recipe.model.output_stride
             train_dataset = TrailTileDataset(
                 recipe.data.train,
                 channels,
                 seed=recipe.seed,
                 augmentation=recipe.augmentation,
                 balance=recipe.data.balance,
+                stride=stride,
             )
             validation_dataset = None
             if recipe.data.validation:
-                validation_dataset = TrailTileDataset(recipe.data.validation, channels)
+                validation_dataset = TrailTileDataset(recipe.data.validation, channels, stride=stride)
                 _refuse_shared_files(train_dataset.files, validation_dataset.files)
             result = run_training(
                 recipe,

@@ -27,6 +27,7 @@ __all__ = ("TileDatasetError", "TileKey", "TrailTileDataset")
 
 import glob
 import os
+import resource
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -85,8 +86,11 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
     balance
         How far trails count equally whatever their size; see
         `lsst.meas.trails.nn.tile_target.tile_target`.
+    stride
+        Pixels of a tile per pixel of the network's output, along each axis.
     open_files
-        Files that are kept open at a time, in every process.
+        Files that are kept open at a time, in every process; by default as
+        many as leave three quarters of what the system allows to others.
 
     Raises
     ------
@@ -113,7 +117,8 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         seed: int = 0,
         augmentation: AugmentationRecipe = _NO_AUGMENTATION,
         balance: float = 0.0,
-        open_files: int = 64,
+        stride: int = 2,
+        open_files: int | None = None,
     ) -> None:
         if unknown := [name for name in channels if name not in CHANNELS]:
             raise TileDatasetError(f"Unknown input channels {unknown}; known are {', '.join(CHANNELS)}.")
@@ -122,6 +127,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         self.seed = seed
         self.augmentation = augmentation
         self.balance = balance
+        self.stride = stride
         self.tile_size = 0
         classes, brightest = [], []
         for name in self.files:
@@ -141,8 +147,11 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
                 brightest.append(np.asarray(reader.table["max_snr"], dtype=np.float32))
         if self.tile_size == 0:
             raise TileDatasetError(f"There is not a single tile in {', '.join(self.files[:3])}.")
-        if self.tile_size % 2 != 0:
-            raise TileDatasetError(f"Tiles of {self.tile_size} pixels cannot be halved; cut even ones.")
+        if self.tile_size % stride != 0:
+            raise TileDatasetError(
+                f"Tiles of {self.tile_size} pixels do not suit a network with an output pixel per {stride}: "
+                f"cut tiles whose side is a multiple of {stride}."
+            )
         self.tile_class = np.concatenate(classes)
         """Class of every tile, a value of `TILE_CLASSES` (array, (n,))."""
 
@@ -154,7 +163,8 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         self._first = np.concatenate(([0], np.cumsum([len(part) for part in classes])))
         # In the order in which they were last used.
         self._readers: dict[int, TileReader] = {}
-        self._open_files = open_files
+        # To open a file takes several times as long as to read a tile of it.
+        self._open_files = open_files or max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,7 +175,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
 
     def __getitem__(self, key: int | TileKey) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (input, target, valid), float32, shapes (C, T, T),
-        (1, T/2, T/2) and (1, T/2, T/2).
+        (1, T/s, T/s) and (1, T/s, T/s), where s is the stride.
         """
         index = key.tile if isinstance(key, TileKey) else int(key)
         tile = self.read(index)
@@ -176,7 +186,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         else:
             symmetry = 0
         channels = network_input(tile.planes, tile.background, self.channels)
-        target, valid = tile_target(tile, self.balance)
+        target, valid = tile_target(tile, self.balance, self.stride)
         arrays = (apply_symmetry(array, symmetry) for array in (channels, target[None], valid[None]))
         inputs, targets, weights = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
         return inputs, targets, weights

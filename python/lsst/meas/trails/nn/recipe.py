@@ -45,7 +45,7 @@ from typing import Any, Self
 import yaml
 
 from ..core.normalize import CHANNELS
-from .networks import create_network, network_names
+from .networks import TrailNetwork, create_network, network_names
 from .recipe_data import DataRecipe, SimulationRecipe
 from .recipe_section import BadValueError, RecipeError, build_section, plain, require
 from .recipe_stage import OptimiserRecipe, StageRecipe, in_part
@@ -88,13 +88,21 @@ class ModelRecipe:
 
     def parameter_names(self) -> tuple[str, ...]:
         """Return the names of the network's parameters."""
+        return tuple(name for name, _ in self._network().named_parameters())
+
+    @property
+    def output_stride(self) -> int:
+        """Pixels of the image per pixel of the output, along each axis
+        (`int`).
+        """
+        return self._network().output_stride
+
+    def _network(self) -> TrailNetwork:
+        """Return the network without memory for its weights."""
         import torch
 
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            network = create_network(
-                self.architecture, in_channels=len(self.channels), **self.hyperparameters
-            )
-        return tuple(name for name, _ in network.named_parameters())
+            return create_network(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -32,9 +32,9 @@ import scipy.ndimage
 from ..core.tile_file import Tile
 from ..core.tiling import IGNORED
 
-_REFERENCE_AREA = 80.0
-"""Area of a trail whose pixels weigh 1, in pixels of half resolution: about
-the mean over trails of 6-150 pixels cut by tiles of 256, with which the mean
+_REFERENCE_AREA = 320.0
+"""Area of a trail whose pixels weigh 1, pixels: about the mean, at half
+resolution, over trails of 6-150 pixels cut by tiles of 256, with which the mean
 weight of a trail's pixels stays within 0.9-1.1 whatever the exponent.
 """
 
@@ -44,8 +44,10 @@ _WEIGHTS = (0.25, 8.0)
 _NEIGHBOURS = np.ones((3, 3), dtype=np.int8)
 
 
-def tile_target(tile: Tile, balance: float = 0.0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return target and weight at half resolution, shapes (T/2, T/2).
+def tile_target(
+    tile: Tile, balance: float = 0.0, stride: int = 2
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return target and weight at a network's resolution, shapes (T/s, T/s).
 
     Parameters
     ----------
@@ -55,38 +57,42 @@ def tile_target(tile: Tile, balance: float = 0.0) -> tuple[npt.NDArray[np.float3
         Exponent, 0 to 1, with which a trail's pixels weigh more the fewer
         they are: 0 counts all pixels alike, and a trail of 150 pixels as much
         as twenty of 6; 1 counts all trails alike.
+    stride
+        Pixels s of the tile per pixel of the network's output, along each
+        axis; it must divide the tile's side.
 
     Returns
     -------
     target
-        1 where any of the 2x2 pixels is on a trail, 0 elsewhere.
+        1 where any of the s x s pixels is on a trail, 0 elsewhere.
     weight
         0 where the truth says to ignore, or where there is no data at all;
         bad pixels within data count, as the network shall bridge them.
         Elsewhere 1 on the background, and on a trail
-        ``(80 / area)^balance``, within 0.25-8, of the area that its piece in
-        the tile has.  Trails that touch are one.
+        ``(320 / area)^balance``, within 0.25-8, of the area that its piece in
+        the tile has, pixels.  Trails that touch are one.
     """
-    trail = _pool(tile.truth == 1)
+    trail = _pool(tile.truth == 1, stride)
     missing = tile.planes.has("NO_DATA") | ~np.isfinite(tile.planes.image)
-    ignored = (_pool(tile.truth == IGNORED) & ~trail) | ~_pool(~missing)
+    ignored = (_pool(tile.truth == IGNORED, stride) & ~trail) | ~_pool(~missing, stride)
     weight = (~ignored).astype(np.float32)
     if balance > 0.0:
-        weight *= _trail_weight(trail, balance)
+        weight *= _trail_weight(trail, balance, stride)
     return trail.astype(np.float32), weight
 
 
-def _trail_weight(trail: npt.NDArray[np.bool_], balance: float) -> npt.NDArray[np.float32]:
+def _trail_weight(trail: npt.NDArray[np.bool_], balance: float, stride: int) -> npt.NDArray[np.float32]:
     """Return the weight of each pixel by the area of its trail, 1 beside
     trails.
     """
     labels, _ = scipy.ndimage.label(trail, structure=_NEIGHBOURS)
-    area = np.bincount(labels.ravel()).astype(np.float64)
+    area = np.bincount(labels.ravel()).astype(np.float64) * stride**2
     weights = np.clip((_REFERENCE_AREA / np.maximum(area, 1.0)) ** balance, *_WEIGHTS)
     weights[0] = 1.0
     return np.asarray(weights[labels], dtype=np.float32)
 
 
-def _pool(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return whether any of each 2x2 pixels is set."""
-    return mask[0::2, 0::2] | mask[0::2, 1::2] | mask[1::2, 0::2] | mask[1::2, 1::2]
+def _pool(mask: npt.NDArray[np.bool_], stride: int) -> npt.NDArray[np.bool_]:
+    """Return whether any pixel of each block is set."""
+    rows = np.logical_or.reduce([mask[i::stride] for i in range(stride)])
+    return np.asarray(np.logical_or.reduce([rows[:, i::stride] for i in range(stride)]))

@@ -101,7 +101,8 @@ def train(
         What to do.
     train_dataset
         Map-style dataset of (input, target, valid) with shapes (C, T, T),
-        (1, T/2, T/2) and (1, T/2, T/2), float32.
+        (1, T/s, T/s) and (1, T/s, T/s), float32, where s is the network's
+        output stride.
     validation_dataset
         The same of visits that training never sees; `None` validates nothing
         and keeps the last weights.
