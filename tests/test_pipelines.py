@@ -45,6 +45,7 @@ TYPES: dict[str, tuple[str, set[str]]] = {
     "injected_preliminary_visit_image_catalog": ("ArrowAstropy", DETECTOR),
     "injected_trail_mask": ("MaskV2", DETECTOR),
     "template_detector": ("VisitImage", DETECTOR),
+    "difference_image": ("VisitImage", DETECTOR),
     "trail_tiles": ("TrailTiles", DETECTOR),
     "trail_probability": ("ImageV2", DETECTOR),
     "trail_mask": ("MaskV2", DETECTOR),
@@ -56,6 +57,10 @@ TYPES: dict[str, tuple[str, set[str]]] = {
 INPUTS_AND_OUTPUTS = {
     "DetectTrails": (
         {"preliminary_visit_image"},
+        {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
+    ),
+    "DetectTrailsInDifference": (
+        {"difference_image"},
         {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
     ),
     "DetectTrailsWithTemplate": (
@@ -75,6 +80,10 @@ INPUTS_AND_OUTPUTS = {
 
 SUBSETS = {
     "DetectTrails": {
+        "perDetector": {"segmentTrails", "findTrailCandidates"},
+        "perVisit": {"consolidateTrailCandidates"},
+    },
+    "DetectTrailsInDifference": {
         "perDetector": {"segmentTrails", "findTrailCandidates"},
         "perVisit": {"consolidateTrailCandidates"},
     },
@@ -142,7 +151,7 @@ def test_input_image_is_a_parameter(name: str) -> None:
     pipeline.addConfigOverride("parameters", "input_image", "visit_image")
     inputs, outputs = data_types(pipeline.to_graph())
     expected = [
-        {name.replace("preliminary_visit_image", "visit_image") for name in names}
+        {"visit_image" if name == "difference_image" else name.replace("preliminary_", "") for name in names}
         for names in INPUTS_AND_OUTPUTS[name]
     ]
     assert [inputs, outputs] == expected

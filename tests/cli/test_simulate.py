@@ -28,7 +28,9 @@ import pytest
 from click.testing import CliRunner
 
 from lsst.daf.butler import Butler
+from lsst.images import DifferenceImage, VisitImage
 from lsst.meas.trails.cli import main
+from lsst.meas.trails.cli._pipelines import PIPELINES
 from lsst.pipe.base import Pipeline
 
 
@@ -85,12 +87,27 @@ def test_templates(tmp_path: Path) -> None:
     np.testing.assert_array_equal(alone.image.array, image.image.array)
 
 
+def test_difference_images(tmp_path: Path) -> None:
+    code, output = invoke(tmp_path / "repo", "--size", 96, 128, "--seed", 4, "--trails", 2, "--difference")
+    assert code == 0
+    assert "simulated_trail_catalog, difference_image into run 'input'" in output
+    butler = Butler.from_config(tmp_path / "repo", collections="input")
+    # The stack's own storage class, also where a pipeline came first that
+    # asks for any visit image.
+    dataset_type = butler.get_dataset_type("difference_image")
+    assert dataset_type.storageClass_name == "DifferenceImage"
+    (ref,) = butler.query_datasets("difference_image")
+    assert isinstance(butler.get(ref), DifferenceImage)
+    assert isinstance(butler.get(ref, storageClass="VisitImage"), VisitImage)
+    assert not butler.query_datasets("template_detector", explain=False)
+
+
 def test_pipelines_run_in_a_new_repository(tmp_path: Path) -> None:
     """Without `--register-dataset-types`."""
     code, _ = invoke(tmp_path / "repo", "--size", 64, 64, "--seed", 4)
     assert code == 0
     butler = Butler.from_config(tmp_path / "repo", writeable=True)
-    for name in ("DetectTrails", "DetectTrailsWithTemplate", "MakeTrainingSet"):
+    for name in PIPELINES:
         uri = f"resource://lsst.meas.trails/resources/pipelines/{name}.yaml"
         Pipeline.from_uri(uri).to_graph(registry=butler.registry).check_dataset_type_registrations(butler)
     # In a repository that is there, nothing but what is put is registered.

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 from lsst.images import Box
-from lsst.meas.trails.sim.psf import Seeing, draw_seeing, make_psf, sample_psf
+from lsst.meas.trails.sim.psf import Seeing, draw_seeing, make_psf, pixel_psf, sample_psf
 
 DETECTOR = Box.factory[0:4000, 0:4072]
 
@@ -107,3 +107,27 @@ def test_sampled_in_array_coordinates() -> None:
         truth = psf.compute_kernel_image(x=x + 3000, y=y + 1000).array
         # Linear between nodes 300 pixels apart: 2e-4 of the peak at most.
         np.testing.assert_allclose(grid.kernel(x, y), truth, atol=3e-4 * truth.max())
+
+
+@pytest.mark.parametrize(
+    ("bbox", "tolerance"),
+    # Between the corners of a small image a linear polynomial does; it is
+    # exact but for the mixed term.
+    [(Box.factory[1000:1200, 500:760], 2e-3), (DETECTOR, 2e-3)],
+    ids=["corners", "detector"],
+)
+def test_psf_of_pixels(bbox: Box, tolerance: float) -> None:
+    psf = make_psf(Seeing(fwhm=4.0, beta=3.5, e1=0.05, e2=0.02), np.random.default_rng(3), bbox)
+    again = pixel_psf(sample_psf(psf, bbox, spacing=1500.0), bbox)
+    assert again.bounds == psf.bounds
+    for fx, fy in ((0.0, 0.0), (0.4, 0.7), (1.0, 1.0)):
+        x, y = bbox.x.min + fx * (bbox.x.size - 1), bbox.y.min + fy * (bbox.y.size - 1)
+        expected = psf.compute_kernel_image(x=x, y=y).array
+        kernel = again.compute_kernel_image(x=x, y=y).array
+        assert kernel.sum() == pytest.approx(1.0)
+        np.testing.assert_allclose(kernel, expected / expected.sum(), rtol=0.0, atol=tolerance * kernel.max())
+    # Off the centre of a pixel, too, where the images are interpolated.
+    moved = again.compute_stellar_image(x=bbox.x.min + 100.4, y=bbox.y.min + 90.3)
+    expected = psf.compute_stellar_image(x=bbox.x.min + 100.4, y=bbox.y.min + 90.3)
+    assert moved.bbox == expected.bbox
+    np.testing.assert_allclose(moved.array, expected.array, rtol=0.0, atol=0.01 * expected.array.max())

@@ -29,7 +29,7 @@ import numpy as np
 import pytest
 
 from lsst.daf.butler import Butler
-from lsst.images import VisitImage
+from lsst.images import DifferenceImage, VisitImage
 from lsst.meas.trails.sim.repository import RepositoryError, open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
 
@@ -150,6 +150,48 @@ def test_noise_is_its_own(other: Simulation, visit: int, detector: int) -> None:
     correlation = np.corrcoef(noises[0], noises[1])[0, 1]
     # 20000 pixels: independent ones correlate by 0.01.
     assert abs(correlation) < 0.05
+
+
+def test_difference_image(repo: Path) -> None:
+    simulation = dataclasses.replace(SIMULATION, detectors=1, template=True, difference=True)
+    butler = Butler.from_config(repo, writeable=True)
+    list(simulation.run(butler, "difference"))
+    (data_id,) = simulation.data_ids()
+    made = simulation.image(0, 0).difference
+    assert made is not None
+    difference = butler.get("difference_image", data_id, collections="difference")
+    assert isinstance(difference, DifferenceImage)
+    np.testing.assert_array_equal(difference.image.array, made.image.array)
+    np.testing.assert_array_equal(difference.mask.array, made.mask.array)
+    for x, y in ((0.0, 0.0), (80.3, 64.7)):
+        np.testing.assert_allclose(
+            difference.psf.compute_kernel_image(x=x, y=y).array,
+            made.psf.compute_kernel_image(x=x, y=y).array,
+            atol=1e-9,
+        )
+        assert difference.kernel.compute_kernel_image(x=x, y=y).array.sum() == pytest.approx(1.0)
+    assert difference.summary_stats == made.summary_stats
+    # The image is as it is without; its template is the one subtracted.
+    image, template, alone = (
+        butler.get(name, data_id, collections=run)
+        for name, run in (
+            ("preliminary_visit_image", "difference"),
+            ("template_detector", "difference"),
+            ("preliminary_visit_image", "input"),
+        )
+    )
+    np.testing.assert_array_equal(image.image.array, alone.image.array)
+    np.testing.assert_array_equal(image.mask.array, alone.mask.array)
+    assert difference.bbox == image.bbox
+    assert np.all(difference.mask.get("NO_DATA")[template.mask.get("NO_DATA")])
+    good = np.isfinite(difference.image.array) & np.isfinite(image.image.array)
+    light = [np.quantile(np.abs(part.image.array[good]), 0.99) for part in (difference, image)]
+    assert light[0] < light[1]
+    # Without the other option, the template itself is not kept.
+    only = dataclasses.replace(simulation, template=False).image(0, 0)
+    assert only.template is None
+    assert only.difference is not None
+    np.testing.assert_array_equal(only.difference.image.array, made.image.array)
 
 
 def test_existing_datasets_stop_it_early(repo: Path) -> None:

@@ -69,6 +69,14 @@ _MIN_SIZE, _MAX_SIZE = 64, 20_000
     "registered within 0.3 pixels, with stars that varied, gaps, and remains of old trails.",
 )
 @click.option(
+    "--difference/--no-difference",
+    default=False,
+    show_default=True,
+    help="Give each image a difference image, as difference_image: that template subtracted after matching "
+    "the widths of the two PSFs, with what errors of registration and variable stars leave.  The template "
+    "itself is put with --template only.",
+)
+@click.option(
     "--like",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
@@ -99,6 +107,7 @@ def simulate(
     seed: int,
     trails: int,
     template: bool,
+    difference: bool,
     like: str | None,
     band: str | None,
     run: str,
@@ -116,6 +125,7 @@ def simulate(
     from rich.table import Table
 
     from lsst.meas.trails.sim.repository import (
+        DIFFERENCE_DATASET_TYPE,
         IMAGE_DATASET_TYPE,
         TEMPLATE_DATASET_TYPE,
         TRUTH_DATASET_TYPE,
@@ -135,6 +145,7 @@ def simulate(
             band=band,
             like=like,
             template=template,
+            difference=difference,
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from error
@@ -162,7 +173,9 @@ def simulate(
         )
     console = Console()
     console.print(table)
-    kinds = [IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE, *([TEMPLATE_DATASET_TYPE] if template else [])]
+    kinds = [IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE]
+    kinds += [TEMPLATE_DATASET_TYPE] if template else []
+    kinds += [DIFFERENCE_DATASET_TYPE] if difference else []
     console.print(
         f"Put {len(rows)} each of {', '.join(kinds)} into run {run!r} of {repo}.",
         soft_wrap=True,

@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Seeing", "draw_seeing", "make_psf", "sample_psf")
+__all__ = ("Seeing", "draw_seeing", "make_psf", "pixel_psf", "sample_psf")
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -174,6 +174,46 @@ def sample_psf(psf: PointSpreadFunction, bbox: Box, spacing: float = 512.0) -> P
     """
     origin = (bbox.x.start, bbox.y.start)
     return PsfGrid.from_model(psf, origin, (bbox.y.size, bbox.x.size), spacing=spacing)
+
+
+def pixel_psf(grid: PsfGrid, bbox: Box, pixel_scale: float = 0.2) -> PiffWrapper:
+    """Make a PSF of its images: the inverse of `sample_psf`.
+
+    Parameters
+    ----------
+    grid
+        The PSF in the array coordinates of the image.
+    bbox
+        Box of the image.
+    pixel_scale
+        Arcseconds per pixel.
+
+    Returns
+    -------
+    psf
+        The PSF as a grid of pixels, each a polynomial of the position, of
+        second order where there are as many nodes.
+    """
+    order = min(2, len(grid.x) - 1, len(grid.y) - 1)
+    x, y = (part.ravel() for part in np.meshgrid(grid.x + bbox.x.start, grid.y + bbox.y.start))
+    terms = [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]
+    # Field positions of single detectors are pixels times the scale.
+    matrix = np.stack([(x * pixel_scale) ** i * (y * pixel_scale) ** j for i, j in terms], axis=1)
+    solved = np.linalg.lstsq(matrix, grid.kernels.reshape(len(x), -1), rcond=None)[0]
+    coefficients = np.zeros((grid.size**2, order + 1, order + 1))
+    for (i, j), values in zip(terms, solved, strict=True):
+        coefficients[:, i, j] = values
+    interp = piff.Polynomial(order=order)
+    wcs = galsim.PixelScale(pixel_scale)
+    target = piff.Star.makeTarget(x=float(x[0]), y=float(y[0]), wcs=wcs, stamp_size=1)
+    first = piff.Star(target.data, target.fit.newParams(grid.kernels[0, 0].ravel(), num=None))
+    psf = piff.SimplePSF(piff.PixelGrid(scale=pixel_scale, size=grid.size), interp)
+    psf.stars = interp.initialize([first])
+    interp.coeffs = list(coefficients)
+    psf.stars = interp.interpolateList(psf.stars)
+    psf.wcs = {0: wcs}
+    psf.pointing = None
+    return PiffWrapper(psf, bounds=bbox, stamp_size=grid.size)
 
 
 def _draw_surface(

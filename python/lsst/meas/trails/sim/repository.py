@@ -28,6 +28,7 @@ The functions here serve any instrument that is derived from
 from __future__ import annotations
 
 __all__ = (
+    "DIFFERENCE_DATASET_TYPE",
     "IMAGE_DATASET_TYPE",
     "TEMPLATE_DATASET_TYPE",
     "TRUTH_DATASET_TYPE",
@@ -64,6 +65,9 @@ IMAGE_DATASET_TYPE = "preliminary_visit_image"
 
 TEMPLATE_DATASET_TYPE = "template_detector"
 """Dataset type of their templates, that of the stack."""
+
+DIFFERENCE_DATASET_TYPE = "difference_image"
+"""Dataset type of the differences of the two, that of the stack."""
 
 TRUTH_DATASET_TYPE = "simulated_trail_catalog"
 """Dataset type of the trails in a simulated image."""

@@ -36,17 +36,20 @@ import astropy.table
 import numpy as np
 
 from lsst.daf.butler import Butler
-from lsst.images import Box, DetectorFrame, SkyProjection, VisitImage
+from lsst.images import Box, DetectorFrame, DifferenceImage, SkyProjection, VisitImage
 
 from ..core.photometry import AB_ZEROPOINT_NJY
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.population import TrailPopulation
+from ..core.psf import PsfGrid
 from .detector import make_detector
+from .difference import subtract_template
 from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
 from .like import Exemplar, ExemplarError
 from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
-from .psf import draw_seeing, make_psf, sample_psf
+from .psf import draw_seeing, make_psf, pixel_psf, sample_psf
 from .repository import (
+    DIFFERENCE_DATASET_TYPE,
     IMAGE_DATASET_TYPE,
     TEMPLATE_DATASET_TYPE,
     TRUTH_DATASET_TYPE,
@@ -61,7 +64,7 @@ from .repository import (
 )
 from .scene import SceneConfig, simulate_scene
 from .template import TemplateConfig
-from .visit_image import make_summary_stats, make_visit_image
+from .visit_image import make_difference_image, make_summary_stats, make_visit_image
 
 # Streams of random numbers of a visit, beside that of its pointing.
 _VISIT_STREAM, _DETECTOR_STREAM = 0, 1
@@ -83,12 +86,15 @@ class SimulatedImage:
         ``source_type``, ``visit``, ``detector``, ``physical_filter`` and
         ``band``.
     template
-        The template, if there is one.
+        The template, if it was asked for.
+    difference
+        The image without the template, if it was asked for.
     """
 
     image: VisitImage
     truth: astropy.table.Table
     template: VisitImage | None = None
+    difference: DifferenceImage | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +124,9 @@ class Simulation:
         information from.
     template
         Whether each image gets a template; the image is the same with it.
+    difference
+        Whether each image gets a difference image, from which that template
+        has been subtracted.
 
     Raises
     ------
@@ -135,6 +144,7 @@ class Simulation:
     band: str | None = None
     like: str | None = None
     template: bool = False
+    difference: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -212,7 +222,10 @@ class Simulation:
         seeing = draw_seeing(visit_rng)
         population = TrailPopulation(number=self.trails)
         scene_config = SceneConfig.varied(
-            shape, visit_rng, trails=population, template=TemplateConfig() if self.template else None
+            shape,
+            visit_rng,
+            trails=population,
+            template=TemplateConfig() if self.template or self.difference else None,
         )
         sky_projection = self._sky_projection(plan, detector)
         if exemplar is not None:
@@ -225,10 +238,10 @@ class Simulation:
             obs_info = make_obs_info(plan, detector)
             camera_detector = make_detector(plan.visit, detector, shape)
         scene = simulate_scene(scene_config, sample_psf(psf, bbox), rng, bbox)
-        stats = make_summary_stats(
-            scene.planes,
-            sky_projection,
-            bbox,
+        summarise = functools.partial(
+            make_summary_stats,
+            sky_projection=sky_projection,
+            bbox=bbox,
             exposure_time=plan.exposure_time,
             zenith_distance=90.0 - plan.altitude,
             zeropoint=AB_ZEROPOINT_NJY if exemplar is None else exemplar.zeropoint,
@@ -243,9 +256,19 @@ class Simulation:
             band=plan.band,
             bbox=bbox,
         )
-        template = None
+        template, difference = None, None
         if scene.template_psf is not None:
-            template = make(_template_planes(scene.planes), psf=scene.template_psf)
+            template_planes = _template_planes(scene.planes, sample_psf(scene.template_psf, bbox))
+            if self.template:
+                template = make(template_planes, psf=scene.template_psf)
+            if self.difference:
+                subtracted = subtract_template(scene.planes, template_planes)
+                pixels = make(
+                    subtracted.planes,
+                    psf=pixel_psf(subtracted.planes.psf, bbox),
+                    summary_stats=summarise(subtracted.planes),
+                )
+                difference = make_difference_image(pixels, subtracted.template_kernel)
         truth = image_truth(scene.truth, bbox, sky_projection)
         for name, value in (
             ("visit", np.int64(plan.visit)),
@@ -255,9 +278,10 @@ class Simulation:
         ):
             truth[name] = np.full(len(truth), value)
         return SimulatedImage(
-            image=make(scene.planes, psf=psf, summary_stats=stats),
+            image=make(scene.planes, psf=psf, summary_stats=summarise(scene.planes)),
             truth=truth,
             template=template,
+            difference=difference,
         )
 
     def register(self, butler: Butler, run: str) -> None:
@@ -276,7 +300,7 @@ class Simulation:
             Raised if an image is there already, or the repository has
             different visits under the same numbers.
         """
-        names = (IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE, TEMPLATE_DATASET_TYPE)
+        names = (IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE, TEMPLATE_DATASET_TYPE, DIFFERENCE_DATASET_TYPE)
         if existing := find_existing(butler, run, names, self.data_ids()):
             ref = existing[0]
             raise RepositoryError(
@@ -325,6 +349,8 @@ class Simulation:
         datasets = [Dataset(TRUTH_DATASET_TYPE, "ArrowAstropy", simulated.truth)]
         if simulated.template is not None:
             datasets.append(Dataset(TEMPLATE_DATASET_TYPE, "VisitImage", simulated.template))
+        if simulated.difference is not None:
+            datasets.append(Dataset(DIFFERENCE_DATASET_TYPE, "DifferenceImage", simulated.difference))
         datasets.append(Dataset(IMAGE_DATASET_TYPE, "VisitImage", simulated.image))
         data_id = {"instrument": TrailSimCam.getName(), "visit": visit, "detector": detector}
         put_datasets(butler, run, data_id, datasets)
@@ -422,7 +448,7 @@ def image_truth(
     return result
 
 
-def _template_planes(planes: ImagePlanes) -> ImagePlanes:
+def _template_planes(planes: ImagePlanes, psf: PsfGrid) -> ImagePlanes:
     """Return the template of an image as an image of its own."""
     template = planes.template
     assert template is not None
@@ -434,7 +460,7 @@ def _template_planes(planes: ImagePlanes) -> ImagePlanes:
         image=template,
         variance=np.where(missing, np.float32(np.nan), np.float32(variance)),
         mask=np.where(missing, np.uint32(plane_bits(["NO_DATA"])), np.uint32(0)),
-        psf=planes.psf,
+        psf=psf,
     )
 
 

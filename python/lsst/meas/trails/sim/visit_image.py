@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("make_mask", "make_summary_stats", "make_visit_image")
+__all__ = ("make_difference_image", "make_mask", "make_summary_stats", "make_visit_image")
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ import numpy.typing as npt
 from lsst.images import (
     Box,
     DetectorFrame,
+    DifferenceImage,
     Image,
     Mask,
     MaskPlane,
@@ -45,6 +46,8 @@ from lsst.images import (
     VisitImage,
     get_legacy_visit_image_mask_planes,
 )
+from lsst.images.convolution_kernels import ImageBasisConvolutionKernel
+from lsst.images.fields import ChebyshevField
 
 from ..core.photometry import AB_ZEROPOINT_NJY, point_source_flux_limit
 from ..core.planes import PLANES, ImagePlanes
@@ -233,4 +236,30 @@ def make_visit_image(
         psf=psf,
         detector=detector,
         band=band,
+    )
+
+
+def make_difference_image(image: VisitImage, template_kernel: npt.NDArray[np.float64]) -> DifferenceImage:
+    """Make a difference image of a visit image that holds its pixels.
+
+    Parameters
+    ----------
+    image
+        Pixels, mask and PSF of the difference, and what describes the image
+        that was subtracted from; the difference image shares its memory.
+    template_kernel
+        What the template was convolved with, shape (k, k) with odd ``k``.
+    """
+    constant = ChebyshevField(image.bbox, np.ones((1, 1)))
+    return DifferenceImage(
+        image.image,
+        mask=image.mask,
+        variance=image.variance,
+        sky_projection=image.sky_projection,
+        obs_info=image.obs_info,
+        summary_stats=image.summary_stats,
+        psf=image.psf,
+        detector=image.detector,
+        band=image.band,
+        kernel=ImageBasisConvolutionKernel(template_kernel[None], [constant]),
     )

@@ -1,0 +1,228 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Difference images: what the subtraction of a template leaves."""
+
+from __future__ import annotations
+
+__all__ = ("Difference", "subtract_template")
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+import scipy.signal
+
+from ..core.background import fit_background
+from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
+from ..core.psf import FWHM_PER_SIGMA, PsfGrid
+
+_SIDE = 41
+"""Side of the kernels, pixels: ten times the widest matching kernel that
+templates ask for.
+"""
+
+_SAME_WIDTH = 0.02
+"""PSFs whose widths agree within this fraction need no matching."""
+
+_SAMPLE = 500_000
+"""Number of pixels that tell the scatter of a difference well enough."""
+
+type _Image = npt.NDArray[np.float32]
+type _Kernel = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Difference:
+    """A difference image and how it was made.
+
+    Parameters
+    ----------
+    planes
+        The difference, in the units of the images.
+    image_kernel, template_kernel
+        What the image and its template were convolved with, odd sides.
+    """
+
+    planes: ImagePlanes
+    image_kernel: _Kernel
+    template_kernel: _Kernel
+
+
+def subtract_template(image: ImagePlanes, template: ImagePlanes, *, threshold: float = 5.0) -> Difference:
+    """Subtract a template from an image.
+
+    Parameters
+    ----------
+    image
+        The image.
+    template
+        Its template on the same pixels and in the same units, with its own
+        variance and PSF; NaN where it has no data.
+    threshold
+        Significance of the sources that are marked in the mask.
+
+    Returns
+    -------
+    difference
+        The image minus the template, without the background that is left of
+        both.  In its mask, which is that of the image otherwise, ``NO_DATA``
+        is set where the template has none, and ``DETECTED`` and
+        ``DETECTED_NEGATIVE`` are those of the difference.
+
+    Raises
+    ------
+    ValueError
+        Raised if the two have different shapes.
+
+    Notes
+    -----
+    The sharper of the two is convolved with the Gaussian that gives it the
+    width of the other in the middle of the image.  What the two PSFs differ
+    in beside, ellipticities, wings, and changes over the image, leaves
+    residuals, as do errors of registration (dipoles) and of the flux scale,
+    and stars that varied.  Convolution correlates the noise; both are
+    therefore also convolved with the kernel that makes noise white again
+    which was white before (Reiss & Lupton 2016, DMTN-021; Zackay et al. 2016,
+    ApJ 830, 27).  As that of a warped template was not, the variance is scaled
+    to the scatter of the difference in the end.
+    """
+    if image.shape != template.shape:
+        raise ValueError(f"A template of shape {template.shape} does not fit an image of {image.shape}.")
+    image_kernel, template_kernel = _matching_kernels(image, template)
+    missing = ~np.isfinite(template.image)
+    values = _convolve(image.image, image_kernel) - _convolve(template.image, template_kernel)
+    mask = _spread(image.mask, image_kernel)
+    mask &= ~np.uint32(plane_bits(["DETECTED", "DETECTED_NEGATIVE"]))
+    mask[_grow(missing, template_kernel)] |= np.uint32(plane_bits(["NO_DATA"]))
+    values[missing | ~np.isfinite(image.image)] = np.nan
+    variance = (image.variance + template.variance).astype(np.float32)
+    kernels = image.psf.kernels
+    psf = PsfGrid(
+        x=image.psf.x,
+        y=image.psf.y,
+        kernels=scipy.signal.fftconvolve(kernels, image_kernel[None, None], mode="same", axes=(2, 3)),
+    )
+    planes = ImagePlanes(image=values, variance=variance, mask=mask, psf=psf)
+    values -= fit_background(values, planes.bad()).level()
+    variance *= _variance_factor(planes)
+    _mark_sources(planes, threshold)
+    return Difference(planes=planes, image_kernel=image_kernel, template_kernel=template_kernel)
+
+
+def _matching_kernels(image: ImagePlanes, template: ImagePlanes) -> tuple[_Kernel, _Kernel]:
+    """Return the kernels for the image and for the template."""
+    ny, nx = image.shape
+    centre = 0.5 * (nx - 1), 0.5 * (ny - 1)
+    image_width, template_width = image.psf.fwhm(*centre), template.psf.fwhm(*centre)
+    one = np.ones((1, 1))
+    if abs(image_width / template_width - 1.0) < _SAME_WIDTH:
+        return one, one
+    sigma = np.sqrt(abs(image_width**2 - template_width**2)) / FWHM_PER_SIGMA
+    frequency = np.fft.fftfreq(_SIDE)
+    squared = np.square(frequency)[:, None] + np.square(frequency)[None, :]
+    match = np.exp(-2.0 * np.square(np.pi * sigma) * squared)
+    image_noise, template_noise = (_typical_variance(planes) for planes in (image, template))
+    if image_width < template_width:
+        power = np.square(match) * image_noise + template_noise
+        image_match, template_match = match, np.ones_like(match)
+    else:
+        power = image_noise + np.square(match) * template_noise
+        image_match, template_match = np.ones_like(match), match
+    whiten = np.sqrt((image_noise + template_noise) / power)
+    kernels = (np.fft.fftshift(np.fft.ifft2(part * whiten).real) for part in (image_match, template_match))
+    image_kernel, template_kernel = kernels
+    return image_kernel, template_kernel
+
+
+def _typical_variance(planes: ImagePlanes) -> float:
+    good = ~planes.bad()
+    return float(np.median(planes.variance[good])) if np.any(good) else 1.0
+
+
+def _convolve(image: _Image, kernel: _Kernel) -> _Image:
+    """Convolve an image, whose pixels that are not finite count as zero."""
+    filled = np.where(np.isfinite(image), image, np.float32(0.0))
+    if kernel.size == 1:
+        return filled
+    return np.asarray(scipy.signal.oaconvolve(filled, kernel, mode="same"), dtype=np.float32)
+
+
+def _grow(pixels: npt.NDArray[np.bool_], kernel: _Kernel) -> npt.NDArray[np.bool_]:
+    """Return where more than a tenth of the kernel's weight can come from
+    some pixels.
+    """
+    if kernel.size == 1 or not np.any(pixels):
+        return pixels
+    r = kernel.shape[0] // 2
+    distance = np.hypot(*np.ogrid[-r : r + 1, -r : r + 1])
+    weight = np.abs(kernel)
+    shares = [float(weight[distance <= radius].sum()) / float(weight.sum()) for radius in range(r)]
+    radius = int(np.searchsorted(shares, 0.9))
+    return np.asarray(scipy.ndimage.distance_transform_edt(~pixels) <= radius)
+
+
+def _spread(mask: npt.NDArray[np.uint32], kernel: _Kernel) -> npt.NDArray[np.uint32]:
+    """Return a mask whose bad pixels have grown by what convolution mixes."""
+    result = mask.copy()
+    for name in BAD_PLANES:
+        bit = np.uint32(plane_bits([name]))
+        result[_grow((mask & bit) != 0, kernel)] |= bit
+    return result
+
+
+def _variance_factor(planes: ImagePlanes) -> np.float32:
+    """Return the square of the scatter of a difference over that which its
+    variance promises, most pixels being empty.
+    """
+    good = ~planes.bad()
+    step = max(1, int(np.sqrt(good.size / _SAMPLE)))
+    part = (slice(None, None, step), slice(None, None, step))
+    good = good[part]
+    if not np.any(good):
+        return np.float32(1.0)
+    ratio = planes.image[part][good] / np.sqrt(planes.variance[part][good])
+    deviation = np.median(np.abs(ratio - np.median(ratio))) / 0.6745
+    return np.float32(deviation**2 if deviation > 0.0 else 1.0)
+
+
+def _mark_sources(planes: ImagePlanes, threshold: float) -> None:
+    """Set the planes of positive and of negative sources: where a filter
+    matched to the PSF is significant, and a FWHM around.
+    """
+    good = ~planes.bad()
+    if not np.any(good):
+        return
+    weight = np.where(good, np.float32(1.0) / np.where(good, planes.variance, np.float32(1.0)), 0.0)
+    values = np.where(good, planes.image, np.float32(0.0))
+    kernel = planes.psf.mean_kernel[::-1, ::-1]
+    signal = scipy.signal.oaconvolve(values * weight, kernel, mode="same")
+    noise = scipy.signal.oaconvolve(weight, np.square(kernel), mode="same")
+    significance = signal / np.sqrt(np.maximum(noise, 1e-3 * float(noise.max()) + 1e-30))
+    reach = planes.psf.fwhm(0.5 * planes.shape[1], 0.5 * planes.shape[0])
+    for name, found in (
+        ("DETECTED", significance > threshold),
+        ("DETECTED_NEGATIVE", significance < -threshold),
+    ):
+        if np.any(found):
+            grown = scipy.ndimage.distance_transform_edt(~found) <= reach
+            planes.mask[grown] |= np.uint32(plane_bits([name]))

@@ -1,0 +1,149 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.render import add_trail
+from lsst.meas.trails.sim.difference import subtract_template
+
+SHAPE = (260, 300)
+NOISE, TEMPLATE_NOISE = 10.0, 4.0
+
+
+def make_planes(fwhm: float, noise: float, seed: int, *stars: tuple[float, float, float]) -> ImagePlanes:
+    """Return white noise and stars: x, y, flux."""
+    planes = ImagePlanes(
+        image=np.zeros(SHAPE, dtype=np.float32),
+        variance=np.full(SHAPE, noise**2, dtype=np.float32),
+        mask=np.zeros(SHAPE, dtype=np.uint32),
+        psf=PsfGrid.gaussian(fwhm, 33),
+    )
+    for x, y, flux in stars:
+        add_trail(planes.image, planes.psf, flux, x, y, 0.0, 0.0)
+    planes.image[...] += noise * np.random.default_rng(seed).standard_normal(SHAPE, dtype=np.float32)
+    return planes
+
+
+def around(array: np.ndarray, x: float, y: float, r: int = 16) -> np.ndarray:
+    ix, iy = round(x), round(y)
+    return array[iy - r : iy + r + 1, ix - r : ix + r + 1]
+
+
+WIDTHS = pytest.mark.parametrize(("fwhm", "template_fwhm"), [(4.0, 4.0), (4.0, 5.0), (5.0, 4.0)])
+
+
+@WIDTHS
+def test_what_has_not_changed_is_gone(fwhm: float, template_fwhm: float) -> None:
+    star = (150.0, 120.0, 2e5)
+    image = make_planes(fwhm, NOISE, 1, star)
+    template = make_planes(template_fwhm, TEMPLATE_NOISE, 2, star)
+    before = image.image.copy()
+    planes = subtract_template(image, template).planes
+    # Between Gaussians the kernel is exact; one pixel held thousands.
+    assert np.abs(around(planes.image, 150, 120)).max() < 7.0 * np.sqrt(planes.variance.max())
+    assert not planes.has("DETECTED_NEGATIVE").any()
+    np.testing.assert_array_equal(image.image, before)
+
+
+@WIDTHS
+def test_what_is_new_keeps_its_flux_and_has_the_psf(fwhm: float, template_fwhm: float) -> None:
+    image = make_planes(fwhm, NOISE, 3, (150.0, 120.0, 1e5))
+    planes = subtract_template(image, make_planes(template_fwhm, TEMPLATE_NOISE, 4)).planes
+    seen = around(planes.image, 150, 120)
+    # 33 x 33 pixels of noise of 11 sum up to 360.
+    assert seen.sum() == pytest.approx(1e5, rel=0.015)
+    expected = 1e5 * planes.psf.kernel(150.0, 120.0)
+    assert np.abs(seen - expected).max() < 5.0 * np.sqrt(planes.variance.max())
+    assert planes.has("DETECTED")[120, 150]
+    # At a signal-to-noise of 1200, 5 sigma are reached 10 pixels away.
+    assert planes.has("DETECTED").sum() < np.pi * 16.0**2
+    if template_fwhm == fwhm:
+        np.testing.assert_allclose(planes.psf.kernel(0.0, 0.0), image.psf.kernel(0.0, 0.0), atol=1e-12)
+
+
+@WIDTHS
+def test_noise_is_white_and_what_the_variance_says(fwhm: float, template_fwhm: float) -> None:
+    image, template = make_planes(fwhm, NOISE, 5), make_planes(template_fwhm, TEMPLATE_NOISE, 6)
+    planes = subtract_template(image, template).planes
+    inner = planes.image[25:-25, 25:-25]
+    # 50 000 pixels know a standard deviation to 0.3%.
+    assert inner.std() == pytest.approx(np.sqrt(np.median(planes.variance)), rel=0.015)
+    assert inner.std() == pytest.approx(np.hypot(NOISE, TEMPLATE_NOISE), rel=0.02)
+    assert abs(np.corrcoef(inner[1:].ravel(), inner[:-1].ravel())[0, 1]) < 0.02
+
+
+def test_registration_and_variability_leave_their_marks() -> None:
+    image = make_planes(4.0, NOISE, 7, (60.0, 60.0, 3e4), (200.0, 80.0, 1e4), (100.0, 200.0, 1e4))
+    moved = ((60.6, 60.0, 3e4), (200.0, 80.0, 2e4), (100.0, 200.0, 4e3))
+    planes = subtract_template(image, make_planes(4.0, TEMPLATE_NOISE, 8, *moved)).planes
+    positive, negative = planes.has("DETECTED"), planes.has("DETECTED_NEGATIVE")
+    assert positive[60, 57]
+    assert not positive[60, 65]
+    assert negative[60, 63]
+    assert not negative[60, 55]
+    assert negative[80, 200]
+    assert not positive[80, 200]
+    assert positive[200, 100]
+    assert not negative[200, 100]
+
+
+def test_where_one_has_no_data() -> None:
+    image, template = make_planes(4.0, NOISE, 9), make_planes(5.0, TEMPLATE_NOISE, 10)
+    template.image[:, :40] = np.nan
+    template.variance[:, :40] = np.nan
+    image.image[100:110, 200:210] = np.nan
+    image.mask[100:110, 200:210] = plane_bits(["BAD", "NO_DATA"])
+    image.mask[50, 150] = plane_bits(["COSMIC_RAY", "DETECTED"])
+    planes = subtract_template(image, template).planes
+    bad = planes.bad()
+    assert np.all(bad[:, :40])
+    assert planes.has("NO_DATA")[130, 20]
+    assert np.all(bad[100:110, 200:210])
+    # Where the image is convolved, what is bad of it spreads.
+    assert planes.has("COSMIC_RAY")[50, 151]
+    assert not planes.has("COSMIC_RAY")[50, 165]
+    assert not planes.has("DETECTED")[50, 150]
+    assert not np.any(bad[:90, 60:140])
+    assert np.all(np.isfinite(planes.image[~bad]))
+    # Elsewhere the noise is that of everywhere.
+    assert planes.image[~bad].std() == pytest.approx(np.hypot(NOISE, TEMPLATE_NOISE), rel=0.03)
+
+
+def test_nothing_but_missing_data() -> None:
+    image, template = make_planes(4.0, NOISE, 11), make_planes(4.0, TEMPLATE_NOISE, 12)
+    template.image[...] = np.nan
+    planes = subtract_template(image, template).planes
+    assert np.all(planes.bad())
+    assert np.all(planes.has("NO_DATA"))
+
+
+def test_shapes_must_agree() -> None:
+    image = make_planes(4.0, NOISE, 13)
+    other = ImagePlanes(
+        image=image.image[1:], variance=image.variance[1:], mask=image.mask[1:], psf=image.psf
+    )
+    with pytest.raises(ValueError, match=r"\(259, 300\) does not fit an image of \(260, 300\)"):
+        subtract_template(image, other)
