@@ -56,15 +56,15 @@ TYPES: dict[str, tuple[str, set[str]]] = {
 
 INPUTS_AND_OUTPUTS = {
     "DetectTrails": (
-        {"preliminary_visit_image"},
+        {"preliminary_visit_image", "trail_model"},
         {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
     ),
     "DetectTrailsInDifference": (
-        {"difference_image"},
+        {"difference_image", "trail_model"},
         {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
     ),
     "DetectTrailsWithTemplate": (
-        {"preliminary_visit_image", "template_detector"},
+        {"preliminary_visit_image", "template_detector", "trail_model"},
         {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
     ),
     "MakeTrainingSet": (
