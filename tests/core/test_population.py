@@ -98,6 +98,24 @@ def test_power_laws_of_lengths(index: float, same: str | None) -> None:
     assert np.mean(lengths < expected) == pytest.approx(0.5, abs=0.035)
 
 
+@pytest.mark.parametrize("angle", [(30.0, 50.0), (-20.0, 10.0), (90.0, 90.0)])
+def test_angles(make_planes: MakePlanes, angle: tuple[float, float]) -> None:
+    planes = make_planes((200, 200))
+    population = TrailPopulation(number=100, length=(6.0, 20.0), angle=angle, allow_crossing=True)
+    trails = draw(population, planes)
+    assert np.all((trails.angle >= 0.0) & (trails.angle < 180.0))
+    low, high = angle
+    above = (trails.angle - low) % 180.0
+    assert above.max() <= high - low + 1e-9
+    # All of the range: none of 100 in a tenth of it has a chance of 3e-5.
+    assert above.min() <= 0.1 * (high - low)
+    assert above.max() >= 0.9 * (high - low)
+    # The rest of the trails is the same whatever their angles.
+    anyhow = draw(dataclasses.replace(population, angle=(0.0, 180.0)), planes)
+    np.testing.assert_array_equal(trails.x, anyhow.x)
+    np.testing.assert_array_equal(trails.length, anyhow.length)
+
+
 def test_rates() -> None:
     """30 s with 0.2 arcsec pixels: 1 deg/day is 6.25 pixels."""
     assert rate_to_length(1.0, 30.0, 0.2) == pytest.approx(6.25)
@@ -245,6 +263,9 @@ def test_truth_tables_agree_with_what_was_asked_for(
         ({"length": (20.0, 10_000.0)}, "longest <= 1000"),
         ({"length_index": np.nan}, "power of nan"),
         ({"length": (np.nan, 10.0)}, "shortest"),
+        ({"angle": (50.0, 30.0)}, "range of angles"),
+        ({"angle": (-90.0, 100.0)}, "range of angles"),
+        ({"angle": (0.0, np.nan)}, "range of angles"),
         ({"brightness": (5.0, 3.0)}, "brightness range"),
         ({"brightness": (5.0, np.nan)}, "brightness range"),
         ({"number": -1.0}, "number of trails"),

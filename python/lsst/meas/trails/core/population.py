@@ -84,6 +84,9 @@ class TrailPopulation:
         One of `LENGTH_DISTRIBUTIONS`.
     length_index
         Exponent of a power law of lengths: -1 is log-uniform, 0 uniform.
+    angle
+        Range that angles are drawn from uniformly, degrees counter-clockwise
+        from +x; -10 to 10 is the same as 170 to 190.
     brightness_mode
         One of `BRIGHTNESS_MODES`.
     brightness
@@ -104,6 +107,7 @@ class TrailPopulation:
     length: tuple[float, float] = (6.0, 150.0)
     length_distribution: str = "log-uniform"
     length_index: float = -1.0
+    angle: tuple[float, float] = (0.0, 180.0)
     brightness_mode: str = "snr_optimal"
     brightness: tuple[float, float] = (3.0, 30.0)
     blank_fraction: float = 0.0
@@ -123,6 +127,10 @@ class TrailPopulation:
         if not 0.0 < self.length[0] <= self.length[1] <= MAX_LENGTH:
             raise ValueError(
                 f"Trail lengths must satisfy 0 < shortest <= longest <= {MAX_LENGTH:g}, not {self.length}."
+            )
+        if not np.all(np.isfinite(self.angle)) or not self.angle[0] <= self.angle[1] <= self.angle[0] + 180.0:
+            raise ValueError(
+                f"The range of angles {self.angle} is not an increasing pair at most 180 degrees apart."
             )
         if not np.all(np.isfinite(self.brightness)) or self.brightness[0] > self.brightness[1]:
             raise ValueError(f"The brightness range {self.brightness} is not an increasing pair.")
@@ -296,7 +304,7 @@ def _placer(
         for _ in range(_TRIES):
             x = float(rng.uniform(-0.5, shape[1] - 0.5))
             y = float(rng.uniform(-0.5, shape[0] - 0.5))
-            angle = float(rng.uniform(0.0, 180.0))
+            angle = float(rng.uniform(*population.angle)) % 180.0
             column = min(max(round(x), 0), shape[1] - 1)
             row = min(max(round(y), 0), shape[0] - 1)
             if avoided is not None and avoided[row, column]:

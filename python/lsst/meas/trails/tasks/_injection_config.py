@@ -141,6 +141,22 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
         default="log-uniform",
     )
     lengthIndex = Field[float](doc="Exponent of the power law of lengths or rates.", default=-1.0)
+    minAngle = RangeField(
+        dtype=float,
+        doc="Least angle of a trail, degrees counter-clockwise from +x; negative for a range about 0.",
+        default=0.0,
+        min=-180.0,
+        max=180.0,
+        inclusiveMax=True,
+    )
+    maxAngle = RangeField(
+        dtype=float,
+        doc="Greatest angle, at most 180 degrees more than the least.",
+        default=180.0,
+        min=-180.0,
+        max=180.0,
+        inclusiveMax=True,
+    )
     brightnessMode = ChoiceField[str](
         doc="How the brightness of trails is stated.", allowed=dict(BRIGHTNESS_MODES), default="snr_optimal"
     )
@@ -246,6 +262,7 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
             length=length,
             length_distribution=self.lengthDistribution,
             length_index=self.lengthIndex,
+            angle=(self.minAngle, self.maxAngle),
             brightness_mode=self.brightnessMode,
             brightness=(self.minBrightness, self.maxBrightness),
             blank_fraction=self.blankFraction,
