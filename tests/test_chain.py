@@ -40,6 +40,8 @@ from lsst.meas.trails.cli import main
 from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.tile_file import TileReader, TrailTiles
 from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
+from lsst.meas.trails.sim.repository import open_or_create
+from lsst.meas.trails.sim.simulation import Simulation
 from lsst.pipe.base import InvalidQuantumError, Pipeline, QuantumSuccessCaveats
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
@@ -254,6 +256,27 @@ def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
         metadata = butler.get("segmentTrails_metadata", fresh_repo.data_id(1))["segmentTrails"]
         assert metadata["trailModel"].split()[0] == name
     assert mask.metadata["TRAIL_MODEL_SHA256"] == shipped.checksum
+
+
+def test_detection_with_a_template(tmp_path: Path) -> None:
+    """One detector has a template, the other has none."""
+    repo = tmp_path / "repo"
+    butler = open_or_create(repo)
+    with_template = Simulation(seed=8, detectors=2, shape=(200, 256), trails=4, template=True)
+    with_template.register(butler, "input")
+    with_template.put(butler, "input", 0, 0)
+    dataclasses.replace(with_template, template=False).put(butler, "input", 0, 1)
+    SimplePipelineExecutor.from_pipeline(
+        Pipeline.from_uri(f"{PIPELINES / 'DetectTrailsWithTemplate.yaml'}#perDetector"),
+        butler=SimplePipelineExecutor.prep_butler(str(repo), inputs=["input"], output="trails"),
+    ).run(register_dataset_types=True)
+    results = Butler.from_config(repo, collections="trails")
+    for data_id, name in zip(with_template.data_ids(), ("template", "direct"), strict=True):
+        assert results.get("trail_mask", data_id).metadata["TRAIL_MODEL_NAME"] == name
+        catalog = results.get("trail_candidate_detector", data_id, parameters=WITH_METADATA)
+        assert catalog.meta["trailModel"]["name"] == name
+        metadata = results.get("segmentTrails_metadata", data_id)["segmentTrails"]
+        assert (metadata["templateCoverage"] > 0.0) == (name == "template")
 
 
 def test_probability_can_be_left_out(fresh_repo: Any) -> None:

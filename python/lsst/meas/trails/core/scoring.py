@@ -54,7 +54,7 @@ FEATURES: tuple[str, ...] = (
 )
 """Names of the features, in the order of `candidate_features`."""
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Raised whenever the same image would give other features, because the
 candidates, their fit or the features themselves are made differently: a score
 that was calibrated on the old ones does not hold then.

@@ -41,13 +41,13 @@ from ..core.background import fit_background
 from ..core.candidates import CandidateOptions, find_candidates
 from ..core.geometry import Trails
 from ..core.matching import sort_candidates
-from ..core.operating_point import measure_detection
+from ..core.operating_point import FALSE_RATES, measure_detection
 from ..core.planes import ImagePlanes
 from ..core.scoring import ScoreModel, candidate_features
 from .model_file import TrailModel
 from .predict import predict_probability
 
-THRESHOLDS = ((0.1, 0.2), (0.15, 0.3), (0.25, 0.4), (0.35, 0.5))
+THRESHOLDS = ((0.03, 0.06), (0.06, 0.12), (0.12, 0.25), (0.25, 0.4))
 """Pairs of low and high thresholds that are tried."""
 
 
@@ -80,8 +80,8 @@ class Calibration:
     Parameters
     ----------
     thresholds
-        The pair with the greatest completeness at 10 false detections per
-        detector, as ``low`` and ``high``.
+        The pair with the greatest completeness, on average over the rates
+        of false detections, as ``low`` and ``high``.
     score
         What a model's specification keeps as its ``score``.
     metrics
@@ -141,7 +141,12 @@ def calibrate(
             problems.append(str(error))
     if not results:
         raise ValueError(problems[0] if problems else "There are no thresholds to choose from.")
-    return max(results, key=lambda result: result.metrics["completeness_at_10"] or 0.0)
+    return max(results, key=_merit)
+
+
+def _merit(calibration: Calibration) -> float:
+    """Return the mean completeness over the rates of false detections."""
+    return float(np.mean([calibration.metrics[f"completeness_at_{rate}"] or 0.0 for rate in FALSE_RATES]))
 
 
 class _Sample:
