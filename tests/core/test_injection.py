@@ -110,6 +110,19 @@ def test_missing_pixels_stay_missing(make_planes: MakePlanes) -> None:
     np.testing.assert_array_equal(np.isnan(injected.variance), np.isnan(planes.variance))
 
 
+@pytest.mark.parametrize("nothing", [0.0, -1.0, np.nan, np.inf])
+def test_pixels_without_a_variance_get_none(make_planes: MakePlanes, nothing: float) -> None:
+    """With that of the photons alone they would be taken for the best of all."""
+    planes = make_planes((50, 50))
+    planes.variance[:, :25] = nothing
+    injected = inject_trails(planes, trails_of((25.0, 25.0, 40.0, 5.0, 1e5)), np.random.default_rng(1), 1.0)
+    np.testing.assert_array_equal(injected.variance[:, :25], nothing)
+    np.testing.assert_array_equal(injected.bad(), planes.bad())
+    assert injected.variance[25, 35] > 100.0
+    # Their light is there, like everyone's.
+    assert injected.image[:, :25].sum() == pytest.approx(5e4, rel=0.02)
+
+
 def test_no_trails_change_nothing(make_planes: MakePlanes) -> None:
     planes = make_planes(seed=3)
     injected = inject_trails(planes, Trails.empty(), np.random.default_rng(1), 1.0)

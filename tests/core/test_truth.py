@@ -137,7 +137,7 @@ def test_an_image_without_good_pixels(make_planes: MakePlanes) -> None:
     planes = make_planes()
     planes.image[:] = np.nan
     row = truth_table(planes, trails_of((30.0, 30.0, 10.0, 0.0, 100.0)))[0]
-    assert row["snr_optimal"] == 0.0
+    assert row["snr_optimal"] < 0.01
     assert row["visible_fraction"] == 0.0
     assert np.isnan(row["SNR"])
 
@@ -154,7 +154,7 @@ def test_limiting_magnitudes(make_planes: MakePlanes) -> None:
 
 
 def test_snr_of_the_whole_trail(make_planes: MakePlanes) -> None:
-    """Masked pixels and those beyond the edge count as clean sky."""
+    """Pixels without a variance and those beyond the edge count as clean sky."""
     planes = make_planes((60, 80))
     planes.mask[:, 60:] = plane_bits(["BAD"])
     planes.variance[:, 60:] = np.nan
@@ -166,6 +166,11 @@ def test_snr_of_the_whole_trail(make_planes: MakePlanes) -> None:
     )
     np.testing.assert_allclose(table["SNR_estimation"], table["snr_optimal"][0], rtol=1e-3)
     assert table["snr_optimal"][1] < 0.8 * table["snr_optimal"][0]
+    # Masked pixels that have one count with it.
+    planes.variance[:, 60:] = 4.0
+    row = truth_table(planes, trails_of((70.0, 30.0, 10.0, 0.0, 100.0)))[0]
+    assert row["SNR_estimation"] == pytest.approx(0.5 * table["SNR_estimation"][0], rel=1e-3)
+    assert row["snr_optimal"] < 0.01
 
 
 def test_scales_and_numbers_of_each_trail(make_planes: MakePlanes) -> None:

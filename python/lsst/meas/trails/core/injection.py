@@ -113,7 +113,9 @@ def add_light(
     gain
         Electrons per image unit.  The photons add ``signal / gain`` to the
         variance, and noise of that variance to the image; none with an
-        infinite gain.
+        infinite gain.  A variance that is no number above zero says that
+        nothing is known of the pixel, and stays as it is: with the photons'
+        alone it would be taken for one of the best.
 
     Returns
     -------
@@ -131,5 +133,7 @@ def add_light(
         light = signal[rows, columns].astype(np.float64)
         electrons = light * gain_here
         image[rows, columns] += ((rng.poisson(electrons) - electrons) / gain_here).astype(np.float32)
-        variance[rows, columns] += (light / gain_here).astype(np.float32)
+        measured = variance[rows, columns] > 0.0
+        rows, columns, grown = rows[measured], columns[measured], (light / gain_here)[measured]
+        variance[rows, columns] += grown.astype(np.float32)
     return dataclasses.replace(planes, image=image, variance=variance)

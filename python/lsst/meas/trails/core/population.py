@@ -64,6 +64,11 @@ LENGTH_DISTRIBUTIONS: dict[str, str] = {
 MAX_LENGTH = 1000.0
 """Longest trail that is drawn, pixels: 160 deg/day in 30 s."""
 
+_BRIGHTEST, _FAINTEST, _MAX_SNR = 0.0, 50.0, 1e6
+"""What lies beyond these is taken for a mistake: no moving object is as
+bright, and no photon comes from one as faint.
+"""
+
 _TRIES = 200
 """Placements to try for a trail before there is no room for it."""
 
@@ -134,6 +139,18 @@ class TrailPopulation:
             )
         if not np.all(np.isfinite(self.brightness)) or self.brightness[0] > self.brightness[1]:
             raise ValueError(f"The brightness range {self.brightness} is not an increasing pair.")
+        if self.brightness_mode.startswith("snr"):
+            what, sensible = "SNR", self.brightness[0] >= 0.0 and 0.0 < self.brightness[1] <= _MAX_SNR
+        else:
+            what, sensible = (
+                "magnitudes",
+                _BRIGHTEST <= self.brightness[0] and self.brightness[1] <= _FAINTEST,
+            )
+        if not sensible:
+            raise ValueError(
+                f"The {what} of trails cannot be {self.brightness}: SNR are positive and at most {_MAX_SNR:g}, "
+                f"magnitudes lie between {_BRIGHTEST:g} and {_FAINTEST:g}."
+            )
         if self.number < 0.0 or not 0.0 <= self.blank_fraction <= 1.0:
             raise ValueError("The number of trails and the fraction of blank images must be sensible.")
 

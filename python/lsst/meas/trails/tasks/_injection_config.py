@@ -231,8 +231,6 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
             raise ValueError(
                 f"avoidPlanes names unknown mask planes {unknown}; known are {', '.join(PLANES)}."
             )
-        if self.brightnessMode.startswith("snr") and self.minBrightness < 0.0:
-            raise ValueError(f"minBrightness ({self.minBrightness}) is an SNR and cannot be negative.")
         if self.minRate > self.maxRate:
             raise ValueError(f"minRate ({self.minRate}) is greater than maxRate ({self.maxRate}).")
         # Check the ranges, which depend on each other.
