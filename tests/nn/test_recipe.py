@@ -89,7 +89,7 @@ def test_simulated_recipe() -> None:
         ("optimiser.betas", [0.9], "optimiser.betas must"),
         ("seed", 1.5, "seed must be a whole number, not 1.5"),
         ("seed", True, "seed must be a whole number, not True"),
-        ("precision", "int8", "precision must be 'bfloat16' or 'float32'"),
+        ("precision", "int8", "precision must be 'auto', 'bfloat16' or 'float32'"),
         ("stages", [], "stages must hold at least one stage"),
         ("stages", {"epochs": 3}, "stages must be a list"),
         ("stages.0.steps", 10, r"stages\[0\].epochs or 'steps' is needed, and not both"),

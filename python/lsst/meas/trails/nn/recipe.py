@@ -212,8 +212,10 @@ class Recipe:
     and exported; 0 uses the weights themselves.
     """
 
-    precision: str = "bfloat16"
-    """``bfloat16`` (weights stay float32) or ``float32``."""
+    precision: str = "auto"
+    """``bfloat16`` (weights stay float32), ``float32``, or ``auto``: bfloat16
+    where the hardware is fast at it; elsewhere it is emulated and slower.
+    """
 
     seed: int = 1
     """Seed of weights, order and augmentation."""
@@ -236,7 +238,11 @@ class Recipe:
                 f"holds {unknown}, which the network does not have; it has {', '.join(known)}",
             )
         require(0.0 <= self.ema < 1.0, "ema", "must be at least 0 and less than 1")
-        require(self.precision in ("bfloat16", "float32"), "precision", "must be 'bfloat16' or 'float32'")
+        require(
+            self.precision in ("auto", "bfloat16", "float32"),
+            "precision",
+            "must be 'auto', 'bfloat16' or 'float32'",
+        )
         require(0 <= self.seed < 2**32, "seed", "must lie in 0..4294967295")
         require(self.threads is None or self.threads >= 1, "threads", "must be at least 1")
         require(self.checkpoint_steps >= 1, "checkpoint_steps", "must be at least 1")

@@ -43,7 +43,7 @@ from torch.utils.data import Dataset
 from .dataset import TrailTileDataset
 from .distributed import Ranks
 from .evaluate import evaluate_network
-from .hardware import thread_count
+from .hardware import thread_count, use_bfloat16
 from .losses import BlendedLoss
 from .mining import mine_hard_tiles
 from .model_export import export_trained
@@ -188,6 +188,7 @@ class _Trainer:
         self.validation_dataset = validation_dataset
         self.output_dir = output_dir
         self.device = device
+        self.bfloat16 = use_bfloat16(recipe.precision, device)
         self.objects = objects
         self.ranks = ranks
         if dataset_length(train_dataset) == 0:
@@ -224,12 +225,13 @@ class _Trainer:
             _LOG.info("Going on from step %d of %d (%s).", self.state.step, self.total_steps, path)
         else:
             _LOG.info(
-                "Training %s with %d parameters on %d tiles for %d steps on %s.",
+                "Training %s with %d parameters on %d tiles for %d steps on %s in %s.",
                 self.recipe.model.architecture,
                 count_parameters(self.state.network),
                 dataset_length(self.train_dataset),
                 self.total_steps - self.first_step,
                 self.device,
+                "bfloat16" if self.bfloat16 else "float32",
             )
         if self.start is not None:
             _LOG.info("Started with the weights of %(name)s %(version)s at stage %(stage)s.", self.start)
@@ -267,7 +269,7 @@ class _Trainer:
             self.train_dataset,
             epoch.stage,
             epoch=epoch.number,
-            bfloat16=self.recipe.precision == "bfloat16",
+            bfloat16=self.bfloat16,
             workers=self.recipe.data.workers,
             track=lambda batches: report.track(batches, "hard tiles"),
             ranks=self.ranks,
@@ -283,7 +285,6 @@ class _Trainer:
         loader = load_batches(self.train_dataset, batches, self.recipe.data.workers)
         prepare_training(self.state.network, epoch.stage.train_parts)
         network = self.ranks.wrap(self.state.network)
-        bfloat16 = self.recipe.precision == "bfloat16"
         for batch, tensors in zip(batches, loader, strict=True):
             if self.state.step >= end:
                 break
@@ -291,7 +292,7 @@ class _Trainer:
             inputs, target, valid = (tensor.to(self.device) for tensor in tensors)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
             learning_rate = self.state.set_learning_rate(epoch)
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
                 logits = network(inputs)
             progress = (self.state.step - epoch.stage_first_step) / max(1, epoch.stage_steps - 1)
             # Of the whole batch: an overlap taken share by share would be
@@ -332,7 +333,7 @@ class _Trainer:
             self.validation_dataset,
             BlendedLoss(stage.loss),
             batch_size=self.recipe.validation.batch_size,
-            bfloat16=self.recipe.precision == "bfloat16",
+            bfloat16=self.bfloat16,
             workers=self.recipe.data.workers,
         )
 
