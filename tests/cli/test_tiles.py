@@ -178,7 +178,9 @@ def test_describe(tmp_path: Path) -> None:
     assert summary["tiles"] == sum(summary["classes"].values()) == len(tiles)
     assert summary["images"][0]["data_id"] == tiles.source.data_id
     assert summary["images"][0]["config"] == tiles.source.config
-    assert summary["images"][0]["trails"] == len(tiles.catalog)
+    trails = np.asarray(tiles.catalog["source_type"]) == "Trail"
+    assert summary["images"][0]["trails"] == np.count_nonzero(trails)
+    assert summary["images"][0]["distractors"] == np.count_nonzero(~trails)
     code, output = invoke("describe", tmp_path / "none.h5")
     assert code == 1
     assert "no tile file" in output

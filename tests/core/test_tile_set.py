@@ -124,6 +124,14 @@ def test_nothing_is_lost(originals: dict[Path, TrailTiles], tmp_path: Path, virt
         assert reader.manifest() == json.loads((tmp_path / "set.manifest.json").read_text()) == manifest
 
 
+def test_distractors_do_not_count_as_trails(originals: dict[Path, TrailTiles], tmp_path: Path) -> None:
+    tiles = next(iter(originals.values()))
+    catalog = astropy.table.Table({"x": np.arange(4), "source_type": ["Trail", "Star", "Satellite", "Trail"]})
+    dataclasses.replace(tiles, catalog=catalog).write(tmp_path / "more.h5")
+    (image,) = list_images([tmp_path / "more.h5"])
+    assert image.trails == 2
+
+
 @pytest.mark.parametrize("virtual", [False, True])
 def test_splits_are_disjoint(originals: dict[Path, TrailTiles], tmp_path: Path, virtual: bool) -> None:
     path = tmp_path / "set.h5"

@@ -123,6 +123,12 @@ def test_what_is_estimated(legacy: LegacyImage) -> None:
     assert np.all(np.isfinite(tiles.table["ra"]))
 
 
+def test_no_source_at_all_means_that_none_is_known(legacy: LegacyImage) -> None:
+    assert legacy.real_labels is not None
+    none = dataclasses.replace(legacy, real_labels=np.zeros_like(legacy.real_labels))
+    assert convert(none).source.real_sources == ""
+
+
 def test_snr_of_the_trails(legacy: LegacyImage) -> None:
     """Within what noise, PSF and cut midpoints are known to."""
     catalog = convert(legacy).catalog

@@ -33,6 +33,7 @@ import pytest
 from lsst.images import Image, VisitImage
 from lsst.images.fields import ChebyshevField
 from lsst.meas.trails.core.geometry import segment_distance
+from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS
 from lsst.meas.trails.core.truth import TRUTH_COLUMNS
 from lsst.meas.trails.tasks import InjectTrailsConfig, InjectTrailsTask
 from lsst.pipe.base import InvalidQuantumError, Struct, UpstreamFailureNoWorkFound
@@ -179,6 +180,13 @@ def test_catalog(image: VisitImage) -> None:
     assert set(catalog["band"]) == {image.band}
     assert set(catalog["physical_filter"]) == {image.physical_filter}
     assert set(catalog["seed"]) == {7}
+    assert set(inject(image, seedOffset=3).injected_catalog["seed_offset"]) == {3}
+    # Everything that Asteroid_detection_CNN had, positions with their fractions.
+    assert set(LEGACY_COLUMNS) <= set(catalog.colnames)
+    assert catalog["x"].dtype == catalog["y"].dtype == np.float64
+    assert np.all(catalog["x"] % 1.0 != 0.0)
+    assert not np.any(catalog["stack_detection"])
+    assert np.all(np.isnan(catalog["stack_mag"]))
 
 
 def test_brightness_is_the_optimal_snr(image: VisitImage) -> None:

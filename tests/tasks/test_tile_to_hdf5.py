@@ -31,7 +31,7 @@ import astropy.wcs
 import numpy as np
 import pytest
 
-from lsst.images import Box, Mask
+from lsst.images import Box, Mask, MaskPlane, MaskSchema
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.tile_file import TileReader, TrailTiles
 from lsst.meas.trails.core.tiling import IGNORED, TILE_CLASSES
@@ -185,6 +185,12 @@ def test_mask_of_another_image(injected: Struct) -> None:
         cut(Struct(**{**injected.getDict(), "injected_mask": moved}))
 
 
+def test_mask_of_something_else(injected: Struct) -> None:
+    other = Mask(0, schema=MaskSchema([MaskPlane("OTHER", "")]), bbox=injected.injected_mask.bbox)
+    with pytest.raises(InvalidQuantumError, match="mask of the injected trails has no plane TRAIL"):
+        cut(Struct(**{**injected.getDict(), "injected_mask": other}))
+
+
 def test_overlap_that_does_not_fit(injected: Struct) -> None:
     with pytest.raises(ValueError, match=r"overlap \(64\) must be smaller than tileSize \(64\)"):
         cut(injected, overlap=64)
@@ -222,8 +228,11 @@ def test_what_the_stack_found(injected: Struct, names: tuple[str, str]) -> None:
     after = astropy.table.Table({name: [value] for name, value in zip(names, on_trail, strict=True)})
     # A source that has no position is none.
     after.add_row([np.nan, np.nan])
+    # Of a second source on the trail the stack knows more light.
+    after.add_row(list(on_trail))
+    after["psfFlux"], after["psfFluxErr"] = [250.0, 9e9, 1000.0], [50.0, 1.0, 100.0]
 
-    def classes(**catalogs: Any) -> set[int]:
+    def tiles(**catalogs: Any) -> TrailTiles:
         config = TileToHdf5Config()
         config.tileSize, config.ignoreBelowSnr = 64, 5.0
         only = catalog[catalog["x"] == trail["x"]]
@@ -233,9 +242,21 @@ def test_what_the_stack_found(injected: Struct, names: tuple[str, str]) -> None:
             injected_mask=injected.injected_mask,
             **catalogs,
         )
-        return classes_at(result.trail_tiles, trail)
+        assert isinstance(result.trail_tiles, TrailTiles)
+        return result.trail_tiles
+
+    def classes(**catalogs: Any) -> set[int]:
+        return classes_at(tiles(**catalogs), trail)
 
     assert classes() == {TILE_CLASSES["missed"]}
+    (unknown,) = tiles().catalog
+    assert not unknown["stack_detection"]
+    assert np.isnan(unknown["stack_mag"])
+    (row,) = tiles(injected_source_catalog=after).catalog
+    assert row["stack_detection"]
+    # 1000 nJy at 10 sigma.
+    assert (row["stack_mag"], row["stack_snr"]) == pytest.approx((31.4 - 7.5, 10.0))
+    assert row["stack_mag_err"] == pytest.approx(0.1086, abs=1e-4)
     assert classes(injected_source_catalog=after) == {TILE_CLASSES["found"]}
     # A source that was there before says nothing of the trail.
     before = astropy.table.Table({"x": [star[0] - 0.8], "y": [star[1]]})

@@ -49,6 +49,7 @@ def summarize(path: Path) -> dict[str, Any]:
     from ..core.psf import kernel_fwhm
     from ..core.tile_file import TileReader
     from ..core.tile_layout import SPLITS, TILE_CLASSES
+    from ..core.tiling import is_trail
 
     with TileReader(path) as reader:
         table = reader.table
@@ -62,7 +63,8 @@ def summarize(path: Path) -> dict[str, Any]:
                     "unit": source.unit,
                     "psf_fwhm": round(kernel_fwhm(source.psf_kernel), 3),
                     "tiles": int(np.count_nonzero(table["source"] == number)),
-                    "trails": len(catalog),
+                    "trails": int(np.count_nonzero(is_trail(catalog))),
+                    "distractors": int(np.count_nonzero(~is_trail(catalog))),
                     "wcs": bool(source.wcs),
                     "real_sources": source.real_sources,
                     "config": source.config,
@@ -141,7 +143,9 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             (
                 "",
-                f"{name}: {image['tiles']} tiles, {image['trails']} trails, {nx} x {ny} pixels, "
+                f"{name}: {image['tiles']} tiles, {image['trails']} trails, "
+                + (f"{image['distractors']} distractors, " if image["distractors"] else "")
+                + f"{nx} x {ny} pixels, "
                 f"{image['unit'] or 'unknown unit'}, FWHM {image['psf_fwhm']:.2f} pixels, "
                 f"{'a WCS' if image['wcs'] else 'no WCS'}, {sources}",
             )

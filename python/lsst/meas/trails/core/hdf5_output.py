@@ -62,7 +62,7 @@ class Hdf5Output:
     def __init__(self, path: str | os.PathLike[str], *, compatible: bool = False) -> None:
         self.path = Path(path)
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        self._raw = _RawOutput(self._partial)
+        self._raw = _RawOutput(self._partial, self.path)
         try:
             self.file = h5py.File(self._raw, "w", libver=None if compatible else ("v110", "v110"))
             self.check()
@@ -111,8 +111,9 @@ class _RawOutput(io.FileIO):
 
     failure: OSError | None = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, target: Path) -> None:
         super().__init__(path, "w+")
+        self._target = target
 
     def write(self, data: object) -> int:
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
@@ -121,14 +122,19 @@ class _RawOutput(io.FileIO):
             try:
                 done += super().write(view[done:]) or 0
             except OSError as error:
-                self.failure = error
+                self._keep(error)
         return len(view)
+
+    def _keep(self, error: OSError) -> None:
+        """Keep the first error, with the file that the system leaves out."""
+        if self.failure is None:
+            self.failure = OSError(error.errno, error.strerror, os.fspath(self._target))
 
     def truncate(self, size: int | None = None) -> int:
         try:
             return super().truncate(size)
         except OSError as error:
-            self.failure = self.failure or error
+            self._keep(error)
             return 0 if size is None else size
 
     def readinto(self, buffer: object) -> int:

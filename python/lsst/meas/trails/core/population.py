@@ -148,8 +148,8 @@ class TrailPopulation:
             )
         if not sensible:
             raise ValueError(
-                f"The {what} of trails cannot be {self.brightness}: SNR are positive and at most {_MAX_SNR:g}, "
-                f"magnitudes lie between {_BRIGHTEST:g} and {_FAINTEST:g}."
+                f"The {what} of trails cannot be {self.brightness}: SNR are positive and at most "
+                f"{_MAX_SNR:g}, magnitudes lie between {_BRIGHTEST:g} and {_FAINTEST:g}."
             )
         if self.number < 0.0 or not 0.0 <= self.blank_fraction <= 1.0:
             raise ValueError("The number of trails and the fraction of blank images must be sensible.")

@@ -41,6 +41,7 @@ from .tile_file import create_pixels, write_header, write_source
 from .tile_layout import OPTIONAL_PLANES, PIXEL_PLANES, SPLITS, TileFileError, TileSource
 from .tile_reader import TileReader
 from .tile_splits import ImagePlace, assign_splits, drop_overlaps, group_images
+from .tiling import is_trail
 
 _BLOCK = 64
 """Tiles copied at a time."""
@@ -61,7 +62,7 @@ class JoinedImage:
     place
         Where and when it was taken.
     tiles, trails
-        How many there are.
+        How many there are; distractors are no trails.
     tile_size
         Side of the tiles, pixels.
     planes
@@ -118,7 +119,7 @@ def list_images(files: Iterable[str | os.PathLike[str]]) -> Iterator[JoinedImage
                     source=source,
                     place=ImagePlace.of(source),
                     tiles=int(counts[number]),
-                    trails=len(reader.catalog(number)),
+                    trails=int(np.count_nonzero(is_trail(reader.catalog(number)))),
                     tile_size=reader.tile_size,
                     planes=reader.planes,
                 )

@@ -59,10 +59,7 @@ TRUTH_COLUMNS: dict[str, tuple[u.UnitBase | None, str]] = {
     "PSF_mag": (u.ABmag, "AB magnitude of the point source that detection takes the trail for."),
     "SNR": (None, "SNR of point-source detection, F(PSF_mag) over a fifth of F(magLim)."),
     "snr_optimal": (None, "SNR of a matched filter on the unmasked pixels, sqrt(sum (F t)^2 / V)."),
-    "SNR_estimation": (
-        None,
-        "The same if all pixels were seen: those without a variance count as clean sky.",
-    ),
+    "SNR_estimation": (None, "The same if all pixels were seen; without a variance they count as clean sky."),
     "visible_fraction": (None, "Fraction of the flux that falls on unmasked pixels of the image."),
     "fwhm": (u.pix, "FWHM of the PSF at the midpoint."),
     "m5_local": (u.ABmag, "AB magnitude of a point source of SNR 5 at the midpoint, with the noise there."),

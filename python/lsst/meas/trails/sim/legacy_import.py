@@ -129,7 +129,8 @@ def legacy_tiles(legacy: LegacyImage, name: str, options: ImportOptions) -> Trai
     planes = ImagePlanes(image=legacy.image, variance=variance, mask=bits, psf=psf)
     wcs = _fit_wcs(legacy.trails)
     catalog = _catalog(legacy, planes, options)
-    has_labels = legacy.real_labels is not None
+    # Not one source in a whole image means that nobody has looked.
+    has_labels = legacy.real_labels is not None and bool(np.any(legacy.real_labels))
     source = TileSource(
         data_id=_data_id(legacy, name),
         shape=planes.shape,

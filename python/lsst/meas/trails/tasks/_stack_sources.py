@@ -24,11 +24,11 @@
 
 from __future__ import annotations
 
-__all__ = ("found_trails", "source_positions")
+__all__ = ("StackSources", "found_trails", "read_sources")
 
+import dataclasses
 from typing import Any
 
-import astropy.coordinates
 import astropy.table
 import astropy.units as u
 import numpy as np
@@ -36,6 +36,7 @@ import numpy.typing as npt
 import scipy.spatial
 
 from ..core.geometry import segment_distance
+from ..core.photometry import flux_to_mag
 from ._door import InputImage
 
 _PIXEL_COLUMNS = (
@@ -46,16 +47,44 @@ _PIXEL_COLUMNS = (
 _SKY_COLUMNS = (("ra", "dec"), ("coord_ra", "coord_dec"))
 """Names of positions in the stack's catalogs, standardised or not."""
 
+_FLUX_COLUMNS = (
+    ("psfFlux", "psfFluxErr"),
+    ("slot_PsfFlux_flux", "slot_PsfFlux_fluxErr"),
+    ("base_PsfFlux_flux", "base_PsfFlux_fluxErr"),
+)
+"""Names of calibrated fluxes and their errors, nJy."""
+
 _SAME_SOURCE = 1.0
 """Sources before and after the injection are the same within this, pixels:
 those that a trail is on or beside move further.
 """
 
 
-def source_positions(
-    catalog: astropy.table.Table | None, image: InputImage
-) -> npt.NDArray[np.float64] | None:
-    """Return where the stack's sources are, in the coordinates of the arrays.
+@dataclasses.dataclass(frozen=True, eq=False)
+class StackSources:
+    """The stack's sources in an image.
+
+    Parameters
+    ----------
+    positions
+        Columns x and y, array coordinates, shape (k, 2).
+    flux, flux_err
+        PSF fluxes and their errors, nJy; NaN where the catalog has none.
+    """
+
+    positions: npt.NDArray[np.float64]
+    flux: npt.NDArray[np.float64]
+    flux_err: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: Any) -> StackSources:
+        return StackSources(self.positions[index], self.flux[index], self.flux_err[index])
+
+
+def read_sources(catalog: astropy.table.Table | None, image: InputImage) -> StackSources | None:
+    """Return the stack's sources in the coordinates of the arrays.
 
     Parameters
     ----------
@@ -67,9 +96,8 @@ def source_positions(
 
     Returns
     -------
-    positions
-        Columns x and y, shape (k, 2), of the sources that have a position;
-        `None` if there is no catalog.
+    sources
+        Those that have a position; `None` if there is no catalog.
 
     Raises
     ------
@@ -89,23 +117,27 @@ def source_positions(
                     _degrees(catalog[name], ra_name.startswith("coord_")) for name in (ra_name, dec_name)
                 )
                 known = np.isfinite(ra) & np.isfinite(dec)
-                sky = astropy.coordinates.SkyCoord(ra[known], dec[known], unit="deg")
-                pixels = image.sky_projection.sky_to_pixel(sky)
-                x, y = np.asarray(pixels.x, dtype=np.float64), np.asarray(pixels.y, dtype=np.float64)
+                x, y = (np.full(len(catalog), np.nan) for _ in range(2))
+                x[known], y[known] = image.sky_to_pixel(ra[known], dec[known])
                 break
         else:
             known_names = ", ".join("/".join(pair) for pair in (*_PIXEL_COLUMNS, *_SKY_COLUMNS))
             raise ValueError(f"The source catalog has no positions: none of the columns {known_names}.")
     positions = np.stack([x - image.origin[0], y - image.origin[1]], axis=1)
-    return positions[np.all(np.isfinite(positions), axis=1)]
+    flux, flux_err = (np.full(len(catalog), np.nan) for _ in range(2))
+    for flux_name, error_name in _FLUX_COLUMNS:
+        if flux_name in catalog.colnames and error_name in catalog.colnames:
+            flux, flux_err = _filled(catalog[flux_name]), _filled(catalog[error_name])
+            break
+    return StackSources(positions, flux, flux_err)[np.all(np.isfinite(positions), axis=1)]
 
 
 def found_trails(
     trails: astropy.table.Table,
-    after: npt.NDArray[np.float64] | None,
-    before: npt.NDArray[np.float64] | None,
+    after: StackSources | None,
+    before: StackSources | None,
     distance: float,
-) -> npt.NDArray[np.bool_] | None:
+) -> tuple[npt.NDArray[np.bool_] | None, astropy.table.Table]:
     """Return which trails the stack has found.
 
     Parameters
@@ -113,8 +145,8 @@ def found_trails(
     trails
         Truth table, in array coordinates.
     after, before
-        Positions of the stack's sources with the trails and without them,
-        columns x and y; `None` where they are not known.
+        The stack's sources with the trails and without them; `None` where
+        they are not known.
     distance
         Farthest that a source may be from the line of its trail, pixels.
 
@@ -123,15 +155,30 @@ def found_trails(
     found
         Whether a source lies on the trail that was not there before, one
         value a trail; `None` if the sources with the trails are not known.
+    table
+        The truth table with columns ``stack_detection``, ``stack_mag``,
+        ``stack_mag_err`` and ``stack_snr`` of the brightest such source.
     """
     if after is None:
-        return None
+        return None, trails
     if before is not None and len(before) and len(after):
-        nearest, _ = scipy.spatial.KDTree(before).query(after)
+        nearest, _ = scipy.spatial.KDTree(before.positions).query(after.positions)
         after = after[nearest > _SAME_SOURCE]
     ends = (np.asarray(trails[name])[:, None] for name in ("x0", "y0", "x1", "y1"))
-    distances = segment_distance(after[None, :, 0], after[None, :, 1], *ends)
-    return np.asarray(np.any(distances <= distance, axis=1))
+    on_trail = segment_distance(after.positions[None, :, 0], after.positions[None, :, 1], *ends) <= distance
+    found = np.asarray(np.any(on_trail, axis=1))
+    flux, error = (np.full(len(trails), np.nan) for _ in range(2))
+    for i in np.flatnonzero(found):
+        members = np.flatnonzero(on_trail[i])
+        brightest = members[np.argmax(np.nan_to_num(after.flux[members], nan=-np.inf))]
+        flux[i], error[i] = after.flux[brightest], after.flux_err[brightest]
+    table = trails.copy()
+    snr = np.divide(flux, error, out=np.full(len(trails), np.nan), where=error > 0.0)
+    table["stack_detection"] = found
+    table["stack_mag"] = flux_to_mag(flux)
+    table["stack_mag_err"] = 2.5 / np.log(10.0) / np.where(snr > 0.0, snr, np.nan)
+    table["stack_snr"] = snr
+    return found, table
 
 
 def _filled(column: Any) -> npt.NDArray[np.float64]:

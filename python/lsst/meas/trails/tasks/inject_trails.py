@@ -56,6 +56,17 @@ from ._ids import INJECTION, pack_data_id, quantum_seed
 from ._injection_config import InjectTrailsConfig, InjectTrailsConnections
 from ._source_injection import inject_with_stack
 
+_NOT_YET_KNOWN: dict[str, bool | float | int] = {
+    "stack_detection": False,
+    "stack_mag": float("nan"),
+    "stack_mag_err": float("nan"),
+    "stack_snr": float("nan"),
+    "image_id": -1,
+}
+"""Columns of Asteroid_detection_CNN that others fill in: TileToHdf5Task where
+it gets the stack's sources, and an export of images to a file.
+"""
+
 
 class InjectTrailsTask(PipelineTask):
     """Inject the trails of catalogs, or a random population, into an image."""
@@ -117,7 +128,8 @@ class InjectTrailsTask(PipelineTask):
             ``injected_catalog``
                 `astropy.table.Table` with the columns of
                 `~lsst.meas.trails.core.truth.TRUTH_COLUMNS` and ``visit``,
-                ``detector``, ``physical_filter``, ``band`` and ``seed``.
+                ``detector``, ``physical_filter``, ``band``, ``seed``,
+                ``seed_offset`` and `_NOT_YET_KNOWN`.
             ``injected_mask``
                 `lsst.images.Mask` with the plane ``TRAIL``.
 
@@ -138,6 +150,7 @@ class InjectTrailsTask(PipelineTask):
             trails, injection_id = self._from_catalogs(injection_catalogs, opened, visit)
         else:
             trails, injection_id = self._draw(opened, rng), None
+            self.log.info("There is room for %d trails of the population.", len(trails))
         catalog = truth_table(
             planes,
             trails,
@@ -180,7 +193,13 @@ class InjectTrailsTask(PipelineTask):
             output.unit,
         )
         catalog = self._complete(catalog, distractors, opened)
-        for name, value in (("visit", visit), ("detector", detector), ("seed", packed)):
+        numbers = {
+            "visit": visit,
+            "detector": detector,
+            "seed": packed,
+            "seed_offset": self.config.seedOffset,
+        }
+        for name, value in numbers.items():
             catalog[name] = np.full(len(catalog), value, dtype=np.int64)
         return Struct(
             injected_image=output,
@@ -266,6 +285,8 @@ class InjectTrailsTask(PipelineTask):
         )
         catalog["physical_filter"] = np.full(len(catalog), image.visit_image.physical_filter, dtype="U64")
         catalog["band"] = np.full(len(catalog), image.visit_image.band, dtype="U8")
+        for name, value in _NOT_YET_KNOWN.items():
+            catalog[name] = np.full(len(catalog), value)
         return catalog
 
     def _gains(self, image: InputImage) -> GainMap:

@@ -52,7 +52,7 @@ from ..core.tile_file import TileSource
 from ..core.tiling import IGNORED, check_trail_table, cut_tiles, ignore_trail, is_trail
 from ._door import TRAIL_PLANE, InputImage, check_covers, open_image, open_template
 from ._ids import TILES, pack_data_id, quantum_seed
-from ._stack_sources import found_trails, source_positions
+from ._stack_sources import found_trails, read_sources
 
 _STREAK_WIDTH = 4.0
 """Half of the width of what a satellite leaves, in FWHM."""
@@ -269,9 +269,9 @@ class TileToHdf5Task(PipelineTask):
             planes = dataclasses.replace(planes, template=open_template(template, opened))
         try:
             catalog = _in_array_coordinates(injected_catalog, opened)
-            sources = source_positions(source_catalog, opened)
-            injected_sources = source_positions(injected_source_catalog, opened)
-            found = found_trails(catalog, injected_sources, sources, self.config.foundDistance)
+            sources = read_sources(source_catalog, opened)
+            injected_sources = read_sources(injected_source_catalog, opened)
+            found, catalog = found_trails(catalog, injected_sources, sources, self.config.foundDistance)
             tiles = cut_tiles(
                 planes,
                 fit_background(planes.image, planes.bad()),
@@ -293,7 +293,7 @@ class TileToHdf5Task(PipelineTask):
                 empty_fraction=self.config.emptyFraction,
                 source_fraction=self.config.sourceFraction,
                 found=found,
-                sources=sources,
+                sources=None if sources is None else sources.positions,
                 pixel_to_sky=opened.array_to_sky,
                 rng=np.random.default_rng(quantum_seed(packed, self.config.seedOffset, TILES)),
             )
@@ -314,6 +314,8 @@ class TileToHdf5Task(PipelineTask):
             name for name in ("snr_optimal", "fwhm", "source_type") if name not in catalog.colnames
         ]:
             raise ValueError(f"The catalog of trails has no column {', '.join(missing)}.")
+        if TRAIL_PLANE.name not in mask.schema.names:
+            raise ValueError(f"The mask of the injected trails has no plane {TRAIL_PLANE.name}.")
         planes = image.planes
         truth = mask.get(TRAIL_PLANE.name).astype(np.uint8)
         truth[planes.has("STREAK")] = IGNORED
