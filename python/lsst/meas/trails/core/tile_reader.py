@@ -125,7 +125,9 @@ class TileReader:
         if not self.path.is_file():
             raise TileFileError(f"There is no tile file {self.path}.")
         with self._guarded("cannot be opened as an HDF5 file"):
-            self._file = h5py.File(self.path, "r")
+            # A chunk is a tile, read whole: a cache of them would only fill the
+            # memory, a megabyte for each dataset of each file of a training.
+            self._file = h5py.File(self.path, "r", rdcc_nbytes=0)
         try:
             with self._guarded("is damaged"):
                 self._check()
