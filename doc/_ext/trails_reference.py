@@ -1,0 +1,219 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Pages about pipelines, recipes and changes, made of the files that they are
+about.
+
+``pipeline-summary NAME.yaml``
+    Description, parameters, tasks and subsets of a pipeline.
+``recipe-reference``
+    The sections and fields of a training recipe.
+``unreleased-changes``
+    What `towncrier <https://towncrier.readthedocs.io>`_ would put into the
+    list of changes now.
+"""
+
+from __future__ import annotations
+
+__all__ = ("change_lines", "pipeline_lines", "recipe_lines", "setup")
+
+import dataclasses
+import importlib
+import importlib.resources
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from numpydoc.docscrape import ClassDoc
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.typing import ExtensionMetadata
+from trails_tasks import TASKS_MODULE, markdown
+
+from lsst.pipe.base import Pipeline
+from lsst.pipe.base.pipelineIR import PipelineIR
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout."""
+
+_RECIPE_MODULES = ("nn.recipe", "nn.recipe_data", "nn.recipe_stage")
+
+
+def pipeline_lines(name: str) -> list[str]:
+    """Return what a pipeline of the package does.
+
+    Parameters
+    ----------
+    name
+        Name of its file.
+    """
+    folder = importlib.resources.files("lsst.meas.trails.resources") / "pipelines"
+    uri = str(folder / name)
+    # Imports are resolved in both; one has the descriptions, the other the
+    # order of the tasks.
+    pipeline, texts = Pipeline.from_uri(uri), PipelineIR.from_uri(uri)
+    tasks = pipeline.to_graph().tasks.values()
+    lines = [markdown(str(texts.description)), "", "Tasks, in this order:", ""]
+    for task in tasks:
+        lines.append(f"1. `{task.label}`: {{py:class}}`~{TASKS_MODULE}.{task.task_class.__name__}`")
+    if texts.parameters.mapping:
+        lines += ["", "Parameters, set with `-c parameters:NAME=VALUE`:", ""]
+        lines += [f"- `{key}`, by default `{value}`" for key, value in texts.parameters.mapping.items()]
+    if texts.labeled_subsets:
+        lines += ["", f"Parts of it, run with `-p {name}#NAME`:", ""]
+        for key, subset in texts.labeled_subsets.items():
+            labels = ", ".join(f"`{task.label}`" for task in tasks if task.label in subset.subset)
+            lines.append(f"- `{key}` ({labels}): {markdown(subset.description or '')}")
+    return lines
+
+
+def recipe_lines() -> list[str]:
+    """Return the sections of a training recipe, each with its fields."""
+    from lsst.meas.trails.nn.recipe import (
+        AugmentationRecipe,
+        DataRecipe,
+        ModelRecipe,
+        OptimiserRecipe,
+        Recipe,
+        SimulationRecipe,
+        StageRecipe,
+        ValidationRecipe,
+    )
+    from lsst.meas.trails.sim.training_set import TrainingScenes
+
+    sections: list[tuple[str, type]] = [
+        ("The whole", Recipe),
+        ("`model`", ModelRecipe),
+        ("`data`", DataRecipe),
+        ("`data.simulate`", SimulationRecipe),
+        ("`data.simulate.train`, `.validation`, `.calibration`", TrainingScenes),
+        ("`augmentation`", AugmentationRecipe),
+        ("`optimiser`", OptimiserRecipe),
+        ("`stages`, a list of these", StageRecipe),
+        ("`validation`", ValidationRecipe),
+    ]
+    lines = []
+    for title, section in sections:
+        docs = _field_docs(section)
+        lines += [f"**{title}**: {markdown((section.__doc__ or '').partition(chr(10) * 2)[0])}", ""]
+        for field in dataclasses.fields(section):
+            lines += [f"`{field.name}`: {_recipe_type(field)}", f": {markdown(docs[field.name])}", ""]
+    return lines
+
+
+def _field_docs(section: type) -> dict[str, str]:
+    """Return what is written of the fields of a dataclass, below each or
+    among the parameters of its docstring.
+    """
+    analyzer = ModuleAnalyzer.for_module(section.__module__)
+    docs = {
+        name: " ".join(text)
+        for (owner, name), text in analyzer.find_attr_docs().items()
+        if owner == section.__name__
+    }
+    for parameter in ClassDoc(section)["Parameters"]:
+        for name in parameter.name.split(","):
+            docs.setdefault(name.strip(), " ".join(parameter.desc))
+    return docs
+
+
+def _recipe_type(field: dataclasses.Field[Any]) -> str:
+    """Return type and default of a field as a recipe would have them."""
+    kind = str(field.type).replace("Any", "anything").replace("None", "null")
+    if field.default is not dataclasses.MISSING:
+        return f"`{kind}`, by default `{_yaml(field.default)}`"
+    if field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+        return f"`{kind}`" if dataclasses.is_dataclass(value) else f"`{kind}`, by default `{_yaml(value)}`"
+    return f"`{kind}`, needed"
+
+
+def _yaml(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, tuple):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    return str(value)
+
+
+def change_lines(root: Path = ROOT) -> list[str]:
+    """Return the changes since the last release.
+
+    Parameters
+    ----------
+    root
+        Folder of the ``pyproject.toml`` that says where their fragments are.
+
+    Raises
+    ------
+    RuntimeError
+        Raised if towncrier does not understand them.
+    """
+    result = subprocess.run(
+        [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "next", "--date", "unreleased"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise RuntimeError(f"towncrier: {result.stderr or result.stdout}")
+    return list(_without_title(result.stdout.splitlines()))
+
+
+def _without_title(lines: list[str]) -> Iterator[str]:
+    """Iterate over a draft without what comes before the first kind of
+    change; headings become bold, for there are none within directives.
+    """
+    seen = False
+    for line in lines:
+        seen = seen or line.startswith("### ")
+        if seen:
+            yield f"**{line.removeprefix('### ').strip()}**" if line.startswith("### ") else line
+
+
+class _PipelineSummary(SphinxDirective):
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(pipeline_lines(self.arguments[0])))
+
+
+class _RecipeReference(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(recipe_lines()))
+
+
+class _UnreleasedChanges(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(change_lines()))
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Add the directives to Sphinx."""
+    app.add_directive("pipeline-summary", _PipelineSummary)
+    app.add_directive("recipe-reference", _RecipeReference)
+    app.add_directive("unreleased-changes", _UnreleasedChanges)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
