@@ -86,6 +86,7 @@ def detector_results(
     *,
     visit: int | None = None,
     detector: int | None = None,
+    with_truth: bool = True,
 ) -> Iterator[DetectorResult]:
     """Iterate over the candidate catalogs of a collection.
 
@@ -97,6 +98,8 @@ def detector_results(
         The collection.
     visit, detector
         Only these, if given.
+    with_truth
+        Whether to read the truth tables too.
 
     Raises
     ------
@@ -137,7 +140,7 @@ def detector_results(
             data_id=dict(ref.dataId.required),
             candidates=candidates,
             image_type=image_type,
-            truth=_read_truth(butler, ref.dataId, image_type, known),
+            truth=_read_truth(butler, ref.dataId, image_type, known) if with_truth else None,
         )
 
 

@@ -1,0 +1,188 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import string
+
+import astropy.table
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lsst.meas.trails.core.row_filter import FilterError, select_rows
+
+BIG = 2**62 + 1
+"""An identifier that a float cannot hold."""
+
+TABLE = astropy.table.Table(
+    {
+        "snr": [5.0, 8.0, 12.0, np.nan],
+        "trailLengthPix": [30.0, 10.0, 60.0, 25.0],
+        "visit": np.array([7, 7, 8, 8], dtype=np.int64),
+        "trailCandidateId": np.array([BIG - 1, BIG, BIG + 1, 3], dtype=np.int64),
+        "band": ["g", "r", "i", "r"],
+        "edgeFlag": [False, True, False, True],
+        "spectrum": np.zeros((4, 2)),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("snr > 8", [2]),
+        ("snr >= 8 and trailLengthPix > 20", [2]),
+        ("snr >= 8 AND trailLengthPix > 20 OR visit = 7", [0, 1, 2]),
+        # `and` binds tighter than `or`, `not` tighter than both.
+        ("visit == 7 or visit == 8 and snr < 10", [0, 1]),
+        ("(visit == 7 or visit == 8) and snr < 10", [0, 1]),
+        ("not visit == 7 and snr > 1", [2]),
+        ("not (visit == 7 and snr > 6)", [0, 2, 3]),
+        ("not not edgeFlag", [1, 3]),
+        ("edgeFlag", [1, 3]),
+        ("edgeFlag = false", [0, 2]),
+        ("edgeFlag != TRUE", [0, 2]),
+        ("5 < snr <= 12", [1, 2]),
+        ("12 > snr", [0, 1]),
+        ("trailLengthPix > snr", [0, 1, 2]),
+        ("band == 'r'", [1, 3]),
+        ('band <> "r" and snr<1e1', [0]),
+        ("band in ('g', 'i')", [0, 2]),
+        ("not band in ('g', 'i')", [1, 3]),
+        ("visit in (8)", [2, 3]),
+        ("snr > -.5e+1", [0, 1, 2]),
+        ("snr < +6.", [0]),
+        # NaN is smaller than nothing, larger than nothing, and not equal.
+        ("snr < 1e300 or snr >= 1e300", [0, 1, 2]),
+        ("snr != 5", [1, 2, 3]),
+        (f"trailCandidateId == {BIG}", [1]),
+        (f"trailCandidateId > {10**30}", []),
+        ("true", [0, 1, 2, 3]),
+        ("1 > 2", []),
+    ],
+)
+def test_conditions(condition: str, rows: list[int]) -> None:
+    assert np.flatnonzero(select_rows(TABLE, condition)).tolist() == rows
+
+
+def test_masked_values_fulfil_no_comparison() -> None:
+    table = astropy.table.Table({"snr": np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])})
+    assert select_rows(table, "snr > 0").tolist() == [True, False, True]
+    assert select_rows(table, "snr < 10 or snr > 10").tolist() == [True, False, True]
+
+
+def test_no_rows() -> None:
+    assert select_rows(TABLE[:0], "snr > 8 and not edgeFlag and band in ('r')").shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("", "in an empty condition"),
+        ("snr >", "is missing, at the end"),
+        ("snr & 3", "write 'and', after 'snr'"),
+        ("snr > 3 | snr < 2", "write 'or', after 'snr > 3'"),
+        ("!edgeFlag", "write 'not', at the beginning"),
+        ("Snr > 3", "There is no column 'Snr'; did you mean snr?"),
+        ("band == r", "must be in quotes"),
+        ("zzz", "There is no column 'zzz': snr, trailLengthPix"),
+        ("snr", "'snr' is a number and no condition"),
+        ("snr > 'a'", "A number (snr) cannot be compared with a text ('a')"),
+        ("edgeFlag > 1", "A truth value (edgeFlag) cannot be compared with a number (1)"),
+        ("spectrum > 1", "holds neither numbers, truth values nor texts"),
+        ("((snr > 3)", "A ')' is missing, at the end"),
+        ("snr > 3)", "')' is one too many"),
+        ("snr > 3 visit", "'visit' is one too many"),
+        ("band == 'r", "lacks its closing quote"),
+        ("snr in 3", "there must be a list"),
+        ("visit in (1 2)", "A ',' or ')' is missing"),
+        ("visit in ()", "There must be a column, a number or a text"),
+        ("snr > - visit", "After '-' there must be a number"),
+        ("and snr > 3", "where 'and' is, at the beginning"),
+        ("snr.__class__ > 3", "'.' means nothing here"),
+        ("__import__('os')", "There is no column '__import__'"),
+        ("12abc > 3", "means nothing here"),
+        ("not " * 60 + "edgeFlag", "More than 50"),
+        ("(" * 1000, "More than 50"),
+        ("snr > 3 or " * 1000 + "edgeFlag", "too long"),
+    ],
+)
+def test_what_is_no_condition(condition: str, message: str) -> None:
+    with pytest.raises(FilterError, match=".") as raised:
+        select_rows(TABLE, condition)
+    assert message in str(raised.value)
+
+
+WORDS = st.sampled_from(
+    [
+        "snr",
+        "visit",
+        "band",
+        "edgeFlag",
+        "and",
+        "or",
+        "not",
+        "in",
+        "(",
+        ")",
+        ",",
+        "<",
+        "==",
+        "-",
+        "3",
+        "'r'",
+        "true",
+    ]
+)
+
+
+@given(st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=25).map(" ".join)))
+def test_any_text_selects_or_is_refused(condition: str) -> None:
+    """Nothing but a selection or a FilterError comes of a text."""
+    message = ""
+    rows = np.zeros(4, dtype=bool)
+    try:
+        rows = select_rows(TABLE, condition)
+    except FilterError as error:
+        message = str(error)
+    assert rows.dtype == bool
+    assert rows.shape == (4,)
+    assert message == "" or message.endswith((".", "?"))
+
+
+@given(
+    st.floats(-20.0, 20.0).map(lambda value: round(value, 3)),
+    st.sampled_from(["<", "<=", ">", ">=", "==", "!="]),
+    st.text(string.whitespace, max_size=3),
+)
+def test_every_number_is_read_as_it_is_written(value: float, symbol: str, space: str) -> None:
+    rows = select_rows(TABLE, f"{space}snr{space}{symbol}{space}{value}{space}")
+    expected = {
+        "<": np.less,
+        "<=": np.less_equal,
+        ">": np.greater,
+        ">=": np.greater_equal,
+        "==": np.equal,
+        "!=": np.not_equal,
+    }[symbol](np.asarray(TABLE["snr"]), value)
+    np.testing.assert_array_equal(rows, expected)
