@@ -225,58 +225,6 @@ def test_no_good_pixel(visit_image: VisitImage, what: str) -> None:
         open_image(visit_image)
 
 
-class LegacyExposure:
-    """As much of an `lsst.afw.image.ExposureF` as the door looks at."""
-
-    def __init__(self, wcs: object = "wcs", psf: object = "psf") -> None:
-        self.wcs, self.psf = wcs, psf
-        planes = {"BAD": 0, "SAT": 1, "STREAK": 2, "INJECTED": 3, "MINE": 4}
-        self.mask = types.SimpleNamespace(getMaskPlaneDict=lambda: planes)
-
-    def getMaskedImage(self) -> object:
-        return self
-
-    def getWcs(self) -> object:
-        return self.wcs
-
-    def getPsf(self) -> object:
-        return self.psf
-
-
-def test_legacy_exposure(visit_image: VisitImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, Any] = {}
-
-    def from_legacy(legacy: object, **keywords: Any) -> VisitImage:
-        given.update(keywords)
-        return visit_image
-
-    monkeypatch.setattr(VisitImage, "from_legacy", staticmethod(from_legacy))
-    assert open_image(LegacyExposure()).visit_image is visit_image
-    assert given["exposure_record"] is None
-    # The conversion refuses what the map lacks: every plane must be in it,
-    # those that lsst.images renames under their new names.
-    names = {name: plane.name for name, plane in given["plane_map"].items()}
-    assert names["SAT"] == "SATURATED"
-    assert names["STREAK"] == "STREAK"
-    assert names["INJECTED"] == "INJECTED"
-    assert names["MINE"] == "MINE"
-
-
-@pytest.mark.parametrize("lacks", ["wcs", "psf"])
-def test_legacy_exposure_without(lacks: str) -> None:
-    with pytest.raises(UpstreamFailureNoWorkFound, match=f"has no {lacks.upper()}"):
-        open_image(LegacyExposure(**{lacks: None}))
-
-
-def test_legacy_exposure_that_cannot_be_converted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def from_legacy(legacy: object, **keywords: Any) -> VisitImage:
-        raise ValueError("Exposure does not have a Detector.")
-
-    monkeypatch.setattr(VisitImage, "from_legacy", staticmethod(from_legacy))
-    with pytest.raises(UpstreamFailureNoWorkFound, match="does not have a Detector"):
-        open_image(LegacyExposure())
-
-
 @pytest.fixture
 def opened(visit_image: VisitImage) -> InputImage:
     return open_image(visit_image)

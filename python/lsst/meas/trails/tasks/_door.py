@@ -21,9 +21,8 @@
 
 """The door between the stack's images and this package's arrays.
 
-Images come in as `lsst.images` objects or, in the full stack, as
-`lsst.afw.image.ExposureF`; what goes on from here are arrays.  No other
-module names `lsst.afw`.
+Images come in as `lsst.images` objects or, in the full stack, as exposures
+of `~lsst.meas.trails.tasks._legacy`; what goes on from here are arrays.
 """
 
 from __future__ import annotations
@@ -60,13 +59,19 @@ from lsst.images import (
     MaskSchema,
     SkyProjection,
     VisitImage,
-    get_legacy_difference_image_mask_planes,
 )
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
 from ..core.planes import PLANES, ImagePlanes, canonical_plane, plane_bits
 from ..core.psf import PsfGrid
 from ..core.template import cut_template
+from ._legacy import (
+    LEGACY_STORAGE_CLASS,
+    find_exposure_record,
+    is_exposure,
+    legacy_mask_bits,
+    legacy_to_visit_image,
+)
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DeferredDatasetHandle
@@ -262,11 +267,11 @@ def open_template(template: Any, image: InputImage) -> npt.NDArray[np.float32]:
         bits = _mask_bits(template.mask)
         start = (int(template.bbox.x.start), int(template.bbox.y.start))
         njy = 1.0 / _flux_per_njy(template)
-    elif hasattr(template, "getMaskedImage") and hasattr(template, "getPhotoCalib"):
+    elif is_exposure(template):
         # A warped coadd lacks much of what a visit image has: it is not
         # converted, but read as it is.
         pixels = np.asarray(template.image.array)
-        bits = _legacy_mask_bits(template.mask)
+        bits = legacy_mask_bits(template.mask)
         corner = template.getBBox().getMin()
         start = (int(corner.getX()), int(corner.getY()))
         calibration = template.getPhotoCalib()
@@ -305,22 +310,12 @@ def _as_visit_image(image: Any) -> VisitImage:
     if isinstance(image, VisitImage):
         return image
     if hasattr(image, "ref") and hasattr(image, "get"):
-        return _as_visit_image(_read(image))
-    if hasattr(image, "getMaskedImage") and hasattr(image, "getWcs"):
-        if image.getWcs() is None:
-            raise UpstreamFailureNoWorkFound("The image has no WCS.")
-        if image.getPsf() is None:
-            raise UpstreamFailureNoWorkFound("The image has no PSF.")
-        planes = dict(get_legacy_difference_image_mask_planes())
-        # A plane that the map lacks would stop the conversion where it is
-        # set, whatever it means.
-        for name in image.mask.getMaskPlaneDict():
-            planes.setdefault(name, MaskPlane(name, "Mask plane of the original image."))
-        try:
-            return VisitImage.from_legacy(image, exposure_record=None, plane_map=planes)
-        except Exception as error:
-            # It says what is missing: a detector, a unit, visit information.
-            raise UpstreamFailureNoWorkFound(f"The image cannot be read as a VisitImage: {error}") from error
+        read = _read(image)
+        if is_exposure(read):
+            return legacy_to_visit_image(read, find_exposure_record(image))
+        return _as_visit_image(read)
+    if is_exposure(image):
+        return legacy_to_visit_image(image)
     raise TypeError(f"Expected a VisitImage, a DifferenceImage or an ExposureF, not {type(image).__name__}.")
 
 
@@ -342,7 +337,7 @@ def _read(handle: DeferredDatasetHandle) -> Any:
         # then read as it is, and converted here.
         problem = error
         with contextlib.suppress(Exception):
-            return handle.get(storageClass="ExposureF")
+            return handle.get(storageClass=LEGACY_STORAGE_CLASS)
     raise UnreadableImageError(
         f"{handle.ref.datasetType.name} {handle.ref.dataId} cannot be read: {problem} "
         "Restore its file, or remove the dataset and run what made it again."
@@ -362,17 +357,6 @@ def _mask_bits(mask: Mask) -> npt.NDArray[np.uint32]:
         plane = canonical_plane(name)
         if plane in PLANES:
             bits[mask.get(name)] |= np.uint32(1 << PLANES.index(plane))
-    return bits
-
-
-def _legacy_mask_bits(mask: Any) -> npt.NDArray[np.uint32]:
-    """Return the planes of a mask of `lsst.afw` that this package knows."""
-    values = np.asarray(mask.array)
-    bits = np.zeros(values.shape, dtype=np.uint32)
-    for name, bit in mask.getMaskPlaneDict().items():
-        plane = canonical_plane(name)
-        if plane in PLANES:
-            bits[(values & (1 << bit)) != 0] |= np.uint32(1 << PLANES.index(plane))
     return bits
 
 

@@ -35,11 +35,11 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from lsst.images import MaskPlane, get_legacy_difference_image_mask_planes
 from lsst.pipe.base import InvalidQuantumError
 
 from ..core.planes import ImagePlanes
 from ._door import InputImage
+from ._legacy import LEGACY_STORAGE_CLASS, is_exposure, legacy_plane_map
 
 _MAX_SEED = 2**31 - 1_000_000
 """Seeds are signed 32-bit numbers, and every trail takes the next."""
@@ -132,14 +132,10 @@ def inject_with_stack(
 def _as_exposure(image: Any, opened: InputImage) -> Any:
     """Return the image as an exposure of its own, free to be changed."""
     if hasattr(image, "ref") and hasattr(image, "get"):
-        return image.get(storageClass="ExposureF")
-    if hasattr(image, "getMaskedImage"):
+        return image.get(storageClass=LEGACY_STORAGE_CLASS)
+    if is_exposure(image):
         return image.clone()
-    planes = dict(get_legacy_difference_image_mask_planes())
-    known = {plane.name for plane in planes.values()}
-    for name in opened.visit_image.mask.schema.names:
-        if name not in known:
-            planes[name] = MaskPlane(name, "Mask plane of the original image.")
+    planes = legacy_plane_map(opened.visit_image.mask.schema.names)
     try:
         return opened.visit_image.to_legacy(copy=True, plane_map=planes)
     except Exception as error:
