@@ -45,6 +45,8 @@ from lsst.pipe.base import InvalidQuantumError, Struct
 class Exposure:
     """As much of an `lsst.afw.image.ExposureF` as the engine looks at."""
 
+    info = types.SimpleNamespace(getVisitInfo=lambda: None)
+
     def __init__(self, image: VisitImage) -> None:
         self.visit_image = image
         self.image = types.SimpleNamespace(array=image.image.array.copy())
@@ -55,6 +57,9 @@ class Exposure:
 
     def getMaskedImage(self) -> Exposure:
         return self
+
+    def getMetadata(self) -> dict[str, str]:
+        return {"BUNIT": "nJy"}
 
     def getPsf(self) -> str:
         return "psf"
