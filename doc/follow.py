@@ -1,0 +1,72 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Follow pages as a reader would: run their commands, in order.
+
+    python doc/follow.py doc/getting-started.md ...
+
+The commands of each page run in one shell, in a folder of their own that is
+empty at first, and stop at the first that fails.  Blocks after a comment
+``% not followed: REASON`` are left out, and said to be.  The environment is
+that of the checkout (``source bin/_environment.sh`` first).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "_ext"))
+
+from trails_examples import find_blocks
+
+
+def follow(page: Path) -> bool:
+    """Run the commands of a page, and return whether all succeeded."""
+    script = ["set -euo pipefail"]
+    for block in find_blocks(page):
+        if block.reason:
+            print(f"    line {block.line}: not followed: {block.reason}", flush=True)
+        elif block.fenced:
+            script += [f"echo '--- {page.name}, line {block.line}'", block.text]
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        done = subprocess.run(["bash", "-c", "\n".join(script)], cwd=folder, check=False)
+        took = time.monotonic() - started
+    result = "followed" if done.returncode == 0 else f"failed ({done.returncode})"
+    print(f"=== {page}: {result} in {took:.0f} s", flush=True)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Follow the pages that are named on the command line."""
+    if len(sys.argv) < 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    done = [follow(Path(name)) for name in sys.argv[1:]]
+    return 0 if all(done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
