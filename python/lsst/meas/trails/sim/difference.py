@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Difference", "subtract_template")
+__all__ = ("Difference", "subtract_template", "template_planes")
 
 import dataclasses
 
@@ -127,6 +127,31 @@ def subtract_template(image: ImagePlanes, template: ImagePlanes, *, threshold: f
     variance *= _variance_factor(planes)
     _mark_sources(planes, threshold)
     return Difference(planes=planes, image_kernel=image_kernel, template_kernel=template_kernel)
+
+
+def template_planes(planes: ImagePlanes, psf: PsfGrid) -> ImagePlanes:
+    """Return the template of an image as an image of its own, with a variance
+    and a mask.
+
+    Parameters
+    ----------
+    planes
+        The image, with a template.
+    psf
+        Point-spread function of the template.
+    """
+    template = planes.template
+    assert template is not None
+    missing = ~np.isfinite(template)
+    # The spread of the pixels below the median is that of the noise alone.
+    below = template - np.nanmedian(template)
+    variance = float(np.nanmean(np.square(below[below < 0.0]))) if np.any(below < 0.0) else 0.0
+    return ImagePlanes(
+        image=template,
+        variance=np.where(missing, np.float32(np.nan), np.float32(variance)),
+        mask=np.where(missing, np.uint32(plane_bits(["NO_DATA"])), np.uint32(0)),
+        psf=psf,
+    )
 
 
 def _matching_kernels(image: ImagePlanes, template: ImagePlanes) -> tuple[_Kernel, _Kernel]:

@@ -23,11 +23,18 @@
 
 from __future__ import annotations
 
-__all__ = ("SCENE_VERSION", "TrainingScenes", "simulate_tile_file", "with_cut_template")
+__all__ = (
+    "SCENE_VERSION",
+    "TrainingScenes",
+    "simulate_tile_file",
+    "subtracted_scene",
+    "with_cut_template",
+)
 
 import dataclasses
 from pathlib import Path
 
+import astropy.table
 import astropy.wcs
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +48,10 @@ from ..core.render import truth_mask
 from ..core.template import cut_template
 from ..core.tile_file import TileSource
 from ..core.tiling import IGNORED, cut_tiles
+from ..core.truth import truth_table
 from ..nn.calibration import ValidationScene
 from .detector import PIXEL_SCALE
+from .difference import subtract_template, template_planes
 from .psf import draw_seeing, make_psf, sample_psf
 from .scene import Scene, SceneConfig, simulate_scene
 from .template import TemplateConfig
@@ -83,6 +92,9 @@ class TrainingScenes:
         Fraction of the tiles without a trail that are kept.
     template
         Whether the scenes have templates.
+    difference
+        Whether the scenes are differences, from which such a template has
+        been subtracted; the SNR of their trails is that in the difference.
     """
 
     seed: int
@@ -96,6 +108,7 @@ class TrainingScenes:
     truth_fraction: float = 0.25
     empty_fraction: float = 0.5
     template: bool = False
+    difference: bool = False
 
     def scene(self, index: int) -> Scene:
         """Simulate one of the scenes."""
@@ -106,12 +119,13 @@ class TrainingScenes:
             rng,
             trails=population,
             satellite_chance=self.satellite_chance,
-            template=TemplateConfig() if self.template else None,
+            template=TemplateConfig() if self.template or self.difference else None,
         )
         # Seeing and PSF are those of a piece of a detector.
         box = Box.from_shape(self.shape)
         psf = sample_psf(make_psf(draw_seeing(rng), rng, box), box)
-        return with_cut_template(simulate_scene(config, psf, rng))
+        scene = simulate_scene(config, psf, rng)
+        return subtracted_scene(scene, box) if self.difference else with_cut_template(scene)
 
     def validation_scene(self, index: int) -> ValidationScene:
         """Simulate one of the scenes, to see what is found in it."""
@@ -132,6 +146,24 @@ def with_cut_template(scene: Scene) -> Scene:
         return scene
     planes = dataclasses.replace(scene.planes, template=cut_template(template, ~np.isfinite(template)))
     return dataclasses.replace(scene, planes=planes)
+
+
+def subtracted_scene(scene: Scene, box: Box) -> Scene:
+    """Return a scene without its template, as a difference image.
+
+    Parameters
+    ----------
+    scene
+        A scene with a template.
+    box
+        Box of the image, in whose coordinates the PSF of the template is.
+    """
+    assert scene.template_psf is not None
+    template = template_planes(scene.planes, sample_psf(scene.template_psf, box))
+    planes = subtract_template(scene.planes, template).planes
+    others = scene.truth[np.asarray(scene.truth["source_type"]) != "Trail"]
+    truth = astropy.table.vstack([truth_table(planes, scene.trails), others], metadata_conflicts="silent")
+    return Scene(planes=planes, trails=scene.trails, truth=truth)
 
 
 def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:

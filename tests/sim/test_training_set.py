@@ -1,0 +1,91 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+
+"""Scenes to learn from: what is in them, and that sets of different seeds differ."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.render import render_trail
+from lsst.meas.trails.core.tiling import IGNORED
+from lsst.meas.trails.sim.training_set import TrainingScenes, scene_truth
+
+SMALL = TrainingScenes(seed=11, count=2, shape=(384, 384), trails=40.0, satellite_chance=0.0)
+
+
+@pytest.fixture(scope="module")
+def difference() -> TrainingScenes:
+    return dataclasses.replace(SMALL, difference=True, trails=12.0, length=(20.0, 40.0), snr=(15.0, 25.0))
+
+
+def test_scenes_are_their_seed_and_number() -> None:
+    first, again = SMALL.scene(0), SMALL.scene(0)
+    np.testing.assert_array_equal(first.planes.image, again.planes.image)
+    for other in (SMALL.scene(1), dataclasses.replace(SMALL, seed=12).scene(0)):
+        assert not np.array_equal(first.planes.image, other.planes.image, equal_nan=True)
+
+
+def test_faint_trails_are_ignored_and_others_are_truth() -> None:
+    scene = SMALL.scene(0)
+    truth = scene_truth(scene, SMALL)
+    snr = np.asarray(scene.truth["snr_optimal"])
+    rows, columns = np.round(scene.trails.y).astype(int), np.round(scene.trails.x).astype(int)
+    inside = (rows >= 0) & (rows < 384) & (columns >= 0) & (columns < 384)
+    assert np.all(truth[rows, columns][inside & (snr >= SMALL.ignore_below)] == 1)
+    faint = inside & (snr < SMALL.ignore_below)
+    # Another, brighter one may cross it.
+    assert np.all(np.isin(truth[rows, columns][faint], (IGNORED, 1)))
+
+
+def test_trails_of_a_difference_have_the_snr_that_its_truth_says(difference: TrainingScenes) -> None:
+    scene = difference.scene(0)
+    planes, bad = scene.planes, scene.planes.bad()
+    assert planes.template is None
+    pulls = []
+    for i, snr in enumerate(np.asarray(scene.truth["snr_optimal"])):
+        x, y, length, angle = (
+            float(getattr(scene.trails, name)[i]) for name in ("x", "y", "length", "angle")
+        )
+        stamp = render_trail(planes.psf, x, y, length, angle)
+        slices, profile = stamp.clipped(planes.shape)
+        good = ~bad[slices]
+        if snr < 5.0 or not np.any(good):
+            continue
+        weighted = profile[good] / planes.variance[slices][good]
+        measured = weighted @ planes.image[slices][good] / np.sqrt(weighted @ profile[good])
+        pulls.append(float(measured) - float(snr))
+    # One sigma each; neighbours and what is left of stars pull single ones
+    # away, a wrong PSF, flux or noise all of them.
+    assert len(pulls) > 5
+    assert np.median(pulls) == pytest.approx(0.0, abs=4.0 * 1.25 / np.sqrt(len(pulls)))
+
+
+def test_a_difference_is_empty_sky_for_the_most_part(difference: TrainingScenes) -> None:
+    scene = dataclasses.replace(difference, trails=0.0).scene(1)
+    good = ~scene.planes.bad()
+    ratio = scene.planes.image[good] / np.sqrt(scene.planes.variance[good])
+    # The median absolute deviation of a standard normal variable.
+    assert np.median(np.abs(ratio)) == pytest.approx(0.6745, rel=0.03)
