@@ -35,6 +35,9 @@ template
     have it; run when one of them does.
 blank
     Noise and trails alone.
+difference
+    The same field from which a template has been subtracted, with what a
+    subtraction leaves; the SNR is that in the difference.
 like
     As field, with the PSF and the noise of a real image that ``--like``
     names, each scene at another place of its detector.
@@ -96,7 +99,7 @@ from lsst.meas.trails.sim.like import Exemplar
 from lsst.meas.trails.sim.psf import draw_seeing, make_psf, sample_psf
 from lsst.meas.trails.sim.scene import Scene, SceneConfig, simulate_scene
 from lsst.meas.trails.sim.template import TemplateConfig
-from lsst.meas.trails.sim.training_set import with_cut_template
+from lsst.meas.trails.sim.training_set import subtracted_scene, with_cut_template
 
 SHAPE = (1024, 1024)
 SNR_BINS = (3.0, 5.0, 7.0, 9.0, 12.0, 16.0, 30.0)
@@ -106,11 +109,12 @@ KINDS = {
     "field": "Field",
     "template": "Field with template",
     "blank": "Blank sky",
+    "difference": "Difference",
     "like": "Field, PSF and noise of a real image",
 }
 """Kinds of scenes, with their titles."""
 
-STREAMS = {"field": 0, "blank": 1, "like": 2, "template": 3}
+STREAMS = {"field": 0, "blank": 1, "like": 2, "template": 3, "difference": 4}
 """What is added to the seed for each kind."""
 
 PEERS: dict[str, Callable[[ImagePlanes, BackgroundMesh], PeerDetections]] = {
@@ -170,12 +174,11 @@ def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Sce
         box = Box.from_shape(SHAPE, start=start)
         config = dataclasses.replace(config, sky_noise=exemplar.sky_noise, gain=exemplar.gain)
         return simulate_scene(config, sample_psf(exemplar.psf, box), rng)
-    if kind == "template":
+    if kind in ("template", "difference"):
         config = dataclasses.replace(config, template=TemplateConfig())
     box = Box.from_shape(SHAPE)
-    return with_cut_template(
-        simulate_scene(config, sample_psf(make_psf(draw_seeing(rng), rng, box), box), rng)
-    )
+    scene = simulate_scene(config, sample_psf(make_psf(draw_seeing(rng), rng, box), box), rng)
+    return subtracted_scene(scene, box) if kind == "difference" else with_cut_template(scene)
 
 
 def search_with_model(model: TrailModel, scene: Scene, background: BackgroundMesh) -> ImageSearch:
