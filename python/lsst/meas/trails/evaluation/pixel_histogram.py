@@ -1,0 +1,157 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+"""Numbers of trail and background pixels by probability, and what follows from them."""
+
+from __future__ import annotations
+
+__all__ = ("BINS", "PixelHistogram")
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+type _Floats = npt.NDArray[np.float64]
+type _Counts = npt.NDArray[np.int64]
+
+BINS = 640
+"""Bins of a histogram."""
+
+_LOGIT_RANGE = 16.0
+"""Logits, ln(p / (1 - p)), beyond this are in the first and the last bin."""
+
+
+def _no_counts() -> _Counts:
+    return np.zeros(BINS, dtype=np.int64)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PixelHistogram:
+    """Histograms of the logits of trail and of background pixels.
+
+    They do not grow with the number of pixels, and add up over detectors.
+    Bins of 0.05 in the logit make areas under curves exact to about 1e-3.
+
+    Parameters
+    ----------
+    true, false
+        Trail pixels and background pixels in each bin, shape (`BINS`,).
+    """
+
+    true: _Counts = dataclasses.field(default_factory=_no_counts)
+    false: _Counts = dataclasses.field(default_factory=_no_counts)
+
+    @classmethod
+    def from_pixels(
+        cls,
+        probability: npt.NDArray[np.floating],
+        truth: npt.NDArray[np.bool_],
+        ignored: npt.NDArray[np.bool_],
+    ) -> PixelHistogram:
+        """Count the pixels of an image.
+
+        Parameters
+        ----------
+        probability
+            Shape (ny, nx); pixels that are not finite do not count.
+        truth
+            Pixels that belong to trails.
+        ignored
+            Pixels that do not count.
+        """
+        counted = ~ignored & np.isfinite(probability)
+        p = np.asarray(probability[counted], dtype=np.float64)
+        tiny = 1.0 / (1.0 + np.exp(_LOGIT_RANGE))
+        p = np.clip(p, tiny, 1.0 - tiny)
+        logit = np.log(p) - np.log1p(-p)
+        bins = ((logit + _LOGIT_RANGE) * (BINS / (2.0 * _LOGIT_RANGE))).astype(np.int64)
+        bins = np.clip(bins, 0, BINS - 1)
+        is_true = truth[counted]
+        return cls(
+            true=np.bincount(bins[is_true], minlength=BINS),
+            false=np.bincount(bins[~is_true], minlength=BINS),
+        )
+
+    @property
+    def rates(self) -> tuple[_Floats, _Floats]:
+        """Trail and background pixels above a falling threshold, each of
+        shape (`BINS` + 1,), from none to all.
+        """
+        true = np.concatenate([[0], np.cumsum(self.true[::-1])]).astype(np.float64)
+        false = np.concatenate([[0], np.cumsum(self.false[::-1])]).astype(np.float64)
+        return true, false
+
+    @property
+    def thresholds(self) -> _Floats:
+        """Probabilities of the thresholds of `rates`, falling from 1 to 0."""
+        edges = np.linspace(_LOGIT_RANGE, -_LOGIT_RANGE, BINS + 1)
+        thresholds = 1.0 / (1.0 + np.exp(-edges))
+        thresholds[0], thresholds[-1] = 1.0, 0.0
+        return thresholds
+
+    @property
+    def auc(self) -> float:
+        """Area under the ROC curve; NaN without pixels of both kinds."""
+        true, false = self.rates
+        if true[-1] == 0.0 or false[-1] == 0.0:
+            return float("nan")
+        return float(np.trapezoid(true / true[-1], false / false[-1]))
+
+    @property
+    def average_precision(self) -> float:
+        """Sum of the precision over the steps in recall; NaN without trail
+        pixels.
+        """
+        true, false = self.rates
+        if true[-1] == 0.0:
+            return float("nan")
+        precision = true / np.maximum(true + false, 1.0)
+        return float(np.sum(np.diff(true) * precision[1:]) / true[-1])
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """Return ``precision``, ``recall``, ``f1`` and ``iou`` of the pixels
+        of at least a probability; NaN for what is not defined.
+
+        Parameters
+        ----------
+        threshold
+            Probability; the nearest edge of a bin is taken.
+        """
+        return self._measures(int(np.argmin(np.abs(self.thresholds - threshold))))
+
+    def best(self) -> tuple[float, dict[str, float]]:
+        """Return the threshold of the greatest F1, and the measures there."""
+        true, false = self.rates
+        if true[-1] == 0.0:
+            return float("nan"), dict.fromkeys(("precision", "recall", "f1", "iou"), float("nan"))
+        index = int(np.argmax(2.0 * true / (true[-1] + true + false)))
+        return float(self.thresholds[index]), self._measures(index)
+
+    def _measures(self, index: int) -> dict[str, float]:
+        true, false = self.rates
+        hits, wrong, total = float(true[index]), float(false[index]), float(true[-1])
+        nan = float("nan")
+        return {
+            "precision": hits / (hits + wrong) if hits + wrong > 0.0 else nan,
+            "recall": hits / total if total > 0.0 else nan,
+            "f1": 2.0 * hits / (total + hits + wrong) if total > 0.0 else nan,
+            "iou": hits / (total + wrong) if total > 0.0 else nan,
+        }
