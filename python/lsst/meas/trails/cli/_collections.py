@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("DetectorResult", "default_min_score", "detector_results", "make_console")
+__all__ = ("DetectorResult", "default_min_score", "detector_results", "image_type_of", "make_console")
 
 import dataclasses
 from collections.abc import Container, Iterator
@@ -134,7 +134,7 @@ def detector_results(
         # Without the parameter, the Butler leaves out what a table says of
         # itself, such as the model's name.
         candidates = butler.get(ref, parameters={"strip_astropy_meta_yaml": False})
-        image_type = _image_type(candidates)
+        image_type = image_type_of(candidates)
         yield DetectorResult(
             butler=butler,
             data_id=dict(ref.dataId.required),
@@ -144,7 +144,7 @@ def detector_results(
         )
 
 
-def _image_type(candidates: astropy.table.Table) -> str:
+def image_type_of(candidates: astropy.table.Table) -> str:
     """Return the dataset type of the image that candidates were found in, as
     their provenance has it.
     """

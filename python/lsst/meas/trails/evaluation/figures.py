@@ -33,8 +33,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-_TRUTH = "#56B4E9"
-_CANDIDATE = "#E69F00"
+from .cutouts import CANDIDATE_COLOR, TRUTH_COLOR, stretch
+
 _SATELLITE = "#CC79A7"
 _PANEL_HEIGHT = 6.0
 """Height of a panel, inches."""
@@ -83,7 +83,7 @@ def detector_figure(
     # Binning drops the rows and columns that fill no bin.
     x0, y0 = origin[0] - 0.5, origin[1] - 0.5
     extent = (x0, x0 + nx // step * step, y0, y0 + ny // step * step)
-    shown = _stretch(_bin(image, step, np.mean))
+    shown = stretch(_bin(image, step, np.mean))
     peak = _bin(probability, step, np.max)
     for axis in (axes[0], axes[2]):
         axis.imshow(shown, origin="lower", extent=extent, cmap="gray", vmin=0.0, vmax=1.0)
@@ -95,10 +95,10 @@ def detector_figure(
     handles = []
     if truth is not None:
         kind = np.asarray(truth["source_type"]).astype(str)
-        handles += _draw(axes[2], truth[kind == "Trail"], _TRUTH, 5.0, "true trail", alpha=0.8)
+        handles += _draw(axes[2], truth[kind == "Trail"], TRUTH_COLOR, 5.0, "true trail", alpha=0.8)
         handles += _draw(axes[2], truth[kind == "Satellite"], _SATELLITE, 5.0, "satellite", alpha=0.8)
     threshold = f", score ≥ {min_score:.2f}" if min_score > 0.0 else ""
-    handles += _draw(axes[2], chosen, _CANDIDATE, 1.8, f"candidate{threshold}")
+    handles += _draw(axes[2], chosen, CANDIDATE_COLOR, 1.8, f"candidate{threshold}")
     for row in chosen:
         _label(axes[2], row, right_edge=extent[1] - 0.07 * nx)
     against = "Candidates with their scores" + ("" if truth is None else ", over the truth")
@@ -122,19 +122,6 @@ def _bin(array: npt.NDArray[np.floating], step: int, reduce: Any) -> npt.NDArray
     ny, nx = array.shape[0] // step, array.shape[1] // step
     blocks = array[: ny * step, : nx * step].reshape(ny, step, nx, step)
     return np.asarray(reduce(blocks, axis=(1, 3)))
-
-
-def _stretch(image: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Map an image to [0, 1] so that both the noise and stars can be seen."""
-    finite = image[np.isfinite(image)]
-    if finite.size == 0:
-        return np.zeros(image.shape)
-    low, middle = np.percentile(finite, [15.87, 50.0])
-    sigma = max(middle - low, 1e-30)
-    scaled = np.arcsinh((image - middle) / (2.0 * sigma))
-    # From 2 sigma below the sky to 20 above it.
-    bottom, top = np.arcsinh(-1.0), np.arcsinh(10.0)
-    return np.clip(np.nan_to_num((scaled - bottom) / (top - bottom), nan=0.0), 0.0, 1.0)
 
 
 def _draw(
@@ -163,6 +150,6 @@ def _label(axis: Any, row: astropy.table.Row, right_edge: float) -> None:
         ha="left" if room else "right",
         textcoords="offset points",
         fontsize=7,
-        color=_CANDIDATE,
+        color=CANDIDATE_COLOR,
         path_effects=[matplotlib.patheffects.withStroke(linewidth=1.5, foreground="black")],
     )

@@ -1,0 +1,297 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "microsoft-edge",
+)
+"""What Chromium and its kin are called."""
+
+MISSING = (
+    "There is no browser to look at the report with. On Debian: apt-get update && apt-get install -y "
+    "--no-install-recommends chromium-headless-shell fonts-dejavu-core. Elsewhere install Chromium or "
+    "Chrome, and name it in the environment variable MEAS_TRAILS_BROWSER where it is not on the PATH as one "
+    f"of {', '.join(NAMES)}."
+)
+
+FLAGS = (
+    "--headless",
+    "--remote-debugging-pipe",
+    # Root has no sandbox, nor has a container.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--hide-scrollbars",
+    "--mute-audio",
+)
+
+INSPECTION = """
+(async () => {
+  const images = [...document.images];
+  const decoded = await Promise.all(images.map(image => image.decode().then(() => true, () => false)));
+  await document.fonts.ready;
+  const width = document.documentElement.clientWidth;
+  const scrolls = element => element.closest('.box, pre') !== null;
+  const wide = [...document.body.querySelectorAll('*')].filter(
+    element => !scrolls(element) && element.getBoundingClientRect().right > width + 0.5);
+  const luminance = color => {
+    const [r, g, b] = color.match(/[0-9.]+/g).slice(0, 3).map(Number).map(value => value / 255).map(
+      value => value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = element => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor;
+      if (!/, 0\\)$/.test(color)) return color;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const contrast = element => {
+    const pair = [luminance(getComputedStyle(element).color), luminance(behind(element))];
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  };
+  const texts = [...document.body.querySelectorAll('*')].filter(element =>
+    [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim()));
+  return {
+    title: document.title,
+    width: width,
+    scroll_width: document.documentElement.scrollWidth,
+    text: document.body.innerText,
+    headings: [...document.querySelectorAll('h1, h2, h3')].map(element => element.innerText),
+    images: images.length,
+    broken_images: decoded.filter(good => !good).length,
+    without_alt: images.filter(image => !image.alt.trim()).length,
+    too_wide: wide.map(element => element.outerHTML.slice(0, 120)),
+    scripts: document.scripts.length,
+    least_contrast: Math.min(21, ...texts.map(contrast)),
+    least_font: Math.min(99, ...texts.map(element => parseFloat(getComputedStyle(element).fontSize))),
+    dead_links: [...document.querySelectorAll('a[href^="#"]')].filter(
+      link => !document.getElementById(link.getAttribute('href').slice(1))).length,
+    image_widths: images.map(image => image.getBoundingClientRect().width),
+  };
+})()
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What a browser found on a page.
+
+    Parameters
+    ----------
+    found
+        What the page is like: the names of the script `INSPECTION`.
+    requests
+        Addresses that were asked for, beside the page and what it holds.
+    failures
+        What failed to load.
+    errors
+        What the browser complained of.
+    screenshot
+        The whole page, PNG.
+    """
+
+    found: dict[str, Any]
+    requests: list[str]
+    failures: list[str]
+    errors: list[str]
+    screenshot: bytes
+
+
+class Browser:
+    """A headless Chromium, spoken to in its DevTools protocol by a pipe.
+
+    Parameters
+    ----------
+    executable
+        The browser.
+    profile
+        Folder of its own.
+    """
+
+    def __init__(self, executable: str, profile: Path) -> None:
+        # The browser reads from its descriptor 3 and writes to 4.
+        ours, theirs = os.pipe(), os.pipe()
+        reads, writes = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (ours[0], theirs[1]))
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        log = os.open(profile / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+        self._log = profile / "log.txt"
+        self._pid = os.posix_spawn(
+            executable,
+            [executable, *FLAGS, f"--user-data-dir={profile / 'data'}", "about:blank"],
+            {**os.environ, "HOME": str(profile)},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, null, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+                (os.POSIX_SPAWN_DUP2, reads, 3),
+                (os.POSIX_SPAWN_DUP2, writes, 4),
+            ],
+            setpgroup=0,
+        )
+        for fd in (reads, writes, null, log, ours[0], theirs[1]):
+            os.close(fd)
+        self._to, self._from = ours[1], theirs[0]
+        self._number = 0
+        self._rest = b""
+        self._events: list[dict[str, Any]] = []
+
+    def close(self) -> None:
+        os.close(self._to)
+        os.close(self._from)
+        os.killpg(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+    def _receive(self, deadline: float) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            left = deadline - time.monotonic()
+            ready = left > 0.0 and select.select([self._from], [], [], left)[0]
+            part = os.read(self._from, 1 << 20) if ready else b""
+            assert part, f"the browser is silent: {self._log.read_text(errors='replace')[-2000:]}"
+            self._rest += part
+        message, self._rest = self._rest.split(b"\0", 1)
+        return dict(json.loads(message))
+
+    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """Send a command and return its result."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if session is not None:
+            message["sessionId"] = session
+        data = json.dumps(message).encode() + b"\0"
+        while data:
+            data = data[os.write(self._to, data) :]
+        deadline = time.monotonic() + 120.0
+        while True:
+            answer = self._receive(deadline)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, f"{method}: {answer['error']}"
+                return dict(answer["result"])
+            self._events.append(answer)
+
+    def _wait_for(self, event: str) -> None:
+        deadline = time.monotonic() + 120.0
+        while not any(message["method"] == event for message in self._events):
+            self._events.append(self._receive(deadline))
+
+    def look(self, page: Path, width: int, height: int = 900, script: str = "") -> Look:
+        """Open a file in a window of some width.
+
+        Parameters
+        ----------
+        page
+            The file.
+        width, height
+            Of the window, pixels of style sheets.
+        script
+            Run on the page before it is looked at.
+        """
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable", session)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            session,
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self._events.clear()
+        self.call("Page.navigate", session, url=page.as_uri())
+        self._wait_for("Page.loadEventFired")
+        result: dict[str, Any] = {}
+        for code in (script, INSPECTION):
+            result = self.call(
+                "Runtime.evaluate", session, expression=code, awaitPromise=True, returnByValue=True
+            )
+            assert "exceptionDetails" not in result, result
+        picture = self.call("Page.captureScreenshot", session, format="png", captureBeyondViewport=True)
+        events = [(message["method"], message["params"]) for message in self._events]
+        self.call("Target.closeTarget", targetId=target)
+        requests = [
+            event["request"]["url"] for method, event in events if method == "Network.requestWillBeSent"
+        ]
+        return Look(
+            found=result["result"]["value"],
+            requests=[url for url in requests if url != page.as_uri() and not url.startswith("data:")],
+            failures=[str(event) for method, event in events if method == "Network.loadingFailed"],
+            errors=[
+                str(event)
+                for method, event in events
+                if method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+            ],
+            screenshot=base64.b64decode(picture["data"]),
+        )
+
+
+def find_browser() -> str:
+    """Return the path of a browser; without one the test fails and says how
+    to get one.
+    """
+    named = os.environ.get("MEAS_TRAILS_BROWSER")
+    wanted = NAMES if named is None else (named,)
+    found = next((path for name in wanted if (path := shutil.which(name)) is not None), None)
+    if found is None:
+        pytest.fail(MISSING if named is None else f"MEAS_TRAILS_BROWSER={named} is no program. {MISSING}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return a browser, to look at pages with."""
+    executable = find_browser()
+    # The profile holds sockets, whose paths must be short.
+    with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as profile:
+        opened = Browser(executable, Path(profile))
+        try:
+            yield opened
+        finally:
+            opened.close()
