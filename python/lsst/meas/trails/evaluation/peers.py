@@ -192,40 +192,48 @@ def sep_sources(
         Threshold and cuts.
     """
     bad = planes.bad()
-    data = np.where(bad, 0.0, planes.image - background.level()).astype(np.float32)
-    noise = np.sqrt(np.where(bad, 1.0, planes.variance)).astype(np.float32)
     kernel = planes.psf.mean_kernel
+    level = background.level()
+    significance, _ = _psf_matched(planes, bad, level, kernel)
     stack, limit = sep.get_extract_pixstack(), sep.get_sub_object_limit()
     sep.set_extract_pixstack(max(stack, _PIXSTACK))
     sep.set_sub_object_limit(max(limit, _SUB_OBJECTS))
     try:
-        found = sep.extract(
-            data,
-            options.threshold,
-            err=noise,
-            mask=bad,
-            minarea=options.min_area,
-            filter_kernel=kernel.astype(np.float32),
-            filter_type="matched",
-        )
+        # sep's own matched filter misses bright sources if there is a mask;
+        # what it measures is on the filtered image in either case.
+        found, segments = sep.extract(
+            significance, options.threshold, minarea=options.min_area, filter_kernel=None,
+            segmentation_map=True,
+        )  # fmt: skip
     finally:
         sep.set_extract_pixstack(stack)
         sep.set_sub_object_limit(limit)
+    data = np.where(bad, 0.0, planes.image - level)
+    flux = _sums(segments, data, len(found))
+    noise = np.sqrt(np.maximum(_sums(segments, np.where(bad, 0.0, planes.variance), len(found)), 1e-30))
     a, b = found["a"].astype(np.float64), found["b"].astype(np.float64)
     ok = np.isfinite(a) & np.isfinite(b) & (b > 0.0)
-    found, a, b = found[ok], a[ok], b[ok]
-    keep = a / b >= options.min_elongation
-    found, a, b = found[keep], a[keep], b[keep]
-    x, y = found["x"].astype(np.float64), found["y"].astype(np.float64)
+    ok[ok] = a[ok] / b[ok] >= options.min_elongation
+    found, a, b, flux, noise = found[ok], a[ok], b[ok], flux[ok], noise[ok]
+    angle = wrap_angle(np.rad2deg(found["theta"]))
     trails = Trails(
-        x, y, _line_length(a, b), wrap_angle(np.rad2deg(found["theta"])), found["flux"].astype(np.float64)
+        found["x"].astype(np.float64), found["y"].astype(np.float64), _line_length(a, b), angle, flux
     )
-    rows = np.clip(np.rint(y), 0, planes.shape[0] - 1).astype(int)
-    columns = np.clip(np.rint(x), 0, planes.shape[1] - 1).astype(int)
-    significance = np.maximum(trails.flux, 0.0) / (noise[rows, columns] * np.sqrt(found["npix"]))
+    detected = np.maximum(flux, 0.0) / noise
     sigma = kernel_fwhm(kernel) / FWHM_PER_SIGMA
-    rank = a / np.maximum(b, sigma) if options.by_elongation else significance
-    return PeerDetections(trails, rank, significance).sorted()
+    rank = a / np.maximum(b, sigma) if options.by_elongation else detected
+    return PeerDetections(trails, rank, detected).sorted()
+
+
+def _sums(
+    segments: npt.NDArray[np.int32], values: npt.NDArray[np.floating], count: int
+) -> npt.NDArray[np.float64]:
+    """Return the sums of values over segments, shape (count,)."""
+    pixels = np.flatnonzero(segments)
+    return np.bincount(
+        segments.ravel()[pixels] - 1, weights=np.asarray(values, dtype=np.float64).ravel()[pixels],
+        minlength=count,
+    )  # fmt: skip
 
 
 def _psf_matched(
