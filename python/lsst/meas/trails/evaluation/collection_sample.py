@@ -22,7 +22,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CollectionSample", "QUANTITIES", "Quantity")
+__all__ = ("COLUMNS", "ERRORS", "PULLS", "QUANTITIES", "CollectionSample", "Quantity")
 
 import dataclasses
 import functools
@@ -80,10 +80,17 @@ QUANTITIES: dict[str, Quantity] = {
         "rate (deg/day)", "trueRate", "trailRate", (0.5, 1, 1.5, 2.3, 3.3, 5, 7.5, 10, 15, 25, 40), True
     ),
     "angle": Quantity(
-        "angle from +x (degrees)", "trueAngle", "trailAnglePix", (0, 22.5, 45, 67.5, 90, 112.5, 135, 157.5, 180)
+        "angle from +x (degrees)",
+        "trueAngle",
+        "trailAnglePix",
+        (0, 22.5, 45, 67.5, 90, 112.5, 135, 157.5, 180),
     ),
     "density": Quantity(
-        "sources per square arcminute", "sourceDensity", "sourceDensity", (1, 5, 10, 20, 40, 80, 160, 320), True
+        "sources per square arcminute",
+        "sourceDensity",
+        "sourceDensity",
+        (1, 5, 10, 20, 40, 80, 160, 320),
+        True,
     ),
     "distance": Quantity(
         "distance to the nearest source (arcsec)",
@@ -95,7 +102,10 @@ QUANTITIES: dict[str, Quantity] = {
 """The quantities, by their names in the table of metrics."""
 
 ERRORS = ("dAlong", "dAcross", "dMidpoint", "dLength", "dAngle", "dMag", "dRate")
+"""Columns of differences from the truth."""
+
 PULLS = ("pullX", "pullY", "pullLength", "pullAngle", "pullFlux")
+"""Columns of differences over their errors."""
 
 _FLAGS = ("isTrail", "isCounted", "isCandidate", "isFalse")
 _NUMBERS = tuple(

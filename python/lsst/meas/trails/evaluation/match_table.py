@@ -46,7 +46,6 @@ import scipy.spatial
 from ..core.catalog import CANDIDATE_COLUMNS
 from ..core.geometry import Trails, segment_distance
 from ..core.matching import MatchCriteria, sort_candidates
-from .pixel_histogram import BINS
 
 type _Floats = npt.NDArray[np.float64]
 type _Columns = dict[str, tuple[type, u.UnitBase | None, str]]
@@ -153,9 +152,7 @@ SEARCH_COLUMNS: _Columns = {
     "nIgnoredSatellite": (_I, u.pix**2, "Other pixels near satellites, left out too."),
     "pixelTrue": (_I, u.pix**2, "Histogram of the logits of trail pixels."),
     "pixelFalse": (_I, u.pix**2, "Histogram of the logits of other pixels."),
-    **{
-        f"n{key}": (_I, None, f"Detections of {name}; -1 if not known.") for key, name in FINDERS.items()
-    },
+    **{f"n{key}": (_I, None, f"Detections of {name}; -1 if not known.") for key, name in FINDERS.items()},
     **{
         f"chance{key}": (_F, None, f"Fraction of displaced trails that {name} would find, by chance.")
         for key, name in FINDERS.items()
@@ -163,7 +160,6 @@ SEARCH_COLUMNS: _Columns = {
     "legacyComponents": (_I, None, "Histogram of the scores of legacy components, 101 bins over [0, 1]."),
 }
 """Columns of `trail_search_detector`, a table of one row."""
-
 
 
 _FROM_TRUTH = {

@@ -25,5 +25,6 @@ from .consolidate_candidates import *
 from .inject_trails import *
 from .match_trails import *
 from .segment_trails import *
+from .summarize_trails import *
 from .tile_to_hdf5 import *
 from .trail_candidates import *

@@ -22,7 +22,14 @@
 
 from __future__ import annotations
 
-__all__ = ("PixelCounts", "chance_found", "measure_pixels", "peer_sources", "snr_as_point_source", "without_trails")
+__all__ = (
+    "PixelCounts",
+    "chance_found",
+    "measure_pixels",
+    "peer_sources",
+    "snr_as_point_source",
+    "without_trails",
+)
 
 import dataclasses
 from typing import Any

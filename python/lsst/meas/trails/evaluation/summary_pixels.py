@@ -1,0 +1,151 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+"""What pixels tell of a collection, and the counts in the older manner."""
+
+from __future__ import annotations
+
+__all__ = ("LEGACY_THRESHOLDS", "add_legacy", "add_pixels")
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.operating_point import DETECTOR_PIXELS
+from .collection_sample import CollectionSample
+from .intervals import binomial_interval, bootstrap_interval
+from .metrics_table import MetricRows
+from .pixel_histogram import PixelHistogram
+
+LEGACY_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Scores at which components in the older manner are counted."""
+
+_CURVE_POINTS = 60
+
+
+def add_pixels(rows: MetricRows, sample: CollectionSample, resamples: int) -> None:
+    """Add what pixels tell: areas under curves, the curves, F1 and IoU.
+
+    Parameters
+    ----------
+    rows
+        The table in the making.
+    sample
+        The collection.
+    resamples
+        Bootstrap samples of the detectors.
+    """
+    seen = np.asarray(sample.search["hasPixels"], dtype=bool)
+    if not np.any(seen):
+        return
+    everything = sample.histogram()
+    counted = int(everything.true.sum() + everything.false.sum())
+    pixels = float(np.sum(sample.search["nPixels"][seen]))
+    for name, number, text in (
+        ("trail_pixels", float(everything.true.sum()), "pixels that belong to trails"),
+        ("counted_pixels", float(counted), "pixels that count"),
+        ("ignored_bad", float(np.sum(sample.search["nIgnoredBad"])), "ignored: masked pixels"),
+        (
+            "ignored_satellite",
+            float(np.sum(sample.search["nIgnoredSatellite"])),
+            "ignored: pixels near satellites that are not masked",
+        ),
+    ):
+        rows.add("pixel", name, number, count=int(pixels), unit="pix", finder="network", description=text)
+    low_threshold = float(np.nanmean(np.append(sample.search["lowThreshold"], np.nan)))
+    best, _ = everything.best()
+
+    def numbers(histogram: PixelHistogram) -> list[float]:
+        values = [histogram.auc, histogram.average_precision]
+        for threshold in (best, low_threshold):
+            at = histogram.at(threshold) if np.isfinite(threshold) else {}
+            values += [at.get(name, np.nan) for name in ("precision", "recall", "f1", "iou")]
+        return values
+
+    low, high = bootstrap_interval(
+        lambda groups: numbers(sample.histogram(groups)), sample.n_detectors, resamples=resamples
+    )
+    names = [("auc", ""), ("average_precision", "")]
+    for point in (f"best F1: probability {best:.3g}", f"model's low threshold: {low_threshold:.3g}"):
+        names += [(name, point) for name in ("precision", "recall", "f1", "iou")]
+    for (name, point), value, a, b in zip(names, numbers(everything), low, high, strict=True):
+        if point.endswith("nan"):
+            continue
+        rows.add("pixel", name, value, (a, b), finder="network", operatingPoint=point, count=counted)
+    _add_curves(rows, everything)
+
+
+def _add_curves(rows: MetricRows, histogram: PixelHistogram) -> None:
+    """Add the ROC and precision-recall curves, at points spread evenly."""
+    true, false = histogram.rates
+    if true[-1] == 0.0 or false[-1] == 0.0:
+        return
+    hits, wrong = true / true[-1], false / false[-1]
+    tiny = 0.5 / false[-1]
+    # Evenly along the logarithm of false positives, and along the recall.
+    steps = np.linspace(np.log(tiny), 0.0, _CURVE_POINTS)
+    chosen = np.searchsorted(np.log(np.maximum(wrong, tiny)), steps)
+    chosen = np.union1d(chosen, np.searchsorted(hits, np.linspace(0.0, 1.0, _CURVE_POINTS)))
+    for i in np.clip(chosen, 1, len(hits) - 1):
+        rows.add(
+            "roc", "true_positive_rate", hits[i], finder="network", by="false_positive_rate",
+            low=float(wrong[i]), high=float(wrong[i]),
+        )  # fmt: skip
+        if true[i] + false[i] > 0.0:
+            rows.add(
+                "precision_recall", "precision", true[i] / (true[i] + false[i]), finder="network",
+                by="recall", low=float(hits[i]), high=float(hits[i]),
+            )  # fmt: skip
+
+
+def add_legacy(rows: MetricRows, sample: CollectionSample) -> None:
+    """Add completeness and false detections as Asteroid_detection_CNN counts.
+
+    Parameters
+    ----------
+    rows
+        The table in the making.
+    sample
+        The collection.
+    """
+    score: npt.NDArray[np.float64] = sample.numbers("legacyScore")[sample.counted]
+    if len(score) == 0 or not np.all(np.isfinite(score)):
+        return
+    components = np.asarray(sample.search["legacyComponents"], dtype=np.int64).sum(axis=0)
+    scale = DETECTOR_PIXELS / float(np.sum(sample.pixels))
+    total = len(score)
+    for threshold in LEGACY_THRESHOLDS:
+        hits = int(np.count_nonzero(score >= threshold - 1e-9))
+        kept = int(components[round(100 * threshold) :].sum())
+        common = {
+            "finder": "legacy",
+            "operatingPoint": f"score of at least {threshold:g}",
+            "by": "threshold",
+            "low": threshold,
+            "high": threshold,
+        }
+        rows.add(
+            "legacy", "completeness", hits / total, binomial_interval(hits, total), count=total, **common,
+            description="trails that a component touches a band of 20 pixels around, "
+            "as Asteroid_detection_CNN counts",
+        )  # fmt: skip
+        rows.add(
+            "legacy", "false_per_detector", max(kept - hits, 0) * scale, count=kept, **common,
+            description="components less trails found, per detector of 16.4 Mpix",
+        )  # fmt: skip
