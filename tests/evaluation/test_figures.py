@@ -33,7 +33,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lsst.meas.trails.core.catalog import empty_catalog
-from lsst.meas.trails.evaluation.figures import detector_figure
+from lsst.meas.trails.evaluation.figures import detector_figure, mosaic_figure
 
 ORIGIN = (100, 50)
 
@@ -131,3 +131,59 @@ def test_large_images_are_binned() -> None:
     assert picture.get_array().shape == (16, 933)
     assert picture.get_extent() == [-0.5, 2798.5, -0.5, 47.5]
     assert figure.axes[0].get_xlim() == (-0.5, 2800.5)
+
+
+def catalog(*scores: float) -> astropy.table.Table:
+    """Return candidates of 40 pixels along x, with what cutouts are labelled by."""
+    return segments(*scores, snr=9.0, trailLengthPix=40.0)
+
+
+def draw_mosaic(image: np.ndarray, candidates: Any, truth: Any = None, **keywords: Any) -> Figure:
+    probability = np.zeros(image.shape, dtype=np.float32)
+    figure = mosaic_figure(image, probability, candidates, truth, origin=ORIGIN, title="visit 1", **keywords)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=30)
+    buffer.seek(0)
+    assert matplotlib.image.imread(buffer).std() > 0.05
+    return figure
+
+
+def shown(figure: Figure) -> list[str]:
+    """Return the headings of the cutouts."""
+    return [axis.get_title(loc="left") for axis in figure.axes if axis.get_title(loc="left")]
+
+
+def test_mosaic_shows_the_best_first(image: np.ndarray) -> None:
+    truth = segments(0.0, source_type=["Trail"])
+    figure = draw_mosaic(image, catalog(0.2, 0.9, 0.7), truth, cutouts=2)
+    assert shown(figure) == ["1:  score 0.90, SNR 9.0, 40 pixels", "2:  score 0.70, SNR 9.0, 40 pixels"]
+    overview = figure.axes[0]
+    assert overview.get_title() == "visit 1: 3 candidates"
+    # The number of each is beside it: the best one is at y = 70.
+    assert [(text.get_text(), text.xy) for text in overview.texts] == [
+        ("1", (160.0, 70.0)),
+        ("2", (160.0, 80.0)),
+    ]
+    # Pixels of the cutout are those around the candidate, in its coordinates.
+    pair = next(axis for axis in figure.axes if axis.get_title(loc="left").startswith("1:"))
+    x0, x1, y0, y1 = pair.images[0].get_extent()
+    assert x0 <= 120.0 < 160.0 <= x1
+    assert y0 <= 70.0 <= y1
+    assert pair.images[0].get_array().shape == (y1 - y0, x1 - x0)
+
+
+def test_mosaic_keeps_what_is_above_the_threshold(image: np.ndarray) -> None:
+    figure = draw_mosaic(image, catalog(0.2, 0.9, 0.7), min_score=0.8)
+    assert len(shown(figure)) == 1
+    assert figure.axes[0].get_title() == "visit 1: 1 candidate with a score ≥ 0.80"
+
+
+def test_mosaic_of_nothing(image: np.ndarray) -> None:
+    figure = draw_mosaic(image, catalog(), segments(0.0, source_type=["Satellite"]))
+    assert shown(figure) == []
+    assert figure.axes[0].get_title() == "visit 1: 0 candidates"
+
+
+@pytest.mark.parametrize("number", [1, 5, 12])
+def test_mosaic_has_a_place_for_each(image: np.ndarray, number: int) -> None:
+    assert len(shown(draw_mosaic(image, catalog(*np.linspace(0.5, 1.0, number))))) == number

@@ -26,8 +26,14 @@ from __future__ import annotations
 __all__ = ("show",)
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ._collections import DetectorResult
+
+_CUTOUTS = 12
 
 
 @click.command()
@@ -54,6 +60,12 @@ import click
     help="Least score drawn. By default the one at which the model had 10 false candidates per detector on "
     "its validation scenes.",
 )
+@click.option(
+    "--cutouts",
+    type=click.IntRange(min=0),
+    help="So many of the best candidates are shown at full resolution beside the image.  [default: 12 where "
+    "a side of the image is longer than 1400 pixels, otherwise none]",
+)
 def show(
     repo: str,
     collection: str,
@@ -62,14 +74,18 @@ def show(
     output: Path,
     image_type: str | None,
     min_score: float | None,
+    cutouts: int | None,
 ) -> None:
     """Draw one detector of COLLECTION in REPO.
 
-    Three panels: the image, the probability that a pixel belongs to a trail,
-    and the candidates, over the truth where there is one.
+    Of a small image three panels: the image, the probability that a pixel
+    belongs to a trail, and the candidates, over the truth where there is one.
+    Of a large one the whole image with the candidates numbered, best first,
+    and beside it the best of them at full resolution.
     """
-    from ..evaluation.figures import detector_figure
+    from ..evaluation.figures import LARGE, detector_figure, mosaic_figure
     from ._collections import default_min_score, detector_results
+    from ._output import write_whole
 
     result = next(detector_results(repo, collection, visit=visit, detector=detector))
     image_type = image_type or result.image_type
@@ -86,17 +102,35 @@ def show(
         raise click.ClickException(
             f"{collection!r} holds no trail_probability of {result.label}: it was not written, or removed."
         ) from error
-    figure = detector_figure(
-        image.array,
-        probability.array,
-        result.candidates,
-        result.truth,
-        origin=(int(image.bbox.x.start), int(image.bbox.y.start)),
-        title=f"{result.data_id['instrument']}, {result.label}",
-        min_score=default_min_score(result) if min_score is None else min_score,
+    threshold = default_min_score(result) if min_score is None else min_score
+    if cutouts is None:
+        cutouts = _CUTOUTS if max(image.array.shape) > LARGE else 0
+    options: dict[str, Any] = {
+        "origin": (int(image.bbox.x.start), int(image.bbox.y.start)),
+        "title": f"{result.data_id['instrument']}, {result.label}",
+        "min_score": threshold,
+    }
+    content = (image.array, probability.array, result.candidates, result.truth)
+    figure = (
+        mosaic_figure(*content, **options, cutouts=cutouts)
+        if cutouts
+        else detector_figure(*content, **options)
     )
-    try:
-        figure.savefig(output, dpi=110)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"{output} cannot be written: {error}") from error
+    write_whole(output, lambda path: figure.savefig(path, dpi=110))
     click.echo(str(output))
+    _explain(result, threshold)
+
+
+def _explain(result: DetectorResult, threshold: float) -> None:
+    """Say why there are no candidates in the picture, if there are none."""
+    import numpy as np
+
+    scores = np.asarray(result.candidates["score"], dtype=np.float64)
+    if len(scores) == 0:
+        click.echo(f"There are no candidates on {result.label}.", err=True)
+    elif not np.any(scores >= threshold):
+        click.echo(
+            f"None of the {len(scores)} candidates on {result.label} has a score of {threshold:.3f}; the "
+            f"best has {scores.max():.3f}: lower --min-score to see them.",
+            err=True,
+        )

@@ -131,6 +131,7 @@ def draw_cutout(
     lines: list[Line],
     *,
     probability: bool = False,
+    ends_only: bool = False,
 ) -> None:
     """Draw one panel, without ticks.
 
@@ -146,6 +147,8 @@ def draw_cutout(
         Trails over it.
     probability
         Whether the pixels are probabilities, and not an image.
+    ends_only
+        Whether only the ends are marked, and the trail is left to be seen.
     """
     extent = (box[0] - 0.5, box[1] - 0.5, box[2] - 0.5, box[3] - 0.5)
     axis.imshow(
@@ -163,7 +166,7 @@ def draw_cutout(
             line.ends[1::2],
             color=line.color,
             linewidth=1.3,
-            linestyle=(0, (3, 2)) if line.dashed else "-",
+            linestyle="none" if ends_only else (0, (3, 2)) if line.dashed else "-",
             marker="o",
             markersize=4.5,
             markerfacecolor="none",
