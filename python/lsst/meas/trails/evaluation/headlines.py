@@ -1,0 +1,146 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The numbers of a summary that one asks for first, as text."""
+
+from __future__ import annotations
+
+__all__ = ("Headline", "headlines")
+
+import dataclasses
+
+import astropy.table
+import numpy as np
+
+from .metrics_table import ALL_CANDIDATES, select
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """A number and what it is.
+
+    Parameters
+    ----------
+    group
+        What it belongs to.
+    label
+        What it is.
+    value
+        The number with its interval and unit.
+    """
+
+    group: str
+    label: str
+    value: str
+
+
+_DETECTION = (
+    ("completeness", "trails found", "%"),
+    ("snr50", "SNR at which half of the trails are found", ""),
+    ("snr50_long", "the same for trails of 20 pixels and more", ""),
+    ("purity", "candidates that are trails", "%"),
+    ("false_per_square_degree", "false candidates per square degree", ""),
+    ("threshold", "least score", ""),
+)
+_PIXELS = (
+    ("auc", "area under the ROC curve", ""),
+    ("average_precision", "average precision", ""),
+    ("f1", "F1", ""),
+    ("iou", "intersection over union", ""),
+    ("ignored_bad", "ignored: masked pixels", ""),
+    ("ignored_satellite", "ignored: pixels near satellites", ""),
+)
+_OTHERS = (
+    ("completeness", "trails found by {}", "%"),
+    ("both", "found by the network too", "%"),
+    ("other_only", "by {} only", "%"),
+    ("network_only", "by the network only", "%"),
+    ("neither", "by neither", "%"),
+    ("chance", "found by {} by chance, were they elsewhere", "%"),
+    ("detections_per_detector", "detections of {} per detector", ""),
+)
+_ERRORS = (
+    ("dMidpoint_median_absolute", "median error of the midpoint", " pixels"),
+    ("dAngle_median_absolute", "median error of the angle", " degrees"),
+    ("dLength_median_absolute", "median error of the length", " pixels"),
+    ("dMag_median_absolute", "median error of the magnitude", ""),
+)
+
+
+def headlines(metrics: astropy.table.Table) -> list[Headline]:
+    """Return the main numbers of a table of metrics.
+
+    Parameters
+    ----------
+    metrics
+        Output of `~lsst.meas.trails.evaluation.summary.summarize`.
+    """
+    result: list[Headline] = []
+    for row in select(metrics, section="sample"):
+        unit = {"": "", "%": "%", "deg2": " square degrees"}.get(str(row["unit"]), f" {row['unit']}")
+        result.append(Headline("sample", str(row["description"]), f"{row['value']:.6g}{unit}"))
+    detection = select(metrics, section="detection")
+    for point in dict.fromkeys(str(name) for name in detection["operatingPoint"]):
+        group = f"at {point}" if point != ALL_CANDIDATES else "with all candidates"
+        for metric, label, unit in _DETECTION:
+            result += _of(select(detection, operatingPoint=point, metric=metric), group, label, unit)
+        if point.startswith("model") or point == ALL_CANDIDATES:
+            rows = select(detection, operatingPoint=point, metric="false_per_detector")
+            result += _of(rows, group, "false candidates per detector", "")
+    pixel = select(metrics, section="pixel")
+    for metric, label, unit in _PIXELS:
+        for row in select(pixel, metric=metric):
+            point = str(row["operatingPoint"])
+            result.append(Headline("pixels", f"{label} ({point})" if point else label, _text(row, unit)))
+    rows = select(metrics, section="calibration", metric="expected_calibration_error")
+    result += _of(rows, "score", "expected calibration error", "")
+    for metric, label, unit in _ERRORS:
+        rows = select(metrics, section="error", metric=metric, low=10.0, high=np.inf)
+        result += _of(rows, "fitted values of trails with SNR above 10", label, unit)
+    beside = select(metrics, section="stack", by="")
+    for finder in dict.fromkeys(str(name) for name in beside["finder"]):
+        for metric, label, unit in _OTHERS:
+            rows = select(beside, finder=finder, metric=metric)
+            result += _of(rows, f"network beside {finder}", label.format(finder), unit)
+    legacy = select(metrics, section="legacy", low=0.2)
+    for metric, label, unit in (
+        ("completeness", "trails touched by a component of score 0.2", "%"),
+        ("false_per_detector", "false components per detector", ""),
+    ):
+        rows = select(legacy, metric=metric)
+        result += _of(rows, "as Asteroid_detection_CNN counts", label, unit)
+    return result
+
+
+def _of(rows: astropy.table.Table, group: str, label: str, unit: str) -> list[Headline]:
+    """Return the headline of the first of some rows, if there is any."""
+    return [Headline(group, label, _text(row, unit)) for row in rows[:1]]
+
+
+def _text(row: astropy.table.Row, unit: str) -> str:
+    """Return a number with its interval."""
+    scale = 100.0 if unit == "%" else 1.0
+    value, low, high = (scale * float(row[name]) for name in ("value", "valueLow", "valueHigh"))
+    if not np.isfinite(value):
+        return "not known"
+    style = ".1f" if unit == "%" else ".3g" if abs(value) < 1000.0 else ".0f"
+    text = f"{value:{style}}{unit}"
+    return f"{text} ({low:{style}} to {high:{style}})" if np.isfinite(low) and np.isfinite(high) else text

@@ -1,0 +1,283 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+"""Figures of curves and distributions, from a table of metrics."""
+
+from __future__ import annotations
+
+__all__ = (
+    "calibration_figure",
+    "froc_figure",
+    "legacy_figure",
+    "pixel_figure",
+    "pull_figure",
+    "rescue_figure",
+    "residual_figure",
+)
+
+from typing import Any
+
+import astropy.table
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from .detection_figures import STYLES
+from .metrics_table import select
+
+_BLUE, _ORANGE, _GREEN = (style[0] for style in STYLES[:3])
+
+_ERRORS = (
+    ("dAlong", "midpoint along the trail (pixels)"),
+    ("dAcross", "midpoint across the trail (pixels)"),
+    ("dLength", "length (pixels)"),
+    ("dAngle", "angle (degrees)"),
+    ("dMag", "magnitude"),
+    ("dRate", "rate (deg/day)"),
+)
+
+_PULLS = (
+    ("pullX", "x"),
+    ("pullY", "y"),
+    ("pullLength", "length"),
+    ("pullAngle", "angle"),
+    ("pullFlux", "flux"),
+)
+
+
+def froc_figure(metrics: astropy.table.Table) -> Figure:
+    """Draw completeness against false candidates per detector and per square
+    degree.
+    """
+    rows = select(metrics, section="froc", by="false_per_detector")
+    areas = select(metrics, section="froc", by="false_per_square_degree")
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    axis = figure.subplots()
+    x = np.asarray(rows["low"])
+    _band(axis, rows, _BLUE, "-", "network")
+    for rate, marker in ((1.0, "o"), (10.0, "s"), (100.0, "^")):
+        found = select(
+            metrics, section="detection", metric="completeness",
+            operatingPoint=f"{rate:g} false per detector",
+        )  # fmt: skip
+        if len(found) and x.min() <= rate <= x.max():
+            axis.plot(
+                rate, found["value"][0], marker=marker, color=_ORANGE, markersize=8, linestyle="none",
+                label=f"{found['value'][0]:.2f} at {rate:g}",
+            )  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_ylim(-0.03, 1.03)
+    axis.grid(alpha=0.25)
+    axis.set_xlabel("false candidates per detector of 16.4 Mpix")
+    axis.set_ylabel("fraction of the trails found")
+    scale = float(areas["low"][0] / rows["low"][0])
+    second = axis.secondary_xaxis("top", functions=(lambda v: v * scale, lambda v: v / scale))
+    second.set_xlabel("false candidates per square degree")
+    axis.legend(loc="lower right", title="with interval of 95%")
+    figure.suptitle("completeness against false candidates")
+    return figure
+
+
+def rescue_figure(metrics: astropy.table.Table) -> Figure:
+    """Draw what the network finds of the trails that others missed."""
+    rows = select(metrics, section="rescue")
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    axis = figure.subplots()
+    for i, name in enumerate(dict.fromkeys(str(n) for n in rows["finder"])):
+        color, _, line = STYLES[i % len(STYLES)]
+        mine = select(rows, finder=name)
+        _band(axis, mine, color, line, f"{mine['count'][0]} trails missed by {name}")
+    axis.set_xscale("log")
+    axis.set_ylim(-0.03, 1.03)
+    axis.grid(alpha=0.25)
+    axis.set_xlabel("false candidates added per detector of 16.4 Mpix")
+    axis.set_ylabel("fraction of them that the network finds")
+    axis.legend(loc="upper left")
+    figure.suptitle("trails that others missed, found by the network")
+    return figure
+
+
+def _band(axis: Any, rows: astropy.table.Table, color: str, line: str, label: str) -> None:
+    """Draw a curve with its interval."""
+    x = np.asarray(rows["low"])
+    axis.fill_between(x, rows["valueLow"], rows["valueHigh"], color=color, alpha=0.15, linewidth=0.0)
+    axis.plot(x, rows["value"], color=color, linestyle=line, linewidth=1.8, label=label)
+
+
+def pixel_figure(metrics: astropy.table.Table) -> Figure:
+    """Draw the ROC and precision-recall curves of pixels."""
+    figure = Figure(figsize=(10.5, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    numbers = {str(row["metric"]): row for row in select(metrics, section="pixel", operatingPoint="")}
+    roc, curve = select(metrics, section="roc"), select(metrics, section="precision_recall")
+    left.plot(roc["low"], roc["value"], color=_BLUE, linewidth=1.8, label=f"AUC {_with_ends(numbers['auc'])}")
+    shown = np.asarray(roc["low"])
+    least = max(float(np.min(shown[shown > 0.0], initial=1.0)), 1e-8)
+    x = np.geomspace(least, 1.0, 50)
+    left.plot(x, x, color="0.6", linestyle=":", label="chance")
+    left.set_xscale("log")
+    left.set_xlim(least, 1.0)
+    left.set_xlabel("false positive rate of pixels")
+    left.set_ylabel("true positive rate of pixels")
+    right.plot(
+        curve["low"], curve["value"], color=_BLUE, linewidth=1.8,
+        label=f"average precision {_with_ends(numbers['average_precision'])}",
+    )  # fmt: skip
+    points = select(metrics, section="pixel", metric="recall")
+    for row, marker, color in zip(points, ("o", "s"), (_ORANGE, _GREEN), strict=False):
+        point = str(row["operatingPoint"])
+        values = {
+            str(r["metric"]): float(r["value"])
+            for r in select(metrics, section="pixel", operatingPoint=point)
+        }
+        right.plot(
+            values["recall"], values["precision"], marker=marker, color=color, markersize=8,
+            linestyle="none", label=f"{point}\nF1 {values['f1']:.2f}, IoU {values['iou']:.2f}",
+        )  # fmt: skip
+    right.set_xlim(-0.02, 1.02)
+    right.set_xlabel("recall of pixels")
+    right.set_ylabel("precision of pixels")
+    for axis in (left, right):
+        axis.set_ylim(-0.03, 1.03)
+        axis.grid(alpha=0.25)
+        axis.legend(loc="best", fontsize=9)
+    ignored = sum(float(numbers[name]["value"]) for name in ("ignored_bad", "ignored_satellite"))
+    total = float(numbers["auc"]["count"]) + ignored
+    figure.suptitle(f"single pixels; {100.0 * ignored / total:.2f}% of them are ignored")
+    return figure
+
+
+def _with_ends(row: astropy.table.Row) -> str:
+    if not np.isfinite(row["valueLow"]):
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} ({row['valueLow']:.3f} to {row['valueHigh']:.3f})"
+
+
+def calibration_figure(metrics: astropy.table.Table) -> Figure:
+    """Draw the fraction of trails against the score."""
+    rows = select(metrics, section="calibration", metric="fraction")
+    mean = select(metrics, section="calibration", metric="mean_score")
+    error = select(metrics, section="calibration", metric="expected_calibration_error")[0]
+    figure = Figure(figsize=(6.2, 6.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.0, 1.0))
+    upper.plot([0.0, 1.0], [0.0, 1.0], color="0.6", linestyle=":", label="as it should be")
+    bars = np.stack([rows["value"] - rows["valueLow"], rows["valueHigh"] - rows["value"]])
+    upper.errorbar(
+        mean["value"], rows["value"], np.clip(bars, 0.0, None), color=_BLUE, marker="o", linewidth=1.4,
+        elinewidth=0.9, label=f"network: calibration error {_with_ends(error)}",
+    )  # fmt: skip
+    upper.set_ylim(-0.03, 1.03)
+    upper.set_ylabel("fraction that are trails")
+    upper.legend(loc="upper left", fontsize=9)
+    lower.bar(rows["low"], rows["count"], rows["high"] - rows["low"], align="edge", color="0.75",
+              edgecolor="white")  # fmt: skip
+    lower.set_xlim(-0.02, 1.02)
+    lower.set_xlabel("score of the candidate")
+    lower.set_ylabel("candidates")
+    for axis in (upper, lower):
+        axis.grid(alpha=0.25)
+    figure.suptitle("is the score a probability?")
+    return figure
+
+
+def residual_figure(metrics: astropy.table.Table) -> Figure:
+    """Draw errors of fitted values against SNR."""
+    figure = Figure(figsize=(12.0, 6.8), layout="constrained")
+    axes = figure.subplots(2, 3)
+    for axis, (name, label) in zip(axes.ravel(), _ERRORS, strict=True):
+        rows = _finite_bins(select(metrics, section="error", metric=f"{name}_median"))
+        spread = _finite_bins(select(metrics, section="error", metric=f"{name}_scatter"))
+        x = np.sqrt(np.asarray(rows["low"]) * np.asarray(rows["high"]))
+        axis.axhline(0.0, color="0.6", linestyle=":")
+        axis.fill_between(x, spread["valueLow"], spread["valueHigh"], color=_BLUE, alpha=0.2, linewidth=0.0,
+                          label="68% of the trails")  # fmt: skip
+        axis.plot(x, rows["value"], color=_BLUE, marker="o", markersize=4.5, linewidth=1.5, label="median")
+        axis.set_xscale("log")
+        ticks = sorted({*map(float, rows["low"]), *map(float, rows["high"])})
+        axis.xaxis.set_major_locator(FixedLocator(ticks))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xlabel("optimal SNR of the trail")
+        axis.set_ylabel(f"error of {label}")
+        axis.grid(alpha=0.25)
+    handles, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2)
+    figure.suptitle("fitted values less true ones, of all trails that are found")
+    return figure
+
+
+def _finite_bins(rows: astropy.table.Table) -> astropy.table.Table:
+    return rows[np.isfinite(np.asarray(rows["high"], dtype=np.float64))]
+
+
+def pull_figure(metrics: astropy.table.Table) -> Figure:
+    """Draw distributions of errors over their estimates."""
+    figure = Figure(figsize=(13.0, 3.8), layout="constrained")
+    axes = figure.subplots(1, len(_PULLS), sharey=True)
+    grid = np.linspace(-5.0, 5.0, 201)
+    for axis, (name, label) in zip(axes, _PULLS, strict=True):
+        rows = select(metrics, section="pull", by=name)
+        width = np.asarray(rows["high"] - rows["low"])
+        axis.bar(
+            rows["low"], np.asarray(rows["value"]) / width, width, align="edge", color="#56B4E9",
+            edgecolor="white", label="trails",
+        )  # fmt: skip
+        axis.plot(grid, np.exp(-0.5 * grid**2) / np.sqrt(2.0 * np.pi), color="black", linewidth=1.2,
+                  label="normal distribution")  # fmt: skip
+        median = select(metrics, section="pull", metric=f"{name}_median")
+        spread = select(metrics, section="pull", metric=f"{name}_spread")
+        if len(median):
+            axis.set_title(
+                f"{label}: median {median['value'][0]:+.2f}, spread {spread['value'][0]:.2f}", fontsize=9.5
+            )
+        axis.set_xlabel("error over its estimate")
+        axis.set_xlim(-5.0, 5.0)
+        axis.grid(alpha=0.25)
+    axes[0].set_ylabel("density")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2)
+    count = max((int(n) for n in select(metrics, section="pull")["count"]), default=0)
+    figure.suptitle(f"are the errors of the fit right? {count} trails of SNR above 10")
+    return figure
+
+
+def legacy_figure(metrics: astropy.table.Table) -> Figure:
+    """Draw what is found in the manner of Asteroid_detection_CNN."""
+    found = select(metrics, section="legacy", metric="completeness")
+    false = select(metrics, section="legacy", metric="false_per_detector")
+    figure = Figure(figsize=(7.0, 4.8), layout="constrained")
+    axis = figure.subplots()
+    bars = np.stack([found["value"] - found["valueLow"], found["valueHigh"] - found["value"]])
+    x = np.asarray(false["value"])
+    axis.errorbar(x, found["value"], np.clip(bars, 0.0, None), color=_BLUE, marker="o", linewidth=1.5,
+                  elinewidth=0.9)  # fmt: skip
+    for i in (0, 3, 7, 9):
+        if i < len(x) and (i == 0 or x[i] < x[0]):
+            axis.annotate(
+                f"{found['low'][i]:g}", (x[i], found["value"][i]), xytext=(6, -13),
+                textcoords="offset points", fontsize=9,
+            )  # fmt: skip
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_xlim(left=0.0)
+    axis.grid(alpha=0.25)
+    axis.set_xlabel("false components per detector of 16.4 Mpix")
+    axis.set_ylabel("fraction of the trails touched by a component")
+    figure.suptitle("as Asteroid_detection_CNN counts; numbers: least score")
+    return figure

@@ -1,0 +1,301 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+"""Figures drawn from a table of metrics alone."""
+
+from __future__ import annotations
+
+__all__ = ("CAPTIONS", "metric_figures")
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import astropy.table
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from .collection_sample import QUANTITIES
+from .detection_figures import STYLES
+from .metric_curves import (
+    calibration_figure,
+    froc_figure,
+    legacy_figure,
+    pixel_figure,
+    pull_figure,
+    rescue_figure,
+    residual_figure,
+)
+from .metrics_table import ALL_CANDIDATES, select
+
+CAPTIONS: dict[str, str] = {
+    "trail_completeness_plot": "Fraction of the true trails that are found, in bins of what they are, for "
+    "thresholds of the score that leave 1, 10 and 100 false candidates per detector. Grey columns: trails "
+    "in each bin. Bars: binomial intervals of 95%.",
+    "trail_purity_plot": "Fraction of the candidates that are true trails, in bins of what is measured of "
+    "them. Grey columns: candidates in each bin. Bars: binomial intervals of 95%.",
+    "trail_snr_length_plot": "Completeness in bins of optimal SNR and length: percentage found, and below it "
+    "the number of trails.",
+    "trail_froc_plot": "Completeness as more false candidates are allowed; the band is the bootstrap "
+    "interval of 95% over detectors.",
+    "trail_pixel_plot": "Receiver operating characteristic and precision against recall of single pixels; "
+    "masked pixels and those near satellites are ignored.",
+    "trail_calibration_plot": "Of the candidates near a score, the fraction that are trails; on the dotted "
+    "line the score is a probability.",
+    "trail_residual_plot": "Fitted values less true ones against optimal SNR: medians, and the range of 68%.",
+    "trail_pull_plot": "Errors of fitted values over their estimated errors, of trails with an optimal SNR "
+    "above 10, beside a normal distribution; the outermost columns hold all beyond.",
+    "trail_stack_plot": "Trails found by the network and the other detector, by one alone, or by neither. "
+    "The network is taken at 10 false candidates per detector, the other with all that it detects.",
+    "trail_rescue_plot": "Of the trails that the other detector missed, the fraction that the network finds "
+    "as false candidates are added. Bands: binomial intervals of 95%.",
+    "trail_legacy_plot": "Completeness and false components in the manner of Asteroid_detection_CNN, whose "
+    "matching is more lenient than that of the other figures.",
+}
+"""What each figure shows, by the name of its dataset."""
+
+_PANELS = ("snr", "snrPointSource", "magnitude", "length", "rate", "angle", "density", "distance")
+
+_PARTS = (
+    ("both", "both", "#0072B2", ""),
+    ("network_only", "network only", "#56B4E9", "//"),
+    ("other_only", "{} only", "#E69F00", "\\\\"),
+    ("neither", "neither", "#DDDDDD", ""),
+)
+
+
+def metric_figures(metrics: astropy.table.Table, *, title: str = "") -> dict[str, Figure]:
+    """Draw all figures that a table of metrics has the numbers for.
+
+    Parameters
+    ----------
+    metrics
+        Output of `~lsst.meas.trails.evaluation.summary.summarize`.
+    title
+        What the collection is.
+
+    Returns
+    -------
+    figures
+        By the names of their datasets, the keys of `CAPTIONS`.
+    """
+    draw: dict[str, tuple[str, Callable[..., Figure | None]]] = {
+        "trail_completeness_plot": ("completeness", _completeness_figure),
+        "trail_purity_plot": ("purity", _purity_figure),
+        "trail_snr_length_plot": ("completeness2d", _two_dimensions_figure),
+        "trail_froc_plot": ("froc", froc_figure),
+        "trail_pixel_plot": ("roc", pixel_figure),
+        "trail_calibration_plot": ("calibration", calibration_figure),
+        "trail_residual_plot": ("error", residual_figure),
+        "trail_pull_plot": ("pull", pull_figure),
+        "trail_stack_plot": ("stack", _stack_figure),
+        "trail_rescue_plot": ("rescue", rescue_figure),
+        "trail_legacy_plot": ("legacy", legacy_figure),
+    }
+    figures = {}
+    for name, (section, function) in draw.items():
+        rows = select(metrics, section=section)
+        # A section may have no more than a number that is not known.
+        if np.any(np.isfinite(np.asarray(rows["value"], dtype=np.float64)) & (np.asarray(rows["by"]) != "")):
+            figure = function(metrics)
+            if figure is not None:
+                heading = figure.get_suptitle()
+                figure.suptitle(f"{title}: {heading}" if title else heading, fontsize=12)
+                figures[name] = figure
+    return figures
+
+
+def _completeness_figure(metrics: astropy.table.Table) -> Figure:
+    return _draw_bins(metrics, "completeness")
+
+
+def _purity_figure(metrics: astropy.table.Table) -> Figure:
+    return _draw_bins(metrics, "purity")
+
+
+def _points(rows: astropy.table.Table) -> list[str]:
+    """Return the operating points chosen from the sample itself, in order."""
+    names = list(dict.fromkeys(str(name) for name in rows["operatingPoint"]))
+    return [name for name in names if not name.startswith("model") and name != ALL_CANDIDATES]
+
+
+def _draw_bins(metrics: astropy.table.Table, section: str) -> Figure:
+    """Draw completeness or purity in bins of all quantities."""
+    rows = select(metrics, section=section)
+    points = _points(rows)
+    figure = Figure(figsize=(13.0, 9.6), layout="constrained")
+    axes = figure.subplots(3, 3)
+    handles: dict[str, Any] = {}
+    for axis, by in zip(axes.ravel(), _PANELS, strict=False):
+        quantity = QUANTITIES[by]
+        mine = select(rows, by=by)
+        _draw_counts(axis, select(mine, operatingPoint=ALL_CANDIDATES), quantity.log)
+        for i, point in enumerate(points):
+            color, marker, line = STYLES[i % len(STYLES)]
+            part = select(mine, operatingPoint=point)
+            if len(part) == 0:
+                continue
+            x = _centres(part, quantity.log, i - 0.5 * (len(points) - 1))
+            handles[point] = axis.errorbar(
+                x, part["value"], _bars(part), color=color, marker=marker, linestyle=line, markersize=4.5,
+                linewidth=1.3, elinewidth=0.8,
+            )  # fmt: skip
+        label = quantity.label
+        if section == "purity" and quantity.truth != quantity.candidate:
+            label = f"fitted {label}"
+        _finish_axis(axis, label, _used_edges(mine, quantity.edges), quantity.log)
+    noun = "trails" if section == "completeness" else "candidates"
+    for row in axes:
+        row[0].set_ylabel("fraction found" if section == "completeness" else "fraction that are trails")
+    spare = axes[-1][-1]
+    spare.set_axis_off()
+    bar = spare.bar([0], [0], color="0.85")
+    spare.legend(
+        [*handles.values(), bar],
+        [*handles, f"number of {noun} (right axes)"],
+        loc="center",
+        fontsize=11,
+        frameon=False,
+        title="score threshold chosen for",
+        title_fontsize=11,
+    )
+    figure.suptitle(
+        "completeness, with intervals of 95%"
+        if section == "completeness"
+        else "purity, with intervals of 95%"
+    )
+    return figure
+
+
+def _draw_counts(axis: Any, rows: astropy.table.Table, log: bool) -> None:
+    """Draw how many there are in each bin, behind the curves."""
+    twin = axis.twinx()
+    low, high = np.asarray(rows["low"]), np.asarray(rows["high"])
+    twin.bar(low, rows["count"], high - low, align="edge", color="0.85", edgecolor="white", linewidth=0.6)
+    most = max(int(np.max(rows["count"])), 1) if len(rows) else 1
+    # They stay in the lower third.
+    twin.set_ylim(0.0, 3.2 * most)
+    twin.yaxis.set_major_locator(FixedLocator([0, most]))
+    twin.tick_params(axis="y", colors="0.45", labelsize=8)
+    axis.set_zorder(twin.get_zorder() + 1)
+    axis.patch.set_visible(False)
+
+
+def _centres(rows: astropy.table.Table, log: bool, shift: float) -> np.ndarray[Any, Any]:
+    """Return where bins are drawn, a little beside each other."""
+    low, high = np.asarray(rows["low"]), np.asarray(rows["high"])
+    if log:
+        return np.asarray(np.sqrt(low * high) * np.power(high / low, 0.09 * shift))
+    return np.asarray(0.5 * (low + high) + 0.09 * shift * (high - low))
+
+
+def _bars(rows: astropy.table.Table) -> np.ndarray[Any, Any]:
+    value = np.asarray(rows["value"])
+    return np.clip(np.stack([value - rows["valueLow"], rows["valueHigh"] - value]), 0.0, None)
+
+
+def _used_edges(rows: astropy.table.Table, edges: Sequence[float]) -> list[float]:
+    """Return the edges of the bins from the first to the last with content."""
+    if len(rows) == 0:
+        return list(edges)
+    first, last = float(np.min(rows["low"])), float(np.max(rows["high"]))
+    return [edge for edge in edges if first <= edge <= last]
+
+
+def _finish_axis(axis: Any, label: str, edges: Sequence[float], log: bool) -> None:
+    axis.set_xlabel(label)
+    axis.set_ylim(-0.03, 1.04)
+    axis.grid(alpha=0.25)
+    if log:
+        axis.set_xscale("log")
+        axis.set_xlim(edges[0] * 0.97, edges[-1] * 1.03)
+        axis.xaxis.set_major_locator(FixedLocator(list(edges)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.tick_params(axis="x", labelsize=9)
+    else:
+        margin = 0.015 * (edges[-1] - edges[0])
+        axis.set_xlim(edges[0] - margin, edges[-1] + margin)
+        if edges[-1] == 180.0:
+            axis.xaxis.set_major_locator(FixedLocator([0, 45, 90, 135, 180]))
+        else:
+            axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+
+
+def _two_dimensions_figure(metrics: astropy.table.Table) -> Figure:
+    """Draw completeness in SNR and length."""
+    rows = select(metrics, section="completeness2d")
+    x_edges = sorted({*map(float, rows["low"]), *map(float, rows["high"])})
+    y_edges = sorted({*map(float, rows["low2"]), *map(float, rows["high2"])})
+    grid = np.full((len(y_edges) - 1, len(x_edges) - 1), np.nan)
+    figure = Figure(figsize=(9.0, 4.8), layout="constrained")
+    axis = figure.subplots()
+    for row in rows:
+        i, j = y_edges.index(float(row["low2"])), x_edges.index(float(row["low"]))
+        grid[i, j] = row["value"]
+        axis.text(
+            j + 0.5, i + 0.5, f"{100.0 * row['value']:.0f}%\n{row['count']}", ha="center", va="center",
+            color="black" if row["value"] > 0.55 else "white", fontsize=9,
+        )  # fmt: skip
+    picture = axis.pcolormesh(np.ma.masked_invalid(grid), cmap="viridis", vmin=0.0, vmax=1.0, edgecolors="w")
+    axis.set_facecolor("0.9")
+    axis.set_xticks(range(len(x_edges)), [f"{edge:g}" for edge in x_edges])
+    axis.set_yticks(range(len(y_edges)), [f"{edge:g}" for edge in y_edges])
+    axis.set_xlabel("optimal SNR of the trail")
+    axis.set_ylabel("length of the trail (pixels)")
+    figure.colorbar(picture, ax=axis, label="fraction found")
+    figure.suptitle(f"completeness at {rows['operatingPoint'][0]}; below it the number of trails")
+    return figure
+
+
+def _stack_figure(metrics: astropy.table.Table) -> Figure:
+    """Draw who finds which trails, against SNR and length."""
+    rows = select(metrics, section="stack")
+    names = list(dict.fromkeys(str(name) for name in rows["finder"]))
+    figure = Figure(figsize=(12.0, 2.9 * len(names) + 1.0), layout="constrained")
+    axes = figure.subplots(len(names), 3, squeeze=False, sharey=True)
+    for line, name in zip(axes, names, strict=True):
+        for axis, by in zip(line, ("snr", "length", "distance"), strict=True):
+            _draw_parts(axis, select(rows, finder=name, by=by), by, name)
+        line[0].set_ylabel(f"fraction of the trails\n({name})")
+    point = next(str(p) for p in rows["operatingPoint"] if p)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    labels[2] = "the other only"
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.suptitle(f"who finds which trails; network at {point}")
+    return figure
+
+
+def _draw_parts(axis: Any, rows: astropy.table.Table, by: str, name: str) -> None:
+    """Draw the four parts of each bin upon one another."""
+    parts = {metric: select(rows, metric=metric) for metric, *_ in _PARTS}
+    base = parts["both"]
+    x = np.arange(len(base))
+    bottom = np.zeros(len(base))
+    for metric, label, color, hatch in _PARTS:
+        height = np.asarray(parts[metric]["value"])
+        axis.bar(
+            x, height, 0.94, bottom=bottom, color=color, hatch=hatch, edgecolor="white", linewidth=0.5,
+            label=label.format(name),
+        )  # fmt: skip
+        bottom = bottom + height
+    axis.set_xticks(x, [f"{row['low']:g}-{row['high']:g}\n({row['count']})" for row in base], fontsize=7.5)
+    axis.set_xlabel(f"{QUANTITIES[by].label} (number of trails)")
+    axis.set_ylim(0.0, 1.0)

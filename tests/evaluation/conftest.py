@@ -1,0 +1,207 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+from __future__ import annotations
+
+import astropy.table
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
+from lsst.meas.trails.core.geometry import trail_ends
+from lsst.meas.trails.core.photometry import flux_to_mag
+from lsst.meas.trails.core.truth import TRUTH_COLUMNS
+from lsst.meas.trails.evaluation.match_table import SEARCH_COLUMNS, Surroundings, match_table, table_of
+from lsst.meas.trails.evaluation.pixel_histogram import BINS
+
+SIDE = 2000
+"""Of the detectors of `make_detector`, pixels: 4.1 of them are one of 16.4
+Mpix.
+"""
+
+
+def make_truth(
+    rows: list[tuple[float, float, float, float]] | np.ndarray,
+    *,
+    snr: float | np.ndarray = 20.0,
+    visible: float | np.ndarray = 1.0,
+    source_type: str = "Trail",
+) -> astropy.table.Table:
+    """Return a truth table of trails of given x, y, length and angle."""
+    values = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    count = len(values)
+    columns = {name: np.full(count, np.nan) for name in TRUTH_COLUMNS}
+    columns |= dict(zip(("x", "y", "trail_length", "beta"), values.T, strict=True))
+    columns |= dict(zip(("x0", "y0", "x1", "y1"), trail_ends(*values.T), strict=True))
+    flux = 40.0 * np.broadcast_to(np.asarray(snr, dtype=np.float64), (count,))
+    columns |= {
+        "injection_id": np.arange(count),
+        "source_type": np.full(count, source_type, dtype="U9"),
+        "flux": flux,
+        "integrated_mag": flux_to_mag(flux),
+        "PSF_mag": flux_to_mag(flux) + 0.5,
+        "snr_optimal": flux / 40.0,
+        "SNR": flux / 60.0,
+        "visible_fraction": np.broadcast_to(visible, (count,)),
+        "fwhm": np.full(count, 4.0),
+        "ra": columns["x"] / 18000.0,
+        "dec": columns["y"] / 18000.0,
+    }
+    return astropy.table.Table(columns)
+
+
+def make_candidates(
+    rows: list[tuple[float, float, float, float]] | np.ndarray,
+    *,
+    score: float | np.ndarray = 0.9,
+    flux: float | np.ndarray = 800.0,
+    streak: bool = False,
+) -> astropy.table.Table:
+    """Return a catalog of candidates of given x, y, length and angle."""
+    values = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    count = len(values)
+    table = astropy.table.Table()
+    for name, (dtype, _, _) in CANDIDATE_COLUMNS.items():
+        table[name] = np.zeros(count, dtype="U8" if dtype is np.str_ else dtype)
+    for name, column in zip(("x", "y", "trailLengthPix", "trailAnglePix"), values.T, strict=True):
+        table[name] = column
+    for name, column in zip(("x0", "y0", "x1", "y1"), trail_ends(*values.T), strict=True):
+        table[name] = column
+    table["trailCandidateId"] = np.arange(count)
+    table["trailLength"] = 0.2 * table["trailLengthPix"]
+    table["trailRate"] = table["trailLength"] / 3600.0 / (30.0 / 86400.0)
+    table["trailFlux"] = np.broadcast_to(flux, (count,))
+    table["trailMag"] = flux_to_mag(np.asarray(table["trailFlux"]))
+    table["snr"] = table["trailFlux"] / 40.0
+    table["score"] = np.broadcast_to(score, (count,))
+    table["streakFlag"] = np.full(count, streak)
+    for name, error in (
+        ("xErr", 0.5),
+        ("yErr", 0.5),
+        ("trailLengthErr", 0.1),
+        ("trailAngleErr", 1.0),
+        ("trailFluxErr", 40.0),
+    ):
+        table[name] = np.full(count, error)
+    return table
+
+
+def leak(truth: astropy.table.Table, score: float | np.ndarray = 0.9) -> astropy.table.Table:
+    """Return candidates that are copied from the truth."""
+    rows = np.stack([truth[name] for name in ("x", "y", "trail_length", "beta")], axis=1)
+    return make_candidates(rows, score=score, flux=np.asarray(truth["flux"]))
+
+
+def random_trails(rng: np.random.Generator, count: int, side: int = SIDE) -> np.ndarray:
+    """Return x, y, length and angle of trails anywhere."""
+    return np.stack(
+        [
+            rng.uniform(0.0, side, count),
+            rng.uniform(0.0, side, count),
+            rng.uniform(6.0, 150.0, count),
+            rng.uniform(0.0, 180.0, count),
+        ],
+        axis=1,
+    )
+
+
+def make_search(
+    matches: astropy.table.Table,
+    *,
+    side: int = SIDE,
+    true: np.ndarray | None = None,
+    false: np.ndarray | None = None,
+    components: np.ndarray | None = None,
+    model_threshold: float = np.nan,
+) -> astropy.table.Table:
+    """Return the table of what was searched, of one detector."""
+    row: dict[str, object] = {name: 0 for name in SEARCH_COLUMNS}
+    row |= {
+        "band": "r",
+        "nPixels": side * side,
+        "nSearched": side * side,
+        "skyArea": (side * 0.2 / 3600.0) ** 2,
+        "nTrails": np.count_nonzero(matches["isTrail"]),
+        "nCounted": np.count_nonzero(matches["isCounted"]),
+        "nCandidates": np.count_nonzero(matches["isCandidate"]),
+        "nFalse": np.count_nonzero(matches["isFalse"]),
+        "hasPixels": true is not None,
+        "lowThreshold": 0.3,
+        "pixelTrue": np.zeros(BINS) if true is None else true,
+        "pixelFalse": np.zeros(BINS) if false is None else false,
+        "legacyComponents": np.zeros(101) if components is None else components,
+        **{f"modelThreshold{rate}": model_threshold for rate in (1, 10, 100)},
+    }
+    return table_of({name: np.array([value]) for name, value in row.items()}, SEARCH_COLUMNS)
+
+
+def make_detector(
+    seed: int, *, trails: int = 40, false: int = 60, sources: int = 300, found: bool = True
+) -> tuple[astropy.table.Table, astropy.table.Table]:
+    """Return what matching makes of a detector on which trails are found by
+    their SNR, by the network at 7 and by its peers at 12, and of false
+    candidates of low scores.
+    """
+    rng = np.random.default_rng(seed)
+    snr = np.exp(rng.uniform(np.log(3.0), np.log(30.0), trails))
+    truth = make_truth(random_trails(rng, trails), snr=snr)
+    chance = 1.0 / (1.0 + (7.0 / snr) ** 8)
+    seen = rng.uniform(size=trails) < (chance if found else 0.0)
+    some = truth[seen]
+    rows = np.stack([some[name] for name in ("x", "y", "trail_length", "beta")], axis=1)
+    # Errors as large as the catalog says.
+    rows[:, :2] += 0.5 * rng.standard_normal((len(some), 2))
+    rows[:, 2] += 0.5 * rng.standard_normal(len(some))
+    rows[:, 3] = np.mod(rows[:, 3] + rng.standard_normal(len(some)), 180.0)
+    flux = np.asarray(some["flux"]) + 40.0 * rng.standard_normal(len(some))
+    scores = np.concatenate([rng.beta(4.0, 1.0, len(some)), rng.beta(1.0, 4.0, false)])
+    candidates = make_candidates(
+        np.concatenate([rows, random_trails(rng, false)]),
+        score=scores,
+        flux=np.concatenate([flux, np.full(false, 250.0)]),
+    )
+    peers = {
+        name: (rng.uniform(size=trails) < 1.0 / (1.0 + (middle / snr) ** 8)).astype(int)
+        for name, middle in (("foundBySep3", 9.0), ("foundBySep4", 11.0), ("foundBySep5", 13.0))
+    }
+    matches = match_table(
+        candidates,
+        truth,
+        Surroundings(shape=(SIDE, SIDE), sources=rng.uniform(0.0, SIDE, (sources, 2))),
+        extra={**peers, "legacyScore": np.where(seen, 0.97, 0.0)},
+        snr_psf=np.asarray(candidates["snr"]) / 1.5,
+    )
+    center = np.arange(BINS)
+    true = rng.poisson(40.0 * np.exp(-0.5 * ((center - 420) / 60.0) ** 2))
+    wrong = rng.poisson(9000.0 * np.exp(-0.5 * ((center - 150) / 60.0) ** 2))
+    components = np.zeros(101)
+    components[97], components[30] = seen.sum(), 7
+    search = make_search(matches, true=true, false=wrong, components=components, model_threshold=0.6)
+    for key in ("Sep3", "Sep4", "Sep5"):
+        search[f"n{key}"] = 400
+        search[f"chance{key}"] = 0.01
+    search["nStack"] = -1
+    return matches, search
+
+
+@pytest.fixture(scope="session")
+def collection() -> list[tuple[astropy.table.Table, astropy.table.Table]]:
+    """Return the matches and searches of six detectors."""
+    return [make_detector(seed) for seed in range(6)]
