@@ -24,6 +24,8 @@ about.
 
 ``pipeline-summary NAME.yaml``
     Description, parameters, tasks and subsets of a pipeline.
+``columns MODULE.NAME``
+    The columns of a table, which a dictionary of that name describes.
 ``recipe-reference``
     The sections and fields of a training recipe.
 ``unreleased-changes``
@@ -33,7 +35,7 @@ about.
 
 from __future__ import annotations
 
-__all__ = ("change_lines", "pipeline_lines", "recipe_lines", "setup")
+__all__ = ("change_lines", "column_lines", "pipeline_lines", "recipe_lines", "setup")
 
 import dataclasses
 import importlib
@@ -44,6 +46,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from astropy.units import UnitBase
 from docutils import nodes
 from numpydoc.docscrape import ClassDoc
 from sphinx.application import Sphinx
@@ -86,6 +89,24 @@ def pipeline_lines(name: str) -> list[str]:
         for key, subset in texts.labeled_subsets.items():
             labels = ", ".join(f"`{task.label}`" for task in tasks if task.label in subset.subset)
             lines.append(f"- `{key}` ({labels}): {markdown(subset.description or '')}")
+    return lines
+
+
+def column_lines(name: str) -> list[str]:
+    """Return the table of the columns of a table.
+
+    Parameters
+    ----------
+    name
+        Where their description is: a dictionary, by name, of tuples that
+        begin with the type and end with the meaning; what is between is the
+        unit, if it is one.
+    """
+    module, _, attribute = name.rpartition(".")
+    lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
+    for column, (kind, unit, meaning) in getattr(importlib.import_module(module), attribute).items():
+        text = unit.to_string() if isinstance(unit, UnitBase) else ""
+        lines.append(f"| `{column}` | {kind.__name__.rstrip('_')} | {text} | {markdown(meaning)} |")
     return lines
 
 
@@ -184,14 +205,12 @@ def change_lines(root: Path = ROOT) -> list[str]:
 
 
 def _without_title(lines: list[str]) -> Iterator[str]:
-    """Iterate over a draft without what comes before the first kind of
-    change; headings become bold, for there are none within directives.
+    """Iterate over a draft without its title and what comes before it; other
+    headings become bold, for there are none within directives.
     """
-    seen = False
-    for line in lines:
-        seen = seen or line.startswith("### ")
-        if seen:
-            yield f"**{line.removeprefix('### ').strip()}**" if line.startswith("### ") else line
+    headings = [i for i, line in enumerate(lines) if line.startswith("#")]
+    for line in lines[headings[0] + 1 :] if headings else ():
+        yield f"**{line.lstrip('# ')}**" if line.startswith("#") else line
 
 
 class _PipelineSummary(SphinxDirective):
@@ -199,6 +218,13 @@ class _PipelineSummary(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         return self.parse_text_to_nodes("\n".join(pipeline_lines(self.arguments[0])))
+
+
+class _Columns(SphinxDirective):
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(column_lines(self.arguments[0])))
 
 
 class _RecipeReference(SphinxDirective):
@@ -213,6 +239,7 @@ class _UnreleasedChanges(SphinxDirective):
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Add the directives to Sphinx."""
+    app.add_directive("columns", _Columns)
     app.add_directive("pipeline-summary", _PipelineSummary)
     app.add_directive("recipe-reference", _RecipeReference)
     app.add_directive("unreleased-changes", _UnreleasedChanges)

@@ -175,8 +175,11 @@ def _connections(task: type[PipelineTask]) -> Any:
 
 
 def _all_connections(task: type[PipelineTask]) -> Iterator[tuple[str, Any]]:
-    # Those that a configuration leaves out are there too.
-    yield from _connections(task).allConnections.items()
+    # Those that a configuration leaves out are there too, and those that it
+    # adds.
+    declared = dict(_connections(task).allConnections)
+    made = _connections(task)(config=task.ConfigClass()).allConnections
+    yield from (dict(made) | declared).items()
 
 
 def _kind_order(connection: Any) -> int:

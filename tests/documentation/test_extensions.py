@@ -1,0 +1,262 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""The extensions of Sphinx that the documentation brings with it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from trails_links import check_links
+from trails_reference import change_lines, column_lines, pipeline_lines, recipe_lines
+from trails_tasks import (
+    all_tasks,
+    config_lines,
+    connection_lines,
+    dataset_lines,
+    find_task,
+    markdown,
+    summary_lines,
+)
+
+import lsst.pipe.base.connectionTypes as cT
+from lsst.pex.config import ChoiceField, Field, ListField, RangeField
+from lsst.pipe.base import PipelineTask, PipelineTaskConfig, PipelineTaskConnections
+
+
+class ExampleConnections(
+    PipelineTaskConnections, dimensions=("visit", "instrument"), defaultTemplates={"kind": "raw"}
+):
+    """Connections."""
+
+    image = cT.Input(
+        doc="What is read.",
+        name="{kind}_image",
+        storageClass="VisitImage",
+        dimensions=("instrument", "visit"),
+    )
+    tables = cT.PrerequisiteInput(
+        doc="Tables [of all].",
+        name="table",
+        storageClass="ArrowAstropy",
+        dimensions=("htm7",),
+        multiple=True,
+        minimum=0,
+    )
+    result = cT.Output(doc="What is made.", name="result", storageClass="MaskV2", dimensions=())
+
+
+class ExampleConfig(PipelineTaskConfig, pipelineConnections=ExampleConnections):
+    """Configuration."""
+
+    size = RangeField(dtype=int, doc="Side, <pixels>.", default=3, min=1, max=9, inclusiveMax=True)
+    mode = ChoiceField[str](doc="How.", allowed={"slow": "Slowly.", "fast": "Fast."}, default="slow")
+    names = ListField[str](doc="Names.", default=["a", "b"])
+    limit = Field[float](doc="Limit.", optional=True)
+
+    def setDefaults(self) -> None:
+        self.size = 5
+
+
+class ExampleTask(PipelineTask):
+    """Do nothing,
+    well.
+
+    And more.
+    """
+
+    ConfigClass: ClassVar[Any] = ExampleConfig
+    _DefaultName: ClassVar[str] = "example"
+
+
+def test_config_of_a_task() -> None:
+    lines = config_lines(ExampleTask)
+    text = "\n".join(lines)
+    signatures = [line for line in lines if line.startswith("```{config-field}")]
+    assert signatures == [
+        # What the task sets itself counts, not the field's own default.
+        "```{config-field} example:size int = 5, in [1,9]",
+        "```{config-field} example:mode str = 'slow'",
+        "```{config-field} example:names list of str = ['a', 'b']",
+        "```{config-field} example:limit float = None",
+    ]
+    assert "Side, \\<pixels\\>." in text
+    assert "`fast`\n: Fast." in text
+
+
+def test_connections_of_a_task() -> None:
+    text = "\n".join(connection_lines(ExampleTask))
+    assert "`image`\n: What is read." in text
+    assert "Input: `raw_image`, storage class `VisitImage`, dimensions instrument and visit." in text
+    assert "The name follows `connections.kind`." in text
+    assert "Prerequisite input: `table`" in text
+    assert "May be missing.\n  May be several." in text
+    assert "Output: `result`, storage class `MaskV2`, dimensions none." in text
+    assert text.index("`image`") < text.index("`tables`") < text.index("`result`")
+
+
+def test_summary_of_a_task() -> None:
+    lines = summary_lines(ExampleTask)
+    assert lines[0] == "Do nothing, well."
+    assert "- Label in the pipelines: `example`" in lines
+    assert "- A quantum is: instrument and visit" in lines
+
+
+def test_dataset_types_of_all_tasks() -> None:
+    lines = dataset_lines([ExampleTask])
+    link = "{py:class}`~lsst.meas.trails.tasks.ExampleTask`"
+    assert f"| `raw_image` | `VisitImage` | instrument and visit |  | {link} |" in lines
+    assert f"| `result` | `MaskV2` | none | {link} |  |" in lines
+    assert any("`trail_candidate_detector`" in line for line in dataset_lines(all_tasks()))
+
+
+def test_tasks_that_do_not_agree_on_a_dataset_type() -> None:
+    class OtherConnections(PipelineTaskConnections, dimensions=("instrument",)):
+        result = cT.Input(doc="It.", name="result", storageClass="ImageV2", dimensions=())
+
+    class OtherConfig(PipelineTaskConfig, pipelineConnections=OtherConnections):
+        pass
+
+    class OtherTask(PipelineTask):
+        ConfigClass: ClassVar[Any] = OtherConfig
+        _DefaultName: ClassVar[str] = "other"
+
+    with pytest.raises(ValueError, match="do not agree what result is"):
+        dataset_lines([ExampleTask, OtherTask])
+
+
+def test_task_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="no task 'NoTask'; there are .*InjectTrailsTask"):
+        find_task("NoTask")
+
+
+def test_plain_text_as_markdown() -> None:
+    assert markdown("[0, 180) of *x*\n  in `a[0]`, `~lsst.b`") == r"\[0, 180) of \*x\* in `a[0]`, `lsst.b`"
+
+
+def test_pipeline_with_what_it_imports() -> None:
+    lines = pipeline_lines("DetectTrailsInDifference.yaml")
+    assert "- `input_image`, by default `difference_image`" in lines
+    labels = [line.split("`")[1] for line in lines if line.startswith("1. ")]
+    assert labels == ["segmentTrails", "findTrailCandidates", "consolidateTrailCandidates"]
+    assert any("`perDetector` (`segmentTrails`, `findTrailCandidates`)" in line for line in lines)
+
+
+def test_columns_of_a_table() -> None:
+    lines = column_lines("lsst.meas.trails.evaluation.match_table.MATCH_COLUMNS")
+    assert "| `trueX` | float64 | pix | True midpoint, column. |" in lines
+    assert any(line.startswith("| `trailLength` | float64 | arcsec |") for line in lines)
+    # What is between type and meaning need not be a unit.
+    lines = column_lines("lsst.meas.trails.evaluation.metrics_table.METRIC_COLUMNS")
+    assert "| `value` | float64 |  | The number. |" in lines
+
+
+def test_every_field_of_a_recipe_has_its_description() -> None:
+    text = "\n".join(recipe_lines())
+    assert "`learning_rate`: `float`, by default `0.002`" in text
+    assert "`snr`: `tuple[float, float]`, by default `[3.0, 25.0]`" in text
+    assert "`clip`: `float | null`, by default `1.0`" in text
+    assert "\n: \n" not in text
+
+
+def test_changes_that_are_not_released(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.towncrier]\nname = "x"\ndirectory = "changes"\nfilename = "changes.md"\n'
+    )
+    (tmp_path / "changes").mkdir()
+    (tmp_path / "changes" / "+one.feature.md").write_text("It flies.\n")
+    text = "\n".join(change_lines(tmp_path))
+    assert text.split()[0] == "**Features**"
+    assert "- It flies." in text
+    (tmp_path / "pyproject.toml").write_text("[tool.towncrier\n")
+    with pytest.raises(RuntimeError, match="towncrier"):
+        change_lines(tmp_path)
+
+
+def test_changes_of_this_package_are_understood() -> None:
+    fragments = list((Path(__file__).parents[2] / "doc" / "changes").glob("*.md"))
+    text = "\n".join(change_lines())
+    assert fragments
+    for fragment in fragments:
+        assert " ".join(fragment.read_text().split())[:40] in " ".join(text.split())
+
+
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.html").write_text(
+        '<h1 id="top">A</h1><a href="#top">ok</a><a href="#bottom">no</a>'
+        '<a href="sub/b.html#there">ok</a><a href="sub/b.html#nowhere">no</a><a href="c.html">no</a>'
+        '<img src="picture.png"><a href="https://example.org/x">ok</a><a href="http://example.org">no</a>'
+        '<a href="https://nothing">no</a><a href="mailto:nobody">no</a>'
+    )
+    (tmp_path / "sub" / "b.html").write_text(
+        '<span id="there"></span><a href="../a.html#top">ok</a><a href="../../x.html">no</a>'
+    )
+    assert list(check_links(tmp_path)) == [
+        "a.html: #bottom: there is no such anchor",
+        "a.html: sub/b.html#nowhere: there is no such anchor",
+        "a.html: c.html: there is no such file",
+        "a.html: picture.png: there is no such file",
+        "a.html: http://example.org: is no https address",
+        "a.html: https://nothing: is no address",
+        "a.html: mailto:nobody: is no address",
+        "sub/b.html: ../../x.html: leads out of the documentation",
+    ]
+
+
+def test_build_fails_where_a_page_is_wrong(tmp_path: Path) -> None:
+    """The directives work in a page, and a broken link or a field that is
+    gone fails the build.
+    """
+    conf = (
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[2] / 'doc' / '_ext')!r})\n"
+        "extensions = ['myst_parser', 'trails_links', 'trails_tasks']\n"
+        "myst_enable_extensions = ['deflist']\n"
+        "html_theme = 'basic'\n"
+    )
+    (tmp_path / "conf.py").write_text(conf)
+    good = (
+        "# Page\n\n{config-field}`findTrailCandidates:minScore`\n\n"
+        "```{task-config} TrailCandidateTask\n```\n\n```{task-datasets}\n```\n"
+    )
+    (tmp_path / "index.md").write_text(good)
+    done = _build(tmp_path)
+    assert done.returncode == 0, done.stderr
+    html = (tmp_path / "out" / "index.html").read_text()
+    assert 'href="#config-field-findTrailCandidates-minScore"' in html
+    assert "Candidates with a lower score are not written." in html
+    (tmp_path / "index.md").write_text(
+        f"{good}\n{{config-field}}`findTrailCandidates:gone`\n\n<a href='gone.html'>gone</a>\n\n"
+        "```{task-config} NoTask\n```\n"
+    )
+    done = _build(tmp_path)
+    assert done.returncode != 0
+    assert "findTrailCandidates:gone" in done.stderr
+    assert "index.html: gone.html: there is no such file" in done.stderr
+    assert "There is no task 'NoTask'" in done.stderr
+
+
+def _build(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = ["sphinx-build", "-W", "--keep-going", "-q", "-b", "html", str(folder), str(folder / "out")]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
