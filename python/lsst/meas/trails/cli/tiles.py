@@ -55,9 +55,8 @@ def describe(files: tuple[Path, ...], as_json: bool) -> None:
     """Say what is in tile files."""
     import json
 
-    from rich.console import Console
-
     from ..core.tile_file import TileFileError
+    from ._collections import make_console
     from ._tile_summary import summarize, summary_table
 
     for path in files:
@@ -68,7 +67,7 @@ def describe(files: tuple[Path, ...], as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(summary))
         else:
-            Console().print(summary_table(summary))
+            make_console().print(summary_table(summary))
 
 
 @tiles.command()
@@ -117,13 +116,13 @@ def consolidate(
     OUTPUT#train, OUTPUT#validation and OUTPUT#test.  What went where is
     written to the file and beside it, to OUTPUT's name with .manifest.json.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from ..core.tile_file import TileFileError
     from ..core.tile_layout import SPLITS
     from ..core.tile_set import list_images, split_images, write_tile_set
     from ..core.tile_splits import SplitError
+    from ._collections import make_console
 
     if (repo is None) != (collection is None) or (repo is None) == (not files):
         raise click.UsageError("Give either FILES, or --repo and --collection.")
@@ -157,7 +156,7 @@ def consolidate(
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename or output}: {error.strerror or error}") from error
-    console = Console()
+    console = make_console()
     table = Table("split", "images", "visits", "tiles", "trails")
     for name, row in manifest["splits"].items():
         table.add_row(name, *(str(row[key]) for key in ("images", "visits", "tiles", "trails")))

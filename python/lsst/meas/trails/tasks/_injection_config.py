@@ -164,14 +164,15 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
     maxBrightness = Field[float](doc="Greatest value of the brightness.", default=30.0)
     blankFraction = RangeField(
         dtype=float,
-        doc="Fraction of the images that get no trail.",
+        doc="Fraction of the images that get no trail of the population.",
         default=0.0,
         min=0.0,
         max=1.0,
         inclusiveMax=True,
     )
     avoidPlanes = ListField[str](
-        doc="Mask planes that midpoints must not fall on, in the names of afw or lsst.images.",
+        doc="Mask planes that midpoints must not fall on, in the names of afw or lsst.images. Trails of a "
+        "catalog go where it says.",
         default=["NO_DATA"],
     )
     satellites = RangeField(
@@ -192,7 +193,7 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
     maxPointSourceSnr = RangeField(
         dtype=float, doc="Greatest SNR of these point sources.", default=100.0, min=0.0, inclusiveMin=False
     )
-    allowCrossing = Field[bool](doc="May trails cross each other?", default=False)
+    allowCrossing = Field[bool](doc="May trails of the population cross each other?", default=False)
     addNoise = Field[bool](doc="Add the Poisson noise of the trails, to image and variance?", default=True)
     gain = RangeField(
         dtype=float,
