@@ -25,6 +25,8 @@ import dataclasses
 import hashlib
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -307,3 +309,15 @@ def test_save_refuses(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("y*"))
     save_model(tmp_path / "y", network, _specification(), dtype="bfloat16")
     assert load_model(tmp_path / "y").specification.name == "tiny"
+
+
+def test_loading_leaves_the_compiler_of_torch_alone() -> None:
+    """It takes longer to load than torch, the model and a small image."""
+    program = (
+        "import sys\n"
+        "from lsst.meas.trails.nn.model_file import load_model, shipped_model_path\n"
+        "load_model(shipped_model_path())\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

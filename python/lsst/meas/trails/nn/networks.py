@@ -208,7 +208,10 @@ class _ConvUnit(nn.Module):
         )
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
         self.activate = activate
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        # On the meta device, where a model's weights are read into it, there is
+        # nothing to draw, and torch would load its compiler for it: seconds.
+        if not self.conv.weight.is_meta:
+            nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(self.conv(x))
