@@ -132,7 +132,7 @@ def make_search(
     model_threshold: float = np.nan,
 ) -> astropy.table.Table:
     """Return the table of what was searched, of one detector."""
-    row: dict[str, object] = {name: 0 for name in SEARCH_COLUMNS}
+    row: dict[str, object] = dict.fromkeys(SEARCH_COLUMNS, 0)
     row |= {
         "band": "r",
         "nPixels": side * side,

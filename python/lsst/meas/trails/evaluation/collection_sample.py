@@ -89,7 +89,7 @@ QUANTITIES: dict[str, Quantity] = {
         "sources per square arcminute",
         "sourceDensity",
         "sourceDensity",
-        (1, 5, 10, 20, 40, 80, 160, 320),
+        (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 80, 160, 320),
         True,
     ),
     "distance": Quantity(

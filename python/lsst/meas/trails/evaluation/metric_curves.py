@@ -45,12 +45,12 @@ from .metrics_table import select
 _BLUE, _ORANGE, _GREEN = (style[0] for style in STYLES[:3])
 
 _ERRORS = (
-    ("dAlong", "midpoint along the trail (pixels)"),
-    ("dAcross", "midpoint across the trail (pixels)"),
-    ("dLength", "length (pixels)"),
-    ("dAngle", "angle (degrees)"),
-    ("dMag", "magnitude"),
-    ("dRate", "rate (deg/day)"),
+    ("dAlong", "the midpoint along the trail (pixels)"),
+    ("dAcross", "the midpoint across the trail (pixels)"),
+    ("dLength", "the length (pixels)"),
+    ("dAngle", "the angle (degrees)"),
+    ("dMag", "the magnitude"),
+    ("dRate", "the rate (deg/day)"),
 )
 
 _PULLS = (
@@ -60,6 +60,10 @@ _PULLS = (
     ("pullAngle", "angle"),
     ("pullFlux", "flux"),
 )
+
+
+_FEWEST = 5
+"""Bins of fewer trails have no scatter to draw."""
 
 
 def froc_figure(metrics: astropy.table.Table) -> Figure:
@@ -215,7 +219,7 @@ def residual_figure(metrics: astropy.table.Table) -> Figure:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("optimal SNR of the trail")
-        axis.set_ylabel(f"error of {label}")
+        axis.set_title(f"error of {label}", fontsize=10)
         axis.grid(alpha=0.25)
     handles, names = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2)
@@ -224,7 +228,7 @@ def residual_figure(metrics: astropy.table.Table) -> Figure:
 
 
 def _finite_bins(rows: astropy.table.Table) -> astropy.table.Table:
-    return rows[np.isfinite(np.asarray(rows["high"], dtype=np.float64))]
+    return rows[np.isfinite(np.asarray(rows["high"], dtype=np.float64)) & (np.asarray(rows["count"]) >= _FEWEST)]
 
 
 def pull_figure(metrics: astropy.table.Table) -> Figure:

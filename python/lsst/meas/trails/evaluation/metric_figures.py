@@ -279,7 +279,7 @@ def _stack_figure(metrics: astropy.table.Table) -> Figure:
     handles, labels = axes[0][0].get_legend_handles_labels()
     labels[2] = "the other only"
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    figure.suptitle(f"who finds which trails; network at {point}")
+    figure.suptitle(f"who finds which trails (their number below); network at {point}")
     return figure
 
 
@@ -297,5 +297,5 @@ def _draw_parts(axis: Any, rows: astropy.table.Table, by: str, name: str) -> Non
         )  # fmt: skip
         bottom = bottom + height
     axis.set_xticks(x, [f"{row['low']:g}-{row['high']:g}\n({row['count']})" for row in base], fontsize=7.5)
-    axis.set_xlabel(f"{QUANTITIES[by].label} (number of trails)")
+    axis.set_xlabel(QUANTITIES[by].label)
     axis.set_ylim(0.0, 1.0)

@@ -1,0 +1,312 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Metrics by hand, by scikit-learn, of a leak and of chance."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import astropy.table
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS
+from lsst.meas.trails.evaluation.headlines import headlines
+from lsst.meas.trails.evaluation.match_table import Surroundings, match_table
+from lsst.meas.trails.evaluation.metric_figures import CAPTIONS, metric_figures
+from lsst.meas.trails.evaluation.metrics_table import METRIC_COLUMNS, select
+from lsst.meas.trails.evaluation.pixel_histogram import PixelHistogram
+from lsst.meas.trails.evaluation.summary import SummaryOptions, summarize
+
+from .conftest import SIDE, leak, make_candidates, make_detector, make_search, make_truth, random_trails
+
+Detectors = list[tuple[astropy.table.Table, astropy.table.Table]]
+
+QUICK = SummaryOptions(resamples=50)
+"""As good as more samples where intervals do not matter."""
+
+
+def summary(detectors: Detectors, options: SummaryOptions = QUICK) -> astropy.table.Table:
+    return summarize((matches for matches, _ in detectors), (search for _, search in detectors), options)
+
+
+def number(metrics: astropy.table.Table, **which: object) -> float:
+    (row,) = select(metrics, **which)
+    return float(row["value"])
+
+
+@pytest.fixture(scope="module")
+def metrics(collection: Detectors) -> astropy.table.Table:
+    return summary(collection, SummaryOptions())
+
+
+def test_a_leak_finds_everything_and_nothing_else() -> None:
+    rng = np.random.default_rng(1)
+    detectors = []
+    for _ in range(3):
+        truth = make_truth(random_trails(rng, 20), snr=rng.uniform(3.0, 30.0, 20))
+        matches = match_table(leak(truth), truth, Surroundings(shape=(SIDE, SIDE)))
+        detectors.append((matches, make_search(matches)))
+    metrics = summary(detectors)
+    for point in ("1 false per detector", "10 false per detector", "all candidates"):
+        for metric in ("completeness", "purity"):
+            assert number(metrics, section="detection", metric=metric, operatingPoint=point) == 1.0
+    assert np.all(select(metrics, section="completeness")["value"] == 1.0)
+    assert np.all(select(metrics, section="froc")["value"] == 1.0)
+    # An interval of a fraction is not empty where all were found.
+    assert np.all(select(metrics, section="completeness")["valueLow"] < 1.0)
+    # Half of them are found at no SNR.
+    assert np.isnan(number(metrics, section="detection", metric="snr50", operatingPoint="all candidates"))
+
+
+def test_random_candidates_find_what_chance_gives() -> None:
+    """A trail is found by chance if a candidate is within 6 pixels of its
+    line and agrees in angle; that is an area over that of the image.
+    """
+    rng = np.random.default_rng(2)
+    detectors = []
+    for _ in range(15):
+        truth = make_truth(np.stack([*random_trails(rng, 60)[:, :2].T, np.full(60, 60.0), np.zeros(60)], 1))
+        rows = np.stack([*random_trails(rng, 800)[:, :2].T, np.full(800, 60.0), rng.uniform(0, 180, 800)], 1)
+        matches = match_table(
+            make_candidates(rows, score=rng.uniform(size=800)), truth, Surroundings(shape=(SIDE, SIDE))
+        )
+        detectors.append((matches, make_search(matches)))
+    metrics = summary(detectors, SummaryOptions(resamples=20))
+    found = number(metrics, section="detection", metric="completeness", operatingPoint="all candidates")
+    # Within 6 pixels of a line of 60, at an angle of at most 20 degrees; the
+    # overlap, which asks for 0.3, cuts the ends off.
+    area = (12.0 * 60.0 + np.pi * 36.0) * (40.0 / 180.0)
+    expected = 1.0 - np.exp(-800 * area / SIDE**2)
+    # 900 trails, of which 30 are found: 3 sigma.
+    assert found == pytest.approx(expected, abs=0.018)
+    purity = number(metrics, section="detection", metric="purity", operatingPoint="all candidates")
+    assert purity == pytest.approx(60 * found / 800, abs=0.003)
+    # At a rate of false candidates as many are left, of trails too.
+    low = number(metrics, section="detection", metric="completeness", operatingPoint="100 false per detector")
+    assert low == pytest.approx(expected * 100 / (800 * DETECTOR_PIXELS / SIDE**2), abs=0.006)
+
+
+def test_counts_by_hand() -> None:
+    """Four trails, three candidates on them, two false ones."""
+    truth = make_truth(
+        [(200.0 * (i + 1), 500.0, 40.0, 0.0) for i in range(4)], snr=np.array([25.0, 16.0, 9.0, 4.5])
+    )
+    places = [(200.0, 500.0), (400.0, 500.0), (600.0, 500.0), (1500.0, 1500.0), (1700.0, 300.0)]
+    candidates = make_candidates(
+        [(x, y, 40.0, 0.0) for x, y in places], score=np.array([0.95, 0.6, 0.3, 0.7, 0.2])
+    )
+    matches = match_table(candidates, truth, Surroundings(shape=(SIDE, SIDE)))
+    metrics = summary([(matches, make_search(matches))])
+    # One false candidate in a quarter of a detector is 4.1 per detector.
+    at = {"section": "detection", "operatingPoint": "1 false per detector"}
+    assert number(metrics, metric="completeness", **at) == 0.25
+    assert number(metrics, metric="purity", **at) == 1.0
+    at["operatingPoint"] = "10 false per detector"
+    assert number(metrics, metric="completeness", **at) == 0.75
+    assert number(metrics, metric="purity", **at) == 0.6
+    assert number(metrics, metric="false_per_detector", **at) == pytest.approx(2 * DETECTOR_PIXELS / SIDE**2)
+    degrees = (SIDE * 0.2 / 3600.0) ** 2
+    assert number(metrics, metric="false_per_square_degree", **at) == pytest.approx(2 / degrees)
+    bins = select(metrics, section="completeness", by="snr", operatingPoint="1 false per detector")
+    assert {(row["low"], row["high"]): row["value"] for row in bins} == {
+        (4.0, 5.0): 0.0, (8.0, 10.0): 0.0, (14.0, 20.0): 0.0, (20.0, 30.0): 1.0,
+    }  # fmt: skip
+    cells = select(metrics, section="completeness2d", low=20.0)
+    assert (list(cells["low2"]), list(cells["value"])) == ([30.0], [1.0])
+    # Nothing is known of the spread of one detector.
+    assert np.all(np.isnan(select(metrics, section="detection")["valueLow"]))
+
+
+def test_calibration_by_hand() -> None:
+    truth = make_truth([(200.0 * (i + 1), 500.0, 40.0, 0.0) for i in range(6)])
+    false = make_candidates(random_trails(np.random.default_rng(3), 4) + [0.0, 1000.0, 0.0, 0.0], score=0.65)
+    candidates = astropy.table.vstack([leak(truth, score=0.65), false])
+    matches = match_table(candidates, truth, Surroundings(shape=(SIDE, SIDE)))
+    metrics = summary([(matches, make_search(matches))])
+    (row,) = select(metrics, section="calibration", metric="fraction")
+    assert (row["low"], row["value"], row["count"]) == (pytest.approx(0.6), 0.6, 10)
+    error = number(metrics, section="calibration", metric="expected_calibration_error")
+    # Scores are kept with 24 bits.
+    assert error == pytest.approx(0.05, abs=1e-6)
+
+
+def test_scikit_learn_agrees() -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.uniform(size=(200, 300)) < 0.05
+    logit = rng.normal(np.where(truth, 1.0, -3.0), 2.0)
+    probability = (1.0 / (1.0 + np.exp(-logit))).astype(np.float32)
+    ignored = rng.uniform(size=truth.shape) < 0.1
+    histogram = PixelHistogram.from_pixels(probability, truth, ignored)
+    seen, score = truth[~ignored], probability[~ignored]
+    # Bins of 0.05 in the logit, a fortieth of the spread; precision is that at
+    # their lower ends.
+    assert histogram.auc == pytest.approx(sklearn.metrics.roc_auc_score(seen, score), abs=1e-4)
+    assert histogram.average_precision == pytest.approx(
+        sklearn.metrics.average_precision_score(seen, score), abs=5e-3
+    )
+    threshold = float(histogram.thresholds[np.argmin(np.abs(histogram.thresholds - 0.5))])
+    above = score >= threshold
+    measures = histogram.at(0.5)
+    for name, expected in (
+        ("precision", sklearn.metrics.precision_score(seen, above)),
+        ("recall", sklearn.metrics.recall_score(seen, above)),
+        ("f1", sklearn.metrics.f1_score(seen, above)),
+        ("iou", sklearn.metrics.jaccard_score(seen, above)),
+    ):
+        assert measures[name] == pytest.approx(expected, abs=1e-9)
+    _, best = histogram.best()
+    assert best["f1"] >= measures["f1"]
+
+
+def test_pixels_that_do_not_count() -> None:
+    probability = np.array([[0.0, 1.0, np.nan, 0.5]], dtype=np.float32)
+    truth = np.array([[False, True, True, True]])
+    histogram = PixelHistogram.from_pixels(probability, truth, np.array([[False, False, False, True]]))
+    assert (histogram.true.sum(), histogram.false.sum()) == (1, 1)
+    assert histogram.auc == 1.0
+    assert np.isnan(PixelHistogram().auc)
+    assert np.isnan(PixelHistogram().average_precision)
+
+
+def test_pixel_numbers_of_a_collection(metrics: astropy.table.Table, collection: Detectors) -> None:
+    true = np.sum([search["pixelTrue"][0] for _, search in collection], axis=0)
+    false = np.sum([search["pixelFalse"][0] for _, search in collection], axis=0)
+    expected = PixelHistogram(true, false)
+    (row,) = select(metrics, section="pixel", metric="auc")
+    assert row["value"] == pytest.approx(expected.auc)
+    assert row["valueLow"] <= row["value"] <= row["valueHigh"]
+    assert row["count"] == true.sum() + false.sum()
+
+
+def test_snr50_is_recovered(metrics: astropy.table.Table) -> None:
+    (row,) = select(metrics, section="detection", metric="snr50", operatingPoint="all candidates")
+    # The network of the collection finds half of the trails at 7.
+    assert row["valueLow"] < 7.0 < row["valueHigh"]
+    assert 0.3 < row["valueHigh"] - row["valueLow"] < 3.0
+
+
+def test_froc_rises_to_all_candidates(metrics: astropy.table.Table) -> None:
+    curve = select(metrics, section="froc", by="false_per_detector")
+    assert np.all(np.diff(curve["value"]) >= 0.0)
+    assert np.all(np.diff(curve["low"]) > 0.0)
+    everything = number(metrics, section="detection", metric="completeness", operatingPoint="all candidates")
+    assert curve["value"][-1] == pytest.approx(everything)
+    degrees = select(metrics, section="froc", by="false_per_square_degree")
+    # 16.4 Mpix of 0.2 arcsec are 0.0506 square degrees.
+    np.testing.assert_allclose(degrees["low"] / curve["low"], 1.0 / (DETECTOR_PIXELS * (0.2 / 3600.0) ** 2))
+
+
+def test_pulls_of_right_errors_are_one(metrics: astropy.table.Table) -> None:
+    for name in ("X", "Y", "Length", "Angle", "Flux"):
+        (spread,) = select(metrics, section="pull", metric=f"pull{name}_spread")
+        # Of some 130 trails; lengths are off by 0.5 pixels, which is 0.1 arcsec.
+        assert spread["value"] == pytest.approx(1.0, abs=0.25)
+        total = select(metrics, section="pull", by=f"pull{name}")["value"].sum()
+        assert total == pytest.approx(1.0)
+
+
+def test_parts_of_the_comparison_add_up(metrics: astropy.table.Table) -> None:
+    for name in ("sep 3 sigma", "sep 4 sigma", "sep 5 sigma"):
+        part = {
+            str(row["metric"]): row["value"] for row in select(metrics, section="stack", finder=name, by="")
+        }
+        assert part["both"] + part["other_only"] == pytest.approx(part["completeness"])
+        assert part["both"] + part["other_only"] + part["network_only"] == pytest.approx(part["union"])
+        assert part["union"] + part["neither"] == pytest.approx(1.0)
+        rescue = select(metrics, section="rescue", finder=name)
+        assert np.all(np.diff(rescue["value"]) >= 0.0)
+        at_end = part["network_only"] / (part["network_only"] + part["neither"])
+        assert rescue["value"][-1] >= at_end
+    # The stack did not run, and nothing is said of it.
+    assert "stack" not in set(metrics["finder"])
+
+
+def test_legacy_counts(metrics: astropy.table.Table, collection: Detectors) -> None:
+    found = sum(int(np.sum(matches["legacyScore"] > 0.0)) for matches, _ in collection)
+    counts = select(metrics, section="legacy", metric="completeness", low=0.5)
+    assert counts["value"][0] == pytest.approx(found / 240)
+    assert set(counts["finder"]) == {"legacy"}
+    false = select(metrics, section="legacy", metric="false_per_detector")
+    scale = DETECTOR_PIXELS / (6 * SIDE**2)
+    # 7 components of a score of 0.3 on each detector, and none above.
+    assert list(false["value"][[0, 2]]) == pytest.approx([42 * scale, 0.0])
+
+
+@pytest.mark.parametrize("case", ["nothing", "no trails", "no candidates", "masked"])
+def test_empty_collections(case: str) -> None:
+    rng = np.random.default_rng(5)
+    rows, others = random_trails(rng, 20), random_trails(rng, 20)
+    truth = make_truth([] if case in ("nothing", "no trails") else rows, visible=float(case != "masked"))
+    candidates = make_candidates([] if case in ("nothing", "no candidates") else others)
+    matches = match_table(candidates, truth, Surroundings(shape=(SIDE, SIDE)))
+    metrics = summary([(matches, make_search(matches))] * 2)
+    assert metrics.colnames == list(METRIC_COLUMNS)
+    found = number(metrics, section="detection", metric="completeness", operatingPoint="all candidates")
+    assert np.isnan(found) if case != "no candidates" else found == 0.0
+    assert set(metric_figures(metrics)) <= set(CAPTIONS)
+    assert headlines(metrics)
+
+
+def test_tables_must_belong_together(collection: Detectors) -> None:
+    with pytest.raises(ValueError, match="6 tables of matches and 5 of searches"):
+        summarize([m for m, _ in collection], [s for _, s in collection[1:]])
+    with pytest.raises(ValueError, match="at least one"):
+        summarize([], [])
+
+
+def test_figures(metrics: astropy.table.Table) -> None:
+    figures = metric_figures(metrics, title="Test")
+    assert set(figures) == set(CAPTIONS)
+    for name, figure in figures.items():
+        figure.draw_without_rendering()
+        assert figure.get_suptitle().startswith("Test: "), name
+        width, height = figure.get_size_inches() * figure.dpi
+        drawn = [axis for axis in figure.axes if axis.axison]
+        for axis in drawn:
+            labels = [axis.xaxis.label, axis.yaxis.label, axis.title]
+            for text in labels:
+                box = text.get_window_extent()
+                inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+                assert inside or not text.get_text(), (name, text.get_text())
+
+
+def test_headlines_have_intervals(metrics: astropy.table.Table) -> None:
+    lines = {(line.group, line.label): line.value for line in headlines(metrics)}
+    assert " to " in lines["at 10 false per detector", "SNR at which half of the trails are found"]
+    assert lines["sample", "true trails"] == "240"
+
+
+def test_many_detectors_fast_and_in_little_memory() -> None:
+    """A twentieth of what 100 detectors may take, and a hundred times as many
+    candidates a detector as there are rows in the table of metrics.
+    """
+    detectors = [make_detector(seed, trails=20, false=500) for seed in range(5)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    summary(detectors, SummaryOptions(resamples=50))
+    # A twentieth of the detectors, a quarter of the samples.
+    assert time.process_time() - start < 10.0
+    # Kilobytes: the columns of 2500 rows are 1 MB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
