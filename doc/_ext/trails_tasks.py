@@ -179,7 +179,7 @@ def _all_connections(task: type[PipelineTask]) -> Iterator[tuple[str, Any]]:
     # adds.
     declared = dict(_connections(task).allConnections)
     made = _connections(task)(config=task.ConfigClass()).allConnections
-    yield from (dict(made) | declared).items()
+    yield from (declared | {name: made[name] for name in made if name not in declared}).items()
 
 
 def _kind_order(connection: Any) -> int:
