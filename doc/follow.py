@@ -31,6 +31,7 @@ that of the checkout (``source bin/_environment.sh`` first).
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -51,12 +52,20 @@ def follow(page: Path) -> bool:
         elif block.fenced:
             script += [f"echo '--- {page.name}, line {block.line}'", block.text]
     with tempfile.TemporaryDirectory() as folder:
-        started = time.monotonic()
+        started, used = time.monotonic(), _processor_time()
         done = subprocess.run(["bash", "-c", "\n".join(script)], cwd=folder, check=False)
-        took = time.monotonic() - started
+        took, used = time.monotonic() - started, _processor_time() - used
     result = "followed" if done.returncode == 0 else f"failed ({done.returncode})"
-    print(f"=== {page}: {result} in {took:.0f} s", flush=True)
+    print(f"=== {page}: {result} in {took:.0f} s, {used:.0f} s of processor time", flush=True)
     return done.returncode == 0
+
+
+def _processor_time() -> float:
+    """Return what commands have used so far, seconds: other work on the
+    machine changes it little.
+    """
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> int:
