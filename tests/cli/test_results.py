@@ -97,6 +97,88 @@ def test_candidates(chain: Any) -> None:
     assert code == 0
 
 
+def exported(chain: Any, path: Path, *options: object) -> astropy.table.Table:
+    """Return what is written with some options."""
+    code, message = invoke("candidates", chain.repo, chain.detected, "--streaks", "-o", path, *options)
+    assert code == 0, message
+    return astropy.table.Table.read(path)
+
+
+def test_candidates_are_selected_sorted_and_limited(chain: Any, tmp_path: Path) -> None:
+    everything = exported(chain, tmp_path / "all.ecsv")
+    assert len(everything) >= 3
+    middle = float(np.sort(everything["snr"])[1])
+    chosen = exported(
+        chain, tmp_path / "some.ecsv", "--where", f"snr >= {middle} and not (snr > 1e9)", "--sort", "snr",
+        "--limit", 2, "--columns", "snr, visit",
+    )  # fmt: skip
+    assert chosen.colnames == ["snr", "visit"]
+    np.testing.assert_array_equal(chosen["snr"], np.sort(everything["snr"])[1:3])
+    backwards = exported(chain, tmp_path / "backwards.ecsv", "--sort", "-trailLengthPix")
+    np.testing.assert_array_equal(backwards["trailLengthPix"], np.sort(everything["trailLengthPix"])[::-1])
+
+
+def test_what_cannot_be_selected(chain: Any) -> None:
+    for options, message in (
+        (("--where", "snr >"), "is missing, at the end"),
+        (("--where", "Snr > 3"), "did you mean snr?"),
+        (("--sort", "scores"), "did you mean score?"),
+        (("--columns", "ra,dek"), "did you mean dec?"),
+        (("--columns", ","), "at least one column"),
+        (("--format", "parquet"), "name a file with -o"),
+        (("--format", "ades", "--columns", "ra"), "the fields of ADES cannot be chosen"),
+        (("--format", "ades", "--station", "W84"), "--telescope DESIGN APERTURE DETECTOR"),
+        (("--format", "ades", "--star-catalog", "Gaia DR3"), "not allowed in ADES"),
+    ):
+        code, output = invoke("candidates", chain.repo, chain.detected, *options)
+        assert code == 2, output
+        assert message in output
+
+
+def test_columns_on_the_screen(chain: Any) -> None:
+    code, output = invoke(
+        "candidates", chain.repo, chain.detected, "--columns", "band,edgeFlag", "--limit", 1
+    )
+    assert code == 0
+    assert "edgeFlag" in output
+    assert "trailMag" not in output
+    assert "the first 1 are shown" in output
+
+
+@pytest.mark.parametrize("file_format", ["ecsv", "csv", "votable", "ades"])
+def test_formats_on_the_screen_are_those_of_files(chain: Any, tmp_path: Path, file_format: str) -> None:
+    path = tmp_path / "candidates.txt"
+    common = ["candidates", str(chain.repo), chain.detected, "--format", file_format]
+    screen = CliRunner().invoke(main, common)
+    assert screen.exit_code == 0
+    assert CliRunner().invoke(main, [*common, "-o", str(path)]).exit_code == 0
+    assert screen.output == path.read_text(encoding="utf-8")
+
+
+def test_ades(chain: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.psv"
+    options = ("--detector", 1, "--submitter", "A. Tester", "--star-catalog", "Gaia3")
+    code, message = invoke("candidates", chain.repo, chain.detected, "-o", path, *options)
+    assert code == 0
+    table = chain.butler(chain.detected).get("trail_candidate_detector", chain.data_id(1))
+    assert f"{len(table)} candidates written to" in message
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert "! name A. Tester" in lines
+    rows = [line.split("|") for line in lines if line[0] not in "#!"]
+    assert len(rows) == 1 + 2 * len(table)
+    place = rows[0].index(next(name for name in rows[0] if name.strip() == "ra"))
+    ends = sorted(float(row[place]) for row in rows[1:])
+    np.testing.assert_allclose(ends, sorted([*table["ra0"], *table["ra1"]]), atol=1e-7)
+    # What cannot be written leaves the file as it was.
+    code, message = invoke(
+        "candidates", chain.repo, chain.detected, "-o", path, *options, "--where", "snr > 1e9"
+    )
+    assert code == 1
+    assert "There are no candidates" in message
+    assert path.read_text(encoding="utf-8").splitlines() == lines
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("suffix", [".ecsv", ".csv", ".parquet", ".vot", ".xml"])
 def test_export(chain: Any, tmp_path: Path, suffix: str) -> None:
     output = tmp_path / f"candidates{suffix}"
@@ -142,6 +224,26 @@ def test_show(chain: Any, tmp_path: Path) -> None:
     # Three panels with something in each of them.
     for panel in np.array_split(picture[..., :3].mean(axis=2), 3, axis=1):
         assert panel.std() > 0.05
+
+
+def test_show_cutouts(chain: Any, tmp_path: Path) -> None:
+    """The best two candidates, at full resolution beside the image."""
+    plain, mosaic = tmp_path / "plain.svg", tmp_path / "mosaic.svg"
+    for output, options in ((plain, ()), (mosaic, ("--cutouts", 2))):
+        code, _ = invoke("show", chain.repo, chain.detected, "--detector", 1, "-o", output, *options)
+        assert code == 0
+    # An image of a panel, and two of each cutout.
+    assert plain.read_text().count("<image") in (3, 4)
+    assert mosaic.read_text().count("<image") == 5
+
+
+def test_show_says_why_there_are_no_candidates(chain: Any, tmp_path: Path) -> None:
+    output = tmp_path / "picture.png"
+    code, message = invoke(
+        "show", chain.repo, chain.detected, "--detector", 1, "-o", output, "--min-score", 1.0
+    )
+    assert code == 0
+    assert "lower --min-score to see them" in message
 
 
 def test_show_the_injected_image(chain: Any, tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Reading an evaluation out of a Butler."""
+
+from __future__ import annotations
+
+__all__ = ("Evaluation", "read_evaluation")
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import astropy.table
+
+    from lsst.daf.butler import Butler
+
+METRICS_TYPE = "trail_metrics"
+MATCHES_TYPE = "matched_injected_trail_detector"
+SEARCH_TYPE = "trail_search_detector"
+
+_PACKAGES = (
+    "lsst-meas-trails",
+    "lsst-daf-butler",
+    "lsst-pipe-base",
+    "lsst-images",
+    "astropy",
+    "numpy",
+    "scipy",
+    "sep",
+    "torch",
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What pipelines/EvaluateTrails.yaml wrote into a collection.
+
+    Parameters
+    ----------
+    butler
+        Looks into the collection.
+    collection
+        Its name.
+    instrument
+        The instrument.
+    metrics
+        Its `trail_metrics`.
+    """
+
+    butler: Butler
+    collection: str
+    instrument: str
+    metrics: astropy.table.Table
+
+    def tables(self, dataset_type: str) -> Iterator[astropy.table.Table]:
+        """Iterate over the tables of all detectors, one in memory at a time;
+        each gets a column ``instrument``.
+        """
+        import numpy as np
+
+        for ref in self._refs(dataset_type):
+            table = self.butler.get(ref)
+            table["instrument"] = np.full(len(table), self.instrument)
+            yield table
+
+    def _refs(self, dataset_type: str) -> list[Any]:
+        from lsst.daf.butler import EmptyQueryResultError, MissingDatasetTypeError
+
+        try:
+            refs = self.butler.query_datasets(dataset_type, instrument=self.instrument, limit=None)
+        except (EmptyQueryResultError, MissingDatasetTypeError):
+            return []
+        return sorted(refs, key=lambda ref: (ref.dataId["visit"], ref.dataId["detector"]))
+
+    def models(self) -> astropy.table.Table:
+        """Return the models that made the candidates, and for how many
+        detectors each.
+        """
+        import astropy.table
+
+        from ._collections import CATALOG_TYPE
+
+        counts: dict[tuple[str, str, str], int] = {}
+        for ref in self._refs(CATALOG_TYPE):
+            meta = self.butler.get(ref, parameters={"strip_astropy_meta_yaml": False}).meta
+            model = meta.get("trailModel", {})
+            key = tuple(str(model.get(name, "unknown")) for name in ("name", "version", "sha256"))
+            counts[key] = counts.get(key, 0) + 1  # type: ignore[index, arg-type]
+        rows = [(*key, count) for key, count in sorted(counts.items())]
+        names = ("model", "version", "sha256", "detectors")
+        return astropy.table.Table(rows=rows or None, names=names, dtype=(str, str, str, int))
+
+    def configurations(self) -> dict[str, str]:
+        """Return the configuration of every task that wrote here, by its
+        label.
+        """
+        found = {}
+        for dataset_type in self.butler.registry.queryDatasetTypes("*_config"):
+            ref = self.butler.find_dataset(dataset_type.name)
+            if ref is not None:
+                found[dataset_type.name.removesuffix("_config")] = str(self.butler.get(ref).saveToString())
+        return found
+
+    def versions(self) -> dict[str, str]:
+        """Return versions of the packages that the tasks ran with."""
+        known = {str(dataset_type.name) for dataset_type in self.butler.registry.queryDatasetTypes()}
+        ref = self.butler.find_dataset("packages") if "packages" in known else None
+        if ref is None:
+            return {}
+        packages = self.butler.get(ref)
+        return {name: str(packages[name]) for name in ("python", *_PACKAGES) if name in packages}
+
+
+def read_evaluation(repo: str, collection: str, instrument: str | None = None) -> Evaluation:
+    """Read the metrics of a collection.
+
+    Parameters
+    ----------
+    repo
+        The Butler repository.
+    collection
+        The collection.
+    instrument
+        Which instrument's, where there are several.
+
+    Raises
+    ------
+    click.ClickException
+        Raised if there is no such repository or collection, no evaluation in
+        it, or more than one.
+    """
+    from lsst.daf.butler import (
+        Butler,
+        EmptyQueryResultError,
+        MissingCollectionError,
+        MissingDatasetTypeError,
+    )
+
+    try:
+        butler = Butler.from_config(repo, collections=collection, writeable=False)
+        refs = butler.query_datasets(METRICS_TYPE, limit=None)
+    except FileNotFoundError as error:
+        raise click.ClickException(f"There is no Butler repository at {repo}.") from error
+    except MissingCollectionError as error:
+        raise click.ClickException(f"{repo} has no collection {collection!r}.") from error
+    except (EmptyQueryResultError, MissingDatasetTypeError) as error:
+        raise click.ClickException(
+            f"{collection!r} holds no {METRICS_TYPE}: run pipelines/EvaluateTrails.yaml first, which "
+            "compares candidates with the truth."
+        ) from error
+    by_instrument = {str(ref.dataId["instrument"]): ref for ref in refs}
+    if instrument is None and len(by_instrument) > 1:
+        names = ", ".join(sorted(by_instrument))
+        raise click.ClickException(
+            f"{collection!r} holds evaluations of {names}: choose one with --instrument."
+        )
+    if instrument is not None and instrument not in by_instrument:
+        names = ", ".join(sorted(by_instrument))
+        raise click.ClickException(
+            f"{collection!r} holds no evaluation of instrument {instrument!r}, only of {names}."
+        )
+    name = instrument or next(iter(by_instrument))
+    return Evaluation(butler, collection, name, butler.get(by_instrument[name]))

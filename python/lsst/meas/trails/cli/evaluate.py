@@ -1,0 +1,237 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``meas-trails evaluate``: what an evaluation found, as a table and a report."""
+
+from __future__ import annotations
+
+__all__ = ("evaluate",)
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import astropy.table
+    from rich.table import Table
+
+    from ..evaluation.headlines import Headline
+    from ..evaluation.report import Report, Section
+    from ._evaluation import Evaluation
+
+
+@click.command()
+@click.argument("repo")
+@click.argument("collection")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the report: report.html, figures as PNG and PDF, numbers as ECSV. An earlier report in "
+    "it is replaced. Without it only the summary is printed.",
+)
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="COLLECTION",
+    help="Another evaluated collection of the same repository to compare with, for example with another "
+    "model; may be given again.",
+)
+@click.option("--instrument", help="Which instrument's evaluation, where the collection has several.")
+@click.option(
+    "--cutouts",
+    type=click.IntRange(min=0),
+    default=12,
+    show_default=True,
+    help="Pictures of best finds, of misses and of false detections each.",
+)
+def evaluate(
+    repo: str,
+    collection: str,
+    output: Path | None,
+    against: tuple[str, ...],
+    instrument: str | None,
+    cutouts: int,
+) -> None:
+    r"""Print what the evaluation of COLLECTION in REPO found, and write a report.
+
+    COLLECTION is the output of pipelines/EvaluateTrails.yaml. The report is
+    one HTML file, which needs no network and can be read on a phone.
+
+    The stack's own catalogs are compared while trails are matched: where
+    COLLECTION was made with them (-c parameters:stack_sources=source_detector, of
+    EvaluateTrails.yaml), they are in the report; elsewhere detections with sep
+    stand in.
+
+    \b
+    Examples:
+      meas-trails evaluate REPO u/me/evaluation
+      meas-trails evaluate REPO u/me/evaluation -o report --against u/me/other
+    """
+    from ..evaluation.headlines import headlines
+    from ..evaluation.report import ReportError, write_report
+    from ._collections import make_console
+    from ._evaluation import read_evaluation
+
+    names = (collection, *against)
+    if len(set(names)) < len(names):
+        raise click.UsageError("--against: name other collections, and each once.")
+    evaluations = [read_evaluation(repo, name, instrument) for name in names]
+    console = make_console()
+    console.print(_summary([(item.collection, headlines(item.metrics)) for item in evaluations]))
+    if output is None:
+        return
+    report = _report(repo, evaluations, cutouts)
+    try:
+        page = write_report(report, output)
+    except ReportError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"Report: {page}")
+
+
+def _summary(results: list[tuple[str, list[Headline]]]) -> Table:
+    """Return the table for the screen: a column for each collection."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(header_style="bold", title="Evaluation", title_justify="left")
+    table.add_column("")
+    for name, _ in results:
+        table.add_column(Text(name), justify="right")
+    values = [{(item.group, item.label): item.value for item in found} for _, found in results]
+    keys = list(dict.fromkeys(key for found in values for key in found))
+    group = None
+    for key in keys:
+        if key[0] != group:
+            group = key[0]
+            table.add_section()
+            table.add_row(Text(group, style="bold"))
+        table.add_row(Text(f"  {key[1]}"), *(Text(found.get(key, "")) for found in values))
+    return table
+
+
+def _report(repo: str, evaluations: list[Evaluation], cutouts: int) -> Report:
+    from lsst.meas.trails import __version__
+
+    from ..evaluation.headlines import headlines
+    from ..evaluation.metric_figures import CAPTIONS, metric_figures
+    from ..evaluation.report import Report
+    from ..evaluation.report_sections import (
+        against_section,
+        head_cards,
+        metric_sections,
+        operating_point,
+        summary_section,
+    )
+
+    first = evaluations[0]
+    metrics = first.metrics
+    sections = [summary_section(metrics), *metric_sections(metrics, metric_figures(metrics), CAPTIONS)]
+    if len(evaluations) > 1:
+        sections.append(against_section({item.collection: item.metrics for item in evaluations}))
+    sections += [_gallery_section(first, cutouts), _origin_section(repo, first)]
+    point = operating_point(metrics)
+    return Report(
+        title=f"Asteroid trails: evaluation of {first.collection}",
+        subtitle=f"Instrument {first.instrument}, repository {Path(repo).name or repo}. Intervals are of "
+        f"95%. Where one threshold of the score is meant, it is that of {point}.",
+        cards=head_cards(headlines(metrics), point),
+        sections=sections,
+        footer=f"Written by meas-trails evaluate, meas_trails {__version__}.",
+        generator=f"meas_trails {__version__}",
+    )
+
+
+def _gallery_section(evaluation: Evaluation, number: int) -> Section:
+    from ..evaluation.report import Paragraph, Part, Section
+    from ..evaluation.report_sections import operating_point, threshold_of
+    from ._evaluation import MATCHES_TYPE
+    from ._gallery import Gallery
+
+    threshold = threshold_of(evaluation.metrics)
+    gallery = Gallery(evaluation.butler, number)
+    parts: list[Part] = [
+        Paragraph(
+            f"With candidates of a score of at least {threshold:.3f}: {operating_point(evaluation.metrics)}."
+        ),
+        *gallery.parts(evaluation.tables(MATCHES_TYPE), threshold),
+    ]
+    if gallery.missing:
+        left = f" and {len(gallery.missing) - 3} more" if len(gallery.missing) > 3 else ""
+        parts.append(
+            Paragraph(f"Not there to be drawn: {'; '.join(gallery.missing[:3])}{left}.", warning=True)
+        )
+    return Section("Gallery", parts)
+
+
+def _origin_section(repo: str, evaluation: Evaluation) -> Section:
+    """Return what is needed to make it again."""
+    import astropy.table
+
+    from lsst.meas.trails import __version__
+
+    from ..evaluation.report import Listing, Paragraph, Part, Section, TablePart
+
+    versions = evaluation.versions()
+    models = evaluation.models()
+    parts: list[Part] = [
+        Paragraph(
+            f"Repository {repo}, collection {evaluation.collection}, instrument {evaluation.instrument}. "
+            f"This page was made by meas_trails {__version__}."
+        )
+    ]
+    if len(models) > 1:
+        parts.append(Paragraph("The candidates are of more than one model.", warning=True))
+    parts += [
+        TablePart("models", models, "Models that found the candidates."),
+        TablePart("detectors", _detectors(evaluation), "Data IDs: what was searched.", max_rows=50),
+        TablePart("trail_metrics", evaluation.metrics, "All numbers of this page.", max_rows=0, shown=()),
+    ]
+    if versions:
+        table = astropy.table.Table({"package": list(versions), "version": list(versions.values())})
+        parts.append(TablePart("versions", table, "Versions that the tasks ran with."))
+    parts += [
+        Listing(f"Configuration of {label}", text) for label, text in evaluation.configurations().items()
+    ]
+    return Section("How it was made", parts)
+
+
+def _detectors(evaluation: Evaluation) -> astropy.table.Table:
+    """Return a row for each detector that was searched."""
+    import astropy.table
+
+    from ._evaluation import SEARCH_TYPE
+
+    shown = (
+        "instrument",
+        "visit",
+        "detector",
+        "band",
+        "nTrails",
+        "nCounted",
+        "nCandidates",
+        "nFalse",
+    )
+    tables = [table[list(shown)] for table in evaluation.tables(SEARCH_TYPE)]
+    if not tables:
+        return astropy.table.Table(names=shown, dtype=(str, int, int, str, int, int, int, int))
+    return astropy.table.vstack(tables, metadata_conflicts="silent")

@@ -1,0 +1,187 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""``meas-trails evaluate``, on what the pipeline wrote."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import astropy.table
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lsst.daf.butler import Butler, CollectionType
+from lsst.meas.trails.cli import main
+from lsst.pipe.base import Pipeline
+from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
+
+PIPELINES = Path(__file__).parents[2] / "pipelines"
+EVALUATED = "trails/evaluated"
+
+
+def invoke(*args: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["evaluate", *map(str, args)])
+    # A traceback is not a message.
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def repo(chain: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository in which the candidates of `chain` were evaluated.
+
+    ``trails/other`` leads to the same.
+    """
+    folder = tmp_path_factory.mktemp("evaluate") / "repo"
+    shutil.copytree(chain.repo, folder)
+    pipeline = Pipeline.from_uri(f"{PIPELINES / 'EvaluateSimulatedTrails.yaml'}#matchAndSummarize")
+    butler = SimplePipelineExecutor.prep_butler(str(folder), [chain.detected, "input"], EVALUATED)
+    SimplePipelineExecutor.from_pipeline(
+        pipeline, butler=butler, where="instrument = 'TrailSimCam' AND detector IN (0, 1)"
+    ).run(register_dataset_types=True)
+    writeable = Butler.from_config(folder, writeable=True)
+    writeable.collections.register("trails/other", CollectionType.CHAINED)
+    writeable.collections.redefine_chain("trails/other", [EVALUATED])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a report."""
+    folder = tmp_path_factory.mktemp("report") / "report"
+    code, output = invoke(repo, EVALUATED, "-o", folder, "--against", "trails/other", "--cutouts", 2)
+    assert code == 0, output
+    assert output.endswith("report.html")
+    return folder
+
+
+def test_the_summary_is_printed(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, output = invoke(repo, EVALUATED)
+    assert code == 0
+    assert EVALUATED in output
+    assert "trails found" in output
+    assert "SNR" in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_against_has_a_column_for_each(repo: Path) -> None:
+    code, output = invoke(repo, EVALUATED, "--against", "trails/other")
+    assert code == 0
+    assert "trails/other" in output
+
+
+def test_the_report_has_it_all(repo: Path, report: Path) -> None:
+    text = (report / "report.html").read_text(encoding="utf-8")
+    butler = Butler.from_config(repo, collections=EVALUATED)
+    for words in (
+        "Found against false",
+        "Completeness",
+        "Fitted parameters",
+        "Legacy metrics",
+        "Against other collections",
+        "Best finds",
+        "Misses",
+        "False detections",
+        "Configuration of matchTrails",
+        "Configuration of segmentTrails",
+        "lsst-daf-butler",
+        str(next(iter(butler.query_dimension_records("visit"))).id),
+    ):
+        assert words in text, words
+    candidates = butler.get(
+        "trail_candidate_detector",
+        butler.query_datasets("trail_candidate_detector")[0].dataId,
+        parameters={"strip_astropy_meta_yaml": False},
+    )
+    assert candidates.meta["trailModel"]["sha256"] in text
+    figures = {path.stem for path in (report / "figures").glob("*.png")}
+    assert {"trail_froc", "trail_completeness", "against_froc", "against_completeness"} <= figures
+    assert figures == {path.stem for path in (report / "figures").glob("*.pdf")}
+    written = astropy.table.Table.read(report / "tables" / "trail_metrics.ecsv")
+    metrics = butler.get("trail_metrics", instrument="TrailSimCam")
+    assert written.colnames == metrics.colnames
+    np.testing.assert_array_equal(written["value"], metrics["value"])
+
+
+def test_the_gallery_shows_what_was_found_and_missed(repo: Path, report: Path) -> None:
+    """As many of each as there are, at most as many as are asked for."""
+    text = (report / "report.html").read_text(encoding="utf-8")
+    gallery = text[text.index("<h3>Best finds") : text.index("How it was made</h2>")]
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", gallery)
+    finds = re.findall(r"<figcaption>", gallery[: gallery.index("<h3>Misses")])
+    assert len(finds) == 2
+    assert all("True: SNR" in caption and "Fitted: score" in caption for caption in captions[:2])
+    # The faintest that was found comes first.
+    snr = [float(re.search(r"True: SNR ([0-9.]+)", caption)[1]) for caption in captions[:2]]  # type: ignore[index]
+    assert snr == sorted(snr)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_report_in_a_browser(browser: Any, report: Path, width: int) -> None:
+    look = browser.look(report / "report.html", width)
+    assert look.errors == look.failures == look.requests == []
+    found = look.found
+    assert found["images"] >= 10
+    assert found["broken_images"] == found["without_alt"] == found["dead_links"] == found["scripts"] == 0
+    assert found["too_wide"] == []
+    assert found["scroll_width"] <= found["width"] == width
+    assert found["least_contrast"] >= 4.5
+    assert max(found["image_widths"]) <= width
+    assert "Gallery" in found["headings"]
+
+
+def test_pictures_that_cannot_be_drawn_are_named(repo: Path, tmp_path: Path) -> None:
+    """The run alone has neither images nor candidates; the numbers are there."""
+    (run,) = Butler.from_config(repo).collections.query(f"{EVALUATED}/*")
+    code, output = invoke(repo, run, "-o", tmp_path / "report")
+    assert code == 0, output
+    text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "Not there to be drawn" in text
+    assert "trail_froc" in {path.stem for path in (tmp_path / "report" / "figures").iterdir()}
+
+
+def test_what_cannot_be_evaluated(repo: Path, chain: Any, tmp_path: Path) -> None:
+    for arguments, message in (
+        ((tmp_path, "anything"), "There is no Butler repository at"),
+        ((repo, "anything"), "has no collection 'anything'"),
+        ((repo, chain.detected), "holds no trail_metrics: run pipelines/EvaluateTrails.yaml first"),
+        ((repo, EVALUATED, "--against", chain.detected), "holds no trail_metrics"),
+        ((repo, EVALUATED, "--against", EVALUATED), "name other collections"),
+        ((repo, EVALUATED, "--instrument", "LSSTCam"), "no evaluation of instrument 'LSSTCam', only of"),
+        ((repo, EVALUATED, "-o", repo), "is no report of this program: name another folder"),
+    ):
+        code, output = invoke(*arguments)
+        assert code in (1, 2)
+        assert message in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help() -> None:
+    code, output = invoke("--help")
+    assert code == 0
+    for words in ("--against", "--cutouts", "EvaluateTrails.yaml", "Examples:", "source_detector"):
+        assert words in output
