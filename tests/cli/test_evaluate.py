@@ -108,7 +108,7 @@ def test_the_report_has_it_all(repo: Path, report: Path) -> None:
         "False detections",
         "Configuration of matchTrails",
         "Configuration of segmentTrails",
-        "lsst-daf-butler",
+        "daf_butler",
         str(next(iter(butler.query_dimension_records("visit"))).id),
     ):
         assert words in text, words

@@ -41,10 +41,10 @@ MATCHES_TYPE = "matched_injected_trail_detector"
 SEARCH_TYPE = "trail_search_detector"
 
 _PACKAGES = (
-    "lsst-meas-trails",
-    "lsst-daf-butler",
-    "lsst-pipe-base",
-    "lsst-images",
+    "meas_trails",
+    "daf_butler",
+    "pipe_base",
+    "images",
     "astropy",
     "numpy",
     "scipy",
