@@ -39,6 +39,8 @@ from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import (
     ConsolidateTrailCandidatesTask,
     InjectTrailsTask,
+    MatchTrailsTask,
+    SummarizeTrailsTask,
     TileToHdf5Task,
     TrailCandidateTask,
     TrailSegmentationTask,
@@ -48,6 +50,7 @@ from lsst.pipe.base.testUtils import assertValidOutput, lintConnections, makeQua
 
 DETECTOR = ("instrument", "visit", "detector")
 VISIT = ("instrument", "visit")
+INSTRUMENT = ("instrument",)
 SKY = ("htm7", "band")
 
 TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
@@ -73,6 +76,39 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
         "trail_probability": ("trail_probability", "ImageV2", DETECTOR),
         "trail_candidate_detector": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
+    },
+    MatchTrailsTask: {
+        "image": ("injected_preliminary_visit_image", "VisitImage", DETECTOR),
+        "candidates": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
+        "truth": ("injected_preliminary_visit_image_catalog", "ArrowAstropy", DETECTOR),
+        "known_truth": ("simulated_trail_catalog", "ArrowAstropy", DETECTOR),
+        "truth_pixels": ("injected_trail_mask", "MaskV2", DETECTOR),
+        "trail_probability": ("trail_probability", "ImageV2", DETECTOR),
+        "stack_catalog": ("injected_source_detector", "ArrowAstropy", DETECTOR),
+        "known_catalog": ("source_detector", "ArrowAstropy", DETECTOR),
+        "matches": ("matched_injected_trail_detector", "ArrowAstropy", DETECTOR),
+        "search": ("trail_search_detector", "ArrowAstropy", DETECTOR),
+    },
+    SummarizeTrailsTask: {
+        "matches": ("matched_injected_trail_detector", "ArrowAstropy", DETECTOR),
+        "searches": ("trail_search_detector", "ArrowAstropy", DETECTOR),
+        "trail_metrics": ("trail_metrics", "ArrowAstropy", INSTRUMENT),
+        **{
+            f"trail_{name}_plot": (f"trail_{name}_plot", "Plot", INSTRUMENT)
+            for name in (
+                "completeness",
+                "purity",
+                "snr_length",
+                "froc",
+                "pixel",
+                "calibration",
+                "residual",
+                "pull",
+                "stack",
+                "rescue",
+                "legacy",
+            )
+        },
     },
     ConsolidateTrailCandidatesTask: {
         "catalogs": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
@@ -105,12 +141,25 @@ def test_probability_need_not_be_written() -> None:
     assert set(connections.outputs) == {"trail_mask"}
 
 
+def test_without_injection_the_output_is_not_the_truth() -> None:
+    """With no prefix, the truth mask would have the name of the network's."""
+    config = MatchTrailsTask.ConfigClass()
+    config.connections.injected_prefix = ""
+    config.connections.truth = "simulated_trail_catalog"
+    connections = config.ConnectionsClass(config=config)
+    optional = {"truth_pixels", "known_truth", "known_catalog"}
+    assert optional.isdisjoint(connections.inputs)
+    names = {connection.name for connection in connections.allConnections.values()}
+    assert "trail_mask" not in names
+    assert {"simulated_trail_catalog", "preliminary_visit_image"} <= names
+
+
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
 def test_configuration_documents_units(task: type[PipelineTask]) -> None:
     config = task.ConfigClass()
     config.validate()
     pixels = {"minLength", "maxLength", "calibFluxRadius", "psfSpacing", "tileSize", "overlap", "window"}
-    pixels |= {"maxGap", "minArea"}
+    pixels |= {"maxGap", "minArea", "maxDistance", "minAngleLength", "densityRadius", "foundDistance"}
     for name, field in config._fields.items():
         assert field.doc
         if name in pixels:
@@ -132,6 +181,9 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
     image = make_image([(80.0, 60.0, 60.0, 25.0, 60.0)], shape=(128, 160)).image
     injected = InjectTrailsTask(config=InjectTrailsTask.ConfigClass()).run(image=image)
     segmented = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass()).run(image=image)
+    matched = MatchTrailsTask(config=MatchTrailsTask.ConfigClass()).run(
+        image=injected.injected_image, candidates=empty_catalog(), truth=injected.injected_catalog
+    )
     data_id = simulation.data_ids()[0]
     for name, dataset in {
         "preliminary_visit_image": image,
@@ -140,6 +192,11 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
         "injected_trail_mask": injected.injected_mask,
         "trail_probability": segmented.trail_probability,
         "trail_candidate_detector": empty_catalog(),
+        "simulated_trail_catalog": injected.injected_catalog[:0],
+        "source_detector": astropy.table.Table({"x": [10.0], "y": [20.0]}),
+        "injected_source_detector": astropy.table.Table({"x": [10.0, 80.0], "y": [20.0, 60.0]}),
+        "matched_injected_trail_detector": matched.matches,
+        "trail_search_detector": matched.search,
     }.items():
         butler.put(dataset, name, data_id)
     columns = ["injection_id", "ra", "dec", "source_type", "mag", "trail_length", "beta", "x", "flux"]
@@ -153,14 +210,16 @@ def quantum_ids(butler: Butler, task: type[PipelineTask]) -> tuple[DataCoordinat
     (record,) = butler.query_dimension_records("visit", instrument=TrailSimCam.getName())
     image = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id, detector=0)
     visit = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id)
-    connections = task.ConfigClass.ConnectionsClass
+    instrument = butler.registry.expandDataId(instrument=TrailSimCam.getName())
+    connections = task.ConfigClass.ConnectionsClass(config=task.ConfigClass())
     sky = butler.registry.expandDataId(htm7=TRIXEL, band="r")
     ids: dict[str, Any] = {}
     for name, (_, _, dimensions) in TASKS[task].items():
-        ids[name] = {DETECTOR: image, VISIT: visit, SKY: sky}[dimensions]
+        ids[name] = {DETECTOR: image, VISIT: visit, SKY: sky, INSTRUMENT: instrument}[dimensions]
         if connections.allConnections[name].multiple:
             ids[name] = [ids[name]]
-    return (visit if "detector" not in connections.dimensions else image), ids
+    of_task = {frozenset(DETECTOR): image, frozenset(VISIT): visit, frozenset(INSTRUMENT): instrument}
+    return of_task[frozenset(connections.dimensions)], ids
 
 
 @pytest.mark.parametrize("kind", TASKS, ids=lambda task: task.__name__)
@@ -187,7 +246,20 @@ def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
         assert arguments["num_cores"] == 1
     if kind is TileToHdf5Task:
         assert arguments["data_id"] == {"instrument": "TrailSimCam", "detector": 0, "visit": data_id["visit"]}
+    if kind is MatchTrailsTask:
+        assert (arguments["visit"], arguments["detector"]) == (data_id["visit"], data_id["detector"])
+        # An empty catalog of candidates that knows of no model.
+        assert arguments["candidates"].colnames == list(CANDIDATE_COLUMNS)
     result = task.run(**arguments)
+    if kind is SummarizeTrailsTask:
+        # Nothing was found, and no pixels were compared: some figures would
+        # be empty.
+        missing = {
+            f"trail_{name}_plot" for name in ("pixel", "calibration", "residual", "pull", "purity", "legacy")
+        }
+        assert missing.isdisjoint(result.getDict())
+        assert {"trail_completeness_plot", "trail_froc_plot", "trail_stack_plot"} <= set(result.getDict())
+        return
     assertValidOutput(task, result)
     if kind is InjectTrailsTask:
         # The trails of the catalog, at the same pixels.

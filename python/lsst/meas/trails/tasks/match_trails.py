@@ -155,6 +155,10 @@ class MatchTrailsConnections(
             del self.known_truth
         if self.known_catalog.name == self.stack_catalog.name:
             del self.known_catalog
+        # Without a prefix, the name is that of what the network itself marks,
+        # which must never be taken for the truth.
+        if self.truth_pixels.name == "trail_mask":
+            del self.truth_pixels
 
 
 class MatchTrailsConfig(PipelineTaskConfig, pipelineConnections=MatchTrailsConnections):
