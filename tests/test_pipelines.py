@@ -54,6 +54,24 @@ TYPES: dict[str, tuple[str, set[str]]] = {
 }
 """Storage class and dimensions of the dataset types of this package."""
 
+SUMMARY = {"matched_injected_trail_detector", "trail_search_detector", "trail_metrics"} | {
+    f"trail_{name}_plot"
+    for name in (
+        "completeness",
+        "purity",
+        "snr_length",
+        "froc",
+        "pixel",
+        "calibration",
+        "residual",
+        "pull",
+        "stack",
+        "rescue",
+        "legacy",
+    )
+}
+"""What every evaluation ends with."""
+
 INPUTS_AND_OUTPUTS = {
     "DetectTrails": (
         {"preliminary_visit_image", "trail_model"},
@@ -66,6 +84,29 @@ INPUTS_AND_OUTPUTS = {
     "DetectTrailsWithTemplate": (
         {"preliminary_visit_image", "template_detector", "trail_model"},
         {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
+    ),
+    "EvaluateTrails": (
+        {
+            "preliminary_visit_image",
+            "injection_catalog",
+            "trail_model",
+            "simulated_trail_catalog",
+            "source_detector",
+            "injected_source_detector",
+        },
+        {
+            "injected_preliminary_visit_image",
+            "injected_preliminary_visit_image_catalog",
+            "injected_trail_mask",
+            "trail_probability",
+            "trail_mask",
+            "trail_candidate_detector",
+        }
+        | SUMMARY,
+    ),
+    "EvaluateSimulatedTrails": (
+        {"preliminary_visit_image", "trail_model", "simulated_trail_catalog", "source_detector"},
+        {"trail_probability", "trail_mask", "trail_candidate_detector"} | SUMMARY,
     ),
     "MakeTrainingSet": (
         {"preliminary_visit_image", "injection_catalog"},
@@ -91,6 +132,12 @@ SUBSETS = {
         "perDetector": {"segmentTrails", "findTrailCandidates"},
         "perVisit": {"consolidateTrailCandidates"},
     },
+    "EvaluateTrails": {
+        "inject": {"injectTrails"},
+        "evaluate": {"segmentTrails", "findTrailCandidates", "matchTrails", "summarizeTrails"},
+        "matchAndSummarize": {"matchTrails", "summarizeTrails"},
+    },
+    "EvaluateSimulatedTrails": {"matchAndSummarize": {"matchTrails", "summarizeTrails"}},
     "MakeTrainingSet": {"inject": {"injectTrails"}, "tile": {"tileToHdf5"}},
 }
 
