@@ -254,8 +254,11 @@ def _needs() -> str:
 def _column(catalog: astropy.table.Table, column: str, name: str) -> _Floats:
     """Return a column as numbers, NaN where it is masked."""
     try:
-        return np.asarray(np.ma.filled(np.ma.asarray(catalog[column]).astype(np.float64), np.nan))
-    except (TypeError, ValueError) as error:
+        values = np.ma.asarray(catalog[column])
+        if values.ndim != 1 or values.dtype.kind not in "biufSUO":
+            raise TypeError(f"it has shape {values.shape} and type {values.dtype}")
+        return np.asarray(np.ma.filled(values.astype(np.float64), np.nan))
+    except (TypeError, ValueError, OverflowError) as error:
         raise CatalogError(f"Column {column!r} of {name} does not hold numbers: {error}") from error
 
 
@@ -280,7 +283,7 @@ def _numbers(catalog: astropy.table.Table, name: str) -> npt.NDArray[np.int64]:
     if "injection_id" not in catalog.colnames:
         return np.full(len(catalog), -1, dtype=np.int64)
     column = np.ma.asarray(catalog["injection_id"])
-    if column.dtype.kind not in "iu":
+    if column.dtype.kind not in "iu" or column.ndim != 1:
         raise CatalogError(f"Column 'injection_id' of {name} must hold integers, not {column.dtype}.")
     return np.asarray(np.ma.filled(column, -1)).astype(np.int64)
 

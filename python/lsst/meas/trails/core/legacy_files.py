@@ -58,6 +58,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .hdf5_output import Hdf5Output
+from .hdf5_safety import unsafe_storage
 
 LEGACY_COLUMNS: dict[str, type] = {
     "ra": float,
@@ -88,6 +89,9 @@ LEGACY_COLUMNS: dict[str, type] = {
 _NEEDED = ("image_id", "x", "y", "trail_length", "beta", "mag")
 _CHUNK = 128
 _MAX_SIDE = 20_000
+_MAX_IMAGES = 1_000_000
+_MAX_CSV_BYTES = 2_000_000_000
+_MAX_LINE = 100_000
 
 
 class LegacyFileError(ValueError):
@@ -159,12 +163,15 @@ class LegacyReader:
     def _check(self) -> tuple[tuple[int, int, int], bool]:
         shape: tuple[int, int, int] | None = None
         for name, kinds in (("images", "f"), ("masks", "bui"), ("real_labels", "bui")):
-            dataset = self._file.get(name)
-            if dataset is None and name == "real_labels":
+            if name not in self._file and name == "real_labels":
                 continue
+            problem = unsafe_storage(self._file, name) if name in self._file else None
+            if problem is not None:
+                raise LegacyFileError(f"{self.hdf5} has no array {name} of shape (N, H, W): it {problem}.")
+            dataset = self._file.get(name)
             if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 3 or dataset.dtype.kind not in kinds:
                 raise LegacyFileError(f"{self.hdf5} has no array {name} of shape (N, H, W).")
-            if dataset.is_virtual or dataset.external:
+            if dataset.is_virtual:
                 raise LegacyFileError(f"{self.hdf5}: {name} lies in other files.")
             shape = shape or dataset.shape
             if dataset.shape != shape:
@@ -172,6 +179,8 @@ class LegacyReader:
                     f"{self.hdf5}: {name} has shape {dataset.shape}, images {shape}; they must be the same."
                 )
         assert shape is not None
+        if shape[0] > _MAX_IMAGES:
+            raise LegacyFileError(f"{self.hdf5} claims to have {shape[0]} images.")
         if not 0 < max(shape[1:]) <= _MAX_SIDE or min(shape[1:]) < 1:
             raise LegacyFileError(f"{self.hdf5} has images of {shape[1]} x {shape[2]} pixels.")
         return shape, "real_labels" in self._file
@@ -229,6 +238,12 @@ class LegacyReader:
 
 def _read_csv(path: Path, count: int) -> astropy.table.Table:
     """Read the rows of a CSV file, and check that each is a trail."""
+    size = path.stat().st_size
+    if size > _MAX_CSV_BYTES:
+        raise LegacyFileError(f"{path} has {size} bytes, more than the table of any data set.")
+    with path.open("rb") as stream:
+        if len(stream.readline(_MAX_LINE)) == _MAX_LINE:
+            raise LegacyFileError(f"{path} begins with a line of {_MAX_LINE} characters: it is no CSV file.")
     try:
         raw = astropy.table.Table.read(path, format="ascii.csv", guess=False)
     except Exception as error:
@@ -268,7 +283,7 @@ def _column(column: Any, kind: type, name: str, path: Path) -> npt.NDArray[Any]:
     for row in np.flatnonzero(~masked):
         try:
             result[row] = float(column[row])
-        except ValueError:
+        except (ValueError, OverflowError):
             raise LegacyFileError(
                 f"{path}, line {row + 2}: {name} is {str(column[row])!r}, no number."
             ) from None

@@ -42,6 +42,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .background import BLOCK, BackgroundMesh
+from .hdf5_safety import has_hard_links, unsafe_storage
 from .planes import PLANES, ImagePlanes
 from .psf import PsfGrid
 from .tile_layout import (
@@ -181,7 +182,10 @@ class TileReader:
                 f"{_MAX_TILE_SIZE} pixels."
             )
         self.tile_size = int(shape[1])
-        self.source_count = len(self._file["sources"])
+        sources = self._file["sources"]
+        if not isinstance(sources, h5py.Group):
+            raise TileFileError(f"{self.path}: sources is no group of images.")
+        self.source_count = len(sources)
         optional = {n: dtype for n, dtype in OPTIONAL_PLANES.items() if n in self._file}
         self.planes = (*PIXEL_PLANES, *optional)
         self._parts = _read_parts(self._dataset("image"), self.path)
@@ -212,12 +216,14 @@ class TileReader:
             self.table[name] = rows[name]
         if any(np.any(self.table[name] < 0) for name in ("source", "x0", "y0")):
             raise TileFileError(f"{self.path}: the table has tiles that start at negative coordinates.")
+        if len(self.table) and (last := int(self.table["source"].max())) >= self.source_count:
+            raise TileFileError(f"{self.path} has no image number {last}, of which the table has tiles.")
 
     def _dataset(self, name: str) -> h5py.Dataset:
-        dataset = self._file[name]
-        if not isinstance(dataset, h5py.Dataset):
-            raise TileFileError(f"{self.path}: {name} is not an array.")
-        return dataset
+        problem = unsafe_storage(self._file, name)
+        if problem is not None:
+            raise TileFileError(f"{self.path}: {name} {problem}.")
+        return self._file[name]
 
     def _small(self, dataset: h5py.Dataset) -> npt.NDArray[Any]:
         """Read a dataset that is stored plainly, as all but the pixels are:
@@ -360,6 +366,8 @@ class TileReader:
         name = f"/sources/{number:04d}"
         if name not in self._file:
             raise TileFileError(f"{self.path} has no image number {number}.")
+        if not has_hard_links(self._file, name):
+            raise TileFileError(f"{self.path}: image number {number} lies elsewhere.")
         return self._file[name]
 
     def _shape(self, number: int) -> tuple[int, int]:

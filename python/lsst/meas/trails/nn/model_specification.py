@@ -151,9 +151,13 @@ class ModelSpecification:
         _expect(set(self.thresholds) == {"high", "low"}, "thresholds must hold 'high' and 'low'")
         low, high = self.thresholds["low"], self.thresholds["high"]
         _expect(0.0 < low <= high < 1.0, f"thresholds (low {low}, high {high}) are not 0 < low <= high < 1")
+        # A model that is exported or copied writes a file of this name.
+        weights = Path(self.weights_file)
+        plain = weights.name == self.weights_file and "\\" not in self.weights_file
+        plain = plain and weights.suffix == ".safetensors" and self.weights_file.isprintable()
         _expect(
-            Path(self.weights_file).name == self.weights_file and "\\" not in self.weights_file,
-            f"weights file {self.weights_file!r} is not a plain file name",
+            plain or not self.weights_file,
+            f"weights file {self.weights_file!r} is not a plain file name that ends in .safetensors",
         )
         _expect(0 <= self.weights_bytes <= MAX_WEIGHTS_BYTES, f"weights of {self.weights_bytes} bytes")
         self.create_network(meta=True)
@@ -326,9 +330,13 @@ def _take(data: Mapping[str, Any], key: str, kind: type) -> Any:
 
 def _number(data: Mapping[str, Any], key: str) -> float:
     value = data[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ModelError(f"{key} must hold finite numbers, not {value!r}")
-    return float(value)
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        # A whole number with more than 308 digits.
+        value = "one that is too large"
+    raise ModelError(f"{key} must hold finite numbers, not {value!r}")
 
 
 def _refuse_constant(name: str) -> float:

@@ -35,7 +35,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from .model_file import TrailModel, model_from_bytes, read_model_bytes, write_model_bytes
-from .model_specification import ModelError
+from .model_specification import MAX_WEIGHTS_BYTES, ModelError
+
+MAX_TABLE_BYTES = MAX_WEIGHTS_BYTES + 10_000_000
+"""Largest table that is looked into."""
 
 _SCHEMA = pa.schema(
     [pa.field("specification", pa.binary(), nullable=False), pa.field("weights", pa.binary(), nullable=False)]
@@ -106,10 +109,14 @@ def write_table(table: pa.Table, path: str | os.PathLike[str], source: str) -> N
 def _unpack(table: pa.Table, source: str) -> tuple[bytes, bytes]:
     if not isinstance(table, pa.Table) or table.num_rows != 1:
         raise ModelError(f"{source}: is not the table of one model; put it with 'meas-trails model ingest'.")
+    if table.nbytes > MAX_TABLE_BYTES:
+        raise ModelError(f"{source}: the table has {table.nbytes} bytes, and no model has so many.")
     parts = []
     for name in _SCHEMA.names:
-        if name not in table.column_names:
-            raise ModelError(f"{source}: the table of a model has a column {name}, this one has none.")
+        if (count := table.column_names.count(name)) != 1:
+            raise ModelError(
+                f"{source}: the table of a model has a column {name}, this one has {count or 'none'} of them."
+            )
         value = table.column(name)[0].as_py()
         if not isinstance(value, bytes):
             raise ModelError(f"{source}: the column {name} holds {type(value).__name__}, not bytes.")

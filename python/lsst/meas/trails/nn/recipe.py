@@ -38,7 +38,9 @@ __all__ = (
 )
 
 import dataclasses
+import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,6 +51,10 @@ from .networks import TrailNetwork, create_network, network_names
 from .recipe_data import DataRecipe, SimulationRecipe
 from .recipe_section import BadValueError, RecipeError, build_section, plain, require
 from .recipe_stage import OptimiserRecipe, StageRecipe, in_part
+
+_MAX_RECIPE_BYTES = 1_000_000
+_MAX_VALUES = 100_000
+_MAX_DEPTH = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +77,10 @@ class ModelRecipe:
     """Input channels, in order."""
 
     def __post_init__(self) -> None:
-        require(bool(self.name) and not set(self.name) & set("/\\ "), "name", "must be usable in a file name")
+        usable = (
+            self.name.isprintable() and not set(self.name) & set("/\\ ") and self.name[:1] not in ("", ".")
+        )
+        require(usable and len(self.name) <= 100, "name", "must be usable in a file name")
         require(
             self.architecture in network_names(),
             "architecture",
@@ -275,6 +284,23 @@ class Recipe:
         return mapping
 
 
+def _check_size(value: Any) -> None:
+    """Raise an error if what a YAML file holds has no end, or nearly none: a
+    few lines of anchors can stand for billions of values.
+    """
+    left = [(value, 0)]
+    for count in itertools.count():
+        if not left:
+            return
+        part, depth = left.pop()
+        if depth > _MAX_DEPTH or count > _MAX_VALUES:
+            raise ValueError("it holds more values than a recipe can, or holds itself")
+        if isinstance(part, Mapping):
+            left += [(entry, depth + 1) for pair in part.items() for entry in pair]
+        elif isinstance(part, (list, tuple, set)):
+            left += [(entry, depth + 1) for entry in part]
+
+
 def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     """Read a recipe.
 
@@ -290,12 +316,20 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_RECIPE_BYTES + 1)
+        if len(content) > _MAX_RECIPE_BYTES:
+            raise RecipeError(f"{path}: has more than {_MAX_RECIPE_BYTES} bytes, and no recipe has.")
+        text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as a recipe: {error}") from error
     try:
         mapping = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        _check_size(mapping)
+    except RecursionError:
+        raise RecipeError(f"{path}: is nested too deeply for a recipe.") from None
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        # Beside its own errors YAML lets those of dates and numbers through.
         raise RecipeError(f"{path}: is not valid YAML: {error}") from error
     recipe = Recipe.from_mapping(mapping, str(path))
     folder = path.resolve().parent

@@ -134,7 +134,10 @@ def _convert(hint: Any, value: Any, where: str, source: str) -> Any:
         return dict(value)
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise RecipeError(f"{source}: {where} must be a number of at most 308 digits.") from None
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         hint_float = ""
         if hint is float and isinstance(value, str):

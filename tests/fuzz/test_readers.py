@@ -1,0 +1,423 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Files of any content, against every reader of files from outside.
+
+A reader reads, or raises its own error, which names the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import astropy.io.fits
+import astropy.table
+import h5py
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lsst.meas.trails.core.background import fit_background
+from lsst.meas.trails.core.injection_catalog import CatalogError, ImageFootprint, select_trails
+from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.tile_file import TileFileError, TileReader, TileSource, TrailTiles
+from lsst.meas.trails.nn.legacy import read_legacy_weights
+from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model, save_model
+from lsst.meas.trails.nn.model_table import model_from_table
+from lsst.meas.trails.nn.recipe import RecipeError, load_recipe
+from lsst.meas.trails.sim.fits_file import FitsIngestError, find_planes
+from lsst.meas.trails.sim.fits_planes import read_planes
+
+_SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+_FUZZ = settings(settings.get_profile("fuzz"))
+
+_HOSTILE: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([-1, 0, 2**31, 2**63, 10**12, 10**400]),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(["../../etc/passwd", "/etc/passwd", "..", ".", ".bashrc", "a\0b", "\ud800", "x" * 300]),
+    st.lists(st.integers(-5, 5), max_size=3),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
+)
+
+
+@contextlib.contextmanager
+def read_or_refused(kind: type[Exception], name: object) -> Iterator[None]:
+    """Let errors of a kind pass if they name the file."""
+    try:
+        yield
+    except kind as error:
+        if str(name) not in str(error):
+            raise AssertionError(f"{error!r} does not name {name}") from error
+
+
+@st.composite
+def damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
+    """Draw a function that damages bytes: cuts them, and overwrites some."""
+    cut = draw(st.one_of(st.none(), st.floats(0.0, 1.0)))
+    changes = draw(st.lists(st.tuples(st.floats(0.0, 1.0), st.binary(min_size=1, max_size=8)), max_size=6))
+
+    def damage(content: bytes) -> bytes:
+        result = bytearray(content)
+        for where, new in changes:
+            start = int(where * (len(result) - 1))
+            result[start : start + len(new)] = new
+        return bytes(result if cut is None else result[: int(cut * len(result))])
+
+    return damage
+
+
+def replaced(draw: st.DrawFn, value: Any) -> Any:
+    """Return JSON-like data with one of its values replaced."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 9)):
+        key = draw(st.sampled_from(sorted(value)))
+        return {**value, key: replaced(draw, value[key])}
+    if isinstance(value, list) and value and draw(st.booleans()):
+        i = draw(st.integers(0, len(value) - 1))
+        return [*value[:i], replaced(draw, value[i]), *value[i + 1 :]]
+    return draw(_HOSTILE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A valid model as the bytes of its two files."""
+
+    text: bytes
+    weights: bytes
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    stem = tmp_path_factory.mktemp("model") / "tiny"
+    specification = ModelSpecification(
+        name="tiny",
+        version="1",
+        architecture="trail_unet",
+        hyperparameters=_SMALL,
+        channels=("science", "bad"),
+    )
+    save_model(stem, specification.create_network(), specification)
+    return Model(stem.with_suffix(".json").read_bytes(), stem.with_suffix(".safetensors").read_bytes())
+
+
+@_FUZZ
+@given(data=st.data())
+def test_fuzz_model_file(data: st.DataObject, model: Model, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    text, weights = model.text, model.weights
+    kind = data.draw(st.sampled_from(["values", "text", "weights"]))
+    if kind == "values":
+        text = json.dumps(data.draw(st.composite(replaced)(json.loads(text)))).encode()
+    elif kind == "text":
+        text = data.draw(damages())(text)
+    else:
+        weights = data.draw(damages())(weights)
+    (folder / "tiny.json").write_bytes(text)
+    (folder / "tiny.safetensors").write_bytes(weights)
+    with read_or_refused(ModelError, "tiny"):
+        load_model(folder / "tiny.json")
+
+
+@_FUZZ
+@given(data=st.data())
+def test_fuzz_model_table(data: st.DataObject, model: Model) -> None:
+    cells = st.one_of(
+        st.just(model.text), st.just(model.weights), st.binary(max_size=50), st.text(max_size=9)
+    )
+    rows = data.draw(st.integers(0, 2))
+    names = data.draw(
+        st.lists(st.sampled_from(["specification", "weights", "other"]), min_size=1, max_size=3)
+    )
+    arrays = [pa.array([data.draw(cells)] * rows) for _ in names]
+    with read_or_refused(ModelError, "trail_model in u/run"):
+        model_from_table(pa.Table.from_arrays(arrays, names=names), "trail_model in u/run")
+
+
+@_FUZZ
+@given(data=st.data())
+def test_fuzz_legacy_checkpoint(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "ckpt_best.pt"
+    tensors = st.builds(
+        lambda shape, value: torch.tensor(value).expand(shape),
+        st.lists(st.sampled_from([0, 1, 3, 8, 32, 2**20]), max_size=4),
+        st.floats(width=32),
+    )
+    names = st.sampled_from(["stem.0.weight", "aspp.project.weight", "head.bias", "module.x", "../x"])
+    state = data.draw(st.one_of(st.dictionaries(names, st.one_of(tensors, _HOSTILE), max_size=4), _HOSTILE))
+    content = io.BytesIO()
+    try:
+        torch.save({"state": state, "ema": state}, content)
+    except (UnicodeEncodeError, OverflowError):
+        return
+    path.write_bytes(data.draw(damages())(content.getvalue()))
+    with read_or_refused(ModelError, str(path)):
+        read_legacy_weights(path, ema=data.draw(st.booleans()))
+
+
+@_FUZZ
+@given(data=st.data())
+def test_fuzz_tile_file(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "tiles.h5"
+    image = np.ones((32, 32), dtype=np.float32)
+    tiles = TrailTiles.allocate(
+        1,
+        32,
+        source=TileSource(data_id={"visit": 1}, shape=(32, 32), psf_kernel=PsfGrid.gaussian(4.0).mean_kernel),
+        background=fit_background(image, np.zeros((32, 32), dtype=bool)),
+        catalog=astropy.table.Table({"x": [1.0]}),
+    )
+    tiles.write(path)
+    if data.draw(st.booleans()):
+        with h5py.File(path, "a") as file:
+            change_hdf5(
+                data, file, ["image", "truth", "table", "sources/0000/psf", "sources/0000/background"]
+            )
+    else:
+        path.write_bytes(data.draw(damages())(path.read_bytes()))
+    with read_or_refused(TileFileError, str(path)):
+        with TileReader(path) as reader:
+            for number in range(reader.source_count):
+                reader.source(number)
+                reader.catalog(number)
+            for index in range(min(len(reader), 3)):
+                reader.read(index)
+
+
+def change_hdf5(data: st.DataObject, file: h5py.File, names: list[str]) -> None:
+    """Put something else in the place of a dataset of a file."""
+    name = data.draw(st.sampled_from(names))
+    kind = data.draw(st.sampled_from(["huge", "external", "link", "group", "shape", "nan"]))
+    dtype = file[name].dtype
+    shape = file[name].shape
+    del file[name]
+    if kind == "huge":
+        claim = data.draw(st.sampled_from([10**4, 10**9, 10**12]))
+        file.create_dataset(name, shape=(claim, *shape[1:]), dtype=dtype, chunks=(1, *shape[1:]))
+    elif kind == "external":
+        file.create_dataset(name, shape=shape, dtype=dtype, external=[("/etc/passwd", 0, h5py.h5s.UNLIMITED)])
+    elif kind == "link":
+        file[name] = h5py.ExternalLink("/etc/passwd", "/")
+    elif kind == "group":
+        file.create_group(name)
+    elif kind == "shape":
+        file.create_dataset(name, shape=data.draw(st.lists(st.integers(0, 40), max_size=4)), dtype=dtype)
+    else:
+        file.create_dataset(name, data=np.full(shape, np.nan))
+
+
+@_FUZZ
+@given(data=st.data())
+def test_fuzz_legacy_pair(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    hdf5, table = folder / "train.h5", folder / "train.csv"
+    with h5py.File(hdf5, "w") as file:
+        file["images"] = np.ones((2, 32, 32), dtype=np.float32)
+        file["masks"] = np.zeros((2, 32, 32), dtype=bool)
+        if data.draw(st.booleans()):
+            change_hdf5(data, file, ["images", "masks"])
+    values = st.one_of(
+        st.integers(-3, 3), st.floats(), st.text(max_size=9), st.just("9" * 500), st.just(10**30)
+    )
+    rows = [[str(data.draw(values)) for _ in LEGACY_COLUMNS] for _ in range(data.draw(st.integers(0, 2)))]
+    text = "\n".join([",".join(LEGACY_COLUMNS), *(",".join(row) for row in rows)])
+    table.write_bytes(data.draw(damages())(text.encode(errors="surrogatepass")))
+    with read_or_refused(LegacyFileError, str(folder)):
+        with LegacyReader(hdf5, table) as reader:
+            for number in range(min(len(reader), 3)):
+                reader.read(number)
+
+
+@_FUZZ
+@given(data=st.data())
+def test_fuzz_injection_catalog(data: st.DataObject) -> None:
+    footprint = ImageFootprint(
+        shape=(100, 100), ra=10.0, dec=0.0, pixel_scale=0.2, margin=10.0,
+        sky_to_pixel=lambda ra, dec: ((ra - 10.0) * 18000.0 + 50.0, dec * 18000.0 + 50.0),
+    )  # fmt: skip
+    good = {
+        "ra": 10.0,
+        "dec": 0.0,
+        "mag": 24.0,
+        "trail_length": 30.0,
+        "beta": 5.0,
+        "injection_id": 1,
+        "visit": 3,
+    }
+    numbers = st.one_of(st.floats(), st.integers(-(2**63), 2**63 - 1), st.sampled_from([-1.0, 0.0, 1e300]))
+    wrong = st.one_of(numbers, st.text(max_size=5), st.lists(st.floats(), min_size=2, max_size=2))
+    table = astropy.table.Table({"source_type": ["Trail"]})
+    for name, value in good.items():
+        table[name] = [data.draw(wrong) if data.draw(st.integers(0, 2)) == 0 else value]
+    with read_or_refused(CatalogError, "catalog of trixel 1"):
+        selection = select_trails([table], ["catalog of trixel 1"], footprint, visit=3)
+        assert np.all(np.isfinite(selection.trails.flux))
+        assert all("catalog of trixel 1" in text for text in selection.excluded)
+
+
+@_FUZZ
+@given(data=st.data())
+def test_fuzz_fits(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "image.fits"
+    header = astropy.io.fits.Header()
+    header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=1.0, CRVAL2=2.0, CRPIX1=1.0, CRPIX2=1.0)
+    header.update(CD1_1=1e-4, CD2_2=1e-4, CD1_2=0.0, CD2_1=0.0)
+    primary = astropy.io.fits.PrimaryHDU(np.ones((32, 32), dtype=np.float32), header)
+    mask = astropy.io.fits.ImageHDU(np.zeros((32, 32), dtype=np.int32), name="MASK")
+    stream = io.BytesIO()
+    astropy.io.fits.HDUList([primary, mask]).writeto(stream)
+    content = stream.getvalue()
+    key = data.draw(
+        st.sampled_from([b"BITPIX", b"NAXIS ", b"NAXIS1", b"NAXIS2", b"GCOUNT", b"CRVAL1", b"EXTNAME"])
+    )
+    value = data.draw(
+        st.sampled_from([b"-1", b"0", b"64", b"10000000000", b"999999", b"1E400", b"'../x'", b"NaN"])
+    )
+    start = content.find(key)
+    if start >= 0 and data.draw(st.booleans()):
+        content = content[: start + 10] + value.rjust(20) + content[start + 30 :]
+    path.write_bytes(data.draw(damages())(content))
+    with read_or_refused(FitsIngestError, str(path)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read_planes(find_planes(path))
+
+
+_RECIPE = {
+    "model": {
+        "name": "tiny",
+        "architecture": "trail_unet",
+        "hyperparameters": _SMALL,
+        "channels": ["science"],
+    },
+    "data": {"train": ["a.h5"], "mixture": {"missed": 1.0}, "workers": 0},
+    "stages": [{"steps": 2, "batch_size": 2, "loss": {"bce": 1.0}, "min_snr": [3.0, 0.0]}],
+    "optimiser": {"learning_rate": 1.0e-3, "betas": [0.9, 0.99]},
+    "validation": {"every": 1},
+    "seed": 1,
+}
+
+
+@_FUZZ
+@given(data=st.data())
+def test_fuzz_recipe(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "recipe.yaml"
+    if data.draw(st.booleans()):
+        text = yaml.safe_dump(data.draw(st.composite(replaced)(_RECIPE))).encode(errors="replace")
+    else:
+        text = data.draw(damages())(yaml.safe_dump(_RECIPE).encode())
+    path.write_bytes(text)
+    with read_or_refused(RecipeError, str(path)):
+        load_recipe(path)
+
+
+# What broke a reader once.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x, x, x, x, x, x, x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n"
+        "d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nseed: [*e,*e,*e,*e,*e,*e,*e,*e]\n",
+        "seed: &a [*a]",
+        "[" * 5000,
+        "seed: 2001-99-99",
+        "ema: " + "9" * 400,
+        "seed: !!python/object/apply:os.system ['true']",
+        "seed: !!int x",
+    ],
+    ids=["bomb", "cycle", "deep", "date", "digits", "python", "int"],
+)
+def test_recipe_that_broke(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=re.escape(str(path))) as error:
+        load_recipe(path)
+    assert len(str(error.value)) < 1000
+
+
+def test_recipe_of_a_gigabyte(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    with path.open("wb") as stream:
+        stream.truncate(10**9)
+    with pytest.raises(RecipeError, match="has more than 1000000 bytes"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["..", ".bashrc", "tiny.json", "../x.safetensors", "a\0.safetensors"])
+def test_model_writes_no_other_file(name: str, model: Model, tmp_path: Path) -> None:
+    content = json.loads(model.text)
+    content["weights"]["file"] = name
+    (tmp_path / "tiny.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"tiny\.json: weights file .* is not a plain file name"):
+        load_model(tmp_path / "tiny.json")
+
+
+def test_model_with_a_number_of_400_digits(model: Model, tmp_path: Path) -> None:
+    content = json.loads(model.text)
+    content["pixel_scale"] = 10**400
+    (tmp_path / "tiny.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"tiny\.json: pixel_scale must hold finite numbers"):
+        load_model(tmp_path / "tiny.json")
+
+
+@pytest.mark.parametrize("kind", ["external", "link", "claim", "chunk"])
+def test_hdf5_opens_no_other_file(kind: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(b"s" * 8192)
+    hdf5, table = tmp_path / "train.h5", tmp_path / "train.csv"
+    table.write_text(",".join(LEGACY_COLUMNS))
+    with h5py.File(hdf5, "w") as file:
+        file["masks"] = np.zeros((2, 32, 32), dtype=bool)
+        if kind == "external":
+            file.create_dataset("images", (2, 32, 32), np.float32, external=[(str(secret), 0, 8192)])
+        elif kind == "link":
+            with h5py.File(tmp_path / "other.h5", "w") as other:
+                other["images"] = np.ones((2, 32, 32), dtype=np.float32)
+            file["images"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "images")
+        elif kind == "claim":
+            del file["masks"]
+            for name in ("images", "masks"):
+                file.create_dataset(
+                    name, (10**12, 32, 32), "f4" if name == "images" else "u1", chunks=(1, 32, 32)
+                )
+        else:
+            chunks = (1000, 1000, 1000)
+            file.create_dataset("images", (2, 32, 32), np.float32, chunks=chunks, maxshape=(None,) * 3)
+    wanted = {"external": "lies in other", "link": "lies elsewhere", "claim": "claims", "chunk": "has chunks"}
+    with pytest.raises(LegacyFileError, match=wanted[kind]) as error:
+        LegacyReader(hdf5, table)
+    assert str(hdf5) in str(error.value)
