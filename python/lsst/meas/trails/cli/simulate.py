@@ -118,7 +118,8 @@ def simulate(
     The repository is created where there is none.  The images hold stars,
     galaxies, cosmic rays, defects, a satellite now and then, and asteroid
     trails; what the trails are is put beside each image as
-    simulated_trail_catalog.  The same options make the same pixels.
+    simulated_trail_catalog.  The same options make the same pixels, and the
+    same command completes what was stopped.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -180,3 +181,5 @@ def simulate(
         f"Put {len(rows)} each of {', '.join(kinds)} into run {run!r} of {repo}.",
         soft_wrap=True,
     )
+    if present := visits * detectors - len(rows):
+        console.print(f"{present} images were there already.")

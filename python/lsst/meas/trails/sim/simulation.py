@@ -28,6 +28,7 @@ __all__ = ("SimulatedImage", "Simulation", "image_truth")
 import concurrent.futures
 import dataclasses
 import functools
+import json
 import multiprocessing
 from collections.abc import Iterator
 from typing import Any
@@ -35,15 +36,13 @@ from typing import Any
 import astropy.table
 import numpy as np
 
-from lsst.daf.butler import Butler
+from lsst.daf.butler import Butler, DatasetRef
 from lsst.images import Box, DetectorFrame, DifferenceImage, SkyProjection, VisitImage
 
 from ..core.photometry import AB_ZEROPOINT_NJY
-from ..core.planes import ImagePlanes, plane_bits
 from ..core.population import TrailPopulation
-from ..core.psf import PsfGrid
 from .detector import make_detector
-from .difference import subtract_template
+from .difference import subtract_template, template_planes
 from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
 from .like import Exemplar, ExemplarError
 from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
@@ -65,6 +64,12 @@ from .repository import (
 from .scene import SceneConfig, simulate_scene
 from .template import TemplateConfig
 from .visit_image import make_difference_image, make_summary_stats, make_visit_image
+
+_IDENTITY = "source_type"
+"""Column of a truth table whose description says what decides the image: of
+all that a table may say of itself, a Butler keeps only descriptions and units
+of columns.
+"""
 
 # Streams of random numbers of a visit, beside that of its pointing.
 _VISIT_STREAM, _DETECTOR_STREAM = 0, 1
@@ -258,11 +263,11 @@ class Simulation:
         )
         template, difference = None, None
         if scene.template_psf is not None:
-            template_planes = _template_planes(scene.planes, sample_psf(scene.template_psf, bbox))
+            as_template = template_planes(scene.planes, sample_psf(scene.template_psf, bbox))
             if self.template:
-                template = make(template_planes, psf=scene.template_psf)
+                template = make(as_template, psf=scene.template_psf)
             if self.difference:
-                subtracted = subtract_template(scene.planes, template_planes)
+                subtracted = subtract_template(scene.planes, as_template)
                 pixels = make(
                     subtracted.planes,
                     psf=pixel_psf(subtracted.planes.psf, bbox),
@@ -284,6 +289,48 @@ class Simulation:
             difference=difference,
         )
 
+    @property
+    def _description(self) -> str:
+        """What decides the pixels of an image of this simulation, beside its
+        visit and detector.
+        """
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("visits", "detectors")
+        }
+        return f"Kind of the object; simulated with {json.dumps(values, sort_keys=True)}."
+
+    def _present(self, butler: Butler, run: str) -> set[tuple[str, int, int]]:
+        """Return which datasets of this simulation are in a run already, by
+        name, visit and detector.
+
+        Raises
+        ------
+        RepositoryError
+            Raised if a dataset is there that another simulation made, or all
+            images are.
+        """
+        names = (IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE, TEMPLATE_DATASET_TYPE, DIFFERENCE_DATASET_TYPE)
+        existing = find_existing(butler, run, names, self.data_ids())
+        keys = {(r.datasetType.name, int(r.dataId["visit"]), int(r.dataId["detector"])): r for r in existing}
+        images = [key for key in keys if key[0] == IMAGE_DATASET_TYPE]
+        foreign = [key for key in keys if not self._made(butler, keys.get((TRUTH_DATASET_TYPE, *key[1:])))]
+        if foreign or len(images) == self.visits * self.detectors:
+            name, visit, detector = (foreign or images)[0]
+            raise RepositoryError(
+                f"Run {run!r} holds {len(existing)} of the datasets already, such as "
+                f"{name} of visit {visit}, detector {detector}. "
+                "Choose another --run or another --seed."
+            )
+        return set(keys)
+
+    def _made(self, butler: Butler, truth: DatasetRef | None) -> bool:
+        """Return whether an image is of this simulation, by its truth table,
+        which is put before all else.
+        """
+        return truth is not None and butler.get(truth)[_IDENTITY].description == self._description
+
     def register(self, butler: Butler, run: str) -> None:
         """Make a repository ready for the images.
 
@@ -297,17 +344,11 @@ class Simulation:
         Raises
         ------
         RepositoryError
-            Raised if an image is there already, or the repository has
-            different visits under the same numbers.
+            Raised if the run has all images already, or one of another
+            simulation, or the repository has different visits under the same
+            numbers.
         """
-        names = (IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE, TEMPLATE_DATASET_TYPE, DIFFERENCE_DATASET_TYPE)
-        if existing := find_existing(butler, run, names, self.data_ids()):
-            ref = existing[0]
-            raise RepositoryError(
-                f"Run {run!r} holds {len(existing)} of the datasets already, such as "
-                f"{ref.datasetType.name} of visit {ref.dataId['visit']}, detector {ref.dataId['detector']}. "
-                "Choose another --run or another --seed."
-            )
+        self._present(butler, run)
         register_instrument(butler, TrailSimCam())
         for index in range(self.visits):
             try:
@@ -344,6 +385,7 @@ class Simulation:
             Raised if it cannot be put.
         """
         simulated = self.image(index, detector)
+        simulated.truth[_IDENTITY].description = self._description
         visit = self.plan(index).visit
         # Where there is an image, there is what belongs to it.
         datasets = [Dataset(TRUTH_DATASET_TYPE, "ArrowAstropy", simulated.truth)]
@@ -353,6 +395,11 @@ class Simulation:
             datasets.append(Dataset(DIFFERENCE_DATASET_TYPE, "DifferenceImage", simulated.difference))
         datasets.append(Dataset(IMAGE_DATASET_TYPE, "VisitImage", simulated.image))
         data_id = {"instrument": TrailSimCam.getName(), "visit": visit, "detector": detector}
+        names = [dataset.name for dataset in datasets]
+        present = {ref.datasetType.name for ref in find_existing(butler, run, names, [data_id])}
+        if IMAGE_DATASET_TYPE not in present:
+            # A process that was killed may have left what comes before it.
+            datasets = [dataset for dataset in datasets if dataset.name not in present]
         put_datasets(butler, run, data_id, datasets)
         is_trail = simulated.truth["source_type"] == "Trail"
         stats = simulated.image.summary_stats
@@ -367,6 +414,9 @@ class Simulation:
 
     def run(self, butler: Butler, run: str, jobs: int = 1) -> Iterator[dict[str, Any]]:
         """Simulate everything and put it into a repository.
+
+        Images that are in the run already are left out: a run that was
+        stopped is completed.
 
         Parameters
         ----------
@@ -385,10 +435,17 @@ class Simulation:
         Raises
         ------
         RepositoryError
-            Raised if an image is there already or cannot be put.
+            Raised if all images are there already, or one that another
+            simulation made, or one cannot be put.
         """
+        present = {key[1:] for key in self._present(butler, run) if key[0] == IMAGE_DATASET_TYPE}
         self.register(butler, run)
-        units = [(index, detector) for index in range(self.visits) for detector in range(self.detectors)]
+        units = [
+            (index, detector)
+            for index in range(self.visits)
+            for detector in range(self.detectors)
+            if (self.plan(index).visit, detector) not in present
+        ]
         jobs = min(jobs, len(units))
         if jobs <= 1:
             for index, detector in units:
@@ -446,22 +503,6 @@ def image_truth(
             result[f"ra{suffix}"][:] = sky.ra.deg
             result[f"dec{suffix}"][:] = sky.dec.deg
     return result
-
-
-def _template_planes(planes: ImagePlanes, psf: PsfGrid) -> ImagePlanes:
-    """Return the template of an image as an image of its own."""
-    template = planes.template
-    assert template is not None
-    missing = ~np.isfinite(template)
-    # The spread of the pixels below the median is that of the noise alone.
-    below = template - np.nanmedian(template)
-    variance = float(np.nanmean(np.square(below[below < 0.0]))) if np.any(below < 0.0) else 0.0
-    return ImagePlanes(
-        image=template,
-        variance=np.where(missing, np.float32(np.nan), np.float32(variance)),
-        mask=np.where(missing, np.uint32(plane_bits(["NO_DATA"])), np.uint32(0)),
-        psf=psf,
-    )
 
 
 @functools.lru_cache(maxsize=2)
