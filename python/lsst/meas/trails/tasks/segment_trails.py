@@ -240,6 +240,8 @@ class TrailSegmentationTask(PipelineTask):
             Raised if the image cannot be used: no PSF, no WCS, no good pixels.
         lsst.pipe.base.InvalidQuantumError
             Raised if the model, the device or a threshold cannot be used.
+        MemoryError
+            Raised if there is not enough memory for the configured window.
         """
         from ..nn.hardware import precision_name
         from ..nn.predict import predict_probability
@@ -260,6 +262,14 @@ class TrailSegmentationTask(PipelineTask):
             )
         except ValueError as error:
             raise InvalidQuantumError(f"The network cannot be run as configured: {error}") from error
+        except (MemoryError, RuntimeError) as error:
+            # Torch has no error of its own for the memory of a CPU.
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            raise MemoryError(
+                f"There is not enough memory for a window of {self.config.window} pixels: configure a smaller "
+                "window, or ask for more memory."
+            ) from error
         probability = np.round(probability / _PROBABILITY_STEP) * np.float32(_PROBABILITY_STEP)
         summary = _summary(model)
         pixels = self._trail_pixels(probability, summary["thresholds"])
