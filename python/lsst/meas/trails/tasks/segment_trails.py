@@ -267,7 +267,7 @@ class TrailSegmentationTask(PipelineTask):
             if isinstance(error, RuntimeError) and "memory" not in str(error):
                 raise
             raise MemoryError(
-                f"There is not enough memory for a window of {self.config.window} pixels: configure a smaller "
+                f"There is not enough memory for a window of {self.config.window} pixels: take a smaller "
                 "window, or ask for more memory."
             ) from error
         probability = np.round(probability / _PROBABILITY_STEP) * np.float32(_PROBABILITY_STEP)
