@@ -134,8 +134,10 @@ def legacy_match(detections: LegacyDetections, trails: Trails) -> npt.NDArray[np
     taken = np.zeros(len(detections.score) + 1, dtype=bool)
     taken[0] = True
     score = np.zeros(len(trails))
+    ny, nx = detections.labels.shape
     for number, ends in enumerate(zip(*trails.ends, strict=True)):
-        near = near_segment(*(float(value) for value in ends), _HALF_WIDTH, detections.labels.shape)
+        x0, y0, x1, y1 = (float(value) for value in ends)
+        near = near_segment(x0, y0, x1, y1, _HALF_WIDTH, (ny, nx))
         touched = np.unique(detections.labels[near.rows[near.use], near.columns[near.use]])
         free = touched[~taken[touched]]
         if free.size:

@@ -92,7 +92,8 @@ def froc_figure(metrics: astropy.table.Table) -> Figure:
     axis.set_xlabel("false candidates per detector of 16.4 Mpix")
     axis.set_ylabel("fraction of the trails found")
     scale = float(areas["low"][0] / rows["low"][0])
-    second = axis.secondary_xaxis("top", functions=(lambda v: v * scale, lambda v: v / scale))
+    there_and_back = (lambda v: np.multiply(v, scale), lambda v: np.divide(v, scale))
+    second = axis.secondary_xaxis("top", functions=there_and_back)
     second.set_xlabel("false candidates per square degree")
     axis.legend(loc="lower right", title="with interval of 95%")
     figure.suptitle("completeness against false candidates")
@@ -228,7 +229,8 @@ def residual_figure(metrics: astropy.table.Table) -> Figure:
 
 
 def _finite_bins(rows: astropy.table.Table) -> astropy.table.Table:
-    return rows[np.isfinite(np.asarray(rows["high"], dtype=np.float64)) & (np.asarray(rows["count"]) >= _FEWEST)]
+    finite = np.isfinite(np.asarray(rows["high"], dtype=np.float64))
+    return rows[finite & (np.asarray(rows["count"]) >= _FEWEST)]
 
 
 def pull_figure(metrics: astropy.table.Table) -> Figure:

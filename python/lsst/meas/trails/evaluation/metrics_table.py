@@ -28,7 +28,6 @@ from typing import Any
 
 import astropy.table
 import numpy as np
-import numpy.typing as npt
 
 METRIC_COLUMNS: dict[str, tuple[type, Any, str]] = {
     "section": (np.str_, "", "What the number is about."),
@@ -65,7 +64,7 @@ class MetricRows:
         section: str,
         metric: str,
         value: float,
-        interval: tuple[float, float] | npt.NDArray[np.floating] = (np.nan, np.nan),
+        interval: Any = (np.nan, np.nan),
         **others: Any,
     ) -> None:
         """Add a number.

@@ -26,6 +26,7 @@ __all__ = ("SummaryOptions", "summarize")
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import astropy.table
 import numpy as np
@@ -357,7 +358,7 @@ def _add_calibration(rows: MetricRows, sample: CollectionSample, options: Summar
     hits = np.bincount(index[sample.is_true], minlength=bins)
     low, high = binomial_interval(hits, count)
     for i in np.flatnonzero(count):
-        common = {
+        common: dict[str, Any] = {
             "finder": "network",
             "by": "score",
             "low": i / bins,

@@ -24,6 +24,8 @@ from __future__ import annotations
 
 __all__ = ("LEGACY_THRESHOLDS", "add_legacy", "add_pixels")
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -133,7 +135,7 @@ def add_legacy(rows: MetricRows, sample: CollectionSample) -> None:
     for threshold in LEGACY_THRESHOLDS:
         hits = int(np.count_nonzero(score >= threshold - 1e-9))
         kept = int(components[round(100 * threshold) :].sum())
-        common = {
+        common: dict[str, Any] = {
             "finder": "legacy",
             "operatingPoint": f"score of at least {threshold:g}",
             "by": "threshold",

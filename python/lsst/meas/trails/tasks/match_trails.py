@@ -24,7 +24,7 @@ from __future__ import annotations
 
 __all__ = ("MatchTrailsConfig", "MatchTrailsConnections", "MatchTrailsTask")
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import astropy.table
 import numpy as np
@@ -60,6 +60,9 @@ from ..evaluation.pixel_histogram import BINS
 from ._door import TRAIL_PLANE, InputImage, check_covers, model_summary, open_image
 from ._known_image import chance_found, measure_pixels, peer_sources, snr_as_point_source, without_trails
 from ._stack_sources import StackSources, found_trails, read_sources
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import DataCoordinate
 
 _DETECTOR = ("instrument", "visit", "detector")
 _SOURCE_SIGMA = 5.0
@@ -268,7 +271,7 @@ class MatchTrailsTask(PipelineTask):
         # Without the parameter, the Butler leaves out what a table says of
         # itself: the thresholds that the model brought along.
         candidates = inputs.pop("candidates").get(parameters={"strip_astropy_meta_yaml": False})
-        data_id = butlerQC.quantum.dataId
+        data_id = cast("DataCoordinate", butlerQC.quantum.dataId)
         outputs = self.run(
             **inputs, candidates=candidates, visit=int(data_id["visit"]), detector=int(data_id["detector"])
         )
@@ -384,7 +387,7 @@ class MatchTrailsTask(PipelineTask):
         sources = peer_sources(cleaned, _SOURCE_SIGMA)
         columns: dict[str, Any] = {}
         counts: dict[str, Any] = {}
-        lists = {
+        lists: dict[str, tuple[StackSources, StackSources | None]] = {
             f"Sep{threshold}": (
                 peer_sources(image.planes, threshold),
                 sources if threshold == _SOURCE_SIGMA else peer_sources(cleaned, threshold),

@@ -26,7 +26,7 @@ from __future__ import annotations
 __all__ = ("SummarizeTrailsConfig", "SummarizeTrailsConnections", "SummarizeTrailsTask")
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import astropy.table
 import numpy as np
@@ -48,6 +48,9 @@ from lsst.pipe.base import (
 from ..evaluation.collection_sample import COLUMNS
 from ..evaluation.metrics_table import select
 from ..evaluation.summary import SummaryOptions, summarize
+
+if TYPE_CHECKING:
+    from lsst.daf.butler import DataCoordinate
 
 _DETECTOR = ("instrument", "visit", "detector")
 
@@ -146,7 +149,7 @@ class SummarizeTrailsTask(PipelineTask):
         outputs = self.run(
             matches=inputs["matches"],
             searches=inputs["searches"],
-            title=str(butlerQC.quantum.dataId["instrument"]),
+            title=str(_data_id(butlerQC)["instrument"]),
         )
         # What there is nothing to draw in has no dataset.
         for name in list(outputRefs.keys()):
@@ -229,6 +232,11 @@ class SummarizeTrailsTask(PipelineTask):
             f"{self.metadata.get(f'snr50_at_{self.config.mainRate:g}', float('nan')):.2f}",
             self.config.mainRate,
         )
+
+
+def _data_id(butlerQC: QuantumContext) -> DataCoordinate:
+    """Return the data ID of a quantum, which has one once it runs."""
+    return cast("DataCoordinate", butlerQC.quantum.dataId)
 
 
 def _by_image(tables: Sequence[Any]) -> dict[tuple[int, int], Any]:
