@@ -37,7 +37,7 @@ from typing import Any
 import astropy.table
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from .detection_figures import STYLES
 from .metrics_table import select
@@ -95,6 +95,9 @@ def froc_figure(metrics: astropy.table.Table) -> Figure:
     there_and_back = (lambda v: np.multiply(v, scale), lambda v: np.divide(v, scale))
     second = axis.secondary_xaxis("top", functions=there_and_back)
     second.set_xlabel("false candidates per square degree")
+    # On a short range the ticks between the decades would have labels that
+    # run into each other.
+    second.xaxis.set_minor_formatter(NullFormatter())
     axis.legend(loc="lower right", title="with interval of 95%")
     figure.suptitle("completeness against false candidates")
     return figure
