@@ -262,8 +262,9 @@ def test_difference_images_of_a_butler(
         "trail_candidate_detector", data_id
     )
     assert len(catalog) == len(expected)
-    # The file holds pixels compressed with a loss of a fraction of the noise.
-    np.testing.assert_allclose(catalog["trailFlux"], expected["trailFlux"], rtol=0.05)
+    # The file holds pixels compressed with a loss of a fraction of the noise,
+    # and another model gives the scores that catalogs are sorted by.
+    np.testing.assert_allclose(np.sort(catalog["trailFlux"]), np.sort(expected["trailFlux"]), rtol=0.05)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lsst.afw") is None, reason="needs lsst.afw, which PyPI lacks")

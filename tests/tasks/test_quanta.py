@@ -33,6 +33,8 @@ import pytest
 
 from lsst.daf.butler import Butler, DataCoordinate, DatasetType
 from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS, empty_catalog
+from lsst.meas.trails.nn.model_file import shipped_model_path
+from lsst.meas.trails.nn.model_table import model_to_table
 from lsst.meas.trails.sim.instrument import TrailSimCam
 from lsst.meas.trails.sim.repository import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
@@ -69,6 +71,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
     },
     TrailSegmentationTask: {
         "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
+        "trail_model": ("trail_model", "ArrowTable", ()),
         "trail_probability": ("trail_probability", "ImageV2", DETECTOR),
         "trail_mask": ("trail_mask", "MaskV2", DETECTOR),
     },
@@ -202,6 +205,7 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
     columns = ["injection_id", "ra", "dec", "source_type", "mag", "trail_length", "beta", "x", "flux"]
     catalog = astropy.table.Table(injected.injected_catalog[columns][:2])
     butler.put(catalog, "injection_catalog", {"htm7": TRIXEL, "band": "r"})
+    butler.put(model_to_table(shipped_model_path("direct")), "trail_model", {})
     return butler
 
 
@@ -215,7 +219,7 @@ def quantum_ids(butler: Butler, task: type[PipelineTask]) -> tuple[DataCoordinat
     sky = butler.registry.expandDataId(htm7=TRIXEL, band="r")
     ids: dict[str, Any] = {}
     for name, (_, _, dimensions) in TASKS[task].items():
-        ids[name] = {DETECTOR: image, VISIT: visit, SKY: sky, INSTRUMENT: instrument}[dimensions]
+        ids[name] = {DETECTOR: image, VISIT: visit, SKY: sky, INSTRUMENT: instrument, (): {}}[dimensions]
         if connections.allConnections[name].multiple:
             ids[name] = [ids[name]]
     of_task = {frozenset(DETECTOR): image, frozenset(VISIT): visit, frozenset(INSTRUMENT): instrument}
@@ -244,6 +248,7 @@ def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
         assert handle.dataId["htm7"] == TRIXEL
     if kind is TrailSegmentationTask:
         assert arguments["num_cores"] == 1
+        assert arguments["trail_model"].get().num_rows > 0
     if kind is TileToHdf5Task:
         assert arguments["data_id"] == {"instrument": "TrailSimCam", "detector": 0, "visit": data_id["visit"]}
     if kind is MatchTrailsTask:
