@@ -1,0 +1,157 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+"""What a process does in which something goes wrong.
+
+The fixture `faulty` runs this file, with a mapping ``REQUEST`` defined, in a
+process of its own that has everything imported already.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_CAPABILITY_VERSION = 0x20080522
+_OVERRIDES = 0b110
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root may read and write what
+permissions forbid.
+"""
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def obey_permissions() -> None:
+    """Let the permissions of files hold for root too."""
+    if os.geteuid() != 0:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, data = _Header(_CAPABILITY_VERSION, 0), (_Data * 2)()
+    done = libc.capget(ctypes.byref(header), data) == 0
+    for field in ("effective", "permitted", "inheritable"):
+        setattr(data[0], field, getattr(data[0], field) & ~_OVERRIDES)
+    if not done or libc.capset(ctypes.byref(header), data) != 0:
+        raise OSError(ctypes.get_errno(), "the capabilities of root cannot be given up")
+
+
+def die(cut: Sequence[str]) -> None:
+    """End this process as ``kill -9`` does, and leave a file half written.
+
+    Parameters
+    ----------
+    cut
+        The first of these that is a file loses its second half.
+    """
+    for name in [name for name in cut if os.path.isfile(name)][:1]:
+        os.truncate(name, os.path.getsize(name) // 2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_in(target: str, when: str, count: int, cut: bool) -> None:
+    """Have this process killed when it calls a function.
+
+    Parameters
+    ----------
+    target
+        The function, as ``module:name.of.attribute``.
+    when
+        Only calls count whose arguments, as text, have this in them.
+    count
+        The number of the call that is the last.
+    cut
+        Whether the first file among the arguments loses its second half.
+    """
+    module, _, path = target.partition(":")
+    owner: Any = importlib.import_module(module)
+    *parents, name = path.split(".")
+    owner = functools.reduce(getattr, parents, owner)
+    original: Callable[..., Any] = getattr(owner, name)
+    calls = 0
+
+    @functools.wraps(original)
+    def last(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal calls
+        texts = [getattr(a, "ospath", None) or str(a) for a in (*arguments, *keywords.values())]
+        calls += any(when in text for text in texts)
+        if calls == count:
+            die(texts if cut else ())
+        return original(*arguments, **keywords)
+
+    setattr(owner, name, last)
+
+
+def wait_for(path: Path) -> None:
+    """Wait until a file is there, so that several processes begin at once."""
+    deadline = time.monotonic() + 60.0
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} does not appear")
+        time.sleep(0.002)
+
+
+def main(request: Mapping[str, Any]) -> None:
+    """Run a command under the circumstances that are asked for."""
+    with open(request["log"], "wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.environ["COLUMNS"] = "200"
+    if request["killed_in"]:
+        kill_in(**request["killed_in"])
+    if request["unprivileged"]:
+        obey_permissions()
+    for limit, value in request["limits"].items():
+        kind = getattr(resource, f"RLIMIT_{limit}")
+        if limit == "AS":
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            value += pages * resource.getpagesize()
+        resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
+    if request["start"]:
+        wait_for(Path(request["start"]))
+    program, *arguments = request["command"]
+    if program == "pipetask":
+        from lsst.ctrl.mpexec.cli.pipetask import cli as command
+    else:
+        from lsst.meas.trails.cli import main as command
+    # It takes a second to list what is installed, of which nothing here depends.
+    importlib.import_module("lsst.utils.packages").getPythonPackages = dict
+    sys.argv = [program, *arguments]
+    command(arguments, prog_name=program)
+
+
+main(REQUEST)  # type: ignore[name-defined]  # noqa: F821

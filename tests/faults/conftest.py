@@ -1,0 +1,299 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import multiprocessing
+import multiprocessing.process
+import runpy
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import astropy.table
+import numpy as np
+import pytest
+
+from lsst.daf.butler import Butler
+from lsst.images import Image, Mask, VisitImage
+from lsst.meas.trails.core.background import fit_background
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.tile_file import TileSource, TrailTiles
+
+_CHILD = Path(__file__).with_name("child.py")
+_PRELOADED = [
+    "galsim",
+    "pandas",
+    "piff",
+    "torch._dynamo",
+    "torch.distributed.fsdp",
+    "lsst.daf.butler.direct_butler",
+    "lsst.ctrl.mpexec.cli.pipetask",
+    "lsst.ctrl.mpexec.cli.cmd",
+    "lsst.images.psfs",
+    "lsst.meas.trails.cli.train",
+    "lsst.meas.trails.nn.predict",
+    "lsst.meas.trails.nn.training",
+    "lsst.meas.trails.sim.simulation",
+    "lsst.meas.trails.tasks",
+    "lsst.pipe.base.tests.mocks",
+]
+"""What takes seconds to import; each process gets it from the one that it
+is forked from, which has no threads.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a process.
+
+    Parameters
+    ----------
+    code
+        Its exit status; negative for the number of a signal.
+    output
+        What it wrote, on one line.
+    """
+
+    code: int
+    output: str
+
+
+class Running:
+    """A process that may still run."""
+
+    def __init__(self, process: multiprocessing.process.BaseProcess, log: Path) -> None:
+        self._process, self._log = process, log
+
+    def wait(self) -> Outcome:
+        """Wait for its end."""
+        self._process.join(900.0)
+        assert self._process.exitcode is not None, f"does not end: {self._log.read_text()}"
+        return Outcome(self._process.exitcode, " ".join(self._log.read_text(errors="replace").split()))
+
+
+class Faulty:
+    """Runs commands in processes of their own in which something goes wrong."""
+
+    def __init__(self, folder: Path) -> None:
+        self._logs = (folder / f"{number}.log" for number in itertools.count())
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOADED)
+
+    def start(
+        self,
+        *command: object,
+        killed_in: str = "",
+        when: str = "",
+        count: int = 1,
+        cut: bool = False,
+        unprivileged: bool = False,
+        limits: Mapping[str, int] | None = None,
+        start: Path | None = None,
+    ) -> Running:
+        """Start a command.
+
+        Parameters
+        ----------
+        command
+            ``pipetask`` or ``meas-trails``, and arguments.
+        killed_in, when, count, cut
+            Function, as ``module:name``, in whose ``count``-th call with
+            ``when`` in its arguments the process is killed with SIGKILL;
+            with ``cut`` the first file among them loses its second half.
+        unprivileged
+            Whether permissions of files hold also for root.
+        limits
+            Limits of resources by the names that they have in
+            `resource`, without ``RLIMIT_``; ``AS`` counts from what the
+            process has at its start.
+        start
+            File whose appearance the process waits for.
+        """
+        log = next(self._logs)
+        kill = {"target": killed_in, "when": when, "count": count, "cut": cut} if killed_in else None
+        request = {
+            "command": list(map(str, command)),
+            "log": str(log),
+            "killed_in": kill,
+            "unprivileged": unprivileged,
+            "limits": dict(limits or {}),
+            "start": str(start or ""),
+        }
+        process = self._context.Process(
+            target=runpy.run_path, args=(str(_CHILD),), kwargs={"init_globals": {"REQUEST": request}}
+        )
+        process.start()
+        return Running(process, log)
+
+    def run(self, *command: object, **circumstances: Any) -> Outcome:
+        """Run a command to its end; see `start`."""
+        return self.start(*command, **circumstances).wait()
+
+    def succeed(self, *command: object, **circumstances: Any) -> str:
+        """Run a command that must succeed, and return what it wrote."""
+        outcome = self.run(*command, **circumstances)
+        assert outcome.code == 0, outcome.output
+        return outcome.output
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Faulty:
+    """Return what runs commands in processes in which something goes wrong."""
+    return Faulty(tmp_path_factory.mktemp("faulty"))
+
+
+PIPELINES = Path(__file__).parents[2] / "pipelines"
+
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "segmentTrails": ("trail_probability", "trail_mask"),
+    "findTrailCandidates": ("trail_candidate_detector",),
+    "consolidateTrailCandidates": ("trail_candidate",),
+    "injectTrails": (
+        "injected_preliminary_visit_image",
+        "injected_preliminary_visit_image_catalog",
+        "injected_trail_mask",
+    ),
+    "tileToHdf5": ("trail_tiles",),
+}
+"""What each task writes."""
+
+
+def fingerprint(content: Any) -> str:
+    """Return what tells a dataset from others of its type."""
+    if isinstance(content, VisitImage):
+        arrays = [content.image.array, content.variance.array, content.mask.array]
+    elif isinstance(content, Image | Mask):
+        arrays = [content.array]
+    elif isinstance(content, TrailTiles):
+        arrays = [content.image, content.variance, content.mask, content.truth, content.table]
+    else:
+        assert isinstance(content, astropy.table.Table), type(content)
+        arrays = [np.asarray(content[name]) for name in content.colnames]
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Repo:
+    """A copy of the repository of the fixture `chain`, to be broken.
+
+    Parameters
+    ----------
+    path
+        Its folder.
+    detector
+        The detector that commands of `pipetask` run on: one is enough.
+    """
+
+    path: Path
+    detector: int = 1
+
+    def pipetask(self, pipeline: str, *options: object, inputs: str = "input") -> tuple[object, ...]:
+        """Return the command that runs a pipeline into the collection ``again``."""
+        return (
+            "pipetask", "run", "-b", self.path, "-p", PIPELINES / pipeline, "-i", inputs, "-o", "again",
+            "-d", f"instrument = 'TrailSimCam' AND detector = {self.detector}", *options,
+        )  # fmt: skip
+
+    def runs(self, pattern: str = "again/*") -> list[str]:
+        """Return the names of runs, the oldest first."""
+        return sorted(Butler.from_config(self.path).collections.query(pattern))
+
+    def read(self, runs: str | list[str]) -> dict[str, list[str]]:
+        """Read every dataset that the repository says it has in some runs,
+        for the one detector.
+
+        Returns
+        -------
+        fingerprints
+            Of the datasets of each type that the tasks here write.
+
+        Raises
+        ------
+        Exception
+            Raised, whatever reading raises, if one is damaged or missing.
+        """
+        butler = Butler.from_config(self.path)
+        found = {}
+        for name in itertools.chain.from_iterable(OUTPUTS.values()):
+            refs = []
+            if list(butler.registry.queryDatasetTypes(name)):
+                refs = butler.query_datasets(name, runs, find_first=False, explain=False)
+            contents = [
+                fingerprint(butler.get(ref))
+                for ref in sorted(refs)
+                if ref.dataId.get("detector", self.detector) == self.detector
+            ]
+            if contents:
+                found[name] = contents
+        return found
+
+    def expected(self, *tasks: str) -> dict[str, list[str]]:
+        """Return what `read` has to find of some tasks: what was there before
+        anything went wrong.
+        """
+        done = self.read(["trails/detected", "trails/training"])
+        # That of the whole visit has more detectors.
+        done["trail_candidate"] = done["trail_candidate_detector"]
+        return {name: done[name] for task in tasks for name in OUTPUTS[task]}
+
+
+@pytest.fixture
+def repo(chain: Any, tmp_path: Path) -> Repo:
+    """Return a repository of one's own in which the pipelines have run."""
+    shutil.copytree(chain.repo, tmp_path / "repo")
+    return Repo(tmp_path / "repo")
+
+
+@pytest.fixture(scope="session")
+def make_tile_file() -> Callable[..., Path]:
+    """Return a function that writes a file of two tiles."""
+
+    def make(path: Path, *, visit: int = 1, size: int = 32) -> Path:
+        rng = np.random.default_rng(visit)
+        image = rng.normal(100.0, 1.0, (2 * size, size)).astype(np.float32)
+        tiles = TrailTiles.allocate(
+            2,
+            size,
+            source=TileSource(
+                data_id={"instrument": "Cam", "visit": visit, "detector": 0},
+                shape=image.shape,
+                psf_kernel=PsfGrid.gaussian(4.0).mean_kernel,
+            ),
+            background=fit_background(image, np.zeros(image.shape, dtype=bool)),
+            catalog=astropy.table.Table({"x": [1.0], "y": [2.0]}),
+        )
+        tiles.image[:] = image.reshape(2, size, size)
+        tiles.variance[:] = 1.0
+        tiles.truth[0, 8:12, 4:28] = 1
+        tiles.table["y0"] = [0, size]
+        tiles.table["tile_class"] = [1, 0]
+        tiles.write(path)
+        return path
+
+    return make

@@ -1,0 +1,172 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Commands that are killed with SIGKILL while they work."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lsst.daf.butler import Butler
+from lsst.meas.trails.core.tile_file import TileReader
+from lsst.meas.trails.nn.model_file import ModelError, load_model, shipped_model_path
+from lsst.meas.trails.sim.repository import IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE
+
+_SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+
+
+def is_killed(outcome: Any) -> bool:
+    return bool(outcome.code == -signal.SIGKILL)
+
+
+def test_simulate(faulty: Any, tmp_path: Path) -> None:
+    """Killed where the truth of the second image is there and the image is not."""
+
+    def content(repo: Path) -> dict[str, list[bytes]]:
+        butler = Butler.from_config(repo, collections="input")
+        images = [butler.get(ref) for ref in sorted(butler.query_datasets(IMAGE_DATASET_TYPE))]
+        truths = [butler.get(ref) for ref in sorted(butler.query_datasets(TRUTH_DATASET_TYPE))]
+        return {
+            "images": [image.image.array.tobytes() for image in images],
+            "truths": [table["x"].tobytes() for table in truths],
+        }
+
+    repo = tmp_path / "repo"
+    command = ("meas-trails", "simulate", repo, "--detectors", 2, "--size", 64, 96, "--seed", 4)
+    outcome = faulty.run(
+        *command, killed_in="lsst.daf.butler.direct_butler:DirectButler.put", when=IMAGE_DATASET_TYPE, count=2
+    )
+    assert is_killed(outcome), outcome.output
+    found = content(repo)
+    assert (len(found["images"]), len(found["truths"])) == (1, 2)
+    # Another simulation is not mixed with it.
+    other = faulty.run(*command, "--trails", 7)
+    assert other.code == 1
+    assert "Run 'input' holds 3 of the datasets already" in other.output
+
+    assert "1 images were there already" in faulty.succeed(*command)
+    completed = content(repo)
+    again = faulty.run(*command)
+    assert again.code == 1
+    assert "holds 4 of the datasets already" in again.output
+
+    faulty.succeed("meas-trails", "simulate", tmp_path / "whole", *command[3:])
+    assert completed == content(tmp_path / "whole")
+
+
+@pytest.fixture
+def training(faulty: Any, tmp_path: Path) -> tuple[object, ...]:
+    """Return a command that trains a small network on simulated tiles."""
+    scenes = {"count": 1, "shape": [96, 128], "trails": 4.0, "length": [20.0, 40.0], "snr": [30.0, 60.0]}
+    mapping = {
+        "model": {"name": "tiny", "hyperparameters": _SMALL},
+        "data": {
+            "simulate": {
+                "train": {"seed": 1, **scenes},
+                "validation": {"seed": 2, **scenes},
+                "tile_size": 64,
+            }
+        },
+        "stages": [{"steps": 4, "batch_size": 2}],
+        "checkpoint_steps": 1,
+        "threads": 1,
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(mapping))
+    return ("meas-trails", "train", tmp_path / "out", "--config", tmp_path / "recipe.yaml")
+
+
+def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> None:
+    """Killed in the simulation of its tiles, in a step, and with half of a
+    checkpoint and half of the model written.
+    """
+    output = tmp_path / "out"
+    tiles = "lsst.meas.trails.core.hdf5_output:Hdf5Output.check"
+    assert is_killed(faulty.run(*training, killed_in=tiles, count=9))
+    assert len(list(output.glob("tiles/*/*.h5"))) == 1
+    step = "lsst.meas.trails.nn.training_state:TrainingState.advance"
+    assert is_killed(faulty.run(*training, killed_in=step, count=3))
+    assert len(list(output.glob("tiles/*/*.h5"))) == 2
+    replace = "lsst.meas.trails.nn.checkpoint:os.replace"
+    outcome = faulty.run(*training, killed_in=replace, when="checkpoint", cut=True)
+    assert is_killed(outcome)
+    assert "Going on from step 2 of 4" in outcome.output
+    for suffix in ("safetensors", "json"):
+        outcome = faulty.run(
+            *training, killed_in="lsst.meas.trails.nn.model_file:os.replace", when=f"tiny.{suffix}", cut=True
+        )
+        assert is_killed(outcome)
+        assert not (output / "tiny.json").exists()
+
+    faulty.succeed(*training)
+    trained = load_model(output / "tiny.json").specification
+    faulty.succeed(*training[:2], tmp_path / "whole", *training[3:])
+    whole = load_model(tmp_path / "whole" / "tiny.json").specification
+    # The very same weights as without any fault.
+    assert trained.weights_sha256 == whole.weights_sha256
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
+
+
+def test_tiles_consolidate(make_tile_file: Callable[..., Path], faulty: Any, tmp_path: Path) -> None:
+    files = [make_tile_file(tmp_path / f"{visit}.h5", visit=visit) for visit in (1, 2, 3)]
+    output = tmp_path / "all.h5"
+    command = ("meas-trails", "tiles", "consolidate", output, *files)
+    assert is_killed(
+        faulty.run(*command, killed_in="lsst.meas.trails.core.hdf5_output:Hdf5Output.check", count=3)
+    )
+    assert not output.exists()
+    faulty.succeed(*command)
+    with TileReader(output) as reader:
+        before = reader.pixels("image")
+        assert len(reader) == 6
+    # Also where an older file is to be replaced: that one stays.
+    half = {"killed_in": "lsst.meas.trails.core.hdf5_output:os.replace", "cut": True}
+    assert is_killed(faulty.run(*command, "--overwrite", "--seed", 2, **half))
+    with TileReader(output) as reader:
+        assert (reader.pixels("image") == before).all()
+    faulty.succeed(*command, "--overwrite", "--seed", 2)
+    with TileReader(output) as reader:
+        assert len(reader.pixels("image")) == 6
+
+
+def test_model_export(faulty: Any, tmp_path: Path) -> None:
+    repo, output = tmp_path / "repo", tmp_path / "copy.json"
+    Butler.makeRepo(repo)
+    command = ("meas-trails", "model", "export", repo, "models", "-o", output)
+    ingest = ("meas-trails", "model", "ingest", "direct", repo, "--run", "models")
+    put = "lsst.daf.butler.datastores.fileDatastore:FileDatastore._register_datasets"
+    assert is_killed(faulty.run(*ingest, killed_in=put))
+    assert "There is no model in 'models'" in faulty.run(*command).output
+    faulty.succeed(*ingest)
+    # Weights without a specification are no model; half of a file is none.
+    replace = "lsst.meas.trails.nn.model_file:os.replace"
+    assert is_killed(faulty.run(*command, killed_in=replace, when="copy.json", cut=True))
+    with pytest.raises(ModelError, match=r"copy\.json: cannot be read"):
+        load_model(output)
+    faulty.succeed(*command)
+    assert load_model(output).checksum == load_model(shipped_model_path()).checksum

@@ -1,0 +1,89 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""A training of many short parts is the training in one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lsst.meas.trails.nn.checkpoint import read_checkpoint
+from lsst.meas.trails.nn.dataset import TrailTileDataset
+from lsst.meas.trails.nn.recipe import Recipe
+from lsst.meas.trails.nn.training import CHECKPOINT_NAME, train
+
+STEPS = 30
+
+
+def test_schedule_does_not_drift(make_tile_file: Callable[..., Path], tmp_path: Path) -> None:
+    """Thirty parts of one step each: learning rates, losses, order of tiles,
+    moving average and optimiser.
+    """
+    tiles = make_tile_file(tmp_path / "tiles.h5")
+    small = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+    recipe = Recipe.from_mapping(
+        {
+            "model": {"name": "tiny", "hyperparameters": small},
+            "data": {"train": [str(tiles)], "tiles_per_epoch": 7},
+            "augmentation": {"noise": 0.5, "masked_columns": 0.5},
+            "stages": [
+                {"steps": STEPS // 2, "batch_size": 2},
+                {"name": "end", "steps": STEPS - STEPS // 2, "batch_size": 3, "learning_rate": 1.0e-4},
+            ],
+            "ema": 0.9,
+            "threads": 1,
+            "checkpoint_steps": 1000,
+        }
+    )
+
+    def lines(folder: Path) -> list[dict[str, Any]]:
+        text = (folder / "metrics.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def run(folder: Path, stop_after: int | None = None) -> None:
+        dataset = TrailTileDataset(
+            [str(tiles)], recipe.model.channels, seed=recipe.seed, augmentation=recipe.augmentation, stride=2
+        )
+        train(recipe, dataset, None, folder, progress=False, device="cpu", stop_after=stop_after)
+
+    run(tmp_path / "whole", STEPS - 1)
+    for step in range(1, STEPS):
+        run(tmp_path / "parts", step)
+    whole, parts = (read_checkpoint(tmp_path / name / CHECKPOINT_NAME) for name in ("whole", "parts"))
+    assert whole.scalars["step"] == parts.scalars["step"] == STEPS - 1
+    for group in ("weights", "average", "optimiser"):
+        first, second = getattr(whole, group), getattr(parts, group)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    # Torch's own random numbers are not compared: making a loader takes one,
+    # on which nothing depends.
+    keys = ("step", "epoch", "stage", "loss", "learning_rate", "gradient_norm")
+    told = [
+        [[line[key] for key in keys] for line in lines(tmp_path / name) if line["kind"] == "train"]
+        for name in ("whole", "parts")
+    ]
+    assert len(told[0]) == STEPS - 1
+    assert told[0] == told[1]

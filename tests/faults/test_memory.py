@@ -1,0 +1,72 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Too little memory for the configured window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lsst.meas.trails.nn import predict
+from lsst.meas.trails.tasks import TrailSegmentationTask
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        # Of torch, for a CPU and for a GPU.
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_the_window_is_named(
+    error: Exception, make_image: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = make_image(shape=(64, 64)).image
+
+    def fail(*arguments: Any, **keywords: Any) -> None:
+        raise error
+
+    task = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass())
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "predict_probability", fail)
+        with pytest.raises(MemoryError, match="not enough memory for a window of 2048 pixels"):
+            task.run(image=image)
+    # With memory enough the same task does the same image.
+    assert task.run(image=image).trail_mask.bbox == image.bbox
+
+
+def test_other_errors_stay_what_they_are(
+    make_image: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **keywords: Any) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(predict, "predict_probability", fail)
+    task = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass())
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        task.run(image=make_image(shape=(64, 64)).image)
