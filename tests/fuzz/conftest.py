@@ -22,6 +22,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 
 import hypothesis
@@ -32,7 +33,7 @@ EXAMPLES = int(os.environ.get("TRAILS_FUZZ_EXAMPLES", "15"))
 hypothesis.settings.register_profile(
     "fuzz",
     max_examples=EXAMPLES,
-    deadline=None,
+    deadline=datetime.timedelta(minutes=1),
     database=None,
     derandomize="TRAILS_FUZZ_EXAMPLES" not in os.environ,
     suppress_health_check=list(hypothesis.HealthCheck),

@@ -163,16 +163,14 @@ class LegacyReader:
     def _check(self) -> tuple[tuple[int, int, int], bool]:
         shape: tuple[int, int, int] | None = None
         for name, kinds in (("images", "f"), ("masks", "bui"), ("real_labels", "bui")):
-            if name not in self._file and name == "real_labels":
+            if name not in set(self._file) and name == "real_labels":
                 continue
-            problem = unsafe_storage(self._file, name) if name in self._file else None
+            problem = unsafe_storage(self._file, name)
             if problem is not None:
                 raise LegacyFileError(f"{self.hdf5} has no array {name} of shape (N, H, W): it {problem}.")
-            dataset = self._file.get(name)
-            if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 3 or dataset.dtype.kind not in kinds:
+            dataset = self._file[name]
+            if dataset.ndim != 3 or dataset.dtype.kind not in kinds:
                 raise LegacyFileError(f"{self.hdf5} has no array {name} of shape (N, H, W).")
-            if dataset.is_virtual:
-                raise LegacyFileError(f"{self.hdf5}: {name} lies in other files.")
             shape = shape or dataset.shape
             if dataset.shape != shape:
                 raise LegacyFileError(
@@ -183,7 +181,7 @@ class LegacyReader:
             raise LegacyFileError(f"{self.hdf5} claims to have {shape[0]} images.")
         if not 0 < max(shape[1:]) <= _MAX_SIDE or min(shape[1:]) < 1:
             raise LegacyFileError(f"{self.hdf5} has images of {shape[1]} x {shape[2]} pixels.")
-        return shape, "real_labels" in self._file
+        return shape, "real_labels" in set(self._file)
 
     def __len__(self) -> int:
         return int(self.shape[0])

@@ -42,7 +42,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .background import BLOCK, BackgroundMesh
-from .hdf5_safety import has_hard_links, unsafe_storage
+from .hdf5_safety import has_hard_links, read_attribute, unsafe_storage
 from .planes import PLANES, ImagePlanes
 from .psf import PsfGrid
 from .tile_layout import (
@@ -159,22 +159,25 @@ class TileReader:
 
     def _check(self) -> None:
         """Check everything that can be checked without reading pixels."""
-        attributes = self._file.attrs
-        if decode_text(attributes.get("format")) != FORMAT:
+        if decode_text(read_attribute(self._file, "format")) != FORMAT:
             raise TileFileError(f"{self.path} is an HDF5 file, but not of trail tiles (format {FORMAT!r}).")
-        version = attributes.get("format_version")
+        version = read_attribute(self._file, "format_version")
         if version not in READABLE_VERSIONS:
             raise TileFileError(
                 f"{self.path} has version {version} of the tile format; this package reads versions "
                 f"{' and '.join(map(str, READABLE_VERSIONS))}."
             )
         self.format_version = int(version)
-        planes = json.loads(decode_text(attributes.get("planes", "null")))
+        planes = json.loads(decode_text(read_attribute(self._file, "planes", "null")))
         if not isinstance(planes, list) or planes != list(PLANES[: len(planes)]):
             raise TileFileError(f"{self.path} has masks of other planes than this package: {planes}.")
-        missing = [n for n in (*PIXEL_PLANES, "table", "sources") if n not in self._file]
+        names = set(self._file)
+        missing = [n for n in (*PIXEL_PLANES, "table", "sources") if n not in names]
         if missing:
             raise TileFileError(f"{self.path} lacks {', '.join(missing)}.")
+        optional = {n: dtype for n, dtype in OPTIONAL_PLANES.items() if n in names}
+        self.planes = (*PIXEL_PLANES, *optional)
+        self._parts = _read_parts(self._dataset("image"), self.path)
         shape = self._dataset("image").shape
         if len(shape) != 3 or shape[1] != shape[2] or not 0 < shape[1] <= _MAX_TILE_SIZE:
             raise TileFileError(
@@ -182,23 +185,20 @@ class TileReader:
                 f"{_MAX_TILE_SIZE} pixels."
             )
         self.tile_size = int(shape[1])
-        sources = self._file["sources"]
+        sources = self._file["sources"] if has_hard_links(self._file, "sources") else None
         if not isinstance(sources, h5py.Group):
             raise TileFileError(f"{self.path}: sources is no group of images.")
         self.source_count = len(sources)
-        optional = {n: dtype for n, dtype in OPTIONAL_PLANES.items() if n in self._file}
-        self.planes = (*PIXEL_PLANES, *optional)
-        self._parts = _read_parts(self._dataset("image"), self.path)
         self._pixels: dict[str, h5py.Dataset] = {}
         for name, dtype in (PIXEL_PLANES | optional).items():
             dataset = self._dataset(name)
+            if dataset.is_virtual != (len(self._parts) > 0):
+                raise TileFileError(f"{self.path}: some planes are in the file, others in other files.")
             if dataset.shape != shape or dataset.dtype != np.dtype(dtype):
                 raise TileFileError(
                     f"{self.path}: {name} is {dataset.dtype} {dataset.shape}, expected "
                     f"{np.dtype(dtype)} {shape}."
                 )
-            if dataset.is_virtual != (len(self._parts) > 0):
-                raise TileFileError(f"{self.path}: some planes are in the file, others in other files.")
             # To look them up takes as long as to read a tile.
             self._pixels[name] = dataset
             if not dataset.is_virtual and not _is_stored(dataset):
@@ -220,7 +220,8 @@ class TileReader:
             raise TileFileError(f"{self.path} has no image number {last}, of which the table has tiles.")
 
     def _dataset(self, name: str) -> h5py.Dataset:
-        problem = unsafe_storage(self._file, name)
+        # Of pixels that lie in other files, these files are read.
+        problem = unsafe_storage(self._file, name, virtual=name in self.planes)
         if problem is not None:
             raise TileFileError(f"{self.path}: {name} {problem}.")
         return self._file[name]
@@ -252,7 +253,7 @@ class TileReader:
 
     def manifest(self) -> dict[str, Any] | None:
         """Return what a file that joins others says of them, if it does."""
-        if "manifest" not in self._file:
+        if "manifest" not in set(self._file):
             return None
         with self._guarded("is damaged in its manifest"):
             manifest = json.loads(decode_text(self._small(self._dataset("manifest"))[()]))
@@ -263,8 +264,10 @@ class TileReader:
     def source(self, number: int) -> TileSource:
         """Return what is known of one of the images in the file."""
         with self._guarded(f"is damaged in image number {number}"):
-            attributes = self._group(number).attrs
-            data_id, config = (json.loads(decode_text(attributes[name])) for name in ("data_id", "config"))
+            group = self._group(number)
+            data_id, config = (
+                json.loads(decode_text(read_attribute(group, name))) for name in ("data_id", "config")
+            )
             if not isinstance(data_id, dict) or not isinstance(config, dict):
                 raise TileFileError(f"{self.path}: data_id or config of image {number} is no mapping.")
             _, psf = self._geometry(number)
@@ -272,10 +275,10 @@ class TileReader:
                 data_id=data_id,
                 shape=self._shape(number),
                 psf_kernel=psf.kernels[0, 0],
-                unit=decode_text(attributes["unit"]),
-                wcs=decode_text(attributes["wcs"]),
+                unit=decode_text(read_attribute(group, "unit")),
+                wcs=decode_text(read_attribute(group, "wcs")),
                 config=config,
-                real_sources=decode_text(attributes.get("real_sources", "")),
+                real_sources=decode_text(read_attribute(group, "real_sources", "")),
             )
 
     def background(self, number: int) -> BackgroundMesh:
@@ -292,7 +295,7 @@ class TileReader:
             if len(dataset.shape) != 1 or dataset.dtype.names is None:
                 raise TileFileError(f"{self.path}: the catalog of image {number} has no rows and columns.")
             table = astropy.table.Table(self._small(dataset))
-            units = json.loads(decode_text(dataset.attrs.get("units", "{}")))
+            units = json.loads(decode_text(read_attribute(dataset, "units", "{}")))
             for name in table.colnames:
                 if table[name].dtype.kind == "S":
                     table[name] = np.char.decode(table[name], "utf-8")
@@ -304,7 +307,7 @@ class TileReader:
     def package_version(self) -> str:
         """Version of the package that wrote the file."""
         with self._guarded("is damaged"):
-            return decode_text(self._file.attrs.get("package_version", "unknown"))
+            return decode_text(read_attribute(self._file, "package_version", "unknown"))
 
     @property
     def is_virtual(self) -> bool:
@@ -364,14 +367,14 @@ class TileReader:
 
     def _group(self, number: int) -> h5py.Group:
         name = f"/sources/{number:04d}"
-        if name not in self._file:
+        if not self._file["sources"].id.links.exists(name.rpartition("/")[2].encode()):
             raise TileFileError(f"{self.path} has no image number {number}.")
         if not has_hard_links(self._file, name):
             raise TileFileError(f"{self.path}: image number {number} lies elsewhere.")
         return self._file[name]
 
     def _shape(self, number: int) -> tuple[int, int]:
-        ny, nx = (int(size) for size in self._group(number).attrs["shape"])
+        ny, nx = (int(size) for size in read_attribute(self._group(number), "shape"))
         return ny, nx
 
     def _geometry(self, number: int) -> tuple[BackgroundMesh, PsfGrid]:
@@ -383,7 +386,7 @@ class TileReader:
             mesh = BackgroundMesh(
                 values=self._small(values).astype(np.float32),
                 shape=self._shape(number),
-                block=int(group.attrs.get("background_block", BLOCK)),
+                block=int(read_attribute(group, "background_block", BLOCK)),
             )
             kernel = self._small(self._dataset(f"{group.name}/psf"))
             self._sources[number] = (mesh, PsfGrid.constant(kernel))
