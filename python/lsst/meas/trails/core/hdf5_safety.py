@@ -91,8 +91,9 @@ def read_attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = No
     attribute = item.attrs.get_id(name)
     if attribute.dtype.hasobject:
         raise ValueError(f"its attribute {name} has values of variable length; write it with a fixed one")
-    if attribute.get_storage_size() > MAX_ATTRIBUTE_BYTES:
-        raise ValueError(f"its attribute {name} has {attribute.get_storage_size()} bytes")
+    size = attribute.get_space().get_simple_extent_npoints() * attribute.dtype.itemsize
+    if size > MAX_ATTRIBUTE_BYTES:
+        raise ValueError(f"its attribute {name} claims {size} bytes")
     return item.attrs[name]
 
 
@@ -118,7 +119,7 @@ def unsafe_storage(file: h5py.File, name: str, *, virtual: bool = False) -> str 
     parent, _, last = name.strip("/").rpartition("/")
     if parent and not has_hard_links(file, parent):
         return "lies elsewhere"
-    if not (file[parent] if parent else file).id.links.exists(last.encode()):
+    if last not in set(file[parent or "/"]):
         return "is not there: the file is damaged"
     if not has_hard_links(file, name):
         return "lies elsewhere"

@@ -367,7 +367,7 @@ class TileReader:
 
     def _group(self, number: int) -> h5py.Group:
         name = f"/sources/{number:04d}"
-        if not self._file["sources"].id.links.exists(name.rpartition("/")[2].encode()):
+        if name.rpartition("/")[2] not in set(self._file["sources"]):
             raise TileFileError(f"{self.path} has no image number {number}.")
         if not has_hard_links(self._file, name):
             raise TileFileError(f"{self.path}: image number {number} lies elsewhere.")
