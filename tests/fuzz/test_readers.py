@@ -28,9 +28,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import io
 import json
+import os
 import re
+import subprocess
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +56,7 @@ from lsst.meas.trails.core.injection_catalog import CatalogError, ImageFootprint
 from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.tile_file import TileFileError, TileReader, TileSource, TrailTiles
+from lsst.meas.trails.nn.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from lsst.meas.trails.nn.legacy import read_legacy_weights
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model, save_model
 from lsst.meas.trails.nn.model_table import model_from_table
@@ -188,6 +193,44 @@ def test_fuzz_legacy_checkpoint(data: st.DataObject, tmp_path_factory: pytest.Te
         read_legacy_weights(path, ema=data.draw(st.booleans()))
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return a checkpoint of a training as bytes."""
+    path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.safetensors"
+    weights = {"stem.weight": torch.arange(12.0).reshape(3, 4), "count": torch.tensor(3)}
+    write_checkpoint(
+        path,
+        Checkpoint(
+            scalars={"step": 3, "digest": "a", "metrics": {"loss": 0.5}},
+            weights=weights,
+            average={name: tensor + 1 for name, tensor in weights.items()},
+            best={},
+            optimiser={"0.exp_avg": torch.ones(3, 4, dtype=torch.bfloat16)},
+            random=torch.arange(16, dtype=torch.uint8),
+        ),
+    )
+    return path.read_bytes()
+
+
+@_FUZZ
+@given(data=st.data())
+def test_fuzz_training_checkpoint(
+    data: st.DataObject, checkpoint: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever bytes are changed, it is refused, or it is what was written."""
+    path = tmp_path_factory.mktemp("fuzz") / "checkpoint.safetensors"
+    path.write_bytes(checkpoint)
+    written = read_checkpoint(path)
+    path.write_bytes(data.draw(damages())(checkpoint))
+    with read_or_refused(CheckpointError, str(path)):
+        read = read_checkpoint(path)
+        assert read.scalars == written.scalars
+        for group in ("weights", "average", "optimiser"):
+            first, second = getattr(read, group), getattr(written, group)
+            assert first.keys() == second.keys()
+            assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 @_FUZZ
 @given(data=st.data())
 def test_fuzz_tile_file(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -201,28 +244,43 @@ def test_fuzz_tile_file(data: st.DataObject, tmp_path_factory: pytest.TempPathFa
         catalog=astropy.table.Table({"x": [1.0]}),
     )
     tiles.write(path)
-    if data.draw(st.booleans()):
-        with h5py.File(path, "a") as file:
-            change_hdf5(
-                data, file, ["image", "truth", "table", "sources/0000/psf", "sources/0000/background"]
-            )
-    else:
+    source = "sources/0000"
+    kind = data.draw(st.sampled_from(["dataset", "attribute", "bytes"]))
+    if kind == "bytes":
         path.write_bytes(data.draw(damages())(path.read_bytes()))
+    else:
+        with h5py.File(path, "a") as file:
+            if kind == "dataset":
+                names = [
+                    "image",
+                    "truth",
+                    "table",
+                    *(f"{source}/{n}" for n in ("psf", "background", "catalog")),
+                ]
+                change_hdf5(data, file, [*names, source, "sources"])
+            else:
+                change_attribute(data, file[data.draw(st.sampled_from(["/", source, f"{source}/catalog"]))])
     with read_or_refused(TileFileError, str(path)):
-        with TileReader(path) as reader:
-            for number in range(reader.source_count):
-                reader.source(number)
-                reader.catalog(number)
-            for index in range(min(len(reader), 3)):
-                reader.read(index)
+        read_all(path)
+
+
+def read_all(path: Path) -> None:
+    """Read what a tile file holds."""
+    with TileReader(path) as reader:
+        for number in range(reader.source_count):
+            reader.source(number)
+            reader.catalog(number)
+        reader.manifest()
+        for index in range(min(len(reader), 3)):
+            reader.read(index)
 
 
 def change_hdf5(data: st.DataObject, file: h5py.File, names: list[str]) -> None:
-    """Put something else in the place of a dataset of a file."""
+    """Put something else in the place of a dataset or group of a file."""
     name = data.draw(st.sampled_from(names))
-    kind = data.draw(st.sampled_from(["huge", "external", "link", "group", "shape", "nan"]))
-    dtype = file[name].dtype
-    shape = file[name].shape
+    kinds = ["huge", "external", "link", "soft", "virtual", "group", "shape", "nan", "variable", "columns"]
+    kind = data.draw(st.sampled_from(kinds))
+    shape, dtype = getattr(file[name], "shape", (3, 3)), getattr(file[name], "dtype", np.dtype("f4"))
     del file[name]
     if kind == "huge":
         claim = data.draw(st.sampled_from([10**4, 10**9, 10**12]))
@@ -231,12 +289,42 @@ def change_hdf5(data: st.DataObject, file: h5py.File, names: list[str]) -> None:
         file.create_dataset(name, shape=shape, dtype=dtype, external=[("/etc/passwd", 0, h5py.h5s.UNLIMITED)])
     elif kind == "link":
         file[name] = h5py.ExternalLink("/etc/passwd", "/")
+    elif kind == "soft":
+        file[name] = h5py.SoftLink(data.draw(st.sampled_from(["/", f"/{name}", "/image", "../..", "/x"])))
+    elif kind == "virtual":
+        layout = h5py.VirtualLayout(shape, dtype)
+        other = data.draw(st.sampled_from(["/etc/passwd", "../x.h5", ".", file.filename]))
+        layout[...] = h5py.VirtualSource(other, "image", shape=shape)
+        file.create_virtual_dataset(name, layout)
     elif kind == "group":
         file.create_group(name)
     elif kind == "shape":
         file.create_dataset(name, shape=data.draw(st.lists(st.integers(0, 40), max_size=4)), dtype=dtype)
-    else:
+    elif kind == "nan":
         file.create_dataset(name, data=np.full(shape, np.nan))
+    else:
+        variable = data.draw(st.sampled_from([h5py.vlen_dtype(dtype), h5py.string_dtype(), h5py.ref_dtype]))
+        if kind == "columns":
+            variable = np.dtype([*(dtype.descr if dtype.names else [("x", dtype)]), ("y", variable)])
+        dataset = file.create_dataset(name, shape=shape, dtype=variable)
+        if kind == "variable" and variable.metadata.get("vlen") == dtype and dataset.size:
+            dataset[(0,) * len(shape)] = np.zeros(5, dtype=dtype)
+
+
+def change_attribute(data: st.DataObject, item: h5py.Group) -> None:
+    """Put something else in the place of an attribute."""
+    name = data.draw(st.sampled_from(sorted(item.attrs)))
+    values = st.one_of(
+        st.builds(np.bytes_, st.binary(min_size=1, max_size=20)),
+        st.builds(lambda value: np.bytes_(json.dumps(value).encode()), _HOSTILE),
+        st.sampled_from(
+            [h5py.Empty("f4"), "text", np.zeros((0, 3)), np.zeros((50, 50)), np.array(["a", "b"], "S1")]
+        ),
+        st.integers(-(2**63), 2**63 - 1),
+        st.floats(),
+        st.lists(st.integers(-5, 2**40), min_size=1, max_size=3),
+    )
+    item.attrs[name] = data.draw(values)
 
 
 @_FUZZ
@@ -288,27 +376,46 @@ def test_fuzz_injection_catalog(data: st.DataObject) -> None:
         assert all("catalog of trixel 1" in text for text in selection.excluded)
 
 
+def small_fits(compressed: bool = False) -> bytes:
+    """Return a FITS file with an image, a mask and a table."""
+    header = astropy.io.fits.Header()
+    header.update(
+        CTYPE1="RA---TAN-SIP", CTYPE2="DEC--TAN-SIP", CRVAL1=1.0, CRVAL2=2.0, CRPIX1=1.0, CRPIX2=1.0
+    )
+    header.update(CD1_1=1e-4, CD2_2=1e-4, CD1_2=0.0, CD2_1=0.0)
+    header.update(A_ORDER=2, B_ORDER=2, A_2_0=1e-6, B_0_2=1e-6)
+    pixels = np.random.default_rng(1).normal(size=(32, 32)).astype(np.float32)
+    image: Any = astropy.io.fits.PrimaryHDU(pixels, header)
+    mask: Any = astropy.io.fits.ImageHDU(np.zeros((32, 32), dtype=np.int32), name="MASK")
+    mask.header["MP_BAD"] = 0
+    if compressed:
+        image = astropy.io.fits.CompImageHDU(pixels, header)
+        mask = astropy.io.fits.CompImageHDU(mask.data, mask.header)
+    first = [astropy.io.fits.PrimaryHDU()] if compressed else []
+    table = astropy.io.fits.BinTableHDU(astropy.table.Table({"calibrationMean": [1.0]}), name="PhotoCalib")
+    stream = io.BytesIO()
+    astropy.io.fits.HDUList([*first, image, mask, table]).writeto(stream)
+    return stream.getvalue()
+
+
 @_FUZZ
 @given(data=st.data())
 def test_fuzz_fits(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "image.fits"
-    header = astropy.io.fits.Header()
-    header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=1.0, CRVAL2=2.0, CRPIX1=1.0, CRPIX2=1.0)
-    header.update(CD1_1=1e-4, CD2_2=1e-4, CD1_2=0.0, CD2_1=0.0)
-    primary = astropy.io.fits.PrimaryHDU(np.ones((32, 32), dtype=np.float32), header)
-    mask = astropy.io.fits.ImageHDU(np.zeros((32, 32), dtype=np.int32), name="MASK")
-    stream = io.BytesIO()
-    astropy.io.fits.HDUList([primary, mask]).writeto(stream)
-    content = stream.getvalue()
-    key = data.draw(
-        st.sampled_from([b"BITPIX", b"NAXIS ", b"NAXIS1", b"NAXIS2", b"GCOUNT", b"CRVAL1", b"EXTNAME"])
+    content = small_fits(compressed=data.draw(st.booleans()))
+    words = (
+        "SIMPLE BITPIX NAXIS NAXIS1 NAXIS2 PCOUNT GCOUNT CRVAL1 EXTNAME A_ORDER MP_BAD TFIELDS TFORM1 ZNAXIS"
     )
+    key = data.draw(st.sampled_from([*words.split(), "ZNAXIS1", "ZTILE1", "ZCMPTYPE"]))
     value = data.draw(
-        st.sampled_from([b"-1", b"0", b"64", b"10000000000", b"999999", b"1E400", b"'../x'", b"NaN"])
+        st.sampled_from([b"-1", b"0", b"64", b"10000000000", b"999999", b"1E400", b"'../x'", b"NaN", b"T"])
     )
-    start = content.find(key)
-    if start >= 0 and data.draw(st.booleans()):
+    places = [match.start() for match in re.finditer(re.escape(f"{key:8}=".encode()), content)]
+    if places and data.draw(st.booleans()):
+        start = data.draw(st.sampled_from(places))
         content = content[: start + 10] + value.rjust(20) + content[start + 30 :]
+    if data.draw(st.integers(0, 4)) == 0:
+        content = gzip.compress(content, 1)
     path.write_bytes(data.draw(damages())(content))
     with read_or_refused(FitsIngestError, str(path)):
         with warnings.catch_warnings():
@@ -421,3 +528,100 @@ def test_hdf5_opens_no_other_file(kind: str, tmp_path: Path) -> None:
     with pytest.raises(LegacyFileError, match=wanted[kind]) as error:
         LegacyReader(hdf5, table)
     assert str(hdf5) in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["dataset", "column", "catalog"])
+def test_hdf5_of_variable_length(place: str, tile_file: Path) -> None:
+    """Two billion values, by a length that HDF5 would believe."""
+    with h5py.File(tile_file, "a") as file:
+        name = {"dataset": "sources/0000/background", "column": "table", "catalog": "sources/0000/catalog"}[
+            place
+        ]
+        dtype = h5py.vlen_dtype(np.float32)
+        rows = file[name][()]
+        if place != "dataset":
+            dtype = np.dtype([*rows.dtype.descr, ("more", dtype)])
+        del file[name]
+        dataset = file.create_dataset(name, shape=rows.shape, dtype=dtype)
+        value = np.ones(3, dtype=np.float32)
+        dataset[(0,) * rows.ndim] = value if place == "dataset" else (*rows[0], value)
+        offset = dataset.id.get_offset() + (0 if place == "dataset" else rows.dtype.itemsize)
+    content = bytearray(tile_file.read_bytes())
+    assert content[offset : offset + 4] == (3).to_bytes(4, "little")
+    content[offset : offset + 4] = (2**31 - 1).to_bytes(4, "little")
+    tile_file.write_bytes(content)
+    with pytest.raises(TileFileError, match=f"{re.escape(str(tile_file))}.*variable length"):
+        TrailTiles.read(tile_file)
+
+
+@pytest.fixture
+def tile_file(tmp_path: Path) -> Path:
+    """Return a file of one tile."""
+    image = np.ones((32, 32), dtype=np.float32)
+    tiles = TrailTiles.allocate(
+        1,
+        32,
+        source=TileSource(data_id={"visit": 1}, shape=(32, 32), psf_kernel=PsfGrid.gaussian(4.0).mean_kernel),
+        background=fit_background(image, np.zeros((32, 32), dtype=bool)),
+        catalog=astropy.table.Table({"x": [1.0]}),
+    )
+    tiles.write(tmp_path / "tiles.h5")
+    return tmp_path / "tiles.h5"
+
+
+@pytest.mark.parametrize("name", ["image", "template", "table", "sources", "sources/0000", "manifest"])
+@pytest.mark.parametrize("kind", ["link", "virtual"])
+def test_hdf5_opens_no_pipe(kind: str, name: str, tile_file: Path, tmp_path: Path) -> None:
+    """Not even to see what is there: a process that opens a named pipe waits
+    until somebody writes to it.
+    """
+    pipe, opened = tmp_path / "pipe", tmp_path / "opened"
+    os.mkfifo(pipe)
+    with h5py.File(tile_file, "a") as file:
+        if name in file:
+            del file[name]
+        if kind == "link":
+            file[name] = h5py.ExternalLink(str(pipe), "/")
+        else:
+            layout = h5py.VirtualLayout((1, 32, 32), np.float32, maxshape=(None, 32, 32))
+            source = h5py.VirtualSource(str(pipe), "image", shape=(1, 32, 32), maxshape=(None, 32, 32))
+            layout[: h5py.h5s.UNLIMITED] = source[: h5py.h5s.UNLIMITED]
+            file.create_virtual_dataset(name, layout)
+    # The shell waits, too, until somebody opens the pipe, and then says so.
+    writer = subprocess.Popen(["sh", "-c", 'exec 3>"$0" && : >"$1"', pipe, opened])
+    try:
+        with pytest.raises(TileFileError, match=re.escape(str(tile_file))):
+            read_all(tile_file)
+        time.sleep(0.05)
+        assert writer.poll() is None
+        assert not opened.exists()
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    # Small enough to return from where they are believed.
+    [("NAXIS", 5000), ("TFIELDS", 5000), ("PCOUNT", -2880), ("A_ORDER", 50), ("NAXIS2", -1)],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_fits_that_broke(key: str, value: int, packed: bool, tmp_path: Path) -> None:
+    """Of a number of axes of 10^10 astropy does not return."""
+    content = small_fits()
+    start = content.index(f"{key:8}=".encode())
+    content = content[: start + 10] + str(value).rjust(20).encode() + content[start + 30 :]
+    path = tmp_path / ("image.fits.gz" if packed else "image.fits")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(FitsIngestError, match=f"{re.escape(str(path))}.*{key} is {value}"):
+        find_planes(path)
+
+
+def test_fits_mask_of_more_planes_than_bits(tmp_path: Path) -> None:
+    """Each would take the memory of an image."""
+    path = tmp_path / "image.fits"
+    path.write_bytes(small_fits())
+    with astropy.io.fits.open(path, mode="update") as hdus:
+        hdus["MASK"].header.update({f"MP_{i}": 0 for i in range(40)})
+    with pytest.raises(FitsIngestError, match=f"{re.escape(str(path))}: the mask's header names 41 planes"):
+        read_planes(find_planes(path))

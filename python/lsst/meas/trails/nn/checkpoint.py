@@ -23,7 +23,7 @@
 
 Tensors are stored as such and everything else as JSON in the file's header,
 so that nothing in a checkpoint can be executed, and one rename makes a new
-checkpoint replace the old one.
+checkpoint replace the old one.  A checksum of all that tells a changed byte.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ __all__ = (
 )
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -50,7 +51,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-_FORMAT = "meas_trails-checkpoint-1"
+_FORMAT = "meas_trails-checkpoint-2"
+_FORMAT_WITHOUT_CHECKSUM = "meas_trails-checkpoint-1"
 
 
 class CheckpointError(ValueError):
@@ -93,7 +95,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for name, tensor in getattr(checkpoint, group).items():
             # The format knows neither strides nor shared memory.
             tensors[f"{group}/{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-    metadata = {"format": _FORMAT, "scalars": json.dumps(checkpoint.scalars)}
+    scalars = json.dumps(checkpoint.scalars)
+    metadata = {"format": _FORMAT, "scalars": scalars, "sha256": _checksum(scalars, tensors)}
     temporary = path.with_name(path.name + ".part")
     try:
         temporary.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
@@ -108,31 +111,47 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        Raised if the file is no complete checkpoint of this version.
+        Raised if the file is no complete checkpoint of this version, or not
+        as it was written.
     """
     groups: dict[str, dict[str, torch.Tensor]] = {group: {} for group in _GROUPS}
-    random = None
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
+            if metadata.get("format") not in (_FORMAT, _FORMAT_WITHOUT_CHECKSUM):
                 raise CheckpointError(
                     f"{path}: is no checkpoint of this version of meas_trails; train into another folder."
                 )
-            scalars = json.loads(metadata["scalars"])
-            for key in file.keys():
-                group, _, name = key.partition("/")
-                if key == "random":
-                    random = file.get_tensor(key)
-                else:
-                    groups[group][name] = file.get_tensor(key)
-    except (safetensors.SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        scalars = json.loads(metadata["scalars"])
+        if metadata["format"] == _FORMAT and metadata["sha256"] != _checksum(metadata["scalars"], tensors):
+            raise CheckpointError(
+                f"{path}: is damaged, its content has another checksum than when it was written; remove it to "
+                "train from the start, or put a copy of it in its place."
+            )
+        random = tensors.pop("random")
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = tensor
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(
             f"{path}: is not a complete checkpoint ({error}); remove it to train from the start."
         ) from error
-    if random is None or not isinstance(scalars, dict):
+    if not isinstance(scalars, dict):
         raise CheckpointError(f"{path}: is not a complete checkpoint; remove it to train from the start.")
     return Checkpoint(scalars=scalars, random=random, **groups)
+
+
+def _checksum(scalars: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of everything in a checkpoint, hexadecimal."""
+    digest = hashlib.sha256(scalars.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # Bytes: numpy does not know all types of torch.
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -39,6 +39,8 @@ import astropy.wcs
 import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 
+from .fits_safety import check_headers, check_primary_header
+
 MIN_SIZE = 32
 """Smallest side of an image worth ingesting, pixels."""
 
@@ -185,8 +187,10 @@ def open_fits(path: Path) -> Iterator[astropy.io.fits.HDUList]:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            with astropy.io.fits.open(path, memmap=False) as hdus:
-                len(hdus)
+            # Headers that astropy does not return from are not shown to it.
+            check_primary_header(path)
+            with astropy.io.fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+                check_headers(hdus)
                 # A file that ends inside an HDU would pass for one without
                 # the planes that are missing.
                 for warning in caught:

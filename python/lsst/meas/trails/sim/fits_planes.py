@@ -194,6 +194,11 @@ def _unpack_mask(
             )
         yield "BAD", flagged
         return
+    if len(bits) > 8 * pixels.dtype.itemsize:
+        raise FitsIngestError(
+            f"{path}: the mask's header names {len(bits)} planes, more than its pixels of type "
+            f"{pixels.dtype} have bits. Leave the mask out with --ignore-mask."
+        )
     for name, bit in bits.items():
         if not isinstance(bit, int) or not 0 <= bit < 8 * pixels.dtype.itemsize:
             raise FitsIngestError(

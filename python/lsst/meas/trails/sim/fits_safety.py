@@ -1,0 +1,131 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What headers of FITS files of unknown origin must not claim."""
+
+from __future__ import annotations
+
+__all__ = ("check_headers", "check_primary_header")
+
+import os
+import re
+import zipfile
+from typing import IO, Any
+
+import astropy.io.fits
+import astropy.utils.data
+
+_BLOCK = 2880
+_CARD = 80
+
+_MAX_BLOCKS = 10_000
+"""Most blocks of a header: 360 000 cards, more than any has."""
+
+_MAX_HDUS = 10_000
+
+_LIMITS: tuple[tuple[re.Pattern[str], int], ...] = tuple(
+    (re.compile(pattern), limit)
+    for pattern, limit in (
+        # Of the FITS standard.
+        (r"Z?NAXIS|TFIELDS|WCSAXES[A-Z]?", 999),
+        # Distortions of higher order are not written by anybody.
+        (r"[AB]P?_ORDER", 20),
+        # The next header is looked for behind what they say.
+        (r"Z?NAXIS\d+|[PG]COUNT", 2**62),
+    )
+)
+"""The greatest values of numbers that loops or the way to the next header
+depend on; the least is 0.
+"""
+
+
+def check_primary_header(path: str | os.PathLike[str]) -> None:
+    """Check the first header of a file before astropy opens it.
+
+    Parameters
+    ----------
+    path
+        The file; may be compressed as a whole.
+
+    Raises
+    ------
+    ValueError
+        Raised if one of its numbers is none that a FITS file may have.
+    OSError
+        Raised if the file cannot be read.
+    """
+    if zipfile.is_zipfile(path):
+        raise ValueError("it is a ZIP archive: unpack it first")
+    with astropy.utils.data.get_readable_fileobj(path, encoding="binary") as stream:
+        _check(stream)
+
+
+def check_headers(hdus: astropy.io.fits.HDUList) -> None:
+    """Load the headers of a file, each after a look at it.
+
+    Parameters
+    ----------
+    hdus
+        What astropy has opened: the first header has been checked.
+
+    Raises
+    ------
+    ValueError
+        Raised if one of its numbers is none that a FITS file may have, or
+        there are too many headers.
+    """
+    for number in range(_MAX_HDUS):
+        try:
+            # That of the list of HDUs would change cards that break the standard.
+            place: dict[str, Any] = hdus[number].fileinfo()
+        except IndexError:
+            return
+        stream = place["file"]
+        stream.seek(place["datLoc"] + place["datSpan"])
+        _check(stream)
+    raise ValueError(f"it has more than {_MAX_HDUS} HDUs")
+
+
+def _check(stream: IO[bytes]) -> None:
+    """Check the header at the place of a stream, if there is one."""
+    blocks: list[bytes] = []
+    while not blocks or not _is_last(blocks[-1]):
+        block = stream.read(_BLOCK)
+        if len(blocks) == 0 and block[:8] not in (b"SIMPLE  ", b"XTENSION"):
+            # What is no header is left to astropy to refuse.
+            return
+        if not block:
+            break
+        blocks.append(block)
+        if len(blocks) > _MAX_BLOCKS:
+            raise ValueError(f"a header has more than {_MAX_BLOCKS * _BLOCK // _CARD} cards")
+    header = astropy.io.fits.Header.fromstring(b"".join(blocks))
+    for keyword in dict.fromkeys(header):
+        for pattern, limit in _LIMITS:
+            if pattern.fullmatch(keyword):
+                value = header[keyword]
+                if isinstance(value, (int, float)) and not 0 <= value <= limit:
+                    raise ValueError(f"{keyword} is {value}")
+
+
+def _is_last(block: bytes) -> bool:
+    """Return whether a block of a header has the card that ends it."""
+    return any(block[i : i + 8].rstrip() == b"END" for i in range(0, len(block), _CARD))
