@@ -128,10 +128,19 @@ def test_detectors_of_a_visit(butler: Butler, tmp_path: Path) -> None:
 def test_nothing_twice(butler: Butler, tmp_path: Path) -> None:
     path = write(tmp_path / "image.fits")
     ingest(butler, path)
-    other = write(tmp_path / "other.fits", CCDNUM=2)
     with pytest.raises(RepositoryError, match=r"image.fits: run 'input' has an image .*--run.*--visit"):
-        ingest(butler, other, path)
+        ingest(butler, path)
+    # What is there is not what these options, or this file, would make.
+    other = write(tmp_path / "other.fits", CCDNUM=2)
+    with pytest.raises(RepositoryError, match=r"image.fits: run 'input' has an image"):
+        ingest(butler, other, path, options=FitsOptions(fwhm=2.1, band="r"))
+    changed = write(tmp_path / "changed.fits", OBJECT="another")
+    with pytest.raises(RepositoryError, match=r"changed.fits: run 'input' has an image"):
+        ingest(butler, other, changed)
     assert count(butler) == 1
+    # One of two is there: the other is what is missing.
+    assert ingest(butler, other, path) == 1
+    assert count(butler) == 2
     assert ingest(butler, path, run="second") == 1
 
 

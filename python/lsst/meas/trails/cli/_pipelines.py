@@ -52,19 +52,25 @@ def open_for_pipelines(repo: str) -> Butler:
     lsst.meas.trails.sim.visit_record.RepositoryError
         Raised if there is something else, or it cannot be opened.
     """
+    from lsst.meas.trails.sim.repository import open_or_create
+
+    # Of a new one, whatever happens, there is no half.
+    butler = open_or_create(repo, _register)
+    if not list(butler.registry.queryDatasetTypes()):
+        _register(butler)
+    return butler
+
+
+def _register(butler: Butler) -> None:
+    """Register the dataset types of the shipped pipelines."""
     from lsst.daf.butler import DatasetType
-    from lsst.meas.trails.sim.repository import DIFFERENCE_DATASET_TYPE, open_or_create
+    from lsst.meas.trails.sim.repository import DIFFERENCE_DATASET_TYPE
     from lsst.pipe.base import Pipeline
 
-    butler = open_or_create(repo)
-    if not list(butler.registry.queryDatasetTypes()):
-        # Tasks ask for any kind of visit image; what is stored is this one.
-        dimensions = butler.dimensions.conform(["instrument", "visit", "detector"])
-        butler.registry.registerDatasetType(
-            DatasetType(DIFFERENCE_DATASET_TYPE, dimensions, "DifferenceImage")
-        )
-        for name in PIPELINES:
-            uri = f"resource://lsst.meas.trails/resources/pipelines/{name}.yaml"
-            graph = Pipeline.from_uri(uri).to_graph(registry=butler.registry)
-            graph.register_dataset_types(butler)
-    return butler
+    # Tasks ask for any kind of visit image; what is stored is this one.
+    dimensions = butler.dimensions.conform(["instrument", "visit", "detector"])
+    butler.registry.registerDatasetType(DatasetType(DIFFERENCE_DATASET_TYPE, dimensions, "DifferenceImage"))
+    for name in PIPELINES:
+        uri = f"resource://lsst.meas.trails/resources/pipelines/{name}.yaml"
+        graph = Pipeline.from_uri(uri).to_graph(registry=butler.registry)
+        graph.register_dataset_types(butler)

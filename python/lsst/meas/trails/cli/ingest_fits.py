@@ -112,7 +112,8 @@ def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool,
     a mask and a variance plane (HDUs named MASK and VARIANCE, or DQ, ERR,
     IVAR, WEIGHT and the like), as the calexps of the Rubin pipelines have; the
     variance is measured on the sky otherwise.  It must have a WCS.  The options
-    hold for all files and replace what their headers say.
+    hold for all files and replace what their headers say.  The same command
+    completes what was stopped.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -155,3 +156,5 @@ def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool,
     console = Console()
     console.print(table)
     console.print(f"Put {len(done)} {IMAGE_DATASET_TYPE} into run {run!r} of {repo}.", soft_wrap=True)
+    if present := len(files) - len(done):
+        console.print(f"{present} images were there already.")

@@ -239,7 +239,8 @@ class _ResidualBlock(nn.Module):
         self.radius = dilation + 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.relu(x + self.second(self.first(x)), inplace=True)
+        # In place: new memory costs a quarter of the time of a large window.
+        return functional.relu(self.second(self.first(x)).add_(x), inplace=True)
 
 
 @register("trail_unet")
@@ -354,7 +355,8 @@ class TrailUNet(TrailNetwork):
         x = self.bottom(x)
         for level in reversed(range(len(self.up))):
             x = functional.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
-            x = self.join[level](torch.cat((skips.pop(), x), dim=1))
+            x = torch.cat((skips.pop(), x), dim=1)
+            x = self.join[level](x)
             x = self.decoder[level](x)
         logits: torch.Tensor = self.head(x)
         return logits

@@ -23,9 +23,10 @@
 
 from __future__ import annotations
 
-__all__ = ("IngestSummary", "make_fits_image")
+__all__ = ("ORIGIN_KEY", "IngestSummary", "image_origin", "make_fits_image")
 
 import dataclasses
+import hashlib
 import logging
 from pathlib import Path
 
@@ -49,6 +50,9 @@ from .star_psf import MIN_STARS, MeasuredPsf, TooFewStarsError, gaussian_psf, me
 from .visit_image import make_summary_stats, make_visit_image
 
 _LOG = logging.getLogger(__name__)
+
+ORIGIN_KEY = "fitsOrigin"
+"""Key of `image_origin` in the metadata of images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +161,7 @@ def make_fits_image(
     visit_image.metadata = {
         "fitsFile": path.name,
         "fitsHdu": layout.hdu,
+        ORIGIN_KEY: image_origin(observation, options),
         "fitsInstrument": str(layout.header.get("INSTRUME", "unknown")),
         "zeroPoint": observation.zeropoint.magnitude,
         "zeroPointSource": observation.zeropoint.source,
@@ -180,6 +185,16 @@ def make_fits_image(
         magnitude_limit=stats.magLim,
     )
     return visit_image, summary
+
+
+def image_origin(observation: FitsObservation, options: FitsOptions) -> str:
+    """Return what tells whether an image is of the same file with the same
+    options: a SHA-256, hexadecimal.
+    """
+    with observation.path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+    digest.update(f"{observation.layout.hdu} {options}".encode())
+    return digest.hexdigest()
 
 
 def _make_variance(

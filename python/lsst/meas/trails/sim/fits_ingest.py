@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.images import VisitImage
 
-from .fits_image import IngestSummary, make_fits_image
+from .fits_image import ORIGIN_KEY, IngestSummary, image_origin, make_fits_image
 from .fits_instrument import FitsCam
 from .fits_observation import FitsObservation, FitsOptions
 from .repository import (
@@ -55,6 +55,9 @@ def ingest_fits(
 ) -> Iterator[IngestSummary]:
     """Put FITS images into a repository as ``preliminary_visit_image``.
 
+    Images that are in the run already, of the same files with the same
+    options, are left out: a run that was stopped is completed.
+
     Parameters
     ----------
     butler
@@ -77,22 +80,44 @@ def ingest_fits(
         Raised if the pixels of a file cannot be used.  An image is put as a
         whole or not at all; those before it stay.
     RepositoryError
-        Raised if the repository has such an image already, before any is put,
-        or does not take it.
+        Raised if the run has all images already, or another image of the
+        same visit and detector, before any is put, or the repository does not
+        take one.
     """
-    existing = find_existing(butler, run, [IMAGE_DATASET_TYPE], [o.data_id for o in observations])
-    if existing:
-        key = (existing[0].dataId["visit"], existing[0].dataId["detector"])
-        path = next(o.path for o in observations if (o.visit, o.detector) == key)
-        raise RepositoryError(
-            f"{path}: run {run!r} has an image of visit {key[0]}, detector {key[1]} already. "
-            "Choose another --run, or give --visit or --detector if it is another image."
-        )
+    present = _present(butler, run, observations, options or FitsOptions())
     for observation in observations:
+        if observation in present:
+            continue
         image, summary = make_fits_image(observation, options)
         _register(butler, observation, image)
         put_datasets(butler, run, observation.data_id, [Dataset(IMAGE_DATASET_TYPE, "VisitImage", image)])
         yield summary
+
+
+def _present(
+    butler: Butler, run: str, observations: Sequence[FitsObservation], options: FitsOptions
+) -> list[FitsObservation]:
+    """Return the images that are in a run already, if not all are.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if all are, or one that is there is another.
+    """
+    existing = find_existing(butler, run, [IMAGE_DATASET_TYPE], [o.data_id for o in observations])
+    by_key = {(observation.visit, observation.detector): observation for observation in observations}
+    present = []
+    for ref in existing:
+        key = (ref.dataId["visit"], ref.dataId["detector"])
+        observation = by_key[key]
+        complete = len(existing) == len(observations)
+        if complete or butler.get(ref).metadata.get(ORIGIN_KEY) != image_origin(observation, options):
+            raise RepositoryError(
+                f"{observation.path}: run {run!r} has an image of visit {key[0]}, detector {key[1]} already. "
+                "Choose another --run, or give --visit or --detector if it is another image."
+            )
+        present.append(observation)
+    return present
 
 
 def _register(butler: Butler, observation: FitsObservation, image: VisitImage) -> None:

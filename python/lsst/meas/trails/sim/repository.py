@@ -46,7 +46,9 @@ __all__ = (
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +109,18 @@ def repository_config() -> Config:
     return config
 
 
-def open_or_create(repo: ResourcePathExpression) -> Butler:
+def open_or_create(
+    repo: ResourcePathExpression, prepare: Callable[[Butler], None] = lambda butler: None
+) -> Butler:
     """Open a repository for writing, after creating it where there is none.
 
     Parameters
     ----------
     repo
         Folder, URI or known label of the repository.
+    prepare
+        Called with a new repository, which is there as prepared, or not at
+        all.
 
     Returns
     -------
@@ -131,8 +138,7 @@ def open_or_create(repo: ResourcePathExpression) -> Butler:
         if str(repo) in Butler.get_known_repos():
             return Butler.from_config(str(repo), writeable=True)
         if not root.join("butler.yaml", forceDirectory=False).exists():
-            _check_vacant(root)
-            Butler.makeRepo(root, config=repository_config())
+            _create(root, prepare)
             _LOG.info("Created the repository %s.", root)
         return Butler.from_config(root, writeable=True)
     except RepositoryError:
@@ -356,6 +362,28 @@ def _put_together(
         butler.pruneDatasets(refs, disassociate=True, unstore=True, purge=True)
         raise
     return refs
+
+
+def _create(root: ResourcePath, prepare: Callable[[Butler], None]) -> None:
+    """Create a repository, whole or not at all."""
+    _check_vacant(root)
+    path = Path(root.ospath).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        Butler.makeRepo(partial, config=repository_config())
+        with Butler.from_config(partial, writeable=True) as butler:
+            prepare(butler)
+        try:
+            # In the place of an empty folder, if there is one.
+            partial.rename(path)
+        except OSError:
+            # Another process may have created it at the same time.
+            if not (path / "butler.yaml").exists():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check_vacant(root: ResourcePath) -> None:
