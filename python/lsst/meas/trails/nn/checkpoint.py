@@ -126,8 +126,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         scalars = json.loads(metadata["scalars"])
         if metadata["format"] == _FORMAT and metadata["sha256"] != _checksum(metadata["scalars"], tensors):
             raise CheckpointError(
-                f"{path}: is damaged, its content has another checksum than when it was written; remove it to "
-                "train from the start, or put a copy of it in its place."
+                f"{path}: is damaged, its content has another checksum than when it was written; remove it "
+                "to train from the start, or put a copy of it in its place."
             )
         random = tensors.pop("random")
         for key, tensor in tensors.items():

@@ -108,7 +108,7 @@ def _present(
     by_key = {(observation.visit, observation.detector): observation for observation in observations}
     present = []
     for ref in existing:
-        key = (ref.dataId["visit"], ref.dataId["detector"])
+        key = (int(ref.dataId["visit"]), int(ref.dataId["detector"]))
         observation = by_key[key]
         complete = len(existing) == len(observations)
         if complete or butler.get(ref).metadata.get(ORIGIN_KEY) != image_origin(observation, options):

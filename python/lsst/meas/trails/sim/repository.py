@@ -370,14 +370,16 @@ def _create(root: ResourcePath, prepare: Callable[[Butler], None]) -> None:
     path = Path(root.ospath).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # The Butler takes a folder with a dot in its name for a file.
+    made = partial / "repo"
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        Butler.makeRepo(partial, config=repository_config())
-        with Butler.from_config(partial, writeable=True) as butler:
+        Butler.makeRepo(made, config=repository_config())
+        with Butler.from_config(made, writeable=True) as butler:
             prepare(butler)
         try:
             # In the place of an empty folder, if there is one.
-            partial.rename(path)
+            made.rename(path)
         except OSError:
             # Another process may have created it at the same time.
             if not (path / "butler.yaml").exists():
