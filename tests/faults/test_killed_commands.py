@@ -29,6 +29,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import astropy.io.fits
+import numpy as np
 import pytest
 import yaml
 
@@ -77,6 +79,52 @@ def test_simulate(faulty: Any, tmp_path: Path) -> None:
 
     faulty.succeed("meas-trails", "simulate", tmp_path / "whole", *command[3:])
     assert completed == content(tmp_path / "whole")
+
+
+def test_ingest_fits(faulty: Any, tmp_path: Path) -> None:
+    """Killed in the creation of the repository, before a visit is known, and
+    with half of the second image.
+    """
+    files = []
+    for number in (1, 2):
+        pixels = np.random.default_rng(number).normal(100.0, 5.0, (64, 80)).astype(np.float32)
+        header = astropy.io.fits.Header()
+        header.update(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRPIX1=40.5, CRPIX2=32.5, CRVAL2=2.0)
+        header.update(CRVAL1=150.0, CD1_1=-7e-5, CD2_2=7e-5, CCDNUM=number, FILTER="r", MAGZPT=28.9, GAIN=2.0)
+        header.update({"DATE-OBS": "2024-11-09T05:00:00", "EXPTIME": 60.0})
+        files.append(tmp_path / f"{number}.fits")
+        astropy.io.fits.PrimaryHDU(pixels, header).writeto(files[-1])
+    repo = tmp_path / "repo"
+    command = ("meas-trails", "ingest-fits", repo, *files, "--fwhm", 1.0)
+
+    def content(repo: Path) -> list[bytes]:
+        butler = Butler.from_config(repo, collections="input")
+        refs = butler.query_datasets(IMAGE_DATASET_TYPE, explain=False)
+        return [butler.get(ref).image.array.tobytes() for ref in sorted(refs)]
+
+    register = "lsst.daf.butler.registry.sql_registry:SqlRegistry.registerDatasetType"
+    assert is_killed(faulty.run(*command, killed_in=register, count=5))
+    assert not repo.exists()
+    put = "lsst.daf.butler.direct_butler:DirectButler.put"
+    assert is_killed(faulty.run(*command, killed_in=put))
+    assert content(repo) == []
+    transfer = "lsst.resources.file:FileResourcePath.transfer_from"
+    assert is_killed(faulty.run(*command, killed_in=transfer, when=IMAGE_DATASET_TYPE, count=2, cut=True))
+    assert len(content(repo)) == 1
+    # What is there is not what other options would have made.
+    other = faulty.run(*command, "--zeropoint", 27)
+    assert other.code == 1
+    assert "1.fits: run 'input' has an image" in other.output
+
+    assert "1 images were there already" in faulty.succeed(*command)
+    faulty.succeed(*command[:2], tmp_path / "whole", *command[3:])
+    assert content(repo) == content(tmp_path / "whole")
+    assert faulty.run(*command).code == 1
+    known = [
+        sorted(kind.name for kind in Butler.from_config(path).registry.queryDatasetTypes())
+        for path in (repo, tmp_path / "whole")
+    ]
+    assert known[0] == known[1]
 
 
 @pytest.fixture
