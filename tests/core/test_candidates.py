@@ -311,3 +311,27 @@ def test_noise_for_a_map(make_planes: MakePlanes) -> None:
     assert len(table) > 10
     assert np.all(np.isfinite(table["score"]))
     assert np.all(np.isfinite(table["x"]) & np.isfinite(table["trailLengthPix"]))
+
+
+def test_a_trail_that_leaves_the_image_ends_at_its_edge(scene: Scene) -> None:
+    # Half of it is outside.
+    flux = scene.add(200.0, 299.5, 60.0, 90.0, 60.0)
+    (row,) = scene.find()
+    assert row["edgeFlag"]
+    assert max(row["y0"], row["y1"]) == pytest.approx(299.5)
+    # Its midpoint and its flux are those of the half on the image; the tolerances
+    # are three times the stated errors of the full trail.
+    assert row["x"] == pytest.approx(200.0, abs=1.0)
+    assert row["y"] == pytest.approx(284.5, abs=2.0)
+    assert row["trailLengthPix"] == pytest.approx(30.0, abs=4.0)
+    assert row["flux"] == pytest.approx(0.5 * flux, rel=0.1)
+
+
+def test_a_spike_has_a_low_score(scene: Scene) -> None:
+    scene.add(200.0, 150.0, 20.0, 0.0, 20.0)
+    (alone,) = scene.find()
+    # A very bright star, 60 pixels from it, on its line.
+    add_trail(scene.planes.image, scene.planes.psf, 1e7, 140.0, 150.0, 0.0, 0.0)
+    (row,) = scene.find()
+    assert alone["score"] > 0.5
+    assert row["score"] < 0.1 * alone["score"]

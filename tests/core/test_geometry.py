@@ -25,10 +25,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from lsst.meas.trails.core.geometry import (
     Trails,
     angle_difference,
+    clip_segment,
     near_segment,
     position_angle,
     segment_distance,
@@ -168,3 +170,34 @@ def test_pixels_near_a_segment_at_the_corner() -> None:
     assert (near.left, near.bottom) == (-2, -2)
     found = set(zip(near.columns[near.use].tolist(), near.rows[near.use].tolist(), strict=True))
     assert found == {(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 2)}
+
+
+def test_clipped_segments() -> None:
+    ends = np.array(
+        [
+            [10.0, 10.0, 20.0, 15.0],  # inside
+            [-10.0, 5.0, 10.0, 5.0],  # out to the left
+            [30.0, 10.0, 30.0, 60.0],  # out at the top
+            [-20.0, -20.0, 120.0, 120.0],  # in and out
+            [200.0, 10.0, 300.0, 10.0],  # nowhere on it
+            [60.0, 45.0, 60.0, 45.0],  # a point
+        ]
+    )
+    clipped = np.stack(clip_segment(*ends.T, (50, 100)), axis=1)
+    expected = ends.copy()
+    expected[1, 0] = -0.5
+    expected[2, 3] = 49.5
+    expected[3] = [-0.5, -0.5, 49.5, 49.5]
+    np.testing.assert_allclose(clipped, expected, atol=1e-12)
+
+
+@given(hnp.arrays(np.float64, (7, 4), elements=st.floats(-200.0, 200.0)))
+def test_clipped_segments_are_parts_on_the_image(ends: np.ndarray) -> None:
+    x0, y0, x1, y1 = (np.asarray(v) for v in clip_segment(*ends.T, (60, 80)))
+    touching = (np.maximum(x0, x1) <= 79.5 + 1e-9) & (np.minimum(x0, x1) >= -0.5 - 1e-9)
+    touching &= (np.maximum(y0, y1) <= 59.5 + 1e-9) & (np.minimum(y0, y1) >= -0.5 - 1e-9)
+    unchanged = (x0 == ends[:, 0]) & (y0 == ends[:, 1]) & (x1 == ends[:, 2]) & (y1 == ends[:, 3])
+    assert np.all(touching | unchanged)
+    # On the line of the segment.
+    assert np.all(segment_distance(x0, y0, *ends.T) < 1e-6)
+    assert np.all(segment_distance(x1, y1, *ends.T) < 1e-6)

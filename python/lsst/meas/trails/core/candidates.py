@@ -33,10 +33,11 @@ import numpy.typing as npt
 
 from .background import BackgroundMesh
 from .components import Component, find_components
-from .geometry import angle_difference, segment_distance, trail_ends
+from .geometry import angle_difference, clip_segment, segment_distance, trail_ends
 from .planes import ImagePlanes
 from .scoring import ScoreModel, candidate_features
 from .shape import ShapeTests, measure_shape
+from .spikes import find_bright_stars, spike_likeness
 from .trail_ends import find_ends
 from .trail_fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
 
@@ -140,9 +141,11 @@ def find_candidates(
         table["score"] = table["topProbability"]
     else:
         table["score"] = score(candidate_features(table))
+    table["score"] *= 1.0 - spike_likeness(table, find_bright_stars(planes, level))
     table["streakFlag"] |= _on_streak(table)
     table = table[np.asarray(table["score"]) >= options.min_score]
-    return _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
+    table = _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
+    return _on_image(table, planes.shape)
 
 
 def _fit(
@@ -247,6 +250,26 @@ def _without_repeats(table: astropy.table.Table) -> astropy.table.Table:
         if not np.any(repeats):
             kept.append(i)
     return table[kept]
+
+
+def _on_image(table: astropy.table.Table, shape: tuple[int, int]) -> astropy.table.Table:
+    """Return a table of the parts of the trails on the image, with the flux
+    of these parts: the pixels say nothing of how a trail goes on, and the end
+    of a fit beyond them is arbitrary.
+    """
+    x0, y0, x1, y1 = (np.asarray(table[name]) for name in ("x0", "y0", "x1", "y1"))
+    ends = clip_segment(x0, y0, x1, y1, shape)
+    length = np.hypot(ends[2] - ends[0], ends[3] - ends[1])
+    before = np.asarray(table["trailLengthPix"])
+    shorter = (length < before - 1e-6) & (length > 0.0)
+    part = np.where(shorter, length / np.maximum(before, 1e-30), 1.0)
+    for name, values in zip(("x0", "y0", "x1", "y1"), ends, strict=True):
+        table[name][shorter] = values[shorter]
+    table["x"][shorter] = 0.5 * (ends[0] + ends[2])[shorter]
+    table["y"][shorter] = 0.5 * (ends[1] + ends[3])[shorter]
+    for name in ("trailLengthPix", "flux", "fluxErr"):
+        table[name] *= part
+    return table
 
 
 def _row(

@@ -31,6 +31,7 @@ __all__ = (
     "SegmentPixels",
     "Trails",
     "angle_difference",
+    "clip_segment",
     "line_band",
     "near_segment",
     "position_angle",
@@ -203,6 +204,45 @@ def segment_distance(px: Any, py: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> An
     along = (px - x0) * dx + (py - y0) * dy
     t = np.clip(np.divide(along, norm, out=np.zeros(np.broadcast(along, norm).shape), where=norm > 0.0), 0, 1)
     return np.hypot(px - (x0 + t * dx), py - (y0 + t * dy))
+
+
+def clip_segment(x0: Any, y0: Any, x1: Any, y1: Any, shape: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+    """Return the ends of the part of segments that lies on an image (Liang &
+    Barsky 1984, ACM Trans. Graph. 3, 1).
+
+    Parameters
+    ----------
+    x0, y0, x1, y1
+        Ends of the segments, array coordinates.
+    shape
+        Shape (ny, nx) of the image, whose outer pixels end half a pixel
+        beyond their centres.
+
+    Returns
+    -------
+    x0, y0, x1, y1
+        The ends; as they were for segments that do not touch the image.
+    """
+    start, stop = np.zeros(np.shape(x0)), np.ones(np.shape(x0))
+    for begin, step, size in ((x0, np.subtract(x1, x0), shape[1]), (y0, np.subtract(y1, y0), shape[0])):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            bounds = np.sort(np.stack([(-0.5 - begin) / step, (size - 0.5 - begin) / step]), axis=0)
+        # Parallel to two of the edges, between them or not.
+        inside = (begin >= -0.5) & (begin <= size - 0.5)
+        low = np.where(step == 0.0, np.where(inside, 0.0, np.inf), bounds[0])
+        high = np.where(step == 0.0, np.where(inside, 1.0, -np.inf), bounds[1])
+        start, stop = np.maximum(start, low), np.minimum(stop, high)
+    outside = start > stop
+    start, stop = np.where(outside, 0.0, start), np.where(outside, 1.0, stop)
+    dx, dy = np.subtract(x1, x0), np.subtract(y1, y0)
+    # Exactly as they were where nothing is cut.
+    first, last = start == 0.0, stop == 1.0
+    return (
+        np.where(first, x0, x0 + start * dx),
+        np.where(first, y0, y0 + start * dy),
+        np.where(last, x1, x0 + stop * dx),
+        np.where(last, y1, y0 + stop * dy),
+    )
 
 
 def near_segment(

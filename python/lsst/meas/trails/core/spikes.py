@@ -1,0 +1,160 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Is a candidate the diffraction spike of a bright star?
+
+A spike is as straight and as narrow as a trail, and no network that sees a
+part of it can tell them apart.  What gives it away is that it points at a
+star, and that the star is bright enough for it: the surface brightness of a
+spike falls as the square of the distance, and its ratio to the flux of the
+star is the telescope's.
+"""
+
+from __future__ import annotations
+
+__all__ = ("BrightStars", "find_bright_stars", "spike_likeness")
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+from .planes import ImagePlanes
+
+type _Floats = npt.NDArray[np.float64]
+
+_MIN_SIGNIFICANCE = 100.0
+"""Pixels above this, in sigma, belong to a bright star; saturated ones do too."""
+
+_WIDTH = 0.6
+"""By how much a spike may miss its star, in FWHM, one sigma."""
+
+_SLOPE = 0.1
+"""The same as a fraction of the distance: the halo of the star bends fits."""
+
+_RATIO = 4.0, 5.0
+"""Logarithm of the flux of the star over (surface brightness times squared
+distance), below which it is too faint for the spike, and from which on it is
+bright enough: a spike that has 0.6% of the light of its star has 5.
+"""
+
+_SATURATED_RATIO = 2.0, 3.0
+"""The same for saturated stars, much of whose flux is lost."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BrightStars:
+    """The bright stars of an image.
+
+    Parameters
+    ----------
+    x, y
+        Centroids, array coordinates, shape (n,).
+    flux
+        Flux of the bright pixels, image units, shape (n,); too small for
+        saturated stars.
+    extent
+        Longer side of the box around the bright pixels, pixels, shape (n,).
+    saturated
+        Whether pixels of it are saturated, shape (n,).
+    """
+
+    x: _Floats
+    y: _Floats
+    flux: _Floats
+    extent: _Floats
+    saturated: npt.NDArray[np.bool_]
+
+
+def find_bright_stars(planes: ImagePlanes, background: npt.NDArray[np.floating]) -> BrightStars:
+    """Find the stars that are bright enough for spikes.
+
+    Parameters
+    ----------
+    planes
+        The image.
+    background
+        Its background level, shape (ny, nx).
+    """
+    excess = planes.image - background
+    saturated = planes.has("SATURATED")
+    # Comparisons with what is NaN are false, as they should be.
+    bright = (excess > _MIN_SIGNIFICANCE * np.sqrt(np.maximum(planes.variance, 0.0))) | saturated
+    labels, count = scipy.ndimage.label(bright, structure=np.ones((3, 3)))
+    boxes = scipy.ndimage.find_objects(labels)
+    rows = np.zeros((count, 5))
+    for number, box in enumerate(boxes):
+        inside = labels[box] == number + 1
+        light = np.where(inside, np.nan_to_num(np.maximum(excess[box], 0.0), posinf=0.0), 0.0)
+        # Saturated pixels may hold nothing at all.
+        weight = light if light.sum() > 0.0 else inside.astype(np.float64)
+        y, x = np.indices(weight.shape)
+        rows[number] = (
+            box[1].start + np.sum(weight * x) / weight.sum(),
+            box[0].start + np.sum(weight * y) / weight.sum(),
+            light.sum(),
+            max(weight.shape),
+            np.any(saturated[box] & inside),
+        )
+    x_star, y_star, flux, extent, is_saturated = rows.T
+    return BrightStars(x=x_star, y=y_star, flux=flux, extent=extent, saturated=is_saturated > 0.0)
+
+
+def spike_likeness(table: Mapping[str, Any], stars: BrightStars) -> _Floats:
+    """Return how well a bright star explains each candidate as its spike.
+
+    Parameters
+    ----------
+    table
+        Columns ``x``, ``y``, ``trailLengthPix``, ``trailAnglePix``, ``flux``
+        and ``psfFwhm`` in array coordinates and image units, one row a
+        candidate.
+    stars
+        The bright stars of the image.
+
+    Returns
+    -------
+    likeness
+        From 0, no star does, to 1: it points at a star that is bright enough;
+        shape (n,).
+    """
+    x, y, length, angle, flux, fwhm = (
+        np.asarray(table[name], dtype=np.float64)[:, None]
+        for name in ("x", "y", "trailLengthPix", "trailAnglePix", "flux", "psfFwhm")
+    )
+    if len(x) == 0 or len(stars.x) == 0:
+        return np.zeros(len(x))
+    cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    dx, dy = stars.x - x, stars.y - y
+    along, across = np.abs(dx * cos + dy * sin), dy * cos - dx * sin
+    aligned = np.exp(-0.5 * np.square(across) / (np.square(_WIDTH * fwhm) + np.square(_SLOPE * along)))
+    # Of a star on the candidate, the two arms reach half its length.
+    distance = np.maximum(np.maximum(along, 0.5 * length), fwhm)
+    brightness = np.maximum(flux, 1e-30) / np.maximum(length, fwhm)
+    ratio = np.log(np.maximum(stars.flux, 1e-30) / (brightness * np.square(distance)))
+    low, high = (np.where(stars.saturated, *pair) for pair in zip(_SATURATED_RATIO, _RATIO, strict=True))
+    likeness = aligned * np.clip((ratio - low) / (high - low), 0.0, 1.0)
+    # A bright trail is no star on itself.
+    itself = (along < 0.5 * length) & (stars.extent > 0.5 * length)
+    return np.asarray(np.where(itself, 0.0, likeness).max(axis=1))
