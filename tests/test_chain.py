@@ -212,10 +212,12 @@ def test_second_run_does_nothing(chain: Any, run_program: Run) -> None:
     assert sorted(ref.id for ref in chain.butler(chain.detected).query_datasets("trail_mask")) == before
 
 
-def execute(repo: Path, output: str, *more: str, **settings: Any) -> SimplePipelineExecutor:
-    """Return what runs segmentation on detectors 1 and 2."""
+def execute(
+    repo: Path, output: str, *more: str, part: str = "segmentTrails", **settings: Any
+) -> SimplePipelineExecutor:
+    """Return what runs segmentation, or more, on detectors 1 and 2."""
     butler = SimplePipelineExecutor.prep_butler(str(repo), inputs=["input", *more], output=output)
-    pipeline = Pipeline.from_uri(f"{PIPELINES / 'DetectTrails.yaml'}#segmentTrails")
+    pipeline = Pipeline.from_uri(f"{PIPELINES / 'DetectTrails.yaml'}#{part}")
     for name, value in settings.items():
         pipeline.addConfigOverride("segmentTrails", name, value)
     return SimplePipelineExecutor.from_pipeline(
@@ -249,12 +251,19 @@ def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     for more, name in ((["models/mine/7"], "mine"), ([], shipped.specification.name)):
         output = f"trails/{name}"
-        execute(fresh_repo.repo, output, *more).run(register_dataset_types=True)
+        execute(fresh_repo.repo, output, *more, part="perDetector").run(register_dataset_types=True)
         butler = fresh_repo.butler(output)
         mask = butler.get("trail_mask", fresh_repo.data_id(1))
         assert mask.metadata["TRAIL_MODEL_NAME"] == name
         metadata = butler.get("segmentTrails_metadata", fresh_repo.data_id(1))["segmentTrails"]
         assert metadata["trailModel"].split()[0] == name
+        version = {"mine": "7"}.get(name, shipped.specification.version)
+        assert candidates_of(fresh_repo, butler, 1).meta["trailModel"] == {
+            "name": name,
+            "version": version,
+            # That of the weights and all that is said of them.
+            "sha256": mask.metadata["TRAIL_MODEL_SHA256"],
+        }
     assert mask.metadata["TRAIL_MODEL_SHA256"] == shipped.checksum
 
 
