@@ -27,9 +27,9 @@ import pytest
 from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.geometry import trail_ends
 from lsst.meas.trails.core.photometry import flux_to_mag
+from lsst.meas.trails.core.pixel_histogram import BINS
 from lsst.meas.trails.core.truth import TRUTH_COLUMNS
 from lsst.meas.trails.evaluation.match_table import SEARCH_COLUMNS, Surroundings, match_table, table_of
-from lsst.meas.trails.evaluation.pixel_histogram import BINS
 
 SIDE = 2000
 """Of the detectors of `make_detector`, pixels: 4.1 of them are one of 16.4

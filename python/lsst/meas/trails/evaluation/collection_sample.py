@@ -33,8 +33,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.operating_point import DETECTOR_PIXELS, score_threshold
+from ..core.pixel_histogram import PixelHistogram
 from .match_table import FINDERS
-from .pixel_histogram import PixelHistogram
 
 type _Floats = npt.NDArray[np.float64]
 type _Bools = npt.NDArray[np.bool_]

@@ -30,10 +30,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.operating_point import DETECTOR_PIXELS
+from ..core.pixel_histogram import PixelHistogram
 from .collection_sample import CollectionSample
 from .intervals import binomial_interval, bootstrap_interval
 from .metrics_table import MetricRows
-from .pixel_histogram import PixelHistogram
 
 LEGACY_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Scores at which components in the older manner are counted."""

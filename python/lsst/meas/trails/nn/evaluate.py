@@ -31,9 +31,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..core.pixel_histogram import PixelHistogram
 from .losses import BlendedLoss
 from .networks import TrailNetwork
-from .pixel_metrics import PixelScores
 from .training_plan import dataset_length, load_batches
 
 
@@ -45,7 +45,7 @@ def evaluate_network(
     batch_size: int = 8,
     bfloat16: bool = False,
     workers: int = 0,
-) -> tuple[dict[str, float], PixelScores]:
+) -> tuple[dict[str, float], PixelHistogram]:
     """Measure a network on tiles.
 
     Parameters
@@ -67,13 +67,13 @@ def evaluate_network(
     -------
     metrics
         ``loss``, ``pixel_auc`` and ``pixel_average_precision``.
-    scores
-        The histograms behind them.
+    histogram
+        What the two latter are of.
     """
     device = next(network.parameters()).device
     indices = list(range(dataset_length(dataset)))
     batches = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
-    scores = PixelScores()
+    histogram = PixelHistogram()
     losses = []
     with torch.inference_mode():
         for inputs, target, valid in load_batches(dataset, batches, workers):
@@ -82,10 +82,12 @@ def evaluate_network(
                 logits = network(inputs)
             target, valid = target.to(device), valid.to(device)
             losses.append(loss_function(logits, target, valid).item())
-            scores.add(logits, target, valid)
+            seen = valid > 0.0
+            pixels = logits[seen].float().cpu().numpy(), (target[seen] > 0.5).cpu().numpy()
+            histogram += PixelHistogram.from_logits(*pixels)
     metrics = {
         "loss": float(np.average(losses, weights=[len(batch) for batch in batches])),
-        "pixel_auc": scores.auc,
-        "pixel_average_precision": scores.average_precision,
+        "pixel_auc": histogram.auc,
+        "pixel_average_precision": histogram.average_precision,
     }
-    return metrics, scores
+    return metrics, histogram

@@ -35,10 +35,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.pixel_histogram import PixelHistogram
 from ..core.tile_file import TileReader
 from .model_file import ModelSpecification, rounded, save_model
 from .networks import TrailNetwork, count_parameters
-from .pixel_metrics import PixelScores
 from .recipe import Recipe
 
 _STORED = "float16"
@@ -56,7 +56,7 @@ def export_trained(
     files: Sequence[str],
     start: Mapping[str, Any] | None,
     processes: int,
-    measure: Callable[[TrailNetwork], tuple[dict[str, float], PixelScores | None]],
+    measure: Callable[[TrailNetwork], tuple[dict[str, float], PixelHistogram | None]],
 ) -> tuple[Path, dict[str, float]]:
     """Write a trained network as a model file.
 

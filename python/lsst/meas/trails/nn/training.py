@@ -40,6 +40,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from ..core.pixel_histogram import PixelHistogram
 from .dataset import TrailTileDataset
 from .distributed import Ranks
 from .evaluate import evaluate_network
@@ -50,7 +51,6 @@ from .model_export import export_trained
 from .networks import TrailNetwork, count_parameters
 from .object_validation import ObjectValidation
 from .optimiser import prepare_training
-from .pixel_metrics import PixelScores
 from .recipe import Recipe, StageRecipe
 from .training_failure import TrainingError, blame
 from .training_plan import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
@@ -326,7 +326,7 @@ class _Trainer:
             if self.state.step % self.recipe.checkpoint_steps == 0:
                 self._save()
 
-    def _measure(self, network: TrailNetwork, stage: StageRecipe) -> tuple[dict[str, float], PixelScores]:
+    def _measure(self, network: TrailNetwork, stage: StageRecipe) -> tuple[dict[str, float], PixelHistogram]:
         assert self.validation_dataset is not None
         return evaluate_network(
             network,
@@ -371,7 +371,7 @@ class _Trainer:
     def _exported(self, report: TrainingReport) -> TrainingResult:
         network = self.state.averaged_network(best=self.recipe.validation.keep != "last")
 
-        def measure(network: TrailNetwork) -> tuple[dict[str, float], PixelScores | None]:
+        def measure(network: TrailNetwork) -> tuple[dict[str, float], PixelHistogram | None]:
             if self.validation_dataset is None:
                 return {}, None
             network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

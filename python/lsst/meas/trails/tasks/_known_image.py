@@ -41,10 +41,10 @@ import numpy.typing as npt
 from ..core.background import fit_background
 from ..core.geometry import Trails, line_band
 from ..core.photometry import detection_magnitude_loss, point_source_flux_limit, typical_variance
+from ..core.pixel_histogram import PixelHistogram
 from ..core.planes import ImagePlanes
 from ..core.render import add_trail
 from ..evaluation.peers import SepOptions, sep_sources
-from ..evaluation.pixel_histogram import PixelHistogram
 from ._stack_sources import StackSources, found_trails
 
 _STREAK_WIDTH = 4.0

@@ -45,6 +45,7 @@ from lsst.pipe.base import (
 
 from ..core.geometry import Trails
 from ..core.matching import MatchCriteria
+from ..core.pixel_histogram import BINS
 from ..core.render import truth_mask
 from ..evaluation.legacy import legacy_detections, legacy_match
 from ..evaluation.match_table import (
@@ -56,7 +57,6 @@ from ..evaluation.match_table import (
     match_table,
     table_of,
 )
-from ..evaluation.pixel_histogram import BINS
 from ._door import TRAIL_PLANE, InputImage, check_covers, model_summary, open_image
 from ._known_image import chance_found, measure_pixels, peer_sources, snr_as_point_source, without_trails
 from ._stack_sources import StackSources, found_trails, read_sources

@@ -81,14 +81,28 @@ class PixelHistogram:
         p = np.asarray(probability[counted], dtype=np.float64)
         tiny = 1.0 / (1.0 + np.exp(_LOGIT_RANGE))
         p = np.clip(p, tiny, 1.0 - tiny)
-        logit = np.log(p) - np.log1p(-p)
-        bins = ((logit + _LOGIT_RANGE) * (BINS / (2.0 * _LOGIT_RANGE))).astype(np.int64)
-        bins = np.clip(bins, 0, BINS - 1)
-        is_true = truth[counted]
+        return cls.from_logits(np.log(p) - np.log1p(-p), truth[counted])
+
+    @classmethod
+    def from_logits(cls, logit: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> PixelHistogram:
+        """Count pixels of given logits.
+
+        Parameters
+        ----------
+        logit
+            Logits, not NaN, shape (n,).
+        truth
+            Whether each pixel belongs to a trail, same shape.
+        """
+        scaled = (logit + _LOGIT_RANGE) * (BINS / (2.0 * _LOGIT_RANGE))
+        bins = np.clip(scaled, 0, BINS - 1).astype(np.int64)
         return cls(
-            true=np.bincount(bins[is_true], minlength=BINS),
-            false=np.bincount(bins[~is_true], minlength=BINS),
+            true=np.bincount(bins[truth], minlength=BINS),
+            false=np.bincount(bins[~truth], minlength=BINS),
         )
+
+    def __add__(self, other: PixelHistogram) -> PixelHistogram:
+        return PixelHistogram(self.true + other.true, self.false + other.false)
 
     @property
     def rates(self) -> tuple[_Floats, _Floats]:
@@ -144,6 +158,19 @@ class PixelHistogram:
             return float("nan"), dict.fromkeys(("precision", "recall", "f1", "iou"), float("nan"))
         index = int(np.argmax(2.0 * true / (true[-1] + true + false)))
         return float(self.thresholds[index]), self._measures(index)
+
+    def threshold_at_precision(self, precision: float) -> float:
+        """Return the lowest probability above which at least a fraction of
+        the pixels belong to trails; 1 if there is none.
+
+        Parameters
+        ----------
+        precision
+            The fraction.
+        """
+        true, false = self.rates
+        reached = np.flatnonzero((true > 0.0) & (true >= precision * (true + false)))
+        return float(self.thresholds[reached[-1]]) if len(reached) else 1.0
 
     def _measures(self, index: int) -> dict[str, float]:
         true, false = self.rates
