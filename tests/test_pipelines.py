@@ -29,6 +29,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lsst.meas.trails.tasks.summarize_trails import PLOTS
 from lsst.pipe.base import Pipeline, PipelineGraph
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,20 +56,7 @@ TYPES: dict[str, tuple[str, set[str]]] = {
 """Storage class and dimensions of the dataset types of this package."""
 
 SUMMARY = {"matched_injected_trail_detector", "trail_search_detector", "trail_metrics"} | {
-    f"trail_{name}_plot"
-    for name in (
-        "completeness",
-        "purity",
-        "snr_length",
-        "froc",
-        "pixel",
-        "calibration",
-        "residual",
-        "pull",
-        "stack",
-        "rescue",
-        "legacy",
-    )
+    f"trail_{name}_plot" for name in PLOTS
 }
 """What every evaluation ends with."""
 
