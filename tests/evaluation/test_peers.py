@@ -190,3 +190,19 @@ def test_options_are_checked() -> None:
     with pytest.raises(ValueError, match="block"):
         BankOptions(block=0)
     assert 300 < len(make_templates()) < 400
+
+
+@pytest.mark.parametrize("plane", ["NO_DATA", "CR"])
+def test_sep_finds_the_same_beside_a_mask(plane: str) -> None:
+    planes = make_image((60.0, 60.0, 30.0, 20.0, 40.0), (200.0, 180.0, 10.0, 90.0, 40.0))
+    before = search("sep", planes)
+    # The long one is two for sep.
+    assert len(before.rank) == 3
+    # Columns far from both trails.
+    planes.mask[:, 120:140] = plane_bits([plane])
+    planes.image[:, 120:140] = np.nan
+    after = search("sep", planes)
+    # The background is estimated from other pixels.
+    assert after.significance == pytest.approx(before.significance, rel=0.05)
+    assert after.trails.x == pytest.approx(before.trails.x, abs=0.2)
+    assert after.trails.y == pytest.approx(before.trails.y, abs=0.2)
