@@ -213,10 +213,10 @@ class Repo:
     path: Path
     detector: int = 1
 
-    def pipetask(self, pipeline: str, *options: object, inputs: str = "input") -> tuple[object, ...]:
-        """Return the command that runs a pipeline into the collection ``again``."""
+    def pipetask(self, pipeline: str, *options: object, output: str = "again") -> tuple[object, ...]:
+        """Return the command that runs a pipeline into a collection."""
         return (
-            "pipetask", "run", "-b", self.path, "-p", PIPELINES / pipeline, "-i", inputs, "-o", "again",
+            "pipetask", "run", "-b", self.path, "-p", PIPELINES / pipeline, "-i", "input", "-o", output,
             "-d", f"instrument = 'TrailSimCam' AND detector = {self.detector}", *options,
         )  # fmt: skip
 

@@ -24,10 +24,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lsst.daf.butler import Butler
 from lsst.meas.trails.nn import predict
 from lsst.meas.trails.tasks import TrailSegmentationTask
 
@@ -70,3 +72,28 @@ def test_other_errors_stay_what_they_are(
     task = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass())
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         task.run(image=make_image(shape=(64, 64)).image)
+
+
+def test_memory_that_ends(faulty: Any, tmp_path: Path) -> None:
+    """A limit of the system: what torch says of it is not simulated."""
+    repo = tmp_path / "repo"
+    faulty.succeed("meas-trails", "simulate", repo, "--size", 1536, 1536, "--detectors", 1)
+    pipeline = Path(__file__).parents[2] / "pipelines" / "DetectTrails.yaml"
+    command = (
+        "pipetask", "run", "-b", repo, "-p", f"{pipeline}#segmentTrails", "-i", "input", "-o", "again",
+    )  # fmt: skip
+    limits = {"AS": 250_000_000}
+    outcome = faulty.run(*command, limits=limits)
+    assert outcome.code == 1
+    assert "There is not enough memory for a window of 2048 pixels: take a smaller window" in outcome.output
+
+    def written() -> list[str]:
+        butler = Butler.from_config(repo)
+        runs = butler.collections.query("again/*")
+        refs = butler.query_datasets("trail_mask", runs, find_first=False, explain=False)
+        return [butler.get(ref).bbox.shape for ref in refs]
+
+    assert written() == []
+    # The remedy that it names, under the same limit.
+    faulty.succeed(*command, "-c", "segmentTrails:window=512", limits=limits)
+    assert written() == [(1536, 1536)]

@@ -1,0 +1,176 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Inputs that are cut short or of which bytes have changed."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import astropy.table
+import h5py
+import numpy as np
+import pytest
+
+from lsst.daf.butler import Butler, DatasetType
+from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
+from lsst.meas.trails.nn.checkpoint import CheckpointError, read_checkpoint
+from lsst.meas.trails.nn.dataset import TrailTileDataset
+from lsst.meas.trails.nn.model_file import shipped_model_path
+from lsst.meas.trails.nn.model_table import model_to_table
+from lsst.meas.trails.nn.recipe import Recipe
+from lsst.meas.trails.nn.training import CHECKPOINT_NAME, train
+from lsst.meas.trails.sim.repository import open_or_create
+from lsst.meas.trails.sim.simulation import Simulation
+from lsst.pipe.base import Pipeline
+from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
+from lsst.sphgeom import HtmPixelization, LonLat, UnitVector3d
+
+_PIPELINES = Path(__file__).parents[2] / "pipelines"
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository with an image and all that tasks may read with it."""
+    repo = tmp_path_factory.mktemp("damaged") / "repo"
+    butler = open_or_create(repo)
+    simulation = Simulation(seed=8, shape=(128, 160), trails=0.0, template=True)
+    simulation.register(butler, "input")
+    simulation.put(butler, "input", 0, 0)
+    (image,) = butler.query_datasets("preliminary_visit_image", "input")
+    sky = butler.get(image).sky_projection.pixel_to_sky(x=80.0, y=64.0)
+    catalog = astropy.table.Table({"ra": [sky.ra.deg], "dec": [sky.dec.deg], "source_type": ["Trail"]})
+    catalog["mag"], catalog["trail_length"], catalog["beta"] = 24.0, 20.0, 30.0
+    trixel = HtmPixelization(7).index(UnitVector3d(LonLat.fromDegrees(sky.ra.deg, sky.dec.deg)))
+    for name, storage_class, content, data_id in (
+        ("injection_catalog", "ArrowAstropy", catalog, {"htm7": trixel, "band": "r"}),
+        ("trail_model", "ArrowTable", model_to_table(shipped_model_path()), {}),
+    ):
+        kind = DatasetType(name, butler.dimensions.conform(list(data_id)), storage_class)
+        butler.registry.registerDatasetType(kind)
+        butler.collections.register(name)
+        butler.put(content, kind, data_id, run=name)
+    return repo
+
+
+@contextlib.contextmanager
+def cut(path: Path) -> Iterator[None]:
+    """Let a file have a third less for a while."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 2 * len(whole) // 3])
+    yield
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "pipeline", "output"),
+    [
+        ("preliminary_visit_image", "input", "DetectTrails.yaml#segmentTrails", "trail_mask"),
+        ("template_detector", "input", "DetectTrailsWithTemplate.yaml#segmentTrails", "trail_mask"),
+        ("trail_model", "trail_model", "DetectTrails.yaml#segmentTrails", "trail_mask"),
+        (
+            "injection_catalog",
+            "injection_catalog",
+            "MakeTrainingSet.yaml#injectTrails",
+            "injected_preliminary_visit_image",
+        ),
+    ],
+)
+def test_dataset_cut_short(name: str, run: str, pipeline: str, output: str, repo: Path) -> None:
+    """The quantum fails and says which file it is; with the whole file again
+    the same pipeline does it.
+    """
+    collection = f"without/{name}"
+
+    def execute() -> None:
+        butler = SimplePipelineExecutor.prep_butler(str(repo), ["input", run], collection)
+        graph = Pipeline.from_uri(f"{_PIPELINES / pipeline}")
+        SimplePipelineExecutor.from_pipeline(graph, butler=butler).run(True, save_versions=False)
+
+    def written() -> list[Any]:
+        butler = Butler.from_config(repo)
+        runs = butler.collections.query(f"{collection}/*")
+        return [butler.get(ref) for ref in butler.query_datasets(output, runs, explain=False)]
+
+    butler = Butler.from_config(repo)
+    path = Path(butler.getURI(butler.query_datasets(name, run)[0]).ospath)
+    with cut(path), pytest.raises(Exception, match=re.escape(path.name)):
+        execute()
+    assert written() == []
+    execute()
+    assert len(written()) == 1
+
+
+@pytest.mark.parametrize("name", ["train.h5", "train.csv"])
+def test_legacy_file_cut_short(name: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["images"] = np.ones((2, 32, 32), dtype=np.float32)
+        file["masks"] = np.zeros((2, 32, 32), dtype=bool)
+    values = dict.fromkeys(LEGACY_COLUMNS, "")
+    values.update(trail_length="10.0", mag="24.5", beta="30.0", x="12", y="15", image_id="1")
+    lines = [",".join(LEGACY_COLUMNS), *[",".join(values.values())] * 2]
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    paths = (tmp_path / "train.h5", tmp_path / "train.csv")
+    with cut(tmp_path / name), pytest.raises(LegacyFileError, match=re.escape(str(tmp_path / name))):
+        LegacyReader(*paths)
+    with LegacyReader(*paths) as reader:
+        assert len(reader.trails) == 2
+
+
+def test_checkpoint_of_changed_bytes(make_tile_file: Callable[..., Path], tmp_path: Path) -> None:
+    """It is found out whichever byte it is; a copy goes on as if nothing had
+    been.
+    """
+    tiles = make_tile_file(tmp_path / "tiles.h5")
+    small = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+    recipe = Recipe.from_mapping(
+        {
+            "model": {"name": "tiny", "hyperparameters": small},
+            "data": {"train": [str(tiles)], "tiles_per_epoch": 4},
+            "stages": [{"steps": 4, "batch_size": 2}],
+            "threads": 1,
+        }
+    )
+
+    def run(stop_after: int) -> None:
+        dataset = TrailTileDataset([str(tiles)], recipe.model.channels, seed=recipe.seed, stride=2)
+        train(recipe, dataset, None, tmp_path / "out", progress=False, device="cpu", stop_after=stop_after)
+
+    run(2)
+    path, copy = tmp_path / "out" / CHECKPOINT_NAME, tmp_path / "copy"
+    shutil.copy(path, copy)
+    content = copy.read_bytes()
+    # In the numbers, in the middle and at the end, and in the texts.
+    places = [len(content) // 2, len(content) - 1, content.index(b"digest") + 12, content.index(b'"step') + 9]
+    for place in places:
+        changed = bytearray(content)
+        changed[place] ^= 0x01
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError, match=f"{re.escape(str(path))}: is .* remove it to train"):
+            run(3)
+    shutil.copy(copy, path)
+    run(3)
+    assert read_checkpoint(path).scalars["step"] == 3

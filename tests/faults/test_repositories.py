@@ -1,0 +1,121 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""Repositories that others use at the same time, and that take nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from lsst.daf.butler import Butler
+
+_TASKS = ("segmentTrails", "findTrailCandidates", "consolidateTrailCandidates")
+_PIPELINES = Path(__file__).parents[2] / "pipelines"
+
+
+def test_two_runs_at_once(repo: Any, faulty: Any, tmp_path: Path) -> None:
+    """Both are complete, and the images are in the repository once."""
+    start = tmp_path / "start"
+    commands = [repo.pipetask("DetectTrails.yaml", output=name) for name in ("one", "two")]
+    running = [faulty.start(*command, start=start) for command in commands]
+    start.touch()
+    outcomes = [process.wait() for process in running]
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    expected = repo.expected(*_TASKS)
+    assert repo.read(repo.runs("one/*")) == repo.read(repo.runs("two/*")) == expected
+
+
+def test_two_processes_into_one_run(repo: Any, faulty: Any, tmp_path: Path) -> None:
+    """One of them has the run, and the other says so; nothing is lost."""
+    start = tmp_path / "start"
+    command = repo.pipetask("DetectTrails.yaml", "--output-run", "again/run")
+    running = [faulty.start(*command, start=start) for _ in range(2)]
+    start.touch()
+    outcomes = sorted((process.wait() for process in running), key=lambda outcome: outcome.code)
+    assert [outcome.code for outcome in outcomes] == [0, 1], outcomes
+    assert re.search(r"in existing collection 'again/run'|'again/run' already exists", outcomes[1].output)
+    assert repo.read("again/run") == repo.expected(*_TASKS)
+    # Nor does a third come between.
+    third = faulty.run(*command)
+    assert third.code == 1
+    assert "Output run 'again/run' already exists, but --extend-run was not given" in third.output
+    assert repo.read("again/run") == repo.expected(*_TASKS)
+
+
+def test_read_only_repository(repo: Any, faulty: Any) -> None:
+    paths = [repo.path, *repo.path.rglob("*")]
+    before = {path: path.stat().st_mode for path in paths}
+    for path, mode in before.items():
+        path.chmod(mode & ~0o222)
+    commands = [
+        repo.pipetask("DetectTrails.yaml"),
+        ("meas-trails", "simulate", repo.path, "--size", 64, 64, "--detectors", 1, "--run", "more"),
+    ]
+    for command in commands:
+        outcome = faulty.run(*command, unprivileged=True)
+        assert outcome.code == 1
+        assert "attempt to write a readonly database" in outcome.output
+        assert str(repo.path) in outcome.output
+    assert sorted([repo.path, *repo.path.rglob("*")]) == sorted(paths)
+    # It can be read as before.
+    assert repo.expected(*_TASKS)
+
+    for path, mode in before.items():
+        path.chmod(mode)
+    for command in commands:
+        faulty.succeed(*command, unprivileged=True)
+    assert repo.read(repo.runs()) == repo.expected(*_TASKS)
+
+
+def test_full_disk(faulty: Any, tmp_path: Path) -> None:
+    """A limit on the size of files, which every system has; a disk that is
+    truly full is in ``full_disk.py``.
+    """
+    repo = tmp_path / "repo"
+    faulty.succeed("meas-trails", "simulate", repo, "--size", 640, 640, "--detectors", 1)
+    command = (
+        "pipetask", "run", "-b", repo, "-p", f"{_PIPELINES / 'MakeTrainingSet.yaml'}#injectTrails",
+        "-i", "input", "-o", "again",
+    )  # fmt: skip
+    # Room for the database, and for half an image.
+    limit = (repo / "gen3.sqlite3").stat().st_size + 400_000
+    outcome = faulty.run(*command, limits={"FSIZE": limit})
+    assert outcome.code == 1
+    assert "File too large" in outcome.output
+    assert "injected_preliminary_visit_image" in outcome.output
+
+    def content() -> dict[str, int]:
+        """Read all that is there."""
+        butler = Butler.from_config(repo)
+        names = ("injected_preliminary_visit_image", "injected_trail_mask")
+        found = {}
+        for name in names:
+            runs = butler.collections.query("again/*")
+            refs = butler.query_datasets(name, runs, find_first=False, explain=False)
+            found[name] = len([butler.get(ref) for ref in refs])
+        return found
+
+    assert content()["injected_preliminary_visit_image"] == 0
+    assert not list((repo / "again").rglob("injected_preliminary_visit_image/**/*.fits"))
+    faulty.succeed(*command)
+    assert content()["injected_preliminary_visit_image"] == 1
