@@ -30,11 +30,12 @@ import astropy.units as u
 import numpy as np
 import pytest
 
-from lsst.images import Image, VisitImage
+from lsst.images import DifferenceImage, Image, VisitImage
 from lsst.images.fields import ChebyshevField
 from lsst.meas.trails.core.geometry import segment_distance
 from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS
 from lsst.meas.trails.core.truth import TRUTH_COLUMNS
+from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import InjectTrailsConfig, InjectTrailsTask
 from lsst.pipe.base import InvalidQuantumError, Struct, UpstreamFailureNoWorkFound
 
@@ -471,3 +472,19 @@ def test_a_variance_plane_of_nothing(make_image: Callable[..., Any], value: floa
     image.variance.array[...] = value
     with pytest.raises(UpstreamFailureNoWorkFound, match="without a positive variance"):
         inject(image)
+
+
+def test_injection_into_a_difference_image() -> None:
+    difference = Simulation(seed=31, shape=(300, 300), trails=0.0, difference=True).image(0, 0).difference
+    assert isinstance(difference, DifferenceImage)
+    before = difference.image.array.copy()
+    result = inject(difference, addNoise=False, allowCrossing=True)
+    injected = result.injected_image
+    assert isinstance(injected, DifferenceImage)
+    np.testing.assert_array_equal(difference.image.array, before)
+    catalog = result.injected_catalog
+    assert len(catalog) == 4
+    added = float(np.sum(injected.image.array.astype(np.float64) - before))
+    flux, visible = (np.asarray(catalog[name]) for name in ("flux", "visible_fraction"))
+    # Masked pixels get their light too, those beyond the edge do not.
+    assert 0.999 * np.sum(flux * visible) < added < 1.001 * np.sum(flux)
