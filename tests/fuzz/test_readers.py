@@ -307,7 +307,7 @@ def change_hdf5(data: st.DataObject, file: h5py.File, names: list[str]) -> None:
         if kind == "columns":
             variable = np.dtype([*(dtype.descr if dtype.names else [("x", dtype)]), ("y", variable)])
         dataset = file.create_dataset(name, shape=shape, dtype=variable)
-        if kind == "variable" and variable.metadata.get("vlen") == dtype and dataset.size:
+        if kind == "variable" and variable.metadata.get("vlen") == dtype and shape and dataset.size:
             dataset[(0,) * len(shape)] = np.zeros(5, dtype=dtype)
 
 
