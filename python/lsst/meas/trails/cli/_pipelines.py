@@ -30,7 +30,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
-PIPELINES = ("DetectTrails", "DetectTrailsInDifference", "DetectTrailsWithTemplate", "MakeTrainingSet")
+PIPELINES = (
+    "DetectTrails",
+    "DetectTrailsInDifference",
+    "DetectTrailsWithTemplate",
+    "EvaluateSimulatedTrails",
+    "EvaluateTrails",
+    "MakeTrainingSet",
+)
 """Names of the shipped pipelines."""
 
 
