@@ -19,13 +19,20 @@
 # You should have received a copy of the GNU General Public License
 # along with this program.  If not, see <https://www.gnu.org/licenses/>.
 
-"""The EUPS table against what is imported."""
+"""The EUPS product: its table against what is imported, and `scons`."""
 
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,3 +69,64 @@ def test_table_names_every_package_that_is_imported() -> None:
     # pipetask is run, not imported; base is the environment.
     assert table("Required") == imported - optional | {"base", "ctrl_mpexec"}
     assert {"afw", "ctrl_bps", "ctrl_bps_parsl", "meas_extensions_piff", "source_injection"} <= optional
+
+
+TESTS = ("tests/core/test_tiling.py", "tests/core/test_psf.py")
+"""A few seconds' worth: all of them run without `scons`."""
+
+SUPPORT = ("tests/conftest.py", "tests/core/conftest.py")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkout with some of the tests, in which nothing was built."""
+    copy = tmp_path_factory.mktemp("scons") / "meas_trails"
+    built = shutil.ignore_patterns("*.egg-info", "*.dist-info", "__pycache__", "version.py", "meas-trails")
+    for folder in ("python", "bin", "ups"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=built)
+    for name in ("SConstruct", "pyproject.toml", "tests/SConscript", *SUPPORT, *TESTS):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+def scons(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    """Run `scons` with some tests."""
+    folder = Path(sys.executable).parent
+    # As `setup` leaves it, which puts the product before what is installed.
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
+        "PYTHONPATH": str(checkout / "python"),
+        "MEAS_TRAILS_DIR": str(checkout),
+        # Of the package's tests a few, and no report on what they reach.
+        "PYTEST_ADDOPTS": " ".join(["--no-cov", *tests]),
+    }
+    return subprocess.run(
+        [str(folder / "scons")],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=environment,
+    )
+
+
+def test_scons_builds_and_tests(checkout: Path) -> None:
+    done = scons(checkout, *TESTS)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "Global pytest run completed successfully" in done.stdout
+    assert (checkout / "python" / "lsst" / "meas" / "trails" / "version.py").exists()
+    command = checkout / "bin" / "meas-trails"
+    assert os.access(command, os.X_OK)
+    results = xml.etree.ElementTree.parse(checkout / "tests" / ".tests" / "pytest-meas_trails.xml")
+    names = {case.get("classname", "").rpartition(".")[2] for case in results.iter("testcase")}
+    assert names == {"test_tiling", "test_psf"}
+
+
+def test_scons_fails_where_a_test_does(checkout: Path) -> None:
+    (checkout / "tests" / "test_wrong.py").write_text("def test_wrong():\n    assert 1 == 2\n")
+    done = scons(checkout, "tests/test_wrong.py")
+    assert done.returncode != 0
+    assert "1 == 2" in done.stdout + done.stderr
