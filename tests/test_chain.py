@@ -32,6 +32,7 @@ from typing import Any
 import astropy.table
 import numpy as np
 import pytest
+import scipy.ndimage
 from click.testing import CliRunner
 
 from lsst.daf.butler import Butler
@@ -286,6 +287,41 @@ def test_detection_with_a_template(tmp_path: Path) -> None:
         assert catalog.meta["trailModel"]["name"] == name
         metadata = results.get("segmentTrails_metadata", data_id)["segmentTrails"]
         assert (metadata["templateCoverage"] > 0.0) == (name == "template")
+
+
+def test_detection_in_differences(tmp_path: Path) -> None:
+    """Trails are found among what a subtraction leaves, negative sources and
+    dipoles, and these alone are no candidates.
+    """
+    repo = tmp_path / "repo"
+    butler = open_or_create(repo)
+    with_trails = Simulation(seed=12, detectors=2, shape=(300, 400), trails=6, difference=True)
+    with_trails.register(butler, "input")
+    with_trails.put(butler, "input", 0, 0)
+    dataclasses.replace(with_trails, trails=0).put(butler, "input", 0, 1)
+    SimplePipelineExecutor.from_pipeline(
+        Pipeline.from_uri(str(PIPELINES / "DetectTrailsInDifference.yaml")),
+        butler=SimplePipelineExecutor.prep_butler(str(repo), inputs=["input"], output="trails"),
+    ).run(register_dataset_types=True)
+    results = Butler.from_config(repo, collections="trails")
+    catalogs = []
+    for data_id in with_trails.data_ids():
+        assert results.get("trail_mask", data_id).metadata["TRAIL_MODEL_NAME"] == "difference"
+        mask = results.get("difference_image", data_id).mask
+        negative, positive = mask.get("DETECTED_NEGATIVE"), mask.get("DETECTED")
+        # Whole sources, some of them beside a positive one.
+        assert np.count_nonzero(negative) > 50
+        assert np.any(positive & scipy.ndimage.binary_dilation(negative))
+        catalogs.append(results.get("trail_candidate_detector", data_id))
+    for row in results.get("simulated_trail_catalog", with_trails.data_ids()[0]):
+        if row["snr_optimal"] > 15.0:
+            distance = np.hypot(catalogs[0]["x"] - row["x"], catalogs[0]["y"] - row["y"])
+            assert distance.min() < 5.0
+    assert np.count_nonzero(catalogs[0]["score"] > 0.5) >= 2
+    # A satellite crosses the other image.
+    others = catalogs[1][~catalogs[1]["streakFlag"]]
+    assert not np.any(others["score"] > 0.5)
+    assert len(results.query_datasets("trail_candidate")) == 1
 
 
 def test_probability_can_be_left_out(fresh_repo: Any) -> None:

@@ -1,0 +1,152 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What is found in difference images that hold no trail.
+
+    python benchmarks/difference.py [--scenes 16] [--model difference --model direct]
+
+Simulated difference images of 1024x1024 pixels without trails are searched by
+TrailSegmentationTask and TrailCandidateTask.  Every candidate is false; the
+sources that the mask marks within 3 pixels of its line say what it lies on:
+
+dipole
+    A source marked DETECTED that touches one marked DETECTED_NEGATIVE, as an
+    error of registration leaves it.
+negative
+    One marked DETECTED_NEGATIVE alone: something that has faded, or that was
+    in the template only.
+positive
+    One marked DETECTED alone: something that has brightened, is new, or was
+    badly subtracted.
+nothing
+    No source above 5 sigma.
+
+Candidates with streakFlag, on what crosses the image as a satellite does, are
+left out.  Numbers are of a detector of 16.4 Mpix.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from lsst.meas.trails.sim.simulation import Simulation
+from lsst.meas.trails.tasks import TrailCandidateTask, TrailSegmentationTask
+
+SIDE = 1024
+DETECTOR = 16.4e6
+"""Pixels of a detector."""
+
+DISTANCE = 3.0
+"""From the line of a candidate to the sources that it lies on, pixels."""
+
+KINDS = ("dipole", "negative", "positive", "nothing")
+SCORES = (0.0, 0.1, 0.3, 0.5, 0.9)
+
+
+def find(image: Any, model: str) -> Any:
+    """Return the candidates of an image."""
+    config = TrailSegmentationTask.ConfigClass()
+    config.model = model
+    probability = TrailSegmentationTask(config=config).run(image=image).trail_probability
+    task = TrailCandidateTask(config=TrailCandidateTask.ConfigClass())
+    return task.run(image=image, trail_probability=probability).trail_candidate_detector
+
+
+def label_sources(image: Any) -> tuple[npt.NDArray[np.int_], dict[int, str]]:
+    """Return the number of the source that each pixel belongs to, 0 for none,
+    and the kind of each source.
+    """
+    positive, negative = (image.mask.get(name) for name in ("DETECTED", "DETECTED_NEGATIVE"))
+    labels, number = scipy.ndimage.label(positive | negative, structure=np.ones((3, 3)))
+    index = np.arange(1, number + 1)
+    has = [scipy.ndimage.maximum(plane, labels, index) for plane in (positive, negative)]
+    kinds = {
+        int(source): "dipole" if one and two else "negative" if two else "positive"
+        for source, one, two in zip(index, *has, strict=True)
+    }
+    return labels, kinds
+
+
+def kind_of(row: Any, labels: npt.NDArray[np.int_], kinds: dict[int, str]) -> str:
+    """Return what a candidate lies on."""
+    x0, y0, x1, y1 = (float(row[name]) for name in ("x0", "y0", "x1", "y1"))
+    y, x = np.indices(labels.shape)
+    length = max(np.hypot(x1 - x0, y1 - y0), 1e-9)
+    along = np.clip(((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length**2, 0.0, 1.0)
+    near = np.hypot(x - x0 - along * (x1 - x0), y - y0 - along * (y1 - y0)) <= DISTANCE
+    found = {kinds[int(label)] for label in np.unique(labels[near]) if label}
+    if "dipole" in found or {"positive", "negative"} <= found:
+        return "dipole"
+    return found.pop() if found else "nothing"
+
+
+@click.command()
+@click.option("--scenes", type=click.IntRange(1), default=16, show_default=True, help="Images of 1024x1024.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=("difference", "direct"),
+    show_default=True,
+    help="Shipped model or file; may be repeated.",
+)
+@click.option(
+    "--seed", type=int, default=990_000, show_default=True, help="Seed; no training set may have it."
+)
+def main(scenes: int, models: tuple[str, ...], seed: int) -> None:
+    """Count the false candidates in difference images."""
+    console = Console(width=100)
+    sources: list[str] = []
+    found: dict[str, list[tuple[str, float]]] = {model: [] for model in models}
+    for number in track(range(scenes), console=Console(stderr=True)):
+        simulation = Simulation(seed=seed + number, shape=(SIDE, SIDE), trails=0.0, difference=True)
+        image = simulation.image(0, 0).difference
+        labels, kinds = label_sources(image)
+        sources += kinds.values()
+        describe = functools.partial(kind_of, labels=labels, kinds=kinds)
+        for model in models:
+            rows = [row for row in find(image, model) if not row["streakFlag"]]
+            found[model] += [(describe(row), float(row["score"])) for row in rows]
+    factor = DETECTOR / (scenes * SIDE**2)
+    counts = ", ".join(f"{factor * sources.count(kind):.0f} {kind}" for kind in KINDS[:3])
+    console.print(f"{scenes} images, seed {seed}. Sources in a detector: {counts}.")
+    for model in models:
+        table = Table(title=f"{model}: false candidates in a detector", title_justify="left")
+        table.add_column("on")
+        for score in SCORES:
+            table.add_column(f"score > {score}" if score else "all", justify="right")
+        for kind in (*KINDS, "together"):
+            scores = np.array([value for what, value in found[model] if kind in (what, "together")])
+            table.add_row(kind, *(f"{factor * np.count_nonzero(scores >= score):.1f}" for score in SCORES))
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,402 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+"""What a search costs beyond reading, network and fit, and the memory of each task.
+
+    python benchmarks/scale.py quanta [--images 1 --images 4 --images 16 --images 64 ...]
+    python benchmarks/scale.py memory [--size 4000 4072]
+    python benchmarks/scale.py night [--visits 1000] [--detectors 189] [--cluster 8]
+
+``quanta`` searches small simulated images as a batch system does: a graph of
+``DetectTrails.yaml#perDetector`` (``pipetask qgraph``), its preparation
+(``pre-exec-init-qbb``), one job for all of its quanta (``run-qbb -j 1``) and
+the collection of the outputs (``butler aggregate-graph``), each a process of
+its own.  Each image is two quanta, one of TrailSegmentationTask and one of TrailCandidateTask.
+Straight lines through the processor times tell what a start costs, and what
+an image does; what the tasks need for an image that is in memory is measured
+apart, and the time between the beginning and the end of a quantum is in its
+metadata, so that the rest is known for what it is.
+
+``memory`` runs every task of this package on an image of the size of a
+detector, each in a process of its own, and reads the greatest resident memory
+that the system counted for that process.
+
+``night`` searches one image of the size of a detector as ``quanta`` does, and
+runs the network UNetResSEASPP of Asteroid_detection_CNN in float32 on the same
+machine beside it, both on one core.  It computes core-hours from the processor
+times: other work on the machine changes them less than the wall time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+# Nothing large is imported here, but in functions that run in processes of
+# their own: Linux counts the memory of the process that starts another one
+# among the peak memory of that one.
+
+PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
+
+STEPS = ("qgraph", "pre-exec-init-qbb", "run-qbb", "aggregate-graph")
+"""What is run on each number of images."""
+
+TASKS = ("segmentTrails", "findTrailCandidates")
+
+MEMORY = (
+    ("InjectTrailsTask", "EvaluateTrails", "injectTrails"),
+    ("TileToHdf5Task", "MakeTrainingSet", "tileToHdf5"),
+    ("TrailSegmentationTask", "EvaluateTrails", "segmentTrails"),
+    ("TrailCandidateTask", "EvaluateTrails", "findTrailCandidates"),
+    ("ConsolidateTrailCandidatesTask", "DetectTrails", "consolidateTrailCandidates"),
+    ("MatchTrailsTask", "EvaluateTrails", "matchTrails"),
+    ("SummarizeTrailsTask", "EvaluateTrails", "summarizeTrails"),
+)
+"""Task, pipeline and label, in an order in which each finds its inputs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """What a process took."""
+
+    cpu: float
+    """Processor time, user and system, seconds."""
+
+    wall: float
+    """Wall time, seconds."""
+
+    peak: int
+    """Greatest resident memory, bytes."""
+
+    output: str
+    """What it wrote."""
+
+
+def run(*command: object) -> Usage:
+    """Run a command of this environment on one core."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = {**os.environ, **threads, "MPLBACKEND": "Agg"}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as messages:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command], stdout=output, stderr=messages, env=environment
+        )
+        # Not `wait`: only this tells what the one process took.
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            messages.seek(0)
+            name = " ".join(map(str, command[:2]))
+            raise click.ClickException(f"{name} failed:\n{messages.read()[-3000:]}")
+        output.seek(0)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return Usage(used.ru_utime + used.ru_stime, wall, unit * used.ru_maxrss, output.read())
+
+
+def simulate(repo: Path, detectors: int, size: tuple[int, int], trails: int, seed: int) -> None:
+    """Make a repository of images."""
+    run(
+        "meas-trails", "simulate", repo, "--detectors", detectors, "--size", *size,
+        "--trails", trails, "--seed", seed,
+    )  # fmt: skip
+
+
+def search(repo: Path, images: int) -> dict[str, Usage]:
+    """Search some images; the outputs are in the collection ``batch/IMAGES``."""
+    graph = repo.parent / f"{images}.qg"
+    batch, pipeline = f"batch/{images}", f"{PIPELINES / 'DetectTrails.yaml'}#perDetector"
+    select = ("-p", pipeline, "-i", "input", "-d", f"instrument = 'TrailSimCam' AND detector < {images}")
+    return {
+        "qgraph": run(
+            "pipetask", "qgraph", "-b", repo, *select, "-o", batch, "--output-run", f"{batch}/run",
+            "--save-qgraph", graph, "--qgraph-datastore-records",
+        ),
+        "pre-exec-init-qbb": run("pipetask", "pre-exec-init-qbb", repo, graph),
+        "run-qbb": run("pipetask", "run-qbb", repo, graph, "-j", 1),
+        "aggregate-graph": run(
+            "butler", "aggregate-graph", graph, repo, "-j", 1, "--register-dataset-types",
+            "--update-output-chain",
+        ),
+    }  # fmt: skip
+
+
+def quantum_time(repo: Path, images: int) -> dict[str, float]:
+    """Return the processor time of the quanta of ``run-qbb``, seconds."""
+    from lsst.daf.butler import Butler
+
+    butler = Butler.from_config(repo, collections=f"batch/{images}")
+    total = 0.0
+    for task in TASKS:
+        for ref in butler.query_datasets(f"{task}_metadata"):
+            quantum = butler.get(ref)["quantum"]
+            total += float(quantum["endCpuTime"]) - float(quantum["startCpuTime"])
+    return {"batch": total}
+
+
+def work_time(repo: Path, images: int) -> dict[str, float]:
+    """Return the processor time that libraries, model and the tasks' own work
+    on images in memory take in this process, seconds.
+    """
+    from lsst.daf.butler import Butler
+
+    started = time.process_time()
+    # The tasks import these when they run for the first time.
+    from lsst.meas.trails.nn import predict  # noqa: F401
+    from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
+    from lsst.meas.trails.tasks import TrailCandidateTask, TrailSegmentationTask
+
+    imported = time.process_time()
+    load_model(shipped_model_path("direct"))
+    loaded = time.process_time()
+    butler = Butler.from_config(repo, collections="input")
+    segment = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass())
+    find = TrailCandidateTask(config=TrailCandidateTask.ConfigClass())
+    seconds = []
+    for ref in butler.query_datasets("preliminary_visit_image")[: images + 1]:
+        image = butler.get(ref)
+        start = time.process_time()
+        probability = segment.run(image=image).trail_probability
+        find.run(image=image, trail_probability=probability)
+        seconds.append(time.process_time() - start)
+    rest = seconds[1:]
+    return {
+        "import": imported - started,
+        "model": loaded - imported,
+        # Torch chooses its algorithms, and compiled functions are loaded.
+        "first": seconds[0] - sum(rest) / len(rest),
+        "image": sum(rest) / len(rest),
+    }
+
+
+APART: dict[str, Callable[[Path, int], dict[str, float]]] = {
+    "quantum-time": quantum_time,
+    "work-time": work_time,
+}
+"""What is measured in a process of its own."""
+
+
+def apart(what: str, repo: Path, images: int) -> dict[str, float]:
+    """Return what a function of `APART` finds in a new process."""
+    return dict(
+        json.loads(run(sys.executable, __file__, "apart", what, repo, images).output.splitlines()[-1])
+    )
+
+
+def line(images: list[int], seconds: list[float]) -> tuple[float, float]:
+    """Return the slope and the start of a straight line through times."""
+    n, mean_x, mean_y = len(images), sum(images) / len(images), sum(seconds) / len(images)
+    spread = sum((x - mean_x) ** 2 for x in images)
+    slope = sum((images[i] - mean_x) * (seconds[i] - mean_y) for i in range(n)) / spread
+    return slope, mean_y - slope * mean_x
+
+
+def report_lines(
+    console: Console,
+    numbers: list[int],
+    measured: list[dict[str, Usage]],
+    quantum_times: list[float],
+    work: dict[str, float],
+) -> None:
+    """Print what a start costs, and an image."""
+    table = Table(title="Straight lines, CPU s", title_justify="left")
+    for name in ("", "a start", "an image"):
+        table.add_column(name, justify="right" if name else "left")
+    lines = {step: line(numbers, [each[step].cpu for each in measured]) for step in STEPS}
+    for step, (slope, start) in lines.items():
+        table.add_row(step, f"{start:.2f}", f"{slope:.3f}")
+    console.print(table)
+    quanta, image = line(numbers, quantum_times)[0], work["image"]
+    table = Table(title="An image in run-qbb, two quanta, CPU s", title_justify="left")
+    table.add_column("")
+    table.add_column("both", justify="right")
+    table.add_column("a quantum", justify="right")
+    for name, value in (
+        ("work of the tasks on an image in memory", image),
+        ("reading and writing within the quantum", quanta - image),
+        ("the middleware between quanta", lines["run-qbb"][0] - quanta),
+    ):
+        table.add_row(name, f"{value:.3f}", f"{value / 2:.3f}")
+    console.print(table)
+    console.print(
+        f"In a start: importing tasks, networks and torch {work['import']:.2f} s, loading the model "
+        f"{work['model']:.2f} s,\nwhat is done at the first image only {work['first']:.2f} s."
+    )
+
+
+@click.group()
+def main() -> None:
+    """Measure what a search costs beside the search."""
+
+
+@main.command("quanta")
+@click.option(
+    "--images",
+    "numbers",
+    multiple=True,
+    type=click.IntRange(1, 189),
+    default=(1, 4, 16, 64),
+    show_default=True,
+    help="Number of images, at least two different ones; may be repeated.",
+)
+@click.option(
+    "--size", type=click.IntRange(64), default=256, show_default=True, help="Side of the images, pixels."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulation.")
+def measure_quanta(numbers: tuple[int, ...], size: int, seed: int) -> None:
+    """Measure the overhead of a quantum."""
+    images = sorted(set(numbers))
+    if len(images) < 2:
+        raise click.UsageError("A start and an image cannot be told apart with one number of --images.")
+    console = Console(width=110)
+    with tempfile.TemporaryDirectory(prefix="trails_scale_") as folder:
+        repo = Path(folder) / "repo"
+        simulate(repo, max(images), (size, size), 2, seed)
+        measured, own = [], []
+        for number in images:
+            measured.append(search(repo, number))
+            own.append(apart("quantum-time", repo, number)["batch"])
+        work = apart("work-time", repo, min(16, max(images) - 1))
+    table = Table(title=f"Images of {size}x{size} pixels, CPU s (wall s)", title_justify="left")
+    for name in ("images", *STEPS, "in quanta"):
+        table.add_column(name, justify="right")
+    for number, usage, batch in zip(images, measured, own, strict=True):
+        cells = (f"{usage[step].cpu:.1f} ({usage[step].wall:.1f})" for step in STEPS)
+        table.add_row(str(number), *cells, f"{batch:.1f}")
+    console.print(table)
+    report_lines(console, images, measured, own, work)
+
+
+@main.command("memory")
+@click.option(
+    "--size",
+    nargs=2,
+    type=click.IntRange(256),
+    default=(4000, 4072),
+    show_default=True,
+    help="Rows and columns.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulation.")
+def measure_memory(size: tuple[int, int], seed: int) -> None:
+    """Measure the greatest memory of each task."""
+    console = Console(width=110)
+    table = Table(
+        title=f"{size[0]}x{size[1]} pixels, each task in a process of its own", title_justify="left"
+    )
+    table.add_column("")
+    for name in ("peak memory", "CPU s", "wall s"):
+        table.add_column(name, justify="right")
+    with tempfile.TemporaryDirectory(prefix="trails_memory_") as folder:
+        repo = Path(folder) / "repo"
+        simulate(repo, 1, size, max(1, size[0] * size[1] // 1_000_000), seed)
+        before = "input"
+        for number, (task, pipeline, label) in enumerate(MEMORY):
+            used = run(
+                "pipetask", "run", "-b", repo, "-p", f"{PIPELINES / pipeline}.yaml#{label}", "-i", before,
+                "-o", f"memory/{number}", "-j", 1, "--register-dataset-types",
+            )  # fmt: skip
+            before = f"memory/{number}"
+            table.add_row(task, f"{used.peak / 2**20:.0f} MiB", f"{used.cpu:.1f}", f"{used.wall:.1f}")
+    console.print(table)
+
+
+def legacy_time(size: tuple[int, int]) -> float:
+    """Return the processor time of UNetResSEASPP for an image, seconds.
+
+    Every tile takes as long as any other: the time between a small and a
+    large image is that of the tiles that one has more.
+    """
+    import speed
+
+    tiles, cpu = [], []
+    for side in (256, 1024):
+        job = speed.Job(
+            what=speed.LEGACY, repo="", shape=(side, side), model="", threads=1, repeat=1,
+            legacy_side=side, seed=1,
+        )  # fmt: skip
+        used = run(sys.executable, speed.__file__, "--job", json.dumps(dataclasses.asdict(job)))
+        tiles.append((side // 128) ** 2)
+        cpu.append(used.cpu)
+    of_image = -(-size[0] // 128) * -(-size[1] // 128)
+    return of_image * (cpu[1] - cpu[0]) / (tiles[1] - tiles[0])
+
+
+@main.command("night")
+@click.option("--visits", type=click.IntRange(1), default=1000, show_default=True, help="Of a night.")
+@click.option("--detectors", type=click.IntRange(1), default=189, show_default=True, help="Of a visit.")
+@click.option("--cluster", type=click.IntRange(1), default=8, show_default=True, help="Detectors of a job.")
+@click.option(
+    "--size",
+    nargs=2,
+    type=click.IntRange(256),
+    default=(4000, 4072),
+    show_default=True,
+    help="Rows and columns.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulation.")
+def measure_night(visits: int, detectors: int, cluster: int, size: tuple[int, int], seed: int) -> None:
+    """Compute what a night costs."""
+    with tempfile.TemporaryDirectory(prefix="trails_night_") as folder:
+        repo = Path(folder) / "repo"
+        simulate(repo, 1, size, max(1, size[0] * size[1] // 1_000_000), seed)
+        used = search(repo, 1)
+        quanta = apart("quantum-time", repo, 1)["batch"]
+        legacy = legacy_time(size)
+    start = used["run-qbb"].cpu - quanta
+    table = Table(
+        title=f"{visits} visits of {detectors} detectors of {size[0]}x{size[1]} pixels", title_justify="left"
+    )
+    for name in ("", "core-seconds a detector", "core-hours"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, seconds in (
+        ("both quanta, with reading and writing", quanta),
+        ("a start, one for each detector", start),
+        (f"a start, one for {cluster} detectors", start / cluster),
+        (f"both quanta, and a start for {cluster} detectors", quanta + start / cluster),
+        ("UNetResSEASPP in float32, the network alone", legacy),
+    ):
+        table.add_row(name, f"{seconds:.1f}", f"{seconds * visits * detectors / 3600:.0f}")
+    Console(width=110).print(table)
+
+
+@main.command("apart", hidden=True)
+@click.argument("what", type=click.Choice(list(APART)))
+@click.argument("repo", type=click.Path(path_type=Path))
+@click.argument("images", type=int)
+def measure_apart(what: str, repo: Path, images: int) -> None:
+    """Measure in this process."""
+    print(json.dumps(APART[what](repo, images)))
+
+
+if __name__ == "__main__":
+    main()
