@@ -125,6 +125,12 @@ def wait_for(path: Path) -> None:
         time.sleep(0.002)
 
 
+def address_space(name: str) -> int:
+    """Return what /proc says of this process's address space, bytes."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(status[name].removesuffix("kB"))
+
+
 def main(request: Mapping[str, Any]) -> None:
     """Run a command under the circumstances that are asked for."""
     with open(request["log"], "wb") as log:
@@ -135,11 +141,11 @@ def main(request: Mapping[str, Any]) -> None:
         kill_in(**request["killed_in"])
     if request["unprivileged"]:
         obey_permissions()
+    at_start = address_space("VmSize")
     for limit, value in request["limits"].items():
         kind = getattr(resource, f"RLIMIT_{limit}")
         if limit == "AS":
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            value += pages * resource.getpagesize()
+            value += at_start
         resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
     if request["start"]:
         wait_for(Path(request["start"]))
@@ -151,7 +157,10 @@ def main(request: Mapping[str, Any]) -> None:
     # It takes a second to list what is installed, of which nothing here depends.
     importlib.import_module("lsst.utils.packages").getPythonPackages = dict
     sys.argv = [program, *arguments]
-    command(arguments, prog_name=program)
+    try:
+        command(arguments, prog_name=program)
+    finally:
+        Path(request["peak"]).write_text(str(address_space("VmPeak") - at_start))
 
 
 main(REQUEST)  # type: ignore[name-defined]  # noqa: F821

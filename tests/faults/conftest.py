@@ -75,10 +75,14 @@ class Outcome:
         Its exit status; negative for the number of a signal.
     output
         What it wrote, on one line.
+    peak
+        The largest address space that it had beyond that of its start,
+        bytes; `None` if it was killed.
     """
 
     code: int
     output: str
+    peak: int | None
 
 
 class Running:
@@ -91,7 +95,9 @@ class Running:
         """Wait for its end."""
         self._process.join(900.0)
         assert self._process.exitcode is not None, f"does not end: {self._log.read_text()}"
-        return Outcome(self._process.exitcode, " ".join(self._log.read_text(errors="replace").split()))
+        output = " ".join(self._log.read_text(errors="replace").split())
+        peak = self._log.with_suffix(".peak")
+        return Outcome(self._process.exitcode, output, int(peak.read_text()) if peak.exists() else None)
 
 
 class Faulty:
@@ -137,6 +143,7 @@ class Faulty:
         request = {
             "command": list(map(str, command)),
             "log": str(log),
+            "peak": str(log.with_suffix(".peak")),
             "killed_in": kill,
             "unprivileged": unprivileged,
             "limits": dict(limits or {}),

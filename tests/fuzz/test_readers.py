@@ -307,7 +307,9 @@ def change_hdf5(data: st.DataObject, file: h5py.File, names: list[str]) -> None:
         if kind == "columns":
             variable = np.dtype([*(dtype.descr if dtype.names else [("x", dtype)]), ("y", variable)])
         dataset = file.create_dataset(name, shape=shape, dtype=variable)
-        if kind == "variable" and variable.metadata.get("vlen") == dtype and shape and dataset.size:
+        # No "vlen" is None, which numpy takes for float64.
+        vlen = (variable.metadata or {}).get("vlen")
+        if kind == "variable" and vlen is not None and vlen == dtype and shape and dataset.size:
             dataset[(0,) * len(shape)] = np.zeros(5, dtype=dtype)
 
 
@@ -624,4 +626,15 @@ def test_fits_mask_of_more_planes_than_bits(tmp_path: Path) -> None:
     with astropy.io.fits.open(path, mode="update") as hdus:
         hdus["MASK"].header.update({f"MP_{i}": 0 for i in range(40)})
     with pytest.raises(FitsIngestError, match=f"{re.escape(str(path))}: the mask's header names 41 planes"):
+        read_planes(find_planes(path))
+
+
+@pytest.mark.parametrize("key", ["MP_BAD", "MSKN0003"])
+def test_fits_mask_with_a_card_that_has_no_value(key: str, tmp_path: Path) -> None:
+    """Such a card is parsed when its value is asked for."""
+    path = tmp_path / "image.fits"
+    content = small_fits()
+    start = content.index(b"MP_BAD  =")
+    path.write_bytes(content[:start] + f"{key:8}= ".encode() + b"1E400'" + content[start + 16 :])
+    with pytest.raises(FitsIngestError, match=f"{re.escape(str(path))}: the mask's header is damaged.*{key}"):
         read_planes(find_planes(path))

@@ -22,6 +22,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,6 +33,7 @@ from lsst.meas.trails.nn.hardware import (
     available_cores,
     choose_device,
     cpu_has_bfloat16,
+    keep_memory,
     thread_count,
     use_bfloat16,
 )
@@ -60,3 +64,20 @@ def test_precision() -> None:
 def test_device() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type in ("cpu", "cuda")
+
+
+def test_keep_memory() -> None:
+    """With the C library of Linux, what is freed goes back at the end."""
+    if platform.libc_ver()[0] != "glibc":
+        with keep_memory():
+            return
+    size = 2**26
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = resident()
+    with keep_memory():
+        torch.empty(size, dtype=torch.uint8).fill_(1)
+        assert resident() > before + 0.9 * size
+    assert resident() < before + 0.1 * size

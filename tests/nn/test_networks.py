@@ -108,8 +108,32 @@ def test_receptive_radius_is_exact(hyperparameters: dict) -> None:
     assert reach == network.receptive_radius
 
 
-def test_prepared_network_is_the_same_function() -> None:
-    network = random_network()
+@pytest.mark.parametrize("blocks", [(0, 1), (2, 0)])
+@pytest.mark.parametrize("prepared", [False, True])
+def test_part_of_the_output(blocks: tuple[int, ...], prepared: bool) -> None:
+    """Wherever it lies, and if it is all."""
+    hyperparameters = {
+        "widths": (4, 4, 4),
+        "blocks": (1, 0, 1),
+        "decoder_blocks": blocks,
+        "dilations": (1, 2),
+    }
+    network = random_network(hyperparameters=hyperparameters)
+    if prepared:
+        network = network.prepared_for_inference()
+    stride = network.stride
+    inputs = torch.randn(1, 2, 12 * stride, 10 * stride)
+    with torch.inference_mode():
+        whole = network(inputs)
+        for y0, y1, x0, x1 in ((0, 12, 0, 10), (5, 6, 4, 5), (0, 3, 7, 10), (2, 12, 0, 9)):
+            inner = (slice(y0 * stride, y1 * stride), slice(x0 * stride, x1 * stride))
+            part = whole[:, :, y0 * stride // 2 : y1 * stride // 2, x0 * stride // 2 : x1 * stride // 2]
+            torch.testing.assert_close(network(inputs, inner), part, rtol=1.0e-4, atol=1.0e-5)
+
+
+@pytest.mark.parametrize("hyperparameters", [TINY, {}])
+def test_prepared_network_is_the_same_function(hyperparameters: dict) -> None:
+    network = random_network(hyperparameters=hyperparameters)
     inputs = torch.randn(1, 2, 48, 32)
     with torch.inference_mode():
         expected = network(inputs)

@@ -68,9 +68,9 @@ _LEGACY_CLIP = 5.0
 _SOFTENING = 5.0
 """Significance at which the compression turns from linear to logarithmic."""
 
-_LARGEST = np.float32(1e30)
-"""Significance that absurd pixel values are cut to: the logarithm of
-infinity is no number for a network.
+_LARGEST = np.float32(1e18)
+"""Significance that absurd pixel values are cut to: its square is still a
+float32, and the logarithm of infinity is no number for a network.
 """
 
 type _Float32 = npt.NDArray[np.float32]
@@ -81,7 +81,15 @@ def compress(significance: _Float32) -> _Float32:
 
     ``5 asinh(z / 5)``: linear within the noise, logarithmic beyond 5 sigma.
     """
-    return np.asarray(_SOFTENING * np.arcsinh(significance / np.float32(_SOFTENING)), dtype=np.float32)
+    # By its logarithm, which numpy computes five times as fast; 1e-6 is lost.
+    scaled = np.abs(significance) * np.float32(1.0 / _SOFTENING)
+    result = np.square(scaled)
+    result += np.float32(1.0)
+    np.sqrt(result, out=result)
+    result += scaled
+    np.log(result, out=result)
+    result *= np.float32(_SOFTENING)
+    return np.copysign(result, significance, out=result)
 
 
 def _science(planes: ImagePlanes, background: _Float32, bad: npt.NDArray[np.bool_]) -> _Float32:
@@ -117,9 +125,12 @@ def _has_template(planes: ImagePlanes) -> npt.NDArray[np.bool_]:
 def _significance(
     image: _Float32, background: _Float32, variance: _Float32, bad: npt.NDArray[np.bool_]
 ) -> _Float32:
-    sigma = np.sqrt(np.where(bad, np.float32(1.0), variance))
-    significance = np.where(bad, np.float32(0.0), (image - background) / sigma)
-    return compress(np.clip(significance, -_LARGEST, _LARGEST))
+    sigma = np.where(bad, np.float32(1.0), variance)
+    np.sqrt(sigma, out=sigma)
+    significance = image - background
+    significance /= sigma
+    significance[bad] = 0.0
+    return compress(np.clip(significance, -_LARGEST, _LARGEST, out=significance))
 
 
 CHANNELS: dict[str, Callable[[ImagePlanes, _Float32, npt.NDArray[np.bool_]], _Float32]] = {

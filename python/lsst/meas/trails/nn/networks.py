@@ -30,6 +30,7 @@ from __future__ import annotations
 
 __all__ = (
     "MAX_CHANNELS",
+    "Inner",
     "TrailNetwork",
     "TrailUNet",
     "count_parameters",
@@ -52,6 +53,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 MAX_CHANNELS = 16
 """Most input channels that a network may be asked to have."""
 
+type Inner = tuple[slice, slice]
+"""Rows and columns of a network's input, in whole multiples of its stride."""
+
+type _Region = tuple[tuple[int, int], ...]
+"""First pixel along each axis, and the one after the last."""
+
 
 class TrailNetwork(nn.Module):
     """Base class of the architectures.
@@ -63,6 +70,9 @@ class TrailNetwork(nn.Module):
     tile (group or instance normalisation, squeeze and excitation).  That is
     what makes windowed prediction exact.  A network that cannot promise it
     names its ``tile_size``, and images are cut into such tiles.
+
+    One that has none takes a second argument, ``inner``: the part of the
+    input whose logits are wanted, which it may spare the rest.
     """
 
     in_channels: int
@@ -224,6 +234,45 @@ class _ConvUnit(nn.Module):
             self.norm = nn.Identity()
 
 
+class _Join(_ConvUnit):
+    """Repeats the pixels of a coarser level to twice the resolution, puts
+    them behind the channels of the skip connection, and convolves both.
+    """
+
+    repeat: torch.Tensor | None
+    """Weights of a transposed convolution of the coarser level; `None` before
+    `fold`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(2 * channels, channels)
+        self.register_buffer("repeat", None)
+
+    def forward(self, skip: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        if self.repeat is None:
+            fine = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+            return super().forward(torch.cat((skip, fine), dim=1))
+        fine = functional.conv_transpose2d(coarse, self.repeat, stride=2, padding=1)
+        return functional.relu(fine.add_(self.conv(skip)), inplace=True)
+
+    def fold(self) -> None:
+        """Fold the normalisation, and the repetition with its part of the
+        convolution into one transposed convolution: four multiplications
+        instead of nine, and no tensor that holds both inputs.
+        """
+        super().fold()
+        channels = self.conv.out_channels
+        of_skip, of_coarse = self.conv.weight.detach().split(channels, dim=1)
+        self.conv.in_channels = channels
+        self.conv.weight = nn.Parameter(of_skip.clone(), requires_grad=False)
+        # Of a weight w[k], a coarse pixel i reaches the fine pixels 2i + 1 - k
+        # and 2i + 2 - k: each is there twice along an axis.
+        self.repeat = of_coarse.new_zeros((channels, channels, 4, 4))
+        for y in range(2):
+            for x in range(2):
+                self.repeat[:, :, y : y + 3, x : x + 3] += of_coarse.transpose(0, 1).flip(2, 3)
+
+
 class _ResidualBlock(nn.Module):
     """Two convolutions of 3x3 and a shortcut (He et al. 2016,
     arXiv:1512.03385, figure 2).
@@ -308,7 +357,7 @@ class TrailUNet(TrailNetwork):
             *(_ResidualBlock(widths[-1], dilation=dilation) for dilation in dilations)
         )
         self.up = nn.ModuleList(_ConvUnit(coarse, fine, 1) for fine, coarse in zip(widths, widths[1:]))
-        self.join = nn.ModuleList(_ConvUnit(2 * width, width) for width in widths[:-1])
+        self.join = nn.ModuleList(_Join(width) for width in widths[:-1])
         self.decoder = nn.ModuleList(
             nn.Sequential(*(_ResidualBlock(width) for _ in range(count)))
             for width, count in zip(widths, decoder_blocks)
@@ -319,6 +368,8 @@ class TrailUNet(TrailNetwork):
         # first epochs the unlearning of a probability of one half.
         nn.init.constant_(self.head.bias, -math.log(99.0))  # type: ignore[arg-type]
         self.receptive_radius = self._receptive_radius(blocks, decoder_blocks, dilations)
+        # How far each level of the decoder sees, in its own pixels.
+        self._reaches = tuple(1 + 2 * count for count in decoder_blocks)
 
     @staticmethod
     def _receptive_radius(
@@ -341,22 +392,65 @@ class TrailUNet(TrailNetwork):
             radius += (1 + 2 * count + 1) * 2 ** (level + 1)
         return radius
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits, shape (B, 1, H/2, W/2), of an input, shape
-        (B, C, H, W), whose sides are multiples of ``stride``.
+    def forward(self, x: torch.Tensor, inner: Inner | None = None) -> torch.Tensor:
+        """Return logits.
+
+        Parameters
+        ----------
+        x
+            Input, shape (B, C, H, W), whose sides are multiples of ``stride``.
+        inner
+            The part of the input whose logits are wanted; by default all.
+
+        Returns
+        -------
+        logits
+            Shape (B, 1, h/2, w/2), for h and w the sides of that part.
         """
+        regions = self._regions(x.shape, inner)
         x = self.stem(x)
         skips = []
         for level, block in enumerate(self.encoder):
             x = block(x)
             if level < len(self.down):
-                skips.append(x)
+                skips.append(_crop(x, regions[level]))
                 x = self.down[level](x)
         x = self.bottom(x)
+        here = tuple((0, size) for size in x.shape[-2:])
         for level in reversed(range(len(self.up))):
-            x = functional.interpolate(self.up[level](x), scale_factor=2.0, mode="nearest")
-            x = torch.cat((skips.pop(), x), dim=1)
-            x = self.join[level](x)
+            above = tuple((low // 2, high // 2) for low, high in regions[level])
+            x = self.up[level](_crop(x, above, here))
+            x = self.join[level](skips.pop(), x)
             x = self.decoder[level](x)
+            here = regions[level]
         logits: torch.Tensor = self.head(x)
-        return logits
+        if inner is None:
+            return logits
+        return _crop(logits, tuple((part.start // 2, part.stop // 2) for part in inner), here)
+
+    def _regions(self, shape: torch.Size, inner: Inner | None) -> list[_Region]:
+        """Return which part of each level, fine to coarse, the decoder needs.
+
+        It sees much less far than the coarsest level does, which is what the
+        margin of a window is for.
+        """
+        if inner is None:
+            return [tuple((0, size >> level + 1) for size in shape[-2:]) for level in range(len(self.up))]
+        regions: list[_Region] = []
+        region: _Region = tuple((part.start // 2, part.stop // 2) for part in inner)
+        for level, reach in enumerate(self._reaches):
+            sizes = (size >> level + 1 for size in shape[-2:])
+            # Whole pixels of the coarser level.
+            region = tuple(
+                (max(0, low - reach) // 2 * 2, min(size, high + reach + 1) // 2 * 2)
+                for (low, high), size in zip(region, sizes, strict=True)
+            )
+            regions.append(region)
+            region = tuple((low // 2, high // 2) for low, high in region)
+        return regions
+
+
+def _crop(x: torch.Tensor, region: _Region, of: _Region = ((0, 0), (0, 0))) -> torch.Tensor:
+    """Return part of a tensor that begins where the region ``of`` does."""
+    (y0, y1), (x0, x1) = ((low - origin, high - origin) for (low, high), (origin, _) in zip(region, of))
+    return x[:, :, y0:y1, x0:x1]

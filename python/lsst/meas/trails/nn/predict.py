@@ -35,7 +35,7 @@ from torch.nn import functional
 from ..core.background import BackgroundMesh, fit_background
 from ..core.normalize import LEGACY_NORMALISATION, legacy_input, measure_panel, network_input
 from ..core.planes import ImagePlanes, plane_bits
-from .hardware import choose_device, thread_count, use_bfloat16
+from .hardware import choose_device, keep_memory, thread_count, use_bfloat16
 from .model_file import TrailModel
 
 _TILES_AT_ONCE = 8
@@ -116,7 +116,7 @@ def predict_probability(
     if ny == 0 or nx == 0:
         return np.zeros((ny, nx), dtype=np.float32)
     window_input = _window_input(model, planes, background)
-    with thread_count(threads), torch.inference_mode():
+    with thread_count(threads), keep_memory(), torch.inference_mode():
         if tile_size is None:
             logits = _predict_windows(model, planes.shape, window_input, window, chosen, precision)
         else:
@@ -148,11 +148,13 @@ def _predict_windows(
             outer_y = slice(max(0, y0 - margin), min(size_y, y1 + margin))
             outer_x = slice(max(0, x0 - margin), min(size_x, x1 + margin))
             inputs = torch.from_numpy(window_input(outer_y, outer_x))[None].to(device=device, dtype=precision)
-            output = network(inputs.contiguous(memory_format=torch.channels_last))[0, 0]
-            inner_y = slice((y0 - outer_y.start) // output_stride, (y1 - outer_y.start) // output_stride)
-            inner_x = slice((x0 - outer_x.start) // output_stride, (x1 - outer_x.start) // output_stride)
+            inner = (
+                slice(y0 - outer_y.start, y1 - outer_y.start),
+                slice(x0 - outer_x.start, x1 - outer_x.start),
+            )
+            output = network(inputs.contiguous(memory_format=torch.channels_last), inner)[0, 0]
             logits[y0 // output_stride : y1 // output_stride, x0 // output_stride : x1 // output_stride] = (
-                output[inner_y, inner_x].float().cpu()
+                output.float().cpu()
             )
     return logits
 

@@ -181,10 +181,17 @@ def _unpack_mask(
                 f"{path}: the mask holds fractions, not bits. Leave it out with --ignore-mask."
             )
         pixels = whole
-    bits: dict[str, int] = dict(MaskPlane.read_legacy(header, strip=False))
-    for keyword, value in header.items():
-        if keyword.startswith("MSKN") and keyword[4:].isdecimal():
-            bits[str(value)] = int(keyword[4:])
+    try:
+        bits: dict[str, int] = dict(MaskPlane.read_legacy(header, strip=False))
+        for keyword, value in header.items():
+            if keyword.startswith("MSKN") and keyword[4:].isdecimal():
+                bits[str(value)] = int(keyword[4:])
+    except (astropy.io.fits.VerifyError, ValueError) as error:
+        # astropy parses a card when its value is asked for.
+        raise FitsIngestError(
+            f"{path}: the mask's header is damaged ({one_line(error)}). Copy the file again, or leave the "
+            "mask out with --ignore-mask."
+        ) from error
     if not bits:
         flagged = pixels != 0
         if np.count_nonzero(flagged) > 0.5 * flagged.size:
