@@ -32,7 +32,7 @@ import torch
 from lsst.meas.trails.nn.calibration import ValidationScene
 from lsst.meas.trails.nn.checkpoint import read_checkpoint
 from lsst.meas.trails.nn.dataset import TrailTileDataset
-from lsst.meas.trails.nn.networks import TrailNetwork
+from lsst.meas.trails.nn.networks import Inner, TrailNetwork
 from lsst.meas.trails.nn.object_validation import ObjectValidation
 from lsst.meas.trails.nn.recipe import ModelRecipe, Recipe
 from lsst.meas.trails.nn.training import CHECKPOINT_NAME, TrainingError, train
@@ -54,9 +54,11 @@ class _Significance(TrailNetwork):
         self.scale = torch.nn.Parameter(torch.tensor(scale))
         self.threshold = threshold
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, inner: Inner | None = None) -> torch.Tensor:
         smooth = torch.nn.functional.avg_pool2d(x, 5, stride=1, padding=2)
-        return self.scale * (torch.nn.functional.max_pool2d(smooth, 2) - self.threshold)
+        logits = self.scale * (torch.nn.functional.max_pool2d(smooth, 2) - self.threshold)
+        y, x_ = (slice(part.start // 2, part.stop // 2) for part in inner) if inner else (slice(None),) * 2
+        return logits[:, :, y, x_]
 
 
 def test_what_is_found_is_counted() -> None:
