@@ -141,7 +141,8 @@ def main(request: Mapping[str, Any]) -> None:
         kill_in(**request["killed_in"])
     if request["unprivileged"]:
         obey_permissions()
-    at_start = address_space("VmSize")
+    # Only Linux tells.
+    at_start = address_space("VmSize") if request["peak"] or "AS" in request["limits"] else 0
     for limit, value in request["limits"].items():
         kind = getattr(resource, f"RLIMIT_{limit}")
         if limit == "AS":
@@ -160,7 +161,8 @@ def main(request: Mapping[str, Any]) -> None:
     try:
         command(arguments, prog_name=program)
     finally:
-        Path(request["peak"]).write_text(str(address_space("VmPeak") - at_start))
+        if request["peak"]:
+            Path(request["peak"]).write_text(str(address_space("VmPeak") - at_start))
 
 
 main(REQUEST)  # type: ignore[name-defined]  # noqa: F821

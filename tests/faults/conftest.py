@@ -77,7 +77,7 @@ class Outcome:
         What it wrote, on one line.
     peak
         The largest address space that it had beyond that of its start,
-        bytes; `None` if it was killed.
+        bytes; `None` if that was not measured.
     """
 
     code: int
@@ -117,6 +117,7 @@ class Faulty:
         cut: bool = False,
         unprivileged: bool = False,
         limits: Mapping[str, int] | None = None,
+        measured: bool = False,
         start: Path | None = None,
     ) -> Running:
         """Start a command.
@@ -135,6 +136,8 @@ class Faulty:
             Limits of resources by the names that they have in
             `resource`, without ``RLIMIT_``; ``AS`` counts from what the
             process has at its start.
+        measured
+            Whether to find out its largest address space; needs Linux.
         start
             File whose appearance the process waits for.
         """
@@ -143,7 +146,7 @@ class Faulty:
         request = {
             "command": list(map(str, command)),
             "log": str(log),
-            "peak": str(log.with_suffix(".peak")),
+            "peak": str(log.with_suffix(".peak")) if measured else "",
             "killed_in": kill,
             "unprivileged": unprivileged,
             "limits": dict(limits or {}),

@@ -367,14 +367,13 @@ class TrailUNet(TrailNetwork):
         # Few pixels belong to a trail: starting from "none does" spares the
         # first epochs the unlearning of a probability of one half.
         nn.init.constant_(self.head.bias, -math.log(99.0))  # type: ignore[arg-type]
-        self.receptive_radius = self._receptive_radius(blocks, decoder_blocks, dilations)
-        # How far each level of the decoder sees, in its own pixels.
+        # How far each level of the decoder sees, in its own pixels: by the
+        # convolution that joins, and the residual blocks.
         self._reaches = tuple(1 + 2 * count for count in decoder_blocks)
+        self.receptive_radius = self._receptive_radius(blocks, self._reaches, dilations)
 
     @staticmethod
-    def _receptive_radius(
-        blocks: Sequence[int], decoder_blocks: Sequence[int], dilations: Sequence[int]
-    ) -> int:
+    def _receptive_radius(blocks: Sequence[int], reaches: Sequence[int], dilations: Sequence[int]) -> int:
         """Return the receptive radius of the longest path, in input pixels.
 
         A 3x3 convolution of dilation d at stride s reaches d s further; a
@@ -387,9 +386,9 @@ class TrailUNet(TrailNetwork):
         for level, count in enumerate(blocks):
             radius += 2 * count * 2 ** (level + 1)
         radius += sum(dilation + 1 for dilation in dilations) * 2 ** len(blocks)
-        for level, count in enumerate(decoder_blocks):
-            # The convolution that joins, the residual blocks, the repetition.
-            radius += (1 + 2 * count + 1) * 2 ** (level + 1)
+        for level, reach in enumerate(reaches):
+            # And the repetition.
+            radius += (reach + 1) * 2 ** (level + 1)
         return radius
 
     def forward(self, x: torch.Tensor, inner: Inner | None = None) -> torch.Tensor:
@@ -407,8 +406,11 @@ class TrailUNet(TrailNetwork):
         logits
             Shape (B, 1, h/2, w/2), for h and w the sides of that part.
         """
-        regions = self._regions(x.shape, inner)
+        if inner is None:
+            inner = slice(0, x.shape[-2]), slice(0, x.shape[-1])
+        wanted: _Region = tuple((part.start // 2, part.stop // 2) for part in inner)
         x = self.stem(x)
+        regions = self._regions(wanted, x.shape)
         skips = []
         for level, block in enumerate(self.encoder):
             x = block(x)
@@ -423,27 +425,21 @@ class TrailUNet(TrailNetwork):
             x = self.join[level](skips.pop(), x)
             x = self.decoder[level](x)
             here = regions[level]
-        logits: torch.Tensor = self.head(x)
-        if inner is None:
-            return logits
-        return _crop(logits, tuple((part.start // 2, part.stop // 2) for part in inner), here)
+        return _crop(self.head(x), wanted, here)
 
-    def _regions(self, shape: torch.Size, inner: Inner | None) -> list[_Region]:
-        """Return which part of each level, fine to coarse, the decoder needs.
+    def _regions(self, region: _Region, shape: torch.Size) -> list[_Region]:
+        """Return which part of each level, fine to coarse, the decoder needs
+        for part of the finest, of which the whole has this shape.
 
         It sees much less far than the coarsest level does, which is what the
         margin of a window is for.
         """
-        if inner is None:
-            return [tuple((0, size >> level + 1) for size in shape[-2:]) for level in range(len(self.up))]
         regions: list[_Region] = []
-        region: _Region = tuple((part.start // 2, part.stop // 2) for part in inner)
         for level, reach in enumerate(self._reaches):
-            sizes = (size >> level + 1 for size in shape[-2:])
             # Whole pixels of the coarser level.
             region = tuple(
-                (max(0, low - reach) // 2 * 2, min(size, high + reach + 1) // 2 * 2)
-                for (low, high), size in zip(region, sizes, strict=True)
+                (max(0, low - reach) // 2 * 2, min(size >> level, high + reach + 1) // 2 * 2)
+                for (low, high), size in zip(region, shape[-2:], strict=True)
             )
             regions.append(region)
             region = tuple((low // 2, high // 2) for low, high in region)
