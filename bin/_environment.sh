@@ -92,9 +92,10 @@ _meas_trails_install() {
     printf '==> Installing the pinned packages into .venv (some minutes, once)\n'
     # pip reports an interrupt as any other failure, therefore the trap.
     trap 'interrupted=yes' INT TERM HUP
+    # Most modules are never imported: Python compiles those that are.
     (
         cd -- "$MEAS_TRAILS_DIR" &&
-            "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+            "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off --no-compile \
                 -c constraints.txt -e '.[test]'
     ) >"$venv/meas_trails.log" 2>&1
     status=$?

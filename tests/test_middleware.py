@@ -62,9 +62,9 @@ def test_processes_that_are_stopped_and_go_on(chain: Any, fresh_repo: Any, run_p
     command = (
         "pipetask", "run", "-b", fresh_repo.repo, "-p", f"{PIPELINES / 'DetectTrails.yaml'}#perDetector",
         "-i", "input", "-o", "trails/two", "-d", "instrument = 'TrailSimCam' AND detector IN (0, 1)",
-        "-j", 2, "--register-dataset-types",
+        "--register-dataset-types",
     )  # fmt: skip
-    done = run_program(*command)
+    done = run_program(*command, "-j", 2)
     assert done.returncode == 0, done.stderr[-3000:]
     butler, one_at_a_time = fresh_repo.butler("trails/two"), chain.butler(chain.detected)
     expected = find(one_at_a_time, "trail_candidate_detector")
