@@ -56,7 +56,7 @@ def test_the_window_is_named(
     task = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass())
     with monkeypatch.context() as patch:
         patch.setattr(predict, "predict_probability", fail)
-        with pytest.raises(MemoryError, match="not enough memory for a window of 2048 pixels"):
+        with pytest.raises(MemoryError, match="not enough memory for a window of 2900 pixels"):
             task.run(image=image)
     # With memory enough the same task does the same image.
     assert task.run(image=image).trail_mask.bbox == image.bbox

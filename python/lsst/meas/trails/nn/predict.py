@@ -25,6 +25,7 @@ from __future__ import annotations
 
 __all__ = ("predict_probability",)
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -51,7 +52,7 @@ def predict_probability(
     planes: ImagePlanes,
     *,
     background: BackgroundMesh | None = None,
-    window: int = 2048,
+    window: int = 2900,
     tile_overlap: int = 0,
     threads: int | None = None,
     dtype: str = "auto",
@@ -68,9 +69,10 @@ def predict_probability(
     background
         Its background; estimated here if not given.
     window
-        Side of the part that is computed at once, pixels.  It decides the
-        memory that is needed, not the result: windows overlap by all that a
-        pixel's probability depends on.
+        Side of a square of as many pixels as are computed at once.  It
+        decides the memory that is needed, not the result: windows, which need
+        not be squares, are read with a margin of all that a pixel's
+        probability depends on.
     tile_overlap
         Overlap of the tiles of a network that has a ``tile_size``, pixels;
         others do not heed it, and such a network does not heed ``window``.
@@ -139,8 +141,7 @@ def _predict_windows(
     stride, output_stride = network.stride, network.output_stride
     size_y, size_x = (_round_up(size, stride) for size in shape)
     margin = _round_up(network.receptive_radius, stride)
-    # Windows of equal size: none of the margins is computed for a sliver.
-    step_y, step_x = (_round_up(-(-size // -(-size // window)), stride) for size in (size_y, size_x))
+    step_y, step_x = _window_shape((size_y, size_x), window**2, margin, stride)
     logits = torch.empty((size_y // output_stride, size_x // output_stride), dtype=torch.float32)
     for y0 in range(0, size_y, step_y):
         for x0 in range(0, size_x, step_x):
@@ -157,6 +158,25 @@ def _predict_windows(
                 output.float().cpu()
             )
     return logits
+
+
+def _window_shape(shape: tuple[int, int], area: int, margin: int, stride: int) -> tuple[int, int]:
+    """Return the shape of the windows, of this area at most, that cost least
+    with their margins: few, of equal size, and long, as there is no margin
+    beyond the edges of the image.
+    """
+    best = math.inf, stride, stride
+    for count in range(1, -(-shape[0] // stride) + 1):
+        step_y = _round_up(-(-shape[0] // count), stride)
+        if step_y > max(stride, area // stride):
+            continue
+        count_x = -(-shape[1] // max(stride, area // step_y // stride * stride))
+        step_x = _round_up(-(-shape[1] // count_x), stride)
+        cost = math.prod(
+            size + 2 * margin * (-(-size // step) - 1) for size, step in zip(shape, (step_y, step_x))
+        )
+        best = min(best, (cost, step_y, step_x))
+    return best[1:]
 
 
 def _predict_tiles(

@@ -130,9 +130,9 @@ class TrailSegmentationConfig(PipelineTaskConfig, pipelineConnections=TrailSegme
     )
     window = RangeField(
         dtype=int,
-        doc="Side of the part of the image that the network sees at once, pixels. It bounds the memory "
-        "(about 0.5 GiB for 2048) and does not change the result.",
-        default=2048,
+        doc="Side of a square of as many pixels as the network sees at once. It bounds the memory (about "
+        "1 GiB for 2900) and does not change the result.",
+        default=2900,
         min=64,
     )
     tileOverlap = RangeField(
