@@ -43,6 +43,9 @@ def warnings_are_errors() -> Iterator[None]:
     """Warnings of numpy would end up on the terminal of ``meas-trails show``."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # Garbage of other tests is collected at any time.
+        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.simplefilter("ignore", pytest.PytestUnraisableExceptionWarning)
         yield
 
 

@@ -86,22 +86,27 @@ def test_memory_that_ends(faulty: Any, tmp_path: Path) -> None:
             "-c", f"segmentTrails:window={window}", **circumstances,
         )  # fmt: skip
 
-    def written() -> list[tuple[int, int]]:
+    def written(output: str) -> list[tuple[int, int]]:
         butler = Butler.from_config(repo)
-        runs = butler.collections.query("again/*")
+        runs = butler.collections.query(f"{output}/*")
         refs = butler.query_datasets("trail_mask", runs, find_first=False, explain=False)
         return [butler.get(ref).bbox.shape for ref in refs]
 
     # What a window takes depends on the machine.
-    small, large = (segment(f"enough/{window}", window, measured=True) for window in (512, 2048))
+    small, large = (segment(f"enough/{window}", window, measured=True) for window in (256, 2048))
     assert small.code == large.code == 0
     assert large.peak > small.peak + 40_000_000
-    limits = {"AS": (small.peak + large.peak) // 2}
-    outcome = segment("again", 2048, limits=limits)
+    # Where address space is scarce less of it is kept for later: a window can
+    # do with less than the most that it had.
+    for share in (0.4, 0.2, 0.1):
+        limits = {"AS": small.peak + round(share * (large.peak - small.peak))}
+        outcome = segment(f"again/{share}", 2048, limits=limits)
+        if outcome.code != 0:
+            break
     assert outcome.code == 1
     assert "There is not enough memory for a window of 2048 pixels: take a smaller window" in outcome.output
-    assert written() == []
+    assert written(f"again/{share}") == []
     # The remedy that it names, under the same limit.
-    remedy = segment("again", 512, limits=limits)
+    remedy = segment("remedy", 256, limits=limits)
     assert remedy.code == 0, remedy.output
-    assert written() == [(1536, 1536)]
+    assert written("remedy") == [(1536, 1536)]

@@ -33,6 +33,7 @@ import numpy.typing as npt
 
 from .background import BackgroundMesh
 from .components import Component, find_components
+from .confusion import confusion_excess, raise_errors
 from .geometry import angle_difference, clip_segment, segment_distance, trail_ends
 from .planes import ImagePlanes
 from .scoring import ScoreModel, candidate_features
@@ -145,6 +146,8 @@ def find_candidates(
     table["streakFlag"] |= _on_streak(table)
     table = table[np.asarray(table["score"]) >= options.min_score]
     table = _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
+    # Not before the score, which was calibrated with the noise of the pixels.
+    raise_errors(table, confusion_excess(planes, level, bad))
     return _on_image(table, planes.shape)
 
 
