@@ -83,13 +83,26 @@ def die(cut: Sequence[str]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def find(target: str) -> tuple[Any, str]:
+    """Return the owner of a function, and the name that it has there.
+
+    Parameters
+    ----------
+    target
+        The function, as ``module:name.of.attribute``.
+    """
+    module, _, path = target.partition(":")
+    *parents, name = path.split(".")
+    return functools.reduce(getattr, parents, importlib.import_module(module)), name
+
+
 def kill_in(target: str, when: str, count: int, cut: bool) -> None:
     """Have this process killed when it calls a function.
 
     Parameters
     ----------
     target
-        The function, as ``module:name.of.attribute``.
+        The function; see `find`.
     when
         Only calls count whose arguments, as text, have this in them.
     count
@@ -97,10 +110,7 @@ def kill_in(target: str, when: str, count: int, cut: bool) -> None:
     cut
         Whether the first file among the arguments loses its second half.
     """
-    module, _, path = target.partition(":")
-    owner: Any = importlib.import_module(module)
-    *parents, name = path.split(".")
-    owner = functools.reduce(getattr, parents, owner)
+    owner, name = find(target)
     original: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
@@ -125,10 +135,45 @@ def wait_for(path: Path) -> None:
         time.sleep(0.002)
 
 
-def address_space(name: str) -> int:
-    """Return what /proc says of this process's address space, bytes."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return 1024 * int(status[name].removesuffix("kB"))
+def limit(limits: Mapping[str, int]) -> None:
+    """Limit resources of this process from now on.
+
+    Parameters
+    ----------
+    limits
+        By their names in `resource`; that of the address space counts from
+        what there is.
+    """
+    for name, value in limits.items():
+        if name == "AS":
+            # Each thread would take some of it.
+            importlib.import_module("torch").set_num_threads(1)
+            # Only Linux tells.
+            value += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        kind = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
+
+
+def limit_in(target: str, limits: Mapping[str, int]) -> None:
+    """Limit resources of this process when it first calls a function.
+
+    Parameters
+    ----------
+    target
+        The function; see `find`.
+    limits
+        See `limit`.
+    """
+    owner, name = find(target)
+    original: Callable[..., Any] = getattr(owner, name)
+
+    @functools.wraps(original)
+    def first(*arguments: Any, **keywords: Any) -> Any:
+        setattr(owner, name, original)
+        limit(limits)
+        return original(*arguments, **keywords)
+
+    setattr(owner, name, first)
 
 
 def main(request: Mapping[str, Any]) -> None:
@@ -141,13 +186,10 @@ def main(request: Mapping[str, Any]) -> None:
         kill_in(**request["killed_in"])
     if request["unprivileged"]:
         obey_permissions()
-    # Only Linux tells.
-    at_start = address_space("VmSize") if request["peak"] or "AS" in request["limits"] else 0
-    for limit, value in request["limits"].items():
-        kind = getattr(resource, f"RLIMIT_{limit}")
-        if limit == "AS":
-            value += at_start
-        resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
+    if request["limited_in"]:
+        limit_in(request["limited_in"], request["limits"])
+    else:
+        limit(request["limits"])
     if request["start"]:
         wait_for(Path(request["start"]))
     program, *arguments = request["command"]
@@ -158,11 +200,7 @@ def main(request: Mapping[str, Any]) -> None:
     # It takes a second to list what is installed, of which nothing here depends.
     importlib.import_module("lsst.utils.packages").getPythonPackages = dict
     sys.argv = [program, *arguments]
-    try:
-        command(arguments, prog_name=program)
-    finally:
-        if request["peak"]:
-            Path(request["peak"]).write_text(str(address_space("VmPeak") - at_start))
+    command(arguments, prog_name=program)
 
 
 main(REQUEST)  # type: ignore[name-defined]  # noqa: F821

@@ -75,14 +75,10 @@ class Outcome:
         Its exit status; negative for the number of a signal.
     output
         What it wrote, on one line.
-    peak
-        The largest address space that it had beyond that of its start,
-        bytes; `None` if that was not measured.
     """
 
     code: int
     output: str
-    peak: int | None
 
 
 class Running:
@@ -96,8 +92,7 @@ class Running:
         self._process.join(900.0)
         assert self._process.exitcode is not None, f"does not end: {self._log.read_text()}"
         output = " ".join(self._log.read_text(errors="replace").split())
-        peak = self._log.with_suffix(".peak")
-        return Outcome(self._process.exitcode, output, int(peak.read_text()) if peak.exists() else None)
+        return Outcome(self._process.exitcode, output)
 
 
 class Faulty:
@@ -117,7 +112,7 @@ class Faulty:
         cut: bool = False,
         unprivileged: bool = False,
         limits: Mapping[str, int] | None = None,
-        measured: bool = False,
+        limited_in: str = "",
         start: Path | None = None,
     ) -> Running:
         """Start a command.
@@ -135,9 +130,10 @@ class Faulty:
         limits
             Limits of resources by the names that they have in
             `resource`, without ``RLIMIT_``; ``AS`` counts from what the
-            process has at its start.
-        measured
-            Whether to find out its largest address space; needs Linux.
+            process has when they begin, and needs Linux.
+        limited_in
+            Function, as ``module:name``, with whose first call the limits
+            begin; otherwise with the process.
         start
             File whose appearance the process waits for.
         """
@@ -146,10 +142,10 @@ class Faulty:
         request = {
             "command": list(map(str, command)),
             "log": str(log),
-            "peak": str(log.with_suffix(".peak")) if measured else "",
             "killed_in": kill,
             "unprivileged": unprivileged,
             "limits": dict(limits or {}),
+            "limited_in": limited_in,
             "start": str(start or ""),
         }
         process = self._context.Process(

@@ -80,33 +80,26 @@ def test_memory_that_ends(faulty: Any, tmp_path: Path) -> None:
     faulty.succeed("meas-trails", "simulate", repo, "--size", 1536, 1536, "--detectors", 1)
     pipeline = Path(__file__).parents[2] / "pipelines" / "DetectTrails.yaml"
 
-    def segment(output: str, window: int, **circumstances: Any) -> Any:
+    def segment(output: str, window: int) -> Any:
+        # In this precision the network needs 140 MB for the smaller window
+        # below, and 350 for the larger.
         return faulty.run(
             "pipetask", "run", "-b", repo, "-p", f"{pipeline}#segmentTrails", "-i", "input", "-o", output,
-            "-c", f"segmentTrails:window={window}", **circumstances,
+            "-c", f"segmentTrails:window={window}", "-c", "segmentTrails:precision=float32",
+            limits={"AS": 220_000_000}, limited_in="lsst.meas.trails.nn.predict:predict_probability",
         )  # fmt: skip
 
-    def written(output: str) -> list[tuple[int, int]]:
+    def written() -> list[tuple[int, int]]:
         butler = Butler.from_config(repo)
-        runs = butler.collections.query(f"{output}/*")
+        runs = butler.collections.query("again/*")
         refs = butler.query_datasets("trail_mask", runs, find_first=False, explain=False)
         return [butler.get(ref).bbox.shape for ref in refs]
 
-    # What a window takes depends on the machine.
-    small, large = (segment(f"enough/{window}", window, measured=True) for window in (256, 2048))
-    assert small.code == large.code == 0
-    assert large.peak > small.peak + 40_000_000
-    # Where address space is scarce less of it is kept for later: a window can
-    # do with less than the most that it had.
-    for share in (0.4, 0.2, 0.1):
-        limits = {"AS": small.peak + round(share * (large.peak - small.peak))}
-        outcome = segment(f"again/{share}", 2048, limits=limits)
-        if outcome.code != 0:
-            break
+    outcome = segment("again", 2048)
     assert outcome.code == 1
     assert "There is not enough memory for a window of 2048 pixels: take a smaller window" in outcome.output
-    assert written(f"again/{share}") == []
+    assert written() == []
     # The remedy that it names, under the same limit.
-    remedy = segment("remedy", 256, limits=limits)
+    remedy = segment("again", 256)
     assert remedy.code == 0, remedy.output
-    assert written("remedy") == [(1536, 1536)]
+    assert written() == [(1536, 1536)]
