@@ -49,7 +49,7 @@ BELOW = {
 COMMON = {"", "__version__", "resources", "version"}
 """What every room may import: the package itself, its version and its data."""
 
-ROOMLESS = {"formatters"}
+ROOMLESS = {"formatters", "instruments"}
 """The modules outside the rooms: Butler formatters, which a Butler's configuration names by their path."""
 
 

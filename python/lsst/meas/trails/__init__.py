@@ -6,26 +6,32 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
-"""Faint asteroid trails in single-visit images, found by a convolutional network."""
+"""Find faint asteroid trails in single-visit images with a neural network.
+
+The names of `__all__` are imported from their modules on first use, so that
+importing this package imports neither torch nor the stack.
+"""
 
 from __future__ import annotations
 
-__all__ = ("__version__",)
+__all__ = (
+    "CandidateOptions",
+    "ImagePlanes",
+    "TrailTiles",
+    "Trails",
+    "__version__",
+    "find_candidates",
+    "fit_background",
+    "load_model",
+    "predict_probability",
+)
 
+import importlib
 import importlib.metadata
+from typing import TYPE_CHECKING
 
 try:
     # Written by the build, with pip as with scons, and not kept in git.
@@ -35,3 +41,37 @@ except ModuleNotFoundError:
         __version__ = importlib.metadata.version("lsst-meas-trails")
     except importlib.metadata.PackageNotFoundError:
         __version__ = "0+unknown"
+
+if TYPE_CHECKING:
+    from .core.background import fit_background
+    from .core.candidates import CandidateOptions, find_candidates
+    from .core.geometry import Trails
+    from .core.planes import ImagePlanes
+    from .core.tile_file import TrailTiles
+    from .nn.model_file import load_model
+    from .nn.predict import predict_probability
+
+_HOMES = {
+    "CandidateOptions": "lsst.meas.trails.core.candidates",
+    "ImagePlanes": "lsst.meas.trails.core.planes",
+    "TrailTiles": "lsst.meas.trails.core.tile_file",
+    "Trails": "lsst.meas.trails.core.geometry",
+    "fit_background": "lsst.meas.trails.core.background",
+    "find_candidates": "lsst.meas.trails.core.candidates",
+    "load_model": "lsst.meas.trails.nn.model_file",
+    "predict_probability": "lsst.meas.trails.nn.predict",
+}
+"""Modules that the public names come from."""
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

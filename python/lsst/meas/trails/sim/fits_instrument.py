@@ -97,7 +97,7 @@ class FitsCam(Instrument):
             "instrument",
             {
                 "name": self.getName(),
-                "class_name": f"{type(self).__module__}.{type(self).__qualname__}",
+                "class_name": f"lsst.meas.trails.instruments.{type(self).__name__}",
                 "detector_max": DETECTOR_MAX,
                 "visit_max": VISIT_MAX,
                 "exposure_max": VISIT_MAX,

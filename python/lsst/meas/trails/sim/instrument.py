@@ -202,7 +202,7 @@ class TrailSimCam(Instrument):
                 "instrument",
                 {
                     "name": name,
-                    "class_name": f"{type(self).__module__}.{type(self).__qualname__}",
+                    "class_name": f"lsst.meas.trails.instruments.{type(self).__name__}",
                     "detector_max": N_DETECTORS,
                     "visit_max": _VISIT_MAX,
                     "exposure_max": _VISIT_MAX,

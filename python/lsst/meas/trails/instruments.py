@@ -1,0 +1,23 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Permanent import path of the instruments of this package.
+
+A Butler repository records the path of its instrument's class, so this path
+never changes, wherever the classes are defined.
+"""
+
+from __future__ import annotations
+
+__all__ = ("FitsCam", "TrailSimCam")
+
+from .sim.fits_instrument import FitsCam
+from .sim.instrument import TrailSimCam
