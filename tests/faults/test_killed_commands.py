@@ -153,7 +153,7 @@ def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> Non
     checkpoint and half of the model written.
     """
     output = tmp_path / "out"
-    tiles = "lsst.meas.trails.core.hdf5_output:Hdf5Output.check"
+    tiles = "lsst.meas.trails.core.hdf5:Hdf5Output.check"
     assert is_killed(faulty.run(*training, killed_in=tiles, count=9))
     assert len(list(output.glob("tiles/*/*.h5"))) == 1
     step = "lsst.meas.trails.nn.training_state:TrainingState.advance"
@@ -184,16 +184,14 @@ def test_tiles_consolidate(make_tile_file: Callable[..., Path], faulty: Any, tmp
     files = [make_tile_file(tmp_path / f"{visit}.h5", visit=visit) for visit in (1, 2, 3)]
     output = tmp_path / "all.h5"
     command = ("meas-trails", "tiles", "consolidate", output, *files)
-    assert is_killed(
-        faulty.run(*command, killed_in="lsst.meas.trails.core.hdf5_output:Hdf5Output.check", count=3)
-    )
+    assert is_killed(faulty.run(*command, killed_in="lsst.meas.trails.core.hdf5:Hdf5Output.check", count=3))
     assert not output.exists()
     faulty.succeed(*command)
     with TileReader(output) as reader:
         before = reader.pixels("image")
         assert len(reader) == 6
     # Also where an older file is to be replaced: that one stays.
-    half = {"killed_in": "lsst.meas.trails.core.hdf5_output:os.replace", "cut": True}
+    half = {"killed_in": "lsst.meas.trails.core.hdf5:os.replace", "cut": True}
     assert is_killed(faulty.run(*command, "--overwrite", "--seed", 2, **half))
     with TileReader(output) as reader:
         assert (reader.pixels("image") == before).all()

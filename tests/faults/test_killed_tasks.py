@@ -32,7 +32,7 @@ _TRANSFER = "lsst.resources.file:FileResourcePath.transfer_from"
 _REGISTER = "lsst.daf.butler.datastores.fileDatastore:FileDatastore._register_datasets"
 """Notes in the repository what was written: the process dies before."""
 
-_CHECK = "lsst.meas.trails.core.hdf5_output:Hdf5Output.check"
+_CHECK = "lsst.meas.trails.core.hdf5:Hdf5Output.check"
 """Is called between the parts of an HDF5 file."""
 
 

@@ -57,7 +57,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .hdf5_output import Hdf5Output
+from .hdf5 import Hdf5Output
 from .hdf5_safety import unsafe_storage
 
 LEGACY_COLUMNS: dict[str, type] = {

@@ -49,7 +49,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .background import BackgroundMesh
-from .hdf5_output import Hdf5Output
+from .hdf5 import Hdf5Output
 from .planes import PLANES
 from .psf import kernel_fwhm
 from .tile_layout import (

@@ -36,7 +36,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .hdf5_output import Hdf5Output
+from .hdf5 import Hdf5Output
 from .tile_file import create_pixels, write_header, write_source
 from .tile_layout import OPTIONAL_PLANES, PIXEL_PLANES, SPLITS, TileFileError, TileSource
 from .tile_reader import TileReader

@@ -31,7 +31,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.hdf5_output import Hdf5Output
+from lsst.meas.trails.core.hdf5 import Hdf5Output
 
 
 @contextmanager
