@@ -65,7 +65,7 @@ from rich.table import Table
 
 from lsst.images import Box
 from lsst.meas.trails.core.background import fit_background
-from lsst.meas.trails.core.candidates import CandidateOptions, find_candidates
+from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
 from lsst.meas.trails.core.geometry import Trails, near_segment, segment_distance
 from lsst.meas.trails.core.injection import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes

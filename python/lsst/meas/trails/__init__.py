@@ -44,7 +44,7 @@ except ModuleNotFoundError:
 
 if TYPE_CHECKING:
     from .core.background import fit_background
-    from .core.candidates import CandidateOptions, find_candidates
+    from .core.candidates.find import CandidateOptions, find_candidates
     from .core.geometry import Trails
     from .core.planes import ImagePlanes
     from .core.tile_file import TrailTiles
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
     from .nn.predict import predict_probability
 
 _HOMES = {
-    "CandidateOptions": "lsst.meas.trails.core.candidates",
+    "CandidateOptions": "lsst.meas.trails.core.candidates.find",
     "ImagePlanes": "lsst.meas.trails.core.planes",
     "TrailTiles": "lsst.meas.trails.core.tile_file",
     "Trails": "lsst.meas.trails.core.geometry",
     "fit_background": "lsst.meas.trails.core.background",
-    "find_candidates": "lsst.meas.trails.core.candidates",
+    "find_candidates": "lsst.meas.trails.core.candidates.find",
     "load_model": "lsst.meas.trails.nn.model_file",
     "predict_probability": "lsst.meas.trails.nn.predict",
 }

@@ -110,7 +110,7 @@ def candidate_catalog(
     Parameters
     ----------
     candidates
-        Output of `~lsst.meas.trails.core.candidates.find_candidates`.
+        Output of `~lsst.meas.trails.core.candidates.find.find_candidates`.
     first_id
         Identifier of the first row; the others count on from it.
     visit, detector, band

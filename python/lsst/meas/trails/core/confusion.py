@@ -180,7 +180,7 @@ def raise_errors(table: astropy.table.Table, excess: float) -> None:
     Parameters
     ----------
     table
-        Candidates as `~lsst.meas.trails.core.candidates.find_candidates` has
+        Candidates as `~lsst.meas.trails.core.candidates.find.find_candidates` has
         them; changed in place.
     excess
         That of PSF fluxes; see `confusion_excess`.

@@ -38,12 +38,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.background import fit_background
-from ..core.candidates import CandidateOptions, find_candidates
+from ..core.candidates.find import CandidateOptions, find_candidates
+from ..core.candidates.score import ScoreModel, candidate_features
 from ..core.geometry import Trails
 from ..core.matching import sort_candidates
 from ..core.operating_point import FALSE_RATES, measure_detection
 from ..core.planes import ImagePlanes
-from ..core.scoring import ScoreModel, candidate_features
 from .model_file import TrailModel
 from .predict import predict_probability
 

@@ -45,7 +45,7 @@ from lsst.pipe.base import (
 )
 
 from ..core.background import fit_background
-from ..core.components import find_components
+from ..core.candidates.components import find_components
 from ..core.normalize import TEMPLATE_CHANNELS
 from ..core.planes import ImagePlanes
 from ._door import InputImage, make_probability_image, make_trail_mask, open_image, open_template

@@ -47,9 +47,9 @@ from lsst.pipe.base import (
 )
 
 from ..core.background import fit_background
-from ..core.candidates import CandidateOptions, find_candidates
+from ..core.candidates.find import CandidateOptions, find_candidates
+from ..core.candidates.score import ScoreModel
 from ..core.catalog import candidate_catalog
-from ..core.scoring import ScoreModel
 from ._door import check_covers, model_summary, open_image
 from ._ids import first_candidate_id, max_candidates, pack_data_id
 from ._thresholds import check_thresholds, choose_thresholds

@@ -28,9 +28,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.candidates.spikes import BrightStars, find_bright_stars, spike_likeness
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import add_trail
-from lsst.meas.trails.core.spikes import BrightStars, find_bright_stars, spike_likeness
 
 type MakePlanes = Callable[..., ImagePlanes]
 

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lsst.meas.trails.core.components import Component, find_components
+from lsst.meas.trails.core.candidates.components import Component, find_components
 from lsst.meas.trails.core.geometry import angle_difference
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA, PsfGrid
 from lsst.meas.trails.core.render import render_trail

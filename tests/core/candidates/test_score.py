@@ -30,7 +30,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.trails.core.scoring import FEATURES, ScoreModel, candidate_features
+from lsst.meas.trails.core.candidates.score import FEATURES, ScoreModel, candidate_features
 
 
 def candidates(**changes: float) -> dict[str, npt.NDArray[np.float64]]:

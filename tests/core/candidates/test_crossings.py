@@ -27,7 +27,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsst.meas.trails.core.crossings import split_lines
+from lsst.meas.trails.core.candidates.crossings import split_lines
 from lsst.meas.trails.core.geometry import segment_distance, trail_ends
 
 type Line = tuple[float, float, float, float]

@@ -34,8 +34,8 @@ import scipy.sparse
 import scipy.sparse.csgraph
 import scipy.spatial
 
+from ..geometry import angle_difference, trail_ends, wrap_angle
 from .crossings import split_lines
-from .geometry import angle_difference, trail_ends, wrap_angle
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 

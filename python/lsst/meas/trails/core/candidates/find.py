@@ -31,16 +31,16 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from .background import BackgroundMesh
+from ..background import BackgroundMesh
+from ..confusion import confusion_excess, raise_errors
+from ..geometry import angle_difference, clip_segment, segment_distance, trail_ends
+from ..planes import ImagePlanes
+from ..shape import ShapeTests, measure_shape
+from ..trail_ends import find_ends
+from ..trail_fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
 from .components import Component, find_components
-from .confusion import confusion_excess, raise_errors
-from .geometry import angle_difference, clip_segment, segment_distance, trail_ends
-from .planes import ImagePlanes
-from .scoring import ScoreModel, candidate_features
-from .shape import ShapeTests, measure_shape
+from .score import ScoreModel, candidate_features
 from .spikes import find_bright_stars, spike_likeness
-from .trail_ends import find_ends
-from .trail_fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
 
 _REACHES = (3.0, 1.5)
 """Distances from the component, in FWHM, up to which pixels are fitted."""

@@ -29,11 +29,11 @@ import numpy.typing as npt
 import pytest
 
 from lsst.meas.trails.core.background import BackgroundMesh
-from lsst.meas.trails.core.candidates import CandidateOptions, find_candidates
+from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
+from lsst.meas.trails.core.candidates.score import FEATURES, ScoreModel
 from lsst.meas.trails.core.geometry import angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
-from lsst.meas.trails.core.scoring import FEATURES, ScoreModel
 
 type MakePlanes = Callable[..., ImagePlanes]
 

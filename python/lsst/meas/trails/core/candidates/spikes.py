@@ -40,7 +40,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from .planes import ImagePlanes
+from ..planes import ImagePlanes
 
 type _Floats = npt.NDArray[np.float64]
 
