@@ -38,7 +38,7 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler
 from lsst.images import Mask
 from lsst.meas.trails.cli import main
-from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.tile_file import TileReader, TrailTiles
 from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
 from lsst.meas.trails.sim.repository import open_or_create

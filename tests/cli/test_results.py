@@ -35,7 +35,7 @@ from click.testing import CliRunner
 
 from lsst.daf.butler import Butler, CollectionType
 from lsst.meas.trails.cli import main
-from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 
 
 def invoke(*args: object) -> tuple[int, str]:

@@ -24,7 +24,7 @@ import astropy.table
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.geometry import trail_ends
 from lsst.meas.trails.core.photometry import flux_to_mag
 from lsst.meas.trails.core.pixel_histogram import BINS

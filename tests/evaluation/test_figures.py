@@ -32,7 +32,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lsst.meas.trails.core.catalog import empty_catalog
+from lsst.meas.trails.core.catalog.columns import empty_catalog
 from lsst.meas.trails.evaluation.figures import detector_figure, mosaic_figure
 
 ORIGIN = (100, 50)

@@ -25,7 +25,7 @@ import astropy.table
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS, empty_catalog
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog
 from lsst.meas.trails.tasks import ConsolidateTrailCandidatesConfig, ConsolidateTrailCandidatesTask
 
 MODEL = {"name": "m", "version": "1", "sha256": "ab"}

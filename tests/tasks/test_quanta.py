@@ -32,7 +32,7 @@ import numpy as np
 import pytest
 
 from lsst.daf.butler import Butler, DataCoordinate, DatasetType
-from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS, empty_catalog
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog
 from lsst.meas.trails.nn.model_file import shipped_model_path
 from lsst.meas.trails.nn.model_table import model_to_table
 from lsst.meas.trails.sim.instrument import TrailSimCam

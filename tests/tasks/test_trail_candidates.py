@@ -32,7 +32,7 @@ from astropy.coordinates import SkyCoord
 
 from lsst.images import Box, Image
 from lsst.meas.trails.core.candidates.score import FEATURES, ScoreModel
-from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.geometry import Trails, angle_difference
 from lsst.meas.trails.core.render import truth_mask
 from lsst.meas.trails.tasks import TrailCandidateConfig, TrailCandidateTask, TrailSegmentationTask

@@ -34,7 +34,7 @@ import click
 if TYPE_CHECKING:
     import astropy.table
 
-    from ..core.ades import AdesContext
+    from ..core.catalog.ades import AdesContext
 
 _SHOWN = (
     "visit",
@@ -160,7 +160,7 @@ def candidates(
     import astropy.table
     import numpy as np
 
-    from ..core.row_filter import FilterError, select_rows
+    from ..core.catalog.row_filter import FilterError, select_rows
     from ._collections import detector_results
 
     written = _file_format(output, file_format)
@@ -216,7 +216,7 @@ def _ades_context(
 ) -> AdesContext:
     from lsst.meas.trails import __version__
 
-    from ..core.ades import RUBIN, AdesContext
+    from ..core.catalog.ades import RUBIN, AdesContext
 
     if telescope is None and station != RUBIN:
         raise click.UsageError(
@@ -315,7 +315,7 @@ class _Export:
         write_whole(output, lambda path: prepared.write(str(path), format=_ASTROPY_FORMATS[self._format]))
 
     def _ades(self, table: astropy.table.Table, context: AdesContext) -> str:
-        from ..core.ades import ades_psv
+        from ..core.catalog.ades import ades_psv
 
         try:
             return ades_psv(table, context)

@@ -43,7 +43,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.spatial
 
-from ..core.catalog import CANDIDATE_COLUMNS
+from ..core.catalog.columns import CANDIDATE_COLUMNS
 from ..core.geometry import Trails, segment_distance
 from ..core.matching import MatchCriteria, sort_candidates
 

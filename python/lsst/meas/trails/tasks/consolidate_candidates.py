@@ -45,7 +45,7 @@ from lsst.pipe.base import (
     Struct,
 )
 
-from ..core.catalog import empty_catalog
+from ..core.catalog.columns import empty_catalog
 
 
 class ConsolidateTrailCandidatesConnections(PipelineTaskConnections, dimensions=("instrument", "visit")):

@@ -49,7 +49,7 @@ from lsst.pipe.base import (
 from ..core.background import fit_background
 from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.candidates.score import ScoreModel
-from ..core.catalog import candidate_catalog
+from ..core.catalog.columns import candidate_catalog
 from ._door import check_covers, model_summary, open_image
 from ._ids import first_candidate_id, max_candidates, pack_data_id
 from ._thresholds import check_thresholds, choose_thresholds
@@ -185,7 +185,7 @@ class TrailCandidateTask(PipelineTask):
         struct : `lsst.pipe.base.Struct`
             ``trail_candidate_detector``
                 `astropy.table.Table` with the columns of
-                `~lsst.meas.trails.core.catalog.CANDIDATE_COLUMNS`.
+                `~lsst.meas.trails.core.catalog.columns.CANDIDATE_COLUMNS`.
 
         Raises
         ------

@@ -29,8 +29,8 @@ import astropy.table
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.ades import AdesContext, ades_psv, end_errors
-from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS, empty_catalog
+from lsst.meas.trails.core.catalog.ades import AdesContext, ades_psv, end_errors
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog
 
 MIDPOINT_TAI = 60955.0 + 37.0 / 86400.0
 """Midnight UTC of 7 October 2025: TAI is 37 s ahead."""

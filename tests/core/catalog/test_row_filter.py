@@ -29,7 +29,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsst.meas.trails.core.row_filter import FilterError, select_rows
+from lsst.meas.trails.core.catalog.row_filter import FilterError, select_rows
 
 BIG = 2**62 + 1
 """An identifier that a float cannot hold."""

@@ -34,7 +34,7 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.trails.core.catalog import CANDIDATE_COLUMNS, candidate_catalog, empty_catalog
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, candidate_catalog, empty_catalog
 from lsst.meas.trails.core.geometry import angle_difference, trail_ends
 from lsst.meas.trails.core.photometry import mag_to_flux
 

@@ -33,8 +33,8 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
-from .geometry import position_angle
-from .photometry import flux_to_mag
+from ..geometry import position_angle
+from ..photometry import flux_to_mag
 
 type _Floats = npt.NDArray[np.float64]
 
