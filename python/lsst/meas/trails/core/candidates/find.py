@@ -32,12 +32,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..background import BackgroundMesh
-from ..confusion import confusion_excess, raise_errors
+from ..fit.confusion_noise import confusion_excess, raise_errors
+from ..fit.ends import find_ends
+from ..fit.fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
+from ..fit.shape_tests import ShapeTests, measure_shape
 from ..geometry import angle_difference, clip_segment, segment_distance, trail_ends
 from ..planes import ImagePlanes
-from ..shape import ShapeTests, measure_shape
-from ..trail_ends import find_ends
-from ..trail_fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
 from .components import Component, find_components
 from .score import ScoreModel, candidate_features
 from .spikes import find_bright_stars, spike_likeness
@@ -69,7 +69,7 @@ class CandidateOptions:
     min_streak_length
         Shortest candidate that is a satellite's streak if it crosses the
         image, pixels: no asteroid is that long.  One of more than
-        `~lsst.meas.trails.core.trail_fit.MAX_LENGTH` is, wherever it ends.
+        `~lsst.meas.trails.core.fit.fit.MAX_LENGTH` is, wherever it ends.
     """
 
     low: float = 0.2

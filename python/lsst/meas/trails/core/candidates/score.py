@@ -72,7 +72,7 @@ def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.ND
         Columns ``topProbability``, ``peakProbability``, ``trailLengthPix``,
         ``snr``, ``trailChi2``, ``trailNdata``, ``deltaChi2``,
         ``wideSignificance``, ``coreSignificance``, ``lengthSignificance``
-        (see `~lsst.meas.trails.core.shape.ShapeTests`), ``componentWidth``,
+        (see `~lsst.meas.trails.core.fit.shape_tests.ShapeTests`), ``componentWidth``,
         ``psfFwhm`` and ``fitFailedFlag``, one row a candidate.
 
     Notes

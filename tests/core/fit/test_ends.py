@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.fit.ends import end_variances, find_ends
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
-from lsst.meas.trails.core.trail_ends import end_variances, find_ends
 
 type MakePlanes = Callable[..., ImagePlanes]
 

@@ -27,7 +27,7 @@ import astropy.table
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.confusion import confusion_excess, raise_errors, trail_excess
+from lsst.meas.trails.core.fit.confusion_noise import confusion_excess, raise_errors, trail_excess
 from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.injection import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes

@@ -31,9 +31,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from .geometry import near_segment, trail_ends, wrap_angle
-from .planes import ImagePlanes
-from .render import FourierTrail, trail_kernels
+from ..geometry import near_segment, trail_ends, wrap_angle
+from ..planes import ImagePlanes
+from ..render import FourierTrail, trail_kernels
 
 MIN_PIXELS = 20
 """Fewest good pixels that a fit is tried on."""

@@ -27,10 +27,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lsst.meas.trails.core.fit.shape_tests import ShapeTests, measure_shape
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
-from lsst.meas.trails.core.shape import ShapeTests, measure_shape
 
 type MakePlanes = Callable[..., ImagePlanes]
 

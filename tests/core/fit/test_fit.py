@@ -33,11 +33,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lsst.meas.trails.core.fit.fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
 from lsst.meas.trails.core.geometry import angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
-from lsst.meas.trails.core.trail_fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
 
 type MakePlanes = Callable[..., ImagePlanes]
 

@@ -39,8 +39,8 @@ import numpy.typing as npt
 import scipy.ndimage
 import scipy.special
 
-from .planes import ImagePlanes
-from .psf import FWHM_PER_SIGMA
+from ..planes import ImagePlanes
+from ..psf import FWHM_PER_SIGMA
 
 _BLOCK = 256
 """Side of the parts of an image that are looked at, pixels."""

@@ -38,10 +38,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.optimize
 
-from .fit_region import MAX_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit, failed_fit
-from .geometry import trail_ends
-from .planes import ImagePlanes
-from .trail_ends import end_variances
+from ..geometry import trail_ends
+from ..planes import ImagePlanes
+from .ends import end_variances
+from .pixels import MAX_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit, failed_fit
 
 _PASSES = 4
 """Times that the pixels to fit may be chosen anew."""

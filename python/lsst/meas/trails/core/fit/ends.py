@@ -37,8 +37,8 @@ import numpy.typing as npt
 import scipy.ndimage
 import scipy.special
 
-from .planes import ImagePlanes
-from .psf import FWHM_PER_SIGMA
+from ..planes import ImagePlanes
+from ..psf import FWHM_PER_SIGMA
 
 _HALF_WIDTH = 1.2
 """Half of the width of the strip that is summed, in FWHM."""

@@ -37,11 +37,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from .fit_region import MAX_LENGTH
-from .geometry import near_segment, trail_ends
-from .planes import ImagePlanes
-from .psf import FWHM_PER_SIGMA
-from .render import FourierTrail, trail_kernels
+from ..geometry import near_segment, trail_ends
+from ..planes import ImagePlanes
+from ..psf import FWHM_PER_SIGMA
+from ..render import FourierTrail, trail_kernels
+from .pixels import MAX_LENGTH
 
 _REACH = 2.5
 """Pixels within this many FWHM of the segment are used."""
