@@ -76,10 +76,10 @@ from lsst.meas.trails.core.background import BackgroundMesh, fit_background
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
 from lsst.meas.trails.core.candidates.score import ScoreModel
 from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.injection.population import TrailPopulation
 from lsst.meas.trails.core.normalize import TEMPLATE_CHANNELS
 from lsst.meas.trails.core.operating_point import FALSE_RATES
 from lsst.meas.trails.core.planes import ImagePlanes
-from lsst.meas.trails.core.population import TrailPopulation
 from lsst.meas.trails.evaluation.detection_figures import (
     completeness_figure,
     froc_figure,

@@ -67,9 +67,9 @@ from lsst.images import Box
 from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
 from lsst.meas.trails.core.geometry import Trails, near_segment, segment_distance
-from lsst.meas.trails.core.injection import inject_trails
+from lsst.meas.trails.core.injection.inject import inject_trails
+from lsst.meas.trails.core.injection.population import TrailPopulation, draw_trails
 from lsst.meas.trails.core.planes import ImagePlanes
-from lsst.meas.trails.core.population import TrailPopulation, draw_trails
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import FourierTrail, trail_kernels
 from lsst.meas.trails.evaluation.detection_figures import STYLES

@@ -39,11 +39,11 @@ from lsst.daf.butler import Butler
 from lsst.images import Box, VisitImage
 from lsst.images.psfs import GaussianPointSpreadFunction
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.core.injection import inject_trails
+from lsst.meas.trails.core.injection.inject import inject_trails
+from lsst.meas.trails.core.injection.truth import truth_table
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA, PsfGrid
 from lsst.meas.trails.core.render import optimal_snr, render_trail
-from lsst.meas.trails.core.truth import truth_table
 from lsst.meas.trails.sim.detector import make_detector
 from lsst.meas.trails.sim.instrument import TrailSimCam
 from lsst.meas.trails.sim.observation import make_obs_info, make_sky_projection, plan_visit

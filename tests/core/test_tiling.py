@@ -34,12 +34,12 @@ from hypothesis import strategies as st
 
 from lsst.meas.trails.core.background import BackgroundMesh
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.core.injection import inject_trails
+from lsst.meas.trails.core.injection.inject import inject_trails
+from lsst.meas.trails.core.injection.truth import truth_table
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import truth_mask
 from lsst.meas.trails.core.tile_file import TileReader, TileSource, TrailTiles
 from lsst.meas.trails.core.tiling import IGNORED, TILE_CLASSES, cut_tiles, tile_origins
-from lsst.meas.trails.core.truth import truth_table
 
 type MakePlanes = Callable[..., ImagePlanes]
 

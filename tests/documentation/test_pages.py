@@ -39,7 +39,7 @@ from trails_tasks import all_tasks
 import lsst.meas.trails
 from lsst.meas.trails.cli import main
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
-from lsst.meas.trails.core.truth import TRUTH_COLUMNS
+from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS
 from lsst.pipe.base import PipelineTask
 
 ROOT = Path(__file__).parents[2]

@@ -26,9 +26,9 @@ import pytest
 
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.geometry import trail_ends
+from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS
 from lsst.meas.trails.core.photometry import flux_to_mag
 from lsst.meas.trails.core.pixel_histogram import BINS
-from lsst.meas.trails.core.truth import TRUTH_COLUMNS
 from lsst.meas.trails.evaluation.match_table import SEARCH_COLUMNS, Surroundings, match_table, table_of
 
 SIDE = 2000

@@ -52,7 +52,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsst.meas.trails.core.background import fit_background
-from lsst.meas.trails.core.injection_catalog import CatalogError, ImageFootprint, select_trails
+from lsst.meas.trails.core.injection.catalog import CatalogError, ImageFootprint, select_trails
 from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.tile_file import TileFileError, TileReader, TileSource, TrailTiles

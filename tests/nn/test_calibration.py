@@ -31,7 +31,7 @@ from astropy.table import Table
 from lsst.meas.trails.core.candidates.find import CandidateOptions
 from lsst.meas.trails.core.candidates.score import ScoreModel
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.core.injection import inject_trails
+from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import optimal_snr, render_trail, truth_mask

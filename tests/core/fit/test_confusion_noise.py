@@ -29,7 +29,7 @@ import pytest
 
 from lsst.meas.trails.core.fit.confusion_noise import confusion_excess, raise_errors, trail_excess
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.core.injection import inject_trails
+from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA, PsfGrid
 

@@ -102,7 +102,7 @@ def search_result(
         Score or rank of each.
     truth
         Trails and satellites, columns of
-        `~lsst.meas.trails.core.truth.TRUTH_COLUMNS` and ``source_type``.
+        `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and ``source_type``.
     n_pixels
         Area of the image, pixels.
     streak_flag

@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from ..core.artifacts import add_cosmic_ray
+from ..core.injection.artifacts import add_cosmic_ray
 
 AMPLIFIERS = (2, 8)
 """Rows and columns of amplifiers on a detector of LSSTCam."""

@@ -45,6 +45,7 @@ from astropy.wcs.utils import fit_wcs_from_points
 
 from ..core.background import fit_background
 from ..core.geometry import Trails
+from ..core.injection.truth import truth_table
 from ..core.legacy_files import LegacyImage
 from ..core.photometry import AB_ZEROPOINT_NJY, mag_to_flux
 from ..core.planes import ImagePlanes, plane_bits
@@ -52,7 +53,6 @@ from ..core.psf import PsfGrid
 from ..core.render import truth_mask
 from ..core.tile_file import TileSource, TrailTiles
 from ..core.tiling import SkyFunction, cut_tiles, ignore_trail
-from ..core.truth import truth_table
 from .fits_noise import estimate_variance
 from .star_psf import TooFewStarsError, measure_psf
 

@@ -34,13 +34,13 @@ import numpy.typing as npt
 from lsst.images import Box
 from lsst.images.psfs import PiffWrapper
 
-from ..core.artifacts import add_satellite
 from ..core.geometry import Trails
-from ..core.injection import inject_trails
+from ..core.injection.artifacts import add_satellite
+from ..core.injection.inject import inject_trails
+from ..core.injection.population import TrailPopulation, draw_trails
+from ..core.injection.truth import add_distractors, truth_table
 from ..core.planes import ImagePlanes, plane_bits
-from ..core.population import TrailPopulation, draw_trails
 from ..core.psf import PsfGrid
-from ..core.truth import add_distractors, truth_table
 from .defects import add_cosmic_rays, bad_columns, dead_amplifier, saturate
 from .sky import SkyConfig, draw_sky, paint_sky
 from .template import TemplateConfig, simulate_template
@@ -151,7 +151,7 @@ class Scene:
         Image, variance and mask in nJy, with the PSF, and the template if
         one was asked for, with its background.
     truth
-        One row a trail, columns of `~lsst.meas.trails.core.truth.TRUTH_COLUMNS`
+        One row a trail, columns of `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS`
         in array coordinates, and ``source_type``: ``Trail`` for asteroids and
         ``Satellite`` for streaks across the image.
     template_psf

@@ -39,8 +39,8 @@ import numpy as np
 from lsst.daf.butler import Butler, DatasetRef
 from lsst.images import Box, DetectorFrame, DifferenceImage, SkyProjection, VisitImage
 
+from ..core.injection.population import TrailPopulation
 from ..core.photometry import AB_ZEROPOINT_NJY
-from ..core.population import TrailPopulation
 from .detector import make_detector
 from .difference import subtract_template, template_planes
 from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
@@ -87,7 +87,7 @@ class SimulatedImage:
         The image.
     truth
         One row a trail or satellite, in the image's own coordinates; the
-        columns of `~lsst.meas.trails.core.truth.TRUTH_COLUMNS`,
+        columns of `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS`,
         ``source_type``, ``visit``, ``detector``, ``physical_filter`` and
         ``band``.
     template

@@ -34,8 +34,8 @@ import scipy.ndimage
 from lsst.images import Box
 from lsst.images.psfs import PiffWrapper
 
-from ..core.artifacts import add_satellite
-from ..core.population import TrailPopulation
+from ..core.injection.artifacts import add_satellite
+from ..core.injection.population import TrailPopulation
 from ..core.psf import PsfGrid
 from ..core.render import render_trail
 from .psf import Seeing, make_psf, sample_psf

@@ -43,12 +43,12 @@ from lsst.images import Box
 
 from ..core.background import fit_background
 from ..core.geometry import Trails, line_band
-from ..core.population import TrailPopulation
+from ..core.injection.population import TrailPopulation
+from ..core.injection.truth import truth_table
 from ..core.render import truth_mask
 from ..core.template import cut_template
 from ..core.tile_file import TileSource
 from ..core.tiling import IGNORED, cut_tiles
-from ..core.truth import truth_table
 from ..nn.calibration import ValidationScene
 from .detector import PIXEL_SCALE
 from .difference import subtract_template, template_planes

@@ -28,7 +28,7 @@ __all__ = ("amplifiers_of", "known_gains")
 import astropy.units as u
 import numpy as np
 
-from ..core.gain import Box, GainMap
+from ..core.injection.gain import Box, GainMap
 from ._door import InputImage
 
 

@@ -29,15 +29,15 @@ import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 from lsst.pipe.base import Instrument, PipelineTaskConfig, PipelineTaskConnections
 
-from ..core.distractors import DistractorPopulation
-from ..core.planes import PLANES, canonical_plane
-from ..core.population import (
+from ..core.injection.distractors import DistractorPopulation
+from ..core.injection.population import (
     BRIGHTNESS_MODES,
     LENGTH_DISTRIBUTIONS,
     MAX_LENGTH,
     TrailPopulation,
     rate_to_length,
 )
+from ..core.planes import PLANES, canonical_plane
 
 
 class InjectTrailsConnections(

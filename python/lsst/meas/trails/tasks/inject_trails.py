@@ -42,14 +42,14 @@ from lsst.pipe.base import (
     UpstreamFailureNoWorkFound,
 )
 
-from ..core.distractors import Distractors, draw_distractors
-from ..core.gain import GainMap, fit_gains
 from ..core.geometry import Trails
-from ..core.injection import add_light, inject_trails
-from ..core.injection_catalog import CatalogError, CatalogSelection, ImageFootprint, select_trails
-from ..core.population import draw_trails
+from ..core.injection.catalog import CatalogError, CatalogSelection, ImageFootprint, select_trails
+from ..core.injection.distractors import Distractors, draw_distractors
+from ..core.injection.gain import GainMap, fit_gains
+from ..core.injection.inject import add_light, inject_trails
+from ..core.injection.population import draw_trails
+from ..core.injection.truth import add_distractors, truth_table
 from ..core.render import truth_mask
-from ..core.truth import add_distractors, truth_table
 from ._amplifiers import amplifiers_of, known_gains
 from ._door import InputImage, make_trail_mask, open_image
 from ._ids import INJECTION, pack_data_id, quantum_seed
@@ -112,7 +112,7 @@ class InjectTrailsTask(PipelineTask):
             the full stack a `lsst.afw.image.ExposureF`.
         injection_catalogs
             Tables of trails, or deferred handles of them; see
-            `~lsst.meas.trails.core.injection_catalog`.  A random population
+            `~lsst.meas.trails.core.injection.catalog`.  A random population
             is drawn where there are none.
         packed
             Packed data ID of the image, its seed.
@@ -127,7 +127,7 @@ class InjectTrailsTask(PipelineTask):
                 `lsst.images.VisitImage` with the trails.
             ``injected_catalog``
                 `astropy.table.Table` with the columns of
-                `~lsst.meas.trails.core.truth.TRUTH_COLUMNS` and ``visit``,
+                `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and ``visit``,
                 ``detector``, ``physical_filter``, ``band``, ``seed``,
                 ``seed_offset`` and `_NOT_YET_KNOWN`.
             ``injected_mask``

@@ -30,7 +30,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsst.meas.trails.core.injection_catalog import (
+from lsst.meas.trails.core.injection.catalog import (
     CatalogError,
     CatalogSelection,
     ImageFootprint,

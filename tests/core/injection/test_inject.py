@@ -27,11 +27,11 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.core.geometry import Trails, angle_difference, trail_ends
-from lsst.meas.trails.core.injection import inject_trails
+from lsst.meas.trails.core.injection.inject import inject_trails
+from lsst.meas.trails.core.injection.truth import truth_table
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA
 from lsst.meas.trails.core.render import render_trail
-from lsst.meas.trails.core.truth import truth_table
 
 type MakePlanes = Callable[..., ImagePlanes]
 

@@ -30,10 +30,10 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from ..geometry import Trails
+from ..planes import ImagePlanes
+from ..render import add_trail
 from .gain import GainMap
-from .geometry import Trails
-from .planes import ImagePlanes
-from .render import add_trail
 
 
 def inject_trails(

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.distractors import DistractorPopulation, Distractors, draw_distractors
+from lsst.meas.trails.core.injection.distractors import DistractorPopulation, Distractors, draw_distractors
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.render import optimal_snr, render_trail
 

@@ -30,8 +30,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .geometry import trail_from_ends
-from .psf import FWHM_PER_SIGMA, PsfGrid
+from ..geometry import trail_from_ends
+from ..psf import FWHM_PER_SIGMA, PsfGrid
 
 
 class CosmicRay(NamedTuple):

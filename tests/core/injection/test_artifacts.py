@@ -24,8 +24,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.artifacts import add_cosmic_ray, add_satellite
 from lsst.meas.trails.core.geometry import segment_distance, trail_ends
+from lsst.meas.trails.core.injection.artifacts import add_cosmic_ray, add_satellite
 from lsst.meas.trails.core.psf import PsfGrid
 
 

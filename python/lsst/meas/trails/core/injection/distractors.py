@@ -30,11 +30,11 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from ..geometry import Trails
+from ..photometry import point_source_flux_limit, typical_variance
+from ..planes import ImagePlanes
+from ..render import add_trail
 from .artifacts import add_cosmic_ray, add_satellite
-from .geometry import Trails
-from .photometry import point_source_flux_limit, typical_variance
-from .planes import ImagePlanes
-from .render import add_trail
 
 MEGAPIXEL = 1.0e6
 

@@ -29,10 +29,10 @@ import numpy.typing as npt
 import pytest
 
 from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS, add_distractors, truth_table
 from lsst.meas.trails.core.photometry import flux_to_mag, mag_to_flux
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA
-from lsst.meas.trails.core.truth import TRUTH_COLUMNS, add_distractors, truth_table
 
 type MakePlanes = Callable[..., ImagePlanes]
 

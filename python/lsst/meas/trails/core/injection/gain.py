@@ -31,8 +31,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .photometry import estimate_gain
-from .planes import ImagePlanes
+from ..photometry import estimate_gain
+from ..planes import ImagePlanes
 
 type Box = tuple[slice, slice]
 """Part of an image: slices (y, x) in array coordinates."""

@@ -29,15 +29,15 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.core.geometry import Trails, segment_distance
-from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
-from lsst.meas.trails.core.population import (
+from lsst.meas.trails.core.injection.population import (
     BRIGHTNESS_MODES,
     TrailPopulation,
     draw_trails,
     rate_to_length,
 )
+from lsst.meas.trails.core.injection.truth import truth_table
+from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import optimal_snr, render_trail
-from lsst.meas.trails.core.truth import truth_table
 
 type MakePlanes = Callable[..., ImagePlanes]
 

@@ -40,10 +40,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from .geometry import Trails, segment_distance, trail_ends
-from .photometry import detection_magnitude_loss, mag_to_flux, point_source_flux_limit, typical_variance
-from .planes import ImagePlanes
-from .render import TrailStamp, render_trail, variance_under
+from ..geometry import Trails, segment_distance, trail_ends
+from ..photometry import detection_magnitude_loss, mag_to_flux, point_source_flux_limit, typical_variance
+from ..planes import ImagePlanes
+from ..render import TrailStamp, render_trail, variance_under
 
 BRIGHTNESS_MODES: dict[str, str] = {
     "snr_optimal": "SNR of a matched filter on the trail, sqrt(sum (F t)^2 / V).",

@@ -33,11 +33,11 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
-from .geometry import Trails
-from .photometry import detection_magnitude_loss, flux_to_mag, point_source_flux_limit, typical_variance
-from .planes import ImagePlanes
-from .psf import PsfGrid
-from .render import TrailStamp, optimal_snr, render_trail, variance_under
+from ..geometry import Trails
+from ..photometry import detection_magnitude_loss, flux_to_mag, point_source_flux_limit, typical_variance
+from ..planes import ImagePlanes
+from ..psf import PsfGrid
+from ..render import TrailStamp, optimal_snr, render_trail, variance_under
 
 type PixelToSky = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]]
 """Maps x and y in an image's coordinates to ICRS degrees."""

@@ -42,8 +42,8 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
-from .geometry import Trails, wrap_angle
-from .photometry import mag_to_flux
+from ..geometry import Trails, wrap_angle
+from ..photometry import mag_to_flux
 from .population import MAX_LENGTH
 
 type _Floats = npt.NDArray[np.float64]

@@ -26,9 +26,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.gain import Box, GainMap, fit_gains
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.core.injection import add_light, paint_trails
+from lsst.meas.trails.core.injection.gain import Box, GainMap, fit_gains
+from lsst.meas.trails.core.injection.inject import add_light, paint_trails
 from lsst.meas.trails.core.planes import ImagePlanes
 
 type MakePlanes = Callable[..., ImagePlanes]
