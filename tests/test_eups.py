@@ -71,7 +71,7 @@ def test_table_names_every_package_that_is_imported() -> None:
     assert {"afw", "ctrl_bps", "ctrl_bps_parsl", "meas_extensions_piff", "source_injection"} <= optional
 
 
-TESTS = ("tests/core/test_tiling.py", "tests/core/test_psf.py")
+TESTS = ("tests/core/tiles/test_cut.py", "tests/core/test_psf.py")
 """A few seconds' worth: all of them run without `scons`."""
 
 SUPPORT = ("tests/conftest.py", "tests/core/conftest.py")

@@ -36,7 +36,7 @@ from click.testing import CliRunner
 
 from lsst.meas.trails.cli import main
 from lsst.meas.trails.core.legacy_files import LegacyReader
-from lsst.meas.trails.core.tile_file import TileReader, TrailTiles
+from lsst.meas.trails.core.tiles.writer import TileReader, TrailTiles
 from lsst.meas.trails.nn.dataset import TrailTileDataset
 from lsst.meas.trails.sim.training_set import TrainingScenes, simulate_tile_file
 

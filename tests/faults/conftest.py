@@ -40,7 +40,7 @@ from lsst.daf.butler import Butler
 from lsst.images import Image, Mask, VisitImage
 from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.core.tile_file import TileSource, TrailTiles
+from lsst.meas.trails.core.tiles.writer import TileSource, TrailTiles
 
 _CHILD = Path(__file__).with_name("child.py")
 _PRELOADED = [

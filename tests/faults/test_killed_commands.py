@@ -35,7 +35,7 @@ import pytest
 import yaml
 
 from lsst.daf.butler import Butler
-from lsst.meas.trails.core.tile_file import TileReader
+from lsst.meas.trails.core.tiles.writer import TileReader
 from lsst.meas.trails.nn.model_file import ModelError, load_model, shipped_model_path
 from lsst.meas.trails.sim.repository import IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE
 

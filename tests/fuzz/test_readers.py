@@ -55,7 +55,7 @@ from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.injection.catalog import CatalogError, ImageFootprint, select_trails
 from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
 from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.core.tile_file import TileFileError, TileReader, TileSource, TrailTiles
+from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TileSource, TrailTiles
 from lsst.meas.trails.nn.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from lsst.meas.trails.nn.legacy import read_legacy_weights
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model, save_model

@@ -35,8 +35,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from lsst.meas.trails.core.planes import plane_bits
-from lsst.meas.trails.core.tile_file import TileFileError, TileReader
-from lsst.meas.trails.core.tiling import TILE_CLASSES
+from lsst.meas.trails.core.tiles.cut import TILE_CLASSES
+from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader
 from lsst.meas.trails.nn.augmentation import apply_symmetry, augment_tile
 from lsst.meas.trails.nn.dataset import TileDatasetError, TileKey, TrailTileDataset
 from lsst.meas.trails.nn.recipe import AugmentationRecipe

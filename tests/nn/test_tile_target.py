@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.tile_file import Tile
+from lsst.meas.trails.core.tiles.writer import Tile
 from lsst.meas.trails.nn.dataset import TrailTileDataset
 from lsst.meas.trails.nn.tile_target import tile_target
 

@@ -35,8 +35,8 @@ import pytest
 from lsst.meas.trails.core.legacy_files import LegacyImage
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.psf import kernel_fwhm
-from lsst.meas.trails.core.tile_file import TrailTiles
-from lsst.meas.trails.core.tiling import IGNORED, TILE_CLASSES
+from lsst.meas.trails.core.tiles.cut import IGNORED, TILE_CLASSES
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.sim.legacy_import import ImportOptions, legacy_tiles
 
 SHAPE = (400, 450)

@@ -30,7 +30,7 @@ from astropy.table import Table
 from astropy.time import Time, TimeDelta
 
 from lsst.daf.butler import Butler, CollectionType
-from lsst.meas.trails.core.tile_file import TrailTiles
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.sim.instrument import TrailSimCam
 from lsst.meas.trails.sim.observation import make_obs_info, make_sky_projection, plan_visit
 from lsst.meas.trails.sim.repository import (

@@ -47,14 +47,14 @@ if TYPE_CHECKING:
     from .core.candidates.find import CandidateOptions, find_candidates
     from .core.geometry import Trails
     from .core.planes import ImagePlanes
-    from .core.tile_file import TrailTiles
+    from .core.tiles.writer import TrailTiles
     from .nn.model_file import load_model
     from .nn.predict import predict_probability
 
 _HOMES = {
     "CandidateOptions": "lsst.meas.trails.core.candidates.find",
     "ImagePlanes": "lsst.meas.trails.core.planes",
-    "TrailTiles": "lsst.meas.trails.core.tile_file",
+    "TrailTiles": "lsst.meas.trails.core.tiles.writer",
     "Trails": "lsst.meas.trails.core.geometry",
     "fit_background": "lsst.meas.trails.core.background",
     "find_candidates": "lsst.meas.trails.core.candidates.find",

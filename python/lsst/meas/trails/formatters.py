@@ -30,11 +30,11 @@ from typing import Any, ClassVar
 from lsst.daf.butler import FormatterV2
 from lsst.resources import ResourcePath
 
-from .core.tile_file import TrailTiles
+from .core.tiles.writer import TrailTiles
 
 
 class TrailTilesFormatter(FormatterV2):
-    """Writes and reads `~lsst.meas.trails.core.tile_file.TrailTiles` as HDF5."""
+    """Writes and reads `~lsst.meas.trails.core.tiles.writer.TrailTiles` as HDF5."""
 
     default_extension: ClassVar[str] = ".h5"
     can_read_from_local_file: ClassVar[bool] = True

@@ -78,7 +78,7 @@ class InjectedImage:
         from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
         from ..core.legacy_files import LegacyImage
-        from ..core.tiling import is_trail
+        from ..core.tiles.cut import is_trail
         from ..tasks._door import TRAIL_PLANE, check_covers, open_image
 
         data_id = self.ref.dataId

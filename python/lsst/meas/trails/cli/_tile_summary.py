@@ -47,9 +47,9 @@ def summarize(path: Path) -> dict[str, Any]:
     import numpy as np
 
     from ..core.psf import kernel_fwhm
-    from ..core.tile_file import TileReader
-    from ..core.tile_layout import SPLITS, TILE_CLASSES
-    from ..core.tiling import is_trail
+    from ..core.tiles.cut import is_trail
+    from ..core.tiles.layout import SPLITS, TILE_CLASSES
+    from ..core.tiles.writer import TileReader
 
     with TileReader(path) as reader:
         table = reader.table

@@ -55,7 +55,7 @@ def describe(files: tuple[Path, ...], as_json: bool) -> None:
     """Say what is in tile files."""
     import json
 
-    from ..core.tile_file import TileFileError
+    from ..core.tiles.writer import TileFileError
     from ._collections import make_console
     from ._tile_summary import summarize, summary_table
 
@@ -118,10 +118,10 @@ def consolidate(
     """
     from rich.table import Table
 
-    from ..core.tile_file import TileFileError
-    from ..core.tile_layout import SPLITS
-    from ..core.tile_set import list_images, split_images, write_tile_set
-    from ..core.tile_splits import SplitError
+    from ..core.tiles.join import list_images, split_images, write_tile_set
+    from ..core.tiles.layout import SPLITS
+    from ..core.tiles.splits import SplitError
+    from ..core.tiles.writer import TileFileError
     from ._collections import make_console
 
     if (repo is None) != (collection is None) or (repo is None) == (not files):

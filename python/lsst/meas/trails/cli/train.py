@@ -256,7 +256,7 @@ def _run_all(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], job
 
 def _refuse_shared_files(train_files: tuple[str, ...], validation_files: tuple[str, ...]) -> None:
     """Raise an error if a file is both trained on and validated on."""
-    from ..core.tile_layout import parse_split
+    from ..core.tiles.layout import parse_split
     from ..nn.recipe import RecipeError
 
     used: dict[Path, set[str | None]] = {}

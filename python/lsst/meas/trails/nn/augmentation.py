@@ -33,7 +33,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from ..core.planes import ImagePlanes, plane_bits
-from ..core.tile_file import Tile
+from ..core.tiles.writer import Tile
 from .recipe import AugmentationRecipe
 
 

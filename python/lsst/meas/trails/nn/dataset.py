@@ -37,9 +37,9 @@ import torch
 from torch.utils.data import Dataset
 
 from ..core.normalize import CHANNELS, network_input
-from ..core.tile_file import Tile, TileReader
-from ..core.tile_layout import parse_split
-from ..core.tiling import TILE_CLASSES
+from ..core.tiles.cut import TILE_CLASSES
+from ..core.tiles.layout import parse_split
+from ..core.tiles.writer import Tile, TileReader
 from .augmentation import apply_symmetry, augment_tile
 from .recipe import AugmentationRecipe
 from .recipe_data import HARD

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from ..core.pixel_histogram import PixelHistogram
-from ..core.tile_file import TileReader
+from ..core.tiles.writer import TileReader
 from .model_file import ModelSpecification, rounded, save_model
 from .networks import TrailNetwork, count_parameters
 from .recipe import Recipe

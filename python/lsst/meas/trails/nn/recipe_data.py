@@ -29,7 +29,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.tiling import TILE_CLASSES
+from ..core.tiles.cut import TILE_CLASSES
 from .recipe_section import require
 
 HARD = "hard"
@@ -118,7 +118,7 @@ class DataRecipe:
 
     mixture: dict[str, Any] | None = None
     """Fractions of the drawn tiles by class (``missed``, ``found``,
-    ``empty``, ``source``; see `lsst.meas.trails.core.tiling.TILE_CLASSES`);
+    ``empty``, ``source``; see `lsst.meas.trails.core.tiles.cut.TILE_CLASSES`);
     by default every tile is drawn equally often.
     """
 

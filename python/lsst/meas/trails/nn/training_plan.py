@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from ..core.tile_layout import parse_split
+from ..core.tiles.layout import parse_split
 from .dataset import TrailTileDataset
 from .recipe import Recipe, StageRecipe
 

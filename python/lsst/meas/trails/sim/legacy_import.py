@@ -51,8 +51,8 @@ from ..core.photometry import AB_ZEROPOINT_NJY, mag_to_flux
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
 from ..core.render import truth_mask
-from ..core.tile_file import TileSource, TrailTiles
-from ..core.tiling import SkyFunction, cut_tiles, ignore_trail
+from ..core.tiles.cut import SkyFunction, cut_tiles, ignore_trail
+from ..core.tiles.writer import TileSource, TrailTiles
 from .fits_noise import estimate_variance
 from .star_psf import TooFewStarsError, measure_psf
 
@@ -77,7 +77,7 @@ class ImportOptions:
         Side of the tiles and what neighbours share, pixels.
     empty_fraction, source_fraction
         Fractions of the tiles without a trail that are kept; see
-        `lsst.meas.trails.core.tiling.cut_tiles`.
+        `lsst.meas.trails.core.tiles.cut.cut_tiles`.
     ignore_below_snr
         Trails of a lower optimal SNR are kept out of the loss.
     redraw_masks

@@ -47,8 +47,8 @@ from ..core.injection.population import TrailPopulation
 from ..core.injection.truth import truth_table
 from ..core.render import truth_mask
 from ..core.template import cut_template
-from ..core.tile_file import TileSource
-from ..core.tiling import IGNORED, cut_tiles
+from ..core.tiles.cut import IGNORED, cut_tiles
+from ..core.tiles.writer import TileSource
 from ..nn.calibration import ValidationScene
 from .detector import PIXEL_SCALE
 from .difference import subtract_template, template_planes

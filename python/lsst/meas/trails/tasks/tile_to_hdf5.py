@@ -48,8 +48,8 @@ from lsst.pipe.base import (
 
 from ..core.background import fit_background
 from ..core.geometry import line_band
-from ..core.tile_file import TileSource
-from ..core.tiling import IGNORED, check_trail_table, cut_tiles, ignore_trail, is_trail
+from ..core.tiles.cut import IGNORED, check_trail_table, cut_tiles, ignore_trail, is_trail
+from ..core.tiles.writer import TileSource
 from ._door import TRAIL_PLANE, InputImage, check_covers, open_image, open_template
 from ._ids import TILES, pack_data_id, quantum_seed
 from ._stack_sources import found_trails, read_sources
@@ -252,7 +252,7 @@ class TileToHdf5Task(PipelineTask):
         -------
         struct : `lsst.pipe.base.Struct`
             ``trail_tiles``
-                `~lsst.meas.trails.core.tile_file.TrailTiles`.
+                `~lsst.meas.trails.core.tiles.writer.TrailTiles`.
 
         Raises
         ------

@@ -36,12 +36,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .hdf5 import Hdf5Output
-from .tile_file import create_pixels, write_header, write_source
-from .tile_layout import OPTIONAL_PLANES, PIXEL_PLANES, SPLITS, TileFileError, TileSource
-from .tile_reader import TileReader
-from .tile_splits import ImagePlace, assign_splits, drop_overlaps, group_images
-from .tiling import is_trail
+from ..hdf5 import Hdf5Output
+from .cut import is_trail
+from .layout import OPTIONAL_PLANES, PIXEL_PLANES, SPLITS, TileFileError, TileSource
+from .reader import TileReader
+from .splits import ImagePlace, assign_splits, drop_overlaps, group_images
+from .writer import create_pixels, write_header, write_source
 
 _BLOCK = 64
 """Tiles copied at a time."""

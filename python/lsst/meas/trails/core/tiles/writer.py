@@ -22,7 +22,7 @@
 
 """The tiles of an image in memory, and how they are written.
 
-`lsst.meas.trails.core.tile_layout` describes the files.
+`lsst.meas.trails.core.tiles.layout` describes the files.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .background import BackgroundMesh
-from .hdf5 import Hdf5Output
-from .planes import PLANES
-from .psf import kernel_fwhm
-from .tile_layout import (
+from ..background import BackgroundMesh
+from ..hdf5 import Hdf5Output
+from ..planes import PLANES
+from ..psf import kernel_fwhm
+from .layout import (
     FORMAT,
     FORMAT_VERSION,
     OPTIONAL_PLANES,
@@ -63,7 +63,7 @@ from .tile_layout import (
     empty_table,
     encode_text,
 )
-from .tile_reader import Tile, TileReader
+from .reader import Tile, TileReader
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class TrailTiles:
         Pixels of the tiles, shape (n, t, t).
     table
         One row a tile, with the columns of
-        `~lsst.meas.trails.core.tile_layout.TABLE_DTYPE`.
+        `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`.
     source
         The image that they were cut from.
     background
@@ -278,6 +278,6 @@ def _to_compound(table: astropy.table.Table) -> npt.NDArray[np.void]:
 
 
 def _package_version() -> str:
-    from .. import __version__
+    from ... import __version__
 
     return str(__version__)

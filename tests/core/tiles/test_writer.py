@@ -44,7 +44,7 @@ from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.injection.truth import truth_table
 from lsst.meas.trails.core.planes import PLANES, ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.core.tile_file import TileFileError, TileReader, TileSource, TrailTiles
+from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TileSource, TrailTiles
 
 T = 16
 """Side of the tiles."""

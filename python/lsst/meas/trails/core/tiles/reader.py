@@ -41,11 +41,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .background import BLOCK, BackgroundMesh
-from .hdf5_safety import has_hard_links, read_attribute, unsafe_storage
-from .planes import PLANES, ImagePlanes
-from .psf import PsfGrid
-from .tile_layout import (
+from ..background import BLOCK, BackgroundMesh
+from ..hdf5_safety import has_hard_links, read_attribute, unsafe_storage
+from ..planes import PLANES, ImagePlanes
+from ..psf import PsfGrid
+from .layout import (
     FORMAT,
     OPTIONAL_PLANES,
     PIXEL_PLANES,
@@ -106,7 +106,7 @@ class TileReader:
 
     table: npt.NDArray[np.void]
     """One row a tile, with the columns of
-    `~lsst.meas.trails.core.tile_layout.TABLE_DTYPE`.
+    `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`.
     """
 
     format_version: int

@@ -41,12 +41,12 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from .background import BackgroundMesh
-from .geometry import near_segment
-from .planes import ImagePlanes, plane_bits
-from .render import render_trail
-from .tile_file import TileSource, TrailTiles
-from .tile_layout import IGNORED, TILE_CLASSES
+from ..background import BackgroundMesh
+from ..geometry import near_segment
+from ..planes import ImagePlanes, plane_bits
+from ..render import render_trail
+from .layout import IGNORED, TILE_CLASSES
+from .writer import TileSource, TrailTiles
 
 type SkyFunction = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]]
 

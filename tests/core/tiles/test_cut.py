@@ -38,8 +38,8 @@ from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.injection.truth import truth_table
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import truth_mask
-from lsst.meas.trails.core.tile_file import TileReader, TileSource, TrailTiles
-from lsst.meas.trails.core.tiling import IGNORED, TILE_CLASSES, cut_tiles, tile_origins
+from lsst.meas.trails.core.tiles.cut import IGNORED, TILE_CLASSES, cut_tiles, tile_origins
+from lsst.meas.trails.core.tiles.writer import TileReader, TileSource, TrailTiles
 
 type MakePlanes = Callable[..., ImagePlanes]
 

@@ -53,7 +53,7 @@ import numpy.typing as npt
 import scipy.sparse.csgraph
 import scipy.spatial
 
-from .tile_layout import SPLITS, TileSource
+from .layout import SPLITS, TileSource
 
 
 class SplitError(ValueError):

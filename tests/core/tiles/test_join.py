@@ -36,9 +36,9 @@ import pytest
 
 from lsst.meas.trails.core.background import BackgroundMesh
 from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.core.tile_file import TileFileError, TileReader, TileSource, TrailTiles
-from lsst.meas.trails.core.tile_layout import SPLITS, parse_split
-from lsst.meas.trails.core.tile_set import JoinedImage, list_images, split_images, write_tile_set
+from lsst.meas.trails.core.tiles.join import JoinedImage, list_images, split_images, write_tile_set
+from lsst.meas.trails.core.tiles.layout import SPLITS, parse_split
+from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TileSource, TrailTiles
 
 T = 16
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}

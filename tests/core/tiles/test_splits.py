@@ -31,8 +31,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.core.tile_layout import TileSource
-from lsst.meas.trails.core.tile_splits import (
+from lsst.meas.trails.core.tiles.layout import TileSource
+from lsst.meas.trails.core.tiles.splits import (
     ImagePlace,
     SplitError,
     assign_splits,
