@@ -50,14 +50,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lsst.meas.trails.sim.instrument import TrailSimCam
-from lsst.meas.trails.sim.repository import (
+from lsst.meas.trails.repository.butler import (
     Dataset,
     open_or_create,
     put_datasets,
     register_instrument,
     register_visit,
 )
+from lsst.meas.trails.sim.instrument import TrailSimCam
 from lsst.meas.trails.sim.simulation import Simulation
 
 _ROOT = Path(__file__).resolve().parents[1]

@@ -133,7 +133,7 @@ def data_id() -> dict[str, Any]:
 
 def simulate(job: Job) -> Result:
     """Simulate the image and put it into the repository."""
-    from lsst.meas.trails.sim.repository import open_or_create
+    from lsst.meas.trails.repository.butler import open_or_create
     from lsst.meas.trails.sim.simulation import Simulation
 
     start = time.perf_counter()

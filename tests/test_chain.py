@@ -41,7 +41,7 @@ from lsst.meas.trails.cli import main
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.tiles.writer import TileReader, TrailTiles
 from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
-from lsst.meas.trails.sim.repository import open_or_create
+from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.pipe.base import InvalidQuantumError, Pipeline, QuantumSuccessCaveats
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor

@@ -36,7 +36,7 @@ import pytest
 
 from lsst.ctrl.bps import BPS_DEFAULTS, BpsConfig
 from lsst.daf.butler import Butler
-from lsst.meas.trails.sim.repository import open_or_create
+from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.pipe.base import Pipeline
 from lsst.utils import doImportType

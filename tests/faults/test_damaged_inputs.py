@@ -43,7 +43,7 @@ from lsst.meas.trails.nn.model_file import shipped_model_path
 from lsst.meas.trails.nn.model_table import model_to_table
 from lsst.meas.trails.nn.recipe import Recipe
 from lsst.meas.trails.nn.training import CHECKPOINT_NAME, train
-from lsst.meas.trails.sim.repository import open_or_create
+from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor

@@ -37,7 +37,7 @@ import yaml
 from lsst.daf.butler import Butler
 from lsst.meas.trails.core.tiles.writer import TileReader
 from lsst.meas.trails.nn.model_file import ModelError, load_model, shipped_model_path
-from lsst.meas.trails.sim.repository import IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE
+from lsst.meas.trails.repository.butler import IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE
 
 _SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
 

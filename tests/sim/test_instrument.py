@@ -26,6 +26,7 @@ from pathlib import Path
 import pytest
 
 from lsst.daf.butler import Butler
+from lsst.meas.trails.repository.butler import open_or_create, register_instrument
 from lsst.meas.trails.sim.instrument import (
     BANDS,
     N_DETECTORS,
@@ -34,7 +35,6 @@ from lsst.meas.trails.sim.instrument import (
     detector_place,
     physical_filter_of,
 )
-from lsst.meas.trails.sim.repository import open_or_create, register_instrument
 from lsst.pipe.base import Instrument, ObservationDimensionPacker
 
 

@@ -30,7 +30,7 @@ import pytest
 
 from lsst.daf.butler import Butler
 from lsst.images import DifferenceImage, VisitImage
-from lsst.meas.trails.sim.repository import RepositoryError, open_or_create
+from lsst.meas.trails.repository.butler import RepositoryError, open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
 
 SIMULATION = Simulation(seed=11, visits=1, detectors=2, shape=(128, 160), trails=5)

@@ -37,7 +37,7 @@ import pytest
 from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.images import DifferenceImage, Image, Mask, MaskPlane, MaskSchema, VisitImage
 from lsst.images.fields import ChebyshevField
-from lsst.meas.trails.sim.repository import open_or_create
+from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import InjectTrailsTask, TrailCandidateTask, TrailSegmentationTask
 from lsst.meas.trails.tasks._door import open_image

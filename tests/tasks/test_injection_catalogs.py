@@ -32,9 +32,9 @@ import numpy as np
 import pytest
 
 from lsst.daf.butler import Butler, DatasetType
+from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.instrument import TrailSimCam
 from lsst.meas.trails.sim.observation import VisitPlan
-from lsst.meas.trails.sim.repository import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor

@@ -35,8 +35,8 @@ from lsst.daf.butler import Butler, DataCoordinate, DatasetType
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog
 from lsst.meas.trails.nn.model_file import shipped_model_path
 from lsst.meas.trails.nn.model_table import model_to_table
+from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.instrument import TrailSimCam
-from lsst.meas.trails.sim.repository import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import (
     ConsolidateTrailCandidatesTask,

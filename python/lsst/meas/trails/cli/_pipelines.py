@@ -56,10 +56,10 @@ def open_for_pipelines(repo: str) -> Butler:
 
     Raises
     ------
-    lsst.meas.trails.sim.visit_record.RepositoryError
+    lsst.meas.trails.repository.visit_record.RepositoryError
         Raised if there is something else, or it cannot be opened.
     """
-    from lsst.meas.trails.sim.repository import open_or_create
+    from lsst.meas.trails.repository.butler import open_or_create
 
     # Of a new one, whatever happens, there is no half.
     butler = open_or_create(repo, _register)
@@ -71,7 +71,7 @@ def open_for_pipelines(repo: str) -> Butler:
 def _register(butler: Butler) -> None:
     """Register the dataset types of the shipped pipelines."""
     from lsst.daf.butler import DatasetType
-    from lsst.meas.trails.sim.repository import DIFFERENCE_DATASET_TYPE
+    from lsst.meas.trails.repository.butler import DIFFERENCE_DATASET_TYPE
     from lsst.pipe.base import Pipeline
 
     # Tasks ask for any kind of visit image; what is stored is this one.

@@ -125,7 +125,7 @@ def simulate(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
-    from lsst.meas.trails.sim.repository import (
+    from lsst.meas.trails.repository.butler import (
         DIFFERENCE_DATASET_TYPE,
         IMAGE_DATASET_TYPE,
         TEMPLATE_DATASET_TYPE,

@@ -44,7 +44,7 @@ from lsst.images.cameras import (
     ReadoutCorner,
 )
 
-from ._ast import inverse, parse_mapping, series, to_text
+from ..repository.ast import inverse, parse_mapping, series, to_text
 from .instrument import TrailSimCam, detector_place
 
 PIXEL_SCALE = 0.2

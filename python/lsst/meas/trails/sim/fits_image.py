@@ -38,6 +38,7 @@ from astro_metadata_translator import ObservationInfo
 from lsst.images import MaskPlane, VisitImage
 
 from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
+from ..repository.visit_image import make_summary_stats, make_visit_image
 from .fits_file import FitsIngestError, FitsLayout
 from .fits_header import ZeroPoint, find_gain, find_saturation
 from .fits_instrument import DETECTOR_MAX, FitsCam, make_fits_detector
@@ -47,7 +48,6 @@ from .fits_planes import FitsPlanes, read_planes
 from .fits_wcs import pixel_scale
 from .psf import sample_psf
 from .star_psf import MIN_STARS, MeasuredPsf, TooFewStarsError, gaussian_psf, measure_psf
-from .visit_image import make_summary_stats, make_visit_image
 
 _LOG = logging.getLogger(__name__)
 

@@ -31,10 +31,7 @@ from typing import TYPE_CHECKING
 from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.images import VisitImage
 
-from .fits_image import ORIGIN_KEY, IngestSummary, image_origin, make_fits_image
-from .fits_instrument import FitsCam
-from .fits_observation import FitsObservation, FitsOptions
-from .repository import (
+from ..repository.butler import (
     IMAGE_DATASET_TYPE,
     Dataset,
     RepositoryError,
@@ -45,6 +42,9 @@ from .repository import (
     register_instrument,
     register_visit,
 )
+from .fits_image import ORIGIN_KEY, IngestSummary, image_origin, make_fits_image
+from .fits_instrument import FitsCam
+from .fits_observation import FitsObservation, FitsOptions
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler

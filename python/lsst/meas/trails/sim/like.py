@@ -49,7 +49,7 @@ from lsst.images.psfs import PointSpreadFunction
 from lsst.images.serialization import ArchiveReadError, read_archive
 
 from ..core.photometry import AB_ZEROPOINT_NJY
-from ._ast import inverse, parse_mapping, series, to_text
+from ..repository.ast import inverse, parse_mapping, series, to_text
 from .detector import focal_plane_offset, move_detector
 from .instrument import BANDS, TrailSimCam, detector_place
 from .observation import EXPOSURE_TIME, VisitPlan, plan_visit

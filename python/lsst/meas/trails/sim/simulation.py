@@ -41,13 +41,7 @@ from lsst.images import Box, DetectorFrame, DifferenceImage, SkyProjection, Visi
 
 from ..core.injection.population import TrailPopulation
 from ..core.photometry import AB_ZEROPOINT_NJY
-from .detector import make_detector
-from .difference import subtract_template, template_planes
-from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
-from .like import Exemplar, ExemplarError
-from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
-from .psf import draw_seeing, make_psf, pixel_psf, sample_psf
-from .repository import (
+from ..repository.butler import (
     DIFFERENCE_DATASET_TYPE,
     IMAGE_DATASET_TYPE,
     TEMPLATE_DATASET_TYPE,
@@ -61,9 +55,15 @@ from .repository import (
     register_instrument,
     register_visit,
 )
+from ..repository.visit_image import make_difference_image, make_summary_stats, make_visit_image
+from .detector import make_detector
+from .difference import subtract_template, template_planes
+from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
+from .like import Exemplar, ExemplarError
+from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
+from .psf import draw_seeing, make_psf, pixel_psf, sample_psf
 from .scene import SceneConfig, simulate_scene
 from .template import TemplateConfig
-from .visit_image import make_difference_image, make_summary_stats, make_visit_image
 
 _IDENTITY = "source_type"
 """Column of a truth table whose description says what decides the image: of

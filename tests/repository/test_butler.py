@@ -31,9 +31,7 @@ from astropy.time import Time, TimeDelta
 
 from lsst.daf.butler import Butler, CollectionType
 from lsst.meas.trails.core.tiles.writer import TrailTiles
-from lsst.meas.trails.sim.instrument import TrailSimCam
-from lsst.meas.trails.sim.observation import make_obs_info, make_sky_projection, plan_visit
-from lsst.meas.trails.sim.repository import (
+from lsst.meas.trails.repository.butler import (
     Dataset,
     RepositoryError,
     VisitRecord,
@@ -44,6 +42,8 @@ from lsst.meas.trails.sim.repository import (
     register_instrument,
     register_visit,
 )
+from lsst.meas.trails.sim.instrument import TrailSimCam
+from lsst.meas.trails.sim.observation import make_obs_info, make_sky_projection, plan_visit
 from lsst.sphgeom import ConvexPolygon
 
 SHAPE = (128, 160)

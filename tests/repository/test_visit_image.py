@@ -27,8 +27,8 @@ import pytest
 from lsst.images import Box
 from lsst.meas.trails.core.planes import PLANES, ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.repository.visit_image import make_mask, make_summary_stats
 from lsst.meas.trails.sim.observation import make_sky_projection, plan_visit
-from lsst.meas.trails.sim.visit_image import make_mask, make_summary_stats
 
 
 def test_mask_planes_by_name() -> None:
