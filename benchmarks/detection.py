@@ -95,8 +95,8 @@ from lsst.meas.trails.evaluation.peers import (
 )
 from lsst.meas.trails.nn.model_file import TrailModel, load_model, shipped_model_path
 from lsst.meas.trails.nn.predict import predict_probability
-from lsst.meas.trails.sim.like import Exemplar
 from lsst.meas.trails.sim.psf import draw_seeing, make_psf, sample_psf
+from lsst.meas.trails.sim.reference_image import Exemplar
 from lsst.meas.trails.sim.scene import Scene, SceneConfig, simulate_scene
 from lsst.meas.trails.sim.template import TemplateConfig
 from lsst.meas.trails.sim.training_set import subtracted_scene, with_cut_template

@@ -59,9 +59,9 @@ from ..repository.visit_image import make_difference_image, make_summary_stats, 
 from .detector import make_detector
 from .difference import subtract_template, template_planes
 from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
-from .like import Exemplar, ExemplarError
 from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
 from .psf import draw_seeing, make_psf, pixel_psf, sample_psf
+from .reference_image import Exemplar, ExemplarError
 from .scene import SceneConfig, simulate_scene
 from .template import TemplateConfig
 

@@ -31,7 +31,7 @@ from lsst.daf.butler import Butler
 from lsst.images import Box, Image, VisitImage
 from lsst.images.serialization import write_archive
 from lsst.meas.trails.repository.butler import open_or_create
-from lsst.meas.trails.sim.like import Exemplar, ExemplarError
+from lsst.meas.trails.sim.reference_image import Exemplar, ExemplarError
 from lsst.meas.trails.sim.simulation import Simulation
 
 DP1 = Path(__file__).resolve().parents[3] / "shared" / "data" / "visit_image-1.0.0-dp1.json"
