@@ -19,5 +19,5 @@ from __future__ import annotations
 
 __all__ = ("FitsCam", "TrailSimCam")
 
-from .sim.fits_instrument import FitsCam
+from .ingest.instrument import FitsCam
 from .sim.instrument import TrailSimCam

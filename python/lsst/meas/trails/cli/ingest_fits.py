@@ -119,11 +119,11 @@ def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool,
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.table import Table
 
+    from lsst.meas.trails.ingest import ingest as fits_ingest
+    from lsst.meas.trails.ingest.image import IngestSummary
+    from lsst.meas.trails.ingest.layout import FitsIngestError
+    from lsst.meas.trails.ingest.observation import FitsOptions, inspect_all
     from lsst.meas.trails.repository.butler import IMAGE_DATASET_TYPE, RepositoryError
-    from lsst.meas.trails.sim import fits_ingest
-    from lsst.meas.trails.sim.fits_file import FitsIngestError
-    from lsst.meas.trails.sim.fits_image import IngestSummary
-    from lsst.meas.trails.sim.fits_observation import FitsOptions, inspect_all
 
     from ._pipelines import open_for_pipelines
 

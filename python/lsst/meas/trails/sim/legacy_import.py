@@ -53,8 +53,8 @@ from ..core.psf import PsfGrid
 from ..core.render import truth_mask
 from ..core.tiles.cut import SkyFunction, cut_tiles, ignore_trail
 from ..core.tiles.writer import TileSource, TrailTiles
-from .fits_noise import estimate_variance
-from .star_psf import TooFewStarsError, measure_psf
+from ..ingest.noise import estimate_variance
+from ..ingest.star_psf import TooFewStarsError, measure_psf
 
 _DEAD_AREA = 64
 """Connected pixels that are exactly zero have no data, from this many on."""

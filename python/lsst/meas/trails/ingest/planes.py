@@ -38,7 +38,7 @@ import scipy.ndimage
 from lsst.images import MaskPlane
 
 from ..core.planes import PLANES, canonical_plane, plane_bits
-from .fits_file import FitsIngestError, FitsLayout, one_line, open_fits
+from .layout import FitsIngestError, FitsLayout, one_line, open_fits
 
 # A patch of this many pixels that are all exactly zero is no sky.
 _PADDING_AREA = 64

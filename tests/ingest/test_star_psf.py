@@ -27,8 +27,8 @@ import pytest
 
 from lsst.images.psfs import GaussianPointSpreadFunction, PiffWrapper
 from lsst.meas.trails.core.psf import kernel_fwhm
-from lsst.meas.trails.sim import star_psf
-from lsst.meas.trails.sim.star_psf import TooFewStarsError, gaussian_psf, measure_psf
+from lsst.meas.trails.ingest import star_psf
+from lsst.meas.trails.ingest.star_psf import TooFewStarsError, gaussian_psf, measure_psf
 
 SKY = 400.0
 

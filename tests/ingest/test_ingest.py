@@ -28,12 +28,12 @@ import pytest
 from astropy.io import fits
 
 from lsst.daf.butler import Butler
+from lsst.meas.trails.ingest.image import make_fits_image
+from lsst.meas.trails.ingest.ingest import ingest_fits
+from lsst.meas.trails.ingest.instrument import FitsCam
+from lsst.meas.trails.ingest.layout import FitsIngestError
+from lsst.meas.trails.ingest.observation import FitsOptions, inspect_all
 from lsst.meas.trails.repository.butler import RepositoryError, open_or_create
-from lsst.meas.trails.sim.fits_file import FitsIngestError
-from lsst.meas.trails.sim.fits_image import make_fits_image
-from lsst.meas.trails.sim.fits_ingest import ingest_fits
-from lsst.meas.trails.sim.fits_instrument import FitsCam
-from lsst.meas.trails.sim.fits_observation import FitsOptions, inspect_all
 from lsst.pipe.base import Instrument
 
 NAME = "preliminary_visit_image"

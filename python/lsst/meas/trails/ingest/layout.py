@@ -39,7 +39,7 @@ import astropy.wcs
 import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 
-from .fits_safety import check_headers, check_primary_header
+from .untrusted import check_headers, check_primary_header
 
 MIN_SIZE = 32
 """Smallest side of an image worth ingesting, pixels."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.trails.sim.fits_noise import estimate_variance, rescale_weight
+from lsst.meas.trails.ingest.noise import estimate_variance, rescale_weight
 
 
 def sky(shape: tuple[int, int], sigma: float = 7.0, seed: int = 1) -> np.ndarray:

@@ -32,7 +32,7 @@ from typing import Any
 from astropy.io.fits import Header
 from astropy.time import Time, TimeDelta
 
-from .fits_header import find_exposure_time, get_number
+from .header import find_exposure_time, get_number
 
 NOMINAL_EXPOSURE_TIME = 30.0
 """Seconds that are assumed where nothing is known."""

@@ -42,9 +42,9 @@ from ..repository.butler import (
     register_instrument,
     register_visit,
 )
-from .fits_image import ORIGIN_KEY, IngestSummary, image_origin, make_fits_image
-from .fits_instrument import FitsCam
-from .fits_observation import FitsObservation, FitsOptions
+from .image import ORIGIN_KEY, IngestSummary, image_origin, make_fits_image
+from .instrument import FitsCam
+from .observation import FitsObservation, FitsOptions
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler
@@ -65,7 +65,7 @@ def ingest_fits(
     run
         Name of the run collection.
     observations
-        The images, from `~lsst.meas.trails.sim.fits_observation.inspect_all`.
+        The images, from `~lsst.meas.trails.ingest.observation.inspect_all`.
     options
         What the user knows better than the files.
 

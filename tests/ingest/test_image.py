@@ -33,10 +33,10 @@ from lsst.images import VisitImage
 from lsst.images.psfs import GaussianPointSpreadFunction
 from lsst.meas.trails.core.planes import BAD_PLANES, canonical_plane
 from lsst.meas.trails.core.psf import kernel_fwhm
-from lsst.meas.trails.sim.fits_file import FitsIngestError
-from lsst.meas.trails.sim.fits_image import IngestSummary, make_fits_image
-from lsst.meas.trails.sim.fits_noise import estimate_variance
-from lsst.meas.trails.sim.fits_observation import FitsOptions, inspect_all, inspect_fits
+from lsst.meas.trails.ingest.image import IngestSummary, make_fits_image
+from lsst.meas.trails.ingest.layout import FitsIngestError
+from lsst.meas.trails.ingest.noise import estimate_variance
+from lsst.meas.trails.ingest.observation import FitsOptions, inspect_all, inspect_fits
 
 SCALE = 0.5
 """Arcseconds per pixel."""

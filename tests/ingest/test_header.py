@@ -24,7 +24,7 @@ from __future__ import annotations
 import pytest
 from astropy.io.fits import Header
 
-from lsst.meas.trails.sim.fits_header import (
+from lsst.meas.trails.ingest.header import (
     NOMINAL_ZEROPOINT,
     UNKNOWN_BAND,
     find_detector,

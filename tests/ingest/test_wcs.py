@@ -28,7 +28,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
 from lsst.images import Box, DetectorFrame
-from lsst.meas.trails.sim.fits_wcs import ProjectionError, make_sky_projection, pixel_scale
+from lsst.meas.trails.ingest.wcs import ProjectionError, make_sky_projection, pixel_scale
 
 SHAPE = (1500, 2000)
 FRAME = DetectorFrame(instrument="FitsCam", visit=1, detector=0, bbox=Box.from_shape(SHAPE))

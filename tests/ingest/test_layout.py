@@ -29,8 +29,8 @@ import pytest
 from astropy.io import fits
 
 from lsst.meas.trails.core.planes import plane_bits
-from lsst.meas.trails.sim.fits_file import FitsIngestError, find_planes
-from lsst.meas.trails.sim.fits_planes import FitsPlanes, read_planes
+from lsst.meas.trails.ingest.layout import FitsIngestError, find_planes
+from lsst.meas.trails.ingest.planes import FitsPlanes, read_planes
 
 SHAPE = (40, 50)
 

@@ -39,15 +39,15 @@ from lsst.images import MaskPlane, VisitImage
 
 from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
 from ..repository.visit_image import make_summary_stats, make_visit_image
-from .fits_file import FitsIngestError, FitsLayout
-from .fits_header import ZeroPoint, find_gain, find_saturation
-from .fits_instrument import DETECTOR_MAX, FitsCam, make_fits_detector
-from .fits_noise import estimate_variance, rescale_weight
-from .fits_observation import FitsObservation, FitsOptions
-from .fits_planes import FitsPlanes, read_planes
-from .fits_wcs import pixel_scale
-from .psf import sample_psf
+from ..sim.psf import sample_psf
+from .header import ZeroPoint, find_gain, find_saturation
+from .instrument import DETECTOR_MAX, FitsCam, make_fits_detector
+from .layout import FitsIngestError, FitsLayout
+from .noise import estimate_variance, rescale_weight
+from .observation import FitsObservation, FitsOptions
+from .planes import FitsPlanes, read_planes
 from .star_psf import MIN_STARS, MeasuredPsf, TooFewStarsError, gaussian_psf, measure_psf
+from .wcs import pixel_scale
 
 _LOG = logging.getLogger(__name__)
 

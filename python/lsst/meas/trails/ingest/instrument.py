@@ -34,7 +34,7 @@ from lsst.images import Box
 from lsst.images.cameras import Detector, DetectorAttributes, DetectorType, Orientation
 from lsst.pipe.base import Instrument
 
-from .detector import camera_frames
+from ..sim.detector import camera_frames
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataId, Registry

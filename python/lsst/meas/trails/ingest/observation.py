@@ -34,11 +34,11 @@ from typing import Any
 
 from lsst.images import Box, DetectorFrame, SkyProjection
 
-from .fits_file import FitsIngestError, FitsLayout, find_planes
-from .fits_header import UNKNOWN_BAND, Filter, ZeroPoint, find_detector, find_filter, find_zeropoint
-from .fits_instrument import DETECTOR_MAX, VISIT_MAX, FitsCam
-from .fits_timing import NOMINAL_DATE, Timing, find_timing, find_visit
-from .fits_wcs import ProjectionError, make_sky_projection
+from .header import UNKNOWN_BAND, Filter, ZeroPoint, find_detector, find_filter, find_zeropoint
+from .instrument import DETECTOR_MAX, VISIT_MAX, FitsCam
+from .layout import FitsIngestError, FitsLayout, find_planes
+from .timing import NOMINAL_DATE, Timing, find_timing, find_visit
+from .wcs import ProjectionError, make_sky_projection
 
 _LOG = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ import pytest
 from astropy.io.fits import Header
 from astropy.time import Time
 
-from lsst.meas.trails.sim.fits_timing import NOMINAL_EXPOSURE_TIME, Timing, find_timing, find_visit
+from lsst.meas.trails.ingest.timing import NOMINAL_EXPOSURE_TIME, Timing, find_timing, find_visit
 
 TAI = "2020-03-06T00:04:52.410"
 """Start of the exposure that the headers below describe, 37 s after UTC."""
