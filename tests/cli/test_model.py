@@ -38,7 +38,7 @@ from lsst.meas.trails.nn import calibration
 from lsst.meas.trails.nn.calibration import Calibration, ValidationScene
 from lsst.meas.trails.nn.hardware import precision_name
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
-from lsst.meas.trails.nn.networks import create_network
+from lsst.meas.trails.nn.networks.trail_unet import create_network
 from lsst.meas.trails.nn.recipe import Recipe
 
 SMALL: dict[str, Any] = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}

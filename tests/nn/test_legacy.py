@@ -39,7 +39,7 @@ from lsst.meas.trails.core.normalize import LEGACY_NORMALISATION
 from lsst.meas.trails.nn import legacy
 from lsst.meas.trails.nn.legacy import convert_checkpoint, read_legacy_weights
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model
-from lsst.meas.trails.nn.networks import TrailNetwork
+from lsst.meas.trails.nn.networks.trail_unet import TrailNetwork
 
 from .test_legacy_networks import random_legacy
 

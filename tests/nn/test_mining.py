@@ -31,7 +31,7 @@ import torch
 
 from lsst.meas.trails.nn.dataset import TrailTileDataset
 from lsst.meas.trails.nn.mining import false_probability, mine_hard_tiles
-from lsst.meas.trails.nn.networks import TrailNetwork
+from lsst.meas.trails.nn.networks.trail_unet import TrailNetwork
 from lsst.meas.trails.nn.recipe import StageRecipe
 
 

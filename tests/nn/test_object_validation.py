@@ -32,7 +32,7 @@ import torch
 from lsst.meas.trails.nn.calibration import ValidationScene
 from lsst.meas.trails.nn.checkpoint import read_checkpoint
 from lsst.meas.trails.nn.dataset import TrailTileDataset
-from lsst.meas.trails.nn.networks import Inner, TrailNetwork
+from lsst.meas.trails.nn.networks.trail_unet import Inner, TrailNetwork
 from lsst.meas.trails.nn.object_validation import ObjectValidation
 from lsst.meas.trails.nn.recipe import ModelRecipe, Recipe
 from lsst.meas.trails.nn.training import CHECKPOINT_NAME, TrainingError, train

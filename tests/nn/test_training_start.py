@@ -28,7 +28,7 @@ import pytest
 import torch
 
 from lsst.meas.trails.nn.model_file import TrailModel
-from lsst.meas.trails.nn.networks import create_network
+from lsst.meas.trails.nn.networks.trail_unet import create_network
 from lsst.meas.trails.nn.recipe import ModelRecipe, Recipe
 from lsst.meas.trails.nn.training_start import StartError, TrainingStart
 

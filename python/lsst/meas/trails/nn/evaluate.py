@@ -33,7 +33,7 @@ from torch.utils.data import Dataset
 
 from ..core.pixel_histogram import PixelHistogram
 from .losses import BlendedLoss
-from .networks import TrailNetwork
+from .networks.trail_unet import TrailNetwork
 from .training_plan import dataset_length, load_batches
 
 

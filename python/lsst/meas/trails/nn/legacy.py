@@ -44,7 +44,7 @@ import torch
 
 from ..core.normalize import LEGACY_CHANNELS, LEGACY_NORMALISATION
 from .model_file import ModelError, ModelSpecification, save_model
-from .networks import TrailNetwork
+from .networks.trail_unet import TrailNetwork
 
 MAX_CHECKPOINT_BYTES = 4_000_000_000
 """Largest checkpoint that is read: weights, averages and an optimiser's
@@ -92,7 +92,7 @@ def convert_checkpoint(
         parameters; see `read_legacy_weights`.
     concatenation
         Order of channels where skip connections join; see
-        `~lsst.meas.trails.nn.legacy_networks.UNetResSE`.
+        `~lsst.meas.trails.nn.networks.unet_res_se.UNetResSE`.
 
     Returns
     -------

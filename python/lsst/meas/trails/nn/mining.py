@@ -36,7 +36,7 @@ from torch.nn import functional
 
 from .dataset import TrailTileDataset
 from .distributed import Ranks
-from .networks import TrailNetwork
+from .networks.trail_unet import TrailNetwork
 from .recipe import StageRecipe
 from .training_plan import load_batches
 

@@ -31,7 +31,7 @@ from collections.abc import Callable
 
 from .calibration import ValidationScene, calibrate
 from .model_file import ModelSpecification, TrailModel
-from .networks import TrailNetwork
+from .networks.trail_unet import TrailNetwork
 from .recipe import ModelRecipe
 
 _LOG = logging.getLogger(__name__)

@@ -48,7 +48,7 @@ from .hardware import thread_count, use_bfloat16
 from .losses import BlendedLoss
 from .mining import mine_hard_tiles
 from .model_export import export_trained
-from .networks import TrailNetwork, count_parameters
+from .networks.trail_unet import TrailNetwork, count_parameters
 from .object_validation import ObjectValidation
 from .optimiser import prepare_training
 from .recipe import Recipe, StageRecipe

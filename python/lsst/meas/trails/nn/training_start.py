@@ -34,7 +34,7 @@ from typing import Any
 import torch
 
 from .model_file import TrailModel
-from .networks import MAX_CHANNELS, TrailNetwork, create_network
+from .networks.trail_unet import MAX_CHANNELS, TrailNetwork, create_network
 from .recipe import ModelRecipe, Recipe
 
 

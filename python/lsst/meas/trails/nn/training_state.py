@@ -34,7 +34,7 @@ import torch
 
 from . import checkpoint as checkpoints
 from .distributed import Ranks
-from .networks import TrailNetwork, create_network
+from .networks.trail_unet import TrailNetwork, create_network
 from .optimiser import make_optimiser, set_learning_rate, update_average
 from .recipe import Recipe
 from .training_plan import Epoch

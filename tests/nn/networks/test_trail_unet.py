@@ -24,7 +24,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks import (
+from lsst.meas.trails.nn.networks.trail_unet import (
     TrailUNet,
     count_parameters,
     create_network,

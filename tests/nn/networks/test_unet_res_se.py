@@ -26,8 +26,8 @@ from typing import Any
 import pytest
 import torch
 
-from lsst.meas.trails.nn.legacy_networks import LEGACY_TILE_SIZE, UNetResSE, UNetResSEASPP
-from lsst.meas.trails.nn.networks import TrailNetwork, count_parameters, create_network
+from lsst.meas.trails.nn.networks.trail_unet import TrailNetwork, count_parameters, create_network
+from lsst.meas.trails.nn.networks.unet_res_se import LEGACY_TILE_SIZE, UNetResSE, UNetResSEASPP
 
 
 def random_legacy(name: str = "UNetResSEASPP", *, seed: int = 3, **hyperparameters: Any) -> TrailNetwork:

@@ -139,7 +139,7 @@ def network_names() -> tuple[str, ...]:
 def _architectures() -> dict[str, type[TrailNetwork]]:
     """Return the registry, with the architectures of other modules."""
     # They register themselves, for which they need this module.
-    from . import legacy_networks  # noqa: F401
+    from . import unet_res_se as legacy_networks  # noqa: F401
 
     return _REGISTRY
 
