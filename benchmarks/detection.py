@@ -99,7 +99,7 @@ from lsst.meas.trails.sim.psf import draw_seeing, make_psf, sample_psf
 from lsst.meas.trails.sim.reference_image import Exemplar
 from lsst.meas.trails.sim.scene import Scene, SceneConfig, simulate_scene
 from lsst.meas.trails.sim.template import TemplateConfig
-from lsst.meas.trails.sim.training_set import subtracted_scene, with_cut_template
+from lsst.meas.trails.training.scenes import subtracted_scene, with_cut_template
 
 SHAPE = (1024, 1024)
 SNR_BINS = (3.0, 5.0, 7.0, 9.0, 12.0, 16.0, 30.0)

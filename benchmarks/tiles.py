@@ -48,10 +48,10 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
-from lsst.meas.trails.nn.dataset import TrailTileDataset
-from lsst.meas.trails.nn.recipe import AugmentationRecipe
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import InjectTrailsTask, TileToHdf5Task
+from lsst.meas.trails.training.dataset import TrailTileDataset
+from lsst.meas.trails.training.recipe import AugmentationRecipe
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:

@@ -112,7 +112,7 @@ def column_lines(name: str) -> list[str]:
 
 def recipe_lines() -> list[str]:
     """Return the sections of a training recipe, each with its fields."""
-    from lsst.meas.trails.nn.recipe import (
+    from lsst.meas.trails.training.recipe import (
         AugmentationRecipe,
         DataRecipe,
         ModelRecipe,
@@ -122,7 +122,7 @@ def recipe_lines() -> list[str]:
         StageRecipe,
         ValidationRecipe,
     )
-    from lsst.meas.trails.sim.training_set import TrainingScenes
+    from lsst.meas.trails.training.scenes import TrainingScenes
 
     sections: list[tuple[str, type]] = [
         ("The whole", Recipe),

@@ -34,12 +34,12 @@ import yaml
 from click.testing import CliRunner, Result
 
 from lsst.meas.trails.cli.model import model
-from lsst.meas.trails.nn import calibration
-from lsst.meas.trails.nn.calibration import Calibration, ValidationScene
 from lsst.meas.trails.nn.hardware import precision_name
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
 from lsst.meas.trails.nn.networks.trail_unet import create_network
-from lsst.meas.trails.nn.recipe import Recipe
+from lsst.meas.trails.training import calibration
+from lsst.meas.trails.training.calibration import Calibration, ValidationScene
+from lsst.meas.trails.training.recipe import Recipe
 
 SMALL: dict[str, Any] = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
 RECIPE: dict[str, Any] = {

@@ -37,8 +37,8 @@ from click.testing import CliRunner
 from lsst.meas.trails.cli import main
 from lsst.meas.trails.core.legacy_files import LegacyReader
 from lsst.meas.trails.core.tiles.writer import TileReader, TrailTiles
-from lsst.meas.trails.nn.dataset import TrailTileDataset
-from lsst.meas.trails.sim.training_set import TrainingScenes, simulate_tile_file
+from lsst.meas.trails.training.dataset import TrailTileDataset
+from lsst.meas.trails.training.scenes import TrainingScenes, simulate_tile_file
 
 
 def invoke(*args: object) -> tuple[int, str]:

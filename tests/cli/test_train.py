@@ -33,8 +33,8 @@ from rich.console import Console
 
 from lsst.meas.trails.cli.model import model
 from lsst.meas.trails.cli.train import _run_all, _with_simulated_tiles, train
-from lsst.meas.trails.nn.recipe import load_recipe
-from lsst.meas.trails.sim import training_set
+from lsst.meas.trails.training import scenes as training_set
+from lsst.meas.trails.training.recipe import load_recipe
 
 SCENES = {"count": 1, "shape": [96, 128], "trails": 4.0, "length": [20.0, 40.0], "snr": [30.0, 60.0]}
 

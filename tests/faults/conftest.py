@@ -55,7 +55,7 @@ _PRELOADED = [
     "lsst.images.psfs",
     "lsst.meas.trails.cli.train",
     "lsst.meas.trails.nn.predict",
-    "lsst.meas.trails.nn.training",
+    "lsst.meas.trails.training.trainer",
     "lsst.meas.trails.sim.simulation",
     "lsst.meas.trails.tasks",
     "lsst.pipe.base.tests.mocks",

@@ -37,14 +37,14 @@ import pytest
 
 from lsst.daf.butler import Butler, DatasetType
 from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
-from lsst.meas.trails.nn.checkpoint import CheckpointError, read_checkpoint
-from lsst.meas.trails.nn.dataset import TrailTileDataset
 from lsst.meas.trails.nn.model_file import shipped_model_path
 from lsst.meas.trails.nn.model_table import model_to_table
-from lsst.meas.trails.nn.recipe import Recipe
-from lsst.meas.trails.nn.training import CHECKPOINT_NAME, train
 from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
+from lsst.meas.trails.training.checkpoint import CheckpointError, read_checkpoint
+from lsst.meas.trails.training.dataset import TrailTileDataset
+from lsst.meas.trails.training.recipe import Recipe
+from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, train
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 from lsst.sphgeom import HtmPixelization, LonLat, UnitVector3d

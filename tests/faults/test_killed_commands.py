@@ -156,10 +156,10 @@ def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> Non
     tiles = "lsst.meas.trails.core.hdf5:Hdf5Output.check"
     assert is_killed(faulty.run(*training, killed_in=tiles, count=9))
     assert len(list(output.glob("tiles/*/*.h5"))) == 1
-    step = "lsst.meas.trails.nn.training_state:TrainingState.advance"
+    step = "lsst.meas.trails.training.state:TrainingState.advance"
     assert is_killed(faulty.run(*training, killed_in=step, count=3))
     assert len(list(output.glob("tiles/*/*.h5"))) == 2
-    replace = "lsst.meas.trails.nn.checkpoint:os.replace"
+    replace = "lsst.meas.trails.training.checkpoint:os.replace"
     outcome = faulty.run(*training, killed_in=replace, when="checkpoint", cut=True)
     assert is_killed(outcome)
     assert "Going on from step 2 of 4" in outcome.output

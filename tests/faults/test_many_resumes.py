@@ -30,10 +30,10 @@ from typing import Any
 
 import torch
 
-from lsst.meas.trails.nn.checkpoint import read_checkpoint
-from lsst.meas.trails.nn.dataset import TrailTileDataset
-from lsst.meas.trails.nn.recipe import Recipe
-from lsst.meas.trails.nn.training import CHECKPOINT_NAME, train
+from lsst.meas.trails.training.checkpoint import read_checkpoint
+from lsst.meas.trails.training.dataset import TrailTileDataset
+from lsst.meas.trails.training.recipe import Recipe
+from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, train
 
 STEPS = 30
 

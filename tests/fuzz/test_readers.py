@@ -58,11 +58,16 @@ from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TileSource, TrailTiles
 from lsst.meas.trails.ingest.layout import FitsIngestError, find_planes
 from lsst.meas.trails.ingest.planes import read_planes
-from lsst.meas.trails.nn.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from lsst.meas.trails.nn.legacy import read_legacy_weights
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model, save_model
 from lsst.meas.trails.nn.model_table import model_from_table
-from lsst.meas.trails.nn.recipe import RecipeError, load_recipe
+from lsst.meas.trails.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    read_checkpoint,
+    write_checkpoint,
+)
+from lsst.meas.trails.training.recipe import RecipeError, load_recipe
 
 _SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
 _FUZZ = settings(settings.get_profile("fuzz"))

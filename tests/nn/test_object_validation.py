@@ -29,14 +29,14 @@ import numpy as np
 import pytest
 import torch
 
-from lsst.meas.trails.nn.calibration import ValidationScene
-from lsst.meas.trails.nn.checkpoint import read_checkpoint
-from lsst.meas.trails.nn.dataset import TrailTileDataset
 from lsst.meas.trails.nn.networks.trail_unet import Inner, TrailNetwork
 from lsst.meas.trails.nn.object_validation import ObjectValidation
-from lsst.meas.trails.nn.recipe import ModelRecipe, Recipe
-from lsst.meas.trails.nn.training import CHECKPOINT_NAME, TrainingError, train
-from lsst.meas.trails.nn.training_report import read_metrics
+from lsst.meas.trails.training.calibration import ValidationScene
+from lsst.meas.trails.training.checkpoint import read_checkpoint
+from lsst.meas.trails.training.dataset import TrailTileDataset
+from lsst.meas.trails.training.log import read_metrics
+from lsst.meas.trails.training.recipe import ModelRecipe, Recipe
+from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, TrainingError, train
 
 from .conftest import TINY
 from .test_calibration import make_scene

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..nn.model_file import ModelSpecification
-    from ..nn.recipe import Recipe
+    from ..training.recipe import Recipe
 
 
 def find_recipe(name: str) -> Path:
@@ -46,7 +46,7 @@ def find_recipe(name: str) -> Path:
     """
     import importlib.resources
 
-    from ..nn.recipe import RecipeError
+    from ..training.recipe import RecipeError
 
     path = Path(name)
     if path.exists():
@@ -97,7 +97,7 @@ def refuse_scenes_of_start(recipe: Recipe, start: ModelSpecification, source: st
         Raised if scenes to validate or to calibrate on have the seed of
         scenes that the model, or one that it began with, was trained on.
     """
-    from ..nn.recipe import RecipeError
+    from ..training.recipe import RecipeError
 
     if recipe.data.simulate is None:
         return
@@ -151,7 +151,7 @@ def _refuse_seen_scenes(specification: ModelSpecification, seed: int, source: st
         Raised if the seed is one of those that the model was trained or
         selected with, or these are not known.
     """
-    from ..nn.recipe import Recipe, RecipeError
+    from ..training.recipe import Recipe, RecipeError
 
     if "checkpoint" in specification.training:
         # Converted: it was trained before there were scenes of this package.
@@ -214,11 +214,11 @@ def calibrate_model(
 
     from rich.progress import track
 
-    from ..nn.calibration import calibrate
     from ..nn.hardware import precision_name
     from ..nn.model_file import load_model, write_specification
-    from ..nn.recipe import build_section
-    from ..sim.training_set import TrainingScenes
+    from ..training.calibration import calibrate
+    from ..training.recipe import build_section
+    from ..training.scenes import TrainingScenes
 
     scenes = build_section(TrainingScenes, section, "data.simulate.calibration", source)
     model = load_model(model_path)

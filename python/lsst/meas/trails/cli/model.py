@@ -108,7 +108,7 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..nn.recipe import load_recipe
+    from ..training.recipe import load_recipe
 
     if model_path.suffix != ".json":
         raise click.BadParameter(f"{model_path} is not the .json file of a model.", param_hint="MODEL")

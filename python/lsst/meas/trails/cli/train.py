@@ -35,7 +35,7 @@ from ._recipes import calibrate_model, find_model, find_recipe, refuse_scenes_of
 
 if TYPE_CHECKING:
     from ..nn.object_validation import ObjectValidation
-    from ..nn.recipe import Recipe
+    from ..training.recipe import Recipe
 
 
 @click.command()
@@ -100,14 +100,14 @@ def train(
 
     from rich.console import Console
 
-    from ..nn.dataset import TrailTileDataset
-    from ..nn.distributed import joined_ranks
     from ..nn.hardware import available_cores
     from ..nn.model_file import load_model
-    from ..nn.recipe import load_recipe
-    from ..nn.training import TrainingError
-    from ..nn.training import train as run_training
-    from ..nn.training_start import TrainingStart
+    from ..training.dataset import TrailTileDataset
+    from ..training.distributed import joined_ranks
+    from ..training.initial_weights import TrainingStart
+    from ..training.recipe import load_recipe
+    from ..training.trainer import TrainingError
+    from ..training.trainer import train as run_training
 
     if from_stage is not None and start is None:
         raise click.UsageError("--from-stage needs --start, the weights to begin that stage with.")
@@ -189,12 +189,12 @@ def _with_simulated_tiles(recipe: Recipe, source: str, tiles: Path, jobs: int, c
 
     from rich.progress import track
 
-    from ..nn.recipe import build_section
+    from ..training.recipe import build_section
 
     simulate = recipe.data.simulate
     if simulate is None:
         return recipe
-    from ..sim.training_set import SCENE_VERSION, TrainingScenes, simulate_tile_file
+    from ..training.scenes import SCENE_VERSION, TrainingScenes, simulate_tile_file
 
     files: dict[str, tuple[str, ...]] = {}
     pending = []
@@ -221,8 +221,8 @@ def _with_simulated_tiles(recipe: Recipe, source: str, tiles: Path, jobs: int, c
 def _object_validation(section: Mapping[str, Any], count: int, source: str) -> ObjectValidation:
     """Return the first validation scenes, to look for trails in."""
     from ..nn.object_validation import ObjectValidation
-    from ..nn.recipe import RecipeError, build_section
-    from ..sim.training_set import TrainingScenes
+    from ..training.recipe import RecipeError, build_section
+    from ..training.scenes import TrainingScenes
 
     scenes = build_section(TrainingScenes, section, "data.simulate.validation", source)
     if count > scenes.count:
@@ -257,7 +257,7 @@ def _run_all(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], job
 def _refuse_shared_files(train_files: tuple[str, ...], validation_files: tuple[str, ...]) -> None:
     """Raise an error if a file is both trained on and validated on."""
     from ..core.tiles.layout import parse_split
-    from ..nn.recipe import RecipeError
+    from ..training.recipe import RecipeError
 
     used: dict[Path, set[str | None]] = {}
     for name in train_files:

@@ -29,10 +29,10 @@ import logging
 import math
 from collections.abc import Callable
 
-from .calibration import ValidationScene, calibrate
+from ..training.calibration import ValidationScene, calibrate
+from ..training.recipe import ModelRecipe
 from .model_file import ModelSpecification, TrailModel
 from .networks.trail_unet import TrailNetwork
-from .recipe import ModelRecipe
 
 _LOG = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from .dataset import TrailTileDataset
-from .distributed import Ranks
+from ..training.dataset import TrailTileDataset
+from ..training.distributed import Ranks
 
 
 class TrainingError(RuntimeError):

@@ -47,7 +47,7 @@ from typing import Any, Self
 import yaml
 
 from ..core.normalize import CHANNELS
-from .networks.trail_unet import TrailNetwork, create_network, network_names
+from ..nn.networks.trail_unet import TrailNetwork, create_network, network_names
 from .recipe_data import DataRecipe, SimulationRecipe
 from .recipe_section import BadValueError, RecipeError, build_section, plain, require
 from .recipe_stage import OptimiserRecipe, StageRecipe, in_part

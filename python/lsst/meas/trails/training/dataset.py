@@ -43,7 +43,7 @@ from ..core.tiles.writer import Tile, TileReader
 from .augmentation import apply_symmetry, augment_tile
 from .recipe import AugmentationRecipe
 from .recipe_data import HARD
-from .tile_target import tile_target
+from .target import tile_target
 
 _NO_AUGMENTATION = AugmentationRecipe(symmetries=False)
 
@@ -85,7 +85,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         How tiles are varied; by default not at all.
     balance
         How far trails count equally whatever their size; see
-        `lsst.meas.trails.nn.tile_target.tile_target`.
+        `lsst.meas.trails.training.target.tile_target`.
     stride
         Pixels of a tile per pixel of the network's output, along each axis.
     open_files
@@ -243,7 +243,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
             left out.  `None` draws every tile equally often.
         hard
             Tiles of the class ``hard``; see
-            `lsst.meas.trails.nn.mining.mine_hard_tiles`.
+            `lsst.meas.trails.training.hard_tiles.mine_hard_tiles`.
         min_snr
             Least SNR of the brightest trail in a tile with trails.
 

@@ -101,7 +101,7 @@ class StageRecipe:
     """Tiles per step."""
 
     loss: dict[str, Any] = dataclasses.field(default_factory=lambda: {"bce": 1.0})
-    """Blend of losses; see `lsst.meas.trails.nn.losses.BlendedLoss`."""
+    """Blend of losses; see `lsst.meas.trails.training.losses.BlendedLoss`."""
 
     learning_rate: float | None = None
     """Peak learning rate of this stage, where it differs."""

@@ -44,8 +44,8 @@ from ..core.geometry import Trails
 from ..core.matching import sort_candidates
 from ..core.operating_point import FALSE_RATES, measure_detection
 from ..core.planes import ImagePlanes
-from .model_file import TrailModel
-from .predict import predict_probability
+from ..nn.model_file import TrailModel
+from ..nn.predict import predict_probability
 
 THRESHOLDS = ((0.03, 0.06), (0.06, 0.12), (0.12, 0.25), (0.25, 0.4))
 """Pairs of low and high thresholds that are tried."""

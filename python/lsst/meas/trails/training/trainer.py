@@ -41,22 +41,22 @@ import torch
 from torch.utils.data import Dataset
 
 from ..core.pixel_histogram import PixelHistogram
+from ..nn.hardware import thread_count, use_bfloat16
+from ..nn.networks.trail_unet import TrailNetwork, count_parameters
+from ..nn.object_validation import ObjectValidation
+from ..nn.training_failure import TrainingError, blame
 from .dataset import TrailTileDataset
 from .distributed import Ranks
-from .evaluate import evaluate_network
-from .hardware import thread_count, use_bfloat16
+from .export import export_trained
+from .hard_tiles import mine_hard_tiles
+from .initial_weights import TrainingStart
+from .log import SilentReport, TrainingReport
 from .losses import BlendedLoss
-from .mining import mine_hard_tiles
-from .model_export import export_trained
-from .networks.trail_unet import TrailNetwork, count_parameters
-from .object_validation import ObjectValidation
-from .optimiser import prepare_training
+from .optimizer import prepare_training
 from .recipe import Recipe, StageRecipe
-from .training_failure import TrainingError, blame
-from .training_plan import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
-from .training_report import SilentReport, TrainingReport
-from .training_start import TrainingStart
-from .training_state import TrainingState
+from .schedule import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
+from .state import TrainingState
+from .validation import evaluate_network
 
 _LOG = logging.getLogger(__name__)
 

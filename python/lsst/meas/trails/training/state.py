@@ -32,13 +32,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..nn.networks.trail_unet import TrailNetwork, create_network
 from . import checkpoint as checkpoints
 from .distributed import Ranks
-from .networks.trail_unet import TrailNetwork, create_network
-from .optimiser import make_optimiser, set_learning_rate, update_average
+from .initial_weights import TrainingStart
+from .optimizer import make_optimiser, set_learning_rate, update_average
 from .recipe import Recipe
-from .training_plan import Epoch
-from .training_start import TrainingStart
+from .schedule import Epoch
 
 
 class TrainingState:

@@ -31,7 +31,7 @@ import pytest
 
 from lsst.meas.trails.core.render import render_trail
 from lsst.meas.trails.core.tiles.cut import IGNORED
-from lsst.meas.trails.sim.training_set import TrainingScenes, scene_truth
+from lsst.meas.trails.training.scenes import TrainingScenes, scene_truth
 
 SMALL = TrainingScenes(seed=11, count=2, shape=(384, 384), trails=40.0, satellite_chance=0.0)
 

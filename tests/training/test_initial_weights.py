@@ -29,8 +29,8 @@ import torch
 
 from lsst.meas.trails.nn.model_file import TrailModel
 from lsst.meas.trails.nn.networks.trail_unet import create_network
-from lsst.meas.trails.nn.recipe import ModelRecipe, Recipe
-from lsst.meas.trails.nn.training_start import StartError, TrainingStart
+from lsst.meas.trails.training.initial_weights import StartError, TrainingStart
+from lsst.meas.trails.training.recipe import ModelRecipe, Recipe
 
 from .conftest import TINY
 
@@ -65,7 +65,7 @@ def test_channels_are_taken_over_by_name(
     torch.manual_seed(1)
     before = create_network("trail_unet", in_channels=len(given), **TINY).eval()
     torch.nn.init.normal_(before.head.weight)  # type: ignore[union-attr, arg-type]
-    channels = "lsst.meas.trails.nn.recipe.CHANNELS"
+    channels = "lsst.meas.trails.training.recipe.CHANNELS"
     monkeypatch.setattr(channels, dict.fromkeys([*given, *wanted]))
     specification = dataclasses.replace(model.specification, channels=given)
     started = dataclasses.replace(model, specification=specification, network=before)

@@ -33,8 +33,8 @@ from typing import Any
 
 import torch
 
-from .model_file import TrailModel
-from .networks.trail_unet import MAX_CHANNELS, TrailNetwork, create_network
+from ..nn.model_file import TrailModel
+from ..nn.networks.trail_unet import MAX_CHANNELS, TrailNetwork, create_network
 from .recipe import ModelRecipe, Recipe
 
 

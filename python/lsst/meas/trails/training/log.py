@@ -39,7 +39,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from .mining import HardTiles
+from .hard_tiles import HardTiles
 from .recipe import Recipe
 
 METRICS_NAME = "metrics.jsonl"

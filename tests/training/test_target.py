@@ -29,8 +29,8 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.core.tiles.writer import Tile
-from lsst.meas.trails.nn.dataset import TrailTileDataset
-from lsst.meas.trails.nn.tile_target import tile_target
+from lsst.meas.trails.training.dataset import TrailTileDataset
+from lsst.meas.trails.training.target import tile_target
 
 
 @pytest.fixture

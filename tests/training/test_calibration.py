@@ -35,8 +35,8 @@ from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import optimal_snr, render_trail, truth_mask
-from lsst.meas.trails.nn import calibration
-from lsst.meas.trails.nn.calibration import Calibration, ValidationScene, calibrate, calibration_error
+from lsst.meas.trails.training import calibration
+from lsst.meas.trails.training.calibration import Calibration, ValidationScene, calibrate, calibration_error
 
 SHAPE = (160, 200)
 # A trail, noise that the network takes for one, and part of a satellite's streak.

@@ -34,11 +34,11 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from ..nn.networks.trail_unet import TrailNetwork
 from .dataset import TrailTileDataset
 from .distributed import Ranks
-from .networks.trail_unet import TrailNetwork
 from .recipe import StageRecipe
-from .training_plan import load_batches
+from .schedule import load_batches
 
 _MINING = 3
 """What random numbers are for, next to order and variation of a dataset."""

@@ -37,8 +37,8 @@ import torch
 
 from ..core.pixel_histogram import PixelHistogram
 from ..core.tiles.writer import TileReader
-from .model_file import ModelSpecification, rounded, save_model
-from .networks.trail_unet import TrailNetwork, count_parameters
+from ..nn.model_file import ModelSpecification, rounded, save_model
+from ..nn.networks.trail_unet import TrailNetwork, count_parameters
 from .recipe import Recipe
 
 _STORED = "float16"

@@ -49,12 +49,12 @@ from ..core.render import truth_mask
 from ..core.template import cut_template
 from ..core.tiles.cut import IGNORED, cut_tiles
 from ..core.tiles.writer import TileSource
-from ..nn.calibration import ValidationScene
-from .detector import PIXEL_SCALE
-from .difference import subtract_template, template_planes
-from .psf import draw_seeing, make_psf, sample_psf
-from .scene import Scene, SceneConfig, simulate_scene
-from .template import TemplateConfig
+from ..sim.detector import PIXEL_SCALE
+from ..sim.difference import subtract_template, template_planes
+from ..sim.psf import draw_seeing, make_psf, sample_psf
+from ..sim.scene import Scene, SceneConfig, simulate_scene
+from ..sim.template import TemplateConfig
+from .calibration import ValidationScene
 
 SCENE_VERSION = 1
 """Version of the scenes; raise it whenever a change of the simulator changes

@@ -47,7 +47,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .hardware import available_cores, choose_device
+from ..nn.hardware import available_cores, choose_device
 
 _PATIENCE = datetime.timedelta(hours=6)
 """How long processes wait for one another: the first simulates scenes and

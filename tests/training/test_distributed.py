@@ -38,12 +38,12 @@ from click.testing import CliRunner
 from torch.utils.data import TensorDataset
 
 from lsst.meas.trails.cli.train import train
-from lsst.meas.trails.nn.checkpoint import Checkpoint, read_checkpoint
-from lsst.meas.trails.nn.distributed import Ranks
-from lsst.meas.trails.nn.recipe import ModelRecipe
-from lsst.meas.trails.nn.training import CHECKPOINT_NAME
 from lsst.meas.trails.nn.training_failure import blame
-from lsst.meas.trails.nn.training_report import read_metrics
+from lsst.meas.trails.training.checkpoint import Checkpoint, read_checkpoint
+from lsst.meas.trails.training.distributed import Ranks
+from lsst.meas.trails.training.log import read_metrics
+from lsst.meas.trails.training.recipe import ModelRecipe
+from lsst.meas.trails.training.trainer import CHECKPOINT_NAME
 
 SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
 

@@ -32,9 +32,9 @@ import torch
 from torch.utils.data import Dataset
 
 from ..core.pixel_histogram import PixelHistogram
+from ..nn.networks.trail_unet import TrailNetwork
 from .losses import BlendedLoss
-from .networks.trail_unet import TrailNetwork
-from .training_plan import dataset_length, load_batches
+from .schedule import dataset_length, load_batches
 
 
 def evaluate_network(

@@ -27,7 +27,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lsst.meas.trails.nn import losses
+from lsst.meas.trails.training import losses
 
 ALL = [
     losses.weighted_bce,

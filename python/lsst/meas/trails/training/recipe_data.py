@@ -66,7 +66,7 @@ class SimulationRecipe:
 
     train: dict[str, Any]
     """Scenes to train on: ``seed``, ``count`` and whatever else
-    ``lsst.meas.trails.sim.training_set.TrainingScenes`` has.
+    ``lsst.meas.trails.training.scenes.TrainingScenes`` has.
     """
 
     validation: dict[str, Any]
@@ -125,7 +125,7 @@ class DataRecipe:
     balance: float = 0.0
     """Exponent, 0 to 1, with which the pixels of a trail weigh more the fewer
     they are: at 0 every pixel counts alike, at 1 every trail; see
-    `lsst.meas.trails.nn.tile_target.tile_target`.
+    `lsst.meas.trails.training.target.tile_target`.
     """
 
     workers: int = 0

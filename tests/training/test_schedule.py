@@ -27,9 +27,9 @@ from typing import Any
 
 import pytest
 
-from lsst.meas.trails.nn.dataset import TrailTileDataset
-from lsst.meas.trails.nn.recipe import Recipe
-from lsst.meas.trails.nn.training_plan import plan_epochs, run_digest
+from lsst.meas.trails.training.dataset import TrailTileDataset
+from lsst.meas.trails.training.recipe import Recipe
+from lsst.meas.trails.training.schedule import plan_epochs, run_digest
 
 SIMULATE = {"train": {"seed": 1, "count": 9, "snr": [3.0, 25.0]}, "validation": {"seed": 2, "count": 3}}
 

@@ -37,10 +37,10 @@ from torch.utils.data import DataLoader
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.tiles.cut import TILE_CLASSES
 from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader
-from lsst.meas.trails.nn.augmentation import apply_symmetry, augment_tile
-from lsst.meas.trails.nn.dataset import TileDatasetError, TileKey, TrailTileDataset
-from lsst.meas.trails.nn.recipe import AugmentationRecipe
-from lsst.meas.trails.nn.tile_target import tile_target
+from lsst.meas.trails.training.augmentation import apply_symmetry, augment_tile
+from lsst.meas.trails.training.dataset import TileDatasetError, TileKey, TrailTileDataset
+from lsst.meas.trails.training.recipe import AugmentationRecipe
+from lsst.meas.trails.training.target import tile_target
 
 CHANNELS = ("science", "bad")
 STRONG = AugmentationRecipe(noise=1.0, gradient=5.0, masked_columns=1.0)

@@ -28,7 +28,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lsst.meas.trails.nn.recipe import Recipe, RecipeError, build_section, load_recipe
+from lsst.meas.trails.training.recipe import Recipe, RecipeError, build_section, load_recipe
 
 MINIMAL = """
 data:

@@ -34,16 +34,16 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from lsst.meas.trails.nn import training_report
-from lsst.meas.trails.nn.checkpoint import CheckpointError, read_checkpoint
-from lsst.meas.trails.nn.dataset import TrailTileDataset
-from lsst.meas.trails.nn.evaluate import evaluate_network
-from lsst.meas.trails.nn.losses import BlendedLoss
 from lsst.meas.trails.nn.model_file import load_model, save_model
-from lsst.meas.trails.nn.recipe import Recipe
-from lsst.meas.trails.nn.training import CHECKPOINT_NAME, TrainingError, train
-from lsst.meas.trails.nn.training_report import read_metrics
-from lsst.meas.trails.nn.training_start import TrainingStart
+from lsst.meas.trails.training import log as training_report
+from lsst.meas.trails.training.checkpoint import CheckpointError, read_checkpoint
+from lsst.meas.trails.training.dataset import TrailTileDataset
+from lsst.meas.trails.training.initial_weights import TrainingStart
+from lsst.meas.trails.training.log import read_metrics
+from lsst.meas.trails.training.losses import BlendedLoss
+from lsst.meas.trails.training.recipe import Recipe
+from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, TrainingError, train
+from lsst.meas.trails.training.validation import evaluate_network
 
 from .conftest import TINY
 
