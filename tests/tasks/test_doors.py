@@ -40,7 +40,7 @@ from lsst.images.fields import ChebyshevField
 from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import InjectTrailsTask, TrailCandidateTask, TrailSegmentationTask
-from lsst.meas.trails.tasks._door import open_image
+from lsst.meas.trails.tasks._input_image import open_image
 from lsst.pipe.base import Pipeline, UpstreamFailureNoWorkFound
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 

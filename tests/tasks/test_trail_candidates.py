@@ -36,7 +36,7 @@ from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.geometry import Trails, angle_difference
 from lsst.meas.trails.core.render import truth_mask
 from lsst.meas.trails.tasks import TrailCandidateConfig, TrailCandidateTask, TrailSegmentationTask
-from lsst.meas.trails.tasks._door import make_probability_image, open_image
+from lsst.meas.trails.tasks._input_image import make_probability_image, open_image
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
 SUMMARY: dict[str, Any] = {

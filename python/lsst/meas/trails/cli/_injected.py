@@ -79,7 +79,7 @@ class InjectedImage:
 
         from ..core.legacy_files import LegacyImage
         from ..core.tiles.cut import is_trail
-        from ..tasks._door import TRAIL_PLANE, check_covers, open_image
+        from ..tasks._input_image import TRAIL_PLANE, check_covers, open_image
 
         data_id = self.ref.dataId
         try:

@@ -29,7 +29,7 @@ import astropy.units as u
 import numpy as np
 
 from ..core.injection.gain import Box, GainMap
-from ._door import InputImage
+from ._input_image import InputImage
 
 
 def amplifiers_of(image: InputImage) -> list[tuple[Box, float]]:

@@ -38,8 +38,8 @@ import numpy.typing as npt
 from lsst.pipe.base import InvalidQuantumError
 
 from ..core.planes import ImagePlanes
-from ._door import InputImage
-from ._legacy import LEGACY_STORAGE_CLASS, is_exposure, legacy_plane_map
+from ._afw import LEGACY_STORAGE_CLASS, is_exposure, legacy_plane_map
+from ._input_image import InputImage
 
 _MAX_SEED = 2**31 - 1_000_000
 """Seeds are signed 32-bit numbers, and every trail takes the next."""

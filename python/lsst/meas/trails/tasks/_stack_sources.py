@@ -37,7 +37,7 @@ import scipy.spatial
 
 from ..core.geometry import segment_distance
 from ..core.photometry import flux_to_mag
-from ._door import InputImage
+from ._input_image import InputImage
 
 _PIXEL_COLUMNS = (
     ("x", "y"),

@@ -51,9 +51,9 @@ from ..core.injection.population import draw_trails
 from ..core.injection.truth import add_distractors, truth_table
 from ..core.render import truth_mask
 from ._amplifiers import amplifiers_of, known_gains
-from ._door import InputImage, make_trail_mask, open_image
 from ._ids import INJECTION, pack_data_id, quantum_seed
 from ._injection_config import InjectTrailsConfig, InjectTrailsConnections
+from ._input_image import InputImage, make_trail_mask, open_image
 from ._source_injection import inject_with_stack
 
 _NOT_YET_KNOWN: dict[str, bool | float | int] = {

@@ -57,9 +57,15 @@ from ..evaluation.match_table import (
     match_table,
     table_of,
 )
-from ._door import TRAIL_PLANE, InputImage, check_covers, model_summary, open_image
-from ._known_image import chance_found, measure_pixels, peer_sources, snr_as_point_source, without_trails
+from ._input_image import TRAIL_PLANE, InputImage, check_covers, model_summary, open_image
 from ._stack_sources import StackSources, found_trails, read_sources
+from ._truth_measurements import (
+    chance_found,
+    measure_pixels,
+    peer_sources,
+    snr_as_point_source,
+    without_trails,
+)
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataCoordinate

@@ -48,7 +48,7 @@ from ..core.background import fit_background
 from ..core.candidates.components import find_components
 from ..core.normalize import TEMPLATE_CHANNELS
 from ..core.planes import ImagePlanes
-from ._door import InputImage, make_probability_image, make_trail_mask, open_image, open_template
+from ._input_image import InputImage, make_probability_image, make_trail_mask, open_image, open_template
 from ._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS, butler_model, named_model
 from ._thresholds import check_thresholds, choose_thresholds
 

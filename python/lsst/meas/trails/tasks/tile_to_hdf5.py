@@ -50,8 +50,8 @@ from ..core.background import fit_background
 from ..core.geometry import line_band
 from ..core.tiles.cut import IGNORED, check_trail_table, cut_tiles, ignore_trail, is_trail
 from ..core.tiles.writer import TileSource
-from ._door import TRAIL_PLANE, InputImage, check_covers, open_image, open_template
 from ._ids import TILES, pack_data_id, quantum_seed
+from ._input_image import TRAIL_PLANE, InputImage, check_covers, open_image, open_template
 from ._stack_sources import found_trails, read_sources
 
 _STREAK_WIDTH = 4.0

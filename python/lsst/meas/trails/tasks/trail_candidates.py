@@ -50,8 +50,8 @@ from ..core.background import fit_background
 from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.candidates.score import ScoreModel
 from ..core.catalog.columns import candidate_catalog
-from ._door import check_covers, model_summary, open_image
 from ._ids import first_candidate_id, max_candidates, pack_data_id
+from ._input_image import check_covers, model_summary, open_image
 from ._thresholds import check_thresholds, choose_thresholds
 
 _LOG = logging.getLogger(__name__)

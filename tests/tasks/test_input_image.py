@@ -33,7 +33,7 @@ from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, Vi
 from lsst.images.fields import ChebyshevField
 from lsst.images.serialization import ArchiveReadError
 from lsst.meas.trails.core.planes import PLANES
-from lsst.meas.trails.tasks._door import (
+from lsst.meas.trails.tasks._input_image import (
     InputImage,
     check_covers,
     make_probability_image,

@@ -22,7 +22,7 @@
 """The door between the stack's images and this package's arrays.
 
 Images come in as `lsst.images` objects or, in the full stack, as exposures
-of `~lsst.meas.trails.tasks._legacy`; what goes on from here are arrays.
+of `~lsst.meas.trails.tasks._afw`; what goes on from here are arrays.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 from ..core.planes import PLANES, ImagePlanes, canonical_plane, plane_bits
 from ..core.psf import PsfGrid
 from ..core.template import cut_template
-from ._legacy import (
+from ._afw import (
     LEGACY_STORAGE_CLASS,
     find_exposure_record,
     is_exposure,
