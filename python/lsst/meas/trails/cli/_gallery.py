@@ -107,7 +107,7 @@ class Gallery:
     def _item(self, row: astropy.table.Row) -> GalleryItem | None:
         import numpy as np
 
-        from ..evaluation.cutouts import (
+        from ..evaluation.figures.cutouts import (
             CANDIDATE_COLOR,
             TRUTH_COLOR,
             Line,

@@ -132,8 +132,8 @@ def _summary(results: list[tuple[str, list[Headline]]]) -> Table:
 def _report(repo: str, evaluations: list[Evaluation], cutouts: int) -> Report:
     from lsst.meas.trails import __version__
 
+    from ..evaluation.figures.metrics import CAPTIONS, metric_figures
     from ..evaluation.headlines import headlines
-    from ..evaluation.metric_figures import CAPTIONS, metric_figures
     from ..evaluation.report import Report
     from ..evaluation.report_sections import (
         against_section,

@@ -83,7 +83,7 @@ def show(
     Of a large one the whole image with the candidates numbered, best first,
     and beside it the best of them at full resolution.
     """
-    from ..evaluation.figures import LARGE, detector_figure, mosaic_figure
+    from ..evaluation.figures.detector import LARGE, detector_figure, mosaic_figure
     from ._collections import default_min_score, detector_results
     from ._output import write_whole
 

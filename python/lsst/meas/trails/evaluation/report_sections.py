@@ -237,7 +237,7 @@ def metric_sections(
     metrics
         A `trail_metrics`.
     figures, captions
-        What `~lsst.meas.trails.evaluation.metric_figures.metric_figures` made
+        What `~lsst.meas.trails.evaluation.figures.metrics.metric_figures` made
         of it.
     """
     sections = []

@@ -206,7 +206,7 @@ class SummarizeTrailsTask(PipelineTask):
         struct = Struct(trail_metrics=metrics)
         if self.config.makePlots:
             # Graphs are built without matplotlib.
-            from ..evaluation.metric_figures import metric_figures
+            from ..evaluation.figures.metrics import metric_figures
 
             for name, figure in metric_figures(metrics, title=title).items():
                 setattr(struct, name, figure)

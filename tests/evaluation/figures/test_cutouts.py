@@ -24,7 +24,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.trails.evaluation.cutouts import (
+from lsst.meas.trails.evaluation.figures.cutouts import (
     CANDIDATE_COLOR,
     MAX_SIDE,
     MIN_SIDE,

@@ -32,9 +32,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from .collection_sample import QUANTITIES
-from .detection_figures import STYLES
-from .metric_curves import (
+from ..collection_sample import QUANTITIES
+from ..detection_figures import STYLES
+from ..metrics_table import ALL_CANDIDATES, select
+from .curves import (
     calibration_figure,
     froc_figure,
     legacy_figure,
@@ -43,7 +44,6 @@ from .metric_curves import (
     rescue_figure,
     residual_figure,
 )
-from .metrics_table import ALL_CANDIDATES, select
 
 CAPTIONS: dict[str, str] = {
     "trail_completeness_plot": "Fraction of the true trails that are found, in bins of what they are, for "

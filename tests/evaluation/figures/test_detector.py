@@ -33,7 +33,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lsst.meas.trails.core.catalog.columns import empty_catalog
-from lsst.meas.trails.evaluation.figures import detector_figure, mosaic_figure
+from lsst.meas.trails.evaluation.figures.detector import detector_figure, mosaic_figure
 
 ORIGIN = (100, 50)
 
