@@ -33,7 +33,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lsst.meas.trails.evaluation.report import (
+from lsst.meas.trails.evaluation.report.page import (
     Card,
     FigurePart,
     GalleryItem,

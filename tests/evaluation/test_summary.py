@@ -34,9 +34,9 @@ import sklearn.metrics
 from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS
 from lsst.meas.trails.core.pixel_histogram import PixelHistogram
 from lsst.meas.trails.evaluation.figures.metrics import CAPTIONS, metric_figures
-from lsst.meas.trails.evaluation.headlines import headlines
 from lsst.meas.trails.evaluation.match_table import Surroundings, match_table
 from lsst.meas.trails.evaluation.metrics_table import METRIC_COLUMNS, select
+from lsst.meas.trails.evaluation.report.headlines import headlines
 from lsst.meas.trails.evaluation.summary import SummaryOptions, summarize
 
 from .conftest import SIDE, leak, make_candidates, make_detector, make_search, make_truth, random_trails

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from lsst.daf.butler import Butler
 
-    from ..evaluation.report import GalleryItem, GalleryPart
+    from ..evaluation.report.page import GalleryItem, GalleryPart
 
 
 class Gallery:
@@ -70,7 +70,7 @@ class Gallery:
         threshold
             Score from which on a trail is found.
         """
-        from ..evaluation.report import GalleryPart
+        from ..evaluation.report.page import GalleryPart
 
         kept: dict[str, list[tuple[float, astropy.table.Row]]] = {"found": [], "missed": [], "false": []}
         for table in matches:
@@ -114,7 +114,7 @@ class Gallery:
             cutout_box,
             cutout_picture,
         )
-        from ..evaluation.report import GalleryItem
+        from ..evaluation.report.page import GalleryItem
 
         lines = []
         if row["isTrail"]:

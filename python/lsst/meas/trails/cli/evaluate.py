@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import astropy.table
     from rich.table import Table
 
-    from ..evaluation.headlines import Headline
-    from ..evaluation.report import Report, Section
+    from ..evaluation.report.headlines import Headline
+    from ..evaluation.report.page import Report, Section
     from ._evaluation import Evaluation
 
 
@@ -87,8 +87,8 @@ def evaluate(
       meas-trails evaluate REPO u/me/evaluation
       meas-trails evaluate REPO u/me/evaluation -o report --against u/me/other
     """
-    from ..evaluation.headlines import headlines
-    from ..evaluation.report import ReportError, write_report
+    from ..evaluation.report.headlines import headlines
+    from ..evaluation.report.page import ReportError, write_report
     from ._collections import make_console
     from ._evaluation import read_evaluation
 
@@ -133,9 +133,9 @@ def _report(repo: str, evaluations: list[Evaluation], cutouts: int) -> Report:
     from lsst.meas.trails import __version__
 
     from ..evaluation.figures.metrics import CAPTIONS, metric_figures
-    from ..evaluation.headlines import headlines
-    from ..evaluation.report import Report
-    from ..evaluation.report_sections import (
+    from ..evaluation.report.headlines import headlines
+    from ..evaluation.report.page import Report
+    from ..evaluation.report.sections import (
         against_section,
         head_cards,
         metric_sections,
@@ -162,8 +162,8 @@ def _report(repo: str, evaluations: list[Evaluation], cutouts: int) -> Report:
 
 
 def _gallery_section(evaluation: Evaluation, number: int) -> Section:
-    from ..evaluation.report import Paragraph, Part, Section
-    from ..evaluation.report_sections import operating_point, threshold_of
+    from ..evaluation.report.page import Paragraph, Part, Section
+    from ..evaluation.report.sections import operating_point, threshold_of
     from ._evaluation import MATCHES_TYPE
     from ._gallery import Gallery
 
@@ -189,7 +189,7 @@ def _origin_section(repo: str, evaluation: Evaluation) -> Section:
 
     from lsst.meas.trails import __version__
 
-    from ..evaluation.report import Listing, Paragraph, Part, Section, TablePart
+    from ..evaluation.report.page import Listing, Paragraph, Part, Section, TablePart
 
     versions = evaluation.versions()
     models = evaluation.models()

@@ -30,7 +30,7 @@ import dataclasses
 import astropy.table
 import numpy as np
 
-from .metrics_table import ALL_CANDIDATES, select
+from ..metrics_table import ALL_CANDIDATES, select
 
 
 @dataclasses.dataclass(frozen=True)

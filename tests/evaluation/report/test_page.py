@@ -35,8 +35,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from lsst.meas.trails.evaluation import report as report_module
-from lsst.meas.trails.evaluation.report import (
+from lsst.meas.trails.evaluation.report import page as report_module
+from lsst.meas.trails.evaluation.report.page import (
     Card,
     FigurePart,
     GalleryItem,

@@ -40,11 +40,11 @@ import astropy.table
 import numpy as np
 from matplotlib.figure import Figure
 
-from .collection_sample import QUANTITIES
-from .detection_figures import STYLES
+from ..collection_sample import QUANTITIES
+from ..detection_figures import STYLES
+from ..metrics_table import select
 from .headlines import Headline
-from .metrics_table import select
-from .report import Card, FigurePart, Paragraph, Part, Section, TablePart
+from .page import Card, FigurePart, Paragraph, Part, Section, TablePart
 
 OPERATING_POINT = "10 false per detector"
 """Where collections are compared and cutouts are chosen, if it is there."""
