@@ -34,8 +34,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from lsst.meas.trails.adcnn.files import LegacyReader
 from lsst.meas.trails.cli import main
-from lsst.meas.trails.core.legacy_files import LegacyReader
 from lsst.meas.trails.core.tiles.writer import TileReader, TrailTiles
 from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.scenes import TrainingScenes, simulate_tile_file

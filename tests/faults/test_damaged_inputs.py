@@ -36,7 +36,7 @@ import numpy as np
 import pytest
 
 from lsst.daf.butler import Butler, DatasetType
-from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
+from lsst.meas.trails.adcnn.files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
 from lsst.meas.trails.nn.model_file import shipped_model_path
 from lsst.meas.trails.nn.model_table import model_to_table
 from lsst.meas.trails.repository.butler import open_or_create

@@ -51,14 +51,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsst.meas.trails.adcnn.checkpoints import read_legacy_weights
+from lsst.meas.trails.adcnn.files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
 from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.injection.catalog import CatalogError, ImageFootprint, select_trails
-from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TileSource, TrailTiles
 from lsst.meas.trails.ingest.layout import FitsIngestError, find_planes
 from lsst.meas.trails.ingest.planes import read_planes
-from lsst.meas.trails.nn.legacy import read_legacy_weights
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model, save_model
 from lsst.meas.trails.nn.model_table import model_from_table
 from lsst.meas.trails.training.checkpoint import (

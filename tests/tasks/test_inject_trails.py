@@ -32,9 +32,9 @@ import pytest
 
 from lsst.images import DifferenceImage, Image, VisitImage
 from lsst.images.fields import ChebyshevField
+from lsst.meas.trails.adcnn.files import LEGACY_COLUMNS
 from lsst.meas.trails.core.geometry import segment_distance
 from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS
-from lsst.meas.trails.core.legacy_files import LEGACY_COLUMNS
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import InjectTrailsConfig, InjectTrailsTask
 from lsst.pipe.base import InvalidQuantumError, Struct, UpstreamFailureNoWorkFound

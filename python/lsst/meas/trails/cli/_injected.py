@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from lsst.daf.butler import Butler, DatasetRef
 
-    from ..core.legacy_files import LegacyImage
+    from ..adcnn.files import LegacyImage
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class InjectedImage:
         from lsst.daf.butler import DatasetNotFoundError
         from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
-        from ..core.legacy_files import LegacyImage
+        from ..adcnn.files import LegacyImage
         from ..core.tiles.cut import is_trail
         from ..tasks._input_image import TRAIL_PLANE, check_covers, open_image
 

@@ -168,7 +168,7 @@ def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overw
     of any width.  The model keeps its normalisation, its tiles of 128 pixels
     and its thresholds of 0.2; its score is not calibrated.
     """
-    from ..nn.legacy import convert_checkpoint
+    from ..adcnn.checkpoints import convert_checkpoint
     from ..nn.model_file import ModelError
 
     if output.suffix != ".json":

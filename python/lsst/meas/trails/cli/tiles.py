@@ -236,8 +236,8 @@ def import_legacy(
     """
     from rich.console import Console
 
-    from ..core.legacy_files import LegacyFileError, LegacyReader
-    from ..sim.legacy_import import ImportOptions, legacy_tiles
+    from ..adcnn.files import LegacyFileError, LegacyReader
+    from ..adcnn.tiles import ImportOptions, legacy_tiles
 
     if overlap >= tile_size:
         raise click.BadParameter(f"{overlap} must be smaller than the tiles.", param_hint="--overlap")
@@ -325,7 +325,7 @@ def export_legacy(
     """
     from rich.console import Console
 
-    from ..core.legacy_files import LegacyWriter
+    from ..adcnn.files import LegacyWriter
     from ._injected import injected_images
 
     for path in (hdf5, csv):

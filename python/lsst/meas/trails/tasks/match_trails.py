@@ -43,11 +43,11 @@ from lsst.pipe.base import (
     Struct,
 )
 
+from ..adcnn.metrics import legacy_detections, legacy_match
 from ..core.geometry import Trails
 from ..core.matching import MatchCriteria
 from ..core.pixel_histogram import BINS
 from ..core.render import truth_mask
-from ..evaluation.legacy import legacy_detections, legacy_match
 from ..evaluation.match_table import (
     FINDERS,
     SEARCH_COLUMNS,

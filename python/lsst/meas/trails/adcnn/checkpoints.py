@@ -43,8 +43,8 @@ from typing import Any
 import torch
 
 from ..core.normalize import LEGACY_CHANNELS, LEGACY_NORMALISATION
-from .model_file import ModelError, ModelSpecification, save_model
-from .networks.trail_unet import TrailNetwork
+from ..nn.model_file import ModelError, ModelSpecification, save_model
+from ..nn.networks.trail_unet import TrailNetwork
 
 MAX_CHECKPOINT_BYTES = 4_000_000_000
 """Largest checkpoint that is read: weights, averages and an optimiser's

@@ -32,12 +32,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.legacy_files import (
-    LEGACY_COLUMNS,
-    LegacyFileError,
-    LegacyReader,
-    LegacyWriter,
-)
+from lsst.meas.trails.adcnn.files import LEGACY_COLUMNS, LegacyFileError, LegacyReader, LegacyWriter
 
 SHAPE = (150, 200)
 

@@ -32,12 +32,12 @@ import astropy.wcs
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.legacy_files import LegacyImage
+from lsst.meas.trails.adcnn.files import LegacyImage
+from lsst.meas.trails.adcnn.tiles import ImportOptions, legacy_tiles
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.psf import kernel_fwhm
 from lsst.meas.trails.core.tiles.cut import IGNORED, TILE_CLASSES
 from lsst.meas.trails.core.tiles.writer import TrailTiles
-from lsst.meas.trails.sim.legacy_import import ImportOptions, legacy_tiles
 
 SHAPE = (400, 450)
 BORDER = 12

@@ -35,9 +35,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lsst.meas.trails.adcnn import checkpoints as legacy
+from lsst.meas.trails.adcnn.checkpoints import convert_checkpoint, read_legacy_weights
 from lsst.meas.trails.core.normalize import LEGACY_NORMALISATION
-from lsst.meas.trails.nn import legacy
-from lsst.meas.trails.nn.legacy import convert_checkpoint, read_legacy_weights
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model
 from lsst.meas.trails.nn.networks.trail_unet import TrailNetwork
 

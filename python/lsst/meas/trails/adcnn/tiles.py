@@ -46,7 +46,6 @@ from astropy.wcs.utils import fit_wcs_from_points
 from ..core.background import fit_background
 from ..core.geometry import Trails
 from ..core.injection.truth import truth_table
-from ..core.legacy_files import LegacyImage
 from ..core.photometry import AB_ZEROPOINT_NJY, mag_to_flux
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
@@ -55,6 +54,7 @@ from ..core.tiles.cut import SkyFunction, cut_tiles, ignore_trail
 from ..core.tiles.writer import TileSource, TrailTiles
 from ..ingest.noise import estimate_variance
 from ..ingest.star_psf import TooFewStarsError, measure_psf
+from .files import LegacyImage
 
 _DEAD_AREA = 64
 """Connected pixels that are exactly zero have no data, from this many on."""

@@ -26,8 +26,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lsst.meas.trails.adcnn.metrics import legacy_detections, legacy_match
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.evaluation.legacy import legacy_detections, legacy_match
 
 
 def trails(*rows: tuple[float, float, float, float]) -> Trails:

@@ -57,8 +57,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .hdf5 import Hdf5Output
-from .hdf5_safety import unsafe_storage
+from ..core.hdf5 import Hdf5Output
+from ..core.hdf5_safety import unsafe_storage
 
 LEGACY_COLUMNS: dict[str, type] = {
     "ra": float,
