@@ -80,13 +80,6 @@ from lsst.meas.trails.core.injection.population import TrailPopulation
 from lsst.meas.trails.core.normalize import TEMPLATE_CHANNELS
 from lsst.meas.trails.core.operating_point import FALSE_RATES
 from lsst.meas.trails.core.planes import ImagePlanes
-from lsst.meas.trails.evaluation.detection_figures import (
-    completeness_figure,
-    froc_figure,
-    reliability_figure,
-)
-from lsst.meas.trails.evaluation.detection_sample import DetectionSample, ImageSearch, search_result
-from lsst.meas.trails.evaluation.matched_filter import matched_filter_bank
 from lsst.meas.trails.evaluation.peers import (
     SEP_FOR_TRAILS,
     PeerDetections,
@@ -100,6 +93,10 @@ from lsst.meas.trails.sim.reference_image import Exemplar
 from lsst.meas.trails.sim.scene import Scene, SceneConfig, simulate_scene
 from lsst.meas.trails.sim.template import TemplateConfig
 from lsst.meas.trails.training.scenes import subtracted_scene, with_cut_template
+
+from detection_figures import completeness_figure, froc_figure, reliability_figure
+from detection_sample import DetectionSample, ImageSearch, search_result
+from matched_filter import matched_filter_bank
 
 SHAPE = (1024, 1024)
 SNR_BINS = (3.0, 5.0, 7.0, 9.0, 12.0, 16.0, 30.0)

@@ -72,7 +72,7 @@ from lsst.meas.trails.core.injection.population import TrailPopulation, draw_tra
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import FourierTrail, trail_kernels
-from lsst.meas.trails.evaluation.detection_figures import STYLES
+from lsst.meas.trails.evaluation.figures.style import STYLES
 from lsst.meas.trails.sim.psf import draw_seeing, make_psf, sample_psf
 from lsst.meas.trails.sim.scene import SceneConfig, simulate_scene
 

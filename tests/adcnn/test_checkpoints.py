@@ -41,14 +41,14 @@ from lsst.meas.trails.core.normalize import LEGACY_NORMALISATION
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model
 from lsst.meas.trails.nn.networks.trail_unet import TrailNetwork
 
-from .test_legacy_networks import random_legacy
+from support.networks import random_unet_res_se
 
 State = dict[str, Any]
 
 
 @pytest.fixture
 def network() -> TrailNetwork:
-    return random_legacy()
+    return random_unet_res_se()
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_model_of_a_checkpoint(
 def test_architecture_and_width_are_inferred(
     name: str, width: int, saved: Callable[[Any], Path], tmp_path: Path
 ) -> None:
-    state = random_legacy(name, width=width).state_dict()
+    state = random_unet_res_se(name, width=width).state_dict()
     specification = convert_checkpoint(saved({"state": state}), tmp_path / "x.json")
     assert (specification.architecture, specification.hyperparameters["width"]) == (name, width)
 

@@ -31,7 +31,6 @@ from lsst.meas.trails.core.geometry import angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
-from lsst.meas.trails.evaluation.matched_filter import BankOptions, make_templates, matched_filter_bank
 from lsst.meas.trails.evaluation.peers import (
     SEP_FOR_TRAILS,
     PeerDetections,
@@ -39,6 +38,8 @@ from lsst.meas.trails.evaluation.peers import (
     elongated_footprints,
     sep_sources,
 )
+
+from matched_filter import BankOptions, make_templates, matched_filter_bank
 
 PSF = PsfGrid.gaussian(4.0)
 SMALL = BankOptions(shortest=10.0, longest=60.0, lengths=4, end_step=4.0)

@@ -49,7 +49,7 @@ from lsst.meas.trails.nn.model_file import (
     write_specification,
 )
 
-from .conftest import TINY, random_network
+from support.networks import TINY, random_network
 
 _HOSTILE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

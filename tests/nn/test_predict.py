@@ -40,8 +40,7 @@ from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
 from lsst.meas.trails.nn.predict import predict_probability
 
-from .conftest import TINY, random_network
-from .test_legacy_networks import random_legacy
+from support.networks import TINY, random_network, random_unet_res_se
 
 MakePlanes = Callable[..., ImagePlanes]
 
@@ -183,7 +182,7 @@ def legacy_model() -> TrailModel:
         channels=("science",),
         normalisation=LEGACY_NORMALISATION,
     )
-    return TrailModel(specification=specification, network=random_legacy(), checksum="")
+    return TrailModel(specification=specification, network=random_unet_res_se(), checksum="")
 
 
 def test_tiles_of_a_fixed_size(legacy_model: TrailModel, make_planes: MakePlanes) -> None:

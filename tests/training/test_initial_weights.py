@@ -32,7 +32,7 @@ from lsst.meas.trails.nn.networks.trail_unet import create_network
 from lsst.meas.trails.training.initial_weights import StartError, TrainingStart
 from lsst.meas.trails.training.recipe import ModelRecipe, Recipe
 
-from .conftest import TINY
+from support.networks import TINY
 
 
 def _wanted(**changes: Any) -> ModelRecipe:

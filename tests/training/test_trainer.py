@@ -45,7 +45,7 @@ from lsst.meas.trails.training.recipe import Recipe
 from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, TrainingError, train
 from lsst.meas.trails.training.validation import evaluate_network
 
-from .conftest import TINY
+from support.networks import TINY
 
 CHANNELS = ("science", "bad")
 

@@ -32,7 +32,7 @@ from lsst.meas.trails.nn.networks.trail_unet import (
     register,
 )
 
-from .conftest import TINY, random_network
+from support.networks import TINY, random_network
 
 
 def test_registry() -> None:

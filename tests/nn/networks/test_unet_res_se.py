@@ -26,22 +26,10 @@ from typing import Any
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks.trail_unet import TrailNetwork, count_parameters, create_network
+from lsst.meas.trails.nn.networks.trail_unet import count_parameters, create_network
 from lsst.meas.trails.nn.networks.unet_res_se import LEGACY_TILE_SIZE, UNetResSE, UNetResSEASPP
 
-
-def random_legacy(name: str = "UNetResSEASPP", *, seed: int = 3, **hyperparameters: Any) -> TrailNetwork:
-    """Return a narrow network with all of its numbers random."""
-    torch.manual_seed(seed)
-    network = create_network(name, in_channels=1, **{"width": 8, **hyperparameters})
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            assert module.running_mean is not None
-            assert module.running_var is not None
-            module.running_mean.normal_(0.0, 0.2)
-            module.running_var.uniform_(0.5, 1.5)
-            module.num_batches_tracked.fill_(100)  # type: ignore[operator]
-    return network.eval()
+from support.networks import random_unet_res_se
 
 
 def test_is_the_network_of_the_checkpoints() -> None:
@@ -85,14 +73,14 @@ def test_names_and_shapes(name: str, shape: tuple[int, ...]) -> None:
 
 
 def test_dilations() -> None:
-    network = random_legacy()
+    network = random_unet_res_se()
     blocks = network.aspp.blocks  # type: ignore[union-attr]
     assert [block[0].dilation for block in blocks] == [(1, 1), (6, 6), (12, 12), (18, 18)]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", ["UNetResSE", "UNetResSEASPP"])
 def test_full_resolution_and_nothing_but_tiles(name: str) -> None:
-    network = random_legacy(name)
+    network = random_unet_res_se(name)
     tiles = torch.randn(2, 1, LEGACY_TILE_SIZE, LEGACY_TILE_SIZE)
     with torch.inference_mode():
         logits = network(tiles)
@@ -106,7 +94,7 @@ def test_full_resolution_and_nothing_but_tiles(name: str) -> None:
 
 def test_weights_in_other_spellings() -> None:
     """Linear layers for the excitation; ``u1`` the finest level."""
-    network, other = random_legacy(), random_legacy(seed=4)
+    network, other = random_unet_res_se(), random_unet_res_se(seed=4)
     tile = torch.randn(1, 1, LEGACY_TILE_SIZE, LEGACY_TILE_SIZE)
     with torch.inference_mode():
         expected = network(tile)
@@ -124,7 +112,7 @@ def test_weights_in_other_spellings() -> None:
 
 
 def test_order_of_concatenation() -> None:
-    network, swapped = random_legacy(), random_legacy(concatenation="skip-up")
+    network, swapped = random_unet_res_se(), random_unet_res_se(concatenation="skip-up")
     tile = torch.randn(1, 1, LEGACY_TILE_SIZE, LEGACY_TILE_SIZE)
     state = network.state_dict()
     for name, fine in (("u1", 64), ("u2", 32), ("u3", 16), ("u4", 8)):
@@ -161,7 +149,7 @@ def test_refuses(hyperparameters: dict[str, Any], message: str) -> None:
 
 
 def test_prepared_for_inference_is_the_same_function() -> None:
-    network = random_legacy("UNetResSE")
+    network = random_unet_res_se("UNetResSE")
     assert isinstance(network, UNetResSE)
     tile = torch.randn(1, 1, LEGACY_TILE_SIZE, LEGACY_TILE_SIZE)
     with torch.inference_mode():

@@ -33,7 +33,7 @@ is the rank:
     with `SEP_FOR_TRAILS` it is tuned for trails.
 
 The bank of matched filters, the limit of what noise allows, is in
-`lsst.meas.trails.evaluation.matched_filter`.
+`benchmarks.matched_filter`.
 """
 
 from __future__ import annotations

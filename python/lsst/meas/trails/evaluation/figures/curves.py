@@ -39,8 +39,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from ..detection_figures import STYLES
 from ..metrics_table import select
+from .style import STYLES
 
 _BLUE, _ORANGE, _GREEN = (style[0] for style in STYLES[:3])
 

@@ -33,7 +33,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from ..collection_sample import QUANTITIES
-from ..detection_figures import STYLES
 from ..metrics_table import ALL_CANDIDATES, select
 from .curves import (
     calibration_figure,
@@ -44,6 +43,7 @@ from .curves import (
     rescue_figure,
     residual_figure,
 )
+from .style import STYLES
 
 CAPTIONS: dict[str, str] = {
     "trail_completeness_plot": "Fraction of the true trails that are found, in bins of what they are, for "

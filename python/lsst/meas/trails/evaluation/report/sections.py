@@ -41,7 +41,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..collection_sample import QUANTITIES
-from ..detection_figures import STYLES
+from ..figures.style import STYLES
 from ..metrics_table import select
 from .headlines import Headline
 from .page import Card, FigurePart, Paragraph, Part, Section, TablePart

@@ -39,12 +39,12 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
-from ..core.background import BackgroundMesh
-from ..core.geometry import Trails, segment_distance
-from ..core.planes import ImagePlanes
-from ..core.psf import kernel_fwhm
-from ..core.render import FourierTrail
-from .peers import PeerDetections
+from lsst.meas.trails.core.background import BackgroundMesh
+from lsst.meas.trails.core.geometry import Trails, segment_distance
+from lsst.meas.trails.core.planes import ImagePlanes
+from lsst.meas.trails.core.psf import kernel_fwhm
+from lsst.meas.trails.core.render import FourierTrail
+from lsst.meas.trails.evaluation.peers import PeerDetections
 
 _PEAK_SIZE = 5
 """Peaks are the highest of so many pixels square."""

@@ -23,7 +23,7 @@
 
 from __future__ import annotations
 
-__all__ = ("STYLES", "completeness_figure", "froc_figure", "reliability_figure")
+__all__ = ("completeness_figure", "froc_figure", "reliability_figure")
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,21 +32,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ..core.operating_point import DETECTOR_PIXELS
-from .detection_sample import DetectionSample
+from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS
+from lsst.meas.trails.evaluation.figures.style import STYLES
 
-STYLES: tuple[tuple[str, str, str], ...] = (
-    ("#0072B2", "o", "-"),
-    ("#D55E00", "s", "-"),
-    ("#009E73", "^", "--"),
-    ("#CC79A7", "D", "--"),
-    ("#000000", "v", ":"),
-    ("#E69F00", "P", "-."),
-    ("#56B4E9", "X", "-."),
-)
-"""Colour, marker and line of the first, second, ... detector: the colours of
-Okabe and Ito (2008), which also those who are colour-blind can tell apart.
-"""
+from detection_sample import DetectionSample
 
 _NAMES = {"snr": "optimal SNR of the trail", "length": "length of the trail (pixels)"}
 

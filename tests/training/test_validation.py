@@ -38,8 +38,8 @@ from lsst.meas.trails.training.log import read_metrics
 from lsst.meas.trails.training.recipe import ModelRecipe, Recipe
 from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, TrainingError, train
 
-from .conftest import TINY
 from .test_calibration import make_scene
+from support.networks import TINY
 
 RECIPE = ModelRecipe(hyperparameters=dict(TINY), channels=("science",))
 

@@ -38,10 +38,10 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from ..core.geometry import Trails, angle_difference
-from ..core.matching import MatchCriteria, sort_candidates
-from ..core.operating_point import LONG, score_threshold, snr50
-from .intervals import CONFIDENCE, binomial_interval, bootstrap_interval
+from lsst.meas.trails.core.geometry import Trails, angle_difference
+from lsst.meas.trails.core.matching import MatchCriteria, sort_candidates
+from lsst.meas.trails.core.operating_point import LONG, score_threshold, snr50
+from lsst.meas.trails.evaluation.intervals import CONFIDENCE, binomial_interval, bootstrap_interval
 
 type _Floats = npt.NDArray[np.float64]
 type _Bools = npt.NDArray[np.bool_]

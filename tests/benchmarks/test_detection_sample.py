@@ -30,12 +30,9 @@ from matplotlib.figure import Figure
 
 from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS
-from lsst.meas.trails.evaluation.detection_figures import (
-    completeness_figure,
-    froc_figure,
-    reliability_figure,
-)
-from lsst.meas.trails.evaluation.detection_sample import DetectionSample, ImageSearch, search_result
+
+from detection_figures import completeness_figure, froc_figure, reliability_figure
+from detection_sample import DetectionSample, ImageSearch, search_result
 
 
 def make_search(seed: int, *, scatter: float = 0.5, false: int = 10) -> ImageSearch:

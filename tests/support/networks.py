@@ -1,0 +1,157 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# This program is free software: you can redistribute it and/or modify
+# it under the terms of the GNU General Public License as published by
+# the Free Software Foundation, either version 3 of the License, or
+# (at your option) any later version.
+#
+# This program is distributed in the hope that it will be useful,
+# but WITHOUT ANY WARRANTY; without even the implied warranty of
+# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
+# GNU General Public License for more details.
+#
+# You should have received a copy of the GNU General Public License
+# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import astropy.table
+import numpy as np
+import pytest
+import torch
+
+from lsst.meas.trails.core.background import fit_background
+from lsst.meas.trails.core.planes import ImagePlanes
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.tiles.cut import TILE_CLASSES
+from lsst.meas.trails.core.tiles.writer import TileSource, TrailTiles
+from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
+from lsst.meas.trails.nn.networks.trail_unet import TrailNetwork, create_network
+
+TINY = {"widths": (8, 12, 16), "blocks": (1, 0, 0), "decoder_blocks": (0, 0), "dilations": (1, 2)}
+"""Hyperparameters of a network that is quick and has all its parts."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keep tests from fighting over cores, and from one another's seeds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def line_mask(shape: tuple[int, int], x: float, y: float, angle: float, length: float) -> np.ndarray:
+    """Return the pixels within 2 pixels of a line segment."""
+    yy, xx = np.indices(shape)
+    c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    along, across = (xx - x) * c + (yy - y) * s, (yy - y) * c - (xx - x) * s
+    return (np.abs(across) <= 2.0) & (np.abs(along) <= 0.5 * length)
+
+
+@pytest.fixture
+def make_tiles(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a file of tiles, every other one with a
+    bright line on unit noise over a sky of 100.
+    """
+
+    def make(name: str = "tiles.h5", *, count: int = 8, size: int = 32, seed: int = 1) -> Path:
+        rng = np.random.default_rng(seed)
+        image = rng.normal(100.0, 1.0, (count * size, size)).astype(np.float32)
+        background = fit_background(image, np.zeros(image.shape, dtype=bool))
+        source = TileSource(
+            data_id={"visit": seed}, shape=image.shape, psf_kernel=PsfGrid.gaussian(4.0).mean_kernel
+        )
+        catalog = astropy.table.Table({"x": [1.0], "y": [1.0]})
+        tiles = TrailTiles.allocate(count, size, source=source, background=background, catalog=catalog)
+        tiles.image[:] = image.reshape(count, size, size)
+        tiles.variance[:] = 1.0
+        tiles.table["y0"] = size * np.arange(count)
+        for i in range(0, count, 2):
+            x, y = rng.uniform(0.3 * size, 0.7 * size, 2)
+            mask = line_mask((size, size), x, y, rng.uniform(0.0, 180.0), 0.6 * size)
+            tiles.image[i][mask] += 8.0
+            tiles.truth[i][mask] = 1
+            tiles.table["tile_class"][i] = TILE_CLASSES["missed"]
+        path = tmp_path / name
+        tiles.write(path)
+        return path
+
+    return make
+
+
+def random_network(channels: int = 2, hyperparameters: dict | None = None) -> TrailNetwork:
+    """Return a network with all of its numbers random, those of the
+    normalisations and of the head included, which start as constants.
+    """
+    torch.manual_seed(3)
+    network = create_network("trail_unet", in_channels=channels, **(hyperparameters or TINY))
+    for name, tensor in network.state_dict().items():
+        if name.endswith(("norm.weight", "running_var")):
+            tensor.uniform_(0.5, 1.5)
+        elif name.endswith(("norm.bias", "running_mean")):
+            tensor.normal_(0.0, 0.2)
+        elif name.startswith("head"):
+            tensor.normal_(0.0, 0.5)
+    return network.eval()
+
+
+def random_unet_res_se(name: str = "UNetResSEASPP", *, seed: int = 3, **hyperparameters: Any) -> TrailNetwork:
+    """Return a narrow network with all of its numbers random."""
+    torch.manual_seed(seed)
+    network = create_network(name, in_channels=1, **{"width": 8, **hyperparameters})
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0.0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            module.num_batches_tracked.fill_(100)  # type: ignore[operator]
+    return network.eval()
+
+
+@pytest.fixture
+def model_stem(tmp_path: Path) -> Path:
+    """Return the folder and name of a model in files."""
+    specification = ModelSpecification(
+        name="tiny",
+        version="1",
+        architecture="trail_unet",
+        hyperparameters={key: list(value) for key, value in TINY.items()},
+        channels=("science", "bad"),
+    )
+    save_model(tmp_path / "tiny", random_network(), specification)
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def model(model_stem: Path) -> TrailModel:
+    """Return a small model with random weights."""
+    return load_model(model_stem)
+
+
+@pytest.fixture
+def make_planes() -> Callable[..., ImagePlanes]:
+    """Return a function that makes an image of noise and some bad pixels."""
+
+    def make(shape: tuple[int, int], seed: int = 5) -> ImagePlanes:
+        rng = np.random.default_rng(seed)
+        return ImagePlanes(
+            image=rng.normal(0.0, 3.0, shape).astype(np.float32),
+            variance=np.full(shape, 4.0, dtype=np.float32),
+            mask=(rng.random(shape) < 0.01).astype(np.uint32),
+            psf=PsfGrid.gaussian(4.0),
+        )
+
+    return make
