@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._recipes import find_model
+from ._shipped import find_model
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef

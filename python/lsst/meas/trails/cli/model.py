@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._model_repository import export, ingest, list_models
-from ._recipes import calibrate_model, find_model, find_recipe
+from ._shipped import calibrate_model, find_model, find_recipe
 
 if TYPE_CHECKING:
     from ..nn.model_file import ModelSpecification, TrailModel

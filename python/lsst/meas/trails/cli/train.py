@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._recipes import calibrate_model, find_model, find_recipe, refuse_scenes_of_start
+from ._shipped import calibrate_model, find_model, find_recipe, refuse_scenes_of_start
 
 if TYPE_CHECKING:
     from ..nn.object_validation import ObjectValidation
