@@ -233,7 +233,7 @@ def run_legacy(job: Job) -> Result:
     from lsst.meas.trails.core.planes import ImagePlanes
     from lsst.meas.trails.core.psf import PsfGrid
     from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
-    from lsst.meas.trails.nn.networks.trail_unet import count_parameters
+    from lsst.meas.trails.nn.networks.registry import count_parameters
     from lsst.meas.trails.nn.predict import predict_probability
 
     specification = ModelSpecification(

@@ -39,7 +39,7 @@ from lsst.meas.trails.adcnn import checkpoints as legacy
 from lsst.meas.trails.adcnn.checkpoints import convert_checkpoint, read_legacy_weights
 from lsst.meas.trails.core.normalize import LEGACY_NORMALISATION
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model
-from lsst.meas.trails.nn.networks.trail_unet import TrailNetwork
+from lsst.meas.trails.nn.networks.registry import TrailNetwork
 
 from support.networks import random_unet_res_se
 

@@ -36,7 +36,7 @@ from click.testing import CliRunner, Result
 from lsst.meas.trails.cli.model import model
 from lsst.meas.trails.nn.hardware import precision_name
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
-from lsst.meas.trails.nn.networks.trail_unet import create_network
+from lsst.meas.trails.nn.networks.registry import create_network
 from lsst.meas.trails.training import calibration
 from lsst.meas.trails.training.calibration import Calibration, ValidationScene
 from lsst.meas.trails.training.recipe import Recipe

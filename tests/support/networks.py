@@ -36,7 +36,7 @@ from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.tiles.cut import TILE_CLASSES
 from lsst.meas.trails.core.tiles.writer import TileSource, TrailTiles
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
-from lsst.meas.trails.nn.networks.trail_unet import TrailNetwork, create_network
+from lsst.meas.trails.nn.networks.registry import TrailNetwork, create_network
 
 TINY = {"widths": (8, 12, 16), "blocks": (1, 0, 0), "decoder_blocks": (0, 0), "dilations": (1, 2)}
 """Hyperparameters of a network that is quick and has all its parts."""

@@ -36,7 +36,7 @@ import torch
 from lsst.images import Image, MaskedImage, MaskPlane, MaskSchema, VisitImage
 from lsst.meas.trails.core.normalize import LEGACY_NORMALISATION
 from lsst.meas.trails.nn.model_file import ModelSpecification, load_model, save_model, shipped_model_path
-from lsst.meas.trails.nn.networks.trail_unet import create_network
+from lsst.meas.trails.nn.networks.registry import create_network
 from lsst.meas.trails.tasks import (
     TrailCandidateConfig,
     TrailCandidateTask,

@@ -28,7 +28,7 @@ import pytest
 import torch
 
 from lsst.meas.trails.nn.model_file import TrailModel
-from lsst.meas.trails.nn.networks.trail_unet import create_network
+from lsst.meas.trails.nn.networks.registry import create_network
 from lsst.meas.trails.training.initial_weights import StartError, TrainingStart
 from lsst.meas.trails.training.recipe import ModelRecipe, Recipe
 

@@ -29,7 +29,7 @@ import numpy as np
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks.trail_unet import Inner, TrailNetwork
+from lsst.meas.trails.nn.networks.registry import Inner, TrailNetwork
 from lsst.meas.trails.nn.object_validation import ObjectValidation
 from lsst.meas.trails.training.calibration import ValidationScene
 from lsst.meas.trails.training.checkpoint import read_checkpoint

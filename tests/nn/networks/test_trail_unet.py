@@ -24,13 +24,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks.trail_unet import (
-    TrailUNet,
-    count_parameters,
-    create_network,
-    network_names,
-    register,
-)
+from lsst.meas.trails.nn.networks.registry import count_parameters, create_network, network_names, register
+from lsst.meas.trails.nn.networks.trail_unet import TrailUNet
 
 from support.networks import TINY, random_network
 

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks.trail_unet import count_parameters, create_network
+from lsst.meas.trails.nn.networks.registry import count_parameters, create_network
 from lsst.meas.trails.nn.networks.unet_res_se import LEGACY_TILE_SIZE, UNetResSE, UNetResSEASPP
 
 from support.networks import random_unet_res_se

@@ -44,7 +44,7 @@ import torch
 
 from ..core.normalize import LEGACY_CHANNELS, LEGACY_NORMALISATION
 from ..nn.model_file import ModelError, ModelSpecification, save_model
-from ..nn.networks.trail_unet import TrailNetwork
+from ..nn.networks.registry import TrailNetwork
 
 MAX_CHECKPOINT_BYTES = 4_000_000_000
 """Largest checkpoint that is read: weights, averages and an optimiser's

@@ -78,7 +78,7 @@ class InjectedImage:
         from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
         from ..adcnn.files import LegacyImage
-        from ..core.tiles.cut import is_trail
+        from ..core.injection.truth import is_trail
         from ..tasks._input_image import TRAIL_PLANE, check_covers, open_image
 
         data_id = self.ref.dataId

@@ -46,8 +46,8 @@ def summarize(path: Path) -> dict[str, Any]:
     """
     import numpy as np
 
+    from ..core.injection.truth import is_trail
     from ..core.psf import kernel_fwhm
-    from ..core.tiles.cut import is_trail
     from ..core.tiles.layout import SPLITS, TILE_CLASSES
     from ..core.tiles.writer import TileReader
 

@@ -189,7 +189,7 @@ def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overw
 
 def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
     """Return what is worth knowing of a model, as names and texts."""
-    from ..nn.networks.trail_unet import count_parameters
+    from ..nn.networks.registry import count_parameters
 
     specification = loaded.specification
     network = loaded.network

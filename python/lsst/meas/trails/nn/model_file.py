@@ -58,7 +58,7 @@ import safetensors.torch
 import torch
 
 from .model_specification import FORMAT_VERSION, MAX_WEIGHTS_BYTES, ModelError, ModelSpecification
-from .networks.trail_unet import TrailNetwork
+from .networks.registry import TrailNetwork
 
 _MAX_SPECIFICATION_BYTES = 1_000_000
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

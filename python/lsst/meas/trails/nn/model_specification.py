@@ -41,7 +41,7 @@ from ..core.normalize import (
     NORMALISATION,
     NORMALISATIONS,
 )
-from .networks.trail_unet import TrailNetwork, create_network, network_names
+from .networks.registry import TrailNetwork, create_network, network_names
 
 FORMAT_VERSION = 1
 """Version of the specification that is written and read."""

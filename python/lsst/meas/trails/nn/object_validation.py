@@ -32,7 +32,7 @@ from collections.abc import Callable
 from ..training.calibration import ValidationScene, calibrate
 from ..training.recipe import ModelRecipe
 from .model_file import ModelSpecification, TrailModel
-from .networks.trail_unet import TrailNetwork
+from .networks.registry import TrailNetwork
 
 _LOG = logging.getLogger(__name__)
 

@@ -48,7 +48,8 @@ from lsst.pipe.base import (
 
 from ..core.background import fit_background
 from ..core.geometry import line_band
-from ..core.tiles.cut import IGNORED, check_trail_table, cut_tiles, ignore_trail, is_trail
+from ..core.injection.truth import check_trail_table, is_trail
+from ..core.tiles.cut import IGNORED, cut_tiles, ignore_trail
 from ..core.tiles.writer import TileSource
 from ._ids import TILES, pack_data_id, quantum_seed
 from ._input_image import TRAIL_PLANE, InputImage, check_covers, open_image, open_template

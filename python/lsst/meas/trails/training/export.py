@@ -38,7 +38,7 @@ import torch
 from ..core.pixel_histogram import PixelHistogram
 from ..core.tiles.writer import TileReader
 from ..nn.model_file import ModelSpecification, rounded, save_model
-from ..nn.networks.trail_unet import TrailNetwork, count_parameters
+from ..nn.networks.registry import TrailNetwork, count_parameters
 from .recipe import Recipe
 
 _STORED = "float16"

@@ -34,7 +34,7 @@ from typing import Any
 import torch
 
 from ..nn.model_file import TrailModel
-from ..nn.networks.trail_unet import MAX_CHANNELS, TrailNetwork, create_network
+from ..nn.networks.registry import MAX_CHANNELS, TrailNetwork, create_network
 from .recipe import ModelRecipe, Recipe
 
 

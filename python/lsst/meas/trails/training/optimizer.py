@@ -36,7 +36,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..nn.networks.trail_unet import TrailNetwork
+from ..nn.networks.registry import TrailNetwork
 from .recipe import OptimiserRecipe
 from .recipe_stage import in_part
 

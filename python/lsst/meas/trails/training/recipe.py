@@ -47,7 +47,7 @@ from typing import Any, Self
 import yaml
 
 from ..core.normalize import CHANNELS
-from ..nn.networks.trail_unet import TrailNetwork, create_network, network_names
+from ..nn.networks.registry import TrailNetwork, create_network, network_names
 from .recipe_data import DataRecipe, SimulationRecipe
 from .recipe_section import BadValueError, RecipeError, build_section, plain, require
 from .recipe_stage import OptimiserRecipe, StageRecipe, in_part
@@ -68,7 +68,7 @@ class ModelRecipe:
     """Version of the model."""
 
     architecture: str = "trail_unet"
-    """One of `lsst.meas.trails.nn.networks.trail_unet.network_names`."""
+    """One of `lsst.meas.trails.nn.networks.registry.network_names`."""
 
     hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Hyperparameters of the architecture."""

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..nn.networks.trail_unet import TrailNetwork, create_network
+from ..nn.networks.registry import TrailNetwork, create_network
 from . import checkpoint as checkpoints
 from .distributed import Ranks
 from .initial_weights import TrainingStart

@@ -42,7 +42,7 @@ from torch.utils.data import Dataset
 
 from ..core.pixel_histogram import PixelHistogram
 from ..nn.hardware import thread_count, use_bfloat16
-from ..nn.networks.trail_unet import TrailNetwork, count_parameters
+from ..nn.networks.registry import TrailNetwork, count_parameters
 from ..nn.object_validation import ObjectValidation
 from ..nn.training_failure import TrainingError, blame
 from .dataset import TrailTileDataset

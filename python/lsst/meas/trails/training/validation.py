@@ -32,7 +32,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..core.pixel_histogram import PixelHistogram
-from ..nn.networks.trail_unet import TrailNetwork
+from ..nn.networks.registry import TrailNetwork
 from .losses import BlendedLoss
 from .schedule import dataset_length, load_batches
 

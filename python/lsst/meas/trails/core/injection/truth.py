@@ -23,7 +23,13 @@
 
 from __future__ import annotations
 
-__all__ = ("TRUTH_COLUMNS", "add_distractors", "truth_table")
+__all__ = (
+    "TRUTH_COLUMNS",
+    "add_distractors",
+    "check_trail_table",
+    "is_trail",
+    "truth_table",
+)
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -228,3 +234,36 @@ def _to_table(columns: dict[str, Any]) -> astropy.table.Table:
             columns[name], unit=None if unit is None else unit.to_string(), description=description
         )
     return table
+
+
+_NEEDED = ("x", "y", "trail_length", "beta", "flux")
+"""Columns that a truth table must have."""
+
+
+def is_trail(catalog: astropy.table.Table) -> npt.NDArray[np.bool_]:
+    """Return which rows of a truth table are trails, and not distractors."""
+    if "source_type" not in catalog.colnames:
+        return np.ones(len(catalog), dtype=bool)
+    return np.asarray(np.asarray(catalog["source_type"]).astype(str) == "Trail")
+
+
+def check_trail_table(catalog: astropy.table.Table) -> None:
+    """Check that trails can be drawn from a truth table.
+
+    Raises
+    ------
+    ValueError
+        Raised if a column is missing, or a value that is needed is not
+        finite, or a length is negative; the message names column and row.
+    """
+    if not catalog.colnames:
+        return
+    if missing := [name for name in _NEEDED if name not in catalog.colnames]:
+        raise ValueError(f"The catalog of trails has no column {', '.join(missing)}.")
+    for name in _NEEDED:
+        values = np.array(np.ma.filled(np.ma.asarray(catalog[name], dtype=np.float64), np.nan))
+        values[~is_trail(catalog)] = 0.0
+        wrong = ~np.isfinite(values) | ((values < 0.0) & (name == "trail_length"))
+        if np.any(wrong):
+            row = int(np.flatnonzero(wrong)[0])
+            raise ValueError(f"Row {row} of the catalog of trails has {name} = {values[row]}.")

@@ -27,13 +27,10 @@ __all__ = (
     "IGNORED",
     "TILE_CLASSES",
     "SkyFunction",
-    "check_trail_table",
     "cut_tiles",
     "ignore_trail",
-    "is_trail",
     "tile_origins",
 )
-
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +40,7 @@ import numpy.typing as npt
 
 from ..background import BackgroundMesh
 from ..geometry import near_segment
+from ..injection.truth import check_trail_table, is_trail
 from ..planes import ImagePlanes, plane_bits
 from ..render import render_trail
 from .layout import IGNORED, TILE_CLASSES
@@ -50,8 +48,6 @@ from .writer import TileSource, TrailTiles
 
 type SkyFunction = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]]
 
-_NEEDED = ("x", "y", "trail_length", "beta", "flux")
-"""Columns that a truth table must have."""
 
 _IN_TILE = 0.1
 """A trail is in a tile where the truth has it and it is brighter than this
@@ -95,35 +91,6 @@ def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDA
         axes.append(starts.astype(np.int64))
     y, x = np.meshgrid(axes[0], axes[1], indexing="ij")
     return np.stack([y.ravel(), x.ravel()], axis=1)
-
-
-def is_trail(catalog: astropy.table.Table) -> npt.NDArray[np.bool_]:
-    """Return which rows of a truth table are trails, and not distractors."""
-    if "source_type" not in catalog.colnames:
-        return np.ones(len(catalog), dtype=bool)
-    return np.asarray(np.asarray(catalog["source_type"]).astype(str) == "Trail")
-
-
-def check_trail_table(catalog: astropy.table.Table) -> None:
-    """Check that trails can be drawn from a truth table.
-
-    Raises
-    ------
-    ValueError
-        Raised if a column is missing, or a value that is needed is not
-        finite, or a length is negative; the message names column and row.
-    """
-    if not catalog.colnames:
-        return
-    if missing := [name for name in _NEEDED if name not in catalog.colnames]:
-        raise ValueError(f"The catalog of trails has no column {', '.join(missing)}.")
-    for name in _NEEDED:
-        values = np.array(np.ma.filled(np.ma.asarray(catalog[name], dtype=np.float64), np.nan))
-        values[~is_trail(catalog)] = 0.0
-        wrong = ~np.isfinite(values) | ((values < 0.0) & (name == "trail_length"))
-        if np.any(wrong):
-            row = int(np.flatnonzero(wrong)[0])
-            raise ValueError(f"Row {row} of the catalog of trails has {name} = {values[row]}.")
 
 
 def ignore_trail(truth: npt.NDArray[np.uint8], row: astropy.table.Row, width: float) -> None:

@@ -37,7 +37,7 @@ import h5py
 import numpy as np
 
 from ..hdf5 import Hdf5Output
-from .cut import is_trail
+from ..injection.truth import is_trail
 from .layout import OPTIONAL_PLANES, PIXEL_PLANES, SPLITS, TileFileError, TileSource
 from .reader import TileReader
 from .splits import ImagePlace, assign_splits, drop_overlaps, group_images

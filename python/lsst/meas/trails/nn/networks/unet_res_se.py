@@ -36,7 +36,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .trail_unet import TrailNetwork, register
+from .registry import TrailNetwork, register
 
 LEGACY_TILE_SIZE = 128
 """Side of the only tiles that these networks are valid on, pixels."""

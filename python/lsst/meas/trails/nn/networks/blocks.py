@@ -1,0 +1,119 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Building blocks of the networks."""
+
+from __future__ import annotations
+
+__all__ = ("ConvUnit", "Join", "ResidualBlock")
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class ConvUnit(nn.Module):
+    """Convolution without bias, batch normalisation and, unless told
+    otherwise, ReLU.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        if padding is None:
+            padding = dilation * (kernel - 1) // 2
+        self.conv: nn.Conv2d = nn.Conv2d(
+            in_channels, out_channels, kernel, stride=stride, padding=padding, dilation=dilation, bias=False
+        )
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+        self.activate = activate
+        # On the meta device, where a model's weights are read into it, there is
+        # nothing to draw, and torch would load its compiler for it: seconds.
+        if not self.conv.weight.is_meta:
+            nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x))
+        return functional.relu(x, inplace=True) if self.activate else x
+
+    def fold(self) -> None:
+        """Fold the normalisation into the convolution."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+            self.norm = nn.Identity()
+
+
+class Join(ConvUnit):
+    """Repeats the pixels of a coarser level to twice the resolution, puts
+    them behind the channels of the skip connection, and convolves both.
+    """
+
+    repeat: torch.Tensor | None
+    """Weights of a transposed convolution of the coarser level; `None` before
+    `fold`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(2 * channels, channels)
+        self.register_buffer("repeat", None)
+
+    def forward(self, skip: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        if self.repeat is None:
+            fine = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+            return super().forward(torch.cat((skip, fine), dim=1))
+        fine = functional.conv_transpose2d(coarse, self.repeat, stride=2, padding=1)
+        return functional.relu(fine.add_(self.conv(skip)), inplace=True)
+
+    def fold(self) -> None:
+        """Fold the normalisation, and the repetition with its part of the
+        convolution into one transposed convolution: four multiplications
+        instead of nine, and no tensor that holds both inputs.
+        """
+        super().fold()
+        channels = self.conv.out_channels
+        of_skip, of_coarse = self.conv.weight.detach().split(channels, dim=1)
+        self.conv.in_channels = channels
+        self.conv.weight = nn.Parameter(of_skip.clone(), requires_grad=False)
+        # Of a weight w[k], a coarse pixel i reaches the fine pixels 2i + 1 - k
+        # and 2i + 2 - k: each is there twice along an axis.
+        self.repeat = of_coarse.new_zeros((channels, channels, 4, 4))
+        for y in range(2):
+            for x in range(2):
+                self.repeat[:, :, y : y + 3, x : x + 3] += of_coarse.transpose(0, 1).flip(2, 3)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions of 3x3 and a shortcut (He et al. 2016,
+    arXiv:1512.03385, figure 2).
+    """
+
+    def __init__(self, channels: int, *, dilation: int = 1) -> None:
+        super().__init__()
+        self.first = ConvUnit(channels, channels, dilation=dilation)
+        self.second = ConvUnit(channels, channels, activate=False)
+        # Starting as the identity makes the first steps of training stable.
+        assert isinstance(self.second.norm, nn.BatchNorm2d)
+        nn.init.zeros_(self.second.norm.weight)
+        self.radius = dilation + 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # In place: new memory costs a quarter of the time of a large window.
+        return functional.relu(self.second(self.first(x)).add_(x), inplace=True)
