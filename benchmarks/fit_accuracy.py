@@ -6,18 +6,8 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """How good are the fitted positions, lengths, angles and fluxes, and their
 errors?
@@ -73,7 +63,8 @@ from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import FourierTrail, trail_kernels
 from lsst.meas.trails.evaluation.figures.style import STYLES
-from lsst.meas.trails.sim.psf import draw_seeing, make_psf, sample_psf
+from lsst.meas.trails.repository.visit_image import sample_psf
+from lsst.meas.trails.sim.psf import draw_seeing, make_psf
 from lsst.meas.trails.sim.scene import SceneConfig, simulate_scene
 
 LENGTHS = (10.0, 20.0, 40.0, 80.0, 120.0)

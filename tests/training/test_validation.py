@@ -6,18 +6,8 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 from __future__ import annotations
 
@@ -30,13 +20,13 @@ import pytest
 import torch
 
 from lsst.meas.trails.nn.networks.registry import Inner, TrailNetwork
-from lsst.meas.trails.nn.object_validation import ObjectValidation
 from lsst.meas.trails.training.calibration import ValidationScene
 from lsst.meas.trails.training.checkpoint import read_checkpoint
 from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.log import read_metrics
 from lsst.meas.trails.training.recipe import ModelRecipe, Recipe
 from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, TrainingError, train
+from lsst.meas.trails.training.validation import ObjectValidation
 
 from .test_calibration import make_scene
 from support.networks import TINY

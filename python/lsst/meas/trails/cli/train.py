@@ -6,18 +6,8 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """``meas-trails train``: a recipe and tiles in, a model file out."""
 
@@ -34,8 +24,8 @@ import click
 from ._shipped import calibrate_model, find_model, find_recipe, refuse_scenes_of_start
 
 if TYPE_CHECKING:
-    from ..nn.object_validation import ObjectValidation
     from ..training.recipe import Recipe
+    from ..training.validation import ObjectValidation
 
 
 @click.command()
@@ -220,9 +210,9 @@ def _with_simulated_tiles(recipe: Recipe, source: str, tiles: Path, jobs: int, c
 
 def _object_validation(section: Mapping[str, Any], count: int, source: str) -> ObjectValidation:
     """Return the first validation scenes, to look for trails in."""
-    from ..nn.object_validation import ObjectValidation
     from ..training.recipe import RecipeError, build_section
     from ..training.scenes import TrainingScenes
+    from ..training.validation import ObjectValidation
 
     scenes = build_section(TrainingScenes, section, "data.simulate.validation", source)
     if count > scenes.count:

@@ -6,18 +6,8 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """Visit images made of calibrated FITS images of any telescope."""
 
@@ -38,8 +28,7 @@ from astro_metadata_translator import ObservationInfo
 from lsst.images import MaskPlane, VisitImage
 
 from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
-from ..repository.visit_image import make_summary_stats, make_visit_image
-from ..sim.psf import sample_psf
+from ..repository.visit_image import make_summary_stats, make_visit_image, sample_psf
 from .header import ZeroPoint, find_gain, find_saturation
 from .instrument import DETECTOR_MAX, FitsCam, make_fits_detector
 from .layout import FitsIngestError, FitsLayout

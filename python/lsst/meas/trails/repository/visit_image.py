@@ -6,24 +6,21 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """Visit images made of arrays."""
 
 from __future__ import annotations
 
-__all__ = ("make_difference_image", "make_mask", "make_summary_stats", "make_visit_image")
+__all__ = (
+    "make_difference_image",
+    "make_mask",
+    "make_summary_stats",
+    "make_visit_image",
+    "pixel_psf",
+    "sample_psf",
+)
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -32,6 +29,7 @@ import astropy.units as u
 import galsim
 import numpy as np
 import numpy.typing as npt
+import piff
 
 from lsst.images import (
     Box,
@@ -48,9 +46,11 @@ from lsst.images import (
 )
 from lsst.images.convolution_kernels import ImageBasisConvolutionKernel
 from lsst.images.fields import ChebyshevField
+from lsst.images.psfs import PiffWrapper
 
 from ..core.photometry import AB_ZEROPOINT_NJY, point_source_flux_limit
 from ..core.planes import PLANES, ImagePlanes
+from ..core.psf import PsfGrid
 
 if TYPE_CHECKING:
     from astro_metadata_translator import ObservationInfo
@@ -263,3 +263,64 @@ def make_difference_image(image: VisitImage, template_kernel: npt.NDArray[np.flo
         band=image.band,
         kernel=ImageBasisConvolutionKernel(template_kernel[None], [constant]),
     )
+
+
+def sample_psf(psf: PointSpreadFunction, bbox: Box, spacing: float = 512.0) -> PsfGrid:
+    """Sample a PSF over an image.
+
+    Parameters
+    ----------
+    psf
+        The PSF, in the image's own coordinates.
+    bbox
+        Box of the image.
+    spacing
+        Largest distance between samples, pixels.
+
+    Returns
+    -------
+    grid
+        The PSF in the array coordinates of the image.
+    """
+    origin = (bbox.x.start, bbox.y.start)
+    return PsfGrid.from_model(psf, origin, (bbox.y.size, bbox.x.size), spacing=spacing)
+
+
+def pixel_psf(grid: PsfGrid, bbox: Box, pixel_scale: float = 0.2) -> PiffWrapper:
+    """Make a PSF of its images: the inverse of `sample_psf`.
+
+    Parameters
+    ----------
+    grid
+        The PSF in the array coordinates of the image.
+    bbox
+        Box of the image.
+    pixel_scale
+        Arcseconds per pixel.
+
+    Returns
+    -------
+    psf
+        The PSF as a grid of pixels, each a polynomial of the position, of
+        second order where there are as many nodes.
+    """
+    order = min(2, len(grid.x) - 1, len(grid.y) - 1)
+    x, y = (part.ravel() for part in np.meshgrid(grid.x + bbox.x.start, grid.y + bbox.y.start))
+    terms = [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]
+    # Field positions of single detectors are pixels times the scale.
+    matrix = np.stack([(x * pixel_scale) ** i * (y * pixel_scale) ** j for i, j in terms], axis=1)
+    solved = np.linalg.lstsq(matrix, grid.kernels.reshape(len(x), -1), rcond=None)[0]
+    coefficients = np.zeros((grid.size**2, order + 1, order + 1))
+    for (i, j), values in zip(terms, solved, strict=True):
+        coefficients[:, i, j] = values
+    interp = piff.Polynomial(order=order)
+    wcs = galsim.PixelScale(pixel_scale)
+    target = piff.Star.makeTarget(x=float(x[0]), y=float(y[0]), wcs=wcs, stamp_size=1)
+    first = piff.Star(target.data, target.fit.newParams(grid.kernels[0, 0].ravel(), num=None))
+    psf = piff.SimplePSF(piff.PixelGrid(scale=pixel_scale, size=grid.size), interp)
+    psf.stars = interp.initialize([first])
+    interp.coeffs = list(coefficients)
+    psf.stars = interp.interpolateList(psf.stars)
+    psf.wcs = {0: wcs}
+    psf.pointing = None
+    return PiffWrapper(psf, bounds=bbox, stamp_size=grid.size)

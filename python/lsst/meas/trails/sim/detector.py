@@ -6,26 +6,19 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """Detectors of the simulated camera, in the form that images carry."""
 
 from __future__ import annotations
 
-__all__ = ("PIXEL_SCALE", "camera_frames", "focal_plane_offset", "make_detector", "move_detector")
-
-from typing import Any
+__all__ = (
+    "PIXEL_SCALE",
+    "focal_plane_offset",
+    "make_detector",
+    "move_detector",
+)
 
 import numpy as np
 import starlink.Ast
@@ -35,8 +28,6 @@ from lsst.images.cameras import (
     Amplifier,
     AmplifierCalibrations,
     AmplifierRawGeometry,
-    CameraFrameSet,
-    CameraFrameSetSerializationModel,
     Detector,
     DetectorAttributes,
     DetectorType,
@@ -44,7 +35,8 @@ from lsst.images.cameras import (
     ReadoutCorner,
 )
 
-from ..repository.ast import inverse, parse_mapping, series, to_text
+from ..repository.ast import inverse, parse_mapping, series
+from ..repository.camera_frames import camera_frames
 from .instrument import TrailSimCam, detector_place
 
 PIXEL_SCALE = 0.2
@@ -178,44 +170,6 @@ def move_detector(original: Detector, visit: int, detector: int) -> Detector:
         TrailSimCam.getName(), detector, original.bbox, to_focal_plane, focal_plane_to_field_angle
     )
     return Detector(attributes, original.amplifiers, frames, visit=visit)
-
-
-def camera_frames(
-    instrument: str, detector: int, bbox: Box, to_focal_plane: Any, to_field_angle: Any
-) -> CameraFrameSet:
-    """Return the coordinate systems of a camera of one detector.
-
-    Parameters
-    ----------
-    instrument
-        Name of the instrument.
-    detector
-        Number of the detector.
-    bbox
-        Box of the detector's pixels.
-    to_focal_plane
-        Starlink AST mapping from pixels to millimetres in the focal plane.
-    to_field_angle
-        Starlink AST mapping from there to field angles in radians.
-    """
-    pixels = starlink.Ast.Frame(
-        2,
-        f'Ident=DETECTOR_{detector:03d},Title="Pixel Coordinates (Detector {detector})",'
-        "Label(1)=x,Label(2)=y,Unit(1)=pix,Unit(2)=pix,"
-        f"Bottom(1)={bbox.x.min},Bottom(2)={bbox.y.min},Top(1)={bbox.x.max},Top(2)={bbox.y.max}",
-    )
-    focal_plane = starlink.Ast.Frame(
-        2, 'Ident=FOCAL_PLANE,Title="Focal Plane Coordinates",Label(1)=x,Label(2)=y,Unit(1)=mm,Unit(2)=mm'
-    )
-    field_angle = starlink.Ast.Frame(
-        2, 'Ident=FIELD_ANGLE,Title="Field Angle Coordinates",Label(1)=x,Label(2)=y,Unit(1)=rad,Unit(2)=rad'
-    )
-    frames = starlink.Ast.FrameSet(pixels)
-    frames.addframe(1, to_focal_plane, focal_plane)
-    frames.addframe(2, to_field_angle, field_angle)
-    model = CameraFrameSetSerializationModel(instrument=instrument, ast=to_text(frames))
-    # The text holds all there is: nothing is fetched from an archive.
-    return model.deserialize(archive=None)  # type: ignore[arg-type]
 
 
 def _amplifiers(bbox: Box) -> list[Amplifier]:

@@ -6,24 +6,18 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """Point-spread functions of simulated images."""
 
 from __future__ import annotations
 
-__all__ = ("Seeing", "draw_seeing", "make_psf", "pixel_psf", "sample_psf")
+__all__ = (
+    "Seeing",
+    "draw_seeing",
+    "make_psf",
+)
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -36,10 +30,8 @@ import piff
 from lsst.images import Box
 from lsst.images.psfs import PiffWrapper
 
-from ..core.psf import PsfGrid
-
 if TYPE_CHECKING:
-    from lsst.images.psfs import PointSpreadFunction
+    pass
 
 _HALF_DETECTOR = 2000.0
 """Distance in pixels over which the PSF changes by the amounts below: half of
@@ -153,67 +145,6 @@ def make_psf(seeing: Seeing, rng: np.random.Generator, bbox: Box, pixel_scale: f
     # The wings beyond 2.7 FWHM hold about 1% of the flux.
     stamp_size = max(25, 2 * int(np.ceil(2.7 * seeing.fwhm)) + 1)
     return PiffWrapper(psf, bounds=bbox, stamp_size=stamp_size)
-
-
-def sample_psf(psf: PointSpreadFunction, bbox: Box, spacing: float = 512.0) -> PsfGrid:
-    """Sample a PSF over an image.
-
-    Parameters
-    ----------
-    psf
-        The PSF, in the image's own coordinates.
-    bbox
-        Box of the image.
-    spacing
-        Largest distance between samples, pixels.
-
-    Returns
-    -------
-    grid
-        The PSF in the array coordinates of the image.
-    """
-    origin = (bbox.x.start, bbox.y.start)
-    return PsfGrid.from_model(psf, origin, (bbox.y.size, bbox.x.size), spacing=spacing)
-
-
-def pixel_psf(grid: PsfGrid, bbox: Box, pixel_scale: float = 0.2) -> PiffWrapper:
-    """Make a PSF of its images: the inverse of `sample_psf`.
-
-    Parameters
-    ----------
-    grid
-        The PSF in the array coordinates of the image.
-    bbox
-        Box of the image.
-    pixel_scale
-        Arcseconds per pixel.
-
-    Returns
-    -------
-    psf
-        The PSF as a grid of pixels, each a polynomial of the position, of
-        second order where there are as many nodes.
-    """
-    order = min(2, len(grid.x) - 1, len(grid.y) - 1)
-    x, y = (part.ravel() for part in np.meshgrid(grid.x + bbox.x.start, grid.y + bbox.y.start))
-    terms = [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]
-    # Field positions of single detectors are pixels times the scale.
-    matrix = np.stack([(x * pixel_scale) ** i * (y * pixel_scale) ** j for i, j in terms], axis=1)
-    solved = np.linalg.lstsq(matrix, grid.kernels.reshape(len(x), -1), rcond=None)[0]
-    coefficients = np.zeros((grid.size**2, order + 1, order + 1))
-    for (i, j), values in zip(terms, solved, strict=True):
-        coefficients[:, i, j] = values
-    interp = piff.Polynomial(order=order)
-    wcs = galsim.PixelScale(pixel_scale)
-    target = piff.Star.makeTarget(x=float(x[0]), y=float(y[0]), wcs=wcs, stamp_size=1)
-    first = piff.Star(target.data, target.fit.newParams(grid.kernels[0, 0].ravel(), num=None))
-    psf = piff.SimplePSF(piff.PixelGrid(scale=pixel_scale, size=grid.size), interp)
-    psf.stars = interp.initialize([first])
-    interp.coeffs = list(coefficients)
-    psf.stars = interp.interpolateList(psf.stars)
-    psf.wcs = {0: wcs}
-    psf.pointing = None
-    return PiffWrapper(psf, bounds=bbox, stamp_size=grid.size)
 
 
 def _draw_surface(

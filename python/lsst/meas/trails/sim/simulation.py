@@ -6,18 +6,8 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """Simulated visits, and their way into a Butler repository."""
 
@@ -55,12 +45,18 @@ from ..repository.butler import (
     register_instrument,
     register_visit,
 )
-from ..repository.visit_image import make_difference_image, make_summary_stats, make_visit_image
+from ..repository.visit_image import (
+    make_difference_image,
+    make_summary_stats,
+    make_visit_image,
+    pixel_psf,
+    sample_psf,
+)
 from .detector import make_detector
 from .difference import subtract_template, template_planes
 from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
 from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
-from .psf import draw_seeing, make_psf, pixel_psf, sample_psf
+from .psf import draw_seeing, make_psf
 from .reference_image import Exemplar, ExemplarError
 from .scene import SceneConfig, simulate_scene
 from .template import TemplateConfig

@@ -6,18 +6,8 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """Templates of simulated images: the same sky, seen otherwise."""
 
@@ -38,7 +28,8 @@ from ..core.injection.artifacts import add_satellite
 from ..core.injection.population import TrailPopulation
 from ..core.psf import PsfGrid
 from ..core.render import render_trail
-from .psf import Seeing, make_psf, sample_psf
+from ..repository.visit_image import sample_psf
+from .psf import Seeing, make_psf
 from .sky import Sky, paint_sky
 
 _MEGAPIXEL = 1.0e6

@@ -6,18 +6,8 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """Tile files of simulated scenes, without a Butler in between."""
 
@@ -49,9 +39,10 @@ from ..core.render import truth_mask
 from ..core.template import cut_template
 from ..core.tiles.cut import IGNORED, cut_tiles
 from ..core.tiles.writer import TileSource
+from ..repository.visit_image import sample_psf
 from ..sim.detector import PIXEL_SCALE
 from ..sim.difference import subtract_template, template_planes
-from ..sim.psf import draw_seeing, make_psf, sample_psf
+from ..sim.psf import draw_seeing, make_psf
 from ..sim.scene import Scene, SceneConfig, simulate_scene
 from ..sim.template import TemplateConfig
 from .calibration import ValidationScene

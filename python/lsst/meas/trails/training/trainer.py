@@ -6,18 +6,8 @@
 # See the COPYRIGHT file at the top-level directory of this distribution
 # for details of code ownership.
 #
-# This program is free software: you can redistribute it and/or modify
-# it under the terms of the GNU General Public License as published by
-# the Free Software Foundation, either version 3 of the License, or
-# (at your option) any later version.
-#
-# This program is distributed in the hope that it will be useful,
-# but WITHOUT ANY WARRANTY; without even the implied warranty of
-# MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the
-# GNU General Public License for more details.
-#
-# You should have received a copy of the GNU General Public License
-# along with this program.  If not, see <https://www.gnu.org/licenses/>.
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
 
 """Training: from a recipe and tiles to a model file.
 
@@ -28,12 +18,19 @@ was stopped goes on exactly where it was.
 
 from __future__ import annotations
 
-__all__ = ("CHECKPOINT_NAME", "TrainingError", "TrainingResult", "train")
+__all__ = (
+    "CHECKPOINT_NAME",
+    "TrainingError",
+    "TrainingResult",
+    "blame",
+    "train",
+)
 
 import dataclasses
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +40,6 @@ from torch.utils.data import Dataset
 from ..core.pixel_histogram import PixelHistogram
 from ..nn.hardware import thread_count, use_bfloat16
 from ..nn.networks.registry import TrailNetwork, count_parameters
-from ..nn.object_validation import ObjectValidation
-from ..nn.training_failure import TrainingError, blame
 from .dataset import TrailTileDataset
 from .distributed import Ranks
 from .export import export_trained
@@ -56,7 +51,7 @@ from .optimizer import prepare_training
 from .recipe import Recipe, StageRecipe
 from .schedule import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
 from .state import TrainingState
-from .validation import evaluate_network
+from .validation import ObjectValidation, evaluate_network
 
 _LOG = logging.getLogger(__name__)
 
@@ -398,3 +393,41 @@ class _Trainer:
 
 def _files(dataset: Dataset[Any]) -> list[str]:
     return list(dataset.files) if isinstance(dataset, TrailTileDataset) else []
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and where."""
+
+
+def blame(
+    dataset: Dataset[Any],
+    batch: Sequence[Any],
+    inputs: torch.Tensor,
+    target: torch.Tensor,
+    logits: torch.Tensor,
+    ranks: Ranks,
+) -> str:
+    """Say which tiles of a batch are the reason of a failure.
+
+    Parameters
+    ----------
+    dataset
+        What is trained on.
+    batch
+        Keys of the tiles.
+    inputs, target, logits
+        What went into the network, what should have come out, what did.
+    ranks
+        The processes, of which each has its own part of the batch.
+    """
+
+    def name(key: Any) -> str:
+        return dataset.tile_name(key) if isinstance(dataset, TrailTileDataset) else f"tile {key}"
+
+    for what, tensor in (("input", inputs), ("target", target), ("output", logits.detach())):
+        finite = torch.isfinite(tensor.float()).flatten(1).all(dim=1).tolist()
+        tiles = ranks.collect([name(key) for key, good in zip(batch, finite) if not good])
+        if tiles:
+            return f": the {what} is not finite in {'; '.join(tiles)}."
+    tiles = ranks.collect([name(key) for key in batch])
+    return f", though the tiles {'; '.join(tiles)} are finite; lower the learning rate."
