@@ -58,12 +58,12 @@ def completeness_figure(
     figure = Figure(figsize=(4.2 * len(rates) + 0.6, 8.2), layout="constrained")
     panels = figure.subplots(2, len(rates), sharey=True, squeeze=False)
     for row, (by, edges) in enumerate((("snr", snr_edges), ("length", length_edges))):
-        centres = np.sqrt(np.asarray(edges[1:]) * np.asarray(edges[:-1]))
+        centers = np.sqrt(np.asarray(edges[1:]) * np.asarray(edges[:-1]))
         for axis, rate in zip(panels[row], rates, strict=True):
             for i, (name, sample) in enumerate(samples.items()):
                 fraction, low, high, _ = sample.completeness(rate, by, edges)
                 # Beside each other, or the bars would hide one another.
-                x = centres * 1.012 ** (2.0 * i - len(samples) + 1.0)
+                x = centers * 1.012 ** (2.0 * i - len(samples) + 1.0)
                 bars = np.clip(np.stack([fraction - low, high - fraction]), 0.0, None)
                 color, marker, line = STYLES[i % len(STYLES)]
                 axis.errorbar(

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""How long it takes to summarise the catalogs of many detectors, and how much
+"""How long it takes to summarize the catalogs of many detectors, and how much
 memory.
 
     python benchmarks/evaluation.py [--detectors 100] [--trails 30] [--false 300]

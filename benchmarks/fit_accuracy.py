@@ -240,7 +240,7 @@ def _compare(
     return result
 
 
-def summarise(job: Job, rows: Sequence[Mapping[str, float]]) -> list[dict[str, object]]:
+def summarize(job: Job, rows: Sequence[Mapping[str, float]]) -> list[dict[str, object]]:
     """Return the statistics of each column over the trails of a cell."""
     fitted = [row for row in rows if not row["failed"]]
     summary = []
@@ -325,7 +325,7 @@ def pull_figure(table: astropy.table.Table) -> Figure:
         line[0].set_ylabel("scatter of the pulls")
     for axis in panels[-1]:
         axis.set_xlabel("optimal SNR")
-    figure.suptitle("Residual over stated error: 1 is honest, grey is 0.8 to 1.3")
+    figure.suptitle("Residual over stated error: 1 is honest, gray is 0.8 to 1.3")
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
@@ -383,7 +383,7 @@ def main(
         except RuntimeError as error:
             executor.shutdown(wait=False, cancel_futures=True)
             raise click.ClickException(str(error)) from error
-    rows = [row for cell in cells for row in summarise(cell[0], [r for job in cell for r in found[job]])]
+    rows = [row for cell in cells for row in summarize(cell[0], [r for job in cell for r in found[job]])]
     table = astropy.table.Table(rows)
     print_tables(console, table)
     counts = table[table["column"] == "x"]

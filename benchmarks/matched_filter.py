@@ -117,7 +117,7 @@ def matched_filter_bank(
     -----
     At each pixel the SNR of a template ``t`` is
     ``sum(t d / V) / sqrt(sum(t^2 / V))``, over good pixels.  The best template
-    at a pixel that is the best of its neighbourhood is a detection; one that
+    at a pixel that is the best of its neighborhood is a detection; one that
     comes near the line of a better detection is dropped, as the template of
     an accepted trail responds to all that it touches.
     """
@@ -126,12 +126,12 @@ def matched_filter_bank(
     weight = np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, planes.variance)).astype(np.float32)
     data = np.where(bad, 0.0, planes.image - background.level()).astype(np.float32) * weight
     kernel = planes.psf.mean_kernel
-    # A template that is centred in a block sees so far beyond it.
+    # A template that is centerd in a block sees so far beyond it.
     margin = int(np.ceil(0.5 * options.longest)) + kernel.shape[0] // 2 + _PEAK_SIZE
     found: list[npt.NDArray[np.float64]] = []
     for inner, outer in _blocks(planes.shape, options.block, margin):
         best, which, flux = _best_response(
-            data[outer], weight[outer], planes.psf.kernel(*_centre(inner)), templates
+            data[outer], weight[outer], planes.psf.kernel(*_center(inner)), templates
         )
         is_peak = (best == scipy.ndimage.maximum_filter(best, size=_PEAK_SIZE)) & (best >= options.threshold)
         rows, columns = np.nonzero(is_peak)
@@ -167,8 +167,8 @@ def _blocks(
             yield (slice(y0, y1), slice(x0, x1)), outer
 
 
-def _centre(part: tuple[slice, slice]) -> tuple[float, float]:
-    """Return the centre x, y of a part of an image."""
+def _center(part: tuple[slice, slice]) -> tuple[float, float]:
+    """Return the center x, y of a part of an image."""
     return 0.5 * (part[1].start + part[1].stop - 1), 0.5 * (part[0].start + part[0].stop - 1)
 
 
@@ -233,7 +233,7 @@ def _correlate(
     shape: tuple[int, ...],
 ) -> npt.NDArray[np.float32]:
     """Return an image, given by its transform, correlated with a stamp that
-    is centred on its central pixel.
+    is centerd on its central pixel.
     """
     h, w = stamp.shape
     padded = np.zeros(fast, dtype=np.float32)

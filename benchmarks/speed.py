@@ -219,7 +219,7 @@ def run_legacy(job: Job) -> Result:
     """Run the network of old on noise, and scale its time to the image."""
     import numpy as np
 
-    from lsst.meas.trails.core.normalize import LEGACY_CHANNELS, LEGACY_NORMALISATION
+    from lsst.meas.trails.core.normalize import LEGACY_CHANNELS, LEGACY_NORMALIZATION
     from lsst.meas.trails.core.planes import ImagePlanes
     from lsst.meas.trails.core.psf import PsfGrid
     from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
@@ -231,7 +231,7 @@ def run_legacy(job: Job) -> Result:
         version="0",
         architecture=LEGACY,
         channels=LEGACY_CHANNELS,
-        normalisation=LEGACY_NORMALISATION,
+        normalization=LEGACY_NORMALIZATION,
     )
     network = specification.create_network().eval()
     model = TrailModel(specification=specification, network=network, checksum="")

@@ -17,7 +17,7 @@ The image is simulated and injected first, which is not timed, nor is reading
 it from a file.  What is timed on one core is `TileToHdf5Task.run`, which
 samples the PSF and fits the background too, and writing its file, with all
 tiles kept.  Then a training's own data loader reads tiles of 128 pixels in
-random order over several files, normalised and varied.  The CPU time is what
+random order over several files, normalized and varied.  The CPU time is what
 counts on a machine that others use, the seconds on one's own.
 """
 
@@ -128,7 +128,7 @@ def main(
         table = Table(title=f"{count} tiles of 128 pixels from {files} files", title_justify="left")
         for name in ("what", "workers", "tiles a second"):
             table.add_column(name, justify="left" if name == "what" else "right")
-        for label, varied in (("normalised", False), ("and varied", True)):
+        for label, varied in (("normalized", False), ("and varied", True)):
             for number in (workers, 0):
                 rate = max(reading_rate(paths, number, count, varied) for _ in range(repeat))
                 table.add_row(label, str(number) if number else "none: a CPU second", f"{rate:.0f}")

@@ -106,7 +106,7 @@ def recipe_lines() -> list[str]:
         AugmentationRecipe,
         DataRecipe,
         ModelRecipe,
-        OptimiserRecipe,
+        OptimizerRecipe,
         Recipe,
         SimulationRecipe,
         StageRecipe,
@@ -121,7 +121,7 @@ def recipe_lines() -> list[str]:
         ("`data.simulate`", SimulationRecipe),
         ("`data.simulate.train`, `.validation`, `.calibration`", TrainingScenes),
         ("`augmentation`", AugmentationRecipe),
-        ("`optimiser`", OptimiserRecipe),
+        ("`optimizer`", OptimizerRecipe),
         ("`stages`, a list of these", StageRecipe),
         ("`validation`", ValidationRecipe),
     ]

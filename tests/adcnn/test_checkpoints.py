@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from lsst.meas.trails.adcnn import checkpoints as legacy
 from lsst.meas.trails.adcnn.checkpoints import convert_checkpoint, read_legacy_weights
-from lsst.meas.trails.core.normalize import LEGACY_NORMALISATION
+from lsst.meas.trails.core.normalize import LEGACY_NORMALIZATION
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model
 from lsst.meas.trails.nn.networks.registry import TrailNetwork
 
@@ -80,7 +80,7 @@ def test_model_of_a_checkpoint(
     assert (specification.name, specification.architecture) == ("old", "UNetResSEASPP")
     assert specification.hyperparameters == {"width": 8, "concatenation": "up-skip"}
     assert specification.channels == ("science",)
-    assert specification.normalisation == LEGACY_NORMALISATION == "medmad_clip_k5"
+    assert specification.normalization == LEGACY_NORMALIZATION == "medmad_clip_k5"
     assert specification.thresholds == {"low": 0.2, "high": 0.2}
     assert specification.score == {}
     assert specification.training == {
@@ -284,7 +284,7 @@ def _legacy_specification(**changes: Any) -> ModelSpecification:
             "architecture": "UNetResSE",
             "hyperparameters": {"width": 8},
             "channels": ("science",),
-            "normalisation": LEGACY_NORMALISATION,
+            "normalization": LEGACY_NORMALIZATION,
             **changes,
         }
     )
@@ -297,13 +297,13 @@ def test_tile_size_of_a_specification() -> None:
         with pytest.raises(ModelError, match=f"tile size {size!r}, and UNetResSE is valid on tiles of 128"):
             ModelSpecification.from_json(json.dumps(data | {"tile_size": size}))
     own = {"architecture": "trail_unet", "hyperparameters": {}, "channels": ("science", "bad")}
-    plain = _legacy_specification(**own, normalisation="background-variance-asinh-1")
+    plain = _legacy_specification(**own, normalization="background-variance-asinh-1")
     assert plain.tile_size is None
     with pytest.raises(ModelError, match="tile size 128, and trail_unet is valid on tiles of any size"):
         ModelSpecification.from_json(json.dumps(json.loads(plain.to_json()) | {"tile_size": 128}))
 
 
-def test_legacy_normalisation_makes_one_channel() -> None:
+def test_legacy_normalization_makes_one_channel() -> None:
     for channels in (("science", "bad"), ("bad",)):
         with pytest.raises(ModelError, match="medmad_clip_k5 makes the channel science and no other"):
             _legacy_specification(channels=channels)

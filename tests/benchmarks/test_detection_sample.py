@@ -181,7 +181,7 @@ def test_nothing_found() -> None:
 
 
 def drawn(figure: Figure, path: Path) -> None:
-    """Check that a figure can be drawn, is labelled, and has one legend
+    """Check that a figure can be drawn, is labeled, and has one legend
     outside its panels.
     """
     figure.savefig(path)

@@ -191,7 +191,7 @@ def test_convert(checkpoint_path: Path) -> None:
     result = CliRunner().invoke(model, ["describe", str(output)])
     assert result.exit_code == 0, result.output
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
-    assert ["normalisation", "medmad_clip_k5"] in [[part.strip() for part in line] for line in lines]
+    assert ["normalization", "medmad_clip_k5"] in [[part.strip() for part in line] for line in lines]
     assert "tiles of 128 pixels, and no other" in " ".join(result.stdout.split())
 
 

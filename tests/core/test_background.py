@@ -87,14 +87,14 @@ def test_a_long_trail_stays_in_the_image() -> None:
     assert 0.0 < np.mean(taken) < 0.09 * 300.0
 
 
-def test_a_block_full_of_a_star_takes_its_neighbours() -> None:
+def test_a_block_full_of_a_star_takes_its_neighbors() -> None:
     image = noise((640, 640), seed=4)
     image[192:256, 320:384] += 500.0
     level = fit_background(image, no_bad(image.shape)).level()
     assert np.abs(level).max() < 0.2
 
 
-def test_a_bad_region_takes_its_neighbours() -> None:
+def test_a_bad_region_takes_its_neighbors() -> None:
     image = noise((512, 512), seed=5) + np.float32(10.0)
     bad = no_bad(image.shape)
     bad[:, 256:] = True
@@ -139,10 +139,10 @@ def test_a_part_costs_what_it_needs() -> None:
     np.testing.assert_allclose(mesh.level(slice(5, 8), slice(10**11, 10**11 + 2)), np.ones((3, 2)))
 
 
-def test_interpolation_is_linear_between_block_centres() -> None:
+def test_interpolation_is_linear_between_block_centers() -> None:
     values = np.array([[0.0, 10.0], [20.0, 30.0]], dtype=np.float32)
     level = BackgroundMesh(values=values, shape=(64, 128)).level()
-    # Centres of the blocks lie at 15.5 and 47.5, and at 31.5 and 95.5.
+    # Centers of the blocks lie at 15.5 and 47.5, and at 31.5 and 95.5.
     assert level[15:17, 31:33].mean() == pytest.approx(0.0, abs=1e-5)
     assert level[47:49, 95:97].mean() == pytest.approx(30.0)
     assert level[31:33, 63:65].mean() == pytest.approx(15.0)

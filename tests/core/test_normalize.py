@@ -129,18 +129,18 @@ def test_no_template_is_a_template_that_is_missing_everywhere(planes: ImagePlane
     )
 
 
-def test_panel_is_measured_at_its_centre() -> None:
+def test_panel_is_measured_at_its_center() -> None:
     rng = np.random.default_rng(2)
     image = np.full((700, 600), 1e6, dtype=np.float32)
-    # 94 rows below the centre and 44 columns to its left.
+    # 94 rows below the center and 44 columns to its left.
     image[94:606, 44:556] = rng.normal(100.0, 20.0, (512, 512))
     scale = measure_panel(image)
     # The standard error of a median of 262144 pixels is 0.05.
     assert scale.median == pytest.approx(100.0, abs=0.2)
     assert scale.sigma == pytest.approx(20.0, abs=0.2)
-    centre = image[94:606, 44:556].astype(np.float64)
-    deviation = np.median(np.abs(centre - np.median(centre)))
-    assert scale == PanelScale(median=np.median(centre), sigma=1.4826 * (deviation + 1e-12))
+    center = image[94:606, 44:556].astype(np.float64)
+    deviation = np.median(np.abs(center - np.median(center)))
+    assert scale == PanelScale(median=np.median(center), sigma=1.4826 * (deviation + 1e-12))
 
 
 def test_small_panel_is_measured_whole() -> None:
@@ -178,7 +178,7 @@ def test_pixels_that_are_no_numbers_are_sky() -> None:
     np.testing.assert_array_equal(array[good], legacy_input(image, scale)[0][good])
 
 
-def test_panel_without_pixels_at_its_centre() -> None:
+def test_panel_without_pixels_at_its_center() -> None:
     image = np.full((600, 600), np.nan, dtype=np.float32)
     assert measure_panel(image) == PanelScale(median=0.0, sigma=1.0)
     assert not np.any(legacy_input(image, measure_panel(image)))

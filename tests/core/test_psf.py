@@ -24,7 +24,7 @@ def gaussian(fwhm: float, size: int = 25) -> npt.NDArray[np.float64]:
 
 @pytest.mark.parametrize("fwhm", [2.5, 4.0, 6.0])
 def test_fwhm_of_a_gaussian(fwhm: float) -> None:
-    # Sampling at pixel centres and the cut at 12 pixels change the effective
+    # Sampling at pixel centers and the cut at 12 pixels change the effective
     # area of these by less than 1e-4.
     assert kernel_fwhm(gaussian(fwhm)) == pytest.approx(fwhm, rel=1e-4)
 
@@ -35,7 +35,7 @@ def test_fwhm_does_not_depend_on_scale_or_stamp() -> None:
     assert kernel_fwhm(gaussian(4.0, 15)) == pytest.approx(kernel_fwhm(gaussian(4.0, 51)), rel=5e-4)
 
 
-def test_gaussian_is_centred_with_unit_sum() -> None:
+def test_gaussian_is_centerd_with_unit_sum() -> None:
     kernel = gaussian(4.0)
     offset = np.arange(25) - 12
     assert kernel.sum() == pytest.approx(1.0)
@@ -44,7 +44,7 @@ def test_gaussian_is_centred_with_unit_sum() -> None:
     assert sigma * FWHM_PER_SIGMA == pytest.approx(4.0, rel=1e-4)
 
 
-def test_kernels_are_normalised() -> None:
+def test_kernels_are_normalized() -> None:
     psf = PsfGrid.constant(5.0 * gaussian(3.0))
     assert psf.kernel(100.0, -3.0).sum() == pytest.approx(1.0)
     assert psf.size == 25

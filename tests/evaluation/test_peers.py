@@ -171,7 +171,7 @@ def test_the_limit() -> None:
             found[snr] += bool(np.any(near & (peer.rank > 5.9)))
     assert found[9.5] == 8
     assert found[3.0] <= 1
-    # The best of neighbouring templates is a little above the right one.
+    # The best of neighboring templates is a little above the right one.
     assert 2 <= found[5.9] <= 8
 
 

@@ -30,7 +30,7 @@ STEPS = 30
 
 def test_schedule_does_not_drift(make_tile_file: Callable[..., Path], tmp_path: Path) -> None:
     """Thirty parts of one step each: learning rates, losses, order of tiles,
-    moving average and optimiser.
+    moving average and optimizer.
     """
     tiles = make_tile_file(tmp_path / "tiles.h5")
     small = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
@@ -64,7 +64,7 @@ def test_schedule_does_not_drift(make_tile_file: Callable[..., Path], tmp_path: 
         run(tmp_path / "parts", step)
     whole, parts = (read_checkpoint(tmp_path / name / CHECKPOINT_NAME) for name in ("whole", "parts"))
     assert whole.scalars["step"] == parts.scalars["step"] == STEPS - 1
-    for group in ("weights", "average", "optimiser"):
+    for group in ("weights", "average", "optimizer"):
         first, second = getattr(whole, group), getattr(parts, group)
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first)

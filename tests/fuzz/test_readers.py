@@ -200,7 +200,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
             weights=weights,
             average={name: tensor + 1 for name, tensor in weights.items()},
             best={},
-            optimiser={"0.exp_avg": torch.ones(3, 4, dtype=torch.bfloat16)},
+            optimizer={"0.exp_avg": torch.ones(3, 4, dtype=torch.bfloat16)},
             random=torch.arange(16, dtype=torch.uint8),
         ),
     )
@@ -220,7 +220,7 @@ def test_fuzz_training_checkpoint(
     with read_or_refused(CheckpointError, str(path)):
         read = read_checkpoint(path)
         assert read.scalars == written.scalars
-        for group in ("weights", "average", "optimiser"):
+        for group in ("weights", "average", "optimizer"):
             first, second = getattr(read, group), getattr(written, group)
             assert first.keys() == second.keys()
             assert all(torch.equal(first[name], second[name]) for name in first)
@@ -429,7 +429,7 @@ _RECIPE = {
     },
     "data": {"train": ["a.h5"], "mixture": {"missed": 1.0}, "workers": 0},
     "stages": [{"steps": 2, "batch_size": 2, "loss": {"bce": 1.0}, "min_snr": [3.0, 0.0]}],
-    "optimiser": {"learning_rate": 1.0e-3, "betas": [0.9, 0.99]},
+    "optimizer": {"learning_rate": 1.0e-3, "betas": [0.9, 0.99]},
     "validation": {"every": 1},
     "seed": 1,
 }

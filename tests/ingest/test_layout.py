@@ -117,7 +117,7 @@ def test_stack_layout(tmp_path: Path) -> None:
     mask_header["HIERARCH MP_MY_OWN"] = 12
     calibration = fits.BinTableHDU.from_columns([fits.Column("calibrationMean", "D", array=[2.5])])
     calibration.header["AR_NAME"] = "PhotoCalib"
-    # Without quantisation the values survive exactly.
+    # Without quantization the values survive exactly.
     exact = {"compression_type": "GZIP_1", "quantize_level": 0.0}
     path = write(
         tmp_path / "calexp.fits",

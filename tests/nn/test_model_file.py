@@ -28,7 +28,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.trails.core.normalize import NORMALISATION
+from lsst.meas.trails.core.normalize import NORMALIZATION
 from lsst.meas.trails.nn.model_file import (
     ModelError,
     ModelSpecification,
@@ -107,7 +107,7 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
         save_model(tmp_path / dtype, network, _specification(hyperparameters=big), dtype=dtype).weights_bytes
         for dtype in ("float16", "float32")
     )
-    # But for the normalisations and the header.
+    # But for the normalizations and the header.
     assert half == pytest.approx(0.5 * full, rel=0.05)
 
 
@@ -138,12 +138,12 @@ def test_prepared_network_is_made_once(model_stem: Path) -> None:
         (lambda d: d.update(format_version=2), "format version 2, and this version of meas_trails reads 1"),
         (lambda d: d.pop("format_version"), "format version None"),
         (lambda d: d.pop("channels"), "lacks channels"),
-        (lambda d: d.update(colour="red"), "keys unknown to this version of meas_trails: colour"),
-        (lambda d: d.update(channels=["science", "colour"]), r"channels \['colour'\], and this version"),
+        (lambda d: d.update(color="red"), "keys unknown to this version of meas_trails: color"),
+        (lambda d: d.update(channels=["science", "color"]), r"channels \['color'\], and this version"),
         (lambda d: d.update(channels=[["science"]]), "channels must hold names"),
         (lambda d: d.update(channels=[]), "channels is empty"),
         (lambda d: d.update(channels=["science"]), "asks for"),
-        (lambda d: d.update(normalisation={"name": "medmad"}), f"'medmad', and .* applies '{NORMALISATION}'"),
+        (lambda d: d.update(normalization={"name": "medmad"}), f"'medmad', and .* applies '{NORMALIZATION}'"),
         (lambda d: d["architecture"].update(name="resnet"), "architecture 'resnet', and .* has .*trail_unet"),
         (lambda d: d["architecture"].update(hyperparameters={"depth": 1}), "no hyperparameter 'depth'"),
         (lambda d: d["architecture"]["hyperparameters"].update(widths=[8, 12, 10**9]), "in 1..1024"),
@@ -168,7 +168,7 @@ def test_prepared_network_is_made_once(model_stem: Path) -> None:
         (lambda d: d["weights"].update(sha256="0" * 64), "SHA-256 .* the specification says 0000"),
     ],
 )
-def test_specification_that_cannot_be_honoured(
+def test_specification_that_cannot_be_honored(
     model_stem: Path, change: Callable[[dict], Any], message: str
 ) -> None:
     _changed(model_stem, change)

@@ -20,8 +20,8 @@ import torch
 
 from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.normalize import (
-    LEGACY_NORMALISATION,
-    NORMALISATION,
+    LEGACY_NORMALIZATION,
+    NORMALIZATION,
     legacy_input,
     measure_panel,
     network_input,
@@ -66,7 +66,7 @@ def test_is_the_network_of_training(model: TrailModel, make_planes: MakePlanes) 
         expected = torch.sigmoid(model.network(inputs))[0, 0].numpy()
     probability = predict_probability(model, planes, dtype="float32")
     # Pixels 0 and 1 lie a quarter of the way on either side of block 0's
-    # centre: outside the centres the value is that of the first block.
+    # center: outside the centers the value is that of the first block.
     logit = np.log(expected / (1.0 - expected))
     np.testing.assert_allclose(probability[0, 0], expected[0, 0], atol=1.0e-5)
     between = 0.75 * logit[10, 0] + 0.25 * logit[11, 0]
@@ -170,7 +170,7 @@ def legacy_model() -> TrailModel:
         architecture="UNetResSEASPP",
         hyperparameters={"width": 8},
         channels=("science",),
-        normalisation=LEGACY_NORMALISATION,
+        normalization=LEGACY_NORMALIZATION,
     )
     return TrailModel(specification=specification, network=random_unet_res_se(), checksum="")
 
@@ -182,7 +182,7 @@ def test_tiles_of_a_fixed_size(legacy_model: TrailModel, make_planes: MakePlanes
     assert probability.shape == (200, 300)
     assert probability.std() > 0.01
     scale = measure_panel(planes.image)
-    # Padded before the normalisation, so that beyond the edge the sky is not
+    # Padded before the normalization, so that beyond the edge the sky is not
     # zero but far below what it is.
     padded = np.zeros((256, 384), dtype=np.float32)
     padded[:200, :300] = planes.image
@@ -231,9 +231,9 @@ def test_refuses_an_overlap(legacy_model: TrailModel, make_planes: MakePlanes, o
         predict_probability(legacy_model, make_planes((8, 8)), tile_overlap=overlap)
 
 
-def test_own_normalisation_in_tiles(legacy_model: TrailModel, make_planes: MakePlanes) -> None:
+def test_own_normalization_in_tiles(legacy_model: TrailModel, make_planes: MakePlanes) -> None:
     planes = make_planes((128, 128))
-    specification = dataclasses.replace(legacy_model.specification, normalisation=NORMALISATION)
+    specification = dataclasses.replace(legacy_model.specification, normalization=NORMALIZATION)
     probability = predict_probability(
         dataclasses.replace(legacy_model, specification=specification), planes, dtype="float32"
     )

@@ -75,27 +75,27 @@ def test_observation_is_fully_described() -> None:
 def test_middle_of_the_camera_looks_at_the_boresight() -> None:
     plan = plan_visit(3, 2, "i")
     projection = make_sky_projection(plan, 94, SHAPE)
-    centre = projection.pixel_to_sky(x=249.5, y=199.5)
+    center = projection.pixel_to_sky(x=249.5, y=199.5)
     boresight = make_obs_info(plan, 94).tracking_radec
-    assert centre.separation(boresight) < 1e-6 * u.arcsec
+    assert center.separation(boresight) < 1e-6 * u.arcsec
     right, above = projection.pixel_to_sky(x=250.5, y=199.5), projection.pixel_to_sky(x=249.5, y=200.5)
-    assert centre.separation(right).arcsec == pytest.approx(0.2, rel=1e-6)
+    assert center.separation(right).arcsec == pytest.approx(0.2, rel=1e-6)
     # A step of 0.2 arcsec is known to 1e-7 of it.
-    assert centre.position_angle(above).deg == pytest.approx(plan.rotation, abs=1e-4)
+    assert center.position_angle(above).deg == pytest.approx(plan.rotation, abs=1e-4)
     # Seen on the sky, with North up and East left: x to the West.
-    turn = (centre.position_angle(right) - centre.position_angle(above)).wrap_at(180 * u.deg)
+    turn = (center.position_angle(right) - center.position_angle(above)).wrap_at(180 * u.deg)
     assert turn.deg == pytest.approx(-90.0, abs=1e-4)
 
 
 def test_detectors_share_one_projection() -> None:
-    """A pixel off the edge of one detector is a pixel of its neighbour."""
+    """A pixel off the edge of one detector is a pixel of its neighbor."""
     plan = plan_visit(3, 2, "i")
     first = make_sky_projection(plan, 0, SHAPE)
     x0, y0 = focal_plane_offset(0, SHAPE)
-    for neighbour in (1, 3, 94):
-        x1, y1 = focal_plane_offset(neighbour, SHAPE)
+    for neighbor in (1, 3, 94):
+        x1, y1 = focal_plane_offset(neighbor, SHAPE)
         here = first.pixel_to_sky(x=10.0 + x1 - x0, y=20.0 + y1 - y0)
-        there = make_sky_projection(plan, neighbour, SHAPE).pixel_to_sky(x=10.0, y=20.0)
+        there = make_sky_projection(plan, neighbor, SHAPE).pixel_to_sky(x=10.0, y=20.0)
         assert here.separation(there) < 1e-6 * u.arcsec
 
 

@@ -117,7 +117,7 @@ def test_psf_of_pixels(bbox: Box, tolerance: float) -> None:
         kernel = again.compute_kernel_image(x=x, y=y).array
         assert kernel.sum() == pytest.approx(1.0)
         np.testing.assert_allclose(kernel, expected / expected.sum(), rtol=0.0, atol=tolerance * kernel.max())
-    # Off the centre of a pixel, too, where the images are interpolated.
+    # Off the center of a pixel, too, where the images are interpolated.
     moved = again.compute_stellar_image(x=bbox.x.min + 100.4, y=bbox.y.min + 90.3)
     expected = psf.compute_stellar_image(x=bbox.x.min + 100.4, y=bbox.y.min + 90.3)
     assert moved.bbox == expected.bbox

@@ -78,7 +78,7 @@ def test_smaller_image_is_the_middle(example: VisitImage, example_file: str) -> 
 
 def test_other_detectors_lie_beside_it(example: VisitImage) -> None:
     """The mapping is moved as a whole: a pixel off the edge of the example is
-    a pixel of its neighbour, and distances within it stay.
+    a pixel of its neighbor, and distances within it stay.
     """
     exemplar = Exemplar.from_image(example)
     plan = exemplar.plan(1, 0)
@@ -88,7 +88,7 @@ def test_other_detectors_lie_beside_it(example: VisitImage) -> None:
         assert moved.pixel_frame.detector == detector
         here = first.pixel_to_sky(x=128.0 + step[0], y=150.0 + step[1])
         there = moved.pixel_to_sky(x=128.0, y=150.0)
-        # 50 arcsec from the centre of a 5 arcmin wide TAN projection.
+        # 50 arcsec from the center of a 5 arcmin wide TAN projection.
         assert here.separation(there) < 0.01 * u.arcsec
         np.testing.assert_allclose(moved.sky_to_pixel(there), (128.0, 150.0), atol=1e-6)
         diagonals = [

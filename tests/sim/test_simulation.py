@@ -87,7 +87,7 @@ def test_detectors_lie_side_by_side(butler: Butler) -> None:
     first, second = butler.query_dimension_records("visit_detector_region", instrument="TrailSimCam")
     assert first.region.isDisjointFrom(second.region)
     gap = first.region.getBoundingCircle().getCenter().dot(second.region.getBoundingCircle().getCenter())
-    # Next to each other: their centres are hardly more than a width apart.
+    # Next to each other: their centers are hardly more than a width apart.
     assert np.rad2deg(np.arccos(gap)) * 3600.0 == pytest.approx(160 * 0.2 * 42.25 / 40.72, rel=1e-3)
 
 
@@ -96,7 +96,7 @@ def test_sky_noise_is_what_the_variance_says() -> None:
     blank = Simulation(seed=11, detectors=1, shape=(128, 160), trails=0).image(0, 0).image
     assert blank.summary_stats.skyNoise == pytest.approx(image.summary_stats.skyNoise, rel=1e-2)
     pixels = blank.image.array
-    # Differences of neighbours leave out the background; the median absolute
+    # Differences of neighbors leave out the background; the median absolute
     # one, the stars.  20000 pixels know a standard deviation to 1%.
     steps = np.diff(pixels, axis=1)
     noise = 1.4826 * np.nanmedian(np.abs(steps - np.nanmedian(steps))) / np.sqrt(2.0)

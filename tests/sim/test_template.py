@@ -64,7 +64,7 @@ def make_template(
 
 
 def moments(image: np.ndarray) -> tuple[float, float, float, float]:
-    """Return flux, centre and rms radius of the light within 30 pixels."""
+    """Return flux, center and rms radius of the light within 30 pixels."""
     y, x = np.indices(image.shape)
     weight = np.where(np.hypot(x - 60.0, y - 70.0) < 30.0, image, 0.0)
     flux = weight.sum()
@@ -107,9 +107,9 @@ def test_noise_is_less_and_correlated() -> None:
     config = dataclasses.replace(PERFECT, noise=(0.4, 0.4), correlation=(0.8, 0.8))
     template = make_template(config, None, (300, 300), 10.0, 3)
     assert template.std() == pytest.approx(4.0, rel=0.02)
-    neighbours = np.corrcoef(template[:, :-1].ravel(), template[:, 1:].ravel())[0, 1]
+    neighbors = np.corrcoef(template[:, :-1].ravel(), template[:, 1:].ravel())[0, 1]
     # Of white noise smoothed by a Gaussian: exp(-1 / (4 sigma^2)).
-    assert neighbours == pytest.approx(np.exp(-1.0 / (4.0 * 0.8**2)), abs=0.02)
+    assert neighbors == pytest.approx(np.exp(-1.0 / (4.0 * 0.8**2)), abs=0.02)
 
 
 def test_absent_star_and_missing_regions() -> None:

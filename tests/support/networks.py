@@ -83,7 +83,7 @@ def make_tiles(tmp_path: Path) -> Callable[..., Path]:
 
 def random_network(channels: int = 2, hyperparameters: dict | None = None) -> TrailNetwork:
     """Return a network with all of its numbers random, those of the
-    normalisations and of the head included, which start as constants.
+    normalizations and of the head included, which start as constants.
     """
     torch.manual_seed(3)
     network = create_network("trail_unet", in_channels=channels, **(hyperparameters or TINY))

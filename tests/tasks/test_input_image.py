@@ -95,9 +95,9 @@ def test_arrays_and_coordinates(visit_image: VisitImage) -> None:
     info = visit_image.obs_info
     assert opened.midpoint_mjd_tai == pytest.approx(info.datetime_begin.tai.mjd + 15.0 / 86400.0, abs=1e-9)
     ra, dec = opened.pixel_to_sky(np.array([131.5]), np.array([53.5]))
-    centre = visit_image.sky_projection.pixel_to_sky(x=131.5, y=53.5)
-    assert ra[0] == pytest.approx(centre.ra.deg, abs=1e-10)
-    assert dec[0] == pytest.approx(centre.dec.deg, abs=1e-10)
+    center = visit_image.sky_projection.pixel_to_sky(x=131.5, y=53.5)
+    assert ra[0] == pytest.approx(center.ra.deg, abs=1e-10)
+    assert dec[0] == pytest.approx(center.dec.deg, abs=1e-10)
 
 
 def test_psf_is_evaluated_where_the_image_is(visit_image: VisitImage) -> None:
@@ -168,7 +168,7 @@ def test_flux_units(visit_image: VisitImage, unit: u.UnitBase, expected: float) 
 
 
 def test_instrumental_units(visit_image: VisitImage) -> None:
-    """2.5 uJy per electron at the centre, more to the right."""
+    """2.5 uJy per electron at the center, more to the right."""
     scaling = field(visit_image.bbox, [[2.5, 0.1]], u.uJy / u.electron)
     opened = open_image(in_unit(visit_image, u.electron, scaling))
     assert opened.flux_per_njy == pytest.approx(1.0 / 2500.0)

@@ -24,7 +24,7 @@ import pytest
 import torch
 
 from lsst.images import Image, MaskedImage, MaskPlane, MaskSchema, VisitImage
-from lsst.meas.trails.core.normalize import LEGACY_NORMALISATION
+from lsst.meas.trails.core.normalize import LEGACY_NORMALIZATION
 from lsst.meas.trails.nn.model_file import ModelSpecification, load_model, save_model, shipped_model_path
 from lsst.meas.trails.nn.networks.registry import create_network
 from lsst.meas.trails.tasks import (
@@ -244,14 +244,14 @@ def test_model_by_path(known: Any, segmented: Struct, model_copy: Path) -> None:
 
 
 def test_model_that_takes_only_tiles(known: Any, tmp_path: Path) -> None:
-    """A converted checkpoint, with its own normalisation, tiles and thresholds."""
+    """A converted checkpoint, with its own normalization, tiles and thresholds."""
     specification = ModelSpecification(
         name="old",
         version="1",
         architecture="UNetResSEASPP",
         hyperparameters={"width": 8},
         channels=("science",),
-        normalisation=LEGACY_NORMALISATION,
+        normalization=LEGACY_NORMALIZATION,
         thresholds={"low": 0.2, "high": 0.2},
     )
     save_model(tmp_path / "old", specification.create_network(), specification, dtype="float32")
@@ -311,7 +311,7 @@ def edit(path: Path, **changes: Any) -> None:
     [
         ({"architecture": {"name": "yolo"}}, "architecture 'yolo'.*trail_unet"),
         ({"architecture": {"hyperparameters": {"depth_of_field": 3}}}, "hyperparameters do not fit"),
-        ({"normalisation": {"name": "zscale"}}, "normalisation 'zscale'"),
+        ({"normalization": {"name": "zscale"}}, "normalization 'zscale'"),
         ({"channels": ["science", "bad", "infrared"]}, r"input channels \['infrared'\]"),
         ({"channels": ["science"]}, "shape"),
         ({"format_version": 99}, "format version 99"),
@@ -321,7 +321,7 @@ def edit(path: Path, **changes: Any) -> None:
     ],
     ids=str,
 )
-def test_model_that_cannot_be_honoured(
+def test_model_that_cannot_be_honored(
     known: Any, model_copy: Path, changes: dict[str, Any], message: str
 ) -> None:
     edit(model_copy, **changes)

@@ -105,7 +105,7 @@ def test_measurements(known: Any) -> None:
 
 
 def test_errors_are_those_of_the_noise(make_image: Callable[..., Any]) -> None:
-    """Over many realisations deviations have the scatter that is stated."""
+    """Over many realizations deviations have the scatter that is stated."""
     deviations = []
     for seed in range(12):
         trail = (64.3, 50.7, 40.0, 33.0, 40.0)

@@ -152,7 +152,7 @@ def test_blur_widens_and_keeps_the_noise(make_tiles: Callable[..., Path]) -> Non
     rest = (blurred.image - tile.background)[:, 170:]
     assert np.std(rest) == pytest.approx(2.0, rel=0.03)
     np.testing.assert_allclose(blurred.variance[:, 170:], 4.0)
-    # Part of it is common to neighbours: two Gaussians a pixel apart.
+    # Part of it is common to neighbors: two Gaussians a pixel apart.
     common = np.exp(-0.25 / sigma**2) / (4.0 * np.pi * sigma**2)
     # 22000 pairs give a correlation to 0.007.
     assert np.mean(rest[:, 1:] * rest[:, :-1]) / 4.0 == pytest.approx(common, abs=0.025)
@@ -284,7 +284,7 @@ def test_refuses(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(TileDatasetError, match="No tile files"):
         TrailTileDataset([], CHANNELS)
     with pytest.raises(TileDatasetError, match="Unknown input channels"):
-        TrailTileDataset([good], ("science", "colour"))
+        TrailTileDataset([good], ("science", "color"))
     with pytest.raises(TileDatasetError, match=r"64 pixels, the files before it of 32"):
         TrailTileDataset([good, make_tiles("large.h5", size=64)], CHANNELS)
     with pytest.raises(TileDatasetError, match="not a single tile"):

@@ -38,7 +38,7 @@ SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations":
 
 
 def _write_recipe(path: Path, tiles: Path, **changes: Any) -> None:
-    # The convolutions alone are trained: the statistics of a normalisation
+    # The convolutions alone are trained: the statistics of a normalization
     # are those of a process's own tiles, and so cannot be the same with two.
     names = ModelRecipe(hyperparameters=SMALL).parameter_names()
     parts = [name for name in names if "norm" not in name]

@@ -66,7 +66,7 @@ def test_trails_of_a_difference_have_the_snr_that_its_truth_says(difference: Tra
         weighted = profile[good] / planes.variance[slices][good]
         measured = weighted @ planes.image[slices][good] / np.sqrt(weighted @ profile[good])
         pulls.append(float(measured) - float(snr))
-    # One sigma each; neighbours and what is left of stars pull single ones
+    # One sigma each; neighbors and what is left of stars pull single ones
     # away, a wrong PSF, flux or noise all of them.
     assert len(pulls) > 5
     assert np.median(pulls) == pytest.approx(0.0, abs=4.0 * 1.25 / np.sqrt(len(pulls)))

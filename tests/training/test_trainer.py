@@ -45,7 +45,7 @@ def _recipe(**changes: Any) -> Recipe:
         "model": {"name": "tiny", "hyperparameters": {key: list(value) for key, value in TINY.items()}},
         "data": {"train": ["unused.h5"]},
         "stages": [{"epochs": 3, "batch_size": 4, "loss": {"bce": 1.0, "dice": 0.5}}],
-        "optimiser": {"learning_rate": 0.01},
+        "optimizer": {"learning_rate": 0.01},
         "augmentation": {"noise": 0.2, "masked_columns": 0.2},
         "ema": 0.9,
         "precision": "float32",
@@ -252,7 +252,7 @@ def test_learning_rate_rises_and_falls_in_every_stage(
             {"steps": 10, "batch_size": 1},
             {"steps": 5, "batch_size": 1, "learning_rate": 0.001},
         ],
-        optimiser={"learning_rate": 0.01, "warmup": 0.2, "final": 0.1},
+        optimizer={"learning_rate": 0.01, "warmup": 0.2, "final": 0.1},
     )
     train(recipe, _dataset(make_tiles(), recipe), None, tmp_path / "run", progress=False)
     rates = [line["learning_rate"] for line in read_metrics(tmp_path / "run")]

@@ -69,7 +69,7 @@ def test_hysteresis() -> None:
     assert [(c.area, int(c.rows[0])) for c in components] == [(20, 40), (20, 70)]
 
 
-def test_diagonal_neighbours_are_connected() -> None:
+def test_diagonal_neighbors_are_connected() -> None:
     components = find(np.eye(30, dtype=np.float32))
     assert [component.area for component in components] == [30]
     assert components[0].angle == pytest.approx(45.0)

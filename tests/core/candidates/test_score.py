@@ -112,7 +112,7 @@ def test_a_known_logistic_model_is_recovered() -> None:
     probability = 1.0 / (1.0 + np.exp(-logit))
     is_trail = np.random.default_rng(2).random(len(features)) < probability
     model = ScoreModel.fit(features, is_trail)
-    # Coefficients of standardised features of 20 000 candidates are good to
+    # Coefficients of standardized features of 20 000 candidates are good to
     # about 1 / sqrt(20000 p (1 - p)) = 0.025: four sigma.
     np.testing.assert_allclose(model.coefficients, coefficients * features.std(axis=0), atol=0.1)
     assert model.intercept == pytest.approx(-0.7, abs=0.1)
@@ -125,7 +125,7 @@ def test_a_known_logistic_model_is_recovered() -> None:
         assert np.mean(is_trail[near]) == pytest.approx(np.mean(scores[near]), abs=error)
 
 
-def test_the_intercept_is_not_penalised() -> None:
+def test_the_intercept_is_not_penalized() -> None:
     """Without any signal the score is the fraction of trails."""
     features = np.random.default_rng(1).standard_normal((2000, len(FEATURES)))
     is_trail = np.arange(2000) % 10 == 0

@@ -75,7 +75,7 @@ def test_conditions(condition: str, rows: list[int]) -> None:
     assert np.flatnonzero(select_rows(TABLE, condition)).tolist() == rows
 
 
-def test_masked_values_fulfil_no_comparison() -> None:
+def test_masked_values_fulfill_no_comparison() -> None:
     table = astropy.table.Table({"snr": np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])})
     assert select_rows(table, "snr > 0").tolist() == [True, False, True]
     assert select_rows(table, "snr < 10 or snr > 10").tolist() == [True, False, True]

@@ -127,7 +127,7 @@ def test_noise_moves_the_ends_of_a_faint_trail(make_planes: MakePlanes) -> None:
     )
     one_end = 5.1 * length / snr**2
     # Of the two ends the midpoint has half the variance, the length twice it.
-    # The truth is where the likelihood is centred but for noise, which
+    # The truth is where the likelihood is centerd but for noise, which
     # varies from one to the next by a factor of two.
     assert np.sqrt(np.mean(found[:, 0])) == pytest.approx(one_end / np.sqrt(2.0), rel=0.25)
     assert np.sqrt(np.mean(found[:, 1])) == pytest.approx(one_end * np.sqrt(2.0), rel=0.25)

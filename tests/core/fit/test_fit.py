@@ -136,12 +136,12 @@ def test_errors_know_that_noise_hides_the_ends(length: float, snr: float) -> Non
     assert np.all(np.sqrt(np.mean(np.square(pulls[:, :3]), axis=0)) < 1.65)
 
 
-def check_shifts(cases: list[Case], add_neighbour: Callable[[Case], object]) -> None:
-    """Check that a neighbour changes what is fitted by less than the noise."""
+def check_shifts(cases: list[Case], add_neighbor: Callable[[Case], object]) -> None:
+    """Check that a neighbor changes what is fitted by less than the noise."""
     shifts = []
     for case in cases:
         alone = case.fit()
-        add_neighbour(case)
+        add_neighbor(case)
         fit = case.fit()
         assert not fit.failed
         shifts.append(case.pulls(fit) - case.pulls(alone))

@@ -30,13 +30,13 @@ from lsst.meas.trails.core.photometry import mag_to_flux
 
 SCALE = 0.2
 RA, DEC = 359.999, -30.0
-"""Centre of the image, on the meridian where right ascension starts anew."""
+"""Center of the image, on the meridian where right ascension starts anew."""
 
 SHAPE = (200, 300)
 
 
 def sky_to_pixel(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Map the plane about the centre: good enough over an arcminute."""
+    """Map the plane about the center: good enough over an arcminute."""
     east = (np.mod(ra - RA + 180.0, 360.0) - 180.0) * np.cos(np.deg2rad(DEC))
     return 149.5 - east * 3600.0 / SCALE, 99.5 + (dec - DEC) * 3600.0 / SCALE
 

@@ -150,8 +150,8 @@ def test_flux_across_the_edge(make_planes: MakePlanes, length: float) -> None:
         x0, y0, x1, y1 = trail_ends(1.3, 0.4, length, angle)
         part = np.ones(t.size)
         for start, stop, size in ((x0, x1, 200), (y0, y1, 180)):
-            pixels, centre = np.arange(size), start + t * (stop - start)
-            gauss = np.exp(-0.5 * np.square((pixels[:, None] - centre) / sigma))
+            pixels, center = np.arange(size), start + t * (stop - start)
+            gauss = np.exp(-0.5 * np.square((pixels[:, None] - center) / sigma))
             part *= gauss.sum(axis=0) / (np.sqrt(2.0 * np.pi) * sigma)
         added = inject_trails(planes, trails_of((1.3, 0.4, length, angle, 5e4)), None).image
         # 0.1% of the whole flux.
@@ -171,9 +171,9 @@ def test_a_bright_trail_is_where_it_was_asked_for(
     injected = inject_trails(planes, trails_of((x, y, length, angle, 1e9)), np.random.default_rng(1), 1.0)
     rows, columns = np.mgrid[:240, :240]
     weight = injected.image.astype(float) / injected.image.sum(dtype=float)
-    centre_x, centre_y = np.sum(weight * columns), np.sum(weight * rows)
-    assert np.hypot(centre_x - x, centre_y - y) < 0.05
-    dx, dy = columns - centre_x, rows - centre_y
+    center_x, center_y = np.sum(weight * columns), np.sum(weight * rows)
+    assert np.hypot(center_x - x, center_y - y) < 0.05
+    dx, dy = columns - center_x, rows - center_y
     xx, yy, xy = (np.sum(weight * value) for value in (dx * dx, dy * dy, dx * dy))
     measured = np.rad2deg(0.5 * np.arctan2(2.0 * xy, xx - yy))
     assert angle_difference(measured, angle) < 0.1

@@ -154,7 +154,7 @@ def test_a_source_that_says_little(path: Path) -> None:
     assert (again.data_id, again.wcs, again.config, again.unit) == ({}, "", {}, "nJy")
 
 
-def test_a_tile_is_ready_to_be_normalised(path: Path) -> None:
+def test_a_tile_is_ready_to_be_normalized(path: Path) -> None:
     tiles = make_tiles(3)
     tiles.write(path)
     with TileReader(path) as reader:

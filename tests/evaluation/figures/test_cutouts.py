@@ -76,14 +76,14 @@ def test_the_stretch_shows_noise_and_stars() -> None:
     noise[0, 0], noise[0, 1], noise[0, 2] = np.nan, 1e6, -1e6
     shown = stretch(noise)
     assert (shown[0, 0], shown[0, 1], shown[0, 2]) == (0.0, 1.0, 0.0)
-    # The sky is dark grey, and its noise is seen.
+    # The sky is dark gray, and its noise is seen.
     assert 0.1 < np.median(shown) < 0.4
     assert shown.std() > 0.05
     np.testing.assert_array_equal(stretch(np.full((3, 3), np.nan)), np.zeros((3, 3)))
 
 
 def test_the_picture_shows_what_it_says() -> None:
-    """Three panels: a trail, a probability, and a line of the fit's colour."""
+    """Three panels: a trail, a probability, and a line of the fit's color."""
     image = np.random.default_rng(1).normal(0.0, 1.0, (64, 64))
     image[32, 16:48] += 30.0
     probability = np.zeros((64, 64))

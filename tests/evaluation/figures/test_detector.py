@@ -63,7 +63,7 @@ def draw(image: np.ndarray, candidates: Any, truth: Any = None, **keywords: Any)
     probability = np.zeros(image.shape, dtype=np.float32)
     probability[30, 20:60] = 1.0
     figure = detector_figure(image, probability, candidates, truth, origin=ORIGIN, **keywords)
-    # The colour bar is an axis, too.
+    # The color bar is an axis, too.
     assert [axis.get_title() for axis in figure.axes[:2]] == ["Image", "Trail probability"]
     assert len(figure.axes) == 4
     buffer = io.BytesIO()
@@ -127,7 +127,7 @@ def test_large_images_are_binned() -> None:
 
 
 def catalog(*scores: float) -> astropy.table.Table:
-    """Return candidates of 40 pixels along x, with what cutouts are labelled by."""
+    """Return candidates of 40 pixels along x, with what cutouts are labeled by."""
     return segments(*scores, snr=9.0, trailLengthPix=40.0)
 
 

@@ -74,7 +74,7 @@ def test_default_fits_the_package() -> None:
 )
 def test_receptive_radius_is_exact(hyperparameters: dict) -> None:
     network = create_network("trail_unet", in_channels=1, **hyperparameters).double().eval()
-    # With nothing negative no path is cut by a ReLU or cancelled by another,
+    # With nothing negative no path is cut by a ReLU or canceled by another,
     # and a gradient is not zero exactly where the input matters.
     with torch.no_grad():
         for parameter in network.parameters():

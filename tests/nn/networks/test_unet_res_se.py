@@ -112,7 +112,7 @@ def test_order_of_concatenation() -> None:
             state[key] = torch.roll(state[key], fine, dims=1)
     swapped.load_state_dict(state)
     with torch.inference_mode():
-        # The groups of the normalisation hold other channels, but for its
+        # The groups of the normalization hold other channels, but for its
         # weights the two are the same function where all are alike.
         for module in (*network.modules(), *swapped.modules()):
             if isinstance(module, torch.nn.GroupNorm):

@@ -32,12 +32,12 @@ from typing import Any
 
 import torch
 
-from ..core.normalize import LEGACY_CHANNELS, LEGACY_NORMALISATION
+from ..core.normalize import LEGACY_CHANNELS, LEGACY_NORMALIZATION
 from ..nn.model_file import ModelError, ModelSpecification, save_model
 from ..nn.networks.registry import TrailNetwork
 
 MAX_CHECKPOINT_BYTES = 4_000_000_000
-"""Largest checkpoint that is read: weights, averages and an optimiser's
+"""Largest checkpoint that is read: weights, averages and an optimizer's
 state of the widest network are below one gigabyte.
 """
 
@@ -96,7 +96,7 @@ def convert_checkpoint(
 
     Notes
     -----
-    The model has the original's normalisation and thresholds (probability
+    The model has the original's normalization and thresholds (probability
     0.2), and no calibrated score.
     """
     path, output = Path(path), Path(output)
@@ -243,7 +243,7 @@ def _specification(architecture: str, width: int, **fields: Any) -> ModelSpecifi
     return ModelSpecification(
         architecture=architecture,
         channels=LEGACY_CHANNELS,
-        normalisation=LEGACY_NORMALISATION,
+        normalization=LEGACY_NORMALIZATION,
         thresholds=dict(_THRESHOLDS),
         **{"name": "legacy", "version": "1", "hyperparameters": {"width": width}, **fields},
     )

@@ -31,7 +31,7 @@ LEGACY_THRESHOLD = 0.20
 """Least probability of a pixel, of a component's peak and of its score."""
 
 LEGACY_GAP = 2
-"""Pixels that components are grown by before they are labelled."""
+"""Pixels that components are grown by before they are labeled."""
 
 _MIN_AREA = 3
 _TOP = 0.05
@@ -75,7 +75,7 @@ def legacy_detections(
     Notes
     -----
     Pixels of at least the threshold are grown by a square of 5x5 pixels (gap
-    2) and labelled with 8 neighbours; a component is the pixels above the
+    2) and labeled with 8 neighbors; a component is the pixels above the
     threshold under one label.  Its score is the mean of the largest 5% of
     them; it needs 3 pixels.
     """

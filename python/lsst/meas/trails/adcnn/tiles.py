@@ -63,7 +63,7 @@ class ImportOptions:
     Parameters
     ----------
     tile_size, overlap
-        Side of the tiles and what neighbours share, pixels.
+        Side of the tiles and what neighbors share, pixels.
     empty_fraction, source_fraction
         Fractions of the tiles without a trail that are kept; see
         `lsst.meas.trails.core.tiles.cut.cut_tiles`.
@@ -134,7 +134,7 @@ def legacy_tiles(legacy: LegacyImage, name: str, options: ImportOptions) -> Trai
                 "mask": "pixels that are not finite, or zero at the border or over an area",
                 "psf": how_psf,
                 "wcs": "not known" if wcs is None else f"fitted to {len(catalog)} trails",
-                "midpoints": "centres of the pixels that they were cut to",
+                "midpoints": "centers of the pixels that they were cut to",
             },
         },
         real_sources="real_labels" if has_labels else "",

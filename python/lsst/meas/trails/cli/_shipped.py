@@ -92,11 +92,11 @@ def refuse_scenes_of_start(recipe: Recipe, start: ModelSpecification, source: st
     if recipe.data.simulate is None:
         return
     simulate = recipe.data.simulate
-    learnt = _seen_seeds(start.training, "train")
+    learned = _seen_seeds(start.training, "train")
     # Those that only decided which weights were kept may do so again.
     sections = {
-        "validation": (simulate.validation, learnt),
-        "calibration": (simulate.calibration, learnt | _seen_seeds(start.training, "validation")),
+        "validation": (simulate.validation, learned),
+        "calibration": (simulate.calibration, learned | _seen_seeds(start.training, "validation")),
     }
     for role, (section, seen) in sections.items():
         if section is not None and section["seed"] in seen:

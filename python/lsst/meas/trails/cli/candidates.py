@@ -67,7 +67,7 @@ _RUBIN_TELESCOPE = ("reflector", 8.4, "CCD")
 @click.option(
     "--where",
     metavar="CONDITION",
-    help="Only the candidates that fulfil a condition on their columns, such as "
+    help="Only the candidates that fulfill a condition on their columns, such as "
     "\"snr > 8 and trailLengthPix > 20\" or \"band in ('r', 'i') and not edgeFlag\". Comparisons, and, or, "
     "not, parentheses; in the columns' own units (doc/catalog.md).",
 )
@@ -112,7 +112,7 @@ _RUBIN_TELESCOPE = ("reflector", 8.4, "CCD")
     "--telescope",
     type=(str, float, str),
     metavar="DESIGN APERTURE DETECTOR",
-    help="ADES: the telescope, its aperture in metres.  [default: that of station X05, 'reflector 8.4 CCD']",
+    help="ADES: the telescope, its aperture in meters.  [default: that of station X05, 'reflector 8.4 CCD']",
 )
 def candidates(
     repo: str,

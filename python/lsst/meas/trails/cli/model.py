@@ -155,7 +155,7 @@ def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overw
     """Make a model of a checkpoint of Asteroid_detection_CNN.
 
     CHECKPOINT is ckpt_best.pt or ckpt_last.pt of a UNetResSEASPP or UNetResSE
-    of any width.  The model keeps its normalisation, its tiles of 128 pixels
+    of any width.  The model keeps its normalization, its tiles of 128 pixels
     and its thresholds of 0.2; its score is not calibrated.
     """
     from ..adcnn.checkpoints import convert_checkpoint
@@ -189,7 +189,7 @@ def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
         ("architecture", specification.architecture + (f" ({hyperparameters})" if hyperparameters else "")),
         ("parameters", f"{count_parameters(network)} in {specification.weights_bytes / 1.0e6:.2f} MB"),
         ("channels", ", ".join(specification.channels)),
-        ("normalisation", specification.normalisation),
+        ("normalization", specification.normalization),
         (
             "receptive field",
             f"{2 * network.receptive_radius + network.output_stride} pixels across"

@@ -165,7 +165,7 @@ def consolidate(
 @click.option("--resume", is_flag=True, help="Leave out images whose tiles are in OUTPUT already.")
 @click.option("--tile-size", type=click.IntRange(32, 4096), default=256, show_default=True)
 @click.option(
-    "--overlap", type=click.IntRange(min=0), default=0, help="What neighbouring tiles share, pixels."
+    "--overlap", type=click.IntRange(min=0), default=0, help="What neighboring tiles share, pixels."
 )
 @click.option(
     "--empty-fraction",

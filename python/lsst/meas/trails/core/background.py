@@ -35,12 +35,12 @@ _MIN_GOOD_FRACTION = 0.2
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BackgroundMesh:
-    """A smooth background level: values at block centres, interpolated.
+    """A smooth background level: values at block centers, interpolated.
 
     Parameters
     ----------
     values
-        Level at the centres of the blocks, shape (my, mx), image units.
+        Level at the centers of the blocks, shape (my, mx), image units.
     shape
         Shape (ny, nx) of the image.
     block
@@ -65,7 +65,7 @@ class BackgroundMesh:
             Shape of the part, float32.
         """
         (below, above, fy), (left, right, fx) = (
-            _neighbours(np.arange(*part.indices(size)), count, size)
+            _neighbors(np.arange(*part.indices(size)), count, size)
             for part, size, count in zip((y, x), self.shape, self.values.shape, strict=True)
         )
         # Not a product of matrices: for small ones the threads of a BLAS
@@ -100,8 +100,8 @@ def fit_background(
     than 2.5 times the scatter are dropped, up to four times over.  The
     scatter is taken from the pixels below the median, which stars and
     galaxies do not reach.  Blocks with less than a fifth of good pixels take
-    the level of their nearest neighbour; a block that stands out from the
-    median of its 3x3 neighbourhood, as one that a bright star fills, takes
+    the level of their nearest neighbor; a block that stands out from the
+    median of its 3x3 neighborhood, as one that a bright star fills, takes
     that median.
     """
     ny, nx = image.shape
@@ -161,11 +161,11 @@ def _fill_and_smooth(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]
     return np.asarray(values, dtype=np.float32)
 
 
-def _neighbours(
+def _neighbors(
     positions: npt.NDArray[np.int64], count: int, size: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return the blocks before and after positions along one axis, and the
-    weight of the latter in a linear interpolation between their centres;
+    weight of the latter in a linear interpolation between their centers;
     linear extrapolation within the outer half blocks.
     """
     u = (positions + 0.5) * count / size - 0.5

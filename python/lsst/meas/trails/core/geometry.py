@@ -11,7 +11,7 @@
 
 """Trails as line segments: midpoint, length, angle, ends and distances.
 
-Pixel centres are integers; angles are degrees counter-clockwise from +x;
+Pixel centers are integers; angles are degrees counter-clockwise from +x;
 a trail has no direction, so that angles run over [0, 180).
 """
 
@@ -206,7 +206,7 @@ def clip_segment(x0: Any, y0: Any, x1: Any, y1: Any, shape: tuple[int, int]) -> 
         Ends of the segments, array coordinates.
     shape
         Shape (ny, nx) of the image, whose outer pixels end half a pixel
-        beyond their centres.
+        beyond their centers.
 
     Returns
     -------

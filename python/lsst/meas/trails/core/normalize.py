@@ -9,9 +9,9 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The one normalisation of images for the network.
+"""The one normalization of images for the network.
 
-Training and inference both come through here; the name of the normalisation
+Training and inference both come through here; the name of the normalization
 and its version are part of a model's specification.  `network_input` is that
 of this package; `legacy_input` serves networks that came from elsewhere.
 """
@@ -21,9 +21,9 @@ from __future__ import annotations
 __all__ = (
     "CHANNELS",
     "LEGACY_CHANNELS",
-    "LEGACY_NORMALISATION",
-    "NORMALISATION",
-    "NORMALISATIONS",
+    "LEGACY_NORMALIZATION",
+    "NORMALIZATION",
+    "NORMALIZATIONS",
     "TEMPLATE_CHANNELS",
     "PanelScale",
     "compress",
@@ -40,14 +40,14 @@ import numpy.typing as npt
 
 from .planes import ImagePlanes
 
-NORMALISATION = "background-variance-asinh-1"
+NORMALIZATION = "background-variance-asinh-1"
 """Name and version of what `network_input` does."""
 
-LEGACY_NORMALISATION = "medmad_clip_k5"
+LEGACY_NORMALIZATION = "medmad_clip_k5"
 """Name of what `legacy_input` does: that of Asteroid_detection_CNN."""
 
-NORMALISATIONS = (NORMALISATION, LEGACY_NORMALISATION)
-"""Normalisations that a model may ask for."""
+NORMALIZATIONS = (NORMALIZATION, LEGACY_NORMALIZATION)
+"""Normalizations that a model may ask for."""
 
 LEGACY_CHANNELS = ("science",)
 """The one channel that `legacy_input` makes: it knows nothing but pixels."""
@@ -201,7 +201,7 @@ def measure_panel(image: _Float32) -> PanelScale:
     Notes
     -----
     Pixels that are not finite are left out, which the original did not do:
-    a single one made its whole panel NaN.  Where the centre holds no finite
+    a single one made its whole panel NaN.  Where the center holds no finite
     pixel the whole image is measured, and one without any has the median 0
     and the scatter 1.
     """

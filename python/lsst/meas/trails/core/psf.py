@@ -41,7 +41,7 @@ def kernel_fwhm(kernel: npt.NDArray[np.floating]) -> float:
     Parameters
     ----------
     kernel
-        PSF image, shape (k, k), centred on its central pixel.
+        PSF image, shape (k, k), centerd on its central pixel.
 
     Returns
     -------
@@ -73,7 +73,7 @@ class PsfGrid:
         Positions of the nodes in array coordinates, pixels, shapes (nx,) and
         (ny,), increasing.
     kernels
-        PSF images, shape (ny, nx, k, k) with odd ``k``, each centred on its
+        PSF images, shape (ny, nx, k, k) with odd ``k``, each centerd on its
         central pixel and with a sum of 1.
 
     Raises

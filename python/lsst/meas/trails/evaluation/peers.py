@@ -252,8 +252,8 @@ def _psf_matched(
 def _moments(
     labels: npt.NDArray[np.int32], weight: npt.NDArray[np.floating], count: int
 ) -> tuple[npt.NDArray[np.float64], ...]:
-    """Return the weighted centres x, y, second moments xx, yy, xy and total
-    weights of labelled pixels, each of shape (count,).
+    """Return the weighted centers x, y, second moments xx, yy, xy and total
+    weights of labeled pixels, each of shape (count,).
     """
     rows, columns = np.nonzero(labels)
     index = labels[rows, columns] - 1

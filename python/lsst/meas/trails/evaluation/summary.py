@@ -47,7 +47,7 @@ _UNITS = {"dAlong": "pix", "dAcross": "pix", "dMidpoint": "pix", "dLength": "pix
 
 @dataclasses.dataclass(frozen=True)
 class SummaryOptions:
-    """What is summarised.
+    """What is summarized.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def summarize(
     searches: Iterable[astropy.table.Table],
     options: SummaryOptions = SummaryOptions(),
 ) -> astropy.table.Table:
-    """Summarise what was found in a collection.
+    """Summarize what was found in a collection.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def summarize(
     searches
         Their `trail_search_detector`, in the same order.
     options
-        What is summarised.
+        What is summarized.
 
     Returns
     -------

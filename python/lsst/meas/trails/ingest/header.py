@@ -193,7 +193,7 @@ def find_filter(header: Header, band: str | None = None) -> Filter:
     -------
     filter
         Bands are ``u`` to ``y`` and, with capitals, those of Johnson; where
-        none is recognised the band is `UNKNOWN_BAND`.
+        none is recognized the band is `UNKNOWN_BAND`.
     """
     raw = next((str(header[k]) for k in ("FILTER", "FILTNAM", "FILTER1", "BAND") if header.get(k)), "")
     name = re.sub(r"[^\x21-\x7e]+", " ", raw).replace("/", "_").strip()[:32].strip()

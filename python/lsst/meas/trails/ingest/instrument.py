@@ -36,7 +36,7 @@ VISIT_MAX = 2_100_000_000_000
 """Exclusive limit of visit numbers: that of YYYYMMDD and five digits."""
 
 _PIXEL_SIZE = 0.01
-"""Millimetres per pixel, where nothing but the angles matters."""
+"""Millimeters per pixel, where nothing but the angles matters."""
 
 _ARCSEC = np.pi / (180.0 * 3600.0)
 
@@ -166,12 +166,12 @@ def make_fits_detector(visit: int, detector: int, shape: tuple[int, int], pixel_
         amplifiers.
     """
     bbox = Box.from_shape(shape)
-    centre_y, centre_x = 0.5 * (shape[0] - 1), 0.5 * (shape[1] - 1)
+    center_y, center_x = 0.5 * (shape[0] - 1), 0.5 * (shape[1] - 1)
     to_focal_plane = starlink.Ast.WinMap(
         [0.0, 0.0],
         [1.0, 1.0],
-        [-centre_x * _PIXEL_SIZE, -centre_y * _PIXEL_SIZE],
-        [(1.0 - centre_x) * _PIXEL_SIZE, (1.0 - centre_y) * _PIXEL_SIZE],
+        [-center_x * _PIXEL_SIZE, -center_y * _PIXEL_SIZE],
+        [(1.0 - center_x) * _PIXEL_SIZE, (1.0 - center_y) * _PIXEL_SIZE],
     )
     to_field_angle = starlink.Ast.ZoomMap(2, pixel_scale / _PIXEL_SIZE * _ARCSEC)
     attributes = DetectorAttributes(
@@ -185,8 +185,8 @@ def make_fits_detector(visit: int, detector: int, shape: tuple[int, int], pixel_
             focal_plane_y=0.0,
             focal_plane_z=0.0,
             # Half a pixel more, as afw counts from the corner of the first.
-            pixel_reference_x=centre_x + 0.5,
-            pixel_reference_y=centre_y + 0.5,
+            pixel_reference_x=center_x + 0.5,
+            pixel_reference_y=center_y + 0.5,
         ),
         pixel_size=_PIXEL_SIZE,
         physical_type="unknown",

@@ -220,8 +220,8 @@ def _find_stars(
     typical = _locus(np.array([star.fwhm for star in measured.values()]))
     similar = {i: star for i, star in measured.items() if abs(np.log(star.fwhm / typical)) < 0.1}
     stars: list[_Star] = []
-    # Where the field is too crowded for stars without a neighbour of a few
-    # per cent, those with a neighbour of ten must do.
+    # Where the field is too crowded for stars without a neighbor of a few
+    # per cent, those with a neighbor of ten must do.
     for contamination in (0.02, 0.1):
         stars = []
         for i, star in similar.items():
@@ -329,8 +329,8 @@ def _fit_profile(
     wrapper = PiffWrapper(
         best, bounds=Box.factory[0 : image.shape[0], 0 : image.shape[1]], stamp_size=_stamp_size(fwhm)
     )
-    centre = wrapper.compute_kernel_image(x=0.5 * (image.shape[1] - 1), y=0.5 * (image.shape[0] - 1))
-    measured = kernel_fwhm(centre.array)
+    center = wrapper.compute_kernel_image(x=0.5 * (image.shape[1] - 1), y=0.5 * (image.shape[0] - 1))
+    measured = kernel_fwhm(center.array)
     if not _MIN_FWHM <= measured <= _MAX_FWHM or not 0.6 < measured / fwhm < 1.7:
         raise ValueError(f"its FWHM of {measured:.2f} pixels does not fit the stars', {fwhm:.2f}")
     n_stars = sum(not star.is_flagged for star in best.stars)

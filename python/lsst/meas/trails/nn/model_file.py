@@ -13,7 +13,7 @@
 
 A model is two files, ``NAME.json`` and ``NAME.safetensors``.  Neither can
 hold code.  What a specification promises is checked before a weight is used:
-the architecture and its shapes, the input channels, the normalisation, and
+the architecture and its shapes, the input channels, the normalization, and
 the checksum of the weights.
 """
 
@@ -120,7 +120,7 @@ def save_model(
         raise ModelError(f"Weights are stored as {', '.join(_DTYPES)}, not {dtype!r}.")
     tensors = {}
     for name, tensor in _weights(network).items():
-        # Variances of a normalisation may be too small for 16 bits.
+        # Variances of a normalization may be too small for 16 bits.
         stored = tensor.detach().cpu().to(_DTYPES[dtype] if tensor.ndim >= 2 else torch.float32)
         if not bool(torch.isfinite(stored).all()):
             raise ModelError(f"{stem}: the weights {name} are not finite as {dtype}; nothing was written.")
@@ -162,7 +162,7 @@ def load_model(path: str | os.PathLike[str]) -> TrailModel:
     ------
     ModelError
         Raised if a file is missing, damaged, or not what the specification
-        says, or if this version of the package cannot honour it.
+        says, or if this version of the package cannot honor it.
     """
     text, weights, weights_path = read_model_bytes(path)
     return model_from_bytes(text, weights, source=str(weights_path))
@@ -234,7 +234,7 @@ def model_from_bytes(text: bytes, weights: bytes, *, source: str) -> TrailModel:
     ------
     ModelError
         Raised if one of them is damaged, they do not belong together, or
-        this version of the package cannot honour them.
+        this version of the package cannot honor them.
     """
     if len(text) > _MAX_SPECIFICATION_BYTES or len(weights) > MAX_WEIGHTS_BYTES:
         raise ModelError(f"{source}: {len(text)} and {len(weights)} bytes are more than a model may have.")

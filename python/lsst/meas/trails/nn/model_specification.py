@@ -27,9 +27,9 @@ import torch
 from ..core.normalize import (
     CHANNELS,
     LEGACY_CHANNELS,
-    LEGACY_NORMALISATION,
-    NORMALISATION,
-    NORMALISATIONS,
+    LEGACY_NORMALIZATION,
+    NORMALIZATION,
+    NORMALIZATIONS,
 )
 from .networks.registry import TrailNetwork, create_network, network_names
 
@@ -72,8 +72,8 @@ class ModelSpecification:
     channels: tuple[str, ...]
     """Input channels, in order."""
 
-    normalisation: str = NORMALISATION
-    """Name and version of the normalisation of the input."""
+    normalization: str = NORMALIZATION
+    """Name and version of the normalization of the input."""
 
     pixel_scale: float | None = None
     """Pixel scale of the training images, arcsec; `None` if mixed."""
@@ -111,17 +111,17 @@ class ModelSpecification:
     """Version of this package that wrote them."""
 
     def __post_init__(self) -> None:
-        for key in ("name", "version", "architecture", "normalisation"):
+        for key in ("name", "version", "architecture", "normalization"):
             _expect(bool(getattr(self, key)), f"{key} is empty")
         if self.architecture not in network_names():
             raise ModelError(
                 f"it needs the architecture {self.architecture!r}, and this version of meas_trails has "
                 f"{', '.join(network_names())}; use the version that wrote it ({self.package_version or '?'})"
             )
-        if self.normalisation not in NORMALISATIONS:
+        if self.normalization not in NORMALIZATIONS:
             raise ModelError(
-                f"it needs the normalisation {self.normalisation!r}, and this version of meas_trails applies "
-                f"{' or '.join(map(repr, NORMALISATIONS))}; use the version that wrote it "
+                f"it needs the normalization {self.normalization!r}, and this version of meas_trails applies "
+                f"{' or '.join(map(repr, NORMALIZATIONS))}; use the version that wrote it "
                 f"({self.package_version or '?'}) or retrain"
             )
         _expect(len(self.channels) > 0, "channels is empty")
@@ -132,8 +132,8 @@ class ModelSpecification:
                 f"{', '.join(CHANNELS)}; use the version that wrote it ({self.package_version or '?'})"
             )
         _expect(
-            self.normalisation != LEGACY_NORMALISATION or self.channels == LEGACY_CHANNELS,
-            f"the normalisation {self.normalisation} makes the channel {LEGACY_CHANNELS[0]} and no other",
+            self.normalization != LEGACY_NORMALIZATION or self.channels == LEGACY_CHANNELS,
+            f"the normalization {self.normalization} makes the channel {LEGACY_CHANNELS[0]} and no other",
         )
         _expect(self.pixel_scale is None or self.pixel_scale > 0.0, "pixel_scale is not positive")
         if self.fwhm_range is not None:
@@ -191,7 +191,7 @@ class ModelSpecification:
                 "architecture": {"name": self.architecture, "hyperparameters": self.hyperparameters},
                 **({} if tile_size is None else {"tile_size": tile_size}),
                 "channels": list(self.channels),
-                "normalisation": {"name": self.normalisation},
+                "normalization": {"name": self.normalization},
                 "pixel_scale": self.pixel_scale,
                 "fwhm_range": None if self.fwhm_range is None else list(self.fwhm_range),
                 "thresholds": self.thresholds,
@@ -218,7 +218,7 @@ class ModelSpecification:
         ------
         ModelError
             Raised if the text is no specification that this version of the
-            package can honour.
+            package can honor.
         """
         try:
             data = json.loads(text, parse_constant=_refuse_constant)
@@ -236,7 +236,7 @@ class ModelSpecification:
             "version",
             "architecture",
             "channels",
-            "normalisation",
+            "normalization",
             "weights",
         }
         optional = {
@@ -253,8 +253,8 @@ class ModelSpecification:
         _expect_keys("the specification", data, required, optional)
         architecture = _take(data, "architecture", dict)
         _expect_keys("architecture", architecture, {"name"}, {"hyperparameters"})
-        normalisation = _take(data, "normalisation", dict)
-        _expect_keys("normalisation", normalisation, {"name"}, set())
+        normalization = _take(data, "normalization", dict)
+        _expect_keys("normalization", normalization, {"name"}, set())
         weights = _take(data, "weights", dict)
         _expect_keys("weights", weights, {"file", "sha256", "bytes"}, set())
         values: dict[str, Any] = {
@@ -262,7 +262,7 @@ class ModelSpecification:
             "version": _take(data, "version", str),
             "architecture": _take(architecture, "name", str),
             "channels": tuple(_take(data, "channels", list)),
-            "normalisation": _take(normalisation, "name", str),
+            "normalization": _take(normalization, "name", str),
             "weights_file": _take(weights, "file", str),
             "weights_sha256": _take(weights, "sha256", str),
             "weights_bytes": _take(weights, "bytes", int),

@@ -24,7 +24,7 @@ import torch
 from torch.nn import functional
 
 from ..core.background import BackgroundMesh, fit_background
-from ..core.normalize import LEGACY_NORMALISATION, legacy_input, measure_panel, network_input
+from ..core.normalize import LEGACY_NORMALIZATION, legacy_input, measure_panel, network_input
 from ..core.planes import ImagePlanes, plane_bits
 from .hardware import choose_device, keep_memory, thread_count, use_bfloat16
 from .model_file import TrailModel
@@ -90,7 +90,7 @@ def predict_probability(
     side by side from pixel (0, 0) on, as the original does it.  Its result
     depends on where their borders lie, by nature: a trail that crosses a
     border is seen in two parts.  With ``tile_overlap``, the logits of tiles
-    are blended with weights that fall linearly towards their borders, at
+    are blended with weights that fall linearly toward their borders, at
     more cost.
     """
     if window < 1:
@@ -209,11 +209,11 @@ def _predict_tiles(
 
 def _window_input(model: TrailModel, planes: ImagePlanes, background: BackgroundMesh | None) -> _WindowInput:
     """Return what makes the network's input of parts of an image, with the
-    normalisation that the model asks for.
+    normalization that the model asks for.
     """
-    if model.specification.normalisation == LEGACY_NORMALISATION:
+    if model.specification.normalization == LEGACY_NORMALIZATION:
         scale = measure_panel(planes.image)
-        # Padded before normalising, as the original does it.
+        # Padded before normalizing, as the original does it.
         return lambda y, x: legacy_input(_cut(planes.image, y, x), scale)
     mesh = fit_background(planes.image, planes.bad()) if background is None else background
     channels = model.specification.channels
@@ -252,7 +252,7 @@ def _to_full_resolution(
     logits: torch.Tensor, planes: ImagePlanes, output_stride: int
 ) -> npt.NDArray[np.float32]:
     """Return probabilities on the pixels of the image from logits of blocks
-    of them, interpolated between the blocks' centres.
+    of them, interpolated between the blocks' centers.
     """
     ny, nx = planes.shape
     if output_stride > 1:

@@ -34,14 +34,14 @@ class _Lines:
 
 
 def to_text(ast_object: Any) -> str:
-    """Return the native serialisation of an AST object."""
+    """Return the native serialization of an AST object."""
     sink = _Lines()
     starlink.Ast.Channel(None, sink).write(ast_object)
     return "\n".join(sink.lines) + "\n"
 
 
 def parse_mapping(text: str) -> Any:
-    """Return the AST mapping of a native serialisation; of a frame set, the
+    """Return the AST mapping of a native serialization; of a frame set, the
     mapping from its base frame to its current frame.
     """
     ast_object = starlink.Ast.Channel(_Lines(text)).read()

@@ -42,7 +42,7 @@ def camera_frames(
     bbox
         Box of the detector's pixels.
     to_focal_plane
-        Starlink AST mapping from pixels to millimetres in the focal plane.
+        Starlink AST mapping from pixels to millimeters in the focal plane.
     to_field_angle
         Starlink AST mapping from there to field angles in radians.
     """

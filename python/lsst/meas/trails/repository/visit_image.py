@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _MORE_PLANES: Mapping[str, str] = {
     "STREAK": "Pixel is part of a streak across the detector, such as that of a satellite.",
     "DETECTED_NEGATIVE": "Pixel was part of a detected negative source.",
-    "HIGH_VARIANCE": "Pixel's variance is much higher than that of its neighbours.",
+    "HIGH_VARIANCE": "Pixel's variance is much higher than that of its neighbors.",
 }
 
 
@@ -122,7 +122,7 @@ def make_summary_stats(
     background: float = np.nan,
     n_psf_stars: int = 0,
 ) -> ObservationSummaryStats:
-    """Summarise an image as the stack does.
+    """Summarize an image as the stack does.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def make_summary_stats(
     sigma, e1, e2 = moments.moments_sigma, moments.observed_shape.e1, moments.observed_shape.e2
     # sigma^4 is the determinant of the moments, e = (Ixx - Iyy, 2 Ixy) / (Ixx + Iyy).
     trace = 2.0 * sigma**2 / np.sqrt(max(1.0 - e1**2 - e2**2, 1e-6))
-    centre = sky_projection.pixel_to_sky(x=0.5 * (bbox.x.min + bbox.x.max), y=0.5 * (bbox.y.min + bbox.y.max))
+    center = sky_projection.pixel_to_sky(x=0.5 * (bbox.x.min + bbox.x.max), y=0.5 * (bbox.y.min + bbox.y.max))
     right = sky_projection.pixel_to_sky(
         x=0.5 * (bbox.x.min + bbox.x.max) + 1.0, y=0.5 * (bbox.y.min + bbox.y.max)
     )
@@ -170,9 +170,9 @@ def make_summary_stats(
         psfIxx=float(0.5 * trace * (1.0 + e1)),
         psfIyy=float(0.5 * trace * (1.0 - e1)),
         psfIxy=float(0.5 * trace * e2),
-        ra=float(centre.ra.deg),
-        dec=float(centre.dec.deg),
-        pixelScale=float(centre.separation(right).arcsec),
+        ra=float(center.ra.deg),
+        dec=float(center.dec.deg),
+        pixelScale=float(center.separation(right).arcsec),
         zenithDistance=zenith_distance,
         expTime=exposure_time,
         zeroPoint=zeropoint,

@@ -54,14 +54,14 @@ def saturate(image: npt.NDArray[np.float32], level: float, rng: np.random.Genera
     for region in scipy.ndimage.find_objects(labels, count):
         part = image[region]
         excess = np.maximum(part - level, 0.0).sum(axis=0)
-        centre = 0.5 * (region[0].start + region[0].stop)
+        center = 0.5 * (region[0].start + region[0].stop)
         height = region[0].stop - region[0].start
         for offset, charge in enumerate(excess):
             # Only a part of the charge runs along the column before the
             # electronics give up: bleeds are shorter than the sum suggests.
             reach = 0.5 * height + 0.15 * charge / level * rng.uniform(0.8, 1.2)
-            start = max(0, int(centre - reach))
-            stop = min(image.shape[0], int(centre + reach) + 1)
+            start = max(0, int(center - reach))
+            stop = min(image.shape[0], int(center + reach) + 1)
             if charge > 0.0:
                 saturated[start:stop, region[1].start + offset] = True
     image[saturated] = level

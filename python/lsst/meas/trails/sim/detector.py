@@ -43,12 +43,12 @@ PIXEL_SCALE = 0.2
 """Arcseconds per pixel."""
 
 _PIXEL_SIZE = 0.01
-"""Millimetres per pixel."""
+"""Millimeters per pixel."""
 
 _ARCSEC = np.pi / (180.0 * 3600.0)
 
 _PITCH = 42.25 / 40.72
-"""Distance between the centres of neighbouring detectors over their size."""
+"""Distance between the centers of neighboring detectors over their size."""
 
 _AMPLIFIER_GRID = (2, 8)
 """Rows and columns of amplifiers."""
@@ -59,7 +59,7 @@ _GAIN, _READ_NOISE, _SATURATION = 1.6, 8.5, 140_000.0
 
 
 def focal_plane_offset(detector: int, shape: tuple[int, int]) -> tuple[float, float]:
-    """Return where the centre of a detector is, relative to the boresight.
+    """Return where the center of a detector is, relative to the boresight.
 
     Detectors of any size lie side by side with the gaps of LSSTCam in
     proportion.
@@ -107,12 +107,12 @@ def make_detector(visit: int, detector: int, shape: tuple[int, int]) -> Detector
     ny, nx = shape
     bbox = Box.factory[0:ny, 0:nx]
     x_offset, y_offset = focal_plane_offset(detector, shape)
-    centre_x, centre_y = 0.5 * (nx - 1), 0.5 * (ny - 1)
+    center_x, center_y = 0.5 * (nx - 1), 0.5 * (ny - 1)
     to_focal_plane = starlink.Ast.WinMap(
         [0.0, 0.0],
         [1.0, 1.0],
-        [(x_offset - centre_x) * _PIXEL_SIZE, (y_offset - centre_y) * _PIXEL_SIZE],
-        [(x_offset - centre_x + 1.0) * _PIXEL_SIZE, (y_offset - centre_y + 1.0) * _PIXEL_SIZE],
+        [(x_offset - center_x) * _PIXEL_SIZE, (y_offset - center_y) * _PIXEL_SIZE],
+        [(x_offset - center_x + 1.0) * _PIXEL_SIZE, (y_offset - center_y + 1.0) * _PIXEL_SIZE],
     )
     to_field_angle = starlink.Ast.ZoomMap(2, PIXEL_SCALE / _PIXEL_SIZE * _ARCSEC)
     attributes = DetectorAttributes(
@@ -126,8 +126,8 @@ def make_detector(visit: int, detector: int, shape: tuple[int, int]) -> Detector
             focal_plane_y=y_offset * _PIXEL_SIZE,
             focal_plane_z=0.0,
             # Half a pixel more, as afw counts from the corner of the first.
-            pixel_reference_x=centre_x + 0.5,
-            pixel_reference_y=centre_y + 0.5,
+            pixel_reference_x=center_x + 0.5,
+            pixel_reference_y=center_y + 0.5,
         ),
         pixel_size=_PIXEL_SIZE,
         physical_type="SIM",

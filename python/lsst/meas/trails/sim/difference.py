@@ -147,8 +147,8 @@ def template_planes(planes: ImagePlanes, psf: PsfGrid) -> ImagePlanes:
 def _matching_kernels(image: ImagePlanes, template: ImagePlanes) -> tuple[_Kernel, _Kernel]:
     """Return the kernels for the image and for the template."""
     ny, nx = image.shape
-    centre = 0.5 * (nx - 1), 0.5 * (ny - 1)
-    image_width, template_width = image.psf.fwhm(*centre), template.psf.fwhm(*centre)
+    center = 0.5 * (nx - 1), 0.5 * (ny - 1)
+    image_width, template_width = image.psf.fwhm(*center), template.psf.fwhm(*center)
     one = np.ones((1, 1))
     if abs(image_width / template_width - 1.0) < _SAME_WIDTH:
         return one, one

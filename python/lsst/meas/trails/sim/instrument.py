@@ -87,7 +87,7 @@ class DetectorPlace:
 
 
 def _places() -> tuple[DetectorPlace, ...]:
-    centre = len(_RAFT_COLUMNS) * _SENSORS_PER_SIDE // 2
+    center = len(_RAFT_COLUMNS) * _SENSORS_PER_SIDE // 2
     places: list[DetectorPlace] = []
     for raft_row, raft_columns in enumerate(_RAFT_COLUMNS):
         for raft_column in raft_columns:
@@ -98,8 +98,8 @@ def _places() -> tuple[DetectorPlace, ...]:
                             id=len(places),
                             raft=f"R{raft_row}{raft_column}",
                             name_in_raft=f"S{row}{column}",
-                            column=raft_column * _SENSORS_PER_SIDE + column - centre,
-                            row=raft_row * _SENSORS_PER_SIDE + row - centre,
+                            column=raft_column * _SENSORS_PER_SIDE + column - center,
+                            row=raft_row * _SENSORS_PER_SIDE + row - center,
                         )
                     )
     return tuple(places)

@@ -114,7 +114,7 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
     ----------
     seed
         Seed of the simulation.  It selects the night, so that simulations of
-        neighbouring seeds fit into one repository.
+        neighboring seeds fit into one repository.
     index
         Number of the visit in the simulation, from 0.
     band

@@ -110,9 +110,9 @@ def make_psf(seeing: Seeing, rng: np.random.Generator, bbox: Box, pixel_scale: f
         to corner of a full detector, and its ellipticity are second-order
         polynomials of the position.
     """
-    centre = (0.5 * (bbox.x.min + bbox.x.max), 0.5 * (bbox.y.min + bbox.y.max))
+    center = (0.5 * (bbox.x.min + bbox.x.max), 0.5 * (bbox.y.min + bbox.y.max))
     half = _HALF_DETECTOR * pixel_scale
-    u0, v0 = centre[0] * pixel_scale, centre[1] * pixel_scale
+    u0, v0 = center[0] * pixel_scale, center[1] * pixel_scale
 
     size = _draw_surface(rng, 1.0, _SIZE_GRADIENT, _SIZE_CURVATURE)
     e1 = _draw_surface(rng, seeing.e1, _SHAPE_GRADIENT, _SHAPE_CURVATURE)

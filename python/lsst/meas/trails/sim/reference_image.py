@@ -222,9 +222,9 @@ class Exemplar:
             Raised if the night has no room for so many visits.
         """
         plan = plan_visit(seed, index, self.band, self.exposure_time)
-        centre, _, angle = self._axes()
+        center, _, angle = self._axes()
         radec, altaz = self.obs_info.tracking_radec, self.obs_info.altaz_begin
-        boresight = centre if radec is None else radec.icrs
+        boresight = center if radec is None else radec.icrs
         if altaz is not None:
             plan = dataclasses.replace(plan, azimuth=float(altaz.az.deg), altitude=float(altaz.alt.deg))
         return dataclasses.replace(
@@ -306,7 +306,7 @@ class Exemplar:
         first
             Number of the detector that looks where the example looks; others
             lie around it as in the focal plane.  The whole mapping is
-            rotated about the centre of the celestial sphere, so that it keeps
+            rotated about the center of the celestial sphere, so that it keeps
             its distortions.
 
         Raises
@@ -321,12 +321,12 @@ class Exemplar:
         x0, y0 = focal_plane_offset(first, shape)
         x, y = x - x0, y - y0
         if x or y:
-            centre, scale, angle = self._axes()
+            center, scale, angle = self._axes()
             # Position angles grow from North to East; whether that is the
             # sense from +x to +y depends on the parity of the detector.
             turn = np.arctan2(y, x) * self._parity()
-            target = centre.directional_offset_by(angle + turn * u.rad, np.hypot(x, y) * scale)
-            rotation = starlink.Ast.MatrixMap(_rotation(centre, target))
+            target = center.directional_offset_by(angle + turn * u.rad, np.hypot(x, y) * scale)
+            rotation = starlink.Ast.MatrixMap(_rotation(center, target))
             to_vectors = inverse(starlink.Ast.SphMap("UnitRadius=1"))
             mapping = series(mapping, to_vectors, rotation, inverse(to_vectors))
         frame = DetectorFrame(
@@ -346,21 +346,21 @@ class Exemplar:
 
     @functools.cached_property
     def _corner(self) -> tuple[SkyCoord, SkyCoord, SkyCoord]:
-        """Sky at the centre of the detector, a pixel right and one above."""
+        """Sky at the center of the detector, a pixel right and one above."""
         bbox = self.detector.bbox
         x, y = 0.5 * (bbox.x.min + bbox.x.max), 0.5 * (bbox.y.min + bbox.y.max)
         sky = self.sky_projection.pixel_to_sky(x=np.array([x, x + 1.0, x]), y=np.array([y, y, y + 1.0]))
         return sky[0], sky[1], sky[2]
 
     def _axes(self) -> tuple[SkyCoord, Any, Any]:
-        """Centre, size of a pixel, and position angle of +x."""
-        centre, right, _ = self._corner
-        return centre, centre.separation(right), centre.position_angle(right)
+        """Center, size of a pixel, and position angle of +x."""
+        center, right, _ = self._corner
+        return center, center.separation(right), center.position_angle(right)
 
     def _parity(self) -> float:
         """1 where +y is 90 degrees East of +x, -1 where it is West."""
-        centre, right, above = self._corner
-        turn = (centre.position_angle(above) - centre.position_angle(right)).wrap_at(180.0 * u.deg)
+        center, right, above = self._corner
+        turn = (center.position_angle(above) - center.position_angle(right)).wrap_at(180.0 * u.deg)
         return 1.0 if turn > 0.0 * u.deg else -1.0
 
 

@@ -239,7 +239,7 @@ class Simulation:
             obs_info = make_obs_info(plan, detector)
             camera_detector = make_detector(plan.visit, detector, shape)
         scene = simulate_scene(scene_config, sample_psf(psf, bbox), rng, bbox)
-        summarise = functools.partial(
+        summarize = functools.partial(
             make_summary_stats,
             sky_projection=sky_projection,
             bbox=bbox,
@@ -267,7 +267,7 @@ class Simulation:
                 pixels = make(
                     subtracted.planes,
                     psf=pixel_psf(subtracted.planes.psf, bbox),
-                    summary_stats=summarise(subtracted.planes),
+                    summary_stats=summarize(subtracted.planes),
                 )
                 difference = make_difference_image(pixels, subtracted.template_kernel)
         truth = image_truth(scene.truth, bbox, sky_projection)
@@ -279,7 +279,7 @@ class Simulation:
         ):
             truth[name] = np.full(len(truth), value)
         return SimulatedImage(
-            image=make(scene.planes, psf=psf, summary_stats=summarise(scene.planes)),
+            image=make(scene.planes, psf=psf, summary_stats=summarize(scene.planes)),
             truth=truth,
             template=template,
             difference=difference,

@@ -129,7 +129,7 @@ def draw_sky(config: SkyConfig, shape: tuple[int, int], rng: np.random.Generator
     count = len(galaxy_mag)
     galaxy_x, galaxy_y = place(count)
     is_disk = rng.random(count) < 0.8
-    # Half-light radii: 0.9 arcsec at magnitude 21, shrinking towards the
+    # Half-light radii: 0.9 arcsec at magnitude 21, shrinking toward the
     # faint end, with the scatter of deep HST fields (about 0.2 dex).
     radius = 0.9 / 0.2 * 10.0 ** (-0.11 * (galaxy_mag - 21.0) + rng.normal(0.0, 0.2, count))
     # Thin disks at random inclinations (Hubble 1926): the edge-on ones are
@@ -298,7 +298,7 @@ def _add_halo(image: npt.NDArray[np.float32], x: float, y: float, flux: float, n
 def _convolve(
     canvas: npt.NDArray[np.float32], psf: PsfGrid, shape: tuple[int, int], pad: int
 ) -> npt.NDArray[np.float32]:
-    """Convolve block by block with the PSF at the centre of each block."""
+    """Convolve block by block with the PSF at the center of each block."""
     image = np.empty(shape, dtype=np.float32)
     r = psf.size // 2
     fast = scipy.fft.next_fast_len(_BLOCK + 2 * r, real=True)
@@ -307,13 +307,13 @@ def _convolve(
     for y in range(0, shape[0], _BLOCK):
         for x in range(0, shape[1], _BLOCK):
             h, w = min(_BLOCK, shape[0] - y), min(_BLOCK, shape[1] - x)
-            centre = (0.0, 0.0) if constant else (x + 0.5 * w, y + 0.5 * h)
-            if centre not in transforms:
-                kernel = psf.kernel(*centre).astype(np.float32)
-                transforms[centre] = scipy.fft.rfft2(kernel, s=(fast, fast))
+            center = (0.0, 0.0) if constant else (x + 0.5 * w, y + 0.5 * h)
+            if center not in transforms:
+                kernel = psf.kernel(*center).astype(np.float32)
+                transforms[center] = scipy.fft.rfft2(kernel, s=(fast, fast))
             part = canvas[y + pad - r : y + pad + h + r, x + pad - r : x + pad + w + r]
-            product = scipy.fft.rfft2(part, s=(fast, fast)) * transforms[centre]
-            # The kernel's centre is r pixels into it.
+            product = scipy.fft.rfft2(part, s=(fast, fast)) * transforms[center]
+            # The kernel's center is r pixels into it.
             result = scipy.fft.irfft2(product, s=(fast, fast))
             image[y : y + h, x : x + w] = result[2 * r : 2 * r + h, 2 * r : 2 * r + w]
     return image

@@ -145,8 +145,8 @@ def simulate_template(
 
 def _other_psf(psf: PsfGrid, bbox: Box, factor: float, rng: np.random.Generator) -> PiffWrapper:
     """Return a PSF of another width and ellipticity."""
-    centre = 0.5 * bbox.x.size, 0.5 * bbox.y.size
-    target = factor * psf.fwhm(*centre)
+    center = 0.5 * bbox.x.size, 0.5 * bbox.y.size
+    target = factor * psf.fwhm(*center)
     ellipticity, angle = min(float(rng.rayleigh(0.04)), 0.11), rng.uniform(0.0, 2.0 * np.pi)
     seeing = Seeing(
         fwhm=0.9 * target,
@@ -159,7 +159,7 @@ def _other_psf(psf: PsfGrid, bbox: Box, factor: float, rng: np.random.Generator)
     # within a per cent.
     for _ in range(2):
         sampled = sample_psf(make_psf(seeing, np.random.default_rng(seed), bbox), bbox)
-        ratio = target / sampled.fwhm(*centre)
+        ratio = target / sampled.fwhm(*center)
         seeing = dataclasses.replace(seeing, fwhm=float(np.clip(seeing.fwhm * ratio, 1.5, 12.0)))
     return make_psf(seeing, np.random.default_rng(seed), bbox)
 

@@ -116,7 +116,7 @@ def quantum_seed(packed: int, offset: int, use: int) -> list[int]:
     packed
         Packed data ID of the image.
     offset
-        Configured offset, for another realisation of the same images.
+        Configured offset, for another realization of the same images.
     use
         What the numbers are for, `INJECTION` or `TILES`, so that two tasks
         do not draw the same.

@@ -144,7 +144,7 @@ class InputImage:
 
     @property
     def pixel_scale(self) -> float:
-        """Arcseconds per pixel at the centre (`float`)."""
+        """Arcseconds per pixel at the center (`float`)."""
         x, y = self.bbox.x.center, self.bbox.y.center
         sky = self.sky_projection.pixel_to_sky(x=np.array([x, x + 1.0, x]), y=np.array([y, y, y + 1.0]))
         along_x, along_y = (sky[0].spherical_offsets_to(sky[i]) for i in (1, 2))
@@ -163,8 +163,8 @@ class InputImage:
             return np.full(np.shape(x), self.flux_per_njy)
         # Midpoints may lie beyond the edge, where the scaling is not defined.
         x, y = np.clip(x, box.x.min, box.x.max), np.clip(y, box.y.min, box.y.max)
-        centre = scaling(x=box.x.center, y=box.y.center)
-        return np.asarray(self.flux_per_njy * centre / scaling(x=x, y=y))
+        center = scaling(x=box.x.center, y=box.y.center)
+        return np.asarray(self.flux_per_njy * center / scaling(x=x, y=y))
 
     @property
     def exposure_time(self) -> float:
@@ -378,7 +378,7 @@ def _flux_per_njy(image: MaskedImage) -> float:
             f"The image is in {image.unit}, and its photometric scaling in {scaling.unit} leads to no nJy."
         ) from error
     # The scaling varies by a few per cent over a detector; its value at the
-    # centre serves for all of it.
+    # center serves for all of it.
     return float(1.0 / (scaling(x=image.bbox.x.center, y=image.bbox.y.center) * unit_scale))
 
 

@@ -34,7 +34,7 @@ _PIXEL_COLUMNS = (
     ("base_SdssCentroid_x", "base_SdssCentroid_y"),
 )
 _SKY_COLUMNS = (("ra", "dec"), ("coord_ra", "coord_dec"))
-"""Names of positions in the stack's catalogs, standardised or not."""
+"""Names of positions in the stack's catalogs, standardized or not."""
 
 _FLUX_COLUMNS = (
     ("psfFlux", "psfFluxErr"),

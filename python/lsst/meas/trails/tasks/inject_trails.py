@@ -301,11 +301,11 @@ def _footprint(image: InputImage) -> ImageFootprint:
         x, y = image.sky_to_pixel(ra, dec)
         return x - x0, y - y0
 
-    centre = image.pixel_to_sky(np.array([image.bbox.x.center]), np.array([image.bbox.y.center]))
+    center = image.pixel_to_sky(np.array([image.bbox.x.center]), np.array([image.bbox.y.center]))
     return ImageFootprint(
         shape=image.planes.shape,
-        ra=float(centre[0][0]),
-        dec=float(centre[1][0]),
+        ra=float(center[0][0]),
+        dec=float(center[1][0]),
         pixel_scale=image.pixel_scale,
         sky_to_pixel=sky_to_pixel,
         margin=image.planes.psf.size // 2,

@@ -122,7 +122,7 @@ class SummarizeTrailsConfig(PipelineTaskConfig, pipelineConnections=SummarizeTra
 
 
 class SummarizeTrailsTask(PipelineTask):
-    """Summarise what was found over a collection."""
+    """Summarize what was found over a collection."""
 
     ConfigClass: ClassVar[type[SummarizeTrailsConfig]] = SummarizeTrailsConfig
     _DefaultName: ClassVar[str] = "summarizeTrails"
@@ -148,7 +148,7 @@ class SummarizeTrailsTask(PipelineTask):
         butlerQC.put(outputs, outputRefs)
 
     def run(self, *, matches: Sequence[Any], searches: Sequence[Any], title: str = "") -> Struct:
-        """Summarise a collection.
+        """Summarize a collection.
 
         Parameters
         ----------
@@ -177,7 +177,7 @@ class SummarizeTrailsTask(PipelineTask):
         first, second = _by_image(matches), _by_image(searches)
         both = [key for key in first if key in second]
         if not both:
-            raise NoWorkFound("There are no detectors to summarise.")
+            raise NoWorkFound("There are no detectors to summarize.")
         if lost := len(first) + len(second) - 2 * len(both):
             self.log.warning("%d tables without the other one of their detector are left out.", lost)
         try:

@@ -126,7 +126,7 @@ class TileToHdf5Config(PipelineTaskConfig, pipelineConnections=TileToHdf5Connect
     tileSize = RangeField(
         dtype=int, doc="Side of the tiles, pixels.", default=256, min=32, max=4096, inclusiveMax=True
     )
-    overlap = RangeField(dtype=int, doc="What neighbouring tiles share, pixels.", default=0, min=0)
+    overlap = RangeField(dtype=int, doc="What neighboring tiles share, pixels.", default=0, min=0)
     emptyFraction = RangeField(
         dtype=float,
         doc="Fraction of the tiles without a trail that are kept.",

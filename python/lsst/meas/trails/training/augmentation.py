@@ -63,7 +63,7 @@ def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generato
     -----
     A blurred tile has the PSF of worse seeing.  Its variance is, as in an
     image of the telescope, that of every pixel for itself, but a part of the
-    noise is then common to neighbours, as in an image that was resampled.
+    noise is then common to neighbors, as in an image that was resampled.
     The PSF of the tile and its template stay as they are.
     """
     image, variance, mask = tile.planes.image, tile.planes.variance, tile.planes.mask

@@ -22,9 +22,9 @@ __all__ = (
     "Checkpoint",
     "CheckpointError",
     "copy_state",
-    "optimiser_tensors",
+    "optimizer_tensors",
     "read_checkpoint",
-    "restore_optimiser",
+    "restore_optimizer",
     "write_checkpoint",
 )
 
@@ -65,8 +65,8 @@ class Checkpoint:
     best: dict[str, torch.Tensor]
     """State that validated best; empty before the first validation."""
 
-    optimiser: dict[str, torch.Tensor]
-    """State of the optimiser, by ``<index of the parameter>.<name>``."""
+    optimizer: dict[str, torch.Tensor]
+    """State of the optimizer, by ``<index of the parameter>.<name>``."""
 
     random: torch.Tensor
     """State of torch's random generator, uint8."""
@@ -75,7 +75,7 @@ class Checkpoint:
     """What the order of the tiles depends on beside the seed."""
 
 
-_GROUPS = ("weights", "average", "best", "optimiser", "sampler")
+_GROUPS = ("weights", "average", "best", "optimizer", "sampler")
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -144,9 +144,9 @@ def _checksum(scalars: str, tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return the state of an optimiser as named tensors."""
-    state = optimiser.state_dict()["state"]
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return the state of an optimizer as named tensors."""
+    state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": value if isinstance(value, torch.Tensor) else torch.tensor(value)
         for index, values in state.items()
@@ -154,10 +154,10 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tenso
     }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put a state of `optimiser_tensors` back."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put a state of `optimizer_tensors` back."""
     state: dict[int, dict[str, torch.Tensor]] = {}
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
         parameter = parameters[int(index)]
@@ -165,7 +165,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, to
             # With the memory layout of the parameter.
             tensor = torch.empty_like(parameter).copy_(tensor)
         state.setdefault(int(index), {})[name] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def copy_state(network: nn.Module) -> dict[str, torch.Tensor]:

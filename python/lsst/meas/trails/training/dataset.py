@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Tiles as a torch dataset: normalised, varied, and drawn by class."""
+"""Tiles as a torch dataset: normalized, varied, and drawn by class."""
 
 from __future__ import annotations
 

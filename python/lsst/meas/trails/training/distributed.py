@@ -17,7 +17,7 @@ loss is that of the whole batch, and the gradients are summed, so that the
 weights stay the same everywhere.  The first alone writes.
 
 What differs from one process with the same batches is the batch
-normalisation: on GPUs its statistics are those of the whole batch, on CPUs
+normalization: on GPUs its statistics are those of the whole batch, on CPUs
 those of each process's share.  A share of fewer than about 4 tiles makes them
 noisy; give a recipe for many processes a larger ``batch_size``, and a
 ``learning_rate`` to go with it.
@@ -118,7 +118,7 @@ class Ranks:
         return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
     def join_statistics(self, network: nn.Module) -> None:
-        """Let the batch normalisations of a network see all of a batch, where
+        """Let the batch normalizations of a network see all of a batch, where
         torch can do that: on GPUs.
         """
         if self.count > 1 and next(network.parameters()).device.type == "cuda":

@@ -124,7 +124,7 @@ class TrainingReport:
         pixels: int,
         seconds: float,
     ) -> None:
-        """Report a step of the optimiser."""
+        """Report a step of the optimizer."""
         self._write(
             {
                 "kind": "train",

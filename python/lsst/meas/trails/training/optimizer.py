@@ -9,13 +9,13 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The optimiser, its learning rate, and the moving average of the weights."""
+"""The optimizer, its learning rate, and the moving average of the weights."""
 
 from __future__ import annotations
 
 __all__ = (
     "learning_rate_factor",
-    "make_optimiser",
+    "make_optimizer",
     "prepare_training",
     "set_learning_rate",
     "update_average",
@@ -27,12 +27,12 @@ from collections.abc import Sequence
 import torch
 
 from ..nn.networks.registry import TrailNetwork
-from .recipe import OptimiserRecipe
+from .recipe import OptimizerRecipe
 from .recipe_stage import in_part
 
 
-def make_optimiser(recipe: OptimiserRecipe, network: TrailNetwork) -> torch.optim.AdamW:
-    """Return the optimiser of a network's weights."""
+def make_optimizer(recipe: OptimizerRecipe, network: TrailNetwork) -> torch.optim.AdamW:
+    """Return the optimizer of a network's weights."""
     decayed = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
     others = [parameter for parameter in network.parameters() if parameter.ndim < 2]
     beta1, beta2 = recipe.betas
@@ -55,7 +55,7 @@ def prepare_training(network: TrailNetwork, parts: Sequence[str] = ()) -> None:
         The network.
     parts
         Names of the parts that are trained; none are all.  The others are
-        frozen: they get no gradient, and their normalisations work with the
+        frozen: they get no gradient, and their normalizations work with the
         statistics that they have and leave them as they are.
     """
 
@@ -95,14 +95,14 @@ def learning_rate_factor(done: float, warmup: float, final: float) -> float:
 
 
 def set_learning_rate(
-    optimiser: torch.optim.Optimizer, recipe: OptimiserRecipe, peak: float | None, done: float
+    optimizer: torch.optim.Optimizer, recipe: OptimizerRecipe, peak: float | None, done: float
 ) -> float:
-    """Set the learning rate of an optimiser.
+    """Set the learning rate of an optimizer.
 
     Parameters
     ----------
-    optimiser
-        The optimiser.
+    optimizer
+        The optimizer.
     recipe
         Its schedule.
     peak
@@ -117,7 +117,7 @@ def set_learning_rate(
     """
     rate = recipe.learning_rate if peak is None else peak
     rate *= learning_rate_factor(done, recipe.warmup, recipe.final)
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = rate
     return rate
 

@@ -17,7 +17,7 @@ __all__ = (
     "AugmentationRecipe",
     "DataRecipe",
     "ModelRecipe",
-    "OptimiserRecipe",
+    "OptimizerRecipe",
     "Recipe",
     "RecipeError",
     "SimulationRecipe",
@@ -40,7 +40,7 @@ from ..core.normalize import CHANNELS
 from ..nn.networks.registry import TrailNetwork, create_network, network_names
 from .recipe_data import DataRecipe, SimulationRecipe
 from .recipe_section import BadValueError, RecipeError, build_section, plain, require
-from .recipe_stage import OptimiserRecipe, StageRecipe, in_part
+from .recipe_stage import OptimizerRecipe, StageRecipe, in_part
 
 _MAX_RECIPE_BYTES = 1_000_000
 _MAX_VALUES = 100_000
@@ -177,7 +177,7 @@ class ValidationRecipe:
             self.keep != "objects" or self.objects_every is not None, "keep", "needs 'objects_every' for that"
         )
         require(self.objects_every is None or self.objects_every >= 1, "objects_every", "must be at least 1")
-        # The score is learnt on one half of them and measured on the other.
+        # The score is learned on one half of them and measured on the other.
         require(2 <= self.object_scenes <= 1000, "object_scenes", "must lie in 2..1000")
 
 
@@ -190,7 +190,7 @@ class Recipe:
 
     stages: tuple[StageRecipe, ...]
     """What is done with them, in order.  Every stage begins with the moving
-    average of the weights of the one before, a new optimiser and a learning
+    average of the weights of the one before, a new optimizer and a learning
     rate of its own, as if that one had been another run.
     """
 
@@ -200,8 +200,8 @@ class Recipe:
     augmentation: AugmentationRecipe = dataclasses.field(default_factory=AugmentationRecipe)
     """How tiles are varied."""
 
-    optimiser: OptimiserRecipe = dataclasses.field(default_factory=OptimiserRecipe)
-    """The optimiser and its schedule."""
+    optimizer: OptimizerRecipe = dataclasses.field(default_factory=OptimizerRecipe)
+    """The optimizer and its schedule."""
 
     validation: ValidationRecipe = dataclasses.field(default_factory=ValidationRecipe)
     """When the network is measured."""

@@ -86,7 +86,7 @@ class SimulationRecipe:
         require(
             len(set(seeds)) == len(seeds),
             "validation",
-            "and 'train' and 'calibration' need seeds of their own, or what was learnt by heart counts",
+            "and 'train' and 'calibration' need seeds of their own, or what was learned by heart counts",
         )
 
 

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("OptimiserRecipe", "StageRecipe", "in_part")
+__all__ = ("OptimizerRecipe", "StageRecipe", "in_part")
 
 import dataclasses
 from typing import Any
@@ -37,7 +37,7 @@ def in_part(name: str, part: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimiserRecipe:
+class OptimizerRecipe:
     """AdamW, with a linear warm-up and a cosine to the end, in every stage."""
 
     learning_rate: float = 2.0e-3
@@ -46,7 +46,7 @@ class OptimiserRecipe:
     """
 
     weight_decay: float = 1.0e-2
-    """Decoupled weight decay; not applied to biases and normalisations."""
+    """Decoupled weight decay; not applied to biases and normalizations."""
 
     betas: tuple[float, ...] = (0.9, 0.99)
     """Decay rates of the two moments."""
@@ -85,7 +85,7 @@ class StageRecipe:
     """Length in epochs; or give ``steps``."""
 
     steps: int | None = None
-    """Length in optimiser steps."""
+    """Length in optimizer steps."""
 
     batch_size: int = 8
     """Tiles per step."""
@@ -110,7 +110,7 @@ class StageRecipe:
 
     train_parts: tuple[str, ...] = ()
     """Parts of the network that are trained, such as ``decoder`` or
-    ``head.bias``; the others, with the statistics of their normalisation,
+    ``head.bias``; the others, with the statistics of their normalization,
     stay as they are.  By default all.
     """
 

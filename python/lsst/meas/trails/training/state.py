@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The state of a training run: weights, optimiser, and what is remembered."""
+"""The state of a training run: weights, optimizer, and what is remembered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..nn.networks.registry import TrailNetwork, create_network
 from . import checkpoint as checkpoints
 from .distributed import Ranks
 from .initial_weights import TrainingStart
-from .optimizer import make_optimiser, set_learning_rate, update_average
+from .optimizer import make_optimizer, set_learning_rate, update_average
 from .recipe import Recipe
 from .schedule import Epoch
 
@@ -62,7 +62,7 @@ class TrainingState:
             self.network.load_state_dict(start.weights(recipe.model))
         self.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._ranks.join_statistics(self.network)
-        self.optimiser = make_optimiser(recipe.optimiser, self.network)
+        self.optimizer = make_optimizer(recipe.optimizer, self.network)
         self.average = checkpoints.copy_state(self.network) if recipe.ema > 0.0 else {}
         self.best: dict[str, torch.Tensor] = {}
         self.best_metrics: dict[str, float] = {}
@@ -77,13 +77,13 @@ class TrainingState:
         """
         if self.average:
             self.network.load_state_dict(self.average)
-        self.optimiser = make_optimiser(self._recipe.optimiser, self.network)
+        self.optimizer = make_optimizer(self._recipe.optimizer, self.network)
         self.best, self.best_metrics = {}, {}
         seed = np.random.SeedSequence([self._recipe.seed, epoch.stage_index]).generate_state(1)
         torch.manual_seed(int(seed[0]))
 
-    def synchronise(self) -> None:
-        """Take over the statistics of normalisations, in which processes may
+    def synchronize(self) -> None:
+        """Take over the statistics of normalizations, in which processes may
         differ, from the first.
         """
         self._ranks.take_from_first((*self.network.state_dict().values(), *self.average.values()))
@@ -91,11 +91,11 @@ class TrainingState:
     def set_learning_rate(self, epoch: Epoch) -> float:
         """Set and return the learning rate of the next step."""
         done = (self.step - epoch.stage_first_step) / epoch.stage_steps
-        return set_learning_rate(self.optimiser, self._recipe.optimiser, epoch.stage.learning_rate, done)
+        return set_learning_rate(self.optimizer, self._recipe.optimizer, epoch.stage.learning_rate, done)
 
     def advance(self, epoch: Epoch) -> None:
         """Change the weights by the gradients that they have."""
-        self.optimiser.step()
+        self.optimizer.step()
         self.step += 1
         if self.average:
             in_stage = self.step - epoch.stage_first_step
@@ -164,7 +164,7 @@ class TrainingState:
                 weights=dict(self.network.state_dict()),
                 average=self.average,
                 best=self.best,
-                optimiser=checkpoints.optimiser_tensors(self.optimiser),
+                optimizer=checkpoints.optimizer_tensors(self.optimizer),
                 random=torch.get_rng_state(),
                 sampler={"hard": torch.tensor(self.hard, dtype=torch.int64)},
             ),
@@ -185,7 +185,7 @@ class TrainingState:
                 "weights; train into another folder, or remove it (or do not resume) to train from the start."
             )
         self.network.load_state_dict(saved.weights)
-        checkpoints.restore_optimiser(self.optimiser, saved.optimiser)
+        checkpoints.restore_optimizer(self.optimizer, saved.optimizer)
         self.average = {name: tensor.to(self._device) for name, tensor in saved.average.items()}
         self.best = {name: tensor.to(self._device) for name, tensor in saved.best.items()}
         self.step = int(saved.scalars["step"])

@@ -31,7 +31,7 @@ weight of a trail's pixels stays within 0.9-1.1 whatever the exponent.
 _WEIGHTS = (0.25, 8.0)
 """Least and greatest weight of a trail's pixels."""
 
-_NEIGHBOURS = np.ones((3, 3), dtype=np.int8)
+_NEIGHBORS = np.ones((3, 3), dtype=np.int8)
 
 
 def tile_target(
@@ -75,7 +75,7 @@ def _trail_weight(trail: npt.NDArray[np.bool_], balance: float, stride: int) -> 
     """Return the weight of each pixel by the area of its trail, 1 beside
     trails.
     """
-    labels, _ = scipy.ndimage.label(trail, structure=_NEIGHBOURS)
+    labels, _ = scipy.ndimage.label(trail, structure=_NEIGHBORS)
     area = np.bincount(labels.ravel()).astype(np.float64) * stride**2
     weights = np.clip((_REFERENCE_AREA / np.maximum(area, 1.0)) ** balance, *_WEIGHTS)
     weights[0] = 1.0

@@ -258,7 +258,7 @@ class _Trainer:
         assert isinstance(self.train_dataset, TrailTileDataset)
         if self.state.step == 0 and self.start is None:
             _LOG.warning("Hard tiles are looked for with random weights; do so in a later stage.")
-        self.state.synchronise()
+        self.state.synchronize()
         hard = mine_hard_tiles(
             self.state.averaged_network(),
             self.train_dataset,
@@ -298,9 +298,9 @@ class _Trainer:
             if not math.isfinite(value):
                 reason = blame(self.train_dataset, batch, inputs, target, logits, self.ranks)
                 raise TrainingError(f"The loss is not finite at step {self.state.step + 1}{reason}")
-            self.state.optimiser.zero_grad(set_to_none=True)
+            self.state.optimizer.zero_grad(set_to_none=True)
             (loss * self.ranks.count).backward()
-            clip = self.recipe.optimiser.clip
+            clip = self.recipe.optimizer.clip
             norm = torch.nn.utils.clip_grad_norm_(
                 self.state.network.parameters(), math.inf if clip is None else clip
             ).item()

@@ -136,7 +136,7 @@ class ObjectValidation:
         Notes
         -----
         Candidates are ranked by a score that is fitted to the candidates of
-        the other half of the scenes.  A network that has not learnt yet what
+        the other half of the scenes.  A network that has not learned yet what
         a trail is gives none to fit it to: then nothing is found.
         """
         if not self._scenes:

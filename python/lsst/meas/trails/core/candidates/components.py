@@ -151,9 +151,9 @@ def find_components(
     if count == 0:
         return []
     # Only few pixels have a label: scipy.ndimage.maximum would sort them all.
-    labelled = np.flatnonzero(labels)
+    labeled = np.flatnonzero(labels)
     peaks = np.zeros(count, dtype=probability.dtype)
-    np.maximum.at(peaks, labels.ravel()[labelled] - 1, probability.ravel()[labelled])
+    np.maximum.at(peaks, labels.ravel()[labeled] - 1, probability.ravel()[labeled])
     kept = np.flatnonzero(peaks >= high)
     kept = kept[np.argsort(-peaks[kept], kind="stable")][:max_components]
     regions = scipy.ndimage.find_objects(labels, count)

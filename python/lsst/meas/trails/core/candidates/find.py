@@ -192,8 +192,8 @@ def _scan_and_fit(
 
 def _is_same(component: Component, fit: TrailFit, fwhm: float) -> bool:
     """Return whether a fit still describes the component that it began with."""
-    centre = segment_distance(component.x, component.y, *trail_ends(fit.x, fit.y, fit.length, fit.angle))
-    if centre > fwhm:
+    center = segment_distance(component.x, component.y, *trail_ends(fit.x, fit.y, fit.length, fit.angle))
+    if center > fwhm:
         return False
     # Components of faint trails are shorter than these, those of fragments
     # much shorter.

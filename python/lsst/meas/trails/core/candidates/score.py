@@ -106,14 +106,14 @@ def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.ND
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScoreModel:
-    """Logistic regression on standardised features.
+    """Logistic regression on standardized features.
 
     Parameters
     ----------
     mean, scale
         Mean and standard deviation of each feature in calibration.
     coefficients
-        Weight of each standardised feature.
+        Weight of each standardized feature.
     intercept
         Log-odds at the mean.
     """
@@ -132,7 +132,7 @@ class ScoreModel:
     def fit(
         cls, features: npt.NDArray[np.float64], is_trail: npt.NDArray[np.bool_], penalty: float = 1.0
     ) -> Self:
-        """Fit the regression by penalised maximum likelihood.
+        """Fit the regression by penalized maximum likelihood.
 
         Parameters
         ----------

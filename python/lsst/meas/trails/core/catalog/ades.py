@@ -77,7 +77,7 @@ class AdesContext:
         The Minor Planet Center's code of the star catalog that positions and
         magnitudes were calibrated with.
     design, aperture, detector
-        Of the telescope; the aperture in metres.
+        Of the telescope; the aperture in meters.
     software
         Name and version of what found the candidates.
 
@@ -109,7 +109,7 @@ class AdesContext:
             if not re.fullmatch(pattern, value) or not value.strip():
                 raise ValueError(f"{name} {value!r} is not allowed in ADES: {rule}.")
         if not 0.01 <= self.aperture < 1000.0:
-            raise ValueError(f"aperture {self.aperture} is no diameter in metres.")
+            raise ValueError(f"aperture {self.aperture} is no diameter in meters.")
 
 
 def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:

@@ -83,7 +83,7 @@ class _Operand:
 
 
 def select_rows(table: astropy.table.Table, condition: str) -> _Rows:
-    """Return which rows of a table fulfil a condition.
+    """Return which rows of a table fulfill a condition.
 
     Parameters
     ----------

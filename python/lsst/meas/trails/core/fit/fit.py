@@ -83,7 +83,7 @@ def fit_trail(
         region = FitRegion(planes, background, bad, x, y, length, angle, reach)
         if region.n_data < MIN_PIXELS:
             return failed_fit((x, y, length, angle))
-        # Neighbours and cosmic rays are not part of the model: a Huber loss
+        # Neighbors and cosmic rays are not part of the model: a Huber loss
         # limits their pull (Huber 1964).
         solution = scipy.optimize.least_squares(
             lambda p: region.evaluate(p)[0],

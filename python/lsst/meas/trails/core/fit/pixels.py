@@ -33,14 +33,14 @@ MAX_LENGTH = 400.0
 
 _BESIDE = (5.0, 2.0)
 """Significance, and multiple of the ridge of the trail, from which on a pixel
-more than a FWHM beside it is a neighbour's.
+more than a FWHM beside it is a neighbor's.
 """
 
 _ON_LINE = (8.0, 4.0)
 """The same on the line, which the start may miss by a part of a FWHM."""
 
 OUTLIER = 4.0
-"""Residual, in sigma, beyond which a pixel belongs to a neighbour."""
+"""Residual, in sigma, beyond which a pixel belongs to a neighbor."""
 
 _BLOCK = 2.0
 """Side of the blocks, in FWHM, between which residuals are independent."""
@@ -107,7 +107,7 @@ def _significance(
     return result
 
 
-def _on_neighbours(
+def _on_neighbors(
     significance: npt.NDArray[np.float64],
     distance: npt.NDArray[np.float64],
     aside: npt.NDArray[np.float64],
@@ -165,7 +165,7 @@ class FitRegion:
         significance[use] = _significance(data, variance, good)
         radians = np.deg2rad(angle)
         aside = np.abs((rows - y) * np.cos(radians) - (columns - x) * np.sin(radians))
-        good &= ~_on_neighbours(significance, distance, aside, self._fwhm)[use]
+        good &= ~_on_neighbors(significance, distance, aside, self._fwhm)[use]
         use[use] = good
         self._use = use
         self.n_data = int(np.count_nonzero(good))
@@ -360,7 +360,7 @@ def _covariance(
     -----
     It is that of the noise, with each error raised to the robust one where
     that is greater: the pull of the residuals on the parameters is summed
-    over blocks, whose scatter says what faint neighbours on the line do to
+    over blocks, whose scatter says what faint neighbors on the line do to
     the fit (Huber 1967, Proc. Fifth Berkeley Symp. 1, 221; in blocks, Liang
     and Zeger 1986, Biometrika 73, 13).
     """

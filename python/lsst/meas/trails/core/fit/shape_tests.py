@@ -43,7 +43,7 @@ _CORE = 0.4
 """Length of the inner part, in units of the trail's."""
 
 _OUTLIER = 8.0
-"""Residual, in sigma, beyond which a pixel belongs to a neighbour."""
+"""Residual, in sigma, beyond which a pixel belongs to a neighbor."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -128,18 +128,18 @@ def add_satellite(
     target = image.T if not steep else image
     along = np.arange(target.shape[0])
     slope = (c / s) if steep else (s / c)
-    centre = (cx + (along - cy) * slope) if steep else (cy + (along - cx) * slope)
+    center = (cx + (along - cy) * slope) if steep else (cy + (along - cx) * slope)
     normal = abs(s) if steep else abs(c)
     reach = int(np.ceil(5.0 * sigma / normal)) + 1
     offsets = np.arange(-reach, reach + 1)
-    across = np.round(centre).astype(int)[:, None] + offsets[None, :]
-    distance = (across - centre[:, None]) * normal
+    across = np.round(center).astype(int)[:, None] + offsets[None, :]
+    distance = (across - center[:, None]) * normal
     profile = surface_brightness * np.exp(-0.5 * np.square(distance / sigma)) / (np.sqrt(2 * np.pi) * sigma)
     inside = (across >= 0) & (across < target.shape[1])
     rows = np.broadcast_to(along[:, None], across.shape)
     target[rows[inside], across[inside]] += profile[inside].astype(np.float32)
-    on_image = np.flatnonzero((centre >= 0) & (centre <= target.shape[1] - 1))
+    on_image = np.flatnonzero((center >= 0) & (center <= target.shape[1] - 1))
     first, last = (on_image[0], on_image[-1]) if on_image.size else (0, 0)
-    ends = [(centre[i], along[i]) if steep else (along[i], centre[i]) for i in (first, last)]
+    ends = [(center[i], along[i]) if steep else (along[i], center[i]) for i in (first, last)]
     x, y, length, degrees = trail_from_ends(*ends[0], *ends[1])
     return float(x), float(y), float(length), float(degrees), float(surface_brightness * length)

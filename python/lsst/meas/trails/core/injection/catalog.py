@@ -67,7 +67,7 @@ class ImageFootprint:
     shape
         Shape (ny, nx), pixels.
     ra, dec
-        Its centre, ICRS degrees.
+        Its center, ICRS degrees.
     pixel_scale
         Arcseconds per pixel.
     sky_to_pixel

@@ -55,7 +55,7 @@ def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDA
     size
         Side of the tiles, pixels.
     overlap
-        Pixels that neighbours share, at least.
+        Pixels that neighbors share, at least.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def cut_tiles(
     source
         What image this is.
     size, overlap
-        Side of the tiles and what neighbours share, pixels.
+        Side of the tiles and what neighbors share, pixels.
     flux_per_njy
         Image units per nJy, the unit of the fluxes in the catalog.
     empty_fraction

@@ -30,7 +30,7 @@ A file holds the tiles of one or more images::
                        unit, psf_fwhm, wcs (FITS header), config (JSON),
                        real_sources (where plane DETECTED comes from),
                        background_block (pixels)
-    /sources/NNNN/background   level at block centres
+    /sources/NNNN/background   level at block centers
     /sources/NNNN/psf          mean PSF kernel
     /sources/NNNN/catalog      compound: the trails in the image; attribute:
                                units (JSON)

@@ -59,7 +59,7 @@ _MAX_BLOCKS = 4096
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tile:
-    """One tile, ready to be normalised.
+    """One tile, ready to be normalized.
 
     Parameters
     ----------

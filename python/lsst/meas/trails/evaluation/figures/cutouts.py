@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 TRUTH_COLOR = "#56B4E9"
 CANDIDATE_COLOR = "#E69F00"
-"""Colours of Okabe and Ito (2008), which also those who are colour-blind can
+"""Colors of Okabe and Ito (2008), which also those who are color-blind can
 tell apart."""
 
 MIN_SIDE = 64
@@ -49,10 +49,10 @@ class Line:
         x and y of the first and of the second end, pixels of the image's own
         coordinates.
     color
-        Its colour.
+        Its color.
     dashed
         Whether it is dashed, so that it can be told from another one without
-        seeing colours.
+        seeing colors.
     """
 
     ends: tuple[float, float, float, float]
@@ -88,9 +88,9 @@ def cutout_box(lines: list[Line], bounds: tuple[int, int, int, int]) -> tuple[in
     reach = max(abs(value - middle[place % 2]) for line in lines for place, value in enumerate(line.ends))
     side = int(np.clip(2.0 * (np.ceil(reach) + _MARGIN), MIN_SIDE, MAX_SIDE))
     box: list[int] = []
-    for centre, (low, high) in zip(middle, (bounds[:2], bounds[2:]), strict=True):
+    for center, (low, high) in zip(middle, (bounds[:2], bounds[2:]), strict=True):
         # At an edge the square moves inwards, as far as the image goes.
-        start = int(np.clip(round(centre) - side // 2, low, max(low, high - side)))
+        start = int(np.clip(round(center) - side // 2, low, max(low, high - side)))
         box += [start, min(start + side, high)]
     return box[0], box[1], box[2], box[3]
 

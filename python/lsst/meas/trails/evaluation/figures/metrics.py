@@ -45,7 +45,7 @@ CAPTIONS: dict[str, str] = {
     "the number of trails.",
     "trail_froc_plot": "Completeness as more false candidates are allowed; the band is the bootstrap "
     "interval of 95% over detectors.",
-    "trail_pixel_plot": "Receiver operating characteristic and precision against recall of single pixels; "
+    "trail_pixel_plot": "Receiver operating characteriztic and precision against recall of single pixels; "
     "masked pixels and those near satellites are ignored.",
     "trail_calibration_plot": "Of the candidates near a score, the fraction that are trails; on the dotted "
     "line the score is a probability.",
@@ -142,7 +142,7 @@ def _draw_bins(metrics: astropy.table.Table, section: str) -> Figure:
             part = select(mine, operatingPoint=point)
             if len(part) == 0:
                 continue
-            x = _centres(part, quantity.log, i - 0.5 * (len(points) - 1))
+            x = _centers(part, quantity.log, i - 0.5 * (len(points) - 1))
             handles[point] = axis.errorbar(
                 x, part["value"], _bars(part), color=color, marker=marker, linestyle=line, markersize=4.5,
                 linewidth=1.3, elinewidth=0.8,
@@ -188,7 +188,7 @@ def _draw_counts(axis: Any, rows: astropy.table.Table, log: bool) -> None:
     axis.patch.set_visible(False)
 
 
-def _centres(rows: astropy.table.Table, log: bool, shift: float) -> np.ndarray[Any, Any]:
+def _centers(rows: astropy.table.Table, log: bool, shift: float) -> np.ndarray[Any, Any]:
     """Return where bins are drawn, a little beside each other."""
     low, high = np.asarray(rows["low"]), np.asarray(rows["high"])
     if log:

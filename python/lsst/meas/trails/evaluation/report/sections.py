@@ -343,12 +343,12 @@ def _against_completeness(metrics: Mapping[str, astropy.table.Table]) -> FigureP
         )
         rows = rows[np.argsort(rows["low"])]
         rows = rows[np.isfinite(rows["value"])]
-        centre = np.sqrt(np.asarray(rows["low"]) * np.asarray(rows["high"]))
+        center = np.sqrt(np.asarray(rows["low"]) * np.asarray(rows["high"]))
         value = np.asarray(rows["value"])
         bars = np.clip([value - rows["valueLow"], rows["valueHigh"] - value], 0.0, None)
         # Beside each other, or the bars would hide one another.
         shift = 1.012 ** (2.0 * number - len(metrics) + 1.0)
-        axis.errorbar(centre * shift, value, bars, label=name, elinewidth=0.9, **_style(number))
+        axis.errorbar(center * shift, value, bars, label=name, elinewidth=0.9, **_style(number))
         drawn += len(rows)
     if drawn == 0:
         return None

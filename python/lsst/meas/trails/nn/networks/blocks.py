@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class ConvUnit(nn.Module):
-    """Convolution without bias, batch normalisation and, unless told
+    """Convolution without bias, batch normalization and, unless told
     otherwise, ReLU.
     """
 
@@ -55,7 +55,7 @@ class ConvUnit(nn.Module):
         return functional.relu(x, inplace=True) if self.activate else x
 
     def fold(self) -> None:
-        """Fold the normalisation into the convolution."""
+        """Fold the normalization into the convolution."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
@@ -83,7 +83,7 @@ class Join(ConvUnit):
         return functional.relu(fine.add_(self.conv(skip)), inplace=True)
 
     def fold(self) -> None:
-        """Fold the normalisation, and the repetition with its part of the
+        """Fold the normalization, and the repetition with its part of the
         convolution into one transposed convolution: four multiplications
         instead of nine, and no tensor that holds both inputs.
         """

@@ -52,7 +52,7 @@ class TrailNetwork(nn.Module):
     -----
     In evaluation mode the logit of a pixel may depend on the pixels within
     ``receptive_radius`` of it and on nothing else: no statistics over the
-    tile (group or instance normalisation, squeeze and excitation).  That is
+    tile (group or instance normalization, squeeze and excitation).  That is
     what makes windowed prediction exact.  A network that cannot promise it
     names its ``tile_size``, and images are cut into such tiles.
 
@@ -81,7 +81,7 @@ class TrailNetwork(nn.Module):
 
     def prepared_for_inference(self) -> Self:
         """Return a copy in evaluation mode with everything that is linear
-        and constant then (batch normalisation) folded into the convolutions.
+        and constant then (batch normalization) folded into the convolutions.
         """
         network = copy.deepcopy(self).eval().requires_grad_(False)
         for module in network.modules():

@@ -66,7 +66,7 @@ class _SqueezeExcite(nn.Module):
 
 class _ResBlock(nn.Module):
     """Residual block with pre-activation (He et al. 2016, arXiv:1603.05027),
-    group normalisation, and squeeze and excitation.
+    group normalization, and squeeze and excitation.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -159,7 +159,7 @@ class UNetResSE(TrailNetwork):
 
     Notes
     -----
-    Group normalisation, squeeze and excitation and, in `UNetResSEASPP`,
+    Group normalization, squeeze and excitation and, in `UNetResSEASPP`,
     dilations that reach beyond the tile make every logit depend on the whole
     input and on its size.  The networks were trained on tiles of 128x128
     pixels and are valid on nothing else.
