@@ -32,7 +32,7 @@ like
     As field, with the PSF and the noise of a real image that ``--like``
     names, each scene at another place of its detector.
 
-The peers search the same images: footprints as the stack detects them, ranked
+The baselines search the same images: footprints as the stack detects them, ranked
 by elongation; sep, tuned for trails; and the matched-filter bank, the limit of
 what noise allows on blank sky.
 
@@ -70,9 +70,9 @@ from lsst.meas.trails.core.injection.population import TrailPopulation
 from lsst.meas.trails.core.normalize import TEMPLATE_CHANNELS
 from lsst.meas.trails.core.operating_point import FALSE_RATES
 from lsst.meas.trails.core.planes import ImagePlanes
-from lsst.meas.trails.evaluation.peers import (
+from lsst.meas.trails.evaluation.baselines import (
     SEP_FOR_TRAILS,
-    PeerDetections,
+    BaselineDetections,
     elongated_footprints,
     sep_sources,
 )
@@ -80,7 +80,7 @@ from lsst.meas.trails.nn.model_file import TrailModel, load_model, shipped_model
 from lsst.meas.trails.nn.predict import predict_probability
 from lsst.meas.trails.repository.visit_image import sample_psf
 from lsst.meas.trails.sim.psf import draw_seeing, make_psf
-from lsst.meas.trails.sim.reference_image import Exemplar
+from lsst.meas.trails.sim.reference_image import ReferenceImage
 from lsst.meas.trails.sim.scene import Scene, SceneConfig, simulate_scene
 from lsst.meas.trails.sim.template import TemplateConfig
 from lsst.meas.trails.training.scenes import subtracted_scene, with_cut_template
@@ -105,7 +105,7 @@ KINDS = {
 STREAMS = {"field": 0, "blank": 1, "like": 2, "template": 3, "difference": 4}
 """What is added to the seed for each kind."""
 
-PEERS: dict[str, Callable[[ImagePlanes, BackgroundMesh], PeerDetections]] = {
+BASELINES: dict[str, Callable[[ImagePlanes, BackgroundMesh], BaselineDetections]] = {
     "PSF-matched 5 sigma footprints": elongated_footprints,
     "sep for trails": lambda planes, background: sep_sources(planes, background, SEP_FOR_TRAILS),
     "matched-filter bank": matched_filter_bank,
@@ -113,8 +113,8 @@ PEERS: dict[str, Callable[[ImagePlanes, BackgroundMesh], PeerDetections]] = {
 
 
 @functools.cache
-def _exemplar(path: str) -> Exemplar:
-    return Exemplar.read(path)
+def _reference_image(path: str) -> ReferenceImage:
+    return ReferenceImage.read(path)
 
 
 @functools.cache
@@ -153,15 +153,15 @@ def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Sce
     if kind == "like":
         if like is None:
             raise ValueError("Scenes like a real image need one.")
-        exemplar = _exemplar(like)
-        whole = exemplar.bbox()
+        reference_image = _reference_image(like)
+        whole = reference_image.bbox()
         start = [
             int(rng.integers(side.start, side.stop - size + 1))
             for side, size in zip((whole.y, whole.x), SHAPE, strict=True)
         ]
         box = Box.from_shape(SHAPE, start=start)
-        config = dataclasses.replace(config, sky_noise=exemplar.sky_noise, gain=exemplar.gain)
-        return simulate_scene(config, sample_psf(exemplar.psf, box), rng)
+        config = dataclasses.replace(config, sky_noise=reference_image.sky_noise, gain=reference_image.gain)
+        return simulate_scene(config, sample_psf(reference_image.psf, box), rng)
     if kind in ("template", "difference"):
         config = dataclasses.replace(config, template=TemplateConfig())
     box = Box.from_shape(SHAPE)
@@ -196,8 +196,8 @@ class Job:
         As for `make_scene`.
     models
         Names of models.
-    peers
-        Names of peers.
+    baselines
+        Names of baselines.
     """
 
     kind: str
@@ -205,7 +205,7 @@ class Job:
     index: int
     like: str | None
     models: tuple[str, ...]
-    peers: tuple[str, ...]
+    baselines: tuple[str, ...]
 
     def run(self) -> dict[str, ImageSearch]:
         """Return what each found, by its name."""
@@ -214,9 +214,9 @@ class Job:
             planes = scene.planes
             background = fit_background(planes.image, planes.bad())
             found = {name: search_with_model(_model(name), scene, background) for name in self.models}
-            for name in self.peers:
-                peer = PEERS[name](planes, background)
-                found[name] = search_result(peer.trails, peer.rank, scene.truth, planes.image.size)
+            for name in self.baselines:
+                baseline = BASELINES[name](planes, background)
+                found[name] = search_result(baseline.trails, baseline.rank, scene.truth, planes.image.size)
         except Exception as error:
             raise RuntimeError(
                 f"Scene {self.index} of kind {self.kind!r} with seed {self.seed} failed: {error!r}"
@@ -359,10 +359,10 @@ def reliability_table(groups: Mapping[str, Mapping[str, DetectionSample]]) -> as
 )
 @click.option("--scenes", default=60, show_default=True, help="Scenes of 1024x1024 pixels of each kind.")
 @click.option(
-    "--peer-scenes",
+    "--baseline-scenes",
     default=None,
     type=int,
-    help="So many of them are searched by the peers as well, which take 10 s each.  [default: all]",
+    help="So many of them are searched by the baselines as well, which take 10 s each.  [default: all]",
 )
 @click.option(
     "--like",
@@ -387,14 +387,14 @@ def reliability_table(groups: Mapping[str, Mapping[str, DetectionSample]]) -> as
 def main(
     names: tuple[str, ...],
     scenes: int,
-    peer_scenes: int | None,
+    baseline_scenes: int | None,
     like: str | None,
     chosen: tuple[str, ...],
     seed: int,
     jobs: int | None,
     output: Path | None,
 ) -> None:
-    """Measure what models and their peers find."""
+    """Measure what models and their baselines find."""
     console, log = Console(width=200), Console(stderr=True)
     models = {name: _model(name) for name in names}
     kinds = [kind for kind in KINDS if not chosen or kind in chosen]
@@ -409,15 +409,15 @@ def main(
     for name, model in models.items():
         console.print(f"{name}: model {model.specification.name} {model.specification.version}")
     console.print(f"seed {seed}, {scenes} scenes of each kind")
-    peers = scenes if peer_scenes is None else min(peer_scenes, scenes)
+    baselines = scenes if baseline_scenes is None else min(baseline_scenes, scenes)
     work = [
-        Job(kind, seed + STREAMS[kind], index, like, names, tuple(PEERS) if index < peers else ())
+        Job(kind, seed + STREAMS[kind], index, like, names, tuple(BASELINES) if index < baselines else ())
         for kind in kinds
         for index in range(scenes)
     ]
-    # Those with peers take longest: they start first, and by index, so that a
+    # Those with baselines take longest: they start first, and by index, so that a
     # scene is the same whatever else is run.
-    work.sort(key=lambda job: (not job.peers, job.index))
+    work.sort(key=lambda job: (not job.baselines, job.index))
     found: dict[tuple[str, int], dict[str, ImageSearch]] = {}
     processes = jobs or len(os.sched_getaffinity(0))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -432,7 +432,7 @@ def main(
     groups: dict[str, dict[str, DetectionSample]] = {}
     for kind in kinds:
         results = [found[kind, index] for index in range(scenes)]
-        detectors = [*names, *(PEERS if peers else ())]
+        detectors = [*names, *(BASELINES if baselines else ())]
         groups[kind] = {
             name: DetectionSample([result[name] for result in results if name in result])
             for name in detectors

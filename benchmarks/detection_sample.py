@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lsst.meas.trails.core.geometry import Trails, angle_difference
-from lsst.meas.trails.core.matching import MatchCriteria, sort_candidates
+from lsst.meas.trails.core.matching import MatchCriteria, classify_candidates
 from lsst.meas.trails.core.operating_point import LONG, score_threshold, snr50
 from lsst.meas.trails.evaluation.intervals import CONFIDENCE, binomial_interval, bootstrap_interval
 
@@ -104,7 +104,7 @@ def search_result(
     kind = np.asarray(truth["source_type"]).astype(str)
     trails = Trails.from_table(truth[kind == "Trail"])
     rank = np.asarray(rank, dtype=np.float64)
-    sorting = sort_candidates(
+    sorting = classify_candidates(
         candidates,
         trails,
         Trails.from_table(truth[kind == "Satellite"]),

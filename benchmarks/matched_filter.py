@@ -34,7 +34,7 @@ from lsst.meas.trails.core.geometry import Trails, segment_distance
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import kernel_fwhm
 from lsst.meas.trails.core.render import FourierTrail
-from lsst.meas.trails.evaluation.peers import PeerDetections
+from lsst.meas.trails.evaluation.baselines import BaselineDetections
 
 _PEAK_SIZE = 5
 """Peaks are the highest of so many pixels square."""
@@ -101,7 +101,7 @@ def make_templates(options: BankOptions = BankOptions()) -> list[Template]:
 
 def matched_filter_bank(
     planes: ImagePlanes, background: BackgroundMesh, options: BankOptions = BankOptions()
-) -> PeerDetections:
+) -> BaselineDetections:
     """Find trails with a bank of PSF-convolved lines, ranked by SNR.
 
     Parameters
@@ -150,7 +150,7 @@ def matched_filter_bank(
     )
     order = np.argsort(-snr, kind="stable")
     kept = order[_separate(trails[order], _SAME * kernel_fwhm(kernel))]
-    return PeerDetections(trails[kept], snr[kept], snr[kept])
+    return BaselineDetections(trails[kept], snr[kept], snr[kept])
 
 
 def _blocks(

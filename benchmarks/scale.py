@@ -60,13 +60,13 @@ PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 STEPS = ("qgraph", "pre-exec-init-qbb", "run-qbb")
 """What is run on each number of images."""
 
-TASKS = ("segmentTrails", "findTrailCandidates")
+TASKS = ("trailSegmentation", "trailCandidate")
 
 MEMORY = (
     ("InjectTrailsTask", "EvaluateTrails", "injectTrails"),
     ("TileToHdf5Task", "MakeTrainingSet", "tileToHdf5"),
-    ("TrailSegmentationTask", "EvaluateTrails", "segmentTrails"),
-    ("TrailCandidateTask", "EvaluateTrails", "findTrailCandidates"),
+    ("TrailSegmentationTask", "EvaluateTrails", "trailSegmentation"),
+    ("TrailCandidateTask", "EvaluateTrails", "trailCandidate"),
     ("ConsolidateTrailCandidatesTask", "DetectTrails", "consolidateTrailCandidates"),
     ("MatchTrailsTask", "EvaluateTrails", "matchTrails"),
     ("SummarizeTrailsTask", "EvaluateTrails", "summarizeTrails"),
@@ -319,7 +319,7 @@ def measure_memory(size: tuple[int, int], seed: int) -> None:
     console.print(table)
 
 
-def legacy_time(size: tuple[int, int]) -> float:
+def adcnn_time(size: tuple[int, int]) -> float:
     """Return the processor time of UNetResSEASPP for an image, seconds.
 
     Every tile takes as long as any other: the time between a small and a
@@ -330,8 +330,8 @@ def legacy_time(size: tuple[int, int]) -> float:
     tiles, cpu = [], []
     for side in (256, 1024):
         job = speed.Job(
-            what=speed.LEGACY, repo="", shape=(side, side), model="", threads=1, repeat=1,
-            legacy_side=side, seed=1,
+            what=speed.ADCNN, repo="", shape=(side, side), model="", threads=1, repeat=1,
+            adcnn_side=side, seed=1,
         )  # fmt: skip
         used = run(sys.executable, speed.__file__, "--job", json.dumps(dataclasses.asdict(job)))
         tiles.append((side // 128) ** 2)
@@ -360,7 +360,7 @@ def measure_night(visits: int, detectors: int, cluster: int, size: tuple[int, in
         simulate(repo, 1, size, max(1, size[0] * size[1] // 1_000_000), seed)
         used = search(repo, 1)
         quanta = apart("quantum-time", repo, 1)["batch"]
-        legacy = legacy_time(size)
+        adcnn = adcnn_time(size)
     start = used["run-qbb"].cpu - quanta
     table = Table(
         title=f"{visits} visits of {detectors} detectors of {size[0]}x{size[1]} pixels", title_justify="left"
@@ -372,7 +372,7 @@ def measure_night(visits: int, detectors: int, cluster: int, size: tuple[int, in
         ("a start, one for each detector", start),
         (f"a start, one for {cluster} detectors", start / cluster),
         (f"both quanta, and a start for {cluster} detectors", quanta + start / cluster),
-        ("UNetResSEASPP in float32, the network alone", legacy),
+        ("UNetResSEASPP in float32, the network alone", adcnn),
     ):
         table.add_row(name, f"{seconds:.1f}", f"{seconds * visits * detectors / 3600:.0f}")
     Console(width=110).print(table)

@@ -61,7 +61,7 @@ from rich.table import Table
 
 SIZES = ("1000x1018", "4000x4072", "8000x8144")
 WARM_UP = 256
-LEGACY = "UNetResSEASPP"
+ADCNN = "UNetResSEASPP"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Job:
     repeat: int
     """How often to measure."""
 
-    legacy_side: int
+    adcnn_side: int
     """Side of the part that the network of old is measured on, pixels."""
 
     seed: int
@@ -144,7 +144,7 @@ def run_quanta(job: Job) -> Result:
 
     pipelines = Path(__file__).resolve().parents[1] / "pipelines"
     pipeline = Pipeline.from_uri(f"{pipelines / 'DetectTrails.yaml'}#perDetector")
-    pipeline.addConfigOverride("segmentTrails", "model", job.model)
+    pipeline.addConfigOverride("trailSegmentation", "model", job.model)
     warm_segmentation(job, get(job, "preliminary_visit_image", "VisitImage"))
     start, seconds = peak_memory(), []
     for number in range(job.repeat):
@@ -215,11 +215,11 @@ def run_network(job: Job) -> Result:
     return finish(min(seconds), start, precision_name("auto", "auto"))
 
 
-def run_legacy(job: Job) -> Result:
+def run_adcnn(job: Job) -> Result:
     """Run the network of old on noise, and scale its time to the image."""
     import numpy as np
 
-    from lsst.meas.trails.core.normalize import LEGACY_CHANNELS, LEGACY_NORMALIZATION
+    from lsst.meas.trails.core.normalize import ADCNN_CHANNELS, ADCNN_NORMALIZATION
     from lsst.meas.trails.core.planes import ImagePlanes
     from lsst.meas.trails.core.psf import PsfGrid
     from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
@@ -227,11 +227,11 @@ def run_legacy(job: Job) -> Result:
     from lsst.meas.trails.nn.predict import predict_probability
 
     specification = ModelSpecification(
-        name=LEGACY,
+        name=ADCNN,
         version="0",
-        architecture=LEGACY,
-        channels=LEGACY_CHANNELS,
-        normalization=LEGACY_NORMALIZATION,
+        architecture=ADCNN,
+        channels=ADCNN_CHANNELS,
+        normalization=ADCNN_NORMALIZATION,
     )
     network = specification.create_network().eval()
     model = TrailModel(specification=specification, network=network, checksum="")
@@ -246,7 +246,7 @@ def run_legacy(job: Job) -> Result:
     def tiles(shape: tuple[int, int]) -> int:
         return -(-shape[0] // tile) * -(-shape[1] // tile)
 
-    part = noise((min(job.legacy_side, job.shape[0]), min(job.legacy_side, job.shape[1])))
+    part = noise((min(job.adcnn_side, job.shape[0]), min(job.adcnn_side, job.shape[1])))
     predict_probability(model, noise((tile, tile)), threads=job.threads, dtype="float32")
     start = peak_memory()
     seconds = [
@@ -264,7 +264,7 @@ MEASUREMENTS: dict[str, Callable[[Job], Result]] = {
     "simulation": simulate,
     "quanta": run_quanta,
     "network": run_network,
-    LEGACY: run_legacy,
+    ADCNN: run_adcnn,
     "TrailSegmentationTask": run_segmentation,
     "TrailCandidateTask": run_candidates,
 }
@@ -344,15 +344,15 @@ def report(console: Console, results: dict[tuple[int, int], dict[str, Result]]) 
                     result.note,
                 )
         console.print(table)
-        if "network" in measured and LEGACY in measured:
-            ratio = measured[LEGACY].seconds / measured["network"].seconds
-            console.print(f"The network is {ratio:.1f} times as fast as {LEGACY} in float32.\n")
+        if "network" in measured and ADCNN in measured:
+            ratio = measured[ADCNN].seconds / measured["network"].seconds
+            console.print(f"The network is {ratio:.1f} times as fast as {ADCNN} in float32.\n")
     if len(results) > 1:
         table = Table(title="Growth with the number of pixels", title_justify="left")
         table.add_column("")
         for shape in results:
             table.add_column(f"{shape[0] * shape[1] / 1e6:.1f} Mpix", justify="right")
-        for what in (name for name in MEASUREMENTS if name not in ("simulation", LEGACY)):
+        for what in (name for name in MEASUREMENTS if name not in ("simulation", ADCNN)):
             cells = [measured[what] for measured in results.values()]
             table.add_row(what, *(f"{cell.seconds:.2f} s, {cell.peak / 2**30:.2f} GiB" for cell in cells))
         console.print(table)
@@ -387,11 +387,11 @@ def available_cores() -> int:
 @click.option("--threads", type=click.IntRange(min=1), help="Threads; all cores by default.")
 @click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Repetitions.")
 @click.option(
-    "--legacy-side",
+    "--adcnn-side",
     type=click.IntRange(min=128),
     default=1024,
     show_default=True,
-    help=f"Side of the part that {LEGACY} is measured on, pixels; its time is scaled to the image.",
+    help=f"Side of the part that {ADCNN} is measured on, pixels; its time is scaled to the image.",
 )
 @click.option("--seed", default=880_000, show_default=True, help="Seed of the images.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file of the figures.")
@@ -401,7 +401,7 @@ def main(
     model: str,
     threads: int | None,
     repeat: int,
-    legacy_side: int,
+    adcnn_side: int,
     seed: int,
     output: Path | None,
     text: str | None,
@@ -432,7 +432,7 @@ def main(
                         model=model,
                         threads=threads,
                         repeat=repeat,
-                        legacy_side=legacy_side,
+                        adcnn_side=adcnn_side,
                         seed=seed,
                     )
                     results[shape][what] = measure(job, folder)

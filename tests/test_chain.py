@@ -78,10 +78,10 @@ def test_everything_is_there_but_for_the_ruined_image(detected: Butler, training
         assert detectors_of(training, name) == [0, 1], name
 
 
-@pytest.mark.parametrize("label", ["segmentTrails", "injectTrails"])
+@pytest.mark.parametrize("label", ["trailSegmentation", "injectTrails"])
 def test_ruined_image_is_reported(chain: Any, detected: Butler, training: Butler, label: str) -> None:
     """Its quantum is done, has nothing to show for it, and says why."""
-    butler = detected if label == "segmentTrails" else training
+    butler = detected if label == "trailSegmentation" else training
     quantum = butler.get(f"{label}_metadata", chain.data_id(2))["quantum"]
     caveats = QuantumSuccessCaveats(int(quantum["caveats"]))
     assert QuantumSuccessCaveats.UPSTREAM_FAILURE_NO_WORK in caveats
@@ -96,7 +96,7 @@ def test_mask(chain: Any, detected: Butler) -> None:
     probability = detected.get("trail_probability", chain.data_id(1))
     assert isinstance(mask, Mask)
     assert mask.bbox == probability.bbox == image.bbox
-    metadata = detected.get("segmentTrails_metadata", chain.data_id(1))["segmentTrails"]
+    metadata = detected.get("trailSegmentation_metadata", chain.data_id(1))["trailSegmentation"]
     pixels = mask.get("TRAIL")
     assert np.count_nonzero(pixels) == metadata["trailPixels"] > 0
     # Compression in the file has not changed the probabilities much.
@@ -198,19 +198,19 @@ def test_second_run_does_nothing(chain: Any, run_program: Run) -> None:
     )  # fmt: skip
     # The ruined image counts as done, too: it need not be looked at again.
     # That nothing is left to do is an error to pipetask.
-    assert "segmentTrails because no quanta remain (3 previously succeeded and skipped)" in done.stderr
+    assert "trailSegmentation because no quanta remain (3 previously succeeded and skipped)" in done.stderr
     assert "QuantumGraph was empty" in done.stderr
     assert sorted(ref.id for ref in chain.butler(chain.detected).query_datasets("trail_mask")) == before
 
 
 def execute(
-    repo: Path, output: str, *more: str, part: str = "segmentTrails", **settings: Any
+    repo: Path, output: str, *more: str, part: str = "trailSegmentation", **settings: Any
 ) -> SimplePipelineExecutor:
     """Return what runs segmentation, or more, on detectors 1 and 2."""
     butler = SimplePipelineExecutor.prep_butler(str(repo), inputs=["input", *more], output=output)
     pipeline = Pipeline.from_uri(f"{PIPELINES / 'DetectTrails.yaml'}#{part}")
     for name, value in settings.items():
-        pipeline.addConfigOverride("segmentTrails", name, value)
+        pipeline.addConfigOverride("trailSegmentation", name, value)
     return SimplePipelineExecutor.from_pipeline(
         pipeline, butler=butler, where="instrument = 'TrailSimCam' AND detector IN (1, 2)"
     )
@@ -246,7 +246,7 @@ def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
         butler = fresh_repo.butler(output)
         mask = butler.get("trail_mask", fresh_repo.data_id(1))
         assert mask.metadata["TRAIL_MODEL_NAME"] == name
-        metadata = butler.get("segmentTrails_metadata", fresh_repo.data_id(1))["segmentTrails"]
+        metadata = butler.get("trailSegmentation_metadata", fresh_repo.data_id(1))["trailSegmentation"]
         assert metadata["trailModel"].split()[0] == name
         version = {"mine": "7"}.get(name, shipped.specification.version)
         assert candidates_of(fresh_repo, butler, 1).meta["trailModel"] == {
@@ -275,7 +275,7 @@ def test_detection_with_a_template(tmp_path: Path) -> None:
         assert results.get("trail_mask", data_id).metadata["TRAIL_MODEL_NAME"] == name
         catalog = results.get("trail_candidate_detector", data_id, parameters=WITH_METADATA)
         assert catalog.meta["trailModel"]["name"] == name
-        metadata = results.get("segmentTrails_metadata", data_id)["segmentTrails"]
+        metadata = results.get("trailSegmentation_metadata", data_id)["trailSegmentation"]
         assert (metadata["templateCoverage"] > 0.0) == (name == "template")
 
 

@@ -65,7 +65,7 @@ def test_processes_that_are_stopped_and_go_on(chain: Any, fresh_repo: Any, run_p
 
     # As a process leaves it that is killed before it has written the metadata.
     before = {name: find(butler, name) for name in ("trail_mask", "trail_candidate_detector")}
-    lost = [find(butler, f"{label}_metadata")[1] for label in ("segmentTrails", "findTrailCandidates")]
+    lost = [find(butler, f"{label}_metadata")[1] for label in ("trailSegmentation", "trailCandidate")]
     run = lost[0].run
     Butler.from_config(fresh_repo.repo, writeable=True).pruneDatasets(
         lost, purge=True, unstore=True, disassociate=True
@@ -84,7 +84,7 @@ def test_processes_that_are_stopped_and_go_on(chain: Any, fresh_repo: Any, run_p
         assert {ref.run for ref in new.values()} == {run}
         assert new[0].id == old[0].id
     same_table(butler.get("trail_candidate_detector", fresh_repo.data_id(1)), one_at_a_time.get(expected[1]))
-    assert set(find(butler, "segmentTrails_metadata")) == {0, 1}
+    assert set(find(butler, "trailSegmentation_metadata")) == {0, 1}
 
 
 READ_ALL = """

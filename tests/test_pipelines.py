@@ -99,20 +99,20 @@ INPUTS_AND_OUTPUTS = {
 
 SUBSETS = {
     "DetectTrails": {
-        "perDetector": {"segmentTrails", "findTrailCandidates"},
+        "perDetector": {"trailSegmentation", "trailCandidate"},
         "perVisit": {"consolidateTrailCandidates"},
     },
     "DetectTrailsInDifference": {
-        "perDetector": {"segmentTrails", "findTrailCandidates"},
+        "perDetector": {"trailSegmentation", "trailCandidate"},
         "perVisit": {"consolidateTrailCandidates"},
     },
     "DetectTrailsWithTemplate": {
-        "perDetector": {"segmentTrails", "findTrailCandidates"},
+        "perDetector": {"trailSegmentation", "trailCandidate"},
         "perVisit": {"consolidateTrailCandidates"},
     },
     "EvaluateTrails": {
         "inject": {"injectTrails"},
-        "evaluate": {"segmentTrails", "findTrailCandidates", "matchTrails", "summarizeTrails"},
+        "evaluate": {"trailSegmentation", "trailCandidate", "matchTrails", "summarizeTrails"},
         "matchAndSummarize": {"matchTrails", "summarizeTrails"},
     },
     "EvaluateSimulatedTrails": {"matchAndSummarize": {"matchTrails", "summarizeTrails"}},
@@ -223,4 +223,4 @@ def test_pipetask_build(
         done = run_program("pipetask", "build", "-p", where, "--show", "pipeline")
         assert done.returncode == 0, done.stderr
         shown = yaml.safe_load(done.stdout)
-        assert shown["tasks"]["segmentTrails"]["class"] == "lsst.meas.trails.tasks.TrailSegmentationTask"
+        assert shown["tasks"]["trailSegmentation"]["class"] == "lsst.meas.trails.tasks.TrailSegmentationTask"

@@ -25,9 +25,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.trails.adcnn import checkpoints as legacy
-from lsst.meas.trails.adcnn.checkpoints import convert_checkpoint, read_legacy_weights
-from lsst.meas.trails.core.normalize import LEGACY_NORMALIZATION
+from lsst.meas.trails.adcnn import checkpoints as adcnn
+from lsst.meas.trails.adcnn.checkpoints import convert_checkpoint, read_adcnn_weights
+from lsst.meas.trails.core.normalize import ADCNN_NORMALIZATION
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model
 from lsst.meas.trails.nn.networks.registry import TrailNetwork
 
@@ -80,7 +80,7 @@ def test_model_of_a_checkpoint(
     assert (specification.name, specification.architecture) == ("old", "UNetResSEASPP")
     assert specification.hyperparameters == {"width": 8, "concatenation": "up-skip"}
     assert specification.channels == ("science",)
-    assert specification.normalization == LEGACY_NORMALIZATION == "medmad_clip_k5"
+    assert specification.normalization == ADCNN_NORMALIZATION == "medmad_clip_k5"
     assert specification.thresholds == {"low": 0.2, "high": 0.2}
     assert specification.score == {}
     assert specification.training == {
@@ -106,7 +106,7 @@ def test_architecture_and_width_are_inferred(
 
 def test_averages(network: TrailNetwork, checkpoint: dict, saved: Callable[[Any], Path]) -> None:
     def factor(content: Any) -> float:
-        state = read_legacy_weights(saved(content), ema=True).state
+        state = read_adcnn_weights(saved(content), ema=True).state
         # Averages have no buffers.
         name = "stem.1.running_mean"
         torch.testing.assert_close(state[name], network.state_dict()[name])
@@ -124,7 +124,7 @@ def test_averages(network: TrailNetwork, checkpoint: dict, saved: Callable[[Any]
 def test_averages_that_cannot_be_used(checkpoint: dict, saved: Callable[[Any], Path]) -> None:
     def refused(message: str) -> None:
         with pytest.raises(ModelError, match=f"ckpt_best.pt: .*{message}"):
-            read_legacy_weights(saved(checkpoint), ema=True)
+            read_adcnn_weights(saved(checkpoint), ema=True)
 
     shadow = checkpoint["best_state_ema"]["shadow"]
     shadow["extra"] = torch.zeros(1)
@@ -135,12 +135,12 @@ def test_averages_that_cannot_be_used(checkpoint: dict, saved: Callable[[Any], P
     refused("head.bias are not finite")
     del checkpoint["best_state_ema"], checkpoint["ema"]
     refused("no weights under 'ema'")
-    assert read_legacy_weights(saved(checkpoint)).architecture == "UNetResSEASPP"
+    assert read_adcnn_weights(saved(checkpoint)).architecture == "UNetResSEASPP"
 
 
 def test_names_of_wrappers(network: TrailNetwork, saved: Callable[[Any], Path]) -> None:
     state = {f"module._orig_mod.{name}": tensor for name, tensor in network.state_dict().items()}
-    assert set(read_legacy_weights(saved({"state": state})).state) == set(network.state_dict())
+    assert set(read_adcnn_weights(saved({"state": state})).state) == set(network.state_dict())
 
 
 def _state(change: Callable[[State], Any]) -> Callable[[dict], Any]:
@@ -216,7 +216,7 @@ def test_code_is_not_executed(
     checkpoint["epoch"] = _Hostile(trap)
     torch.save(checkpoint, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ModelError, match="ckpt_best.pt: refers to .*mkdir") as caught:
-        read_legacy_weights(path)
+        read_adcnn_weights(path)
     assert not trap.exists()
     # Torch's own message says how to execute it after all.
     assert "weights_only" not in str(caught.value)
@@ -227,7 +227,7 @@ def test_code_is_not_executed(
 def test_only_an_average_is_hostile(checkpoint: dict, saved: Callable[[Any], Path], tmp_path: Path) -> None:
     checkpoint["ema"] = {"head.bias": _Hostile(tmp_path / "trap")}
     with pytest.raises(ModelError, match="nothing of it was executed"):
-        read_legacy_weights(saved(checkpoint))
+        read_adcnn_weights(saved(checkpoint))
     assert not (tmp_path / "trap").exists()
 
 
@@ -237,7 +237,7 @@ def test_cut_short(fraction: float, checkpoint: dict, saved: Callable[[Any], Pat
     content = path.read_bytes()
     path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(ModelError, match="ckpt_best.pt: is no complete checkpoint .*cut short"):
-        read_legacy_weights(path)
+        read_adcnn_weights(path)
 
 
 def test_archives_that_grow(checkpoint: dict, saved: Callable[[Any], Path], tmp_path: Path) -> None:
@@ -247,16 +247,16 @@ def test_archives_that_grow(checkpoint: dict, saved: Callable[[Any], Path], tmp_
         for entry in archive.infolist():
             other.writestr(entry.filename, bytes(entry.file_size))
     with pytest.raises(ModelError, match="bomb.pt: is a compressed archive"):
-        read_legacy_weights(bomb)
+        read_adcnn_weights(bomb)
 
 
 def test_too_large_and_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(legacy, "MAX_CHECKPOINT_BYTES", 10)
+    monkeypatch.setattr(adcnn, "MAX_CHECKPOINT_BYTES", 10)
     (tmp_path / "big.pt").write_bytes(bytes(11))
     with pytest.raises(ModelError, match="big.pt: has 11 bytes, and no checkpoint has over 10"):
-        read_legacy_weights(tmp_path / "big.pt")
+        read_adcnn_weights(tmp_path / "big.pt")
     with pytest.raises(ModelError, match=r"nothing.pt: cannot be read \(No such file"):
-        read_legacy_weights(tmp_path / "nothing.pt")
+        read_adcnn_weights(tmp_path / "nothing.pt")
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -265,7 +265,7 @@ def test_random_bytes(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "random.pt"
     path.write_bytes(content)
     with pytest.raises(ModelError, match="random.pt: "):
-        read_legacy_weights(path)
+        read_adcnn_weights(path)
 
 
 def test_output(checkpoint: dict, saved: Callable[[Any], Path], tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_output(checkpoint: dict, saved: Callable[[Any], Path], tmp_path: Path) 
         convert_checkpoint(path, tmp_path / "nowhere" / "x.json")
 
 
-def _legacy_specification(**changes: Any) -> ModelSpecification:
+def _adcnn_specification(**changes: Any) -> ModelSpecification:
     return ModelSpecification(
         **{
             "name": "old",
@@ -284,33 +284,33 @@ def _legacy_specification(**changes: Any) -> ModelSpecification:
             "architecture": "UNetResSE",
             "hyperparameters": {"width": 8},
             "channels": ("science",),
-            "normalization": LEGACY_NORMALIZATION,
+            "normalization": ADCNN_NORMALIZATION,
             **changes,
         }
     )
 
 
 def test_tile_size_of_a_specification() -> None:
-    data = json.loads(_legacy_specification().to_json())
+    data = json.loads(_adcnn_specification().to_json())
     assert ModelSpecification.from_json(json.dumps(data)).tile_size == 128
     for size in (256, None, "128"):
         with pytest.raises(ModelError, match=f"tile size {size!r}, and UNetResSE is valid on tiles of 128"):
             ModelSpecification.from_json(json.dumps(data | {"tile_size": size}))
     own = {"architecture": "trail_unet", "hyperparameters": {}, "channels": ("science", "bad")}
-    plain = _legacy_specification(**own, normalization="background-variance-asinh-1")
+    plain = _adcnn_specification(**own, normalization="background-variance-asinh-1")
     assert plain.tile_size is None
     with pytest.raises(ModelError, match="tile size 128, and trail_unet is valid on tiles of any size"):
         ModelSpecification.from_json(json.dumps(json.loads(plain.to_json()) | {"tile_size": 128}))
 
 
-def test_legacy_normalization_makes_one_channel() -> None:
+def test_adcnn_normalization_makes_one_channel() -> None:
     for channels in (("science", "bad"), ("bad",)):
         with pytest.raises(ModelError, match="medmad_clip_k5 makes the channel science and no other"):
-            _legacy_specification(channels=channels)
+            _adcnn_specification(channels=channels)
 
 
 def test_float16_state(network: TrailNetwork, saved: Callable[[Any], Path]) -> None:
     state = {n: t.half() if t.is_floating_point() else t for n, t in network.state_dict().items()}
-    read = read_legacy_weights(saved({"state": state})).state
+    read = read_adcnn_weights(saved({"state": state})).state
     assert read["head.weight"].dtype == torch.float32
     np.testing.assert_allclose(read["head.weight"], state["head.weight"].numpy(), rtol=1.0e-3)

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lsst.meas.trails.adcnn.files import LEGACY_COLUMNS, LegacyFileError, LegacyReader, LegacyWriter
+from lsst.meas.trails.adcnn.files import ADCNN_COLUMNS, AdcnnFileError, AdcnnReader, AdcnnWriter
 
 SHAPE = (150, 200)
 
@@ -91,7 +91,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("labels", [False, True])
 def test_images(pair: tuple[Path, Path], options: dict[str, Any], labels: bool) -> None:
     write_hdf5(pair[0], labels=labels, **options)
-    with LegacyReader(*pair) as reader, h5py.File(pair[0]) as file:
+    with AdcnnReader(*pair) as reader, h5py.File(pair[0]) as file:
         assert (len(reader), reader.shape, reader.has_real_labels) == (3, (3, *SHAPE), labels)
         assert reader.read(1) is None
         for number in (0, 2):
@@ -113,7 +113,7 @@ def test_layouts_of_the_table(pair: tuple[Path, Path], last: int) -> None:
     """
     columns = [*list(ROW)[: last - 1], "image_id"]
     write_csv(pair[1], [ROW, {**ROW, "image_id": 2}], columns)
-    with LegacyReader(*pair) as reader:
+    with AdcnnReader(*pair) as reader:
         image = reader.read(2)
         assert image is not None
         assert image.trails.colnames == columns
@@ -128,17 +128,17 @@ def test_an_index_column_and_gaps(pair: tuple[Path, Path]) -> None:
     columns = ["Unnamed: 0", *ROW]
     row = {**ROW, "Unnamed: 0": 0, "stack_mag": "", "stack_detection": "", "physical_filter": ""}
     write_csv(pair[1], [row], columns)
-    with LegacyReader(*pair) as reader:
+    with AdcnnReader(*pair) as reader:
         (trail,) = reader.trails
     assert np.isnan(trail["stack_mag"])
     assert not trail["stack_detection"]
     assert trail["physical_filter"] == ""
-    assert list(reader.trails.colnames) == list(LEGACY_COLUMNS)
+    assert list(reader.trails.colnames) == list(ADCNN_COLUMNS)
 
 
 def test_images_without_trails(pair: tuple[Path, Path]) -> None:
     pair[1].write_text(",".join(ROW) + "\n")
-    with LegacyReader(*pair) as reader:
+    with AdcnnReader(*pair) as reader:
         image = reader.read(0)
         assert image is not None
         assert len(image.trails) == 0
@@ -158,33 +158,33 @@ def test_images_without_trails(pair: tuple[Path, Path]) -> None:
 )
 def test_rows_that_are_no_trails(pair: tuple[Path, Path], change: dict[str, Any], message: str) -> None:
     write_csv(pair[1], [ROW, {**ROW, **change}])
-    with pytest.raises(LegacyFileError, match=message) as caught:
-        LegacyReader(*pair)
+    with pytest.raises(AdcnnFileError, match=message) as caught:
+        AdcnnReader(*pair)
     assert "train.csv" in str(caught.value)
 
 
 @pytest.mark.parametrize("column", ["image_id", "x", "mag"])
 def test_missing_columns(pair: tuple[Path, Path], column: str) -> None:
     write_csv(pair[1], [ROW], [name for name in ROW if name != column])
-    with pytest.raises(LegacyFileError, match=f"train.csv has no column {column}"):
-        LegacyReader(*pair)
+    with pytest.raises(AdcnnFileError, match=f"train.csv has no column {column}"):
+        AdcnnReader(*pair)
 
 
 def test_a_failed_detector_with_trails(pair: tuple[Path, Path]) -> None:
     write_csv(pair[1], [{**ROW, "image_id": 1}])
     with (
-        LegacyReader(*pair) as reader,
-        pytest.raises(LegacyFileError, match="row 1 is all zero, but .* 1 trails"),
+        AdcnnReader(*pair) as reader,
+        pytest.raises(AdcnnFileError, match="row 1 is all zero, but .* 1 trails"),
     ):
         reader.read(1)
 
 
 def test_other_files(pair: tuple[Path, Path]) -> None:
     hdf5, table = pair
-    with pytest.raises(LegacyFileError, match="no file"):
-        LegacyReader(hdf5.with_name("none.h5"), table)
-    with pytest.raises(LegacyFileError, match="cannot be opened"):
-        LegacyReader(table, table)
+    with pytest.raises(AdcnnFileError, match="no file"):
+        AdcnnReader(hdf5.with_name("none.h5"), table)
+    with pytest.raises(AdcnnFileError, match="cannot be opened"):
+        AdcnnReader(table, table)
     for name, content, message in (
         ("masks", None, "no array masks"),
         ("masks", np.zeros((3, 5, 5), dtype=bool), "masks has shape"),
@@ -196,8 +196,8 @@ def test_other_files(pair: tuple[Path, Path]) -> None:
             file.pop(name, None)
             if content is not None:
                 file[name] = content
-        with pytest.raises(LegacyFileError, match=message):
-            LegacyReader(hdf5, table)
+        with pytest.raises(AdcnnFileError, match=message):
+            AdcnnReader(hdf5, table)
 
 
 @pytest.mark.parametrize("gzip", [False, True])
@@ -210,12 +210,12 @@ def test_round_trip(tmp_path: Path, gzip: bool, labels: bool) -> None:
     trails = astropy.table.Table({"x": [7.9, 150.2], "y": [3.1, 60.0], "beta": [10.0, 170.0]})
     trails["trail_length"], trails["mag"], trails["visit"] = 33.25, 24.125, 2025120200123
     trails["injection_id"] = 4
-    with LegacyWriter(*paths, real_labels=labels, gzip=gzip) as writer:
+    with AdcnnWriter(*paths, real_labels=labels, gzip=gzip) as writer:
         for i, image in enumerate(images):
             writer.append(image, image > 1.0, trails[:i], (image > 2.0).astype(np.uint16) if labels else None)
     assert sorted(os.listdir(tmp_path)) == ["new.csv", "new.h5"]
-    assert paths[1].read_text().splitlines()[0] == ",".join(LEGACY_COLUMNS)
-    with LegacyReader(*paths) as reader:
+    assert paths[1].read_text().splitlines()[0] == ",".join(ADCNN_COLUMNS)
+    with AdcnnReader(*paths) as reader:
         for i in range(3):
             image = reader.read(i)
             assert image is not None
@@ -232,7 +232,7 @@ def test_round_trip(tmp_path: Path, gzip: bool, labels: bool) -> None:
 
 def test_images_of_another_shape(tmp_path: Path) -> None:
     def write() -> None:
-        with LegacyWriter(tmp_path / "new.h5", tmp_path / "new.csv") as writer:
+        with AdcnnWriter(tmp_path / "new.h5", tmp_path / "new.csv") as writer:
             for width in (20, 21):
                 writer.append(
                     np.ones((20, width), dtype=np.float32), np.zeros((20, width), bool), astropy.table.Table()
@@ -247,7 +247,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     rows = astropy.table.Table({"x": np.arange(2000.0)})
 
     def write() -> None:
-        with LegacyWriter(tmp_path / "new.h5", tmp_path / "new.csv") as writer:
+        with AdcnnWriter(tmp_path / "new.h5", tmp_path / "new.csv") as writer:
             for _ in range(10):
                 writer.append(np.ones((100, 100), dtype=np.float32), np.zeros((100, 100), bool), rows)
 

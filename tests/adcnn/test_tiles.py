@@ -21,8 +21,8 @@ import astropy.wcs
 import numpy as np
 import pytest
 
-from lsst.meas.trails.adcnn.files import LegacyImage
-from lsst.meas.trails.adcnn.tiles import ImportOptions, legacy_tiles
+from lsst.meas.trails.adcnn.files import AdcnnImage
+from lsst.meas.trails.adcnn.tiles import ImportOptions, adcnn_tiles
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.psf import kernel_fwhm
 from lsst.meas.trails.core.tiles.cut import IGNORED, TILE_CLASSES
@@ -35,7 +35,7 @@ TRAILS = tuple((60.3 + 48.0 * i, 60.6 + 30.2 * i, 30.0, 25.0 * i, 3.5 + 10.0 * i
 
 
 @pytest.fixture(scope="module")
-def legacy(make_image: Callable[..., Any]) -> LegacyImage:
+def adcnn(make_image: Callable[..., Any]) -> AdcnnImage:
     """Return a field of stars with eight trails, of which the stack has found
     three, as the files have it.
     """
@@ -57,13 +57,13 @@ def legacy(make_image: Callable[..., Any]) -> LegacyImage:
     trails["stack_detection"] = np.arange(len(trails)) >= 5
     labels = np.zeros(SHAPE, dtype=np.uint16)
     labels[300:310, 20:30] = 9
-    return LegacyImage(number=5, image=image, mask=mask, real_labels=labels, trails=trails)
+    return AdcnnImage(number=5, image=image, mask=mask, real_labels=labels, trails=trails)
 
 
-def convert(legacy: LegacyImage, **options: Any) -> TrailTiles:
+def convert(adcnn: AdcnnImage, **options: Any) -> TrailTiles:
     # To measure the PSF takes the longest by far.
     chosen = {"tile_size": 64, "empty_fraction": 1.0, "source_fraction": 1.0, "fwhm": FWHM} | options
-    return legacy_tiles(legacy, "train.h5", ImportOptions(**chosen))
+    return adcnn_tiles(adcnn, "train.h5", ImportOptions(**chosen))
 
 
 def whole(tiles: TrailTiles, name: str) -> np.ndarray:
@@ -75,20 +75,20 @@ def whole(tiles: TrailTiles, name: str) -> np.ndarray:
     return result
 
 
-def test_pixels_masks_and_rows(legacy: LegacyImage) -> None:
-    tiles = convert(legacy, ignore_below_snr=0.0)
-    np.testing.assert_array_equal(whole(tiles, "image"), legacy.image)
-    np.testing.assert_array_equal(whole(tiles, "truth"), legacy.mask.astype(np.uint8))
-    assert len(tiles.catalog) == len(legacy.trails)
-    for row, expected in zip(tiles.catalog, legacy.trails, strict=True):
+def test_pixels_masks_and_rows(adcnn: AdcnnImage) -> None:
+    tiles = convert(adcnn, ignore_below_snr=0.0)
+    np.testing.assert_array_equal(whole(tiles, "image"), adcnn.image)
+    np.testing.assert_array_equal(whole(tiles, "truth"), adcnn.mask.astype(np.uint8))
+    assert len(tiles.catalog) == len(adcnn.trails)
+    for row, expected in zip(tiles.catalog, adcnn.trails, strict=True):
         assert (int(row["x"]), int(row["y"])) == (expected["x"], expected["y"])
         for name in ("trail_length", "mag", "beta", "ra", "dec", "visit", "stack_detection", "image_id"):
             assert row[name] == expected[name]
     assert tiles.source.data_id == {"file": "train.h5", "row": 5, "visit": 2025120200123, "detector": 94}
 
 
-def test_what_is_estimated(legacy: LegacyImage) -> None:
-    tiles = convert(legacy, fwhm=None)
+def test_what_is_estimated(adcnn: AdcnnImage) -> None:
+    tiles = convert(adcnn, fwhm=None)
     # Of the sky: stars have noise of their own, which the files do not tell.
     assert np.median(whole(tiles, "variance")) == pytest.approx(NOISE**2, rel=0.07)
     assert kernel_fwhm(tiles.source.psf_kernel) == pytest.approx(FWHM, rel=0.06)
@@ -99,7 +99,7 @@ def test_what_is_estimated(legacy: LegacyImage) -> None:
     expected[100, 7] = True
     # A pixel of exactly zero in the middle of others is nothing special.
     np.testing.assert_array_equal(no_data, expected)
-    np.testing.assert_array_equal(mask & plane_bits(["DETECTED"]) != 0, legacy.real_labels != 0)
+    np.testing.assert_array_equal(mask & plane_bits(["DETECTED"]) != 0, adcnn.real_labels != 0)
     assert tiles.source.real_sources == "real_labels"
     estimated = tiles.source.config["estimated"]
     assert set(estimated) == {"variance", "mask", "psf", "wcs", "midpoints"}
@@ -112,23 +112,23 @@ def test_what_is_estimated(legacy: LegacyImage) -> None:
     assert np.all(np.isfinite(tiles.table["ra"]))
 
 
-def test_no_source_at_all_means_that_none_is_known(legacy: LegacyImage) -> None:
-    assert legacy.real_labels is not None
-    none = dataclasses.replace(legacy, real_labels=np.zeros_like(legacy.real_labels))
+def test_no_source_at_all_means_that_none_is_known(adcnn: AdcnnImage) -> None:
+    assert adcnn.real_labels is not None
+    none = dataclasses.replace(adcnn, real_labels=np.zeros_like(adcnn.real_labels))
     assert convert(none).source.real_sources == ""
 
 
-def test_snr_of_the_trails(legacy: LegacyImage) -> None:
+def test_snr_of_the_trails(adcnn: AdcnnImage) -> None:
     """Within what noise, PSF and cut midpoints are known to."""
-    catalog = convert(legacy).catalog
+    catalog = convert(adcnn).catalog
     np.testing.assert_allclose(catalog["snr_optimal"], [trail[4] for trail in TRAILS], rtol=0.1)
 
 
-def test_classes(legacy: LegacyImage) -> None:
-    tiles = convert(legacy)
+def test_classes(adcnn: AdcnnImage) -> None:
+    tiles = convert(adcnn)
     classes = tiles.table["tile_class"]
     assert set(classes) == set(TILE_CLASSES.values())
-    for row in legacy.trails:
+    for row in adcnn.trails:
         table = tiles.table
         inside = (table["x0"] <= row["x"]) & (row["x"] < table["x0"] + 64)
         inside &= (table["y0"] <= row["y"]) & (row["y"] < table["y0"] + 64)
@@ -136,40 +136,40 @@ def test_classes(legacy: LegacyImage) -> None:
         assert set(classes[inside]) <= wanted
     assert TILE_CLASSES["found"] not in set(
         convert(
-            dataclasses.replace(legacy, trails=legacy.trails[["x", "y", "mag", "beta", "trail_length"]])
+            dataclasses.replace(adcnn, trails=adcnn.trails[["x", "y", "mag", "beta", "trail_length"]])
         ).table["tile_class"]
     )
 
 
-def test_faint_trails_are_kept_out_of_the_loss(legacy: LegacyImage) -> None:
-    truth = whole(convert(legacy, ignore_below_snr=8.0), "truth")
-    first = legacy.trails[0]
+def test_faint_trails_are_kept_out_of_the_loss(adcnn: AdcnnImage) -> None:
+    truth = whole(convert(adcnn, ignore_below_snr=8.0), "truth")
+    first = adcnn.trails[0]
     assert truth[first["y"], first["x"]] == IGNORED
     assert not np.any(truth[: first["y"] + 25, : first["x"] + 25] == 1)
-    last = legacy.trails[-1]
+    last = adcnn.trails[-1]
     assert truth[last["y"], last["x"]] == 1
 
 
-def test_masks_can_follow_the_seeing(legacy: LegacyImage) -> None:
-    truth = whole(convert(legacy, redraw_masks=True, ignore_below_snr=0.0), "truth")
-    last = legacy.trails[-1]
+def test_masks_can_follow_the_seeing(adcnn: AdcnnImage) -> None:
+    truth = whole(convert(adcnn, redraw_masks=True, ignore_below_snr=0.0), "truth")
+    last = adcnn.trails[-1]
     assert truth[last["y"], last["x"]] == 1
-    assert 0.2 * np.count_nonzero(legacy.mask) < np.count_nonzero(truth) < 0.6 * np.count_nonzero(legacy.mask)
+    assert 0.2 * np.count_nonzero(adcnn.mask) < np.count_nonzero(truth) < 0.6 * np.count_nonzero(adcnn.mask)
 
 
-def test_a_given_psf_and_zero_point(legacy: LegacyImage) -> None:
-    tiles = convert(legacy, fwhm=5.0, zeropoint=27.0)
+def test_a_given_psf_and_zero_point(adcnn: AdcnnImage) -> None:
+    tiles = convert(adcnn, fwhm=5.0, zeropoint=27.0)
     assert kernel_fwhm(tiles.source.psf_kernel) == pytest.approx(5.0, rel=0.02)
     assert tiles.source.config["estimated"]["psf"] == "Gaussian of a given FWHM of 5 pixels"
     assert tiles.source.unit == ""
     # The same magnitude is fewer units.
-    ratio = tiles.table["max_snr"].max() / convert(legacy, fwhm=5.0).table["max_snr"].max()
+    ratio = tiles.table["max_snr"].max() / convert(adcnn, fwhm=5.0).table["max_snr"].max()
     assert ratio == pytest.approx(10.0 ** (-0.4 * (31.4 - 27.0)), rel=1e-3)
 
 
-def test_a_field_without_stars(make_image: Callable[..., Any], legacy: LegacyImage) -> None:
+def test_a_field_without_stars(make_image: Callable[..., Any], adcnn: AdcnnImage) -> None:
     image = make_image(shape=(128, 128)).image.image.array
-    blank = LegacyImage(0, image, np.zeros((128, 128), dtype=bool), None, legacy.trails[:0])
+    blank = AdcnnImage(0, image, np.zeros((128, 128), dtype=bool), None, adcnn.trails[:0])
     with pytest.raises(ValueError, match="PSF cannot be measured.*give a FWHM"):
         convert(blank, fwhm=None)
     tiles = convert(blank)
@@ -178,6 +178,6 @@ def test_a_field_without_stars(make_image: Callable[..., Any], legacy: LegacyIma
     assert np.all(np.isnan(tiles.table["ra"]))
 
 
-def test_no_pixel_at_all(legacy: LegacyImage) -> None:
+def test_no_pixel_at_all(adcnn: AdcnnImage) -> None:
     with pytest.raises(ValueError, match="no pixel that is finite"):
-        convert(dataclasses.replace(legacy, image=np.full(SHAPE, np.nan, dtype=np.float32)))
+        convert(dataclasses.replace(adcnn, image=np.full(SHAPE, np.nan, dtype=np.float32)))

@@ -164,8 +164,8 @@ def test_parsl_run_that_fails_and_is_restarted(
     assert kept.dataId["detector"] == 1
     (graph,) = submitted.glob("*.qg")
     report = run_program("pipetask", "report", repo, graph).stdout
-    assert re.search(r"segmentTrails +\[\{'instrument': 'TrailSimCam', 'detector': 0.* 0 +1 +2\n", report)
-    assert re.search(r"findTrailCandidates +\[\] +1 +1 +2\n", report)
+    assert re.search(r"trailSegmentation +\[\{'instrument': 'TrailSimCam', 'detector': 0.* 0 +1 +2\n", report)
+    assert re.search(r"trailCandidate +\[\] +1 +1 +2\n", report)
 
     damaged.write_bytes(content)
     messages = run_bps(tmp_path, "restart", "--wms-service-class", SERVICE, "--id", submitted)

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lsst.meas.trails.adcnn.files import LegacyReader
+from lsst.meas.trails.adcnn.files import AdcnnReader
 from lsst.meas.trails.cli import main
 from lsst.meas.trails.core.tiles.writer import TileReader, TrailTiles
 from lsst.meas.trails.training.dataset import TrailTileDataset
@@ -40,7 +40,7 @@ def invoke(*args: object) -> tuple[int, str]:
 def test_export_and_import(chain: Any, tmp_path: Path) -> None:
     """The same pixels, masks and rows on the way there and back."""
     pair = tmp_path / "train.h5", tmp_path / "train.csv"
-    code, output = invoke("export-legacy", chain.repo, chain.training, *pair)
+    code, output = invoke("export-adcnn", chain.repo, chain.training, *pair)
     assert code == 0, output
     # The third image holds nothing but NaN: nothing was injected into it.
     assert "2 images with" in output
@@ -55,15 +55,15 @@ def test_export_and_import(chain: Any, tmp_path: Path) -> None:
                 butler.get("injected_preliminary_visit_image_catalog", data_id),
             )
         )
-    with LegacyReader(*pair) as reader:
+    with AdcnnReader(*pair) as reader:
         assert len(reader) == 2
         for number, (image, mask, catalog) in enumerate(expected):
-            legacy = reader.read(number)
-            assert legacy is not None
-            np.testing.assert_array_equal(legacy.image, image.image.array)
-            np.testing.assert_array_equal(legacy.mask, mask)
-            assert len(legacy.trails) == len(catalog) > 0
-            for row, trail in zip(legacy.trails, catalog, strict=True):
+            adcnn = reader.read(number)
+            assert adcnn is not None
+            np.testing.assert_array_equal(adcnn.image, image.image.array)
+            np.testing.assert_array_equal(adcnn.mask, mask)
+            assert len(adcnn.trails) == len(catalog) > 0
+            for row, trail in zip(adcnn.trails, catalog, strict=True):
                 assert (row["x"], row["y"]) == (int(trail["x"]), int(trail["y"]))
                 assert (row["image_id"], row["visit"], row["detector"]) == (number, chain.visit, number)
                 assert row["physical_filter"] == "r"
@@ -72,7 +72,7 @@ def test_export_and_import(chain: Any, tmp_path: Path) -> None:
 
     tiles = tmp_path / "tiles"
     options = ("--tile-size", 64, "--empty-fraction", 1, "--ignore-below-snr", 0, "--fwhm", 4)
-    code, output = invoke("import-legacy", *pair, tiles, *options)
+    code, output = invoke("import-adcnn", *pair, tiles, *options)
     assert code == 0, output
     assert "2 images with" in output
     names = sorted(os.listdir(tiles))
@@ -91,14 +91,14 @@ def test_export_and_import(chain: Any, tmp_path: Path) -> None:
         np.testing.assert_allclose(made.catalog["flux"], catalog["flux"], rtol=1e-6)
 
     # Nothing is written over unasked.
-    code, output = invoke("export-legacy", chain.repo, chain.training, *pair)
+    code, output = invoke("export-adcnn", chain.repo, chain.training, *pair)
     assert code == 1
     assert "is there already" in output
-    code, output = invoke("import-legacy", *pair, tiles, *options)
+    code, output = invoke("import-adcnn", *pair, tiles, *options)
     assert code == 1
     assert "train_000000.h5 is there already" in output
     (tiles / names[1]).unlink()
-    code, output = invoke("import-legacy", *pair, tiles, *options, "--resume")
+    code, output = invoke("import-adcnn", *pair, tiles, *options, "--resume")
     assert code == 0
     assert "1 were there already" in output
     assert sorted(os.listdir(tiles)) == names
@@ -113,7 +113,7 @@ def test_export_of_what_is_not_there(chain: Any, tmp_path: Path) -> None:
         ((chain.repo, chain.training, "--where", "detector = 77"), "none where"),
         ((chain.repo, chain.training, "--where", "detector ="), "--where"),
     ):
-        code, output = invoke("export-legacy", *arguments[:2], *pair, *arguments[2:])
+        code, output = invoke("export-adcnn", *arguments[:2], *pair, *arguments[2:])
         assert code == 1, output
         assert message in output
         assert not any("train" in name for name in os.listdir(tmp_path))
@@ -125,20 +125,20 @@ def test_import_of_what_it_cannot_use(tmp_path: Path) -> None:
     with h5py.File(hdf5, "w") as file:
         file["images"], file["masks"] = image, image > 3.0
     table.write_text("image_id,x,y,trail_length,beta,mag\n0,50,60,20,10,nan\n")
-    code, output = invoke("import-legacy", hdf5, table, tiles)
+    code, output = invoke("import-adcnn", hdf5, table, tiles)
     assert code == 1
     assert "train.csv, line 2: mag is nan" in output
     table.write_text("image_id,x,y,trail_length,beta,mag\n0,50,60,20,10,24\n")
-    code, output = invoke("import-legacy", hdf5, table, tiles, "--first", 1)
+    code, output = invoke("import-adcnn", hdf5, table, tiles, "--first", 1)
     assert code == 1
     assert "train.h5, row 1: its PSF cannot be measured" in output
     assert os.listdir(tiles) == []
-    code, output = invoke("import-legacy", hdf5, table, tiles, "--overlap", 256)
+    code, output = invoke("import-adcnn", hdf5, table, tiles, "--overlap", 256)
     assert code == 2
     assert "must be smaller" in output
 
 
-@pytest.mark.parametrize("command", ["export-legacy", "import-legacy"])
+@pytest.mark.parametrize("command", ["export-adcnn", "import-adcnn"])
 def test_help(command: str) -> None:
     code, output = invoke(command, "--help")
     assert code == 0

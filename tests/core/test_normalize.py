@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from lsst.meas.trails.core.normalize import PanelScale, compress, legacy_input, measure_panel, network_input
+from lsst.meas.trails.core.normalize import PanelScale, adcnn_input, compress, measure_panel, network_input
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 
@@ -149,18 +149,18 @@ def test_small_panel_is_measured_whole() -> None:
     )
 
 
-def test_legacy_input_is_clipped() -> None:
+def test_adcnn_input_is_clipped() -> None:
     image = np.array([[100.0, 120.0, 60.0, 1e5, -1e5, 0.0]], dtype=np.float32)
-    array = legacy_input(image, PanelScale(median=100.0, sigma=20.0))
+    array = adcnn_input(image, PanelScale(median=100.0, sigma=20.0))
     assert array.shape == (1, 1, 6)
     assert array.dtype == np.float32
     np.testing.assert_allclose(array[0, 0], [0.0, 1.0, -2.0, 5.0, -5.0, -5.0])
 
 
-def test_legacy_input_of_a_flat_image() -> None:
+def test_adcnn_input_of_a_flat_image() -> None:
     image = np.full((4, 4), 7.0, dtype=np.float32)
     image[0, 0] = 7.5
-    array = legacy_input(image, measure_panel(image))[0]
+    array = adcnn_input(image, measure_panel(image))[0]
     assert array[0, 0] == 5.0
     assert np.count_nonzero(array) == 1
 
@@ -173,21 +173,21 @@ def test_pixels_that_are_no_numbers_are_sky() -> None:
     scale = measure_panel(holes)
     assert scale.median == np.median(holes[good].astype(np.float64))
     assert scale.sigma == pytest.approx(20.0, rel=0.05)
-    array = legacy_input(holes, scale)[0]
+    array = adcnn_input(holes, scale)[0]
     assert not np.any(array[~good])
-    np.testing.assert_array_equal(array[good], legacy_input(image, scale)[0][good])
+    np.testing.assert_array_equal(array[good], adcnn_input(image, scale)[0][good])
 
 
 def test_panel_without_pixels_at_its_center() -> None:
     image = np.full((600, 600), np.nan, dtype=np.float32)
     assert measure_panel(image) == PanelScale(median=0.0, sigma=1.0)
-    assert not np.any(legacy_input(image, measure_panel(image)))
+    assert not np.any(adcnn_input(image, measure_panel(image)))
     image[0] = 3.0
     assert measure_panel(image).median == 3.0
 
 
 @given(image=hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)))
-def test_legacy_input_is_finite_whatever_the_image(image: npt.NDArray[np.float32]) -> None:
-    array = legacy_input(image, measure_panel(image))
+def test_adcnn_input_is_finite_whatever_the_image(image: npt.NDArray[np.float32]) -> None:
+    array = adcnn_input(image, measure_panel(image))
     assert array.shape == (1, *image.shape)
     assert np.all(np.abs(array) <= 5.0)

@@ -17,7 +17,7 @@ import pytest
 from lsst.meas.trails.core.operating_point import (
     DETECTOR_PIXELS,
     FALSE_RATES,
-    completeness_at,
+    found_at_threshold,
     measure_detection,
     score_threshold,
     snr50,
@@ -56,11 +56,16 @@ def test_ties_are_not_kept() -> None:
 def test_completeness() -> None:
     scores = np.array([0.9, 0.5, 0.1])
     candidate_of = np.array([1, -1, 0, 2])
-    assert list(completeness_at(0.3, scores, candidate_of)) == [True, False, True, False]
+    assert list(found_at_threshold(0.3, scores, candidate_of)) == [True, False, True, False]
     # What has the score of the threshold itself is kept.
-    assert list(completeness_at(0.5, scores, candidate_of)) == [True, False, True, False]
-    assert list(completeness_at(np.nextafter(0.5, 1.0), scores, candidate_of)) == [False, False, True, False]
-    assert list(completeness_at(0.0, np.zeros(0), np.array([-1, -1]))) == [False, False]
+    assert list(found_at_threshold(0.5, scores, candidate_of)) == [True, False, True, False]
+    assert list(found_at_threshold(np.nextafter(0.5, 1.0), scores, candidate_of)) == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert list(found_at_threshold(0.0, np.zeros(0), np.array([-1, -1]))) == [False, False]
 
 
 @pytest.mark.parametrize("true", [5.0, 9.0, 20.0])

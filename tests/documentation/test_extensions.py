@@ -149,8 +149,8 @@ def test_pipeline_with_what_it_imports() -> None:
     lines = pipeline_lines("DetectTrailsInDifference.yaml")
     assert "- `input_image`, by default `difference_image`" in lines
     labels = [line.split("`")[1] for line in lines if line.startswith("1. ")]
-    assert labels == ["segmentTrails", "findTrailCandidates", "consolidateTrailCandidates"]
-    assert any("`perDetector` (`segmentTrails`, `findTrailCandidates`)" in line for line in lines)
+    assert labels == ["trailSegmentation", "trailCandidate", "consolidateTrailCandidates"]
+    assert any("`perDetector` (`trailSegmentation`, `trailCandidate`)" in line for line in lines)
 
 
 def test_columns_of_a_table() -> None:
@@ -227,22 +227,22 @@ def test_build_fails_where_a_page_is_wrong(tmp_path: Path) -> None:
     )
     (tmp_path / "conf.py").write_text(conf)
     good = (
-        "# Page\n\n{config-field}`findTrailCandidates:minScore`\n\n"
+        "# Page\n\n{config-field}`trailCandidate:minScore`\n\n"
         "```{task-config} TrailCandidateTask\n```\n\n```{task-datasets}\n```\n"
     )
     (tmp_path / "index.md").write_text(good)
     done = _build(tmp_path)
     assert done.returncode == 0, done.stderr
     html = (tmp_path / "out" / "index.html").read_text()
-    assert 'href="#config-field-findTrailCandidates-minScore"' in html
+    assert 'href="#config-field-trailCandidate-minScore"' in html
     assert "Candidates with a lower score are not written." in html
     (tmp_path / "index.md").write_text(
-        f"{good}\n{{config-field}}`findTrailCandidates:gone`\n\n<a href='gone.html'>gone</a>\n\n"
+        f"{good}\n{{config-field}}`trailCandidate:gone`\n\n<a href='gone.html'>gone</a>\n\n"
         "```{task-config} NoTask\n```\n"
     )
     done = _build(tmp_path)
     assert done.returncode != 0
-    assert "findTrailCandidates:gone" in done.stderr
+    assert "trailCandidate:gone" in done.stderr
     assert "index.html: gone.html: there is no such file" in done.stderr
     assert "There is no task 'NoTask'" in done.stderr
 

@@ -108,12 +108,12 @@ def test_examples_in_pages_and_docstrings() -> None:
         text = page.read_text()
         if ">>> " in text:
             runner.run(parser.get_doctest(text, {}, page.name, str(page), 0))
-    finder = doctest.DocTestFinder()
+    method = doctest.DocTestFinder()
     for module in pkgutil.walk_packages(lsst.meas.trails.__path__, "lsst.meas.trails."):
         spec = importlib.util.find_spec(module.name)
         # Not imported for nothing: some take seconds.
         if spec is not None and spec.origin is not None and ">>> " in Path(spec.origin).read_text():
-            for test in finder.find(importlib.import_module(module.name)):
+            for test in method.find(importlib.import_module(module.name)):
                 runner.run(test)
     assert runner.tries >= 10
     assert runner.failures == 0

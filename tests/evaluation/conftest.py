@@ -19,7 +19,7 @@ from lsst.meas.trails.core.geometry import trail_ends
 from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS
 from lsst.meas.trails.core.photometry import flux_to_mag
 from lsst.meas.trails.core.pixel_histogram import BINS
-from lsst.meas.trails.evaluation.match_table import SEARCH_COLUMNS, Surroundings, match_table, table_of
+from lsst.meas.trails.evaluation.match_table import SEARCH_COLUMNS, ImageContext, match_table, table_of
 
 SIDE = 2000
 """Of the detectors of `make_detector`, pixels: 4.1 of them are one of 16.4
@@ -136,7 +136,7 @@ def make_search(
         "lowThreshold": 0.3,
         "pixelTrue": np.zeros(BINS) if true is None else true,
         "pixelFalse": np.zeros(BINS) if false is None else false,
-        "legacyComponents": np.zeros(101) if components is None else components,
+        "adcnnComponents": np.zeros(101) if components is None else components,
         **{f"modelThreshold{rate}": model_threshold for rate in (1, 10, 100)},
     }
     return table_of({name: np.array([value]) for name, value in row.items()}, SEARCH_COLUMNS)
@@ -146,7 +146,7 @@ def make_detector(
     seed: int, *, trails: int = 40, false: int = 60, sources: int = 300, found: bool = True
 ) -> tuple[astropy.table.Table, astropy.table.Table]:
     """Return what matching makes of a detector on which trails are found by
-    their SNR, by the network at 7 and by its peers at 12, and of false
+    their SNR, by the network at 7 and by its baselines at 12, and of false
     candidates of low scores.
     """
     rng = np.random.default_rng(seed)
@@ -167,15 +167,15 @@ def make_detector(
         score=scores,
         flux=np.concatenate([flux, np.full(false, 250.0)]),
     )
-    peers = {
+    baselines = {
         name: (rng.uniform(size=trails) < 1.0 / (1.0 + (middle / snr) ** 8)).astype(int)
         for name, middle in (("foundBySep3", 9.0), ("foundBySep4", 11.0), ("foundBySep5", 13.0))
     }
     matches = match_table(
         candidates,
         truth,
-        Surroundings(shape=(SIDE, SIDE), sources=rng.uniform(0.0, SIDE, (sources, 2))),
-        extra={**peers, "legacyScore": np.where(seen, 0.97, 0.0)},
+        ImageContext(shape=(SIDE, SIDE), sources=rng.uniform(0.0, SIDE, (sources, 2))),
+        extra={**baselines, "adcnnScore": np.where(seen, 0.97, 0.0)},
         snr_psf=np.asarray(candidates["snr"]) / 1.5,
     )
     center = np.arange(BINS)

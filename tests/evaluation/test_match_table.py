@@ -15,11 +15,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.trails.evaluation.match_table import MATCH_COLUMNS, Surroundings, match_table
+from lsst.meas.trails.evaluation.match_table import MATCH_COLUMNS, ImageContext, match_table
 
 from .conftest import leak, make_candidates, make_truth, random_trails
 
-AROUND = Surroundings(shape=(1000, 1000))
+AROUND = ImageContext(shape=(1000, 1000))
 
 
 def categories(table: object) -> list[str]:
@@ -139,7 +139,7 @@ def test_sources_around() -> None:
     table = match_table(
         make_candidates([(905.0, 900.0, 0.0, 0.0)]),
         truth,
-        Surroundings(shape=(1000, 1000), sources=sources),
+        ImageContext(shape=(1000, 1000), sources=sources),
     )
     # 10 pixels from the line and from its end, of 0.2 arcsec each.
     assert table["sourceDistance"][0] == pytest.approx(2.0)
@@ -157,7 +157,7 @@ def test_sources_are_counted_in_the_image_only(start: tuple[int, int]) -> None:
     truth = make_truth(
         [(start[0] + 500.0, start[1] + 500.0, 9.0, 0.0), (start[0] + 5.0, start[1] + 5.0, 9.0, 0.0)]
     )
-    around = Surroundings(shape=(1000, 1000), origin=start, sources=sources)
+    around = ImageContext(shape=(1000, 1000), origin=start, sources=sources)
     density = match_table(make_candidates([]), truth, around)["sourceDensity"]
     expected = 20_000 / (1000.0 * 0.2 / 60.0) ** 2
     # 630 sources are in the quarter of a circle: 3 sigma.

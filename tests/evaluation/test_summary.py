@@ -24,7 +24,7 @@ import sklearn.metrics
 from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS
 from lsst.meas.trails.core.pixel_histogram import PixelHistogram
 from lsst.meas.trails.evaluation.figures.metrics import CAPTIONS, metric_figures
-from lsst.meas.trails.evaluation.match_table import Surroundings, match_table
+from lsst.meas.trails.evaluation.match_table import ImageContext, match_table
 from lsst.meas.trails.evaluation.metrics_table import METRIC_COLUMNS, select
 from lsst.meas.trails.evaluation.report.headlines import headlines
 from lsst.meas.trails.evaluation.summary import SummaryOptions, summarize
@@ -56,7 +56,7 @@ def test_a_leak_finds_everything_and_nothing_else() -> None:
     detectors = []
     for _ in range(3):
         truth = make_truth(random_trails(rng, 20), snr=rng.uniform(3.0, 30.0, 20))
-        matches = match_table(leak(truth), truth, Surroundings(shape=(SIDE, SIDE)))
+        matches = match_table(leak(truth), truth, ImageContext(shape=(SIDE, SIDE)))
         detectors.append((matches, make_search(matches)))
     metrics = summary(detectors)
     for point in ("1 false per detector", "10 false per detector", "all candidates"):
@@ -80,7 +80,7 @@ def test_random_candidates_find_what_chance_gives() -> None:
         truth = make_truth(np.stack([*random_trails(rng, 60)[:, :2].T, np.full(60, 60.0), np.zeros(60)], 1))
         rows = np.stack([*random_trails(rng, 800)[:, :2].T, np.full(800, 60.0), rng.uniform(0, 180, 800)], 1)
         matches = match_table(
-            make_candidates(rows, score=rng.uniform(size=800)), truth, Surroundings(shape=(SIDE, SIDE))
+            make_candidates(rows, score=rng.uniform(size=800)), truth, ImageContext(shape=(SIDE, SIDE))
         )
         detectors.append((matches, make_search(matches)))
     metrics = summary(detectors, SummaryOptions(resamples=20))
@@ -107,7 +107,7 @@ def test_counts_by_hand() -> None:
     candidates = make_candidates(
         [(x, y, 40.0, 0.0) for x, y in places], score=np.array([0.95, 0.6, 0.3, 0.7, 0.2])
     )
-    matches = match_table(candidates, truth, Surroundings(shape=(SIDE, SIDE)))
+    matches = match_table(candidates, truth, ImageContext(shape=(SIDE, SIDE)))
     metrics = summary([(matches, make_search(matches))])
     # One false candidate in a quarter of a detector is 4.1 per detector.
     at = {"section": "detection", "operatingPoint": "1 false per detector"}
@@ -133,7 +133,7 @@ def test_calibration_by_hand() -> None:
     truth = make_truth([(200.0 * (i + 1), 500.0, 40.0, 0.0) for i in range(6)])
     false = make_candidates(random_trails(np.random.default_rng(3), 4) + [0.0, 1000.0, 0.0, 0.0], score=0.65)
     candidates = astropy.table.vstack([leak(truth, score=0.65), false])
-    matches = match_table(candidates, truth, Surroundings(shape=(SIDE, SIDE)))
+    matches = match_table(candidates, truth, ImageContext(shape=(SIDE, SIDE)))
     metrics = summary([(matches, make_search(matches))])
     (row,) = select(metrics, section="calibration", metric="fraction")
     assert (row["low"], row["value"], row["count"]) == (pytest.approx(0.6), 0.6, 10)
@@ -220,25 +220,25 @@ def test_pulls_of_right_errors_are_one(metrics: astropy.table.Table) -> None:
 def test_parts_of_the_comparison_add_up(metrics: astropy.table.Table) -> None:
     for name in ("sep 3 sigma", "sep 4 sigma", "sep 5 sigma"):
         part = {
-            str(row["metric"]): row["value"] for row in select(metrics, section="stack", finder=name, by="")
+            str(row["metric"]): row["value"] for row in select(metrics, section="stack", method=name, by="")
         }
         assert part["both"] + part["other_only"] == pytest.approx(part["completeness"])
         assert part["both"] + part["other_only"] + part["network_only"] == pytest.approx(part["union"])
         assert part["union"] + part["neither"] == pytest.approx(1.0)
-        rescue = select(metrics, section="rescue", finder=name)
+        rescue = select(metrics, section="rescue", method=name)
         assert np.all(np.diff(rescue["value"]) >= 0.0)
         at_end = part["network_only"] / (part["network_only"] + part["neither"])
         assert rescue["value"][-1] >= at_end
     # The stack did not run, and nothing is said of it.
-    assert "stack" not in set(metrics["finder"])
+    assert "stack" not in set(metrics["method"])
 
 
-def test_legacy_counts(metrics: astropy.table.Table, collection: Detectors) -> None:
-    found = sum(int(np.sum(matches["legacyScore"] > 0.0)) for matches, _ in collection)
-    counts = select(metrics, section="legacy", metric="completeness", low=0.5)
+def test_adcnn_counts(metrics: astropy.table.Table, collection: Detectors) -> None:
+    found = sum(int(np.sum(matches["adcnnScore"] > 0.0)) for matches, _ in collection)
+    counts = select(metrics, section="adcnn", metric="completeness", low=0.5)
     assert counts["value"][0] == pytest.approx(found / 240)
-    assert set(counts["finder"]) == {"legacy"}
-    false = select(metrics, section="legacy", metric="false_per_detector")
+    assert set(counts["method"]) == {"adcnn"}
+    false = select(metrics, section="adcnn", metric="false_per_detector")
     scale = DETECTOR_PIXELS / (6 * SIDE**2)
     # 7 components of a score of 0.3 on each detector, and none above.
     assert list(false["value"][[0, 2]]) == pytest.approx([42 * scale, 0.0])
@@ -250,7 +250,7 @@ def test_empty_collections(case: str) -> None:
     rows, others = random_trails(rng, 20), random_trails(rng, 20)
     truth = make_truth([] if case in ("nothing", "no trails") else rows, visible=float(case != "masked"))
     candidates = make_candidates([] if case in ("nothing", "no candidates") else others)
-    matches = match_table(candidates, truth, Surroundings(shape=(SIDE, SIDE)))
+    matches = match_table(candidates, truth, ImageContext(shape=(SIDE, SIDE)))
     metrics = summary([(matches, make_search(matches))] * 2)
     assert metrics.colnames == list(METRIC_COLUMNS)
     found = number(metrics, section="detection", metric="completeness", operatingPoint="all candidates")

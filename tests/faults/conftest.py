@@ -164,8 +164,8 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Faulty:
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 
 OUTPUTS: dict[str, tuple[str, ...]] = {
-    "segmentTrails": ("trail_probability", "trail_mask"),
-    "findTrailCandidates": ("trail_candidate_detector",),
+    "trailSegmentation": ("trail_probability", "trail_mask"),
+    "trailCandidate": ("trail_candidate_detector",),
     "consolidateTrailCandidates": ("trail_candidate",),
     "injectTrails": (
         "injected_preliminary_visit_image",

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 from lsst.daf.butler import Butler, DatasetType
-from lsst.meas.trails.adcnn.files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
+from lsst.meas.trails.adcnn.files import ADCNN_COLUMNS, AdcnnFileError, AdcnnReader
 from lsst.meas.trails.nn.model_file import shipped_model_path
 from lsst.meas.trails.nn.model_table import model_to_table
 from lsst.meas.trails.repository.butler import open_or_create
@@ -78,9 +78,9 @@ def cut(path: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("name", "run", "pipeline", "output"),
     [
-        ("preliminary_visit_image", "input", "DetectTrails.yaml#segmentTrails", "trail_mask"),
-        ("template_detector", "input", "DetectTrailsWithTemplate.yaml#segmentTrails", "trail_mask"),
-        ("trail_model", "trail_model", "DetectTrails.yaml#segmentTrails", "trail_mask"),
+        ("preliminary_visit_image", "input", "DetectTrails.yaml#trailSegmentation", "trail_mask"),
+        ("template_detector", "input", "DetectTrailsWithTemplate.yaml#trailSegmentation", "trail_mask"),
+        ("trail_model", "trail_model", "DetectTrails.yaml#trailSegmentation", "trail_mask"),
         (
             "injection_catalog",
             "injection_catalog",
@@ -116,18 +116,18 @@ def test_dataset_cut_short(name: str, run: str, pipeline: str, output: str, repo
 
 
 @pytest.mark.parametrize("name", ["train.h5", "train.csv"])
-def test_legacy_file_cut_short(name: str, tmp_path: Path) -> None:
+def test_adcnn_file_cut_short(name: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "train.h5", "w") as file:
         file["images"] = np.ones((2, 32, 32), dtype=np.float32)
         file["masks"] = np.zeros((2, 32, 32), dtype=bool)
-    values = dict.fromkeys(LEGACY_COLUMNS, "")
+    values = dict.fromkeys(ADCNN_COLUMNS, "")
     values.update(trail_length="10.0", mag="24.5", beta="30.0", x="12", y="15", image_id="1")
-    lines = [",".join(LEGACY_COLUMNS), *[",".join(values.values())] * 2]
+    lines = [",".join(ADCNN_COLUMNS), *[",".join(values.values())] * 2]
     (tmp_path / "train.csv").write_text("\n".join(lines))
     paths = (tmp_path / "train.h5", tmp_path / "train.csv")
-    with cut(tmp_path / name), pytest.raises(LegacyFileError, match=re.escape(str(tmp_path / name))):
-        LegacyReader(*paths)
-    with LegacyReader(*paths) as reader:
+    with cut(tmp_path / name), pytest.raises(AdcnnFileError, match=re.escape(str(tmp_path / name))):
+        AdcnnReader(*paths)
+    with AdcnnReader(*paths) as reader:
         assert len(reader.trails) == 2
 
 

@@ -33,7 +33,7 @@ def test_detection_killed_in_each_task(repo: Any, faulty: Any) -> None:
         # All that the repository says it has can be read.
         return repo.read("again/*")
 
-    expected = repo.expected("segmentTrails", "findTrailCandidates", "consolidateTrailCandidates")
+    expected = repo.expected("trailSegmentation", "trailCandidate", "consolidateTrailCandidates")
     # In the second of the two datasets, which come in any order.
     found = killed(killed_in=_TRANSFER, when="/trail_", count=2, cut=True)
     names = ["trail_probability", "trail_mask"]

@@ -74,8 +74,8 @@ def test_memory_that_ends(faulty: Any, tmp_path: Path) -> None:
         # In this precision the network needs 140 MB for the smaller window
         # below, and 350 for the larger.
         return faulty.run(
-            "pipetask", "run", "-b", repo, "-p", f"{pipeline}#segmentTrails", "-i", "input", "-o", output,
-            "-c", f"segmentTrails:window={window}", "-c", "segmentTrails:precision=float32",
+            "pipetask", "run", "-b", repo, "-p", f"{pipeline}#trailSegmentation", "-i", "input", "-o", output,
+            "-c", f"trailSegmentation:window={window}", "-c", "trailSegmentation:precision=float32",
             limits={"AS": 220_000_000}, limited_in="lsst.meas.trails.nn.predict:predict_probability",
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from lsst.daf.butler import Butler
 
-_TASKS = ("segmentTrails", "findTrailCandidates", "consolidateTrailCandidates")
+_TASKS = ("trailSegmentation", "trailCandidate", "consolidateTrailCandidates")
 _PIPELINES = Path(__file__).parents[2] / "pipelines"
 
 

@@ -41,8 +41,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.trails.adcnn.checkpoints import read_legacy_weights
-from lsst.meas.trails.adcnn.files import LEGACY_COLUMNS, LegacyFileError, LegacyReader
+from lsst.meas.trails.adcnn.checkpoints import read_adcnn_weights
+from lsst.meas.trails.adcnn.files import ADCNN_COLUMNS, AdcnnFileError, AdcnnReader
 from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.injection.catalog import CatalogError, ImageFootprint, select_trails
 from lsst.meas.trails.core.psf import PsfGrid
@@ -169,7 +169,7 @@ def test_fuzz_model_table(data: st.DataObject, model: Model) -> None:
 
 @_FUZZ
 @given(data=st.data())
-def test_fuzz_legacy_checkpoint(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_fuzz_adcnn_checkpoint(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "ckpt_best.pt"
     tensors = st.builds(
         lambda shape, value: torch.tensor(value).expand(shape),
@@ -185,7 +185,7 @@ def test_fuzz_legacy_checkpoint(data: st.DataObject, tmp_path_factory: pytest.Te
         return
     path.write_bytes(data.draw(damages())(content.getvalue()))
     with read_or_refused(ModelError, str(path)):
-        read_legacy_weights(path, ema=data.draw(st.booleans()))
+        read_adcnn_weights(path, ema=data.draw(st.booleans()))
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +326,7 @@ def change_attribute(data: st.DataObject, item: h5py.Group) -> None:
 
 @_FUZZ
 @given(data=st.data())
-def test_fuzz_legacy_pair(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_fuzz_adcnn_pair(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
     hdf5, table = folder / "train.h5", folder / "train.csv"
     with h5py.File(hdf5, "w") as file:
@@ -337,11 +337,11 @@ def test_fuzz_legacy_pair(data: st.DataObject, tmp_path_factory: pytest.TempPath
     values = st.one_of(
         st.integers(-3, 3), st.floats(), st.text(max_size=9), st.just("9" * 500), st.just(10**30)
     )
-    rows = [[str(data.draw(values)) for _ in LEGACY_COLUMNS] for _ in range(data.draw(st.integers(0, 2)))]
-    text = "\n".join([",".join(LEGACY_COLUMNS), *(",".join(row) for row in rows)])
+    rows = [[str(data.draw(values)) for _ in ADCNN_COLUMNS] for _ in range(data.draw(st.integers(0, 2)))]
+    text = "\n".join([",".join(ADCNN_COLUMNS), *(",".join(row) for row in rows)])
     table.write_bytes(data.draw(damages())(text.encode(errors="surrogatepass")))
-    with read_or_refused(LegacyFileError, str(folder)):
-        with LegacyReader(hdf5, table) as reader:
+    with read_or_refused(AdcnnFileError, str(folder)):
+        with AdcnnReader(hdf5, table) as reader:
             for number in range(min(len(reader), 3)):
                 reader.read(number)
 
@@ -503,7 +503,7 @@ def test_hdf5_opens_no_other_file(kind: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret.bin"
     secret.write_bytes(b"s" * 8192)
     hdf5, table = tmp_path / "train.h5", tmp_path / "train.csv"
-    table.write_text(",".join(LEGACY_COLUMNS))
+    table.write_text(",".join(ADCNN_COLUMNS))
     with h5py.File(hdf5, "w") as file:
         file["masks"] = np.zeros((2, 32, 32), dtype=bool)
         if kind == "external":
@@ -522,8 +522,8 @@ def test_hdf5_opens_no_other_file(kind: str, tmp_path: Path) -> None:
             chunks = (1000, 1000, 1000)
             file.create_dataset("images", (2, 32, 32), np.float32, chunks=chunks, maxshape=(None,) * 3)
     wanted = {"external": "lies in other", "link": "lies elsewhere", "claim": "claims", "chunk": "has chunks"}
-    with pytest.raises(LegacyFileError, match=wanted[kind]) as error:
-        LegacyReader(hdf5, table)
+    with pytest.raises(AdcnnFileError, match=wanted[kind]) as error:
+        AdcnnReader(hdf5, table)
     assert str(hdf5) in str(error.value)
 
 

@@ -20,9 +20,9 @@ import torch
 
 from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.normalize import (
-    LEGACY_NORMALIZATION,
+    ADCNN_NORMALIZATION,
     NORMALIZATION,
-    legacy_input,
+    adcnn_input,
     measure_panel,
     network_input,
 )
@@ -162,7 +162,7 @@ def test_other_channels(make_planes: MakePlanes) -> None:
 
 
 @pytest.fixture(scope="module")
-def legacy_model() -> TrailModel:
+def adcnn_model() -> TrailModel:
     """Return a model that is valid on tiles of 128 pixels."""
     specification = ModelSpecification(
         name="old",
@@ -170,15 +170,15 @@ def legacy_model() -> TrailModel:
         architecture="UNetResSEASPP",
         hyperparameters={"width": 8},
         channels=("science",),
-        normalization=LEGACY_NORMALIZATION,
+        normalization=ADCNN_NORMALIZATION,
     )
     return TrailModel(specification=specification, network=random_unet_res_se(), checksum="")
 
 
-def test_tiles_of_a_fixed_size(legacy_model: TrailModel, make_planes: MakePlanes) -> None:
+def test_tiles_of_a_fixed_size(adcnn_model: TrailModel, make_planes: MakePlanes) -> None:
     planes = make_planes((200, 300))
     planes.image[...] += 40.0
-    probability = predict_probability(legacy_model, planes, dtype="float32")
+    probability = predict_probability(adcnn_model, planes, dtype="float32")
     assert probability.shape == (200, 300)
     assert probability.std() > 0.01
     scale = measure_panel(planes.image)
@@ -187,23 +187,23 @@ def test_tiles_of_a_fixed_size(legacy_model: TrailModel, make_planes: MakePlanes
     padded = np.zeros((256, 384), dtype=np.float32)
     padded[:200, :300] = planes.image
     for y, x in ((0, 0), (128, 128), (128, 256)):
-        tile = torch.from_numpy(legacy_input(padded[y : y + 128, x : x + 128], scale))[None]
+        tile = torch.from_numpy(adcnn_input(padded[y : y + 128, x : x + 128], scale))[None]
         with torch.inference_mode():
-            expected = torch.sigmoid(legacy_model.network(tile))[0, 0].numpy()
+            expected = torch.sigmoid(adcnn_model.network(tile))[0, 0].numpy()
         part = probability[y : y + 128, x : x + 128]
         np.testing.assert_allclose(part, expected[: part.shape[0], : part.shape[1]], atol=1.0e-4)
     # Not a matter of the window.
-    again = predict_probability(legacy_model, planes, window=64, dtype="float32")
+    again = predict_probability(adcnn_model, planes, window=64, dtype="float32")
     np.testing.assert_array_equal(again, probability)
 
 
-def test_overlap_of_tiles(legacy_model: TrailModel, make_planes: MakePlanes) -> None:
+def test_overlap_of_tiles(adcnn_model: TrailModel, make_planes: MakePlanes) -> None:
     planes = make_planes((128, 224))
-    inputs = legacy_input(planes.image, measure_panel(planes.image))
+    inputs = adcnn_input(planes.image, measure_panel(planes.image))
     with torch.inference_mode():
         tiles = torch.from_numpy(np.stack([inputs[:, :, :128], inputs[:, :, 96:]]))
-        left, right = legacy_model.network(tiles)[:, 0].numpy()
-    probability = predict_probability(legacy_model, planes, tile_overlap=32, dtype="float32")
+        left, right = adcnn_model.network(tiles)[:, 0].numpy()
+    probability = predict_probability(adcnn_model, planes, tile_overlap=32, dtype="float32")
     logit = np.log(probability / (1.0 - probability))
     np.testing.assert_allclose(logit[:, :96], left[:, :96], rtol=1.0e-3, atol=1.0e-3)
     np.testing.assert_allclose(logit[:, 128:], right[:, 32:], rtol=1.0e-3, atol=1.0e-3)
@@ -215,30 +215,30 @@ def test_overlap_of_tiles(legacy_model: TrailModel, make_planes: MakePlanes) -> 
 @pytest.mark.parametrize("overlap", [0, 1, 64])
 @pytest.mark.parametrize("shape", [(1, 1), (40, 130), (129, 128)])
 def test_tiles_on_any_shape(
-    legacy_model: TrailModel, make_planes: MakePlanes, shape: tuple[int, int], overlap: int
+    adcnn_model: TrailModel, make_planes: MakePlanes, shape: tuple[int, int], overlap: int
 ) -> None:
     planes = make_planes(shape)
     planes.image[0, 0] = np.nan
-    probability = predict_probability(legacy_model, planes, tile_overlap=overlap)
+    probability = predict_probability(adcnn_model, planes, tile_overlap=overlap)
     assert probability.shape == shape
     assert np.all((probability >= 0.0) & (probability <= 1.0))
     assert probability[0, 0] == 0.0
 
 
 @pytest.mark.parametrize("overlap", [-1, 65])
-def test_refuses_an_overlap(legacy_model: TrailModel, make_planes: MakePlanes, overlap: int) -> None:
+def test_refuses_an_overlap(adcnn_model: TrailModel, make_planes: MakePlanes, overlap: int) -> None:
     with pytest.raises(ValueError, match=f"by 0 to 64, not by {overlap}"):
-        predict_probability(legacy_model, make_planes((8, 8)), tile_overlap=overlap)
+        predict_probability(adcnn_model, make_planes((8, 8)), tile_overlap=overlap)
 
 
-def test_own_normalization_in_tiles(legacy_model: TrailModel, make_planes: MakePlanes) -> None:
+def test_own_normalization_in_tiles(adcnn_model: TrailModel, make_planes: MakePlanes) -> None:
     planes = make_planes((128, 128))
-    specification = dataclasses.replace(legacy_model.specification, normalization=NORMALIZATION)
+    specification = dataclasses.replace(adcnn_model.specification, normalization=NORMALIZATION)
     probability = predict_probability(
-        dataclasses.replace(legacy_model, specification=specification), planes, dtype="float32"
+        dataclasses.replace(adcnn_model, specification=specification), planes, dtype="float32"
     )
     level = fit_background(planes.image, planes.bad()).level()
     with torch.inference_mode():
         inputs = torch.from_numpy(network_input(planes, level, ["science"]))[None]
-        expected = torch.sigmoid(legacy_model.network(inputs))[0, 0].numpy()
+        expected = torch.sigmoid(adcnn_model.network(inputs))[0, 0].numpy()
     np.testing.assert_allclose(probability, expected, atol=1.0e-4)

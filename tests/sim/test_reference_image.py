@@ -21,7 +21,7 @@ from lsst.daf.butler import Butler
 from lsst.images import Box, Image, VisitImage
 from lsst.images.serialization import write_archive
 from lsst.meas.trails.repository.butler import open_or_create
-from lsst.meas.trails.sim.reference_image import Exemplar, ExemplarError
+from lsst.meas.trails.sim.reference_image import ReferenceImage, ReferenceImageError
 from lsst.meas.trails.sim.simulation import Simulation
 
 DP1 = Path(__file__).resolve().parents[3] / "shared" / "data" / "visit_image-1.0.0-dp1.json"
@@ -42,7 +42,7 @@ def example_file(example: VisitImage, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_takes_after_the_example(example: VisitImage, example_file: str) -> None:
-    image = Simulation(seed=77, like=example_file).image(0, 0).image
+    image = Simulation(seed=77, reference_image=example_file).image(0, 0).image
     assert image.bbox == example.bbox
     assert image.band == "g"
     np.testing.assert_array_equal(
@@ -64,7 +64,7 @@ def test_takes_after_the_example(example: VisitImage, example_file: str) -> None
 
 
 def test_smaller_image_is_the_middle(example: VisitImage, example_file: str) -> None:
-    simulated = Simulation(seed=77, like=example_file, shape=(100, 120), trails=4).image(0, 0)
+    simulated = Simulation(seed=77, reference_image=example_file, shape=(100, 120), trails=4).image(0, 0)
     assert simulated.image.bbox == Box.factory[100:200, 68:188]
     assert simulated.image.detector.bbox == example.detector.bbox
     truth = simulated.truth
@@ -80,11 +80,11 @@ def test_other_detectors_lie_beside_it(example: VisitImage) -> None:
     """The mapping is moved as a whole: a pixel off the edge of the example is
     a pixel of its neighbor, and distances within it stay.
     """
-    exemplar = Exemplar.from_image(example)
-    plan = exemplar.plan(1, 0)
-    first = exemplar.make_sky_projection(plan, 0)
+    reference_image = ReferenceImage.from_image(example)
+    plan = reference_image.plan(1, 0)
+    first = reference_image.make_sky_projection(plan, 0)
     for detector, step in ((1, (256 * 42.25 / 40.72, 0.0)), (3, (0.0, 300 * 42.25 / 40.72))):
-        moved = exemplar.make_sky_projection(plan, detector)
+        moved = reference_image.make_sky_projection(plan, detector)
         assert moved.pixel_frame.detector == detector
         here = first.pixel_to_sky(x=128.0 + step[0], y=150.0 + step[1])
         there = moved.pixel_to_sky(x=128.0, y=150.0)
@@ -109,10 +109,10 @@ def test_noise_without_statistics(example: VisitImage) -> None:
         detector=example.detector,
         band="g",
     )
-    assert Exemplar.from_image(bare).sky_noise == pytest.approx(12.0)
+    assert ReferenceImage.from_image(bare).sky_noise == pytest.approx(12.0)
     bare.variance.array[:] = np.nan
-    with pytest.raises(ExemplarError, match="neither a sky noise"):
-        Exemplar.from_image(bare)
+    with pytest.raises(ReferenceImageError, match="neither a sky noise"):
+        ReferenceImage.from_image(bare)
 
 
 def test_units_are_converted(example: VisitImage) -> None:
@@ -125,7 +125,7 @@ def test_units_are_converted(example: VisitImage) -> None:
         detector=example.detector,
         band="g",
     )
-    assert Exemplar.from_image(micro).sky_noise == pytest.approx(12.0)
+    assert ReferenceImage.from_image(micro).sky_noise == pytest.approx(12.0)
     counts = VisitImage(
         Image(example.image.array, unit=u.electron, sky_projection=example.sky_projection),
         mask=example.mask,
@@ -134,47 +134,49 @@ def test_units_are_converted(example: VisitImage) -> None:
         detector=example.detector,
         band="g",
     )
-    with pytest.raises(ExemplarError, match="unit of the example is electron"):
-        Exemplar.from_image(counts)
+    with pytest.raises(ReferenceImageError, match="unit of the example is electron"):
+        ReferenceImage.from_image(counts)
 
 
 def test_bad_examples(example_file: str, tmp_path: Path) -> None:
-    with pytest.raises(ExemplarError, match="not a file that lsst.images reads"):
-        Exemplar.read(__file__)
+    with pytest.raises(ReferenceImageError, match="not a file that lsst.images reads"):
+        ReferenceImage.read(__file__)
     cut_short = tmp_path / "short.fits"
     cut_short.write_bytes(Path(example_file).read_bytes()[:40_000])
-    with pytest.raises(ExemplarError, match="not a file that lsst.images reads"):
-        Exemplar.read(cut_short)
+    with pytest.raises(ReferenceImageError, match="not a file that lsst.images reads"):
+        ReferenceImage.read(cut_short)
     plain = tmp_path / "plain.fits"
     write_archive(Image(np.zeros((20, 20))), str(plain))
-    with pytest.raises(ExemplarError, match="holds a Image"):
-        Exemplar.read(plain)
-    with pytest.raises(ExemplarError, match="does not fit"):
-        Simulation(seed=1, like=example_file, shape=(400, 100))
-    with pytest.raises(ExemplarError, match="is g, not r"):
-        Simulation(seed=1, like=example_file, band="r")
+    with pytest.raises(ReferenceImageError, match="holds a Image"):
+        ReferenceImage.read(plain)
+    with pytest.raises(ReferenceImageError, match="does not fit"):
+        Simulation(seed=1, reference_image=example_file, shape=(400, 100))
+    with pytest.raises(ReferenceImageError, match="is g, not r"):
+        Simulation(seed=1, reference_image=example_file, band="r")
 
 
 @needs_dp1
 def test_real_visit() -> None:
-    exemplar = Exemplar.read(DP1)
+    reference_image = ReferenceImage.read(DP1)
     # 32.9 counts at a zero point of 32.07 magnitudes.
-    assert exemplar.sky_noise == pytest.approx(17.74, abs=0.02)
+    assert reference_image.sky_noise == pytest.approx(17.74, abs=0.02)
     # Counts per nJy at that zero point.
-    assert exemplar.gain == pytest.approx(1.856, abs=0.002)
-    assert exemplar.exposure_time == 30.0
+    assert reference_image.gain == pytest.approx(1.856, abs=0.002)
+    assert reference_image.exposure_time == 30.0
     # The file is a cut of 16 x 16 pixels with the PSF of the whole detector.
-    assert exemplar.bbox() == Box.factory[0:4000, 0:4072]
-    plan = exemplar.plan(1, 0)
+    assert reference_image.bbox() == Box.factory[0:4000, 0:4072]
+    plan = reference_image.plan(1, 0)
     assert (plan.ra, plan.dec) == pytest.approx((53.3274, -28.0723), abs=1e-3)
 
 
 @needs_dp1
 def test_real_visit_into_a_repository(tmp_path: Path) -> None:
-    simulation = Simulation(seed=9, visits=1, detectors=2, shape=(96, 128), trails=3, like=str(DP1))
+    simulation = Simulation(
+        seed=9, visits=1, detectors=2, shape=(96, 128), trails=3, reference_image=str(DP1)
+    )
     butler = open_or_create(tmp_path / "repo")
     list(simulation.run(butler, "input"))
-    real = Exemplar.read(DP1)
+    real = ReferenceImage.read(DP1)
     images = [
         butler.get("preliminary_visit_image", data_id, collections="input")
         for data_id in simulation.data_ids()

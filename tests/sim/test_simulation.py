@@ -212,7 +212,7 @@ def test_processes_make_the_same(repo: Path) -> None:
         ({"visits": 801}, "visits"),
         ({"detectors": 190}, "detectors"),
         ({"band": "v"}, "Unknown band"),
-        ({"like": "/nowhere.fits"}, "nowhere"),
+        ({"reference_image": "/nowhere.fits"}, "nowhere"),
     ],
 )
 def test_bad_arguments(change: dict[str, object], message: str) -> None:

@@ -221,11 +221,11 @@ def test_outputs_go_back(known: Any, make_exposure: Callable[..., Any]) -> None:
     task = InjectTrailsTask(config=InjectTrailsTask.ConfigClass())
     injected = task.run(image=exposure).injected_image
     np.testing.assert_array_equal(exposure.image.array, before)
-    legacy = super(VisitImage, injected).to_legacy()
-    np.testing.assert_array_equal(legacy.image.array, injected.image.array)
-    np.testing.assert_array_equal(legacy.variance.array, injected.variance.array)
+    exposure = super(VisitImage, injected).to_legacy()
+    np.testing.assert_array_equal(exposure.image.array, injected.image.array)
+    np.testing.assert_array_equal(exposure.variance.array, injected.variance.array)
     for name in OTHERS:
-        seen = (legacy.mask.array & legacy.mask.getPlaneBitMask(name)) != 0
+        seen = (exposure.mask.array & exposure.mask.getPlaneBitMask(name)) != 0
         # What is set in the exposure still is; injection adds to INJECTED.
         assert np.all(seen[(exposure.mask.array & exposure.mask.getPlaneBitMask(name)) != 0]), name
 

@@ -22,7 +22,7 @@ import pytest
 
 from lsst.images import DifferenceImage, Image, VisitImage
 from lsst.images.fields import ChebyshevField
-from lsst.meas.trails.adcnn.files import LEGACY_COLUMNS
+from lsst.meas.trails.adcnn.files import ADCNN_COLUMNS
 from lsst.meas.trails.core.geometry import segment_distance
 from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS
 from lsst.meas.trails.sim.simulation import Simulation
@@ -173,7 +173,7 @@ def test_catalog(image: VisitImage) -> None:
     assert set(catalog["seed"]) == {7}
     assert set(inject(image, seedOffset=3).injected_catalog["seed_offset"]) == {3}
     # Everything that Asteroid_detection_CNN had, positions with their fractions.
-    assert set(LEGACY_COLUMNS) <= set(catalog.colnames)
+    assert set(ADCNN_COLUMNS) <= set(catalog.colnames)
     assert catalog["x"].dtype == catalog["y"].dtype == np.float64
     assert np.all(catalog["x"] % 1.0 != 0.0)
     assert not np.any(catalog["stack_detection"])

@@ -283,7 +283,7 @@ def test_template_in_another_unit(visit_image: VisitImage, opened: InputImage) -
         open_template(counts, opened)
 
 
-class LegacyCoadd:
+class AfwCoadd:
     """What is asked of a warped `lsst.afw.image.ExposureF`."""
 
     def __init__(self, template: MaskedImage, nanojansky: float | None) -> None:
@@ -318,7 +318,7 @@ def test_template_of_the_full_stack(
     scaled = MaskedImage(
         Image(template.image.array * scale, bbox=template.bbox, unit=u.nJy), mask=template.mask
     )
-    result = open_template(LegacyCoadd(scaled, nanojansky), opened)
+    result = open_template(AfwCoadd(scaled, nanojansky), opened)
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 

@@ -99,7 +99,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
                 "pull",
                 "stack",
                 "rescue",
-                "legacy",
+                "adcnn",
             )
         },
     },
@@ -250,7 +250,7 @@ def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
         # Nothing was found, and no pixels were compared: some figures would
         # be empty.
         missing = {
-            f"trail_{name}_plot" for name in ("pixel", "calibration", "residual", "pull", "purity", "legacy")
+            f"trail_{name}_plot" for name in ("pixel", "calibration", "residual", "pull", "purity", "adcnn")
         }
         assert missing.isdisjoint(result.getDict())
         assert {"trail_completeness_plot", "trail_froc_plot", "trail_stack_plot"} <= set(result.getDict())

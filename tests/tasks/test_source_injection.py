@@ -195,7 +195,7 @@ def test_no_trails(image: VisitImage) -> None:
     np.testing.assert_array_equal(result.injected_image.image.array, image.image.array)
 
 
-def test_legacy_exposures_are_taken_as_they_are(image: VisitImage) -> None:
+def test_afw_exposures_are_taken_as_they_are(image: VisitImage) -> None:
     exposure = Exposure(image)
     before = exposure.image.array.copy()
     inject(exposure)

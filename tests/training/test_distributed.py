@@ -32,7 +32,7 @@ from lsst.meas.trails.training.checkpoint import Checkpoint, read_checkpoint
 from lsst.meas.trails.training.distributed import Ranks
 from lsst.meas.trails.training.log import read_metrics
 from lsst.meas.trails.training.recipe import ModelRecipe
-from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, blame
+from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, describe_nonfinite
 
 SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
 
@@ -130,11 +130,14 @@ def test_tiles_of_all_processes_are_blamed() -> None:
     good, bad = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
     bad[1, 0, 2, 2] = torch.nan
     dataset = TensorDataset(good)
-    assert blame(dataset, [5, 7], bad, good, good, Ranks()) == ": the input is not finite in tile 7."
-    text = blame(dataset, [5, 7], good, good, bad, Ranks())
+    assert (
+        describe_nonfinite(dataset, [5, 7], bad, good, good, Ranks())
+        == ": the input is not finite in tile 7."
+    )
+    text = describe_nonfinite(dataset, [5, 7], good, good, bad, Ranks())
     assert text == ": the output is not finite in tile 7."
     # Also where the own tiles are as they should be.
-    text = blame(dataset, [5, 7], good, good, good, _Two(count=2))
+    text = describe_nonfinite(dataset, [5, 7], good, good, good, _Two(count=2))
     assert text == ": the input is not finite in a tile of the other."
 
 

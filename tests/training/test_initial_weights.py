@@ -19,7 +19,7 @@ import torch
 
 from lsst.meas.trails.nn.model_file import TrailModel
 from lsst.meas.trails.nn.networks.registry import create_network
-from lsst.meas.trails.training.initial_weights import StartError, TrainingStart
+from lsst.meas.trails.training.initial_weights import InitialWeights, InitialWeightsError
 from lsst.meas.trails.training.recipe import ModelRecipe, Recipe
 
 from support.networks import TINY
@@ -30,7 +30,7 @@ def _wanted(**changes: Any) -> ModelRecipe:
 
 
 def test_takes_the_weights_as_they_are(model: TrailModel) -> None:
-    weights = TrainingStart(model).weights(_wanted())
+    weights = InitialWeights(model).weights(_wanted())
     expected = model.network.state_dict()
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
@@ -60,7 +60,7 @@ def test_channels_are_taken_over_by_name(
     specification = dataclasses.replace(model.specification, channels=given)
     started = dataclasses.replace(model, specification=specification, network=before)
     after = create_network("trail_unet", in_channels=len(wanted), **TINY).eval()
-    after.load_state_dict(TrainingStart(started).weights(_wanted(channels=wanted)))
+    after.load_state_dict(InitialWeights(started).weights(_wanted(channels=wanted)))
 
     planes = {name: torch.randn(1, 1, 32, 32) for name in {*given, *wanted}}
     # What the new network does not see counts nothing in the old one, and
@@ -84,18 +84,20 @@ def test_channels_are_taken_over_by_name(
     ],
 )
 def test_refuses_another_network(model: TrailModel, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(StartError, match=message):
-        TrainingStart(model).weights(_wanted(**changes))
+    with pytest.raises(InitialWeightsError, match=message):
+        InitialWeights(model).weights(_wanted(**changes))
 
 
 def test_refuses_other_inputs_and_architectures(model: TrailModel) -> None:
     blind = dataclasses.replace(model.specification, channels=("bad",), architecture="trail_unet")
-    with pytest.raises(StartError, match="the input channels bad, none of which"):
-        TrainingStart(dataclasses.replace(model, specification=blind)).weights(_wanted(channels=("science",)))
+    with pytest.raises(InitialWeightsError, match="the input channels bad, none of which"):
+        InitialWeights(dataclasses.replace(model, specification=blind)).weights(
+            _wanted(channels=("science",))
+        )
     other = _wanted()
     object.__setattr__(other, "architecture", "other_net")
-    with pytest.raises(StartError, match="is a trail_unet and the recipe asks for a other_net"):
-        TrainingStart(model).weights(other)
+    with pytest.raises(InitialWeightsError, match="is a trail_unet and the recipe asks for a other_net"):
+        InitialWeights(model).weights(other)
 
 
 def test_defaults_may_be_left_out(model: TrailModel) -> None:
@@ -105,16 +107,16 @@ def test_defaults_may_be_left_out(model: TrailModel) -> None:
     specification = dataclasses.replace(
         model.specification, hyperparameters={key: list(value) for key, value in short.items()}
     )
-    start = TrainingStart(dataclasses.replace(model, specification=specification, network=network))
+    start = InitialWeights(dataclasses.replace(model, specification=specification, network=network))
     assert start.weights(_wanted(hyperparameters=short | {"dilations": [1, 2, 4]}))
 
 
 def test_stages(model: TrailModel) -> None:
     stages = [{"name": name, "steps": 1} for name in ("warm", "main", "main")]
     recipe = Recipe.from_mapping({"data": {"train": "a.h5"}, "stages": stages})
-    assert TrainingStart(model).stage_index(recipe) == 0
-    assert TrainingStart(model, "warm").stage_index(recipe) == 0
-    with pytest.raises(StartError, match="has no stage 'mine'; its stages are warm, main, main"):
-        TrainingStart(model, "mine").stage_index(recipe)
-    with pytest.raises(StartError, match="more than one stage 'main'"):
-        TrainingStart(model, "main").stage_index(recipe)
+    assert InitialWeights(model).stage_index(recipe) == 0
+    assert InitialWeights(model, "warm").stage_index(recipe) == 0
+    with pytest.raises(InitialWeightsError, match="has no stage 'mine'; its stages are warm, main, main"):
+        InitialWeights(model, "mine").stage_index(recipe)
+    with pytest.raises(InitialWeightsError, match="more than one stage 'main'"):
+        InitialWeights(model, "main").stage_index(recipe)

@@ -28,7 +28,7 @@ from lsst.meas.trails.nn.model_file import load_model, save_model
 from lsst.meas.trails.training import log as training_report
 from lsst.meas.trails.training.checkpoint import CheckpointError, read_checkpoint
 from lsst.meas.trails.training.dataset import TrailTileDataset
-from lsst.meas.trails.training.initial_weights import TrainingStart
+from lsst.meas.trails.training.initial_weights import InitialWeights
 from lsst.meas.trails.training.log import read_metrics
 from lsst.meas.trails.training.losses import BlendedLoss
 from lsst.meas.trails.training.recipe import Recipe
@@ -308,7 +308,7 @@ def test_a_stage_is_a_run_of_its_own(make_tiles: Callable[..., Path], tmp_path: 
     exact = load_model(tmp_path / "alone" / "tiny.json")
     exact.network.load_state_dict(average)
     save_model(tmp_path / "exact", exact.network, exact.specification, dtype="float32")
-    start = TrainingStart(load_model(tmp_path / "exact"), "second")
+    start = InitialWeights(load_model(tmp_path / "exact"), "second")
     result = run("started", recipe, start=start)
     assert _losses(tmp_path / "started") == losses[4:]
     assert result.model_path is not None
@@ -323,7 +323,7 @@ def test_a_stage_is_a_run_of_its_own(make_tiles: Callable[..., Path], tmp_path: 
     with pytest.raises(CheckpointError, match="or that began with other weights"):
         run("started", recipe)
     with pytest.raises(CheckpointError, match="or that began with other weights"):
-        run("started", recipe, start=TrainingStart(start.model))
+        run("started", recipe, start=InitialWeights(start.model))
 
 
 @pytest.mark.usefixtures("no_curves")

@@ -17,7 +17,7 @@ import astropy.table
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.fit.confusion_noise import confusion_excess, raise_errors, trail_excess
+from lsst.meas.trails.core.fit.confusion_noise import confusion_excess, inflate_errors, trail_excess
 from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes
@@ -128,7 +128,7 @@ def test_errors_are_raised_together() -> None:
         | {"trailAnglePixErr": [2.0, 80.0], "snr": [8.0, np.nan]}
         | {"trailLengthPix": [0.0, 50.0], "psfFwhm": [FWHM, FWHM]}
     )
-    raise_errors(table, 3.0)
+    inflate_errors(table, 3.0)
     factor = 2.0
     for name in ("xErr", "yErr", "trailLengthPixErr", "fluxErr"):
         assert table[name][0] == pytest.approx(factor * values[name], rel=1e-3)
@@ -143,5 +143,5 @@ def test_without_sources_nothing_changes() -> None:
         {name: [1.0] for name in ("xErr", "yErr", "xyCovariance", "trailLengthPixErr", "fluxErr", "snr")}
         | {"trailAnglePixErr": [1.0], "trailLengthPix": [20.0], "psfFwhm": [FWHM]}
     )
-    raise_errors(table, 0.0)
+    inflate_errors(table, 0.0)
     assert all(table[name][0] == 1.0 for name in ("xErr", "fluxErr", "snr", "xyCovariance"))

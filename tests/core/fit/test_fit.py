@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lsst.meas.trails.core.fit.fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
+from lsst.meas.trails.core.fit.fit import MAX_FITTED_LENGTH, TrailFit, fit_trail, start_as_fit
 from lsst.meas.trails.core.geometry import angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
@@ -385,7 +385,7 @@ def test_what_is_too_long_costs_nothing(make_planes: MakePlanes) -> None:
     assert fit_trail(planes, zero, planes.bad(), **start).failed
     assert start_as_fit(planes, zero, planes.bad(), **start).failed
     add_trail(planes.image, PSF, 1e5, 250.0, 250.0, 480.0, 45.0)
-    fit = fit_trail(planes, zero, planes.bad(), x=250.0, y=250.0, length=MAX_LENGTH, angle=45.0)
+    fit = fit_trail(planes, zero, planes.bad(), x=250.0, y=250.0, length=MAX_FITTED_LENGTH, angle=45.0)
     assert fit.failed
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from lsst.meas.trails.nn.networks.registry import count_parameters, create_network
-from lsst.meas.trails.nn.networks.unet_res_se import LEGACY_TILE_SIZE, UNetResSE, UNetResSEASPP
+from lsst.meas.trails.nn.networks.unet_res_se import ADCNN_TILE_SIZE, UNetResSE, UNetResSEASPP
 
 from support.networks import random_unet_res_se
 
@@ -71,7 +71,7 @@ def test_dilations() -> None:
 @pytest.mark.parametrize("name", ["UNetResSE", "UNetResSEASPP"])
 def test_full_resolution_and_nothing_but_tiles(name: str) -> None:
     network = random_unet_res_se(name)
-    tiles = torch.randn(2, 1, LEGACY_TILE_SIZE, LEGACY_TILE_SIZE)
+    tiles = torch.randn(2, 1, ADCNN_TILE_SIZE, ADCNN_TILE_SIZE)
     with torch.inference_mode():
         logits = network(tiles)
         assert logits.shape == tiles.shape
@@ -85,7 +85,7 @@ def test_full_resolution_and_nothing_but_tiles(name: str) -> None:
 def test_weights_in_other_spellings() -> None:
     """Linear layers for the excitation; ``u1`` the finest level."""
     network, other = random_unet_res_se(), random_unet_res_se(seed=4)
-    tile = torch.randn(1, 1, LEGACY_TILE_SIZE, LEGACY_TILE_SIZE)
+    tile = torch.randn(1, 1, ADCNN_TILE_SIZE, ADCNN_TILE_SIZE)
     with torch.inference_mode():
         expected = network(tile)
         assert not torch.allclose(other(tile), expected)
@@ -103,7 +103,7 @@ def test_weights_in_other_spellings() -> None:
 
 def test_order_of_concatenation() -> None:
     network, swapped = random_unet_res_se(), random_unet_res_se(concatenation="skip-up")
-    tile = torch.randn(1, 1, LEGACY_TILE_SIZE, LEGACY_TILE_SIZE)
+    tile = torch.randn(1, 1, ADCNN_TILE_SIZE, ADCNN_TILE_SIZE)
     state = network.state_dict()
     for name, fine in (("u1", 64), ("u2", 32), ("u3", 16), ("u4", 8)):
         for key in (f"{name}.rb1.bn1.weight", f"{name}.rb1.bn1.bias"):
@@ -141,6 +141,6 @@ def test_refuses(hyperparameters: dict[str, Any], message: str) -> None:
 def test_prepared_for_inference_is_the_same_function() -> None:
     network = random_unet_res_se("UNetResSE")
     assert isinstance(network, UNetResSE)
-    tile = torch.randn(1, 1, LEGACY_TILE_SIZE, LEGACY_TILE_SIZE)
+    tile = torch.randn(1, 1, ADCNN_TILE_SIZE, ADCNN_TILE_SIZE)
     with torch.inference_mode():
         torch.testing.assert_close(network.prepared_for_inference()(tile), network(tile))

@@ -18,7 +18,7 @@ its type, shape and values have been checked.
 
 from __future__ import annotations
 
-__all__ = ("MAX_CHECKPOINT_BYTES", "LegacyWeights", "convert_checkpoint", "read_legacy_weights")
+__all__ = ("MAX_CHECKPOINT_BYTES", "AdcnnWeights", "convert_checkpoint", "read_adcnn_weights")
 
 import dataclasses
 import hashlib
@@ -32,7 +32,7 @@ from typing import Any
 
 import torch
 
-from ..core.normalize import LEGACY_CHANNELS, LEGACY_NORMALIZATION
+from ..core.normalize import ADCNN_CHANNELS, ADCNN_NORMALIZATION
 from ..nn.model_file import ModelError, ModelSpecification, save_model
 from ..nn.networks.registry import TrailNetwork
 
@@ -49,7 +49,7 @@ _WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LegacyWeights:
+class AdcnnWeights:
     """Weights of a checkpoint, checked, and the network they are for."""
 
     architecture: str
@@ -79,7 +79,7 @@ def convert_checkpoint(
         Specification to write, ``NAME.json``; the weights go beside it.
     ema
         Whether to take the moving average of the parameters instead of the
-        parameters; see `read_legacy_weights`.
+        parameters; see `read_adcnn_weights`.
     concatenation
         Order of channels where skip connections join; see
         `~lsst.meas.trails.nn.networks.unet_res_se.UNetResSE`.
@@ -102,7 +102,7 @@ def convert_checkpoint(
     path, output = Path(path), Path(output)
     if output.suffix != ".json":
         raise ModelError(f"{output}: the model to write must be called NAME.json.")
-    weights = read_legacy_weights(path, ema=ema)
+    weights = read_adcnn_weights(path, ema=ema)
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -124,7 +124,7 @@ def convert_checkpoint(
         raise ModelError(f"{error.filename or output}: {error.strerror or error}.") from error
 
 
-def read_legacy_weights(path: str | os.PathLike[str], *, ema: bool = False) -> LegacyWeights:
+def read_adcnn_weights(path: str | os.PathLike[str], *, ema: bool = False) -> AdcnnWeights:
     """Read the weights of a checkpoint of Asteroid_detection_CNN.
 
     Parameters
@@ -160,7 +160,7 @@ def read_legacy_weights(path: str | os.PathLike[str], *, ema: bool = False) -> L
             "this is no checkpoint of UNetResSE or UNetResSEASPP."
         )
     width, channels = int(stem.shape[0]), int(stem.shape[1])
-    if channels != len(LEGACY_CHANNELS):
+    if channels != len(ADCNN_CHANNELS):
         raise ModelError(f"{path}: the network takes {channels} input channels; only those of one are known.")
     architecture = "UNetResSEASPP" if any(name.startswith("aspp.") for name in state) else "UNetResSE"
     try:
@@ -178,7 +178,7 @@ def read_legacy_weights(path: str | os.PathLike[str], *, ema: bool = False) -> L
         if not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{path}: the weights {name} are not finite; the training had failed.")
     floats = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
-    return LegacyWeights(architecture=architecture, width=width, state=floats)
+    return AdcnnWeights(architecture=architecture, width=width, state=floats)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -242,10 +242,10 @@ def _specification(architecture: str, width: int, **fields: Any) -> ModelSpecifi
     """Return the specification of a network of a checkpoint."""
     return ModelSpecification(
         architecture=architecture,
-        channels=LEGACY_CHANNELS,
-        normalization=LEGACY_NORMALIZATION,
+        channels=ADCNN_CHANNELS,
+        normalization=ADCNN_NORMALIZATION,
         thresholds=dict(_THRESHOLDS),
-        **{"name": "legacy", "version": "1", "hyperparameters": {"width": width}, **fields},
+        **{"name": "adcnn", "version": "1", "hyperparameters": {"width": width}, **fields},
     )
 
 

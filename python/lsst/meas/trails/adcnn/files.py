@@ -26,11 +26,11 @@ missing: there were layouts of 22, 19 and fewer.
 from __future__ import annotations
 
 __all__ = (
-    "LEGACY_COLUMNS",
-    "LegacyFileError",
-    "LegacyImage",
-    "LegacyReader",
-    "LegacyWriter",
+    "ADCNN_COLUMNS",
+    "AdcnnFileError",
+    "AdcnnImage",
+    "AdcnnReader",
+    "AdcnnWriter",
 )
 
 import contextlib
@@ -48,7 +48,7 @@ import numpy.typing as npt
 
 from ..core.hdf5 import Hdf5Output, unsafe_storage
 
-LEGACY_COLUMNS: dict[str, type] = {
+ADCNN_COLUMNS: dict[str, type] = {
     "ra": float,
     "dec": float,
     "source_type": str,
@@ -82,12 +82,12 @@ _MAX_CSV_BYTES = 2_000_000_000
 _MAX_LINE = 100_000
 
 
-class LegacyFileError(ValueError):
-    """A legacy file that cannot be used; the message names file and row."""
+class AdcnnFileError(ValueError):
+    """A adcnn file that cannot be used; the message names file and row."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LegacyImage:
+class AdcnnImage:
     """One image of the pair, with what is in it.
 
     Parameters
@@ -102,7 +102,7 @@ class LegacyImage:
         Non-zero on the real sources that the stack had found before the
         injection, same shape; `None` where the file has none.
     trails
-        Rows of the CSV file, with those of `LEGACY_COLUMNS` that it has.
+        Rows of the CSV file, with those of `ADCNN_COLUMNS` that it has.
     """
 
     number: int
@@ -112,7 +112,7 @@ class LegacyImage:
     trails: astropy.table.Table
 
 
-class LegacyReader:
+class AdcnnReader:
     """Reads the pair of files, an image at a time.
 
     Parameters
@@ -124,7 +124,7 @@ class LegacyReader:
 
     Raises
     ------
-    LegacyFileError
+    AdcnnFileError
         Raised if a file is missing, damaged, or not of this layout, or a row
         of the CSV file is no trail of an image of the HDF5 file.
     """
@@ -136,11 +136,11 @@ class LegacyReader:
         self.hdf5, self.csv = Path(hdf5), Path(table)
         for path in (self.hdf5, self.csv):
             if not path.is_file():
-                raise LegacyFileError(f"There is no file {path}.")
+                raise AdcnnFileError(f"There is no file {path}.")
         try:
             self._file = h5py.File(self.hdf5, "r")
         except OSError as error:
-            raise LegacyFileError(f"{self.hdf5} cannot be opened as an HDF5 file: {error}") from error
+            raise AdcnnFileError(f"{self.hdf5} cannot be opened as an HDF5 file: {error}") from error
         try:
             self.shape, self.has_real_labels = self._check()
             self.trails = _read_csv(self.csv, len(self))
@@ -155,20 +155,20 @@ class LegacyReader:
                 continue
             problem = unsafe_storage(self._file, name)
             if problem is not None:
-                raise LegacyFileError(f"{self.hdf5} has no array {name} of shape (N, H, W): it {problem}.")
+                raise AdcnnFileError(f"{self.hdf5} has no array {name} of shape (N, H, W): it {problem}.")
             dataset = self._file[name]
             if dataset.ndim != 3 or dataset.dtype.kind not in kinds:
-                raise LegacyFileError(f"{self.hdf5} has no array {name} of shape (N, H, W).")
+                raise AdcnnFileError(f"{self.hdf5} has no array {name} of shape (N, H, W).")
             shape = shape or dataset.shape
             if dataset.shape != shape:
-                raise LegacyFileError(
+                raise AdcnnFileError(
                     f"{self.hdf5}: {name} has shape {dataset.shape}, images {shape}; they must be the same."
                 )
         assert shape is not None
         if shape[0] > _MAX_IMAGES:
-            raise LegacyFileError(f"{self.hdf5} claims to have {shape[0]} images.")
+            raise AdcnnFileError(f"{self.hdf5} claims to have {shape[0]} images.")
         if not 0 < max(shape[1:]) <= _MAX_SIDE or min(shape[1:]) < 1:
-            raise LegacyFileError(f"{self.hdf5} has images of {shape[1]} x {shape[2]} pixels.")
+            raise AdcnnFileError(f"{self.hdf5} has images of {shape[1]} x {shape[2]} pixels.")
         return shape, "real_labels" in set(self._file)
 
     def __len__(self) -> int:
@@ -186,7 +186,7 @@ class LegacyReader:
         """Close the file."""
         self._file.close()
 
-    def read(self, number: int) -> LegacyImage | None:
+    def read(self, number: int) -> AdcnnImage | None:
         """Read an image.
 
         Parameters
@@ -202,7 +202,7 @@ class LegacyReader:
 
         Raises
         ------
-        LegacyFileError
+        AdcnnFileError
             Raised if the file is damaged there, or the image is all zero
             though it has trails.
         """
@@ -211,33 +211,33 @@ class LegacyReader:
             mask = np.asarray(self._file["masks"][number]) != 0
             labels = self._file["real_labels"][number] if self.has_real_labels else None
         except (OSError, RuntimeError, KeyError) as error:
-            raise LegacyFileError(f"{self.hdf5} is damaged in row {number}: {error}") from error
+            raise AdcnnFileError(f"{self.hdf5} is damaged in row {number}: {error}") from error
         trails = self.trails[np.asarray(self.trails["image_id"]) == number]
         if not np.any(image):
             if len(trails) == 0:
                 return None
-            raise LegacyFileError(
+            raise AdcnnFileError(
                 f"{self.hdf5}: row {number} is all zero, but {self.csv} has {len(trails)} trails in it."
             )
-        return LegacyImage(number=number, image=image, mask=mask, real_labels=labels, trails=trails)
+        return AdcnnImage(number=number, image=image, mask=mask, real_labels=labels, trails=trails)
 
 
 def _read_csv(path: Path, count: int) -> astropy.table.Table:
     """Read the rows of a CSV file, and check that each is a trail."""
     size = path.stat().st_size
     if size > _MAX_CSV_BYTES:
-        raise LegacyFileError(f"{path} has {size} bytes, more than the table of any data set.")
+        raise AdcnnFileError(f"{path} has {size} bytes, more than the table of any data set.")
     with path.open("rb") as stream:
         if len(stream.readline(_MAX_LINE)) == _MAX_LINE:
-            raise LegacyFileError(f"{path} begins with a line of {_MAX_LINE} characters: it is no CSV file.")
+            raise AdcnnFileError(f"{path} begins with a line of {_MAX_LINE} characters: it is no CSV file.")
     try:
         raw = astropy.table.Table.read(path, format="ascii.csv", guess=False)
     except Exception as error:
-        raise LegacyFileError(f"{path} cannot be read as a CSV file: {error}") from error
+        raise AdcnnFileError(f"{path} cannot be read as a CSV file: {error}") from error
     if missing := [name for name in _NEEDED if name not in raw.colnames]:
-        raise LegacyFileError(f"{path} has no column {', '.join(missing)}.")
+        raise AdcnnFileError(f"{path} has no column {', '.join(missing)}.")
     table = astropy.table.Table()
-    for name, kind in LEGACY_COLUMNS.items():
+    for name, kind in ADCNN_COLUMNS.items():
         if name in raw.colnames:
             table[name] = _column(raw[name], kind, name, path)
     for name in _NEEDED:
@@ -251,7 +251,7 @@ def _read_csv(path: Path, count: int) -> astropy.table.Table:
             row = int(np.flatnonzero(wrong)[0])
             hint = f"; the HDF5 file has {count} images" if name == "image_id" else ""
             # The first line holds the names.
-            raise LegacyFileError(f"{path}, line {row + 2}: {name} is {raw[name][row]}{hint}.")
+            raise AdcnnFileError(f"{path}, line {row + 2}: {name} is {raw[name][row]}{hint}.")
     return table
 
 
@@ -270,7 +270,7 @@ def _column(column: Any, kind: type, name: str, path: Path) -> npt.NDArray[Any]:
         try:
             result[row] = float(column[row])
         except (ValueError, OverflowError):
-            raise LegacyFileError(
+            raise AdcnnFileError(
                 f"{path}, line {row + 2}: {name} is {str(column[row])!r}, no number."
             ) from None
     if kind is int and np.all(np.isfinite(result)):
@@ -280,7 +280,7 @@ def _column(column: Any, kind: type, name: str, path: Path) -> npt.NDArray[Any]:
     return result
 
 
-class LegacyWriter:
+class AdcnnWriter:
     """Writes the pair of files, an image at a time.
 
     Use it as a context manager: the two files appear when the block is done,
@@ -336,9 +336,9 @@ class LegacyWriter:
         Parameters
         ----------
         image, mask, real_labels
-            As in `LegacyImage`.
+            As in `AdcnnImage`.
         trails
-            Its trails; columns of `LEGACY_COLUMNS` that are missing stay
+            Its trails; columns of `ADCNN_COLUMNS` that are missing stay
             empty, others are left out.
 
         Raises
@@ -371,7 +371,7 @@ class LegacyWriter:
             dataset[self._count] = values
             self._output.check()
         rows = astropy.table.Table()
-        for name, kind in LEGACY_COLUMNS.items():
+        for name, kind in ADCNN_COLUMNS.items():
             if name == "image_id":
                 rows[name] = np.full(len(trails), self._count)
             elif name in trails.colnames:
@@ -405,7 +405,7 @@ class LegacyWriter:
                 os.replace(partial, self.csv)
 
     def _write_csv(self, path: Path) -> None:
-        columns = list(LEGACY_COLUMNS)
+        columns = list(ADCNN_COLUMNS)
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)

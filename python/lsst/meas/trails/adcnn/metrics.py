@@ -17,7 +17,7 @@ around it, however short or askew, and satellites are false detections.
 
 from __future__ import annotations
 
-__all__ = ("LEGACY_GAP", "LEGACY_THRESHOLD", "LegacyDetections", "legacy_detections", "legacy_match")
+__all__ = ("ADCNN_GAP", "ADCNN_THRESHOLD", "AdcnnDetections", "adcnn_detections", "adcnn_match")
 
 import dataclasses
 
@@ -27,10 +27,10 @@ import scipy.ndimage
 
 from ..core.geometry import Trails, near_segment
 
-LEGACY_THRESHOLD = 0.20
+ADCNN_THRESHOLD = 0.20
 """Least probability of a pixel, of a component's peak and of its score."""
 
-LEGACY_GAP = 2
+ADCNN_GAP = 2
 """Pixels that components are grown by before they are labeled."""
 
 _MIN_AREA = 3
@@ -44,7 +44,7 @@ pixels thick, whatever the seeing.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LegacyDetections:
+class AdcnnDetections:
     """Components of a probability map in the manner of Asteroid_detection_CNN.
 
     Parameters
@@ -60,9 +60,9 @@ class LegacyDetections:
     score: npt.NDArray[np.float64]
 
 
-def legacy_detections(
-    probability: npt.NDArray[np.floating], threshold: float = LEGACY_THRESHOLD
-) -> LegacyDetections:
+def adcnn_detections(
+    probability: npt.NDArray[np.floating], threshold: float = ADCNN_THRESHOLD
+) -> AdcnnDetections:
     """Find components as Asteroid_detection_CNN does.
 
     Parameters
@@ -80,7 +80,7 @@ def legacy_detections(
     them; it needs 3 pixels.
     """
     support = probability >= threshold
-    size = 2 * LEGACY_GAP + 1
+    size = 2 * ADCNN_GAP + 1
     grown = scipy.ndimage.binary_dilation(support, structure=np.ones((size, size), dtype=bool))
     labels, count = scipy.ndimage.label(grown, structure=np.ones((3, 3), dtype=bool))
     labels[~support] = 0
@@ -96,10 +96,10 @@ def legacy_detections(
     keep = (area >= _MIN_AREA) & (score >= threshold) if count else np.zeros(0, dtype=bool)
     renumber = np.zeros(count + 1, dtype=np.int32)
     renumber[1:][keep] = np.arange(1, np.count_nonzero(keep) + 1)
-    return LegacyDetections(labels=renumber[labels], score=score[keep] if count else np.zeros(0))
+    return AdcnnDetections(labels=renumber[labels], score=score[keep] if count else np.zeros(0))
 
 
-def legacy_match(detections: LegacyDetections, trails: Trails) -> npt.NDArray[np.float64]:
+def adcnn_match(detections: AdcnnDetections, trails: Trails) -> npt.NDArray[np.float64]:
     """Return the score of the component that each trail is found with.
 
     Parameters

@@ -17,7 +17,7 @@ here; the tile files say so in the ``estimated`` entry of their configuration.
 
 from __future__ import annotations
 
-__all__ = ("ImportOptions", "legacy_tiles")
+__all__ = ("ImportOptions", "adcnn_tiles")
 
 import dataclasses
 import warnings
@@ -43,7 +43,7 @@ from ..core.tiles.cut import SkyFunction, cut_tiles, ignore_trail
 from ..core.tiles.writer import TileSource, TrailTiles
 from ..ingest.noise import estimate_variance
 from ..ingest.star_psf import TooFewStarsError, measure_psf
-from .files import LegacyImage
+from .files import AdcnnImage
 
 _DEAD_AREA = 64
 """Connected pixels that are exactly zero have no data, from this many on."""
@@ -58,7 +58,7 @@ _MAX_WCS_RESIDUAL = 1.5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """How tiles are made of a legacy image.
+    """How tiles are made of a adcnn image.
 
     Parameters
     ----------
@@ -91,12 +91,12 @@ class ImportOptions:
     seed: int = 0
 
 
-def legacy_tiles(legacy: LegacyImage, name: str, options: ImportOptions) -> TrailTiles:
-    """Cut a legacy image into tiles.
+def adcnn_tiles(adcnn: AdcnnImage, name: str, options: ImportOptions) -> TrailTiles:
+    """Cut a adcnn image into tiles.
 
     Parameters
     ----------
-    legacy
+    adcnn
         The image.
     name
         Name of its file, for the data ID.
@@ -109,19 +109,19 @@ def legacy_tiles(legacy: LegacyImage, name: str, options: ImportOptions) -> Trai
         Raised if the image has no pixel to learn from, or no star on which
         its PSF could be measured.
     """
-    bits = _mask_bits(legacy)
+    bits = _mask_bits(adcnn)
     bad = bits & np.uint32(plane_bits(["NO_DATA"])) != 0
     if np.all(bad):
         raise ValueError("it has no pixel that is finite and not zero")
-    variance = estimate_variance(legacy.image, bad)
-    psf, how_psf = _psf(legacy, variance, bad, options.fwhm)
-    planes = ImagePlanes(image=legacy.image, variance=variance, mask=bits, psf=psf)
-    wcs = _fit_wcs(legacy.trails)
-    catalog = _catalog(legacy, planes, options)
+    variance = estimate_variance(adcnn.image, bad)
+    psf, how_psf = _psf(adcnn, variance, bad, options.fwhm)
+    planes = ImagePlanes(image=adcnn.image, variance=variance, mask=bits, psf=psf)
+    wcs = _fit_wcs(adcnn.trails)
+    catalog = _catalog(adcnn, planes, options)
     # Not one source in a whole image means that nobody has looked.
-    has_labels = legacy.real_labels is not None and bool(np.any(legacy.real_labels))
+    has_labels = adcnn.real_labels is not None and bool(np.any(adcnn.real_labels))
     source = TileSource(
-        data_id=_data_id(legacy, name),
+        data_id=_data_id(adcnn, name),
         shape=planes.shape,
         psf_kernel=psf.mean_kernel,
         # The zero point says what it is.
@@ -142,7 +142,7 @@ def legacy_tiles(legacy: LegacyImage, name: str, options: ImportOptions) -> Trai
     return cut_tiles(
         planes,
         fit_background(planes.image, planes.bad()),
-        _truth(legacy, planes, catalog, options),
+        _truth(adcnn, planes, catalog, options),
         catalog,
         source,
         size=options.tile_size,
@@ -152,15 +152,15 @@ def legacy_tiles(legacy: LegacyImage, name: str, options: ImportOptions) -> Trai
         source_fraction=options.source_fraction,
         found=np.asarray(catalog["stack_detection"]) if "stack_detection" in catalog.colnames else None,
         pixel_to_sky=None if wcs is None else _sky_function(wcs),
-        rng=np.random.default_rng([options.seed, legacy.number]),
+        rng=np.random.default_rng([options.seed, adcnn.number]),
     )
 
 
-def _mask_bits(legacy: LegacyImage) -> npt.NDArray[np.uint32]:
+def _mask_bits(adcnn: AdcnnImage) -> npt.NDArray[np.uint32]:
     """Return mask bits: what has no data, and real sources where known."""
-    finite = np.isfinite(legacy.image)
+    finite = np.isfinite(adcnn.image)
     bits = np.where(finite, 0, plane_bits(["NO_DATA", "UNMASKED_NAN"])).astype(np.uint32)
-    nothing = ~finite | (legacy.image == 0.0)
+    nothing = ~finite | (adcnn.image == 0.0)
     if np.any(nothing):
         labels, count = scipy.ndimage.label(nothing)
         dead = np.bincount(labels.ravel(), minlength=count + 1) >= _DEAD_AREA
@@ -168,13 +168,13 @@ def _mask_bits(legacy: LegacyImage) -> npt.NDArray[np.uint32]:
             dead[edge] = True
         dead[0] = False
         bits[dead[labels]] |= np.uint32(plane_bits(["NO_DATA"]))
-    if legacy.real_labels is not None:
-        bits[legacy.real_labels != 0] |= np.uint32(plane_bits(["DETECTED"]))
+    if adcnn.real_labels is not None:
+        bits[adcnn.real_labels != 0] |= np.uint32(plane_bits(["DETECTED"]))
     return bits
 
 
 def _psf(
-    legacy: LegacyImage,
+    adcnn: AdcnnImage,
     variance: npt.NDArray[np.float32],
     bad: npt.NDArray[np.bool_],
     fwhm: float | None,
@@ -184,10 +184,10 @@ def _psf(
         size = max(25, 2 * int(np.ceil(2.7 * fwhm)) + 1)
         return PsfGrid.gaussian(fwhm, size), f"Gaussian of a given FWHM of {fwhm:g} pixels"
     try:
-        measured = measure_psf(legacy.image, variance, bad | ~(variance > 0.0))
+        measured = measure_psf(adcnn.image, variance, bad | ~(variance > 0.0))
     except TooFewStarsError as error:
         raise ValueError(f"its PSF cannot be measured, as {error}; give a FWHM") from error
-    grid = PsfGrid.from_model(measured.psf, (0, 0), legacy.image.shape)
+    grid = PsfGrid.from_model(measured.psf, (0, 0), adcnn.image.shape)
     return grid, f"{measured.kind}, on {measured.n_stars} stars"
 
 
@@ -195,11 +195,11 @@ def _units_per_njy(options: ImportOptions) -> float:
     return float(10.0 ** (0.4 * (options.zeropoint - AB_ZEROPOINT_NJY)))
 
 
-def _catalog(legacy: LegacyImage, planes: ImagePlanes, options: ImportOptions) -> astropy.table.Table:
+def _catalog(adcnn: AdcnnImage, planes: ImagePlanes, options: ImportOptions) -> astropy.table.Table:
     """Return the truth table of an image: its rows of the CSV file, and what
     they lack.
     """
-    rows = legacy.trails
+    rows = adcnn.trails
     length = np.asarray(rows["trail_length"], dtype=np.float64)
     mag = np.asarray(rows["mag"], dtype=np.float64)
     trails = Trails(
@@ -219,25 +219,25 @@ def _catalog(legacy: LegacyImage, planes: ImagePlanes, options: ImportOptions) -
 
 
 def _truth(
-    legacy: LegacyImage, planes: ImagePlanes, catalog: astropy.table.Table, options: ImportOptions
+    adcnn: AdcnnImage, planes: ImagePlanes, catalog: astropy.table.Table, options: ImportOptions
 ) -> npt.NDArray[np.uint8]:
     """Return the truth plane: the mask, but for trails too faint to be seen."""
     if options.redraw_masks:
         mask = truth_mask(planes.psf, Trails.from_table(catalog), planes.shape)
     else:
-        mask = legacy.mask
+        mask = adcnn.mask
     truth = mask.astype(np.uint8)
     for row in catalog[np.asarray(catalog["snr_optimal"]) < options.ignore_below_snr]:
         ignore_trail(truth, row, max(1.5 * float(row["fwhm"]), _MASK_HALF_WIDTH))
     return truth
 
 
-def _data_id(legacy: LegacyImage, name: str) -> dict[str, Any]:
+def _data_id(adcnn: AdcnnImage, name: str) -> dict[str, Any]:
     """Return what identifies an image: its row, and what the CSV file says."""
-    data_id: dict[str, Any] = {"file": name, "row": legacy.number}
+    data_id: dict[str, Any] = {"file": name, "row": adcnn.number}
     for key in ("visit", "detector"):
-        if key in legacy.trails.colnames:
-            values = np.unique(np.asarray(legacy.trails[key]))
+        if key in adcnn.trails.colnames:
+            values = np.unique(np.asarray(adcnn.trails[key]))
             if len(values) == 1 and np.isfinite(values[0]):
                 data_id[key] = int(values[0])
     return data_id

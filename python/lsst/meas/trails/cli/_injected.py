@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from lsst.daf.butler import Butler, DatasetRef
 
-    from ..adcnn.files import LegacyImage
+    from ..adcnn.files import AdcnnImage
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class InjectedImage:
         data_id = dict(self.ref.dataId.required)
         return f"visit {data_id['visit']}, detector {data_id['detector']}"
 
-    def read(self) -> LegacyImage | None:
+    def read(self) -> AdcnnImage | None:
         """Read image, mask and trails; `None`, after a warning, if the image
         cannot be used.
         """
@@ -66,7 +66,7 @@ class InjectedImage:
         from lsst.daf.butler import DatasetNotFoundError
         from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
-        from ..adcnn.files import LegacyImage
+        from ..adcnn.files import AdcnnImage
         from ..core.injection.truth import is_trail
         from ..tasks._input_image import TRAIL_PLANE, check_covers, open_image
 
@@ -93,7 +93,7 @@ class InjectedImage:
         trails["physical_filter"] = str(opened.visit_image.band or "")
         trails["stack_detection"] = False
         labels, _ = scipy.ndimage.label(opened.planes.has("DETECTED"), np.ones((3, 3)))
-        return LegacyImage(
+        return AdcnnImage(
             number=0,
             image=opened.planes.image,
             mask=mask.get(TRAIL_PLANE.name),

@@ -98,7 +98,7 @@ def simulate(
     trails: int,
     template: bool,
     difference: bool,
-    like: str | None,
+    reference_image: str | None,
     band: str | None,
     run: str,
     jobs: int,
@@ -134,7 +134,7 @@ def simulate(
             shape=size,
             trails=trails,
             band=band,
-            like=like,
+            reference_image=reference_image,
             template=template,
             difference=difference,
         )

@@ -156,7 +156,7 @@ def consolidate(
         console.print(f"Of {manifest['without_sky']} images the sky is not known: the visit alone counted.")
 
 
-@tiles.command("import-legacy")
+@tiles.command("import-adcnn")
 @click.argument("hdf5", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("csv", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
@@ -200,7 +200,7 @@ def consolidate(
     help="AB magnitude of one image unit; the default is that of nJy.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the choice of tiles.")
-def import_legacy(
+def import_adcnn(
     hdf5: Path,
     csv: Path,
     output: Path,
@@ -225,8 +225,8 @@ def import_legacy(
     """
     from rich.console import Console
 
-    from ..adcnn.files import LegacyFileError, LegacyReader
-    from ..adcnn.tiles import ImportOptions, legacy_tiles
+    from ..adcnn.files import AdcnnFileError, AdcnnReader
+    from ..adcnn.tiles import ImportOptions, adcnn_tiles
 
     if overlap >= tile_size:
         raise click.BadParameter(f"{overlap} must be smaller than the tiles.", param_hint="--overlap")
@@ -244,7 +244,7 @@ def import_legacy(
     written = trails = failed = present = number = 0
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with LegacyReader(hdf5, csv) as reader, _progress() as progress:
+        with AdcnnReader(hdf5, csv) as reader, _progress() as progress:
             stop = len(reader) if count is None else min(first + count, len(reader))
             for number in progress.track(range(first, stop), description="Importing"):
                 path = output / f"{hdf5.stem}_{number:06d}.h5"
@@ -259,9 +259,9 @@ def import_legacy(
                 if image is None:
                     failed += 1
                     continue
-                legacy_tiles(image, hdf5.name, options).write(path)
+                adcnn_tiles(image, hdf5.name, options).write(path)
                 written, trails = written + 1, trails + len(image.trails)
-    except LegacyFileError as error:
+    except AdcnnFileError as error:
         raise click.ClickException(str(error)) from error
     except ValueError as error:
         raise click.ClickException(f"{hdf5}, row {number}: {error}.") from error
@@ -275,7 +275,7 @@ def import_legacy(
     Console().print(told, soft_wrap=True)
 
 
-@tiles.command("export-legacy")
+@tiles.command("export-adcnn")
 @click.argument("repo")
 @click.argument("collection")
 @click.argument("hdf5", type=click.Path(dir_okay=False, path_type=Path))
@@ -295,7 +295,7 @@ def import_legacy(
 )
 @click.option("--gzip", is_flag=True, help="Compress; that takes longer than it saves.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
-def export_legacy(
+def export_adcnn(
     repo: str,
     collection: str,
     hdf5: Path,
@@ -314,7 +314,7 @@ def export_legacy(
     """
     from rich.console import Console
 
-    from ..adcnn.files import LegacyWriter
+    from ..adcnn.files import AdcnnWriter
     from ._injected import injected_images
 
     for path in (hdf5, csv):
@@ -324,7 +324,7 @@ def export_legacy(
     trails = failed = 0
     label = ""
     try:
-        with LegacyWriter(hdf5, csv, real_labels=real_labels, gzip=gzip) as writer, _progress() as progress:
+        with AdcnnWriter(hdf5, csv, real_labels=real_labels, gzip=gzip) as writer, _progress() as progress:
             for image in progress.track(images, description="Exporting"):
                 label = image.label
                 content = image.read()

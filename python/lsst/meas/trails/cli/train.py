@@ -94,7 +94,7 @@ def train(
     from ..nn.model_file import load_model
     from ..training.dataset import TrailTileDataset
     from ..training.distributed import joined_ranks
-    from ..training.initial_weights import TrainingStart
+    from ..training.initial_weights import InitialWeights
     from ..training.recipe import load_recipe
     from ..training.trainer import TrainingError
     from ..training.trainer import train as run_training
@@ -113,12 +113,12 @@ def train(
         objects = None
         if simulation is not None and recipe.validation.objects_every is not None:
             objects = _object_validation(simulation.validation, recipe.validation.object_scenes, str(path))
-        training_start = None
+        initial_weights = None
         if start is not None:
-            training_start = TrainingStart(load_model(find_model(start)), from_stage)
+            initial_weights = InitialWeights(load_model(find_model(start)), from_stage)
             # Better said before scenes are simulated than after.
-            training_start.check(recipe)
-            refuse_scenes_of_start(recipe, training_start.model.specification, str(path))
+            initial_weights.check(recipe)
+            refuse_scenes_of_start(recipe, initial_weights.model.specification, str(path))
         with joined_ranks(device) as ranks:
             with ranks.first_goes_ahead():
                 recipe = _with_simulated_tiles(
@@ -146,7 +146,7 @@ def train(
                 device=device,
                 stop_after=stop_after,
                 original=original,
-                start=training_start,
+                start=initial_weights,
                 objects=objects,
                 ranks=ranks,
             )

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("MatchCriteria", "Matches", "Sorting", "match_trails", "sort_candidates")
+__all__ = ("MatchCriteria", "Matches", "Sorting", "classify_candidates", "match_trails")
 
 import dataclasses
 
@@ -143,7 +143,7 @@ class Sorting:
         return self.matches.is_false & ~self.on_satellite
 
 
-def sort_candidates(
+def classify_candidates(
     candidates: Trails,
     trails: Trails,
     satellites: Trails,

@@ -13,21 +13,21 @@
 
 Training and inference both come through here; the name of the normalization
 and its version are part of a model's specification.  `network_input` is that
-of this package; `legacy_input` serves networks that came from elsewhere.
+of this package; `adcnn_input` serves networks that came from elsewhere.
 """
 
 from __future__ import annotations
 
 __all__ = (
+    "ADCNN_CHANNELS",
+    "ADCNN_NORMALIZATION",
     "CHANNELS",
-    "LEGACY_CHANNELS",
-    "LEGACY_NORMALIZATION",
     "NORMALIZATION",
     "NORMALIZATIONS",
     "TEMPLATE_CHANNELS",
     "PanelScale",
+    "adcnn_input",
     "compress",
-    "legacy_input",
     "measure_panel",
     "network_input",
 )
@@ -43,17 +43,17 @@ from .planes import ImagePlanes
 NORMALIZATION = "background-variance-asinh-1"
 """Name and version of what `network_input` does."""
 
-LEGACY_NORMALIZATION = "medmad_clip_k5"
-"""Name of what `legacy_input` does: that of Asteroid_detection_CNN."""
+ADCNN_NORMALIZATION = "medmad_clip_k5"
+"""Name of what `adcnn_input` does: that of Asteroid_detection_CNN."""
 
-NORMALIZATIONS = (NORMALIZATION, LEGACY_NORMALIZATION)
+NORMALIZATIONS = (NORMALIZATION, ADCNN_NORMALIZATION)
 """Normalizations that a model may ask for."""
 
-LEGACY_CHANNELS = ("science",)
-"""The one channel that `legacy_input` makes: it knows nothing but pixels."""
+ADCNN_CHANNELS = ("science",)
+"""The one channel that `adcnn_input` makes: it knows nothing but pixels."""
 
-_LEGACY_CROP = 512
-_LEGACY_CLIP = 5.0
+_ADCNN_CROP = 512
+_ADCNN_CLIP = 5.0
 
 _SOFTENING = 5.0
 """Significance at which the compression turns from linear to logarithmic."""
@@ -185,7 +185,7 @@ class PanelScale:
 
 
 def measure_panel(image: _Float32) -> PanelScale:
-    """Measure what `legacy_input` needs to know of the whole image.
+    """Measure what `adcnn_input` needs to know of the whole image.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def measure_panel(image: _Float32) -> PanelScale:
     and the scatter 1.
     """
     crop = tuple(
-        slice(max(0, (size - _LEGACY_CROP) // 2), max(0, (size - _LEGACY_CROP) // 2) + _LEGACY_CROP)
+        slice(max(0, (size - _ADCNN_CROP) // 2), max(0, (size - _ADCNN_CROP) // 2) + _ADCNN_CROP)
         for size in image.shape
     )
     pixels = image[crop]
@@ -222,7 +222,7 @@ def measure_panel(image: _Float32) -> PanelScale:
     return PanelScale(median=float(median), sigma=1.4826 * (float(deviation) + 1e-12))
 
 
-def legacy_input(image: _Float32, scale: PanelScale) -> _Float32:
+def adcnn_input(image: _Float32, scale: PanelScale) -> _Float32:
     """Turn an image into the input of a network of Asteroid_detection_CNN.
 
     Parameters
@@ -241,5 +241,5 @@ def legacy_input(image: _Float32, scale: PanelScale) -> _Float32:
     """
     with np.errstate(invalid="ignore", over="ignore"):
         significance = (image.astype(np.float64) - scale.median) / scale.sigma
-    clipped = np.clip(significance, -_LEGACY_CLIP, _LEGACY_CLIP)
+    clipped = np.clip(significance, -_ADCNN_CLIP, _ADCNN_CLIP)
     return np.where(np.isfinite(image), clipped, 0.0).astype(np.float32)[None]

@@ -16,7 +16,7 @@ from __future__ import annotations
 __all__ = (
     "DETECTOR_PIXELS",
     "FALSE_RATES",
-    "completeness_at",
+    "found_at_threshold",
     "measure_detection",
     "score_threshold",
     "snr50",
@@ -70,7 +70,7 @@ def score_threshold(
     return float(np.nextafter(false_scores[allowed], np.inf)) if len(false_scores) > allowed else 0.0
 
 
-def completeness_at(
+def found_at_threshold(
     threshold: float,
     scores: npt.NDArray[np.floating],
     candidate_of: npt.NDArray[np.int64],
@@ -169,7 +169,7 @@ def measure_detection(
     for rate in FALSE_RATES:
         threshold = score_threshold(scores, is_false, n_pixels, rate)
         thresholds[str(rate)] = threshold
-        found = completeness_at(threshold, scores, candidate_of)
+        found = found_at_threshold(threshold, scores, candidate_of)
         for name, value in (
             (f"completeness_at_{rate}", float(np.mean(found)) if len(found) else float("nan")),
             (f"snr50_at_{rate}", snr50(snr, found)),

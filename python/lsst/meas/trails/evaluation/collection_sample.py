@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ..core.operating_point import DETECTOR_PIXELS, score_threshold
 from ..core.pixel_histogram import PixelHistogram
-from .match_table import FINDERS
+from .match_table import METHODS
 
 type _Floats = npt.NDArray[np.float64]
 type _Bools = npt.NDArray[np.bool_]
@@ -106,8 +106,8 @@ _NUMBERS = tuple(
             *ERRORS,
             *PULLS,
             "score",
-            "legacyScore",
-            *(f"foundBy{key}" for key in FINDERS),
+            "adcnnScore",
+            *(f"foundBy{key}" for key in METHODS),
         ]
     )
 )
@@ -234,12 +234,12 @@ class CollectionSample:
         everything = np.ones(len(self.false_score), dtype=bool)
         return score_threshold(self.false_score, everything, float(np.sum(self.pixels)), rate)
 
-    def finders(self) -> dict[str, npt.NDArray[np.bool_]]:
+    def methods(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Return, by name, which trails that count other detectors find; only
         of those that are known for every one of them.
         """
         found = {}
-        for key, name in FINDERS.items():
+        for key, name in METHODS.items():
             values = self.numbers(f"foundBy{key}")[self.counted]
             if len(values) and np.all(values >= 0):
                 found[name] = values > 0

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.geometry import Trails
-from ..core.matching import MatchCriteria, Matches, sort_candidates
+from ..core.matching import MatchCriteria, Matches, classify_candidates
 from ..core.operating_point import DETECTOR_PIXELS
 
 
@@ -92,7 +92,7 @@ def compare_detector(
     satellites = truth[kind == "Satellite"]
     truth = truth[kind == "Trail"]
     found = Trails.from_table(candidates, length="trailLengthPix", angle="trailAnglePix", flux="trailFlux")
-    sorting = sort_candidates(
+    sorting = classify_candidates(
         found,
         Trails.from_table(truth),
         Trails.from_table(satellites),

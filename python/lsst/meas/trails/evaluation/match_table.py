@@ -13,12 +13,12 @@
 from __future__ import annotations
 
 __all__ = (
-    "FINDERS",
     "MATCH_COLUMNS",
+    "METHODS",
     "SEARCH_COLUMNS",
     "TRUTH_NEEDED",
+    "ImageContext",
     "MatchOptions",
-    "Surroundings",
     "match_table",
     "table_of",
 )
@@ -35,21 +35,21 @@ import scipy.spatial
 
 from ..core.catalog.columns import CANDIDATE_COLUMNS
 from ..core.geometry import Trails, segment_distance
-from ..core.matching import MatchCriteria, sort_candidates
+from ..core.matching import MatchCriteria, classify_candidates
 
 type _Floats = npt.NDArray[np.float64]
 type _Columns = dict[str, tuple[type, u.UnitBase | None, str]]
 
 _F, _I, _B, _S = np.float64, np.int64, np.bool_, np.str_
 
-FINDERS: dict[str, str] = {
+METHODS: dict[str, str] = {
     "Stack": "stack",
     "Sep3": "sep 3 sigma",
     "Sep4": "sep 4 sigma",
     "Sep5": "sep 5 sigma",
 }
 """Detectors beside the network, and what they are called: the stack itself,
-and peers that stand in for it.
+and baselines that stand in for it.
 """
 
 _TRUE: _Columns = {
@@ -108,10 +108,10 @@ MATCH_COLUMNS: _Columns = {
     "pullFlux": (_F, None, "Error of the flux over its estimate."),
     **{
         f"foundBy{key}": (_I, None, f"Whether {name} finds the trail: 1, 0, or -1 if that is not known.")
-        for key, name in FINDERS.items()
+        for key, name in METHODS.items()
     },
     "stackTrailLength": (_F, u.arcsec, "Length of the trail in the stack's catalog, where it has one."),
-    "legacyScore": (
+    "adcnnScore": (
         _F,
         None,
         "Score of the component in the manner of Asteroid_detection_CNN; 0 if not found, NaN if not known.",
@@ -142,12 +142,12 @@ SEARCH_COLUMNS: _Columns = {
     "nIgnoredSatellite": (_I, u.pix**2, "Other pixels near satellites, left out too."),
     "pixelTrue": (_I, u.pix**2, "Histogram of the logits of trail pixels."),
     "pixelFalse": (_I, u.pix**2, "Histogram of the logits of other pixels."),
-    **{f"n{key}": (_I, None, f"Detections of {name}; -1 if not known.") for key, name in FINDERS.items()},
+    **{f"n{key}": (_I, None, f"Detections of {name}; -1 if not known.") for key, name in METHODS.items()},
     **{
         f"chance{key}": (_F, None, f"Fraction of displaced trails that {name} would find, by chance.")
-        for key, name in FINDERS.items()
+        for key, name in METHODS.items()
     },
-    "legacyComponents": (_I, None, "Histogram of the scores of legacy components, 101 bins over [0, 1]."),
+    "adcnnComponents": (_I, None, "Histogram of the scores of adcnn components, 101 bins over [0, 1]."),
 }
 """Columns of `trail_search_detector`, a table of one row."""
 
@@ -200,7 +200,7 @@ class MatchOptions:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Surroundings:
+class ImageContext:
     """What is known of the image that trails are in.
 
     Parameters
@@ -228,7 +228,7 @@ class Surroundings:
 def match_table(
     candidates: astropy.table.Table,
     truth: astropy.table.Table,
-    surroundings: Surroundings,
+    context: ImageContext,
     *,
     options: MatchOptions = MatchOptions(),
     extra: Mapping[str, npt.ArrayLike] | None = None,
@@ -246,7 +246,7 @@ def match_table(
     truth
         Truth table of the same image, in the same coordinates, with the
         columns `TRUTH_NEEDED`; its column ``truthSource`` is optional.
-    surroundings
+    context
         The image.
     options
         How they are matched.
@@ -274,7 +274,7 @@ def match_table(
             raise ValueError(f"The table of {what} has no column {', '.join(missing)}.")
     kind = np.asarray(truth["source_type"]).astype(str)
     trail_rows = np.flatnonzero(kind == "Trail")
-    sorting = sort_candidates(
+    sorting = classify_candidates(
         Trails.from_table(candidates, length="trailLengthPix", angle="trailAnglePix", flux="trailFlux"),
         Trails.from_table(truth[trail_rows]),
         Trails.from_table(truth[kind == "Satellite"]),
@@ -320,11 +320,11 @@ def match_table(
     category[np.asarray(table["isDuplicate"])] = "duplicate"
     category[np.asarray(table["isSatellite"])] = "satellite"
     table["category"] = category
-    days = surroundings.exposure_time / 86400.0
+    days = context.exposure_time / 86400.0
     if days > 0.0:
-        table["trueRate"] = table["trueLength"] * surroundings.pixel_scale / 3600.0 / days
-    _add_residuals(table, surroundings.pixel_scale)
-    _add_sources(table, surroundings, options.density_radius)
+        table["trueRate"] = table["trueLength"] * context.pixel_scale / 3600.0 / days
+    _add_residuals(table, context.pixel_scale)
+    _add_sources(table, context, options.density_radius)
     return table_of(table, MATCH_COLUMNS)
 
 
@@ -393,9 +393,9 @@ def _add_residuals(table: dict[str, npt.NDArray[Any]], pixel_scale: float) -> No
         table[name] = np.divide(difference, error, out=np.full(len(dx), np.nan), where=usable)
 
 
-def _add_sources(table: dict[str, npt.NDArray[Any]], surroundings: Surroundings, radius: float) -> None:
+def _add_sources(table: dict[str, npt.NDArray[Any]], context: ImageContext, radius: float) -> None:
     """Measure how crowded it is where trails and candidates are."""
-    sources = surroundings.sources
+    sources = context.sources
     if sources is None:
         return
     truly = np.isfinite(table["trueX"])
@@ -406,7 +406,7 @@ def _add_sources(table: dict[str, npt.NDArray[Any]], surroundings: Surroundings,
     for i in np.flatnonzero(known):
         point = [x[i], y[i]]
         within = 0 if tree is None else len(tree.query_ball_point(point, radius))
-        area = _disc_area(x[i], y[i], radius, surroundings) * surroundings.pixel_scale**2 / 3600.0
+        area = _disc_area(x[i], y[i], radius, context) * context.pixel_scale**2 / 3600.0
         table["sourceDensity"][i] = within / area if area > 0.0 else np.nan
         if tree is None:
             continue
@@ -418,12 +418,12 @@ def _add_sources(table: dict[str, npt.NDArray[Any]], surroundings: Surroundings,
         near = sources[tree.query_ball_point(point, nearest + half + 1e-6)]
         line = end if half > 0.0 else [*point, *point]
         distance = np.min(segment_distance(near[:, 0], near[:, 1], *line))
-        table["sourceDistance"][i] = float(distance) * surroundings.pixel_scale
+        table["sourceDistance"][i] = float(distance) * context.pixel_scale
 
 
-def _disc_area(x: float, y: float, radius: float, surroundings: Surroundings) -> float:
+def _disc_area(x: float, y: float, radius: float, context: ImageContext) -> float:
     """Return the area of a disc that lies in the image, pixels."""
-    (ny, nx), (x0, y0) = surroundings.shape, surroundings.origin
+    (ny, nx), (x0, y0) = context.shape, context.origin
     rows = np.arange(np.ceil(max(y - radius, y0)), np.floor(min(y + radius, y0 + ny - 1)) + 1)
     half = np.sqrt(np.maximum(radius**2 - (rows - y) ** 2, 0.0))
     width = np.minimum(x + half, x0 + nx - 0.5) - np.maximum(x - half, x0 - 0.5)

@@ -22,7 +22,7 @@ import numpy as np
 METRIC_COLUMNS: dict[str, tuple[type, Any, str]] = {
     "section": (np.str_, "", "What the number is about."),
     "metric": (np.str_, "", "Its name."),
-    "finder": (np.str_, "", "Whose it is: network, stack, sep 5 sigma, ..., legacy."),
+    "method": (np.str_, "", "Whose it is: network, stack, sep 5 sigma, ..., adcnn."),
     "operatingPoint": (np.str_, "", "How the threshold of the score was chosen."),
     "by": (np.str_, "", "Quantity of the bins, if it is of a bin."),
     "low": (np.float64, np.nan, "Lower edge of the bin, or the abscissa of a point of a curve."),

@@ -25,9 +25,9 @@ import numpy.typing as npt
 from ..core.operating_point import DETECTOR_PIXELS, LONG, snr50
 from .collection_sample import ERRORS, PULLS, QUANTITIES, CollectionSample
 from .intervals import binomial_interval, bootstrap_interval
-from .match_table import FINDERS
+from .match_table import METHODS
 from .metrics_table import ALL_CANDIDATES, MetricRows
-from .summary_pixels import add_legacy, add_pixels
+from .summary_pixels import add_adcnn, add_pixels
 
 type _Floats = npt.NDArray[np.float64]
 type _Bools = npt.NDArray[np.bool_]
@@ -116,7 +116,7 @@ def summarize(
     _add_errors(rows, sample)
     _add_others(rows, sample, options)
     add_pixels(rows, sample, options.resamples)
-    add_legacy(rows, sample)
+    add_adcnn(rows, sample)
     return rows.table()
 
 
@@ -162,7 +162,7 @@ def _add_sample(rows: MetricRows, sample: CollectionSample) -> None:
         ("duplicates", float(np.sum(search["nDuplicates"])), "", "of them, repetitions of a trail"),
         ("satellite", float(np.sum(search["nSatellite"])), "", "of them, on satellites' streaks"),
     ):
-        rows.add("sample", name, value, unit=unit, description=text, finder="network")
+        rows.add("sample", name, value, unit=unit, description=text, method="network")
 
 
 def _bootstrap(
@@ -245,11 +245,11 @@ def _add_detection(
         )
     ):
         rows.add(
-            "detection", name, values[i], (low[i], high[i]), finder="network", operatingPoint=point,
+            "detection", name, values[i], (low[i], high[i]), method="network", operatingPoint=point,
             count=count, unit=unit, description=text,
         )  # fmt: skip
     rows.add(
-        "detection", "threshold", threshold, finder="network", operatingPoint=point,
+        "detection", "threshold", threshold, method="network", operatingPoint=point,
         description="least score of a candidate that is kept",
     )  # fmt: skip
 
@@ -274,7 +274,7 @@ def _add_completeness(rows: MetricRows, sample: CollectionSample, point: str, th
     for by, quantity in QUANTITIES.items():
         values = sample.numbers(quantity.truth)[sample.counted]
         _add_bins(
-            rows, "completeness", "completeness", values, found, by, finder="network", operatingPoint=point
+            rows, "completeness", "completeness", values, found, by, method="network", operatingPoint=point
         )
 
 
@@ -283,7 +283,7 @@ def _add_purity(rows: MetricRows, sample: CollectionSample, point: str, threshol
     for by, quantity in QUANTITIES.items():
         values = sample.numbers(quantity.candidate)[sample.candidates]
         _add_bins(
-            rows, "purity", "purity", values[kept], sample.is_true[kept], by, finder="network",
+            rows, "purity", "purity", values[kept], sample.is_true[kept], by, method="network",
             operatingPoint=point,
         )  # fmt: skip
 
@@ -299,7 +299,7 @@ def _add_two_dimensions(rows: MetricRows, sample: CollectionSample, options: Sum
     for i, j in np.argwhere(total > 0):
         rows.add(
             "completeness2d", "completeness", hits[i, j] / total[i, j], (low[i, j], high[i, j]),
-            finder="network", operatingPoint=_point(options.main_rate), by="snr", low=_SNR_EDGES[i],
+            method="network", operatingPoint=_point(options.main_rate), by="snr", low=_SNR_EDGES[i],
             high=_SNR_EDGES[i + 1], by2="length", low2=_LENGTH_EDGES[j], high2=_LENGTH_EDGES[j + 1],
             count=int(total[i, j]),
         )  # fmt: skip
@@ -335,7 +335,7 @@ def _add_froc(rows: MetricRows, sample: CollectionSample, options: SummaryOption
             ("false_per_square_degree", rate * sample.per_square_degree),
         ):
             rows.add(
-                "froc", "completeness", values[i], (low[i], high[i]), finder="network", by=metric,
+                "froc", "completeness", values[i], (low[i], high[i]), method="network", by=metric,
                 low=abscissa, high=abscissa, count=len(sample.counted),
             )  # fmt: skip
 
@@ -349,7 +349,7 @@ def _add_calibration(rows: MetricRows, sample: CollectionSample, options: Summar
     low, high = binomial_interval(hits, count)
     for i in np.flatnonzero(count):
         common: dict[str, Any] = {
-            "finder": "network",
+            "method": "network",
             "by": "score",
             "low": i / bins,
             "high": (i + 1) / bins,
@@ -369,7 +369,7 @@ def _add_calibration(rows: MetricRows, sample: CollectionSample, options: Summar
     ends = _bootstrap(sample, options, error)
     rows.add(
         "calibration", "expected_calibration_error", error(np.ones(sample.n_detectors)),
-        (float(ends[0]), float(ends[1])), finder="network", count=len(score),
+        (float(ends[0]), float(ends[1])), method="network", count=len(score),
         description="mean difference of score and fraction of trails",
     )  # fmt: skip
 
@@ -386,7 +386,7 @@ def _add_errors(rows: MetricRows, sample: CollectionSample) -> None:
             if len(chosen) == 0:
                 continue
             common = {
-                "finder": "network", "operatingPoint": ALL_CANDIDATES, "by": "snr", "low": low, "high": high,
+                "method": "network", "operatingPoint": ALL_CANDIDATES, "by": "snr", "low": low, "high": high,
                 "count": len(chosen), "unit": _UNITS[name],
             }  # fmt: skip
             for metric, (value, ends) in (
@@ -404,7 +404,7 @@ def _add_errors(rows: MetricRows, sample: CollectionSample) -> None:
         chosen = values[np.isfinite(values) & bright]
         if len(chosen) == 0:
             continue
-        common = {"finder": "network", "operatingPoint": ALL_CANDIDATES, "count": len(chosen)}
+        common = {"method": "network", "operatingPoint": ALL_CANDIDATES, "count": len(chosen)}
         value, ends = _median(chosen)
         rows.add("pull", f"{name}_median", value, ends, **common)
         spread = 1.4826 * np.median(np.abs(chosen - value))
@@ -440,24 +440,24 @@ def _spread_interval(values: _Floats) -> tuple[float, float]:
 
 
 def _add_others(rows: MetricRows, sample: CollectionSample, options: SummaryOptions) -> None:
-    """Compare with the stack, or with peers that stand in for it."""
+    """Compare with the stack, or with baselines that stand in for it."""
     point = _point(options.main_rate)
     network = sample.trail_score >= sample.threshold(options.main_rate)
     total = len(sample.counted)
-    keys = {name: key for key, name in FINDERS.items()}
-    for name, other in sample.finders().items():
+    keys = {name: key for key, name in METHODS.items()}
+    for name, other in sample.methods().items():
         detections = float(np.sum(sample.search[f"n{keys[name]}"]))
         rows.add(
             "stack", "detections_per_detector", detections * DETECTOR_PIXELS / float(np.sum(sample.pixels)),
-            finder=name, description="all its detections, stars and galaxies too, per detector of 16.4 Mpix",
+            method=name, description="all its detections, stars and galaxies too, per detector of 16.4 Mpix",
         )  # fmt: skip
         rows.add(
-            "stack", "chance", float(np.nanmean(sample.search[f"chance{keys[name]}"])), finder=name,
+            "stack", "chance", float(np.nanmean(sample.search[f"chance{keys[name]}"])), method=name,
             description="fraction of displaced trails that it would find, by chance",
         )  # fmt: skip
         found_of = sample.numbers("snrOptimal")[sample.counted]
         rows.add(
-            "stack", "snr50", snr50(found_of, other), finder=name, count=total,
+            "stack", "snr50", snr50(found_of, other), method=name, count=total,
             description="optimal SNR at which it finds half of the trails, among its detections",
         )  # fmt: skip
         parts = {
@@ -471,12 +471,12 @@ def _add_others(rows: MetricRows, sample: CollectionSample, options: SummaryOpti
         for metric, chosen in parts.items():
             hits = int(np.count_nonzero(chosen))
             rows.add(
-                "stack", metric, hits / total, binomial_interval(hits, total), finder=name,
+                "stack", metric, hits / total, binomial_interval(hits, total), method=name,
                 operatingPoint=point, count=total,
             )  # fmt: skip
             for by, quantity in QUANTITIES.items():
                 values = sample.numbers(quantity.truth)[sample.counted]
-                _add_bins(rows, "stack", metric, values, chosen, by, finder=name, operatingPoint=point)
+                _add_bins(rows, "stack", metric, values, chosen, by, method=name, operatingPoint=point)
         missed = ~other
         if not np.any(missed):
             continue
@@ -484,7 +484,7 @@ def _add_others(rows: MetricRows, sample: CollectionSample, options: SummaryOpti
             hits = int(np.count_nonzero(missed & (sample.trail_score >= sample.threshold(rate))))
             count = int(np.count_nonzero(missed))
             rows.add(
-                "rescue", "fraction", hits / count, binomial_interval(hits, count), finder=name,
+                "rescue", "fraction", hits / count, binomial_interval(hits, count), method=name,
                 by="false_per_detector", low=rate, high=rate, count=count,
                 description="fraction of the trails that it missed which the network finds",
             )  # fmt: skip

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-__all__ = ("LEGACY_THRESHOLDS", "add_legacy", "add_pixels")
+__all__ = ("ADCNN_THRESHOLDS", "add_adcnn", "add_pixels")
 
 from typing import Any
 
@@ -25,7 +25,7 @@ from .collection_sample import CollectionSample
 from .intervals import binomial_interval, bootstrap_interval
 from .metrics_table import MetricRows
 
-LEGACY_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+ADCNN_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Scores at which components in the older manner are counted."""
 
 _CURVE_POINTS = 60
@@ -59,7 +59,7 @@ def add_pixels(rows: MetricRows, sample: CollectionSample, resamples: int) -> No
             "ignored: pixels near satellites that are not masked",
         ),
     ):
-        rows.add("pixel", name, number, count=int(pixels), unit="pix", finder="network", description=text)
+        rows.add("pixel", name, number, count=int(pixels), unit="pix", method="network", description=text)
     low_threshold = float(np.nanmean(np.append(sample.search["lowThreshold"], np.nan)))
     best, _ = everything.best()
 
@@ -79,7 +79,7 @@ def add_pixels(rows: MetricRows, sample: CollectionSample, resamples: int) -> No
     for (name, point), value, a, b in zip(names, numbers(everything), low, high, strict=True):
         if point.endswith("nan"):
             continue
-        rows.add("pixel", name, value, (a, b), finder="network", operatingPoint=point, count=counted)
+        rows.add("pixel", name, value, (a, b), method="network", operatingPoint=point, count=counted)
     _add_curves(rows, everything)
 
 
@@ -96,17 +96,17 @@ def _add_curves(rows: MetricRows, histogram: PixelHistogram) -> None:
     chosen = np.union1d(chosen, np.searchsorted(hits, np.linspace(0.0, 1.0, _CURVE_POINTS)))
     for i in np.clip(chosen, 1, len(hits) - 1):
         rows.add(
-            "roc", "true_positive_rate", hits[i], finder="network", by="false_positive_rate",
+            "roc", "true_positive_rate", hits[i], method="network", by="false_positive_rate",
             low=float(wrong[i]), high=float(wrong[i]),
         )  # fmt: skip
         if true[i] + false[i] > 0.0:
             rows.add(
-                "precision_recall", "precision", true[i] / (true[i] + false[i]), finder="network",
+                "precision_recall", "precision", true[i] / (true[i] + false[i]), method="network",
                 by="recall", low=float(hits[i]), high=float(hits[i]),
             )  # fmt: skip
 
 
-def add_legacy(rows: MetricRows, sample: CollectionSample) -> None:
+def add_adcnn(rows: MetricRows, sample: CollectionSample) -> None:
     """Add completeness and false detections as Asteroid_detection_CNN counts.
 
     Parameters
@@ -116,28 +116,28 @@ def add_legacy(rows: MetricRows, sample: CollectionSample) -> None:
     sample
         The collection.
     """
-    score: npt.NDArray[np.float64] = sample.numbers("legacyScore")[sample.counted]
+    score: npt.NDArray[np.float64] = sample.numbers("adcnnScore")[sample.counted]
     if len(score) == 0 or not np.all(np.isfinite(score)):
         return
-    components = np.asarray(sample.search["legacyComponents"], dtype=np.int64).sum(axis=0)
+    components = np.asarray(sample.search["adcnnComponents"], dtype=np.int64).sum(axis=0)
     scale = DETECTOR_PIXELS / float(np.sum(sample.pixels))
     total = len(score)
-    for threshold in LEGACY_THRESHOLDS:
+    for threshold in ADCNN_THRESHOLDS:
         hits = int(np.count_nonzero(score >= threshold - 1e-9))
         kept = int(components[round(100 * threshold) :].sum())
         common: dict[str, Any] = {
-            "finder": "legacy",
+            "method": "adcnn",
             "operatingPoint": f"score of at least {threshold:g}",
             "by": "threshold",
             "low": threshold,
             "high": threshold,
         }
         rows.add(
-            "legacy", "completeness", hits / total, binomial_interval(hits, total), count=total, **common,
+            "adcnn", "completeness", hits / total, binomial_interval(hits, total), count=total, **common,
             description="trails that a component touches a band of 20 pixels around, "
             "as Asteroid_detection_CNN counts",
         )  # fmt: skip
         rows.add(
-            "legacy", "false_per_detector", max(kept - hits, 0) * scale, count=kept, **common,
+            "adcnn", "false_per_detector", max(kept - hits, 0) * scale, count=kept, **common,
             description="components less trails found, per detector of 16.4 Mpix",
         )  # fmt: skip

@@ -25,9 +25,9 @@ from typing import Any, Self
 import torch
 
 from ..core.normalize import (
+    ADCNN_CHANNELS,
+    ADCNN_NORMALIZATION,
     CHANNELS,
-    LEGACY_CHANNELS,
-    LEGACY_NORMALIZATION,
     NORMALIZATION,
     NORMALIZATIONS,
 )
@@ -132,8 +132,8 @@ class ModelSpecification:
                 f"{', '.join(CHANNELS)}; use the version that wrote it ({self.package_version or '?'})"
             )
         _expect(
-            self.normalization != LEGACY_NORMALIZATION or self.channels == LEGACY_CHANNELS,
-            f"the normalization {self.normalization} makes the channel {LEGACY_CHANNELS[0]} and no other",
+            self.normalization != ADCNN_NORMALIZATION or self.channels == ADCNN_CHANNELS,
+            f"the normalization {self.normalization} makes the channel {ADCNN_CHANNELS[0]} and no other",
         )
         _expect(self.pixel_scale is None or self.pixel_scale > 0.0, "pixel_scale is not positive")
         if self.fwhm_range is not None:

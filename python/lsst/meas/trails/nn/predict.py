@@ -24,7 +24,7 @@ import torch
 from torch.nn import functional
 
 from ..core.background import BackgroundMesh, fit_background
-from ..core.normalize import LEGACY_NORMALIZATION, legacy_input, measure_panel, network_input
+from ..core.normalize import ADCNN_NORMALIZATION, adcnn_input, measure_panel, network_input
 from ..core.planes import ImagePlanes, plane_bits
 from .hardware import choose_device, keep_memory, thread_count, use_bfloat16
 from .model_file import TrailModel
@@ -211,10 +211,10 @@ def _window_input(model: TrailModel, planes: ImagePlanes, background: Background
     """Return what makes the network's input of parts of an image, with the
     normalization that the model asks for.
     """
-    if model.specification.normalization == LEGACY_NORMALIZATION:
+    if model.specification.normalization == ADCNN_NORMALIZATION:
         scale = measure_panel(planes.image)
         # Padded before normalizing, as the original does it.
-        return lambda y, x: legacy_input(_cut(planes.image, y, x), scale)
+        return lambda y, x: adcnn_input(_cut(planes.image, y, x), scale)
     mesh = fit_background(planes.image, planes.bad()) if background is None else background
     channels = model.specification.channels
 

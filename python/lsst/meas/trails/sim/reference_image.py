@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Exemplar", "ExemplarError")
+__all__ = ("ReferenceImage", "ReferenceImageError")
 
 import dataclasses
 import functools
@@ -48,14 +48,14 @@ _DEFAULT_GAIN = 1.85
 """Electrons per nJy of 30 seconds with LSSTComCam in the r band."""
 
 
-class ExemplarError(ValueError):
+class ReferenceImageError(ValueError):
     """A file cannot serve as an example for simulated images; the message
     says what it lacks.
     """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Exemplar:
+class ReferenceImage:
     """A visit image that lends its PSF, WCS, detector, noise and observation
     information to simulated ones.
 
@@ -92,7 +92,7 @@ class Exemplar:
     zeropoint: float
 
     @classmethod
-    def read(cls, path: str | Path) -> Exemplar:
+    def read(cls, path: str | Path) -> ReferenceImage:
         """Read an example from a file.
 
         Parameters
@@ -102,20 +102,20 @@ class Exemplar:
 
         Raises
         ------
-        ExemplarError
+        ReferenceImageError
             Raised if the file cannot be read, holds no visit image, or holds
             one without what is needed.
         """
         try:
             image = read_archive(str(path))
         except Exception as error:
-            raise ExemplarError(f"{path} is not a file that lsst.images reads: {error}") from error
+            raise ReferenceImageError(f"{path} is not a file that lsst.images reads: {error}") from error
         if not isinstance(image, VisitImage):
-            raise ExemplarError(f"{path} holds a {type(image).__name__}, not a VisitImage.")
+            raise ReferenceImageError(f"{path} holds a {type(image).__name__}, not a VisitImage.")
         return cls.from_image(image, str(path))
 
     @classmethod
-    def from_image(cls, image: VisitImage, name: str = "the example") -> Exemplar:
+    def from_image(cls, image: VisitImage, name: str = "the example") -> ReferenceImage:
         """Take an image as the example.
 
         Parameters
@@ -127,25 +127,25 @@ class Exemplar:
 
         Raises
         ------
-        ExemplarError
+        ReferenceImageError
             Raised if the image lacks a PSF or a noise level, or its units
             are no fluxes.
         """
         try:
             psf = image.psf
         except ArchiveReadError as error:
-            raise ExemplarError(f"The PSF of {name} cannot be read: {error}") from error
+            raise ReferenceImageError(f"The PSF of {name} cannot be read: {error}") from error
         try:
             njy = float(image.unit.to(u.nJy))
         except u.UnitConversionError as error:
-            raise ExemplarError(
+            raise ReferenceImageError(
                 f"The unit of {name} is {image.unit}: only a calibrated image, in nJy, can be the example."
             ) from error
         if image.band not in BANDS:
-            raise ExemplarError(f"The band of {name} is {image.band!r}, none of {', '.join(BANDS)}.")
+            raise ReferenceImageError(f"The band of {name} is {image.band!r}, none of {', '.join(BANDS)}.")
         sky_noise, zeropoint = _noise(image, njy)
         if not sky_noise > 0.0:
-            raise ExemplarError(
+            raise ReferenceImageError(
                 f"{name} has neither a sky noise among its statistics nor a usable variance plane."
             )
         return cls(
@@ -182,7 +182,7 @@ class Exemplar:
 
         Raises
         ------
-        ExemplarError
+        ReferenceImageError
             Raised if the detector, or the area for which there is a PSF, is
             smaller.
         """
@@ -191,7 +191,7 @@ class Exemplar:
             box = whole
         else:
             if shape[0] > whole.y.size or shape[1] > whole.x.size:
-                raise ExemplarError(
+                raise ReferenceImageError(
                     f"The detector of {self.name} has {whole.y.size} x {whole.x.size} pixels: "
                     f"an image of {shape[0]} x {shape[1]} does not fit."
                 )
@@ -201,7 +201,9 @@ class Exemplar:
             )
             box = Box.from_shape(shape, start=start)
         if not self.psf.bounds.bbox.contains(box):
-            raise ExemplarError(f"The PSF of {self.name} is for {self.psf.bounds.bbox} only, not for {box}.")
+            raise ReferenceImageError(
+                f"The PSF of {self.name} is for {self.psf.bounds.bbox} only, not for {box}."
+            )
         return box
 
     def plan(self, seed: int, index: int) -> VisitPlan:

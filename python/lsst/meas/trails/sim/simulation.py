@@ -57,7 +57,7 @@ from .difference import subtract_template, template_planes
 from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
 from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
 from .psf import draw_seeing, make_psf
-from .reference_image import Exemplar, ExemplarError
+from .reference_image import ReferenceImage, ReferenceImageError
 from .scene import SceneConfig, simulate_scene
 from .template import TemplateConfig
 
@@ -120,7 +120,7 @@ class Simulation:
         Asteroid trails per image.
     band
         Band of the filter; r by default, or that of the example.
-    like
+    reference_image
         A file to take the PSF, WCS, detector, noise and observation
         information from.
     template
@@ -133,7 +133,7 @@ class Simulation:
     ------
     ValueError
         Raised if a number is out of range or there is no such band.
-    ExemplarError
+    ReferenceImageError
         Raised if the file cannot serve as an example.
     """
 
@@ -143,7 +143,7 @@ class Simulation:
     shape: tuple[int, int] | None = None
     trails: float = 20.0
     band: str | None = None
-    like: str | None = None
+    reference_image: str | None = None
     template: bool = False
     difference: bool = False
 
@@ -156,21 +156,23 @@ class Simulation:
             raise ValueError(f"The number of detectors must be between 1 and {N_DETECTORS}.")
         if self.band is not None:
             physical_filter_of(self.band)
-        if self.exemplar is not None:
-            self.exemplar.bbox(self.shape)
-            if self.band not in (None, self.exemplar.band):
-                raise ExemplarError(f"The band of {self.like} is {self.exemplar.band}, not {self.band}.")
+        if self.reference is not None:
+            self.reference.bbox(self.shape)
+            if self.band not in (None, self.reference.band):
+                raise ReferenceImageError(
+                    f"The band of {self.reference_image} is {self.reference.band}, not {self.band}."
+                )
 
     @property
-    def exemplar(self) -> Exemplar | None:
-        """The example, if there is one (`Exemplar` | `None`)."""
-        return None if self.like is None else _read_exemplar(self.like)
+    def reference(self) -> ReferenceImage | None:
+        """The example, if there is one (`ReferenceImage` | `None`)."""
+        return None if self.reference_image is None else _read_reference_image(self.reference_image)
 
     @property
     def bbox(self) -> Box:
         """Box of the images (`lsst.images.Box`)."""
-        if self.exemplar is not None:
-            return self.exemplar.bbox(self.shape)
+        if self.reference is not None:
+            return self.reference.bbox(self.shape)
         return Box.from_shape(self.shape or DETECTOR_SHAPE)
 
     def plan(self, index: int) -> VisitPlan:
@@ -181,8 +183,8 @@ class Simulation:
         index
             Number of the visit in the simulation, from 0.
         """
-        if self.exemplar is not None:
-            return self.exemplar.plan(self.seed, index)
+        if self.reference is not None:
+            return self.reference.plan(self.seed, index)
         return plan_visit(self.seed, index, self.band or "r")
 
     def data_ids(self) -> list[dict[str, Any]]:
@@ -200,8 +202,8 @@ class Simulation:
             detector: image_region(self._sky_projection(plan, detector), self.bbox)
             for detector in range(self.detectors)
         }
-        if self.exemplar is not None:
-            obs_info = self.exemplar.make_obs_info(plan, 0)
+        if self.reference is not None:
+            obs_info = self.reference.make_obs_info(plan, 0)
         else:
             obs_info = make_obs_info(plan, 0)
         return VisitRecord.from_obs_info(obs_info, band=plan.band, regions=regions)
@@ -216,7 +218,7 @@ class Simulation:
         detector
             Number of the detector.
         """
-        plan, bbox, exemplar = self.plan(index), self.bbox, self.exemplar
+        plan, bbox, reference_image = self.plan(index), self.bbox, self.reference
         shape = (bbox.y.size, bbox.x.size)
         visit_rng = self._rng(index, _VISIT_STREAM)
         rng = self._rng(index, _DETECTOR_STREAM, detector)
@@ -229,11 +231,13 @@ class Simulation:
             template=TemplateConfig() if self.template or self.difference else None,
         )
         sky_projection = self._sky_projection(plan, detector)
-        if exemplar is not None:
-            scene_config = dataclasses.replace(scene_config, sky_noise=exemplar.sky_noise, gain=exemplar.gain)
-            psf = exemplar.psf
-            obs_info = exemplar.make_obs_info(plan, detector)
-            camera_detector = exemplar.make_detector(plan, detector)
+        if reference_image is not None:
+            scene_config = dataclasses.replace(
+                scene_config, sky_noise=reference_image.sky_noise, gain=reference_image.gain
+            )
+            psf = reference_image.psf
+            obs_info = reference_image.make_obs_info(plan, detector)
+            camera_detector = reference_image.make_detector(plan, detector)
         else:
             psf = make_psf(seeing, rng, bbox)
             obs_info = make_obs_info(plan, detector)
@@ -245,7 +249,7 @@ class Simulation:
             bbox=bbox,
             exposure_time=plan.exposure_time,
             zenith_distance=90.0 - plan.altitude,
-            zeropoint=AB_ZEROPOINT_NJY if exemplar is None else exemplar.zeropoint,
+            zeropoint=AB_ZEROPOINT_NJY if reference_image is None else reference_image.zeropoint,
             # The noise of the sky is that of the electrons it is made of.
             background=scene_config.sky_noise**2 * scene_config.gain,
         )
@@ -460,8 +464,8 @@ class Simulation:
                 executor.shutdown(cancel_futures=True)
 
     def _sky_projection(self, plan: VisitPlan, detector: int) -> SkyProjection[DetectorFrame]:
-        if self.exemplar is not None:
-            return self.exemplar.make_sky_projection(plan, detector)
+        if self.reference is not None:
+            return self.reference.make_sky_projection(plan, detector)
         return make_sky_projection(plan, detector, (self.bbox.y.size, self.bbox.x.size))
 
     def _rng(self, *key: int) -> np.random.Generator:
@@ -502,5 +506,5 @@ def image_truth(
 
 
 @functools.lru_cache(maxsize=2)
-def _read_exemplar(path: str) -> Exemplar:
-    return Exemplar.read(path)
+def _read_reference_image(path: str) -> ReferenceImage:
+    return ReferenceImage.read(path)

@@ -11,10 +11,10 @@
 
 """The pipeline tasks, one module each."""
 
-from .consolidate_candidates import *
+from .consolidate_trail_candidates import *
 from .inject_trails import *
 from .match_trails import *
-from .segment_trails import *
 from .summarize_trails import *
 from .tile_to_hdf5 import *
-from .trail_candidates import *
+from .trail_candidate import *
+from .trail_segmentation import *

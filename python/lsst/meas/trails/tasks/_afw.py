@@ -18,12 +18,12 @@ is known by its methods, and what it consists of is asked of itself.
 from __future__ import annotations
 
 __all__ = (
-    "LEGACY_STORAGE_CLASS",
+    "AFW_STORAGE_CLASS",
+    "afw_mask_bits",
+    "afw_plane_map",
+    "afw_to_visit_image",
     "find_exposure_record",
     "is_exposure",
-    "legacy_mask_bits",
-    "legacy_plane_map",
-    "legacy_to_visit_image",
 )
 
 import dataclasses
@@ -44,7 +44,7 @@ from ..core.planes import PLANES, canonical_plane
 if TYPE_CHECKING:
     from lsst.daf.butler import DeferredDatasetHandle
 
-LEGACY_STORAGE_CLASS = "ExposureF"
+AFW_STORAGE_CLASS = "ExposureF"
 """Storage class of exposures in a Butler."""
 
 _UNIX_EPOCH_MJD = 40587.0
@@ -56,7 +56,7 @@ def is_exposure(image: Any) -> bool:
     return hasattr(image, "getMaskedImage") and hasattr(image, "getPhotoCalib")
 
 
-def legacy_plane_map(names: Iterable[str]) -> dict[str, MaskPlane]:
+def afw_plane_map(names: Iterable[str]) -> dict[str, MaskPlane]:
     """Return the new mask planes for those of an exposure.
 
     Parameters
@@ -75,7 +75,7 @@ def legacy_plane_map(names: Iterable[str]) -> dict[str, MaskPlane]:
     return planes
 
 
-def legacy_mask_bits(mask: Any) -> npt.NDArray[np.uint32]:
+def afw_mask_bits(mask: Any) -> npt.NDArray[np.uint32]:
     """Return the planes that this package knows of a `lsst.afw.image.Mask`,
     as bits.
     """
@@ -88,7 +88,7 @@ def legacy_mask_bits(mask: Any) -> npt.NDArray[np.uint32]:
     return bits
 
 
-def legacy_to_visit_image(exposure: Any, record: Any = None) -> VisitImage:
+def afw_to_visit_image(exposure: Any, record: Any = None) -> VisitImage:
     """Convert an exposure.
 
     Parameters
@@ -115,7 +115,7 @@ def legacy_to_visit_image(exposure: Any, record: Any = None) -> VisitImage:
             exposure,
             exposure_record=given,
             unit=_unit(exposure),
-            plane_map=legacy_plane_map(exposure.mask.getMaskPlaneDict()),
+            plane_map=afw_plane_map(exposure.mask.getMaskPlaneDict()),
         )
     except Exception as error:
         # It says what is missing: a detector, a unit, visit information.

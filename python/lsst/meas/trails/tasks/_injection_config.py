@@ -23,7 +23,7 @@ from ..core.injection.distractors import DistractorPopulation
 from ..core.injection.population import (
     BRIGHTNESS_MODES,
     LENGTH_DISTRIBUTIONS,
-    MAX_LENGTH,
+    MAX_INJECTED_LENGTH,
     TrailPopulation,
     rate_to_length,
 )
@@ -114,10 +114,20 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
         default="length",
     )
     minLength = RangeField(
-        dtype=float, doc="Shortest trail, pixels.", default=6.0, min=0.1, max=MAX_LENGTH, inclusiveMax=True
+        dtype=float,
+        doc="Shortest trail, pixels.",
+        default=6.0,
+        min=0.1,
+        max=MAX_INJECTED_LENGTH,
+        inclusiveMax=True,
     )
     maxLength = RangeField(
-        dtype=float, doc="Longest trail, pixels.", default=150.0, min=0.1, max=MAX_LENGTH, inclusiveMax=True
+        dtype=float,
+        doc="Longest trail, pixels.",
+        default=150.0,
+        min=0.1,
+        max=MAX_INJECTED_LENGTH,
+        inclusiveMax=True,
     )
     minRate = RangeField(
         dtype=float, doc="Slowest motion, deg/day.", default=1.0, min=0.0, inclusiveMin=False

@@ -56,11 +56,11 @@ from ..core.planes import PLANES, ImagePlanes, canonical_plane, plane_bits
 from ..core.psf import PsfGrid
 from ..core.template import cut_template
 from ._afw import (
-    LEGACY_STORAGE_CLASS,
+    AFW_STORAGE_CLASS,
+    afw_mask_bits,
+    afw_to_visit_image,
     find_exposure_record,
     is_exposure,
-    legacy_mask_bits,
-    legacy_to_visit_image,
 )
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def open_template(template: Any, image: InputImage) -> npt.NDArray[np.float32]:
         # A warped coadd lacks much of what a visit image has: it is not
         # converted, but read as it is.
         pixels = np.asarray(template.image.array)
-        bits = legacy_mask_bits(template.mask)
+        bits = afw_mask_bits(template.mask)
         corner = template.getBBox().getMin()
         start = (int(corner.getX()), int(corner.getY()))
         calibration = template.getPhotoCalib()
@@ -302,10 +302,10 @@ def _as_visit_image(image: Any) -> VisitImage:
     if hasattr(image, "ref") and hasattr(image, "get"):
         read = _read(image)
         if is_exposure(read):
-            return legacy_to_visit_image(read, find_exposure_record(image))
+            return afw_to_visit_image(read, find_exposure_record(image))
         return _as_visit_image(read)
     if is_exposure(image):
-        return legacy_to_visit_image(image)
+        return afw_to_visit_image(image)
     raise TypeError(f"Expected a VisitImage, a DifferenceImage or an ExposureF, not {type(image).__name__}.")
 
 
@@ -327,7 +327,7 @@ def _read(handle: DeferredDatasetHandle) -> Any:
         # then read as it is, and converted here.
         problem = error
         with contextlib.suppress(Exception):
-            return handle.get(storageClass=LEGACY_STORAGE_CLASS)
+            return handle.get(storageClass=AFW_STORAGE_CLASS)
     raise UnreadableImageError(
         f"{handle.ref.datasetType.name} {handle.ref.dataId} cannot be read: {problem} "
         "Restore its file, or remove the dataset and run what made it again."

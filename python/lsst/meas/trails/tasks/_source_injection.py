@@ -28,7 +28,7 @@ import numpy.typing as npt
 from lsst.pipe.base import InvalidQuantumError
 
 from ..core.planes import ImagePlanes
-from ._afw import LEGACY_STORAGE_CLASS, is_exposure, legacy_plane_map
+from ._afw import AFW_STORAGE_CLASS, afw_plane_map, is_exposure
 from ._input_image import InputImage
 
 _MAX_SEED = 2**31 - 1_000_000
@@ -122,10 +122,10 @@ def inject_with_stack(
 def _as_exposure(image: Any, opened: InputImage) -> Any:
     """Return the image as an exposure of its own, free to be changed."""
     if hasattr(image, "ref") and hasattr(image, "get"):
-        return image.get(storageClass=LEGACY_STORAGE_CLASS)
+        return image.get(storageClass=AFW_STORAGE_CLASS)
     if is_exposure(image):
         return image.clone()
-    planes = legacy_plane_map(opened.visit_image.mask.schema.names)
+    planes = afw_plane_map(opened.visit_image.mask.schema.names)
     try:
         return opened.visit_image.to_legacy(copy=True, plane_map=planes)
     except Exception as error:

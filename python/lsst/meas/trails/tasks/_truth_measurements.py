@@ -14,9 +14,9 @@ from __future__ import annotations
 
 __all__ = (
     "PixelCounts",
+    "baseline_sources",
     "chance_found",
     "measure_pixels",
-    "peer_sources",
     "snr_as_point_source",
     "without_trails",
 )
@@ -34,7 +34,7 @@ from ..core.photometry import detection_magnitude_loss, point_source_flux_limit,
 from ..core.pixel_histogram import PixelHistogram
 from ..core.planes import ImagePlanes
 from ..core.render import add_trail
-from ..evaluation.peers import SepOptions, sep_sources
+from ..evaluation.baselines import SepOptions, sep_sources
 from ._stack_sources import StackSources, found_trails
 
 _STREAK_WIDTH = 4.0
@@ -68,7 +68,7 @@ def without_trails(planes: ImagePlanes, trails: Trails) -> ImagePlanes:
     return dataclasses.replace(planes, image=image)
 
 
-def peer_sources(planes: ImagePlanes, threshold: float) -> StackSources:
+def baseline_sources(planes: ImagePlanes, threshold: float) -> StackSources:
     """Detect sources with sep, in place of the stack.
 
     Parameters

@@ -33,26 +33,26 @@ from lsst.pipe.base import (
     Struct,
 )
 
-from ..adcnn.metrics import legacy_detections, legacy_match
+from ..adcnn.metrics import adcnn_detections, adcnn_match
 from ..core.geometry import Trails
 from ..core.matching import MatchCriteria
 from ..core.pixel_histogram import BINS
 from ..core.render import truth_mask
 from ..evaluation.match_table import (
-    FINDERS,
+    METHODS,
     SEARCH_COLUMNS,
     TRUTH_NEEDED,
+    ImageContext,
     MatchOptions,
-    Surroundings,
     match_table,
     table_of,
 )
 from ._input_image import TRAIL_PLANE, InputImage, check_covers, model_summary, open_image
 from ._stack_sources import StackSources, found_trails, read_sources
 from ._truth_measurements import (
+    baseline_sources,
     chance_found,
     measure_pixels,
-    peer_sources,
     snr_as_point_source,
     without_trails,
 )
@@ -210,7 +210,7 @@ class MatchTrailsConfig(PipelineTaskConfig, pipelineConnections=MatchTrailsConne
         default=4.0,
         min=0.0,
     )
-    peerThresholds = ListField[int](
+    baselineThresholds = ListField[int](
         doc="Significances at which sep detects beside the network, in sigma, of 3, 4 and 5.",
         default=[3, 4, 5],
         itemCheck=lambda threshold: threshold in (3, 4, 5),
@@ -227,7 +227,7 @@ class MatchTrailsConfig(PipelineTaskConfig, pipelineConnections=MatchTrailsConne
         allowed={"injected": "Trails that were injected.", "known": "Trails of a simulated image."},
         default="injected",
     )
-    legacyMetrics = Field[bool](
+    adcnnMetrics = Field[bool](
         doc="Count also in the manner of Asteroid_detection_CNN?",
         default=True,
     )
@@ -331,13 +331,13 @@ class MatchTrailsTask(PipelineTask):
         opened = open_image(image, psf_spacing=self.config.psfSpacing)
         try:
             everything = _joined(truth, known_truth, self.config.truthSource)
-            finders, counts, cleaned = self._finders(opened, everything, stack_catalog, known_catalog)
-            pixels, legacy = self._pixels(opened, everything, truth_pixels, trail_probability)
+            methods, counts, cleaned = self._methods(opened, everything, stack_catalog, known_catalog)
+            pixels, adcnn = self._pixels(opened, everything, truth_pixels, trail_probability)
             known = read_sources(known_catalog, opened) or cleaned
             matches = match_table(
                 candidates,
                 everything,
-                Surroundings(
+                ImageContext(
                     shape=opened.planes.shape,
                     origin=opened.origin,
                     pixel_scale=opened.pixel_scale,
@@ -345,7 +345,7 @@ class MatchTrailsTask(PipelineTask):
                     sources=known.positions + np.array(opened.origin),
                 ),
                 options=self.config.options(),
-                extra={**finders, **legacy},
+                extra={**methods, **adcnn},
                 snr_psf=_candidate_snr(opened, candidates),
                 visit=visit,
                 detector=detector,
@@ -366,36 +366,36 @@ class MatchTrailsTask(PipelineTask):
         )
         return Struct(matches=matches, search=search)
 
-    def _finders(
+    def _methods(
         self,
         image: InputImage,
         truth: astropy.table.Table,
         stack_catalog: astropy.table.Table | None,
         known_catalog: astropy.table.Table | None,
     ) -> tuple[dict[str, Any], dict[str, Any], StackSources]:
-        """Return what the stack and its peers find, as columns beside the
+        """Return what the stack and its baselines find, as columns beside the
         truth, what they find by chance, and the sources without the trails.
         """
         in_array = _in_array_coordinates(truth, image)
         is_trail = np.asarray(truth["source_type"]).astype(str) == "Trail"
         trails = in_array[is_trail]
         cleaned = without_trails(image.planes, _in_image_units(trails, image))
-        sources = peer_sources(cleaned, _SOURCE_SIGMA)
+        sources = baseline_sources(cleaned, _SOURCE_SIGMA)
         columns: dict[str, Any] = {}
         counts: dict[str, Any] = {}
         lists: dict[str, tuple[StackSources, StackSources | None]] = {
             f"Sep{threshold}": (
-                peer_sources(image.planes, threshold),
-                sources if threshold == _SOURCE_SIGMA else peer_sources(cleaned, threshold),
+                baseline_sources(image.planes, threshold),
+                sources if threshold == _SOURCE_SIGMA else baseline_sources(cleaned, threshold),
             )
-            for threshold in self.config.peerThresholds
+            for threshold in self.config.baselineThresholds
         }
         if (after := read_sources(stack_catalog, image)) is not None:
             lists["Stack"] = (after, read_sources(known_catalog, image))
             columns["stackTrailLength"] = _stack_lengths(
                 in_array, stack_catalog, image, self.config.foundDistance
             )
-        for key in FINDERS:
+        for key in METHODS:
             found = np.full(len(truth), -1, dtype=np.int64)
             counts[f"n{key}"], counts[f"chance{key}"] = -1, np.nan
             if key in lists:
@@ -424,7 +424,7 @@ class MatchTrailsTask(PipelineTask):
             "nIgnoredSatellite": 0,
             "pixelTrue": np.zeros(BINS, dtype=np.int64),
             "pixelFalse": np.zeros(BINS, dtype=np.int64),
-            "legacyComponents": np.zeros(101, dtype=np.int64),
+            "adcnnComponents": np.zeros(101, dtype=np.int64),
         }
         if trail_probability is None:
             return nothing, {}
@@ -449,14 +449,14 @@ class MatchTrailsTask(PipelineTask):
             "pixelTrue": counts.histogram.true,
             "pixelFalse": counts.histogram.false,
         }
-        if not self.config.legacyMetrics:
+        if not self.config.adcnnMetrics:
             return told, {}
-        detections = legacy_detections(probability)
+        detections = adcnn_detections(probability)
         score = np.full(len(truth), np.nan)
-        score[kind == "Trail"] = legacy_match(detections, Trails.from_table(in_array[kind == "Trail"]))
+        score[kind == "Trail"] = adcnn_match(detections, Trails.from_table(in_array[kind == "Trail"]))
         bins = np.clip((detections.score * 100.0).astype(np.int64), 0, 100)
-        told["legacyComponents"] = np.bincount(bins, minlength=101)
-        return told, {"legacyScore": score}
+        told["adcnnComponents"] = np.bincount(bins, minlength=101)
+        return told, {"adcnnScore": score}
 
     def _search(
         self,

@@ -55,7 +55,7 @@ PLOTS = {
     "pull": "Errors of fitted values over their estimates.",
     "stack": "Found by the stack, by the network, by both, by neither.",
     "rescue": "Trails that the stack missed, found as false detections are added.",
-    "legacy": "Counts in the manner of Asteroid_detection_CNN.",
+    "adcnn": "Counts in the manner of Asteroid_detection_CNN.",
 }
 """The figures, whose datasets are called ``trail_X_plot``."""
 

@@ -31,7 +31,7 @@ from ..core.background import fit_background
 from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.candidates.score import ScoreModel, candidate_features
 from ..core.geometry import Trails
-from ..core.matching import sort_candidates
+from ..core.matching import classify_candidates
 from ..core.operating_point import FALSE_RATES, measure_detection
 from ..core.planes import ImagePlanes
 from ..nn.model_file import TrailModel
@@ -153,7 +153,7 @@ class _Sample:
     def add(self, table: astropy.table.Table, scene: ValidationScene, half: int) -> None:
         """Add the candidates of a scene, with what they are."""
         found = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
-        sorting = sort_candidates(
+        sorting = classify_candidates(
             found,
             scene.trails,
             scene.satellites,

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("StartError", "TrainingStart")
+__all__ = ("InitialWeights", "InitialWeightsError")
 
 import dataclasses
 import inspect
@@ -28,12 +28,12 @@ from ..nn.networks.registry import MAX_CHANNELS, TrailNetwork, create_network
 from .recipe import ModelRecipe, Recipe
 
 
-class StartError(ValueError):
+class InitialWeightsError(ValueError):
     """A model that a training cannot begin with; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TrainingStart:
+class InitialWeights:
     """What a training begins with in place of random weights.
 
     Parameters
@@ -52,7 +52,7 @@ class TrainingStart:
 
         Raises
         ------
-        StartError
+        InitialWeightsError
             Raised if not exactly one stage has the name.
         """
         if self.stage is None:
@@ -60,7 +60,9 @@ class TrainingStart:
         names = [stage.name for stage in recipe.stages]
         if names.count(self.stage) != 1:
             how_many = "no stage" if self.stage not in names else "more than one stage"
-            raise StartError(f"The recipe has {how_many} {self.stage!r}; its stages are {', '.join(names)}.")
+            raise InitialWeightsError(
+                f"The recipe has {how_many} {self.stage!r}; its stages are {', '.join(names)}."
+            )
         return names.index(self.stage)
 
     def weights(self, wanted: ModelRecipe) -> dict[str, torch.Tensor]:
@@ -76,7 +78,7 @@ class TrainingStart:
 
         Raises
         ------
-        StartError
+        InitialWeightsError
             Raised if architecture or hyperparameters differ, or the two have
             no channel in common, or the architecture mixes its channels in
             another way.
@@ -84,7 +86,7 @@ class TrainingStart:
         specification = self.model.specification
         whose = f"The model {specification.name!r}"
         if specification.architecture != wanted.architecture:
-            raise StartError(
+            raise InitialWeightsError(
                 f"{whose} is a {specification.architecture} and the recipe asks for a {wanted.architecture}; "
                 "a training can begin only with weights of its own architecture."
             )
@@ -92,14 +94,14 @@ class TrainingStart:
         asked = _all_hyperparameters(self.model.network, wanted.hyperparameters)
         for key, value in asked.items():
             if given[key] != value:
-                raise StartError(
+                raise InitialWeightsError(
                     f"{whose} has {key} {given[key]} and the recipe asks for {value}; give the recipe the "
                     "hyperparameters of the model."
                 )
         weights = {name: tensor.detach().clone() for name, tensor in self.model.network.state_dict().items()}
         if specification.channels != wanted.channels:
             if not set(specification.channels) & set(wanted.channels):
-                raise StartError(
+                raise InitialWeightsError(
                     f"{whose} has the input channels {', '.join(specification.channels)}, none of which the "
                     "recipe has."
                 )
@@ -112,7 +114,7 @@ class TrainingStart:
 
         Raises
         ------
-        StartError
+        InitialWeightsError
             Raised if model or stage do not fit the recipe.
         """
         self.stage_index(recipe)
@@ -158,12 +160,12 @@ def _mixing_weights(architecture: str, hyperparameters: Mapping[str, Any], count
     for name in names:
         shape = first[name]
         if len(shape) != 4 or (shape[0], other, *shape[2:]) != second.get(name):
-            raise StartError(
+            raise InitialWeightsError(
                 f"The input channels of a {architecture} cannot be exchanged ({name} depends on their "
                 "number); give the recipe the channels of the model."
             )
     if not names:
-        raise StartError(f"A {architecture} has no weights of input channels.")
+        raise InitialWeightsError(f"A {architecture} has no weights of input channels.")
     return names
 
 

@@ -25,7 +25,7 @@ import torch
 from ..nn.networks.registry import TrailNetwork, create_network
 from . import checkpoint as checkpoints
 from .distributed import Ranks
-from .initial_weights import TrainingStart
+from .initial_weights import InitialWeights
 from .optimizer import make_optimizer, set_learning_rate, update_average
 from .recipe import Recipe
 from .schedule import Epoch
@@ -50,7 +50,7 @@ class TrainingState:
         self,
         recipe: Recipe,
         device: torch.device,
-        start: TrainingStart | None = None,
+        start: InitialWeights | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self._recipe = recipe

@@ -22,7 +22,7 @@ __all__ = (
     "CHECKPOINT_NAME",
     "TrainingError",
     "TrainingResult",
-    "blame",
+    "describe_nonfinite",
     "train",
 )
 
@@ -44,7 +44,7 @@ from .dataset import TrailTileDataset
 from .distributed import Ranks
 from .export import export_trained
 from .hard_tiles import mine_hard_tiles
-from .initial_weights import TrainingStart
+from .initial_weights import InitialWeights
 from .log import SilentReport, TrainingReport
 from .losses import BlendedLoss
 from .optimizer import prepare_training
@@ -84,7 +84,7 @@ def train(
     device: str = "auto",
     stop_after: int | None = None,
     original: Recipe | None = None,
-    start: TrainingStart | None = None,
+    start: InitialWeights | None = None,
     objects: ObjectValidation | None = None,
     ranks: Ranks | None = None,
 ) -> TrainingResult:
@@ -138,7 +138,7 @@ def train(
     CheckpointError
         Raised if the checkpoint belongs to another recipe, another start or
         other tiles, or is damaged.
-    StartError
+    InitialWeightsError
         Raised if the model to start with does not fit the recipe.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ class _Trainer:
         validation_dataset: Dataset[Any] | None,
         output_dir: Path,
         device: torch.device,
-        start: TrainingStart | None,
+        start: InitialWeights | None,
         objects: ObjectValidation | None,
         ranks: Ranks,
     ) -> None:
@@ -296,7 +296,7 @@ class _Trainer:
             loss = loss_function(join(logits), join(target), join(valid), progress)
             value = loss.item()
             if not math.isfinite(value):
-                reason = blame(self.train_dataset, batch, inputs, target, logits, self.ranks)
+                reason = describe_nonfinite(self.train_dataset, batch, inputs, target, logits, self.ranks)
                 raise TrainingError(f"The loss is not finite at step {self.state.step + 1}{reason}")
             self.state.optimizer.zero_grad(set_to_none=True)
             (loss * self.ranks.count).backward()
@@ -305,7 +305,7 @@ class _Trainer:
                 self.state.network.parameters(), math.inf if clip is None else clip
             ).item()
             if not math.isfinite(norm):
-                reason = blame(self.train_dataset, batch, inputs, target, logits, self.ranks)
+                reason = describe_nonfinite(self.train_dataset, batch, inputs, target, logits, self.ranks)
                 raise TrainingError(f"The gradient is not finite at step {self.state.step + 1}{reason}")
             self.state.advance(epoch)
             report.step(
@@ -399,7 +399,7 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message says why and where."""
 
 
-def blame(
+def describe_nonfinite(
     dataset: Dataset[Any],
     batch: Sequence[Any],
     inputs: torch.Tensor,

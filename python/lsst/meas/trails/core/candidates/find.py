@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..background import BackgroundMesh
-from ..fit.confusion_noise import confusion_excess, raise_errors
+from ..fit.confusion_noise import confusion_excess, inflate_errors
 from ..fit.ends import find_ends
-from ..fit.fit import MAX_LENGTH, TrailFit, fit_trail, start_as_fit
+from ..fit.fit import MAX_FITTED_LENGTH, TrailFit, fit_trail, start_as_fit
 from ..fit.shape_tests import ShapeTests, measure_shape
 from ..geometry import angle_difference, clip_segment, segment_distance, trail_ends
 from ..planes import ImagePlanes
@@ -59,7 +59,7 @@ class CandidateOptions:
     min_streak_length
         Shortest candidate that is a satellite's streak if it crosses the
         image, pixels: no asteroid is that long.  One of more than
-        `~lsst.meas.trails.core.fit.fit.MAX_LENGTH` is, wherever it ends.
+        `~lsst.meas.trails.core.fit.fit.MAX_FITTED_LENGTH` is, wherever it ends.
     """
 
     low: float = 0.2
@@ -137,7 +137,7 @@ def find_candidates(
     table = table[np.asarray(table["score"]) >= options.min_score]
     table = _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
     # Not before the score, which was calibrated with the noise of the pixels.
-    raise_errors(table, confusion_excess(planes, level, bad))
+    inflate_errors(table, confusion_excess(planes, level, bad))
     return _on_image(table, planes.shape)
 
 
@@ -156,7 +156,7 @@ def _fit(
     # A component reaches about half a FWHM beyond each end of its line.
     x, y, angle = component.x, component.y, component.angle
     length = max(component.length - fwhm, 1.0)
-    if length > MAX_LENGTH:
+    if length > MAX_FITTED_LENGTH:
         return start_as_fit(planes, level, bad, x=x, y=y, length=length, angle=angle)
     for reach in _REACHES:
         fit = _scan_and_fit(planes, level, bad, (x, y, length, angle), reach)
@@ -204,7 +204,7 @@ def _crosses(component: Component, shape: tuple[int, int], options: CandidateOpt
     """Return whether a component is a streak across the image."""
     if component.length < options.min_streak_length:
         return False
-    if component.length > MAX_LENGTH:
+    if component.length > MAX_FITTED_LENGTH:
         return True
     x0, y0, x1, y1 = trail_ends(component.x, component.y, component.length, component.angle)
     margin = options.streak_margin

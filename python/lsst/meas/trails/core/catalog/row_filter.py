@@ -31,7 +31,7 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-MAX_LENGTH = 10_000
+MAX_CONDITION_CHARACTERS = 10_000
 """Of a condition, characters."""
 
 MAX_DEPTH = 50
@@ -121,7 +121,7 @@ class _Parser:
     def __init__(self, table: astropy.table.Table, condition: str) -> None:
         self._table = table
         self._condition = condition
-        if len(condition) > MAX_LENGTH:
+        if len(condition) > MAX_CONDITION_CHARACTERS:
             raise FilterError(f"A condition of {len(condition)} characters is too long.")
         self._tokens = list(self._split())
         self._next = 0

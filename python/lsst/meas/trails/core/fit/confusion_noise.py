@@ -19,7 +19,7 @@ its pixels say.
 
 from __future__ import annotations
 
-__all__ = ("confusion_excess", "raise_errors", "trail_excess")
+__all__ = ("confusion_excess", "inflate_errors", "trail_excess")
 
 import math
 
@@ -164,7 +164,7 @@ def _along(length: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]) -> n
     )
 
 
-def raise_errors(table: astropy.table.Table, excess: float) -> None:
+def inflate_errors(table: astropy.table.Table, excess: float) -> None:
     """Raise the errors of fits by what faint sources add to the noise.
 
     Parameters

@@ -20,7 +20,7 @@ trails of hundreds of pixels.
 
 from __future__ import annotations
 
-__all__ = ("MAX_LENGTH", "TrailFit", "fit_trail", "start_as_fit")
+__all__ = ("MAX_FITTED_LENGTH", "TrailFit", "fit_trail", "start_as_fit")
 
 import dataclasses
 
@@ -31,7 +31,7 @@ import scipy.optimize
 from ..geometry import trail_ends
 from ..planes import ImagePlanes
 from .ends import end_variances
-from .pixels import MAX_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit, failed_fit
+from .pixels import MAX_FITTED_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit, failed_fit
 
 _PASSES = 4
 """Times that the pixels to fit may be chosen anew."""
@@ -46,7 +46,7 @@ def fit_trail(
     y: float,
     length: float,
     angle: float,
-    max_length: float = MAX_LENGTH,
+    max_length: float = MAX_FITTED_LENGTH,
     max_evaluations: int = 40,
     reach: float = 3.0,
 ) -> TrailFit:
@@ -123,7 +123,7 @@ def start_as_fit(
 
     Parameters are those of `fit_trail`.
     """
-    if not _is_drawable(x, y, length, angle, MAX_LENGTH):
+    if not _is_drawable(x, y, length, angle, MAX_FITTED_LENGTH):
         return failed_fit((x, y, length, angle))
     region = FitRegion(planes, background, bad, x, y, length, angle, reach)
     return region.failure() if region.n_data >= MIN_PIXELS else failed_fit((x, y, length, angle))

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("MAX_LENGTH", "MIN_PIXELS", "OUTLIER", "FitRegion", "TrailFit", "failed_fit")
+__all__ = ("MAX_FITTED_LENGTH", "MIN_PIXELS", "OUTLIER", "FitRegion", "TrailFit", "failed_fit")
 
 import dataclasses
 
@@ -28,7 +28,7 @@ from ..render import FourierTrail, trail_kernels
 MIN_PIXELS = 20
 """Fewest good pixels that a fit is tried on."""
 
-MAX_LENGTH = 400.0
+MAX_FITTED_LENGTH = 400.0
 """Longest trail that is fitted, pixels."""
 
 _BESIDE = (5.0, 2.0)

@@ -31,7 +31,7 @@ from ..geometry import near_segment, trail_ends
 from ..planes import ImagePlanes
 from ..psf import FWHM_PER_SIGMA
 from ..render import FourierTrail, trail_kernels
-from .pixels import MAX_LENGTH
+from .pixels import MAX_FITTED_LENGTH
 
 _REACH = 2.5
 """Pixels within this many FWHM of the segment are used."""
@@ -99,7 +99,7 @@ def measure_shape(
         too long to be fitted, as a satellite.
     """
     nothing = ShapeTests(0.0, 0.0, 0.0)
-    if not length <= MAX_LENGTH:
+    if not length <= MAX_FITTED_LENGTH:
         return nothing
     fwhm = planes.psf.fwhm(x, y)
     x0, y0, x1, y1 = (float(v) for v in trail_ends(x, y, length, angle))

@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from ..geometry import Trails, wrap_angle
 from ..photometry import mag_to_flux
-from .population import MAX_LENGTH
+from .population import MAX_INJECTED_LENGTH
 
 type _Floats = npt.NDArray[np.float64]
 
@@ -89,7 +89,7 @@ class ImageFootprint:
         Far from an image its mapping to pixels means nothing, and may come
         back to it.
         """
-        reach = 0.5 * float(np.hypot(*self.shape)) + 0.5 * MAX_LENGTH + self.margin
+        reach = 0.5 * float(np.hypot(*self.shape)) + 0.5 * MAX_INJECTED_LENGTH + self.margin
         a, b = np.deg2rad(dec), np.deg2rad(self.dec)
         with np.errstate(invalid="ignore"):
             half = np.sin(0.5 * (a - b)) ** 2
@@ -301,8 +301,8 @@ def _problem(ra: float, dec: float, mag: float, length: float, beta: float) -> s
         return f"dec is {dec:g}."
     if length <= 0.0:
         return f"trail_length is {length:g}: without a length it has no flux (mag is per pixel of length)."
-    if length > MAX_LENGTH:
-        return f"trail_length is {length:g}, more than the {MAX_LENGTH:g} pixels that can be drawn."
+    if length > MAX_INJECTED_LENGTH:
+        return f"trail_length is {length:g}, more than the {MAX_INJECTED_LENGTH:g} pixels that can be drawn."
     if mag < _BRIGHTEST:
         return f"mag is {mag:g}, which no moving object is per pixel."
     if mag_to_flux(mag) * length < 1e-6:

@@ -16,7 +16,7 @@ from __future__ import annotations
 __all__ = (
     "BRIGHTNESS_MODES",
     "LENGTH_DISTRIBUTIONS",
-    "MAX_LENGTH",
+    "MAX_INJECTED_LENGTH",
     "TrailPopulation",
     "draw_trails",
     "rate_to_length",
@@ -51,7 +51,7 @@ LENGTH_DISTRIBUTIONS: dict[str, str] = {
 }
 """How lengths are distributed, with what that means."""
 
-MAX_LENGTH = 1000.0
+MAX_INJECTED_LENGTH = 1000.0
 """Longest trail that is drawn, pixels: 160 deg/day in 30 s."""
 
 _BRIGHTEST, _FAINTEST, _MAX_SNR = 0.0, 50.0, 1e6
@@ -119,9 +119,10 @@ class TrailPopulation:
             raise ValueError(f"Unknown length distribution {self.length_distribution!r}.")
         if not math.isfinite(self.length_index):
             raise ValueError(f"Lengths cannot be distributed as a power of {self.length_index}.")
-        if not 0.0 < self.length[0] <= self.length[1] <= MAX_LENGTH:
+        if not 0.0 < self.length[0] <= self.length[1] <= MAX_INJECTED_LENGTH:
             raise ValueError(
-                f"Trail lengths must satisfy 0 < shortest <= longest <= {MAX_LENGTH:g}, not {self.length}."
+                f"Trail lengths must satisfy 0 < shortest <= longest <= {MAX_INJECTED_LENGTH:g}, "
+                f"not {self.length}."
             )
         if not np.all(np.isfinite(self.angle)) or not self.angle[0] <= self.angle[1] <= self.angle[0] + 180.0:
             raise ValueError(

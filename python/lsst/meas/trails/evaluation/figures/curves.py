@@ -13,9 +13,9 @@
 from __future__ import annotations
 
 __all__ = (
+    "adcnn_figure",
     "calibration_figure",
     "froc_figure",
-    "legacy_figure",
     "pixel_figure",
     "pull_figure",
     "rescue_figure",
@@ -98,9 +98,9 @@ def rescue_figure(metrics: astropy.table.Table) -> Figure:
     rows = select(metrics, section="rescue")
     figure = Figure(figsize=(7.2, 5.2), layout="constrained")
     axis = figure.subplots()
-    for i, name in enumerate(dict.fromkeys(str(n) for n in rows["finder"])):
+    for i, name in enumerate(dict.fromkeys(str(n) for n in rows["method"])):
         color, _, line = STYLES[i % len(STYLES)]
-        mine = select(rows, finder=name)
+        mine = select(rows, method=name)
         _band(axis, mine, color, line, f"{mine['count'][0]} trails missed by {name}")
     axis.set_xscale("log")
     axis.set_ylim(-0.03, 1.03)
@@ -257,10 +257,10 @@ def pull_figure(metrics: astropy.table.Table) -> Figure:
     return figure
 
 
-def legacy_figure(metrics: astropy.table.Table) -> Figure:
+def adcnn_figure(metrics: astropy.table.Table) -> Figure:
     """Draw what is found in the manner of Asteroid_detection_CNN."""
-    found = select(metrics, section="legacy", metric="completeness")
-    false = select(metrics, section="legacy", metric="false_per_detector")
+    found = select(metrics, section="adcnn", metric="completeness")
+    false = select(metrics, section="adcnn", metric="false_per_detector")
     figure = Figure(figsize=(7.0, 4.8), layout="constrained")
     axis = figure.subplots()
     bars = np.stack([found["value"] - found["valueLow"], found["valueHigh"] - found["value"]])

@@ -25,9 +25,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from ..collection_sample import QUANTITIES
 from ..metrics_table import ALL_CANDIDATES, select
 from .curves import (
+    adcnn_figure,
     calibration_figure,
     froc_figure,
-    legacy_figure,
     pixel_figure,
     pull_figure,
     rescue_figure,
@@ -56,7 +56,7 @@ CAPTIONS: dict[str, str] = {
     "The network is taken at 10 false candidates per detector, the other with all that it detects.",
     "trail_rescue_plot": "Of the trails that the other detector missed, the fraction that the network finds "
     "as false candidates are added. Bands: binomial intervals of 95%.",
-    "trail_legacy_plot": "Completeness and false components in the manner of Asteroid_detection_CNN, whose "
+    "trail_adcnn_plot": "Completeness and false components in the manner of Asteroid_detection_CNN, whose "
     "matching is more lenient than that of the other figures.",
 }
 """What each figure shows, by the name of its dataset."""
@@ -97,7 +97,7 @@ def metric_figures(metrics: astropy.table.Table, *, title: str = "") -> dict[str
         "trail_pull_plot": ("pull", pull_figure),
         "trail_stack_plot": ("stack", _stack_figure),
         "trail_rescue_plot": ("rescue", rescue_figure),
-        "trail_legacy_plot": ("legacy", legacy_figure),
+        "trail_adcnn_plot": ("adcnn", adcnn_figure),
     }
     figures = {}
     for name, (section, function) in draw.items():
@@ -258,12 +258,12 @@ def _two_dimensions_figure(metrics: astropy.table.Table) -> Figure:
 def _stack_figure(metrics: astropy.table.Table) -> Figure:
     """Draw who finds which trails, against SNR and length."""
     rows = select(metrics, section="stack")
-    names = list(dict.fromkeys(str(name) for name in rows["finder"]))
+    names = list(dict.fromkeys(str(name) for name in rows["method"]))
     figure = Figure(figsize=(12.0, 2.9 * len(names) + 1.0), layout="constrained")
     axes = figure.subplots(len(names), 3, squeeze=False, sharey=True)
     for line, name in zip(axes, names, strict=True):
         for axis, by in zip(line, ("snr", "length", "distance"), strict=True):
-            _draw_parts(axis, select(rows, finder=name, by=by), by, name)
+            _draw_parts(axis, select(rows, method=name, by=by), by, name)
         line[0].set_ylabel(f"fraction of the trails\n({name})")
     point = next(str(p) for p in rows["operatingPoint"] if p)
     handles, labels = axes[0][0].get_legend_handles_labels()

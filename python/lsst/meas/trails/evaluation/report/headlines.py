@@ -106,16 +106,16 @@ def headlines(metrics: astropy.table.Table) -> list[Headline]:
         rows = select(metrics, section="error", metric=metric, low=10.0, high=np.inf)
         result += _of(rows, "fitted values of trails with SNR above 10", label, unit)
     beside = select(metrics, section="stack", by="")
-    for finder in dict.fromkeys(str(name) for name in beside["finder"]):
+    for method in dict.fromkeys(str(name) for name in beside["method"]):
         for metric, label, unit in _OTHERS:
-            rows = select(beside, finder=finder, metric=metric)
-            result += _of(rows, f"network beside {finder}", label.format(finder), unit)
-    legacy = select(metrics, section="legacy", low=0.2)
+            rows = select(beside, method=method, metric=metric)
+            result += _of(rows, f"network beside {method}", label.format(method), unit)
+    adcnn = select(metrics, section="adcnn", low=0.2)
     for metric, label, unit in (
         ("completeness", "trails touched by a component of score 0.2", "%"),
         ("false_per_detector", "false components per detector", ""),
     ):
-        rows = select(legacy, metric=metric)
+        rows = select(adcnn, metric=metric)
         result += _of(rows, "as Asteroid_detection_CNN counts", label, unit)
     return result
 

@@ -65,7 +65,7 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
         "Beside the stack",
         ("trail_stack_plot", "trail_rescue_plot"),
         ("stack", "rescue"),
-        "What other detections of the same images find. Sep at 3, 4 and 5 sigma is a peer that stands in "
+        "What other detections of the same images find. Sep at 3, 4 and 5 sigma is a baseline that stands in "
         "where no catalog of the stack's own was given; it is not the stack.",
     ),
     (
@@ -75,9 +75,9 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
         "Every unmasked pixel by itself, before candidates are made.",
     ),
     (
-        "Legacy metrics",
-        ("trail_legacy_plot",),
-        ("legacy",),
+        "Adcnn metrics",
+        ("trail_adcnn_plot",),
+        ("adcnn",),
         "Counted in the manner of Asteroid_detection_CNN (its gap-2 components, score, thresholds and "
         "matching), only so that its published numbers can be compared. They are not what is counted above.",
     ),
@@ -96,7 +96,7 @@ _LABELS = {
 _SHOWN = (
     "metric",
     "description",
-    "finder",
+    "method",
     "operatingPoint",
     "value",
     "valueLow",
@@ -120,7 +120,7 @@ def operating_point(metrics: astropy.table.Table) -> str:
     metrics
         A `trail_metrics`.
     """
-    points = [str(name) for name in select(metrics, section="detection", finder="network")["operatingPoint"]]
+    points = [str(name) for name in select(metrics, section="detection", method="network")["operatingPoint"]]
     return OPERATING_POINT if OPERATING_POINT in points or not points else points[0]
 
 
@@ -136,7 +136,7 @@ def threshold_of(metrics: astropy.table.Table) -> float:
         metrics,
         section="detection",
         metric="threshold",
-        finder="network",
+        method="network",
         operatingPoint=operating_point(metrics),
     )
     return float(rows["value"][0]) if len(rows) else 0.0
@@ -186,7 +186,7 @@ def summary_section(metrics: astropy.table.Table) -> Section:
     metrics
         A `trail_metrics`.
     """
-    detection = select(metrics, section="detection", finder="network", by="")
+    detection = select(metrics, section="detection", method="network", by="")
     points = list(dict.fromkeys(str(name) for name in detection["operatingPoint"]))
     rows: dict[str, dict[str, str]] = {}
     for row in detection:
@@ -312,7 +312,7 @@ def _against_froc(metrics: Mapping[str, astropy.table.Table]) -> FigurePart | No
     axis = figure.subplots()
     drawn = 0
     for number, (name, table) in enumerate(metrics.items()):
-        rows = select(table, section="froc", finder="network", by="false_per_detector")
+        rows = select(table, section="froc", method="network", by="false_per_detector")
         order = np.argsort(rows["low"])
         x, y = np.asarray(rows["low"])[order], np.asarray(rows["value"])[order]
         axis.plot(x, y, label=name, **{**_style(number), "marker": ""})
@@ -339,7 +339,7 @@ def _against_completeness(metrics: Mapping[str, astropy.table.Table]) -> FigureP
     drawn = 0
     for number, (name, table) in enumerate(metrics.items()):
         rows = select(
-            table, section="completeness", finder="network", by="snr", operatingPoint=operating_point(table)
+            table, section="completeness", method="network", by="snr", operatingPoint=operating_point(table)
         )
         rows = rows[np.argsort(rows["low"])]
         rows = rows[np.isfinite(rows["value"])]
@@ -374,7 +374,7 @@ def _against_table(metrics: Mapping[str, astropy.table.Table]) -> TablePart:
     """Return the numbers of detection beside each other."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for name, table in metrics.items():
-        for row in select(table, section="detection", finder="network", by=""):
+        for row in select(table, section="detection", method="network", by=""):
             key = (str(row["description"]) or readable(str(row["metric"])), str(row["operatingPoint"]))
             rows.setdefault(key, {})[name] = _interval(row)
     columns: dict[str, list[str]] = {

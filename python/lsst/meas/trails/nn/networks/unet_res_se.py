@@ -17,7 +17,7 @@ their parameters are those of its checkpoints.
 
 from __future__ import annotations
 
-__all__ = ("LEGACY_TILE_SIZE", "UNetResSE", "UNetResSEASPP")
+__all__ = ("ADCNN_TILE_SIZE", "UNetResSE", "UNetResSEASPP")
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from .registry import TrailNetwork, register
 
-LEGACY_TILE_SIZE = 128
+ADCNN_TILE_SIZE = 128
 """Side of the only tiles that these networks are valid on, pixels."""
 
 _GROUPS = 8
@@ -165,10 +165,10 @@ class UNetResSE(TrailNetwork):
     pixels and are valid on nothing else.
     """
 
-    stride = LEGACY_TILE_SIZE
+    stride = ADCNN_TILE_SIZE
     output_stride = 1
-    tile_size = LEGACY_TILE_SIZE
-    receptive_radius = LEGACY_TILE_SIZE - 1
+    tile_size = ADCNN_TILE_SIZE
+    receptive_radius = ADCNN_TILE_SIZE - 1
 
     def __init__(self, in_channels: int, *, width: int = 32, concatenation: str = "up-skip") -> None:
         super().__init__()
@@ -210,9 +210,9 @@ class UNetResSE(TrailNetwork):
         ValueError
             Raised if the input has other sides.
         """
-        if tuple(x.shape[-2:]) != (LEGACY_TILE_SIZE, LEGACY_TILE_SIZE):
+        if tuple(x.shape[-2:]) != (ADCNN_TILE_SIZE, ADCNN_TILE_SIZE):
             raise ValueError(
-                f"{type(self).__name__} is valid on tiles of {LEGACY_TILE_SIZE}x{LEGACY_TILE_SIZE} pixels "
+                f"{type(self).__name__} is valid on tiles of {ADCNN_TILE_SIZE}x{ADCNN_TILE_SIZE} pixels "
                 f"only, not {x.shape[-2]}x{x.shape[-1]}."
             )
         s0 = self.stem(x)

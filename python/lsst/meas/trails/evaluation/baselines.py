@@ -28,7 +28,7 @@ The bank of matched filters, the limit of what noise allows, is in
 
 from __future__ import annotations
 
-__all__ = ("SEP_FOR_TRAILS", "PeerDetections", "SepOptions", "elongated_footprints", "sep_sources")
+__all__ = ("SEP_FOR_TRAILS", "BaselineDetections", "SepOptions", "elongated_footprints", "sep_sources")
 
 import dataclasses
 
@@ -54,7 +54,7 @@ _SUB_OBJECTS = 65_536
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PeerDetections:
+class BaselineDetections:
     """Trails found by a detector without a network, best first.
 
     Parameters
@@ -78,10 +78,10 @@ class PeerDetections:
                 f"and {len(self.significance)}."
             )
 
-    def sorted(self) -> PeerDetections:
+    def sorted(self) -> BaselineDetections:
         """Return the same with the highest rank first."""
         order = np.argsort(-self.rank, kind="stable")
-        return PeerDetections(self.trails[order], self.rank[order], self.significance[order])
+        return BaselineDetections(self.trails[order], self.rank[order], self.significance[order])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ def elongated_footprints(
     *,
     threshold: float = 5.0,
     min_elongation: float = 1.2,
-) -> PeerDetections:
+) -> BaselineDetections:
     """Detect as the stack does, and rank the footprints by elongation.
 
     Parameters
@@ -164,12 +164,12 @@ def elongated_footprints(
     trails = Trails(x, y, _line_length(a, b), wrap_angle(angle), flux)[keep]
     # Narrower than the PSF is no merit: cosmic rays are.
     rank = a / np.maximum(b, sigma)
-    return PeerDetections(trails, rank[keep], np.asarray(peak, dtype=np.float64)[keep]).sorted()
+    return BaselineDetections(trails, rank[keep], np.asarray(peak, dtype=np.float64)[keep]).sorted()
 
 
 def sep_sources(
     planes: ImagePlanes, background: BackgroundMesh, options: SepOptions = SepOptions()
-) -> PeerDetections:
+) -> BaselineDetections:
     """Detect sources with sep, matched to the PSF.
 
     Parameters
@@ -212,7 +212,7 @@ def sep_sources(
     detected = np.maximum(flux, 0.0) / noise
     sigma = kernel_fwhm(kernel) / FWHM_PER_SIGMA
     rank = a / np.maximum(b, sigma) if options.by_elongation else detected
-    return PeerDetections(trails, rank, detected).sorted()
+    return BaselineDetections(trails, rank, detected).sorted()
 
 
 def _sums(
@@ -276,5 +276,5 @@ def _line_length(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.
     return np.sqrt(12.0 * np.maximum(np.square(a) - np.square(b), 0.0))
 
 
-def _none() -> PeerDetections:
-    return PeerDetections(Trails.empty(), np.zeros(0), np.zeros(0))
+def _none() -> BaselineDetections:
+    return BaselineDetections(Trails.empty(), np.zeros(0), np.zeros(0))

@@ -21,9 +21,9 @@ from lsst.meas.trails.core.geometry import angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
-from lsst.meas.trails.evaluation.peers import (
+from lsst.meas.trails.evaluation.baselines import (
     SEP_FOR_TRAILS,
-    PeerDetections,
+    BaselineDetections,
     SepOptions,
     elongated_footprints,
     sep_sources,
@@ -35,7 +35,7 @@ PSF = PsfGrid.gaussian(4.0)
 SMALL = BankOptions(shortest=10.0, longest=60.0, lengths=4, end_step=4.0)
 """A bank that takes no time."""
 
-PEERS = {
+BASELINES = {
     "footprints": elongated_footprints,
     "sep": sep_sources,
     "sep for trails": lambda planes, background: sep_sources(planes, background, SEP_FOR_TRAILS),
@@ -54,11 +54,11 @@ def make_image(*trails: tuple[float, float, float, float, float], seed: int = 1)
     return planes
 
 
-def search(name: str, planes: ImagePlanes) -> PeerDetections:
-    return PEERS[name](planes, fit_background(planes.image, planes.bad()))
+def search(name: str, planes: ImagePlanes) -> BaselineDetections:
+    return BASELINES[name](planes, fit_background(planes.image, planes.bad()))
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_a_bright_trail_comes_first(name: str) -> None:
     found = search(name, make_image((150.0, 120.0, 40.0, 30.0, 60.0)))
     first = found.trails[0]
@@ -92,7 +92,7 @@ def test_thresholds_are_in_sigma() -> None:
         assert 75 < count < 130, name
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_noise_holds_little(name: str) -> None:
     """Above 5 sigma there is nothing, and nothing elongated at 2.5."""
     found = search(name, make_image())
@@ -102,7 +102,7 @@ def test_noise_holds_little(name: str) -> None:
         assert len(found.trails) == 0
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_bad_pixels_are_not_seen(name: str) -> None:
     planes = make_image((150.0, 120.0, 40.0, 30.0, 60.0))
     planes.image[:, 20:24] = 1e6
@@ -118,7 +118,7 @@ def test_bad_pixels_are_not_seen(name: str) -> None:
     assert not np.any((np.abs(found.trails.x - 21.5) < 8.0) & (found.rank > 6.0))
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_an_image_without_pixels(name: str) -> None:
     planes = make_image()
     planes.image[:] = np.nan
@@ -166,9 +166,9 @@ def test_the_limit() -> None:
         for seed in range(8):
             planes = make_image((150.0, 120.0, template.length, template.angle, snr), seed=seed)
             sky = BackgroundMesh(np.zeros((2, 2), dtype=np.float32), planes.shape)
-            peer = matched_filter_bank(planes, sky, SMALL)
-            near = np.hypot(peer.trails.x - 150.0, peer.trails.y - 120.0) < 6.0
-            found[snr] += bool(np.any(near & (peer.rank > 5.9)))
+            baseline = matched_filter_bank(planes, sky, SMALL)
+            near = np.hypot(baseline.trails.x - 150.0, baseline.trails.y - 120.0) < 6.0
+            found[snr] += bool(np.any(near & (baseline.rank > 5.9)))
     assert found[9.5] == 8
     assert found[3.0] <= 1
     # The best of neighboring templates is a little above the right one.

@@ -124,7 +124,7 @@ class TrailCandidateTask(PipelineTask):
     """Find, fit and score trail candidates in a probability image."""
 
     ConfigClass: ClassVar[type[TrailCandidateConfig]] = TrailCandidateConfig
-    _DefaultName: ClassVar[str] = "findTrailCandidates"
+    _DefaultName: ClassVar[str] = "trailCandidate"
 
     config: TrailCandidateConfig
 

@@ -24,7 +24,7 @@ import pytest
 import torch
 
 from lsst.images import Image, MaskedImage, MaskPlane, MaskSchema, VisitImage
-from lsst.meas.trails.core.normalize import LEGACY_NORMALIZATION
+from lsst.meas.trails.core.normalize import ADCNN_NORMALIZATION
 from lsst.meas.trails.nn.model_file import ModelSpecification, load_model, save_model, shipped_model_path
 from lsst.meas.trails.nn.networks.registry import create_network
 from lsst.meas.trails.tasks import (
@@ -251,7 +251,7 @@ def test_model_that_takes_only_tiles(known: Any, tmp_path: Path) -> None:
         architecture="UNetResSEASPP",
         hyperparameters={"width": 8},
         channels=("science",),
-        normalization=LEGACY_NORMALIZATION,
+        normalization=ADCNN_NORMALIZATION,
         thresholds={"low": 0.2, "high": 0.2},
     )
     save_model(tmp_path / "old", specification.create_network(), specification, dtype="float32")

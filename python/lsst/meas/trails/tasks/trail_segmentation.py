@@ -176,7 +176,7 @@ class TrailSegmentationTask(PipelineTask):
     """Give every pixel of an image a probability that it belongs to a trail."""
 
     ConfigClass: ClassVar[type[TrailSegmentationConfig]] = TrailSegmentationConfig
-    _DefaultName: ClassVar[str] = "segmentTrails"
+    _DefaultName: ClassVar[str] = "trailSegmentation"
 
     config: TrailSegmentationConfig
 
