@@ -179,7 +179,7 @@ def search_with_model(model: TrailModel, scene: Scene, background: BackgroundMes
         planes,
         background,
         ScoreModel.from_mapping(model.specification.score),
-        CandidateOptions(low=thresholds["low"], high=thresholds["high"]),
+        CandidateOptions(grow=thresholds["grow"], seed=thresholds["seed"]),
     )
     found = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
     streak = np.asarray(table["streakFlag"])

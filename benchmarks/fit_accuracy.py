@@ -119,7 +119,7 @@ class Job:
         planes = inject_trails(before, trails, None)
         probability = components(planes, trails, rng)
         background = fit_background(planes.image, bad)
-        table = find_candidates(probability, planes, background, options=CandidateOptions(low=0.3, high=0.5))
+        table = find_candidates(probability, planes, background, options=CandidateOptions(grow=0.3, seed=0.5))
         return [_compare(trails[i], table, before, bad) for i in range(len(trails))]
 
     def _image(self, rng: np.random.Generator) -> ImagePlanes:

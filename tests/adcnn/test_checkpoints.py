@@ -81,7 +81,7 @@ def test_model_of_a_checkpoint(
     assert specification.hyperparameters == {"width": 8, "concatenation": "up-skip"}
     assert specification.channels == ("science",)
     assert specification.normalization == ADCNN_NORMALIZATION == "medmad_clip_k5"
-    assert specification.thresholds == {"low": 0.2, "high": 0.2}
+    assert specification.thresholds == {"grow": 0.2, "seed": 0.2}
     assert specification.score == {}
     assert specification.training == {
         "checkpoint": "ckpt_best.pt",

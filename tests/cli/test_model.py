@@ -81,7 +81,7 @@ def test_calibrate_rewrites_the_specification(model_path: Path, monkeypatch: pyt
         assert (model.specification.name, threads) == ("tiny", 1)
         seen[:] = scenes
         return Calibration(
-            thresholds={"low": 0.15, "high": 0.3},
+            thresholds={"grow": 0.15, "seed": 0.3},
             score={"coefficients": [1.0, 2.0]},
             metrics={"completeness_at_10": 0.625, "snr50_at_10": None, "calibration_trails": 12.0},
         )
@@ -99,7 +99,7 @@ def test_calibrate_rewrites_the_specification(model_path: Path, monkeypatch: pyt
     after = load_model(model_path).specification
     assert after == dataclasses.replace(
         before,
-        thresholds={"low": 0.15, "high": 0.3},
+        thresholds={"grow": 0.15, "seed": 0.3},
         score={"coefficients": [1.0, 2.0]},
         metrics={
             "loss": 0.5,
@@ -114,7 +114,7 @@ def test_calibrate_rewrites_the_specification(model_path: Path, monkeypatch: pyt
         },
     )
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert ["thresholds", "low", "0.150,", "high", "0.300"] in lines
+    assert ["thresholds", "grow", "0.150,", "seed", "0.300"] in lines
     assert ["completeness_at_10", "0.6250"] in lines
     assert ["snr50_at_10", "not", "recorded"] in lines
     # That of the training is not news.
@@ -213,11 +213,11 @@ def test_calibrate_a_converted_checkpoint(checkpoint_path: Path, monkeypatch: py
 
     def calibrate(model: TrailModel, scenes: Iterable[ValidationScene], *, threads: int) -> Calibration:
         assert len(list(scenes)) == 2
-        return Calibration(thresholds={"low": 0.15, "high": 0.3}, score={"coefficients": [1.0]}, metrics={})
+        return Calibration(thresholds={"grow": 0.15, "seed": 0.3}, score={"coefficients": [1.0]}, metrics={})
 
     monkeypatch.setattr(calibration, "calibrate", calibrate)
     result = _calibrate(output, RECIPE)
     assert result.exit_code == 0, result.output
     specification = load_model(output).specification
-    assert specification.thresholds == {"low": 0.15, "high": 0.3}
+    assert specification.thresholds == {"grow": 0.15, "seed": 0.3}
     assert specification.training["checkpoint"] == "ckpt_best.pt"

@@ -133,7 +133,7 @@ def make_search(
         "nCandidates": np.count_nonzero(matches["isCandidate"]),
         "nFalse": np.count_nonzero(matches["isFalse"]),
         "hasPixels": true is not None,
-        "lowThreshold": 0.3,
+        "growThreshold": 0.3,
         "pixelTrue": np.zeros(BINS) if true is None else true,
         "pixelFalse": np.zeros(BINS) if false is None else false,
         "adcnnComponents": np.zeros(101) if components is None else components,

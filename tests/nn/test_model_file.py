@@ -115,10 +115,10 @@ def test_checksum_covers_both_files(model_stem: Path) -> None:
     before = load_model(model_stem)
     write_specification(
         model_stem.with_suffix(".json"),
-        dataclasses.replace(before.specification, thresholds={"high": 0.6, "low": 0.3}),
+        dataclasses.replace(before.specification, thresholds={"seed": 0.6, "grow": 0.3}),
     )
     after = load_model(model_stem)
-    assert after.specification.thresholds == {"high": 0.6, "low": 0.3}
+    assert after.specification.thresholds == {"seed": 0.6, "grow": 0.3}
     assert after.checksum != before.checksum
     assert after.specification.weights_sha256 == before.specification.weights_sha256
 
@@ -150,9 +150,9 @@ def test_prepared_network_is_made_once(model_stem: Path) -> None:
         (lambda d: d["architecture"]["hyperparameters"].update(widths=[8, 12, 20]), "have shape .* asks for"),
         (lambda d: d["architecture"]["hyperparameters"].update(blocks=[2, 0, 0]), "lack encoder.0.1"),
         (lambda d: d["architecture"]["hyperparameters"].update(blocks=[0, 0, 0]), "hold encoder.0.0"),
-        (lambda d: d.update(thresholds={"high": 0.2, "low": 0.5}), "not 0 < low <= high < 1"),
-        (lambda d: d.update(thresholds={"high": 0.5}), "must hold 'high' and 'low'"),
-        (lambda d: d.update(thresholds={"high": "much", "low": 0.1}), "finite numbers, not 'much'"),
+        (lambda d: d.update(thresholds={"seed": 0.2, "grow": 0.5}), "not 0 < grow <= seed < 1"),
+        (lambda d: d.update(thresholds={"seed": 0.5}), "must hold 'seed' and 'grow'"),
+        (lambda d: d.update(thresholds={"seed": "much", "grow": 0.1}), "finite numbers, not 'much'"),
         (lambda d: d.update(pixel_scale=-0.2), "pixel_scale is not positive"),
         (lambda d: d.update(fwhm_range=[5.0]), "fwhm_range must hold two numbers"),
         (lambda d: d.update(metrics={"loss": math.nan}), "NaN is not a number that JSON knows"),

@@ -34,7 +34,7 @@ from lsst.meas.trails.tasks._input_image import (
 )
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
-SUMMARY = {"name": "m", "version": "1", "sha256": "ab", "thresholds": {"low": 0.2, "high": 0.5}, "score": {}}
+SUMMARY = {"name": "m", "version": "1", "sha256": "ab", "thresholds": {"grow": 0.2, "seed": 0.5}, "score": {}}
 
 
 def changed(original: VisitImage, **parts: Any) -> VisitImage:

@@ -33,7 +33,7 @@ SUMMARY: dict[str, Any] = {
     "name": "drawn",
     "version": "7",
     "sha256": "ab",
-    "thresholds": {"low": 0.2, "high": 0.5},
+    "thresholds": {"grow": 0.2, "seed": 0.5},
     "score": {},
 }
 START = (40, 30)

@@ -157,9 +157,9 @@ def test_probabilities(segmented: Struct) -> None:
     # The mask is what reaches the thresholds, but for groups of few pixels.
     thresholds = load_model(shipped_model_path()).specification.thresholds
     pixels = segmented.trail_mask.get("TRAIL")
-    assert thresholds["high"] <= probability.max() <= 1.0
-    assert probability[pixels].min() >= thresholds["low"] - 1.0 / 1024.0
-    assert np.mean(probability[~pixels] >= thresholds["high"]) < 1e-3
+    assert thresholds["seed"] <= probability.max() <= 1.0
+    assert probability[pixels].min() >= thresholds["grow"] - 1.0 / 1024.0
+    assert np.mean(probability[~pixels] >= thresholds["seed"]) < 1e-3
 
 
 def test_outputs_name_the_model(segmented: Struct) -> None:
@@ -252,7 +252,7 @@ def test_model_that_takes_only_tiles(known: Any, tmp_path: Path) -> None:
         hyperparameters={"width": 8},
         channels=("science",),
         normalization=ADCNN_NORMALIZATION,
-        thresholds={"low": 0.2, "high": 0.2},
+        thresholds={"grow": 0.2, "seed": 0.2},
     )
     save_model(tmp_path / "old", specification.create_network(), specification, dtype="float32")
     model = str(tmp_path / "old.json")
@@ -261,7 +261,7 @@ def test_model_that_takes_only_tiles(known: Any, tmp_path: Path) -> None:
     assert not probability[:20].any()
     assert probability.std() > 0.0
     summary = json.loads(result.trail_probability.metadata["TRAIL_MODEL"])
-    assert (summary["thresholds"], summary["score"]) == ({"low": 0.2, "high": 0.2}, {})
+    assert (summary["thresholds"], summary["score"]) == ({"grow": 0.2, "seed": 0.2}, {})
     overlapping = make_task(model=model, tileOverlap=32).run(image=known.image).trail_probability.array
     assert np.any(overlapping != probability)
     with pytest.raises(InvalidQuantumError, match="can overlap by 0 to 64, not by 100"):
@@ -315,7 +315,7 @@ def edit(path: Path, **changes: Any) -> None:
         ({"channels": ["science", "bad", "infrared"]}, r"input channels \['infrared'\]"),
         ({"channels": ["science"]}, "shape"),
         ({"format_version": 99}, "format version 99"),
-        ({"thresholds": {"low": 0.9, "high": 0.1}}, "thresholds"),
+        ({"thresholds": {"grow": 0.9, "seed": 0.1}}, "thresholds"),
         ({"weights": {"sha256": "0" * 64}}, "SHA-256"),
         ({"weights": {"file": "../other.safetensors"}}, "not a plain file name"),
     ],

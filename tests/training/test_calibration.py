@@ -137,7 +137,7 @@ def test_best_thresholds_are_chosen(scenes: list[ValidationScene]) -> None:
     few = run(scenes, thresholds=[(0.2, 0.55)])
     assert 0.3 < few.metrics["completeness_at_100"] < 0.95
     result = run(scenes, thresholds=[(0.2, 0.55), (0.2, 0.4)])
-    assert result.thresholds == {"low": 0.2, "high": 0.4}
+    assert result.thresholds == {"grow": 0.2, "seed": 0.4}
 
 
 def test_nothing_to_learn_from(scenes: list[ValidationScene]) -> None:

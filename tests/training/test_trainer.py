@@ -98,7 +98,7 @@ def test_learns_bright_lines(make_tiles: Callable[..., Path], tmp_path: Path) ->
     stored = model.specification.metrics
     # What the specification says is true of the file.
     assert stored["loss"] == pytest.approx(metrics["loss"], rel=1.0e-6)
-    assert 0.0 < model.specification.thresholds["low"] <= model.specification.thresholds["high"] < 1.0
+    assert 0.0 < model.specification.thresholds["grow"] <= model.specification.thresholds["seed"] < 1.0
     assert model.specification.fwhm_range == pytest.approx((4.0, 4.0), abs=0.05)
     assert model.specification.training["recipe"]["seed"] == recipe.seed
     assert str(tmp_path) not in model.specification.to_json()

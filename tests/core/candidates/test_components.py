@@ -39,7 +39,7 @@ def add_line(
 
 
 def find(probability: npt.NDArray[np.float32], **options: float) -> list[Component]:
-    return find_components(probability, **{"low": 0.2, "high": 0.5, **options})  # type: ignore[arg-type]
+    return find_components(probability, **{"grow": 0.2, "seed": 0.5, **options})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 135.0, 179.0])
@@ -178,21 +178,21 @@ def test_nothing_there() -> None:
         hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=24),
         elements=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0, np.nan]) | st.floats(width=32),
     ),
-    low=st.floats(1e-3, 1.0),
+    grow=st.floats(1e-3, 1.0),
     max_gap=st.floats(0.0, 30.0),
 )
-def test_components_of_any_array(probability: npt.NDArray[np.float32], low: float, max_gap: float) -> None:
-    high = min(1.0, 2.0 * low)
-    components = find_components(probability, low=low, high=high, min_area=2, max_gap=max_gap)
+def test_components_of_any_array(probability: npt.NDArray[np.float32], grow: float, max_gap: float) -> None:
+    seed = min(1.0, 2.0 * grow)
+    components = find_components(probability, grow=grow, seed=seed, min_area=2, max_gap=max_gap)
     seen = np.zeros(probability.shape, dtype=int)
     for component in components:
         assert component.area >= 2
-        assert component.peak >= high
+        assert component.peak >= seed
         assert np.all(np.isfinite([component.x, component.y, component.length, component.width]))
         assert 0.0 <= component.angle < 180.0
         np.testing.assert_array_equal(probability[component.rows, component.columns], component.probability)
         np.add.at(seen, (component.rows, component.columns), 1)
     # No pixel belongs to two components, and only those above the threshold.
     assert np.all(seen <= 1)
-    assert np.all(probability[seen == 1] >= low)
+    assert np.all(probability[seen == 1] >= grow)
     assert [c.peak for c in components] == sorted((c.peak for c in components), reverse=True)

@@ -119,8 +119,8 @@ def test_a_score_model_is_used(scene: Scene, prefers_long: ScoreModel) -> None:
 def test_thresholds(scene: Scene) -> None:
     scene.add(100.0, 50.0, 40.0, 0.0, 20.0, peak=0.4)
     assert len(scene.find()) == 0
-    assert len(scene.find(high=0.39)) == 1
-    assert len(scene.find(high=0.39, min_area=10_000)) == 0
+    assert len(scene.find(seed=0.39)) == 1
+    assert len(scene.find(seed=0.39, min_area=10_000)) == 0
 
 
 def test_fragments_are_one_candidate(scene: Scene) -> None:
@@ -297,7 +297,7 @@ def test_noise_for_a_map(make_planes: MakePlanes) -> None:
     scene = Scene(make_planes((120, 120), seed=1))
     wild: npt.NDArray[np.float32] = np.random.default_rng(3).random(scene.planes.shape, dtype=np.float32)
     scene.probability[:] = np.where(wild > 0.72, wild, 0.0)
-    table = scene.find(low=0.72, high=0.9, min_area=8)
+    table = scene.find(grow=0.72, seed=0.9, min_area=8)
     assert len(table) > 10
     assert np.all(np.isfinite(table["score"]))
     assert np.all(np.isfinite(table["x"]) & np.isfinite(table["trailLengthPix"]))

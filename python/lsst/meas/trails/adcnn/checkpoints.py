@@ -41,7 +41,7 @@ MAX_CHECKPOINT_BYTES = 4_000_000_000
 state of the widest network are below one gigabyte.
 """
 
-_THRESHOLDS = {"low": 0.2, "high": 0.2}
+_THRESHOLDS = {"grow": 0.2, "seed": 0.2}
 """Of the original's post-processing: support and peak."""
 
 # What wrappers for several processes or compiled networks put before names.

@@ -136,7 +136,7 @@ SEARCH_COLUMNS: _Columns = {
     "modelThreshold1": (_F, None, "Score at which the model had 1 false candidate per detector."),
     "modelThreshold10": (_F, None, "The same for 10."),
     "modelThreshold100": (_F, None, "The same for 100."),
-    "lowThreshold": (_F, None, "Probability of the pixels of a component in the model."),
+    "growThreshold": (_F, None, "Probability of the pixels of a component in the model."),
     "hasPixels": (_B, None, "Whether pixels were compared."),
     "nIgnoredBad": (_I, u.pix**2, "Masked pixels, left out of what pixels tell."),
     "nIgnoredSatellite": (_I, u.pix**2, "Other pixels near satellites, left out too."),

@@ -60,12 +60,12 @@ def add_pixels(rows: MetricRows, sample: CollectionSample, resamples: int) -> No
         ),
     ):
         rows.add("pixel", name, number, count=int(pixels), unit="pix", method="network", description=text)
-    low_threshold = float(np.nanmean(np.append(sample.search["lowThreshold"], np.nan)))
+    grow_threshold = float(np.nanmean(np.append(sample.search["growThreshold"], np.nan)))
     best, _ = everything.best()
 
     def numbers(histogram: PixelHistogram) -> list[float]:
         values = [histogram.auc, histogram.average_precision]
-        for threshold in (best, low_threshold):
+        for threshold in (best, grow_threshold):
             at = histogram.at(threshold) if np.isfinite(threshold) else {}
             values += [at.get(name, np.nan) for name in ("precision", "recall", "f1", "iou")]
         return values
@@ -74,7 +74,7 @@ def add_pixels(rows: MetricRows, sample: CollectionSample, resamples: int) -> No
         lambda groups: numbers(sample.histogram(groups)), sample.n_detectors, resamples=resamples
     )
     names = [("auc", ""), ("average_precision", "")]
-    for point in (f"best F1: probability {best:.3g}", f"model's low threshold: {low_threshold:.3g}"):
+    for point in (f"best F1: probability {best:.3g}", f"model's grow threshold: {grow_threshold:.3g}"):
         names += [(name, point) for name in ("precision", "recall", "f1", "iou")]
     for (name, point), value, a, b in zip(names, numbers(everything), low, high, strict=True):
         if point.endswith("nan"):

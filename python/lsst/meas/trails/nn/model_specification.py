@@ -81,9 +81,9 @@ class ModelSpecification:
     fwhm_range: tuple[float, float] | None = None
     """Range of the PSF's FWHM in the training images, pixels."""
 
-    thresholds: dict[str, float] = dataclasses.field(default_factory=lambda: {"high": 0.5, "low": 0.2})
-    """Probabilities above which a pixel seeds (``high``) and belongs to
-    (``low``) a candidate.
+    thresholds: dict[str, float] = dataclasses.field(default_factory=lambda: {"seed": 0.5, "grow": 0.2})
+    """Probabilities above which a pixel seeds (``seed``) and belongs to
+    (``grow``) a candidate.
     """
 
     score: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -138,9 +138,11 @@ class ModelSpecification:
         _expect(self.pixel_scale is None or self.pixel_scale > 0.0, "pixel_scale is not positive")
         if self.fwhm_range is not None:
             _expect(0.0 < self.fwhm_range[0] <= self.fwhm_range[1], "fwhm_range is not a range of widths")
-        _expect(set(self.thresholds) == {"high", "low"}, "thresholds must hold 'high' and 'low'")
-        low, high = self.thresholds["low"], self.thresholds["high"]
-        _expect(0.0 < low <= high < 1.0, f"thresholds (low {low}, high {high}) are not 0 < low <= high < 1")
+        _expect(set(self.thresholds) == {"seed", "grow"}, "thresholds must hold 'seed' and 'grow'")
+        grow, seed = self.thresholds["grow"], self.thresholds["seed"]
+        _expect(
+            0.0 < grow <= seed < 1.0, f"thresholds (grow {grow}, seed {seed}) are not 0 < grow <= seed < 1"
+        )
         # A model that is exported or copied writes a file of this name.
         weights = Path(self.weights_file)
         plain = weights.name == self.weights_file and "\\" not in self.weights_file

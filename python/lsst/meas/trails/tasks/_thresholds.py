@@ -48,18 +48,18 @@ def choose_thresholds(
     grow, seed
         As configured; see `check_thresholds`.
     model
-        Thresholds ``low`` and ``high`` of the model.
+        Thresholds ``grow`` and ``seed`` of the model.
 
     Raises
     ------
     lsst.pipe.base.InvalidQuantumError
         Raised if the configured one is on the wrong side of the model's.
     """
-    low = model["low"] if grow is None else grow
-    high = model["high"] if seed is None else seed
-    if low > high:
+    grow = model["grow"] if grow is None else grow
+    seed = model["seed"] if seed is None else seed
+    if grow > seed:
         raise InvalidQuantumError(
-            f"The grow threshold ({low}) is larger than the seed threshold ({high}); those of the model are "
-            f"{model['low']} and {model['high']}: configure both growThreshold and seedThreshold."
+            f"The grow threshold ({grow}) is larger than the seed threshold ({seed}); those of the model are "
+            f"{model['grow']} and {model['seed']}: configure both growThreshold and seedThreshold."
         )
-    return low, high
+    return grow, seed

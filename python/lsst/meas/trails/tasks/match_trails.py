@@ -419,7 +419,7 @@ class MatchTrailsTask(PipelineTask):
         """
         nothing = {
             "hasPixels": False,
-            "lowThreshold": np.nan,
+            "growThreshold": np.nan,
             "nIgnoredBad": 0,
             "nIgnoredSatellite": 0,
             "pixelTrue": np.zeros(BINS, dtype=np.int64),
@@ -443,7 +443,7 @@ class MatchTrailsTask(PipelineTask):
         counts = measure_pixels(image.planes, probability, pixels, in_array[kind == "Satellite"])
         told = nothing | {
             "hasPixels": True,
-            "lowThreshold": float(model_summary(trail_probability)["thresholds"].get("low", np.nan)),
+            "growThreshold": float(model_summary(trail_probability)["thresholds"].get("grow", np.nan)),
             "nIgnoredBad": counts.bad,
             "nIgnoredSatellite": counts.satellite,
             "pixelTrue": counts.histogram.true,

@@ -237,12 +237,12 @@ class TrailCandidateTask(PipelineTask):
         return candidates[:most]
 
     def _options(self, summary: dict[str, Any]) -> CandidateOptions:
-        low, high = choose_thresholds(
+        grow, seed = choose_thresholds(
             self.config.growThreshold, self.config.seedThreshold, summary["thresholds"]
         )
         return CandidateOptions(
-            low=low,
-            high=high,
+            grow=grow,
+            seed=seed,
             min_area=self.config.minArea,
             max_gap=self.config.maxGap,
             min_score=self.config.minScore,

@@ -328,9 +328,9 @@ class TrailSegmentationTask(PipelineTask):
         self, probability: npt.NDArray[np.float32], thresholds: dict[str, float]
     ) -> npt.NDArray[np.bool_]:
         """Return the pixels of components that hold a seed."""
-        low, high = choose_thresholds(self.config.growThreshold, self.config.seedThreshold, thresholds)
+        grow, seed = choose_thresholds(self.config.growThreshold, self.config.seedThreshold, thresholds)
         components = find_components(
-            probability, low=low, high=high, min_area=self.config.minArea, max_gap=0.0
+            probability, grow=grow, seed=seed, min_area=self.config.minArea, max_gap=0.0
         )
         pixels = np.zeros(probability.shape, dtype=bool)
         for component in components:

@@ -38,7 +38,7 @@ from ..nn.model_file import TrailModel
 from ..nn.predict import predict_probability
 
 THRESHOLDS = ((0.03, 0.06), (0.06, 0.12), (0.12, 0.25), (0.25, 0.4))
-"""Pairs of low and high thresholds that are tried."""
+"""Pairs of grow and seed thresholds that are tried."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Calibration:
     ----------
     thresholds
         The pair with the greatest completeness, on average over the rates
-        of false detections, as ``low`` and ``high``.
+        of false detections, as ``grow`` and ``seed``.
     score
         What a model's specification keeps as its ``score``.
     metrics
@@ -104,7 +104,7 @@ def calibrate(
     threads
         Threads for the network.
     thresholds
-        Pairs of low and high thresholds to choose from.
+        Pairs of grow and seed thresholds to choose from.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def calibrate(
         background = fit_background(planes.image, planes.bad())
         probability = predict_probability(model, planes, background=background, threads=threads)
         for pair, sample in samples.items():
-            options = CandidateOptions(low=pair[0], high=pair[1])
+            options = CandidateOptions(grow=pair[0], seed=pair[1])
             table = find_candidates(probability, planes, background, options=options)
             sample.add(table, scene, half=number % 2)
     results, problems = [], []
@@ -204,7 +204,7 @@ class _Sample:
         metrics["score_calibration_error"] = calibration_error(score[usable], is_true[usable])
         low, high = self._thresholds
         return Calibration(
-            thresholds={"low": low, "high": high},
+            thresholds={"grow": low, "seed": high},
             score={**final.to_mapping(), "at_false_per_detector": at_rate},
             metrics=metrics,
         )

@@ -33,7 +33,7 @@ from .recipe import Recipe
 
 _STORED = "float16"
 _SEED_PRECISION = 0.6
-_SUPPORT_PRECISION = 0.3
+_GROW_PRECISION = 0.3
 
 
 def export_trained(
@@ -83,9 +83,9 @@ def export_trained(
     which 0.6 (``high``) and 0.3 (``low``) of the pixels belong to trails.
     """
     metrics, scores = measure(rounded(network, _STORED))
-    thresholds = {"high": 0.5, "low": 0.2}
+    thresholds = {"seed": 0.5, "grow": 0.2}
     if scores is not None:
-        for key, precision in (("high", _SEED_PRECISION), ("low", _SUPPORT_PRECISION)):
+        for key, precision in (("seed", _SEED_PRECISION), ("grow", _GROW_PRECISION)):
             thresholds[key] = float(np.clip(scores.threshold_at_precision(precision), 0.01, 0.99))
     sources = _describe_sources(files)
     training: dict[str, Any] = {

@@ -111,8 +111,8 @@ class Component:
 def find_components(
     probability: npt.NDArray[np.float32],
     *,
-    low: float,
-    high: float,
+    grow: float,
+    seed: float,
     min_area: int = 6,
     max_gap: float = 12.0,
     max_angle: float = 15.0,
@@ -126,10 +126,10 @@ def find_components(
     probability
         Probability per pixel that it belongs to a trail, shape (ny, nx);
         pixels that are not finite belong to no component.
-    low
+    grow
         Pixels of at least this, which must be positive, belong to a
         component ...
-    high
+    seed
         ... that holds at least one pixel of at least this.
     min_area
         Components with fewer pixels are dropped, unless they join others.
@@ -147,14 +147,14 @@ def find_components(
     components
         In decreasing order of peak probability.
     """
-    labels, count = scipy.ndimage.label((probability >= low) & np.isfinite(probability), structure=_EIGHT)
+    labels, count = scipy.ndimage.label((probability >= grow) & np.isfinite(probability), structure=_EIGHT)
     if count == 0:
         return []
     # Only few pixels have a label: scipy.ndimage.maximum would sort them all.
     labeled = np.flatnonzero(labels)
     peaks = np.zeros(count, dtype=probability.dtype)
     np.maximum.at(peaks, labels.ravel()[labeled] - 1, probability.ravel()[labeled])
-    kept = np.flatnonzero(peaks >= high)
+    kept = np.flatnonzero(peaks >= seed)
     kept = kept[np.argsort(-peaks[kept], kind="stable")][:max_components]
     regions = scipy.ndimage.find_objects(labels, count)
     components = []

@@ -42,7 +42,7 @@ class CandidateOptions:
 
     Parameters
     ----------
-    low, high
+    grow, seed
         Thresholds of the hysteresis; see `find_components`.
     min_area
         Smallest component, pixels.
@@ -62,8 +62,8 @@ class CandidateOptions:
         `~lsst.meas.trails.core.fit.fit.MAX_FITTED_LENGTH` is, wherever it ends.
     """
 
-    low: float = 0.2
-    high: float = 0.5
+    grow: float = 0.2
+    seed: float = 0.5
     min_area: int = 12
     max_gap: float = 12.0
     min_score: float = 0.0
@@ -106,8 +106,8 @@ def find_candidates(
     level = background.level()
     components = find_components(
         probability,
-        low=options.low,
-        high=options.high,
+        grow=options.grow,
+        seed=options.seed,
         min_area=options.min_area,
         max_gap=options.max_gap,
     )
