@@ -12,7 +12,7 @@
 """What models find in simulated images that they have never seen, beside
 detectors without a network.
 
-    python benchmarks/detection.py [--model direct] [--scenes 60] [--like FILE] [-o DIR]
+    python benchmarks/detection.py [--model direct] [--scenes 60] [--reference-image FILE] [-o DIR]
 
 Kinds of images, each with 10 trails per megapixel, 6 to 150 pixels long, SNR
 3 to 30, placed anywhere:
@@ -29,7 +29,7 @@ difference
     The same field from which a template has been subtracted, with what a
     subtraction leaves; the SNR is that in the difference.
 like
-    As field, with the PSF and the noise of a real image that ``--like``
+    As field, with the PSF and the noise of a real image that ``--reference-image``
     names, each scene at another place of its detector.
 
 The baselines search the same images: footprints as the stack detects them, ranked
@@ -365,7 +365,7 @@ def reliability_table(groups: Mapping[str, Mapping[str, DetectionSample]]) -> as
     help="So many of them are searched by the baselines as well, which take 10 s each.  [default: all]",
 )
 @click.option(
-    "--like",
+    "--reference-image",
     type=click.Path(exists=True, dir_okay=False),
     help="A real visit image to take PSF and noise from for scenes of the kind 'like'.",
 )
@@ -388,7 +388,7 @@ def main(
     names: tuple[str, ...],
     scenes: int,
     baseline_scenes: int | None,
-    like: str | None,
+    reference_image: str | None,
     chosen: tuple[str, ...],
     seed: int,
     jobs: int | None,
@@ -401,8 +401,8 @@ def main(
     if "template" in kinds and not any(wants_template(model) for model in models.values()):
         console.print("No scenes with a template: none of the models wants one.")
         kinds.remove("template")
-    if "like" in kinds and like is None:
-        console.print("No scenes on a real PSF: --like names no image.")
+    if "like" in kinds and reference_image is None:
+        console.print("No scenes on a real PSF: --reference-image names no image.")
         kinds.remove("like")
     if not kinds:
         raise click.UsageError("No kind of scenes is left.")
@@ -411,7 +411,14 @@ def main(
     console.print(f"seed {seed}, {scenes} scenes of each kind")
     baselines = scenes if baseline_scenes is None else min(baseline_scenes, scenes)
     work = [
-        Job(kind, seed + STREAMS[kind], index, like, names, tuple(BASELINES) if index < baselines else ())
+        Job(
+            kind,
+            seed + STREAMS[kind],
+            index,
+            reference_image,
+            names,
+            tuple(BASELINES) if index < baselines else (),
+        )
         for kind in kinds
         for index in range(scenes)
     ]

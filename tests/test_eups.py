@@ -112,7 +112,7 @@ def test_scons_builds_and_tests(checkout: Path) -> None:
     assert os.access(command, os.X_OK)
     results = xml.etree.ElementTree.parse(checkout / "tests" / ".tests" / "pytest-meas_trails.xml")
     names = {case.get("classname", "").rpartition(".")[2] for case in results.iter("testcase")}
-    assert names == {"test_tiling", "test_psf"}
+    assert names == {"test_cut", "test_psf"}
 
 
 def test_scons_fails_where_a_test_does(checkout: Path) -> None:

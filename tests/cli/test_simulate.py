@@ -116,8 +116,8 @@ def test_pipelines_run_in_a_new_repository(tmp_path: Path) -> None:
         (("--detectors", 500), "between 1 and 189"),
         (("--band", "v"), "'v' is not one of"),
         (("--seed", -1), "'--seed'"),
-        (("--like", "/nowhere.fits"), "does not exist"),
-        (("--like", __file__), "not a file that lsst.images reads"),
+        (("--reference-image", "/nowhere.fits"), "does not exist"),
+        (("--reference-image", __file__), "not a file that lsst.images reads"),
     ],
 )
 def test_bad_options(tmp_path: Path, options: tuple[object, ...], message: str) -> None:

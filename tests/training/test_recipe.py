@@ -66,7 +66,7 @@ def test_simulated_recipe() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("optimizer", {}, "unknown key 'optimizer'; did you mean 'optimizer'"),
+        ("optimiser", {}, "unknown key 'optimiser'; did you mean 'optimizer'"),
         ("stages.0.epoch", 3, r"f.yaml: stages\[0\]: unknown key 'epoch'; did you mean 'epochs'"),
         ("optimizer.learning_rate", "fast", "optimizer.learning_rate must be a number, not 'fast'"),
         ("optimizer.learning_rate", "1e-3", "write 1.0e-3"),

@@ -67,7 +67,7 @@ _MIN_SIZE, _MAX_SIZE = 64, 20_000
     "itself is put with --template only.",
 )
 @click.option(
-    "--like",
+    "--reference-image",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
     help="A visit image, in any format that lsst.images reads, to take the PSF, WCS, detector, noise and "
@@ -76,7 +76,7 @@ _MIN_SIZE, _MAX_SIZE = 64, 20_000
 @click.option(
     "--band",
     type=click.Choice(["u", "g", "r", "i", "z", "y"]),
-    help="Band of the filter.  [default: r, or that of the --like file]",
+    help="Band of the filter.  [default: r, or that of the --reference-image file]",
 )
 @click.option(
     "--run", default="input", show_default=True, help="RUN collection that the images are put into."

@@ -103,7 +103,7 @@ def train(
         raise click.UsageError("--from-stage needs --start, the weights to begin that stage with.")
     console = Console(stderr=True)
     # A run that takes hours says what it does without being asked.
-    logging.getLogger("lsst.meas.trails.nn").setLevel(logging.INFO)
+    logging.getLogger("lsst.meas.trails.training").setLevel(logging.INFO)
     try:
         path = find_recipe(config)
         recipe = load_recipe(path)

@@ -355,7 +355,7 @@ class Simulation:
                 register_visit(butler, self.record(index))
             except RepositoryError as error:
                 raise RepositoryError(
-                    f"{error} Simulations of the same --seed must agree in --size, --band and --like: "
+                    f"{error} Simulations of the same --seed must agree in --size, --band and --reference-image: "
                     "choose another --seed."
                 ) from error
 

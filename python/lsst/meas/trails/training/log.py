@@ -35,7 +35,7 @@ from .recipe import Recipe
 METRICS_NAME = "metrics.jsonl"
 """File in the output folder with a JSON object a line."""
 
-_LOG = logging.getLogger("lsst.meas.trails.nn")
+_LOG = logging.getLogger("lsst.meas.trails.training")
 _LOG_STEPS = 50
 
 
