@@ -355,8 +355,8 @@ class Simulation:
                 register_visit(butler, self.record(index))
             except RepositoryError as error:
                 raise RepositoryError(
-                    f"{error} Simulations of the same --seed must agree in --size, --band and --reference-image: "
-                    "choose another --seed."
+                    f"{error} Simulations of the same --seed must agree in --size, --band and "
+                    "--reference-image: choose another --seed."
                 ) from error
 
     def put(self, butler: Butler, run: str, index: int, detector: int) -> dict[str, Any]:
