@@ -272,7 +272,7 @@ def test_output(checkpoint: dict, saved: Callable[[Any], Path], tmp_path: Path) 
     path = saved(checkpoint)
     with pytest.raises(ModelError, match="x.pt: the model to write must be called NAME.json"):
         convert_checkpoint(path, tmp_path / "x.pt")
-    with pytest.raises(ModelError, match="nowhere/x.safetensors.part: No such file"):
+    with pytest.raises(ModelError, match="nowhere/x.safetensors"):
         convert_checkpoint(path, tmp_path / "nowhere" / "x.json")
 
 

@@ -149,13 +149,13 @@ def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> Non
     step = "lsst.meas.trails.training.state:TrainingState.advance"
     assert is_killed(faulty.run(*training, killed_in=step, count=3))
     assert len(list(output.glob("tiles/*/*.h5"))) == 2
-    replace = "lsst.meas.trails.training.checkpoint:os.replace"
+    replace = "lsst.meas.trails.core.atomic:os.replace"
     outcome = faulty.run(*training, killed_in=replace, when="checkpoint", cut=True)
     assert is_killed(outcome)
     assert "Going on from step 2 of 4" in outcome.output
     for suffix in ("safetensors", "json"):
         outcome = faulty.run(
-            *training, killed_in="lsst.meas.trails.nn.model_file:os.replace", when=f"tiny.{suffix}", cut=True
+            *training, killed_in="lsst.meas.trails.core.atomic:os.replace", when=f"tiny.{suffix}", cut=True
         )
         assert is_killed(outcome)
         assert not (output / "tiny.json").exists()
@@ -181,7 +181,7 @@ def test_tiles_consolidate(make_tile_file: Callable[..., Path], faulty: Any, tmp
         before = reader.pixels("image")
         assert len(reader) == 6
     # Also where an older file is to be replaced: that one stays.
-    half = {"killed_in": "lsst.meas.trails.core.hdf5:os.replace", "cut": True}
+    half = {"killed_in": "lsst.meas.trails.core.atomic:os.replace", "cut": True}
     assert is_killed(faulty.run(*command, "--overwrite", "--seed", 2, **half))
     with TileReader(output) as reader:
         assert (reader.pixels("image") == before).all()
@@ -200,7 +200,7 @@ def test_model_export(faulty: Any, tmp_path: Path) -> None:
     assert "There is no model in 'models'" in faulty.run(*command).output
     faulty.succeed(*ingest)
     # Weights without a specification are no model; half of a file is none.
-    replace = "lsst.meas.trails.nn.model_file:os.replace"
+    replace = "lsst.meas.trails.core.atomic:os.replace"
     assert is_killed(faulty.run(*command, killed_in=replace, when="copy.json", cut=True))
     with pytest.raises(ModelError, match=r"copy\.json: cannot be read"):
         load_model(output)

@@ -33,7 +33,6 @@ __all__ = (
     "AdcnnWriter",
 )
 
-import contextlib
 import csv
 import dataclasses
 import os
@@ -46,6 +45,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ..core.atomic import atomic_path
 from ..core.hdf5 import Hdf5Output, unsafe_storage
 
 ADCNN_COLUMNS: dict[str, type] = {
@@ -390,19 +390,11 @@ class AdcnnWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        partial = self.csv.with_name(f".{self.csv.name}.{os.getpid()}.partial")
-        with contextlib.ExitStack() as stack:
-            stack.callback(partial.unlink, missing_ok=True)
-            if error is None:
-                try:
-                    self._write_csv(partial)
-                except BaseException as failure:
-                    with contextlib.suppress(Exception):
-                        self._output.__exit__(type(failure), failure, None)
-                    raise
+        if error is not None:
             self._output.__exit__(kind, error, trace)
-            if error is None:
-                os.replace(partial, self.csv)
+            return
+        with atomic_path(self.csv) as partial, self._output:
+            self._write_csv(partial)
 
     def _write_csv(self, path: Path) -> None:
         columns = list(ADCNN_COLUMNS)

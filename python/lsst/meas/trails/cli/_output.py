@@ -9,18 +9,18 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Files that appear complete or not at all."""
+"""Atomic writing with errors for the command line."""
 
 from __future__ import annotations
 
 __all__ = ("write_whole",)
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import click
+
+from ..core.atomic import atomic_path
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -39,9 +39,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         Raised if it cannot be written.  What was there stays as it was.
     """
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder) / f"partial{path.suffix}"
+        with atomic_path(path, keep_suffix=True) as partial:
             write(partial)
-            os.replace(partial, path)
     except (OSError, ValueError) as error:
         raise click.ClickException(f"{path} cannot be written: {error}") from error

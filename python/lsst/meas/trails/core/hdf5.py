@@ -22,14 +22,16 @@ __all__ = (
     "unsafe_storage",
 )
 
+import contextlib
 import io
 import math
 import os
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import h5py
+
+from .atomic import atomic_path
 
 
 class Hdf5Output:
@@ -57,15 +59,12 @@ class Hdf5Output:
     """The file to write into."""
 
     def __init__(self, path: str | os.PathLike[str], *, compatible: bool = False) -> None:
-        self.path = Path(path)
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        self._raw = _RawOutput(self._partial, self.path)
-        try:
+        with contextlib.ExitStack() as stack:
+            partial = stack.enter_context(atomic_path(path))
+            self._raw = stack.enter_context(_RawOutput(partial, "w+"))
             self.file = h5py.File(self._raw, "w", libver=None if compatible else ("v110", "v110"))
             self.check()
-        except BaseException:
-            self._discard()
-            raise
+            self._stack = stack.pop_all()
 
     def check(self) -> None:
         """Raise the error that writing has met, if any.
@@ -76,26 +75,19 @@ class Hdf5Output:
         if self._raw.failure is not None:
             raise self._raw.failure
 
-    def _discard(self) -> None:
-        self._raw.close()
-        self._partial.unlink(missing_ok=True)
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._stack:
             self.file.close()
             if error is None or isinstance(error, Exception):
-                # What HDF5 made of it says less than the error itself.
+                # HDF5's own error says less than the error of the system.
                 self.check()
-            if error is None:
-                self._raw.close()
-                os.replace(self._partial, self.path)
-        finally:
-            self._discard()
+            if error is not None:
+                raise error
 
 
 class _RawOutput(io.FileIO):
@@ -108,10 +100,6 @@ class _RawOutput(io.FileIO):
 
     failure: OSError | None = None
 
-    def __init__(self, path: Path, target: Path) -> None:
-        super().__init__(path, "w+")
-        self._target = target
-
     def write(self, data: object) -> int:
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         done = 0
@@ -123,9 +111,9 @@ class _RawOutput(io.FileIO):
         return len(view)
 
     def _keep(self, error: OSError) -> None:
-        """Keep the first error, with the file that the system leaves out."""
+        """Keep the first error, and add the file's name, which the system omits."""
         if self.failure is None:
-            self.failure = OSError(error.errno, error.strerror, os.fspath(self._target))
+            self.failure = OSError(error.errno, error.strerror, self.name)
 
     def truncate(self, size: int | None = None) -> int:
         try:

@@ -47,6 +47,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from ..core.atomic import atomic_path
 from .model_specification import FORMAT_VERSION, MAX_WEIGHTS_BYTES, ModelError, ModelSpecification
 from .networks.registry import TrailNetwork
 
@@ -335,13 +336,9 @@ def _read(path: Path, limit: int) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file in one step or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a file atomically."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(content)
 
 
 def _package_version() -> str:

@@ -36,8 +36,7 @@ __all__ = (
 
 import dataclasses
 import logging
-import os
-import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -355,15 +354,15 @@ def _put_together(
 
 
 def _create(root: ResourcePath, prepare: Callable[[Butler], None]) -> None:
-    """Create a repository, whole or not at all."""
+    """Create a repository atomically."""
     _check_vacant(root)
     path = Path(root.ospath).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    # The Butler takes a folder with a dot in its name for a file.
-    made = partial / "repo"
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
+    ) as folder:
+        # The Butler takes a folder with a dot in its name for a file.
+        made = Path(folder) / "repo"
         Butler.makeRepo(made, config=repository_config())
         with Butler.from_config(made, writeable=True) as butler:
             prepare(butler)
@@ -374,8 +373,6 @@ def _create(root: ResourcePath, prepare: Callable[[Butler], None]) -> None:
             # Another process may have created it at the same time.
             if not (path / "butler.yaml").exists():
                 raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check_vacant(root: ResourcePath) -> None:

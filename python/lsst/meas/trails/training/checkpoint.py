@@ -31,7 +31,6 @@ __all__ = (
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import nn
+
+from ..core.atomic import atomic_path
 
 _FORMAT = "meas_trails-checkpoint-2"
 _FORMAT_WITHOUT_CHECKSUM = "meas_trails-checkpoint-1"
@@ -79,7 +80,7 @@ _GROUPS = ("weights", "average", "best", "optimizer", "sampler")
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; the file is replaced in one step or not at all."""
+    """Write a checkpoint atomically."""
     tensors = {"random": checkpoint.random}
     for group in _GROUPS:
         for name, tensor in getattr(checkpoint, group).items():
@@ -87,12 +88,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             tensors[f"{group}/{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     scalars = json.dumps(checkpoint.scalars)
     metadata = {"format": _FORMAT, "scalars": scalars, "sha256": _checksum(scalars, tensors)}
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as partial:
+        partial.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

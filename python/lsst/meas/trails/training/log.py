@@ -18,7 +18,6 @@ __all__ = ("METRICS_NAME", "SilentReport", "TrainingReport", "plot_curves", "rea
 import json
 import logging
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +28,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ..core.atomic import atomic_path
 from .hard_tiles import HardTiles
 from .recipe import Recipe
 
@@ -104,9 +104,8 @@ class TrainingReport:
         after its last checkpoint, are removed: they come again.
         """
         kept = [line for line in read_metrics(self._output_dir) if line["step"] <= step] if resumed else []
-        temporary = self._metrics_path.with_name(METRICS_NAME + ".part")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(temporary, self._metrics_path)
+        with atomic_path(self._metrics_path) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         if self._progress is not None:
             self._task = self._progress.add_task(
                 "train", total=total_steps, completed=step, stage="", loss="-", speed="-"
@@ -317,9 +316,8 @@ def plot_curves(output_dir: Path) -> Path:
     score_axes.set(title="Validation, pixels", xlabel="step", ylim=(0.0, 1.0))
     rate_axes.set(title="Learning rate", xlabel="step")
     path = output_dir / "curves.png"
-    temporary = output_dir / "curves.part.png"
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
+    with atomic_path(path, keep_suffix=True) as partial:
+        figure.savefig(partial, dpi=110)
     return path
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ..atomic import atomic_path
 from ..hdf5 import Hdf5Output
 from ..injection.truth import is_trail
 from .layout import OPTIONAL_PLANES, PIXEL_PLANES, SPLITS, TileFileError, TileSource
@@ -219,7 +220,8 @@ def write_tile_set(
         file.create_dataset("table", data=np.concatenate(tables))
         text = json.dumps(manifest, indent=1)
         file.create_dataset("manifest", data=np.bytes_(text.encode()))
-    _write_text(manifest_path(path), text)
+    with atomic_path(manifest_path(path)) as partial:
+        partial.write_text(text + "\n")
     return manifest
 
 
@@ -316,12 +318,3 @@ def _manifest(images: Sequence[JoinedImage], path: Path, about: Mapping[str, Any
         "without_sky": sum(image.place.corners is None for image in images),
         "images": rows,
     }
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
