@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import astropy.table
+import click.testing
 import numpy as np
 import pytest
 
+from lsst.ctrl.mpexec.cli.pipetask import cli as pipetask_cli
 from lsst.daf.butler import Butler
+from lsst.daf.butler.cli.utils import LogCliRunner
 from lsst.images import Box, VisitImage
 from lsst.images.psfs import GaussianPointSpreadFunction
 from lsst.meas.trails.core.geometry import Trails
@@ -42,6 +45,8 @@ from lsst.meas.trails.sim.observation import make_obs_info, make_sky_projection,
 from lsst.meas.trails.sim.simulation import Simulation, image_truth
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
+
+pytest_plugins = ["pytester", "support.process_guard"]
 
 FWHM = 4.0
 """Of the PSF of `make_image`, pixels: the median of LSSTCam."""
@@ -183,6 +188,17 @@ def run_program() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run_command
 
 
+def run_pipetask(*arguments: object) -> click.testing.Result:
+    """Run ``pipetask run`` in this process, with its threads unchanged."""
+    return LogCliRunner().invoke(pipetask_cli, ["run", "--enable-implicit-threading", *map(str, arguments)])
+
+
+@pytest.fixture(scope="session")
+def pipetask_run() -> Callable[..., click.testing.Result]:
+    """Return a function that runs ``pipetask run`` in this process."""
+    return run_pipetask
+
+
 @dataclasses.dataclass(frozen=True)
 class Chain:
     """A repository in which the pipelines have run.
@@ -271,7 +287,7 @@ def fresh_repo(image_repo: Chain, tmp_path: Path) -> Chain:
 def chain(image_repo: Chain, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Return a repository in which ``pipetask run`` has run both pipelines.
 
-    Tests may add runs to it, and must leave the others alone.
+    Tests may add runs to it, and must not change the others.
     """
     pipelines = Path(__file__).parents[1] / "pipelines"
 
@@ -282,11 +298,10 @@ def chain(image_repo: Chain, tmp_path_factory: pytest.TempPathFactory) -> Chain:
             (pipelines / "DetectTrails.yaml", made.detected),
             (pipelines / "MakeTrainingSet.yaml", made.training),
         ):
-            done = run_command(
-                "pipetask", "run", "-b", folder, "-p", pipeline, "-i", "input", "-o", output, "-j", 1,
-                "--register-dataset-types",
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
+            done = run_pipetask(
+                "-b", folder, "-p", pipeline, "-i", "input", "-o", output, "--register-dataset-types"
+            )
+            assert done.exit_code == 0, done.output
         pipeline = Pipeline.from_uri(f"{pipelines / 'DetectTrails.yaml'}#perDetector")
         pipeline.addConfigOverride("parameters", "input_image", "injected_preliminary_visit_image")
         SimplePipelineExecutor.from_pipeline(
