@@ -62,10 +62,9 @@ BRIGHT = ((90.0, 180.0, 60.0, 25.0, 60.0), (220.0, 80.0, 60.0, 110.0, 60.0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that in the end no process waits for
-    another that is left with it.
-    """
-    items.sort(key=lambda item: item.path.name not in ("test_bps.py", "test_middleware.py"))
+    """Run the longest tests first, so that parallel workers finish together."""
+    first = ("test_bps.py", "test_middleware.py")
+    items.sort(key=lambda item: (item.path.name not in first, item.get_closest_marker("process") is None))
 
 
 def make_simulation() -> Simulation:

@@ -64,7 +64,7 @@ def test_table_names_every_package_that_is_imported() -> None:
 TESTS = ("tests/core/tiles/test_cut.py", "tests/core/test_psf.py")
 """A few seconds' worth: all of them run without `scons`."""
 
-SUPPORT = ("tests/conftest.py", "tests/core/conftest.py")
+SUPPORT = ("tests/conftest.py", "tests/core/conftest.py", "tests/support/process_guard.py")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def scons(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
         "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
         "PYTHONPATH": str(checkout / "python"),
         "MEAS_TRAILS_DIR": str(checkout),
-        # Of the package's tests a few, and no report on what they reach.
+        # A few of the package's tests, without a coverage report.
         "PYTEST_ADDOPTS": " ".join(["--no-cov", *tests]),
     }
     return subprocess.run(
@@ -103,6 +103,7 @@ def scons(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_scons_builds_and_tests(checkout: Path) -> None:
     done = scons(checkout, *TESTS)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -115,6 +116,7 @@ def test_scons_builds_and_tests(checkout: Path) -> None:
     assert names == {"test_cut", "test_psf"}
 
 
+@pytest.mark.process
 def test_scons_fails_where_a_test_does(checkout: Path) -> None:
     (checkout / "tests" / "test_wrong.py").write_text("def test_wrong():\n    assert 1 == 2\n")
     done = scons(checkout, "tests/test_wrong.py")

@@ -279,6 +279,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.process
 def test_tasks_leave_torch_out() -> None:
     modules = sorted(path.stem for path in (SOURCE / "tasks").glob("*.py") if path.stem != "__init__")
     names = [f"{PACKAGE}.tasks", *(f"{PACKAGE}.tasks.{name}" for name in modules)]
@@ -287,6 +288,7 @@ def test_tasks_leave_torch_out() -> None:
     assert "torch" not in loaded
 
 
+@pytest.mark.process
 def test_core_needs_no_stack_and_no_torch() -> None:
     modules = [module_name(path) for path in sources() if room_of(path) == "core"]
     loaded = loaded_by("import " + ", ".join(f"{PACKAGE}.{name}" for name in modules))

@@ -28,6 +28,8 @@ import yaml
 
 from lsst.daf.butler import Butler, DatasetRef
 
+pytestmark = pytest.mark.process
+
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

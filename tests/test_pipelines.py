@@ -199,6 +199,7 @@ def test_documented(name: str) -> None:
     assert all(subset["description"] for subset in content.get("subsets", {}).values())
 
 
+@pytest.mark.process
 def test_graphs_need_no_torch() -> None:
     """Batch systems build them on machines where it takes its time to load."""
     program = (
@@ -215,6 +216,7 @@ def test_graphs_need_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.process
 def test_pipetask_build(
     run_program: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,8 @@ from lsst.meas.trails.sim.simulation import Simulation
 from lsst.pipe.base import Pipeline
 from lsst.utils import doImportType
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 SITES = sorted(
     path.stem.removeprefix("detect_trails_") for path in (ROOT / "bps").glob("detect_trails_*.yaml")

@@ -41,6 +41,7 @@ def test_every_command_explains_itself(name: str) -> None:
     assert command.get_short_help_str()
 
 
+@pytest.mark.process
 def test_help_imports_nothing_heavy() -> None:
     """It has to answer at once."""
     program = (

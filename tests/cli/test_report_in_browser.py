@@ -36,6 +36,8 @@ from lsst.meas.trails.evaluation.report.page import (
     write_report,
 )
 
+pytestmark = pytest.mark.process
+
 HOSTILE = (
     "<img src='http://example.invalid/x.png' onerror='console.error(1)'><script>console.error(2)</script>"
 )

@@ -165,6 +165,7 @@ def test_tiles_of_an_older_simulator_are_not_used(
     assert files(1).isdisjoint(files(2))
 
 
+@pytest.mark.process
 def test_simulation_in_several_processes(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "abc"]
     assert len(list(_run_all(os.mkdir, [(folder,) for folder in folders], 2))) == 3

@@ -215,6 +215,7 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.process
 def test_build_fails_where_a_page_is_wrong(tmp_path: Path) -> None:
     """The directives work in a page, and a broken link or a field that is
     gone fails the build.

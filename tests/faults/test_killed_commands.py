@@ -29,6 +29,8 @@ from lsst.meas.trails.core.tiles.writer import TileReader
 from lsst.meas.trails.nn.model_file import ModelError, load_model, shipped_model_path
 from lsst.meas.trails.repository.butler import IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE
 
+pytestmark = pytest.mark.process
+
 _SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
 
 

@@ -16,6 +16,10 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 _TRANSFER = "lsst.resources.file:FileResourcePath.transfer_from"
 """Moves what was written to its place: the process dies with half a file."""
 

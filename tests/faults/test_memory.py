@@ -64,6 +64,7 @@ def test_other_errors_stay_what_they_are(
         task.run(image=make_image(shape=(64, 64)).image)
 
 
+@pytest.mark.process
 def test_memory_that_ends(faulty: Any, tmp_path: Path) -> None:
     """A limit of the system: what torch says of it is not simulated."""
     repo = tmp_path / "repo"

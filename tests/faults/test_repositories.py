@@ -17,7 +17,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lsst.daf.butler import Butler
+
+pytestmark = pytest.mark.process
 
 _TASKS = ("trailSegmentation", "trailCandidate", "consolidateTrailCandidates")
 _PIPELINES = Path(__file__).parents[2] / "pipelines"

@@ -23,8 +23,7 @@ import io
 import json
 import os
 import re
-import subprocess
-import time
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -569,10 +568,8 @@ def tile_file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["image", "template", "table", "sources", "sources/0000", "manifest"])
 @pytest.mark.parametrize("kind", ["link", "virtual"])
 def test_hdf5_opens_no_pipe(kind: str, name: str, tile_file: Path, tmp_path: Path) -> None:
-    """Not even to see what is there: a process that opens a named pipe waits
-    until somebody writes to it.
-    """
-    pipe, opened = tmp_path / "pipe", tmp_path / "opened"
+    """A process that opens a named pipe to inspect it blocks until another one writes."""
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with h5py.File(tile_file, "a") as file:
         if name in file:
@@ -584,17 +581,23 @@ def test_hdf5_opens_no_pipe(kind: str, name: str, tile_file: Path, tmp_path: Pat
             source = h5py.VirtualSource(str(pipe), "image", shape=(1, 32, 32), maxshape=(None, 32, 32))
             layout[: h5py.h5s.UNLIMITED] = source[: h5py.h5s.UNLIMITED]
             file.create_virtual_dataset(name, layout)
-    # The shell waits, too, until somebody opens the pipe, and then says so.
-    writer = subprocess.Popen(["sh", "-c", 'exec 3>"$0" && : >"$1"', pipe, opened])
+    opened = threading.Event()
+
+    def write() -> None:
+        # Blocks until a reader opens the pipe.
+        with pipe.open("wb"):
+            opened.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
     try:
         with pytest.raises(TileFileError, match=re.escape(str(tile_file))):
             read_all(tile_file)
-        time.sleep(0.05)
-        assert writer.poll() is None
-        assert not opened.exists()
+        assert not opened.wait(0.05)
     finally:
-        writer.kill()
-        writer.wait()
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        writer.join()
+        os.close(reader)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ assert left < 0.5 * size, f"{left} of {size} bytes are left"
 """
 
 
+@pytest.mark.process
 def test_keep_memory() -> None:
     """With the C library of Linux, what is freed goes back at the end."""
     if platform.libc_ver()[0] != "glibc":

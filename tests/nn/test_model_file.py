@@ -301,6 +301,7 @@ def test_save_refuses(tmp_path: Path) -> None:
     assert load_model(tmp_path / "y").specification.name == "tiny"
 
 
+@pytest.mark.process
 def test_loading_leaves_the_compiler_of_torch_alone() -> None:
     """It takes longer to load than torch, the model and a small image."""
     program = (

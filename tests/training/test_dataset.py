@@ -230,6 +230,7 @@ def test_many_files_by_pattern_and_their_names(make_tiles: Callable[..., Path], 
         dataset[6]
 
 
+@pytest.mark.process
 def test_workers_and_pickles_open_files_for_themselves(make_tiles: Callable[..., Path]) -> None:
     dataset = TrailTileDataset([make_tiles(count=6)], CHANNELS)
     expected = torch.stack([dataset[i][0] for i in range(6)])

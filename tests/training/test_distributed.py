@@ -95,6 +95,7 @@ def _run_two(arguments: list[str]) -> list[subprocess.CompletedProcess[str]]:
     return done
 
 
+@pytest.mark.process
 def test_two_processes_are_as_one(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
     tiles, recipe = make_tiles(), tmp_path / "recipe.yaml"
     make_tiles("validation.h5", count=2, seed=2)

@@ -157,6 +157,7 @@ def test_what_the_standard_does_not_allow(name: str, value: Any) -> None:
         AdesContext(**{name: value})
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("station", ["X05", "W84"])
 def test_the_official_validator_accepts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_program: Callable[..., Any], station: str
@@ -186,6 +187,7 @@ def test_the_official_validator_accepts_it(
     assert (tmp_path / "report.xml").read_text(encoding="utf-8").count("<optical>") == 12
 
 
+@pytest.mark.process
 def test_the_official_validator_can_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_program: Callable[..., Any]
 ) -> None:

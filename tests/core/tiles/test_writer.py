@@ -253,6 +253,7 @@ def test_version_1(path: Path) -> None:
         TileReader(path)
 
 
+@pytest.mark.process
 def test_h5py_alone_can_read_it(path: Path) -> None:
     tiles = make_tiles(3)
     tiles.write(path)
