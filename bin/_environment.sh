@@ -1,20 +1,20 @@
 # shellcheck shell=bash
 #
-# Sourced by the scripts of this package: makes .venv in the checkout with the
-# pinned packages where it is not yet there, and puts it first on PATH. Sets
-# MEAS_TRAILS_DIR, and DAF_BUTLER_CONFIG_PATH with this package's settings.
+# Sourced by the scripts of this package. Installs the pinned packages into
+# .venv in the checkout unless that is done, puts .venv first on PATH, sets
+# MEAS_TRAILS_DIR, and adds this package's settings to DAF_BUTLER_CONFIG_PATH.
 #
-# .venv/meas_trails.stamp    there when everything is installed; holds a
-#                            checksum of what was asked for
-# .venv/meas_trails.partial  there while packages are being installed: whoever
-#                            finds it otherwise begins again
+# .venv/meas_trails.stamp    exists when the installation is complete; holds a
+#                            checksum of the requirements
+# .venv/meas_trails.partial  exists during an installation; if it is left over,
+#                            the next installation starts again
 
 MEAS_TRAILS_DIR="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 export MEAS_TRAILS_DIR
 
-# Whether an interpreter is one that the package runs with and can make virtual
-# environments (Debian's lacks ensurepip). A pyenv shim fails here where its
-# version is not selected.
+# Check that an interpreter has a supported version and can create virtual
+# environments (Debian's lacks ensurepip). A pyenv shim fails here unless its
+# version is selected.
 _meas_trails_fits() {
     "$1" -c 'import sys, ensurepip, venv
 sys.exit(sys.version_info[:2] not in ((3, 12), (3, 13)))' >/dev/null 2>&1
@@ -38,13 +38,13 @@ _meas_trails_find_python() {
         done
     done
     printf '%s\n' \
-        "No Python 3.13 or 3.12 with the venv module, neither on PATH nor under ${PYENV_ROOT:-$HOME/.pyenv}/versions." \
-        "Install one, for example: pyenv install 3.13, conda create -n py313 python=3.13, or apt-get install python3.13-venv." >&2
+        "Python 3.13 or 3.12 with the venv module was not found on PATH or under ${PYENV_ROOT:-$HOME/.pyenv}/versions." \
+        "Install it, for example: pyenv install 3.13, conda create -n py313 python=3.13, or apt-get install python3.13-venv." >&2
     return 1
 }
 
-# What the environment depends on: the folder, which is written into the first
-# line of its commands, and a checksum of the two files that name the packages.
+# Print the folder, which the first line of each installed command contains, and
+# a checksum of the two files that name the packages.
 _meas_trails_wanted() {
     printf '%s\n' "$MEAS_TRAILS_DIR"
     cat -- "$MEAS_TRAILS_DIR/pyproject.toml" "$MEAS_TRAILS_DIR/constraints.txt" | cksum
@@ -56,32 +56,32 @@ _meas_trails_is_ready() {
         "$1/bin/python" -c '' 2>/dev/null
 }
 
-# Make or complete the environment. Runs in a subshell that holds the lock.
+# Create or complete the environment. Runs in a subshell that holds the lock.
 _meas_trails_install() {
     local venv="$MEAS_TRAILS_DIR/.venv" python status started=$SECONDS interrupted='' new=''
-    # Another process may have done it while this one waited for the lock.
+    # Another process may have finished while this one waited for the lock.
     if _meas_trails_is_ready "$venv"; then
         return 0
     fi
-    # Only a folder that carries one of our marks is ever emptied, and the mark
-    # of an unfinished installation outlives what it speaks of.
+    # Only a folder with one of the two marks is emptied; the mark of an
+    # unfinished installation is removed last.
     if [ -e "$venv/meas_trails.partial" ]; then
-        printf '==> The last installation was interrupted: beginning again\n'
+        printf '==> The last installation was interrupted: starting again\n'
         new=yes
     elif [ -f "$venv/meas_trails.stamp" ] &&
         ! { _meas_trails_fits "$venv/bin/python" &&
             [ "$(head -n 1 -- "$venv/meas_trails.stamp")" = "$MEAS_TRAILS_DIR" ]; }; then
-        printf '==> The checkout was moved or copied, or its Python is gone: making .venv again\n'
+        printf '==> The checkout was moved or copied, or its Python was removed: recreating .venv\n'
         new=yes
     elif [ ! -e "$venv" ] || [ -z "$(ls -A -- "$venv")" ]; then
         new=yes
     elif ! _meas_trails_fits "$venv/bin/python"; then
-        printf '%s is there but not an environment of Python 3.13 or 3.12: move it away.\n' "$venv" >&2
+        printf '%s exists but is not an environment of Python 3.13 or 3.12: move it away.\n' "$venv" >&2
         return 1
     fi
     if [ -n "$new" ]; then
         python="$(_meas_trails_find_python)" || return 1
-        printf '==> Making .venv with %s\n' "$("$python" --version 2>&1)"
+        printf '==> Creating .venv with %s\n' "$("$python" --version 2>&1)"
         mkdir -p -- "$venv" && : >"$venv/meas_trails.partial" &&
             find "$venv" -mindepth 1 -maxdepth 1 ! -name meas_trails.partial -exec rm -rf -- {} + &&
             "$python" -m venv "$venv" || return 1
@@ -90,9 +90,9 @@ _meas_trails_install() {
     fi
 
     printf '==> Installing the pinned packages into .venv (some minutes, once)\n'
-    # pip reports an interrupt as any other failure, therefore the trap.
+    # pip reports an interrupt like any other failure.
     trap 'interrupted=yes' INT TERM HUP
-    # Most modules are never imported: Python compiles those that are.
+    # Most modules are never imported; Python compiles the others on import.
     (
         cd -- "$MEAS_TRAILS_DIR" &&
             "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off --no-compile \
@@ -101,14 +101,14 @@ _meas_trails_install() {
     status=$?
     trap - INT TERM HUP
     if [ -n "$interrupted" ]; then
-        printf 'Interrupted: the next run begins again.\n' >&2
+        printf 'Interrupted: the next run starts again.\n' >&2
         return 130
     fi
     if [ "$status" -ne 0 ]; then
         tail -n 20 -- "$venv/meas_trails.log" >&2
-        printf 'Installation failed; everything that pip said is in %s\n' "$venv/meas_trails.log" >&2
-        # pip rolled back what it had begun: an environment that was complete
-        # before is still usable, if not the one that is asked for.
+        printf 'Installation failed; see the output of pip in %s\n' "$venv/meas_trails.log" >&2
+        # pip rolls back a failed installation: an environment that was complete
+        # before is still usable, with its former packages.
         if [ -z "$new" ]; then
             rm -f -- "$venv/meas_trails.partial"
         fi
@@ -120,10 +120,10 @@ _meas_trails_install() {
 
 _meas_trails_environment() {
     local venv="$MEAS_TRAILS_DIR/.venv"
-    # What is pinned is what runs: nothing of a stack or another environment
-    # that happens to be set up.
+    # Only the pinned packages are used, none of a stack or another environment
+    # that is set up.
     unset PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_USER
-    # The version comes from git; where there is no git, it is "unknown".
+    # The version comes from git; without git it is "unknown".
     export GIT_PYTHON_REFRESH=quiet
     if ! _meas_trails_is_ready "$venv"; then
         (

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 #
-# Simulate two visits, find the trails in them, and show what was found:
+# Simulate two visits, find the trails in them, and draw the candidates:
 # bin/run_demo.sh [DIR]
 #
-# Everything goes below DIR (the checkout's demo/ without one). A second run
-# replaces DIR/repo and DIR/demo.png; a DIR/repo that this script did not make
-# is left alone.
+# All files are written below DIR (default: demo/ in the checkout). A second run
+# replaces DIR/repo and DIR/demo.png, but never a DIR/repo that another program
+# created.
 
 set -euo pipefail
 
@@ -32,7 +32,7 @@ mkdir -p -- "$dir"
 dir="$(CDPATH='' cd -- "$dir" && pwd -P)"
 repo="$dir/repo"
 mark="$repo/made_by_run_demo"
-# There while the repository is made, which begins from nothing.
+# Exists while the repository is being created.
 unfinished="$dir/.run_demo_unfinished"
 log="$dir/pipetask.log"
 
@@ -42,10 +42,10 @@ heading() {
 }
 
 if [ -e "$repo" ] && [ ! -e "$mark" ] && [ ! -e "$unfinished" ]; then
-    printf '%s is there and was not made by this script: name another folder.\n' "$repo" >&2
+    printf '%s exists and was not created by this script: pass another folder.\n' "$repo" >&2
     exit 1
 fi
-printf 'bin/run_demo.sh is making the folder repo beside this file.\n' >"$unfinished"
+printf 'bin/run_demo.sh is creating the folder repo next to this file.\n' >"$unfinished"
 rm -rf -- "$repo"
 rm -f -- "$dir/demo.png"
 
@@ -63,13 +63,13 @@ if ! pipetask run -b "$repo" -p "$MEAS_TRAILS_DIR/pipelines/DetectTrails.yaml" -
     exit 1
 fi
 
-heading "Candidates beside the truth"
+heading "Comparing candidates with the truth"
 meas-trails compare "$repo" trails/demo
 
 heading "Drawing $dir/demo.png"
 meas-trails show "$repo" trails/demo -o "$dir/demo.png"
 
-heading "Done. With an image of your own:"
+heading "Done. To search an image of your own:"
 bin="$(printf '%q' "$MEAS_TRAILS_DIR/.venv/bin")"
 pipeline="$(printf '%q' "$MEAS_TRAILS_DIR/pipelines/DetectTrails.yaml")"
 own="$(printf '%q' "$dir/own")"

@@ -2,12 +2,13 @@
 #
 # Run the tests: bin/run_tests.sh [PYTEST_ARGUMENT...]
 #
-# Without arguments all of them, in two processes. Arguments go to pytest; paths
-# among them are relative to the checkout.
+# Without arguments, all tests run, in two processes. Arguments are passed to
+# pytest; paths are relative to the checkout. Unlike plain pytest, this script
+# includes the tests marked `process`; -m "not process" leaves them out.
 #
-# One test looks at a report in Chromium. Where there is none, and this is a
-# Debian on which we are root, such as a container, its packages are installed;
-# elsewhere the test says what it needs.
+# One test opens a report in Chromium. If no browser is found and root runs
+# this script on Debian, as in a container, the script installs Chromium;
+# otherwise the test fails and names the packages to install.
 
 set -euo pipefail
 
@@ -15,7 +16,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/_environment.sh"
 cd -- "$MEAS_TRAILS_DIR"
 
-# Two processes share the cores already.
+# The test processes share the cores.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 export OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"
 export MPLBACKEND=Agg
@@ -32,15 +33,15 @@ _has_browser() {
 }
 
 if ! _has_browser && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-    printf '==> Installing chromium-headless-shell, which looks at reports\n'
+    printf '==> Installing chromium-headless-shell for the tests of reports\n'
     export DEBIAN_FRONTEND=noninteractive
     {
         apt-get update -qq &&
             apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-dejavu-core
-    } >/dev/null || printf 'apt-get failed; the test of the report will say what it needs.\n' >&2
+    } >/dev/null || printf 'apt-get failed; the test of the report names the packages to install.\n' >&2
 fi
 
 if [ "$#" -eq 0 ]; then
     set -- -q -n 2 tests
 fi
-exec python -m pytest "$@"
+exec python -m pytest -m "" "$@"
