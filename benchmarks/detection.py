@@ -62,7 +62,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lsst.images import Box
-from lsst.meas.trails.core.background import BackgroundMesh, fit_background
+from lsst.meas.trails.core.background import BackgroundMesh, SkySubtracted, fit_background
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
 from lsst.meas.trails.core.candidates.score import ScoreModel
 from lsst.meas.trails.core.geometry import Trails
@@ -176,8 +176,7 @@ def search_with_model(model: TrailModel, scene: Scene, background: BackgroundMes
     thresholds = model.specification.thresholds
     table = find_candidates(
         probability,
-        planes,
-        background,
+        SkySubtracted.from_planes(planes, background),
         ScoreModel.from_mapping(model.specification.score),
         CandidateOptions(grow=thresholds["grow"], seed=thresholds["seed"]),
     )

@@ -54,9 +54,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lsst.images import Box
-from lsst.meas.trails.core.background import fit_background
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
-from lsst.meas.trails.core.geometry import Trails, near_segment, segment_distance
+from lsst.meas.trails.core.geometry import Trail, Trails, near_segment, segment_distance
 from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.injection.population import TrailPopulation, draw_trails
 from lsst.meas.trails.core.planes import ImagePlanes
@@ -113,14 +113,14 @@ class Job:
         # What is fitted must be all there; that of a part has no truth.
         inside = np.all([(end > 30.0) & (end < SHAPE[0] - 31.0) for end in trails.ends], axis=0)
         bad = before.bad()
-        seen = [not _near(trail, bad) for trail in (trails[i] for i in range(len(trails)))]
+        seen = [not _near(trail, bad) for trail in trails]
         trails = trails[inside & np.array(seen, dtype=bool)]
         # Noise and all else are in the image already: the trails add theirs.
         planes = inject_trails(before, trails, None)
         probability = components(planes, trails, rng)
-        background = fit_background(planes.image, bad)
-        table = find_candidates(probability, planes, background, options=CandidateOptions(grow=0.3, seed=0.5))
-        return [_compare(trails[i], table, before, bad) for i in range(len(trails))]
+        sky = SkySubtracted.from_planes(planes)
+        table = find_candidates(probability, sky, options=CandidateOptions(grow=0.3, seed=0.5))
+        return [_compare(trail, table, before, bad) for trail in trails]
 
     def _image(self, rng: np.random.Generator) -> ImagePlanes:
         if self.setting == "field":
@@ -135,10 +135,9 @@ class Job:
         )
 
 
-def _near(trail: Trails, where: npt.NDArray[np.bool_], margin: float = 4.0) -> bool:
+def _near(trail: Trail, where: npt.NDArray[np.bool_], margin: float = 4.0) -> bool:
     """Return whether a trail comes near any of some pixels."""
-    x0, y0, x1, y1 = (float(end[0]) for end in trail.ends)
-    pixels = near_segment(x0, y0, x1, y1, margin, where.shape)
+    pixels = near_segment(*trail.ends, margin, where.shape)
     return bool(np.any(where[pixels.rows[pixels.use], pixels.columns[pixels.use]]))
 
 
@@ -146,41 +145,40 @@ def components(planes: ImagePlanes, trails: Trails, rng: np.random.Generator) ->
     """Return a probability map as of a network that sees trails imperfectly."""
     probability = np.zeros(planes.shape, dtype=np.float32)
     rows, columns = np.mgrid[: planes.shape[0], : planes.shape[1]]
-    for i in range(len(trails)):
-        x, y, length, angle = (float(getattr(trails, name)[i]) for name in ("x", "y", "length", "angle"))
-        fwhm = planes.psf.fwhm(x, y)
+    for trail in trails:
+        length = trail.length
+        fwhm = planes.psf.fwhm(trail.x, trail.y)
         # Of the whole between 70 and 105%, anywhere on it.
         part = length * rng.uniform(0.7, 1.05)
         shift = rng.uniform(-0.5, 0.5) * abs(length - part)
-        c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-        turned = np.deg2rad(angle + rng.uniform(-1.0, 1.0) * np.rad2deg(1.5 / max(length, 10.0)))
-        x, y = x + shift * c + rng.uniform(-1.5, 1.5), y + shift * s + rng.uniform(-1.5, 1.5)
-        dx, dy = 0.5 * part * np.cos(turned), 0.5 * part * np.sin(turned)
-        distance = segment_distance(columns, rows, x - dx, y - dy, x + dx, y + dy)
+        c, s = trail.direction
+        angle = trail.angle + rng.uniform(-1.0, 1.0) * np.rad2deg(1.5 / max(length, 10.0))
+        x = trail.x + shift * c + rng.uniform(-1.5, 1.5)
+        y = trail.y + shift * s + rng.uniform(-1.5, 1.5)
+        distance = segment_distance(columns, rows, *Trail(x, y, part, angle).ends)
         ragged = distance < rng.uniform(0.3, 0.7, planes.shape) * fwhm
         probability[ragged] = 0.9
     return probability
 
 
-def cramer_rao(trail: Trails, planes: ImagePlanes, bad: npt.NDArray[np.bool_]) -> dict[str, float]:
+def cramer_rao(trail: Trail, planes: ImagePlanes, bad: npt.NDArray[np.bool_]) -> dict[str, float]:
     """Return the Cramer-Rao bounds of a trail, with a constant background as
     the sixth parameter.
     """
-    x0, y0, x1, y1 = (float(end[0]) for end in trail.ends)
-    reach = 4.0 * planes.psf.fwhm(float(trail.x[0]), float(trail.y[0]))
+    x0, y0, x1, y1 = trail.ends
+    reach = 4.0 * planes.psf.fwhm(trail.x, trail.y)
     left, bottom, rows, columns, _, use = near_segment(x0, y0, x1, y1, reach, planes.shape)
     use[use] = ~bad[rows[use], columns[use]]
     draw = FourierTrail(trail_kernels(planes.psf, x0, y0, x1, y1), use.shape)
-    flux = float(trail.flux[0])
-    image, slopes = draw.image_and_jacobian(
-        float(trail.x[0]) - left, float(trail.y[0]) - bottom, x1 - x0, y1 - y0
-    )
+    image, slopes = draw.image_and_jacobian(trail.x - left, trail.y - bottom, x1 - x0, y1 - y0)
     sigma = np.sqrt(planes.variance[rows[use], columns[use]].astype(np.float64))
-    columns_of = [flux * slope[use] for slope in slopes] + [flux * image[use], np.full(len(sigma), sigma[0])]
+    columns_of = [trail.flux * slope[use] for slope in slopes] + [
+        trail.flux * image[use],
+        np.full(len(sigma), sigma[0]),
+    ]
     jacobian = np.stack(columns_of, axis=1) / sigma[:, None]
     covariance = np.linalg.inv(jacobian.T @ jacobian)
-    length = float(trail.length[0])
-    c, s = (x1 - x0) / length, (y1 - y0) / length
+    c, s = trail.direction
     directions = {
         "x": (1, 0, 0, 0, 0, 0),
         "y": (0, 1, 0, 0, 0, 0),
@@ -192,27 +190,24 @@ def cramer_rao(trail: Trails, planes: ImagePlanes, bad: npt.NDArray[np.bool_]) -
         "end": (c, s, 0.5 * c, 0.5 * s, 0, 0),
     }
     bounds = {name: float(np.sqrt(np.dot(d, covariance @ d))) for name, d in directions.items()}
-    bounds["angle"] = float(np.rad2deg(bounds["angle"] / length))
+    bounds["angle"] = float(np.rad2deg(bounds["angle"] / trail.length))
     return bounds
 
 
 def _compare(
-    trail: Trails, table: astropy.table.Table, planes: ImagePlanes, bad: npt.NDArray[np.bool_]
+    trail: Trail, table: astropy.table.Table, planes: ImagePlanes, bad: npt.NDArray[np.bool_]
 ) -> dict[str, float]:
     """Return residuals, errors and bounds of one trail."""
-    x, y, length, angle, flux = (
-        float(getattr(trail, name)[0]) for name in ("x", "y", "length", "angle", "flux")
-    )
-    distance = segment_distance(np.asarray(table["x"]), np.asarray(table["y"]), *(e[0] for e in trail.ends))
+    distance = segment_distance(np.asarray(table["x"]), np.asarray(table["y"]), *trail.ends)
     if len(table) == 0 or np.min(distance) > 8.0:
         return {"failed": 1.0}
     row = table[int(np.argmin(distance))]
     if row["fitFailedFlag"]:
         return {"failed": 1.0}
-    c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-    dx, dy = float(row["x"]) - x, float(row["y"]) - y
-    turned = float(np.mod(row["trailAnglePix"] - angle + 90.0, 180.0) - 90.0)
-    long = float(row["trailLengthPix"]) - length
+    c, s = trail.direction
+    dx, dy = float(row["x"]) - trail.x, float(row["y"]) - trail.y
+    turned = float(np.mod(row["trailAnglePix"] - trail.angle + 90.0, 180.0) - 90.0)
+    long = float(row["trailLengthPix"]) - trail.length
     xx, yy, xy = float(row["xErr"]) ** 2, float(row["yErr"]) ** 2, float(row["xyCovariance"])
     residual = {
         "x": dx,
@@ -221,7 +216,7 @@ def _compare(
         "across": dy * c - dx * s,
         "length": long,
         "angle": turned,
-        "flux": 100.0 * (float(row["flux"]) / flux - 1.0),
+        "flux": 100.0 * (float(row["flux"]) / trail.flux - 1.0),
         "end": dx * c + dy * s + 0.5 * long,
     }
     stated = {
@@ -231,7 +226,7 @@ def _compare(
         "across": np.sqrt(max(xx * s * s + yy * c * c - 2.0 * xy * c * s, 1e-12)),
         "length": float(row["trailLengthPixErr"]),
         "angle": float(row["trailAnglePixErr"]),
-        "flux": 100.0 * float(row["fluxErr"]) / flux,
+        "flux": 100.0 * float(row["fluxErr"]) / trail.flux,
     }
     result = {"failed": 0.0}
     result |= {f"{name}_residual": value for name, value in residual.items()}

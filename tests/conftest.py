@@ -31,7 +31,7 @@ from lsst.daf.butler import Butler
 from lsst.daf.butler.cli.utils import LogCliRunner
 from lsst.images import Box, VisitImage
 from lsst.images.psfs import GaussianPointSpreadFunction
-from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.geometry import Trail, Trails
 from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.injection.truth import truth_table
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
@@ -129,7 +129,7 @@ def known_image(
         planes.mask[part] |= np.uint32(plane_bits([name]))
     rows = []
     for x, y, length, angle, snr in trails:
-        stamp = render_trail(planes.psf, x, y, length, angle)
+        stamp = render_trail(planes.psf, Trail(x, y, length, angle))
         rows.append((x, y, length, angle, snr / optimal_snr(stamp, planes.variance, 1.0)))
     injected = Trails(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
     truth = truth_table(planes, injected)

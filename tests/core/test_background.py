@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lsst.meas.trails.core.background import BackgroundMesh, fit_background
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail
 
@@ -58,9 +59,8 @@ def test_stars_galaxies_and_nan_do_not_count() -> None:
     psf = PsfGrid.gaussian(4.0)
     # 400 stars in 64 blocks: 6 a block, which cover 5% of it.
     for _ in range(400):
-        add_trail(
-            image, psf, 10.0 ** rng.uniform(1.5, 4.5), rng.uniform(0, 511), rng.uniform(0, 511), 0.0, 0.0
-        )
+        flux = 10.0 ** rng.uniform(1.5, 4.5)
+        add_trail(image, psf, Trail(rng.uniform(0, 511), rng.uniform(0, 511), 0.0, 0.0, flux))
     bad = no_bad(image.shape)
     bad[:, 100:110] = True
     image[bad] = np.nan
@@ -78,7 +78,7 @@ def test_a_long_trail_stays_in_the_image() -> None:
     for seed in range(8):
         image = noise((512, 512), seed)
         before = fit_background(image, no_bad((512, 512))).level()
-        stamp = add_trail(image, PsfGrid.gaussian(4.0), 300.0, 250.0 + seed, 260.0, 150.0, 22.0 * seed)
+        stamp = add_trail(image, PsfGrid.gaussian(4.0), Trail(250.0 + seed, 260.0, 150.0, 22.0 * seed, 300.0))
         after = fit_background(image, no_bad((512, 512))).level()
         slices, part = stamp.clipped((512, 512))
         taken.append(np.sum(part * (after - before)[slices]) / np.sum(np.square(part)))

@@ -18,14 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lsst.meas.trails.core.geometry import (
+    Trail,
     Trails,
     angle_difference,
     clip_segment,
     near_segment,
     position_angle,
     segment_distance,
-    trail_ends,
-    trail_from_ends,
     wrap_angle,
 )
 
@@ -33,23 +32,27 @@ any_finite = st.floats(allow_nan=False, allow_infinity=False)
 pixels = st.floats(-1e5, 1e5)
 
 
+def shape_of(trail: Trail) -> tuple[float, float, float, float]:
+    return trail.x, trail.y, trail.length, trail.angle
+
+
 def test_ends_of_known_trails() -> None:
-    assert trail_ends(10.0, 20.0, 6.0, 0.0) == pytest.approx((7.0, 20.0, 13.0, 20.0))
-    assert trail_ends(10.0, 20.0, 6.0, 90.0) == pytest.approx((10.0, 17.0, 10.0, 23.0))
-    assert trail_ends(0.0, 0.0, 10.0, np.rad2deg(np.arctan2(4, 3))) == pytest.approx((-3.0, -4.0, 3.0, 4.0))
-    assert trail_ends(1.0, 2.0, 0.0, 30.0) == pytest.approx((1.0, 2.0, 1.0, 2.0))
+    assert Trail(10.0, 20.0, 6.0, 0.0).ends == pytest.approx((7.0, 20.0, 13.0, 20.0))
+    assert Trail(10.0, 20.0, 6.0, 90.0).ends == pytest.approx((10.0, 17.0, 10.0, 23.0))
+    assert Trail(0.0, 0.0, 10.0, np.rad2deg(np.arctan2(4, 3))).ends == pytest.approx((-3.0, -4.0, 3.0, 4.0))
+    assert Trail(1.0, 2.0, 0.0, 30.0).ends == pytest.approx((1.0, 2.0, 1.0, 2.0))
 
 
 def test_trail_of_known_ends() -> None:
-    assert trail_from_ends(-3.0, -4.0, 3.0, 4.0) == pytest.approx((0.0, 0.0, 10.0, 53.130102))
+    assert shape_of(Trail.from_ends(-3.0, -4.0, 3.0, 4.0)) == pytest.approx((0.0, 0.0, 10.0, 53.130102))
     # The order of the ends does not matter.
-    assert trail_from_ends(3.0, 4.0, -3.0, -4.0) == pytest.approx((0.0, 0.0, 10.0, 53.130102))
-    assert trail_from_ends(5.0, 0.0, 1.0, 0.0) == pytest.approx((3.0, 0.0, 4.0, 0.0))
+    assert shape_of(Trail.from_ends(3.0, 4.0, -3.0, -4.0)) == pytest.approx((0.0, 0.0, 10.0, 53.130102))
+    assert shape_of(Trail.from_ends(5.0, 0.0, 1.0, 0.0)) == pytest.approx((3.0, 0.0, 4.0, 0.0))
 
 
 @given(x=pixels, y=pixels, length=st.floats(1.0, 1e4), angle=st.floats(-720.0, 720.0))
 def test_round_trip(x: float, y: float, length: float, angle: float) -> None:
-    x2, y2, length2, angle2 = trail_from_ends(*trail_ends(x, y, length, angle))
+    x2, y2, length2, angle2 = shape_of(Trail.from_ends(*Trail(x, y, length, angle).ends))
     # Ends of 1e5 pixels are stored to 1.5e-11; two of them and, as an angle
     # over a trail of 1 pixel, some 1e-9 degrees.
     assert (x2, y2, length2) == pytest.approx((x, y, length), abs=1e-9)
@@ -123,7 +126,10 @@ def test_trails_are_columns() -> None:
     trails = Trails(*np.array([(1, 4, 10, 0, 1), (2, 5, 20, 90, 1), (3, 6, 0, 30, 1)]).T)
     assert len(trails) == 3
     assert trails.x.dtype == np.float64
-    assert trails[1].x.tolist() == [2.0]
+    assert trails[1] == Trail(2.0, 5.0, 20.0, 90.0, 1.0)
+    assert trails[1:].x.tolist() == [2.0, 3.0]
+    assert list(trails) == [trails[i] for i in range(3)]
+    assert Trails.from_trails(trails).angle.tolist() == [0.0, 90.0, 30.0]
     assert trails[trails.length > 5.0].y.tolist() == [4.0, 5.0]
     x0, y0, x1, y1 = trails.ends
     np.testing.assert_allclose(x0, [-4.0, 2.0, 3.0])

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.photometry import (
     detection_magnitude_loss,
     estimate_gain,
@@ -60,7 +61,7 @@ def test_flux_limit_is_where_the_optimal_snr_is() -> None:
     psf = PsfGrid.gaussian(4.0)
     limit = point_source_flux_limit(psf.kernel(0.0, 0.0), 9.0, nsigma=5.0)
     assert limit == pytest.approx(5.0 * 3.0 * np.sqrt(4.0 * np.pi) * 4.0 / FWHM_PER_SIGMA, rel=1e-4)
-    stamp = render_trail(psf, 30.0, 30.0, 0.0, 0.0)
+    stamp = render_trail(psf, Trail(30.0, 30.0, 0.0, 0.0))
     assert optimal_snr(stamp, np.full((60, 60), 9.0), limit) == pytest.approx(5.0)
 
 
@@ -75,7 +76,7 @@ def test_gain_of_a_star_field(stars: int, from_counts: bool) -> None:
     signal = np.zeros((400, 400))
     for _ in range(stars):
         x, y = rng.uniform(0.0, 399.0, 2)
-        add_trail(signal, PsfGrid.gaussian(4.0), 10.0 ** rng.uniform(3.0, 5.5), x, y, 0.0, 0.0)
+        add_trail(signal, PsfGrid.gaussian(4.0), Trail(x, y, 0.0, 0.0, 10.0 ** rng.uniform(3.0, 5.5)))
     electrons = rng.poisson((signal + sky) * gain)
     image = (electrons / gain - sky).astype(np.float32)
     variance = ((electrons / gain if from_counts else signal + sky) / gain).astype(np.float32)
@@ -93,7 +94,7 @@ def test_no_gain_without_sources_or_growth() -> None:
     image = rng.standard_normal((200, 200), dtype=np.float32)
     flat, good = np.ones_like(image), np.zeros(image.shape, dtype=bool)
     assert estimate_gain(image, flat, good) == np.inf
-    add_trail(image, PsfGrid.gaussian(4.0), 1e5, 100.0, 100.0, 0.0, 0.0)
+    add_trail(image, PsfGrid.gaussian(4.0), Trail(100.0, 100.0, 0.0, 0.0, 1e5))
     assert estimate_gain(image, flat, good) == np.inf
     assert estimate_gain(image, flat, ~good) == np.inf
     assert estimate_gain(image[:5, :5], flat[:5, :5], good[:5, :5]) == np.inf

@@ -18,7 +18,7 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsst.meas.trails.core.geometry import Trails, segment_distance
+from lsst.meas.trails.core.geometry import Trail, Trails, segment_distance
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA, PsfGrid
 from lsst.meas.trails.core.render import (
     FourierTrail,
@@ -62,7 +62,7 @@ def coordinates(stamp: TrailStamp) -> tuple[Floats, Floats]:
 @pytest.mark.parametrize("angle", [0.0, 17.0, 45.0, 90.0, 133.3, 179.9])
 def test_gaussian_psf_against_the_analytic_formula(length: float, angle: float) -> None:
     x, y = 40.37, -12.81
-    stamp = render_trail(PSF, x, y, length, angle)
+    stamp = render_trail(PSF, Trail(x, y, length, angle))
     dx, dy = 0.5 * length * np.cos(np.deg2rad(angle)), 0.5 * length * np.sin(np.deg2rad(angle))
     expected = gaussian_line(*coordinates(stamp), x - dx, y - dy, x + dx, y + dy)
     # Of a Gaussian of 4 pixels, exp(-(pi sigma)^2 / 2) = 7e-7 is beyond the
@@ -74,7 +74,7 @@ def test_gaussian_psf_against_the_analytic_formula(length: float, angle: float) 
 def test_flux_is_kept_at_all_angles(length: float) -> None:
     for angle in np.arange(0.0, 180.0, 11.25):
         x, y = 100.0 + angle / 100.0, 50.5
-        stamp = render_trail(PSF, x, y, length, float(angle))
+        stamp = render_trail(PSF, Trail(x, y, length, float(angle)))
         assert stamp.array.sum() == pytest.approx(1.0, abs=1e-12)
         # The stamp is scaled to that; the drawing itself has to be right.
         height, width = stamp.array.shape
@@ -86,7 +86,7 @@ def test_flux_is_kept_at_all_angles(length: float) -> None:
 
 
 def test_no_length_is_a_point_source() -> None:
-    stamp = render_trail(PSF, 30.0, 20.0, 0.0, 45.0)
+    stamp = render_trail(PSF, Trail(30.0, 20.0, 0.0, 45.0))
     row, column = 20 - stamp.y0, 30 - stamp.x0
     part = stamp.array[row - 12 : row + 13, column - 12 : column + 13]
     np.testing.assert_allclose(part, PSF.kernel(30.0, 20.0), atol=1e-9)
@@ -97,7 +97,7 @@ def test_moments(length: float, angle: float) -> None:
     """Midpoint, angle and length follow from the moments of the image: along
     the trail L^2/12 of the line and sigma^2 of the PSF add.
     """
-    stamp = render_trail(PSF, 10.25, 20.75, length, angle)
+    stamp = render_trail(PSF, Trail(10.25, 20.75, length, angle))
     px, py = coordinates(stamp)
     x, y = np.sum(stamp.array * px), np.sum(stamp.array * py)
     # The moments of the cut kernel are exact to 1e-6.
@@ -112,14 +112,14 @@ def test_moments(length: float, angle: float) -> None:
 
 
 def test_angle_and_opposite_angle_are_one_trail() -> None:
-    a, b = (render_trail(PSF, 5.3, 6.1, 25.0, angle) for angle in (30.0, 210.0))
+    a, b = (render_trail(PSF, Trail(5.3, 6.1, 25.0, angle)) for angle in (30.0, 210.0))
     np.testing.assert_allclose(a.array, b.array, atol=1e-12)
     assert (a.x0, a.y0) == (b.x0, b.y0)
 
 
 def test_whole_pixel_shifts_do_nothing() -> None:
-    a = render_trail(PSF, 5.3, 6.1, 25.0, 30.0)
-    b = render_trail(PSF, 1005.3, -993.9, 25.0, 30.0)
+    a = render_trail(PSF, Trail(5.3, 6.1, 25.0, 30.0))
+    b = render_trail(PSF, Trail(1005.3, -993.9, 25.0, 30.0))
     np.testing.assert_allclose(a.array, b.array, atol=1e-12)
     assert (b.x0 - a.x0, b.y0 - a.y0) == (1000, -1000)
 
@@ -128,9 +128,9 @@ def test_whole_pixel_shifts_do_nothing() -> None:
 def test_the_part_on_the_image_is_that_of_the_full_stamp(x: float, y: float) -> None:
     shape, margin = (50, 60), 100
     image = np.zeros(shape)
-    add_trail(image, PSF, 1000.0, x, y, 60.0, 35.0)
+    add_trail(image, PSF, Trail(x, y, 60.0, 35.0, 1000.0))
     large = np.zeros((shape[0] + 2 * margin, shape[1] + 2 * margin))
-    add_trail(large, PSF, 1000.0, x + margin, y + margin, 60.0, 35.0)
+    add_trail(large, PSF, Trail(x + margin, y + margin, 60.0, 35.0, 1000.0))
     assert large.sum() == pytest.approx(1000.0)
     np.testing.assert_allclose(image, large[margin:-margin, margin:-margin], atol=1e-9)
 
@@ -138,7 +138,7 @@ def test_the_part_on_the_image_is_that_of_the_full_stamp(x: float, y: float) -> 
 @pytest.mark.parametrize(("x", "y"), [(-500.0, 20.0), (500.0, 20.0), (20.0, -500.0), (20.0, 500.0)])
 def test_a_trail_off_the_image_adds_nothing(x: float, y: float) -> None:
     image = np.zeros((40, 50), dtype=np.float32)
-    slices, part = add_trail(image, PSF, 1e6, x, y, 60.0, 35.0).clipped((40, 50))
+    slices, part = add_trail(image, PSF, Trail(x, y, 60.0, 35.0, 1e6)).clipped((40, 50))
     assert part.size == 0
     assert image[slices].size == 0
     assert not np.any(image)
@@ -168,7 +168,7 @@ def test_the_psf_is_followed_along_the_trail() -> None:
     """Against a brute-force sum of the PSFs of 2000 points on the line."""
     narrow, wide = (PsfGrid.gaussian(fwhm).kernels[0, 0] for fwhm in (3.0, 6.0))
     psf = PsfGrid(x=np.array([0.0, 512.0]), y=np.zeros(1), kernels=np.array([[narrow, wide]]))
-    stamp = render_trail(psf, 256.0, 40.0, 300.0, 10.0)
+    stamp = render_trail(psf, Trail(256.0, 40.0, 300.0, 10.0))
     px, py = coordinates(stamp)
     expected = np.zeros_like(stamp.array)
     c, s = np.cos(np.deg2rad(10.0)), np.sin(np.deg2rad(10.0))
@@ -191,7 +191,7 @@ def test_the_psf_is_followed_along_the_trail() -> None:
     for part in (np.s_[:, :half], np.s_[:, half:]):
         assert stamp.array[part].sum() == pytest.approx(expected[part].sum(), rel=1e-3)
     # With the PSF of its midpoint alone, the trail would be far off.
-    constant = render_trail(PsfGrid.constant(psf.kernel(256.0, 40.0)), 256.0, 40.0, 300.0, 10.0)
+    constant = render_trail(PsfGrid.constant(psf.kernel(256.0, 40.0)), Trail(256.0, 40.0, 300.0, 10.0))
     assert np.abs(constant.array - expected).max() > 3.0 * np.abs(stamp.array - expected).max()
 
 
@@ -250,7 +250,7 @@ def test_what_leaves_the_box_does_not_come_back() -> None:
 
 def test_add_trail_keeps_the_type_and_adds() -> None:
     image = np.full((50, 50), 3.0, dtype=np.float32)
-    stamp = add_trail(image, PSF, 500.0, 25.0, 25.0, 10.0, 40.0)
+    stamp = add_trail(image, PSF, Trail(25.0, 25.0, 10.0, 40.0, 500.0))
     assert image.dtype == np.float32
     # Single precision, 2500 pixels of 3.
     assert image.sum() == pytest.approx(7500.0 + 500.0, rel=1e-5)
@@ -269,13 +269,13 @@ def test_add_trail_keeps_the_type_and_adds() -> None:
 )
 def test_impossible_trails_are_refused(trail: tuple[float, float, float, float]) -> None:
     with pytest.raises(ValueError, match="No trail can be drawn"):
-        render_trail(PSF, *trail)
+        render_trail(PSF, Trail(*trail))
 
 
 @settings(max_examples=30)
 @given(st.floats(-100.0, 100.0), st.floats(-100.0, 100.0), st.floats(0.0, 80.0), st.floats(-360.0, 360.0))
 def test_any_trail_is_positive_and_whole(x: float, y: float, length: float, angle: float) -> None:
-    stamp = render_trail(PSF, x, y, length, angle)
+    stamp = render_trail(PSF, Trail(x, y, length, angle))
     assert stamp.array.sum() == pytest.approx(1.0)
     # Ringing, of the order of what is beyond the band limit.
     assert stamp.array.min() > -1e-5 * stamp.array.max()
@@ -309,7 +309,7 @@ def test_truth_follows_the_seeing(fwhm: float) -> None:
 
 def test_truth_of_crossing_trails_is_their_union() -> None:
     both = Trails(*np.array([[50.0, 50.0, 60.0, 20.0, 1.0], [50.0, 50.0, 40.0, 110.0, 9.0]]).T)
-    masks = [truth_mask(PSF, both[i], (100, 100)) for i in (0, 1)]
+    masks = [truth_mask(PSF, both[i : i + 1], (100, 100)) for i in (0, 1)]
     np.testing.assert_array_equal(truth_mask(PSF, both, (100, 100)), masks[0] | masks[1])
     assert not np.any(truth_mask(PSF, Trails.empty(), (10, 10)))
 
@@ -327,29 +327,29 @@ def test_truth_at_the_edge() -> None:
 def test_crossing_trails_add() -> None:
     both, first, second = (np.zeros((80, 80)) for _ in range(3))
     for image in (both, first):
-        add_trail(image, PSF, 300.0, 40.0, 40.0, 50.0, 10.0)
+        add_trail(image, PSF, Trail(40.0, 40.0, 50.0, 10.0, 300.0))
     for image in (both, second):
-        add_trail(image, PSF, 700.0, 42.0, 38.0, 30.0, 100.0)
+        add_trail(image, PSF, Trail(42.0, 38.0, 30.0, 100.0, 700.0))
     np.testing.assert_allclose(both, first + second)
 
 
 def test_snr_of_a_point_source() -> None:
     """In white noise F / sqrt(V 4 pi sigma^2) (King 1983)."""
-    stamp = render_trail(PSF, 30.2, 30.9, 0.0, 0.0)
+    stamp = render_trail(PSF, Trail(30.2, 30.9, 0.0, 0.0))
     snr = optimal_snr(stamp, np.full((60, 60), 9.0), 200.0)
     assert snr == pytest.approx(200.0 / np.sqrt(9.0 * 4.0 * np.pi * SIGMA**2), rel=1e-4)
 
 
 def test_snr_of_a_long_trail() -> None:
     """For L >> sigma, F / sqrt(V L 2 sqrt(pi) sigma)."""
-    stamp = render_trail(PSF, 250.0, 50.0, 400.0, 5.0)
+    stamp = render_trail(PSF, Trail(250.0, 50.0, 400.0, 5.0))
     snr = optimal_snr(stamp, np.full((100, 500), 4.0), 1e4)
     # The ends take a part of order sigma / L = 0.4%.
     assert snr == pytest.approx(1e4 / np.sqrt(4.0 * 400.0 * 2.0 * np.sqrt(np.pi) * SIGMA), rel=5e-3)
 
 
 def test_snr_scales() -> None:
-    stamp = render_trail(PSF, 30.0, 30.0, 20.0, 45.0)
+    stamp = render_trail(PSF, Trail(30.0, 30.0, 20.0, 45.0))
     variance = np.full((60, 60), 1.0)
     snr = optimal_snr(stamp, variance, 100.0)
     assert optimal_snr(stamp, variance, 300.0) == pytest.approx(3.0 * snr)
@@ -358,7 +358,7 @@ def test_snr_scales() -> None:
 
 
 def test_snr_counts_good_pixels_only() -> None:
-    stamp = render_trail(PSF, 30.5, 30.0, 40.0, 0.0)
+    stamp = render_trail(PSF, Trail(30.5, 30.0, 40.0, 0.0))
     variance = np.full((60, 62), 1.0)
     snr = optimal_snr(stamp, variance, 100.0)
     left = np.zeros(variance.shape, dtype=bool)
@@ -368,4 +368,4 @@ def test_snr_counts_good_pixels_only() -> None:
     for value in (np.nan, np.inf, 0.0, -1.0):
         assert optimal_snr(stamp, np.where(left, value, variance), 100.0) == pytest.approx(snr / np.sqrt(2.0))
     assert optimal_snr(stamp, variance, 100.0, np.ones_like(left)) == 0.0
-    assert optimal_snr(render_trail(PSF, -300.0, 0.0, 5.0, 0.0), variance, 100.0) == 0.0
+    assert optimal_snr(render_trail(PSF, Trail(-300.0, 0.0, 5.0, 0.0)), variance, 100.0) == 0.0

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
-from lsst.meas.trails.core.geometry import trail_ends
+from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS
 from lsst.meas.trails.core.photometry import flux_to_mag
 from lsst.meas.trails.core.pixel_histogram import BINS
@@ -39,7 +39,7 @@ def make_truth(
     count = len(values)
     columns = {name: np.full(count, np.nan) for name in TRUTH_COLUMNS}
     columns |= dict(zip(("x", "y", "trail_length", "beta"), values.T, strict=True))
-    columns |= dict(zip(("x0", "y0", "x1", "y1"), trail_ends(*values.T), strict=True))
+    columns |= dict(zip(("x0", "y0", "x1", "y1"), Trails(*values.T, np.ones(len(values))).ends, strict=True))
     flux = 40.0 * np.broadcast_to(np.asarray(snr, dtype=np.float64), (count,))
     columns |= {
         "injection_id": np.arange(count),
@@ -72,7 +72,9 @@ def make_candidates(
         table[name] = np.zeros(count, dtype="U8" if dtype is np.str_ else dtype)
     for name, column in zip(("x", "y", "trailLengthPix", "trailAnglePix"), values.T, strict=True):
         table[name] = column
-    for name, column in zip(("x0", "y0", "x1", "y1"), trail_ends(*values.T), strict=True):
+    for name, column in zip(
+        ("x0", "y0", "x1", "y1"), Trails(*values.T, np.ones(len(values))).ends, strict=True
+    ):
         table[name] = column
     table["trailCandidateId"] = np.arange(count)
     table["trailLength"] = 0.2 * table["trailLengthPix"]

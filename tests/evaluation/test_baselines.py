@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.core.background import BackgroundMesh, fit_background
-from lsst.meas.trails.core.geometry import angle_difference
+from lsst.meas.trails.core.geometry import Trail, angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
@@ -49,8 +49,8 @@ def make_image(*trails: tuple[float, float, float, float, float], seed: int = 1)
     image = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     planes = ImagePlanes(image, np.ones(shape, np.float32), np.zeros(shape, np.uint32), PSF)
     for x, y, length, angle, snr in trails:
-        stamp = render_trail(PSF, x, y, length, angle)
-        add_trail(image, PSF, snr / optimal_snr(stamp, planes.variance, 1.0), x, y, length, angle)
+        stamp = render_trail(PSF, Trail(x, y, length, angle))
+        add_trail(image, PSF, Trail(x, y, length, angle, snr / optimal_snr(stamp, planes.variance, 1.0)))
     return planes
 
 

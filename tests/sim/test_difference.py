@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail
@@ -32,7 +33,7 @@ def make_planes(fwhm: float, noise: float, seed: int, *stars: tuple[float, float
         psf=PsfGrid.gaussian(fwhm, 33),
     )
     for x, y, flux in stars:
-        add_trail(planes.image, planes.psf, flux, x, y, 0.0, 0.0)
+        add_trail(planes.image, planes.psf, Trail(x, y, 0.0, 0.0, flux))
     planes.image[...] += noise * np.random.default_rng(seed).standard_normal(SHAPE, dtype=np.float32)
     return planes
 

@@ -25,6 +25,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 
 from lsst.images import VisitImage
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.photometry import mag_to_flux
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail
@@ -93,7 +94,9 @@ class FakeTask:
             flux = mag_to_flux(row["mag"]) * row["trail_length"]
             x, y = float(at.x) - image.bbox.x.start, float(at.y) - image.bbox.y.start
             add_trail(
-                exposure.image.array, PsfGrid.gaussian(4.0), flux, x, y, row["trail_length"], row["beta"]
+                exposure.image.array,
+                PsfGrid.gaussian(4.0),
+                Trail(x, y, row["trail_length"], row["beta"], flux),
             )
         return Struct(output_exposure=exposure, output_catalog=output)
 

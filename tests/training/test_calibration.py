@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.candidates.find import CandidateOptions
 from lsst.meas.trails.core.candidates.score import ScoreModel
-from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.geometry import Trail, Trails
 from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
@@ -48,7 +49,7 @@ def make_scene(seed: int) -> tuple[ValidationScene, np.ndarray]:
     def one(place: tuple[float, float], length: float, angle: float, flux: float) -> Trails:
         return Trails(*(np.array([value]) for value in (*place, length, angle, flux)))
 
-    stamp = render_trail(planes.psf, *TRUE, length, angle)
+    stamp = render_trail(planes.psf, Trail(*TRUE, length, angle))
     trail = one(TRUE, length, angle, snr / optimal_snr(stamp, planes.variance, 1.0))
     false = one(FALSE, length, angle, 1.0)
     satellite = one(SATELLITE, 80.0, 90.0, 2000.0)
@@ -85,12 +86,10 @@ def scenes(
     known = {id(scene.planes): probability for scene, probability in made}
     find = calibration.find_candidates
 
-    def find_once(
-        probability: np.ndarray, planes: ImagePlanes, background: Any, *, options: CandidateOptions
-    ) -> Table:
-        key = (id(planes), options)
+    def find_once(probability: np.ndarray, sky: SkySubtracted, *, options: CandidateOptions) -> Table:
+        key = (id(sky.planes), options)
         if key not in candidates:
-            candidates[key] = find(probability, planes, background, options=options)
+            candidates[key] = find(probability, sky, options=options)
         return candidates[key].copy()
 
     monkeypatch.setattr(calibration, "find_candidates", find_once)

@@ -18,6 +18,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.render import render_trail
 from lsst.meas.trails.core.tiles.cut import IGNORED
 from lsst.meas.trails.training.scenes import TrainingScenes, scene_truth
@@ -58,7 +59,7 @@ def test_trails_of_a_difference_have_the_snr_that_its_truth_says(difference: Tra
         x, y, length, angle = (
             float(getattr(scene.trails, name)[i]) for name in ("x", "y", "length", "angle")
         )
-        stamp = render_trail(planes.psf, x, y, length, angle)
+        stamp = render_trail(planes.psf, Trail(x, y, length, angle))
         slices, profile = stamp.clipped(planes.shape)
         good = ~bad[slices]
         if snr < 5.0 or not np.any(good):

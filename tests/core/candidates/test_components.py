@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lsst.meas.trails.core.candidates.components import Component, find_components
-from lsst.meas.trails.core.geometry import angle_difference
+from lsst.meas.trails.core.geometry import Trail, angle_difference
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA, PsfGrid
 from lsst.meas.trails.core.render import render_trail
 
@@ -32,7 +32,7 @@ def add_line(
     probability: npt.NDArray[np.float32], x: float, y: float, length: float, angle: float, peak: float = 0.9
 ) -> None:
     """Draw what a network makes of a trail: a ridge of some height."""
-    stamp = render_trail(PsfGrid.gaussian(4.0), x, y, length, angle)
+    stamp = render_trail(PsfGrid.gaussian(4.0), Trail(x, y, length, angle))
     slices, part = stamp.clipped((probability.shape[0], probability.shape[1]))
     ridge = (peak * part / stamp.array.max()).astype(np.float32)
     probability[slices] = np.maximum(probability[slices], ridge)
@@ -48,11 +48,11 @@ def test_shape_of_a_line(angle: float) -> None:
     add_line(probability, 60.3, 50.8, 50.0, angle)
     (component,) = find(probability)
     # Whole pixels of a ridge 8 pixels wide.
-    assert (component.x, component.y) == pytest.approx((60.3, 50.8), abs=0.2)
-    assert angle_difference(component.angle, angle) < 0.5
+    assert (component.line.x, component.line.y) == pytest.approx((60.3, 50.8), abs=0.2)
+    assert angle_difference(component.line.angle, angle) < 0.5
     # The ends lie where the ridge falls to 0.2 / 0.9: about a sigma and a
     # pixel's half beyond those of the line.
-    assert component.length == pytest.approx(50.0 + 2.0 * 0.8 * 4.0 / FWHM_PER_SIGMA, abs=2.0)
+    assert component.line.length == pytest.approx(50.0 + 2.0 * 0.8 * 4.0 / FWHM_PER_SIGMA, abs=2.0)
     assert 1.0 < component.width < 4.0 / FWHM_PER_SIGMA
     assert component.peak == pytest.approx(0.9, abs=0.01)
     assert component.area == np.count_nonzero(probability >= 0.2)
@@ -72,16 +72,16 @@ def test_hysteresis() -> None:
 def test_diagonal_neighbors_are_connected() -> None:
     components = find(np.eye(30, dtype=np.float32))
     assert [component.area for component in components] == [30]
-    assert components[0].angle == pytest.approx(45.0)
+    assert components[0].line.angle == pytest.approx(45.0)
 
 
 def test_order_is_by_peak() -> None:
     probability = blank()
     for row, peak in ((10, 0.6), (30, 0.9), (50, 0.7)):
         add_line(probability, 60.0, row, 30.0, 0.0, peak)
-    assert [round(component.y) for component in find(probability)] == [30, 50, 10]
+    assert [round(component.line.y) for component in find(probability)] == [30, 50, 10]
     # No more than so many are looked at.
-    assert [round(component.y) for component in find(probability, max_components=2)] == [30, 50]
+    assert [round(component.line.y) for component in find(probability, max_components=2)] == [30, 50]
 
 
 def test_small_components_are_dropped() -> None:
@@ -98,9 +98,9 @@ def test_fragments_of_one_line_are_joined() -> None:
     for column in (75, 120):
         probability[:, column : column + 8] = 0.0
     (component,) = find(probability, max_gap=12.0)
-    assert (component.x, component.y) == pytest.approx((100.0, 75.0), abs=1.0)
-    assert component.length == pytest.approx(120.0, abs=4.0)
-    assert angle_difference(component.angle, 25.0) < 0.5
+    assert (component.line.x, component.line.y) == pytest.approx((100.0, 75.0), abs=1.0)
+    assert component.line.length == pytest.approx(120.0, abs=4.0)
+    assert angle_difference(component.line.angle, 25.0) < 0.5
     assert len(find(probability, max_gap=0.0)) == 3
     assert len(find(probability, max_gap=3.0)) == 3
 
@@ -134,7 +134,7 @@ def test_blobs_have_no_direction() -> None:
         probability[start : start + 5, start : start + 5] = 0.8
         probability[start, start] = probability[start + 4, start + 4] = 0.9
     components = find(probability, max_gap=12.0)
-    assert [component.angle for component in components] == pytest.approx([45.0, 45.0])
+    assert [component.line.angle for component in components] == pytest.approx([45.0, 45.0])
 
 
 def test_a_bend_is_not_joined() -> None:
@@ -162,7 +162,7 @@ def test_top_quarter() -> None:
     assert Component.from_pixels(rows, columns, probability).top_quarter == pytest.approx(0.8)
     one = Component.from_pixels(rows[:1], columns[1:2], probability[1:2])
     assert one.top_quarter == pytest.approx(0.9)
-    assert (one.length, one.width, one.x, one.y) == (0.0, 0.0, 1.0, 0.0)
+    assert (one.line.length, one.width, one.line.x, one.line.y) == (0.0, 0.0, 1.0, 0.0)
 
 
 def test_nothing_there() -> None:
@@ -188,8 +188,10 @@ def test_components_of_any_array(probability: npt.NDArray[np.float32], grow: flo
     for component in components:
         assert component.area >= 2
         assert component.peak >= seed
-        assert np.all(np.isfinite([component.x, component.y, component.length, component.width]))
-        assert 0.0 <= component.angle < 180.0
+        assert np.all(
+            np.isfinite([component.line.x, component.line.y, component.line.length, component.width])
+        )
+        assert 0.0 <= component.line.angle < 180.0
         np.testing.assert_array_equal(probability[component.rows, component.columns], component.probability)
         np.add.at(seen, (component.rows, component.columns), 1)
     # No pixel belongs to two components, and only those above the threshold.

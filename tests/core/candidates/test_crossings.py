@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsst.meas.trails.core.candidates.crossings import split_lines
-from lsst.meas.trails.core.geometry import segment_distance, trail_ends
+from lsst.meas.trails.core.geometry import Trail, segment_distance
 
 type Line = tuple[float, float, float, float]
 
@@ -26,7 +26,7 @@ type Line = tuple[float, float, float, float]
 def draw(lines: list[Line], thickness: float = 7.0, size: int = 220) -> npt.NDArray[np.bool_]:
     """Return pixels near lines of given x, y, length and angle."""
     y, x = np.indices((size, size))
-    return np.any([segment_distance(x, y, *trail_ends(*line)) <= 0.5 * thickness for line in lines], axis=0)
+    return np.any([segment_distance(x, y, *Trail(*line).ends) <= 0.5 * thickness for line in lines], axis=0)
 
 
 def measure(rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Line:

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lsst.meas.trails.core.background import BackgroundMesh
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
 from lsst.meas.trails.core.candidates.score import FEATURES, ScoreModel
-from lsst.meas.trails.core.geometry import angle_difference
+from lsst.meas.trails.core.geometry import Trail, angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
 
@@ -38,17 +38,17 @@ class Scene:
     def add(self, x: float, y: float, length: float, angle: float, snr: float, peak: float = 0.95) -> float:
         """Add a trail of some SNR to the image and to the map; return its flux."""
         planes = self.planes
-        stamp = render_trail(planes.psf, x, y, length, angle)
+        stamp = render_trail(planes.psf, Trail(x, y, length, angle))
         flux = snr / optimal_snr(stamp, np.ones((1000, 1000)), 1.0) if snr > 0.0 else 0.0
-        add_trail(planes.image, planes.psf, flux, x, y, length, angle)
+        add_trail(planes.image, planes.psf, Trail(x, y, length, angle, flux))
         slices, part = stamp.clipped(planes.shape)
         ridge = (peak * part / stamp.array.max()).astype(np.float32)
         self.probability[slices] = np.maximum(self.probability[slices], ridge)
         return flux
 
     def find(self, score: ScoreModel | None = None, **options: float) -> astropy.table.Table:
-        level = BackgroundMesh(values=np.zeros((1, 1), dtype=np.float32), shape=self.planes.shape)
-        return find_candidates(self.probability, self.planes, level, score, CandidateOptions(**options))  # type: ignore[arg-type]
+        sky = SkySubtracted(self.planes, np.zeros(self.planes.shape, dtype=np.float32), self.planes.bad())
+        return find_candidates(self.probability, sky, score, CandidateOptions(**options))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_star_on_the_line(scene: Scene, along: float) -> None:
     flux = scene.add(200.0, 150.0, 60.0, 30.0, 20.0)
     c, s = np.cos(np.deg2rad(30.0)), np.sin(np.deg2rad(30.0))
     planes = scene.planes
-    add_trail(planes.image, planes.psf, 100.0 * flux, 200.0 + along * c, 150.0 + along * s, 0.0, 0.0)
+    add_trail(planes.image, planes.psf, Trail(200.0 + along * c, 150.0 + along * s, 0.0, 0.0, 100.0 * flux))
     (row,) = scene.find()
     assert not row["fitFailedFlag"]
     assert row["x"] == pytest.approx(200.0, abs=4.0 * row["xErr"])
@@ -183,7 +183,7 @@ def test_a_brighter_trail_across(scene: Scene) -> None:
     """The map has the faint one alone, the brighter one is a disturbance."""
     flux = scene.add(200.0, 150.0, 60.0, 30.0, 20.0)
     planes = scene.planes
-    add_trail(planes.image, planes.psf, 20.0 * flux, 205.0, 150.0, 50.0, 100.0)
+    add_trail(planes.image, planes.psf, Trail(205.0, 150.0, 50.0, 100.0, 20.0 * flux))
     (row,) = scene.find()
     assert not row["fitFailedFlag"]
     assert row["trailLengthPix"] == pytest.approx(60.0, abs=4.0 * row["trailLengthPixErr"])
@@ -321,7 +321,7 @@ def test_a_spike_has_a_low_score(scene: Scene) -> None:
     scene.add(200.0, 150.0, 20.0, 0.0, 20.0)
     (alone,) = scene.find()
     # A very bright star, 60 pixels from it, on its line.
-    add_trail(scene.planes.image, scene.planes.psf, 1e7, 140.0, 150.0, 0.0, 0.0)
+    add_trail(scene.planes.image, scene.planes.psf, Trail(140.0, 150.0, 0.0, 0.0, 1e7))
     (row,) = scene.find()
     assert alone["score"] > 0.5
     assert row["score"] < 0.1 * alone["score"]

@@ -18,7 +18,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.candidates.spikes import BrightStars, find_bright_stars, spike_likeness
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import add_trail
 
@@ -91,8 +93,8 @@ def test_a_trail_across_a_faint_star_is_none() -> None:
 
 def test_a_bright_trail_is_no_star_on_itself(make_planes: MakePlanes) -> None:
     planes = make_planes((120, 200), seed=3)
-    add_trail(planes.image, planes.psf, 3e5, 100.0, 60.0, 120.0, 10.0)
-    stars = find_bright_stars(planes, np.zeros(planes.shape))
+    add_trail(planes.image, planes.psf, Trail(100.0, 60.0, 120.0, 10.0, 3e5))
+    stars = find_bright_stars(SkySubtracted(planes, np.zeros(planes.shape), planes.bad()))
     assert len(stars.x) == 1
     row = {"x": [100.0], "y": [60.0], "trailLengthPix": [120.0], "trailAnglePix": [10.0]}
     assert spike_likeness({**row, "flux": [3e5], "psfFwhm": [FWHM]}, stars)[0] == 0.0
@@ -108,12 +110,12 @@ def test_no_stars_and_no_candidates() -> None:
 def test_stars_are_found(make_planes: MakePlanes) -> None:
     planes = make_planes((100, 100), seed=5)
     for x, y, flux in ((30.25, 40.5, 1e4), (70.0, 20.0, 1000.0)):
-        add_trail(planes.image, planes.psf, flux, x, y, 0.0, 0.0)
+        add_trail(planes.image, planes.psf, Trail(x, y, 0.0, 0.0, flux))
     # One is saturated, and its pixels are gone.
     planes.image[60:63, 80:84] = np.nan
     planes.mask[60:63, 80:84] = plane_bits(["SATURATED"])
     planes.variance[0, 0] = np.nan
-    stars = find_bright_stars(planes, np.zeros(planes.shape))
+    stars = find_bright_stars(SkySubtracted(planes, np.zeros(planes.shape), planes.bad()))
     # The peak of the second is below 100 sigma.
     assert list(stars.saturated) == [False, True]
     # The centroid of pixels above a threshold is within a tenth of a pixel.

@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, candidate_catalog, empty_catalog
-from lsst.meas.trails.core.geometry import angle_difference, trail_ends
+from lsst.meas.trails.core.geometry import Trails, angle_difference
 from lsst.meas.trails.core.photometry import mag_to_flux
 
 type PixelToSky = Callable[[Any, Any], tuple[Any, Any]]
@@ -76,7 +76,7 @@ def candidates(**changes: float | list[float]) -> astropy.table.Table:
         **changes,
     }
     table = astropy.table.Table({name: np.resize(value, count) for name, value in columns.items()})
-    ends = trail_ends(table["x"], table["y"], table["trailLengthPix"], table["trailAnglePix"])
+    ends = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix").ends
     for name, end in zip(("x0", "y0", "x1", "y1"), ends, strict=True):
         table[name] = np.asarray(end)
     return table

@@ -17,6 +17,7 @@ import astropy.table
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.fit.confusion_noise import confusion_excess, inflate_errors, trail_excess
 from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.injection.inject import inject_trails
@@ -50,7 +51,7 @@ def points(planes: ImagePlanes, number: int, flux: float) -> ImagePlanes:
 def excess(planes: ImagePlanes, bad: np.ndarray | None = None) -> float:
     if bad is None:
         bad = np.zeros(planes.shape, dtype=bool)
-    return confusion_excess(planes, np.zeros(planes.shape), bad)
+    return confusion_excess(SkySubtracted(planes, np.zeros(planes.shape), bad))
 
 
 def test_noise_has_none() -> None:

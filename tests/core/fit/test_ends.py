@@ -12,12 +12,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.fit.ends import end_variances, find_ends
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
@@ -31,14 +32,19 @@ C, S = np.cos(np.deg2rad(ANGLE)), np.sin(np.deg2rad(ANGLE))
 
 def make_trail(make_planes: MakePlanes, length: float, snr: float, seed: int) -> ImagePlanes:
     planes = make_planes((240, 240), seed=seed)
-    flux = snr / optimal_snr(render_trail(PSF, X, Y, length, ANGLE), planes.variance, 1.0)
-    add_trail(planes.image, PSF, flux, X, Y, length, ANGLE)
+    flux = snr / optimal_snr(render_trail(PSF, Trail(X, Y, length, ANGLE)), planes.variance, 1.0)
+    add_trail(planes.image, PSF, Trail(X, Y, length, ANGLE, flux))
     return planes
 
 
-def find(planes: ImagePlanes, **start: Any) -> tuple[float, float, float]:
-    start = {"x": X, "y": Y, "angle": ANGLE, **start}
-    return find_ends(planes, np.zeros(planes.shape), planes.bad(), **start)
+def sky_of(planes: ImagePlanes) -> SkySubtracted:
+    return SkySubtracted(planes, np.zeros(planes.shape), planes.bad())
+
+
+def find(planes: ImagePlanes, length: float, x: float = X, y: float = Y) -> tuple[float, float, float]:
+    trail = find_ends(sky_of(planes), Trail(x, y, length, ANGLE))
+    assert trail.angle == ANGLE
+    return trail.x, trail.y, trail.length
 
 
 @pytest.mark.parametrize(("length", "start"), [(60.0, 60.0), (60.0, 30.0), (100.0, 60.0), (20.0, 25.0)])
@@ -68,7 +74,7 @@ def test_a_start_off_the_middle(make_planes: MakePlanes) -> None:
 def test_a_star_on_the_line_is_not_the_trail(make_planes: MakePlanes, along: float, flux: float) -> None:
     """Within it or beyond its end."""
     planes = make_trail(make_planes, 60.0, 30.0, 2)
-    add_trail(planes.image, PSF, flux, X + along * C, Y + along * S, 0.0, 0.0)
+    add_trail(planes.image, PSF, Trail(X + along * C, Y + along * S, 0.0, 0.0, flux))
     x, y, length = find(planes, length=50.0)
     assert length == pytest.approx(60.0, abs=6.0)
     assert np.hypot(x - X, y - Y) < 4.0
@@ -104,17 +110,7 @@ def test_units_do_not_matter(make_planes: MakePlanes) -> None:
 
 
 def variances(planes: ImagePlanes, length: float, snr: float, end_error: float) -> tuple[float, float]:
-    return end_variances(
-        planes,
-        np.zeros(planes.shape),
-        planes.bad(),
-        x=X,
-        y=Y,
-        length=length,
-        angle=ANGLE,
-        snr=snr,
-        end_error=end_error,
-    )
+    return end_variances(sky_of(planes), Trail(X, Y, length, ANGLE), snr=snr, end_error=end_error)
 
 
 def test_noise_moves_the_ends_of_a_faint_trail(make_planes: MakePlanes) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,49 +22,49 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.fit.fit import MAX_FITTED_LENGTH, TrailFit, fit_trail, start_as_fit
-from lsst.meas.trails.core.geometry import angle_difference
+from lsst.meas.trails.core.geometry import Trail, angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
 
 type MakePlanes = Callable[..., ImagePlanes]
+type Mask = npt.NDArray[np.bool_]
 
 PSF = PsfGrid.gaussian(4.0)
 
 
+def sky_of(
+    planes: ImagePlanes, level: float = 0.0, bad: npt.NDArray[np.bool_] | None = None
+) -> SkySubtracted:
+    return SkySubtracted(planes, np.full(planes.shape, level), planes.bad() if bad is None else bad)
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A trail in an image of its own, and what the fit is told of it."""
+    """A trail in an image of its own, and the start of its fit."""
 
     planes: ImagePlanes
-    x: float
-    y: float
-    length: float
-    angle: float
-    flux: float
-    start: dict[str, Any]
+    trail: Trail
+    start: Trail
 
-    @property
-    def direction(self) -> tuple[float, float]:
-        return float(np.cos(np.deg2rad(self.angle))), float(np.sin(np.deg2rad(self.angle)))
-
-    def fit(self, **options: float) -> TrailFit:
-        start = {**self.start, **options}
-        return fit_trail(self.planes, np.zeros(self.planes.shape), self.planes.bad(), **start)
+    def fit(self, start: Trail | None = None) -> TrailFit:
+        return fit_trail(sky_of(self.planes), start or self.start)
 
     def pulls(self, fit: TrailFit) -> npt.NDArray[np.float64]:
         """Return errors of x, y, length, angle and flux in units of the
         errors that the fit states.
         """
-        turned = np.mod(fit.angle - self.angle + 90.0, 180.0) - 90.0
+        true = self.trail
+        turned = np.mod(fit.angle - true.angle + 90.0, 180.0) - 90.0
         return np.array(
             [
-                (fit.x - self.x) / fit.x_err,
-                (fit.y - self.y) / fit.y_err,
-                (fit.length - self.length) / fit.length_err,
+                (fit.x - true.x) / fit.x_err,
+                (fit.y - true.y) / fit.y_err,
+                (fit.length - true.length) / fit.length_err,
                 turned / fit.angle_err,
-                (fit.flux - self.flux) / fit.flux_err,
+                (fit.flux - true.flux) / fit.flux_err,
             ]
         )
 
@@ -87,15 +86,16 @@ def make_case(
     )
     x, y = (float(size / 2 + rng.uniform(-1.0, 1.0)) for _ in range(2))
     angle = float(rng.uniform(0.0, 180.0)) if angle is None else angle
-    flux = snr / optimal_snr(render_trail(psf, x, y, length, angle), planes.variance, 1.0)
-    add_trail(image, psf, flux, x, y, length, angle)
-    start = {
-        "x": x + rng.uniform(-2.0, 2.0),
-        "y": y + rng.uniform(-2.0, 2.0),
-        "length": max(length, 1.0) * rng.uniform(0.8, 1.1),
-        "angle": angle + rng.uniform(-1.0, 1.0) * np.rad2deg(2.0 / max(length, 10.0)),
-    }
-    return Case(planes=planes, x=x, y=y, length=length, angle=angle, flux=flux, start=start)
+    flux = snr / optimal_snr(render_trail(psf, Trail(x, y, length, angle)), planes.variance, 1.0)
+    trail = Trail(x, y, length, angle, flux)
+    add_trail(image, psf, trail)
+    start = Trail(
+        x=x + rng.uniform(-2.0, 2.0),
+        y=y + rng.uniform(-2.0, 2.0),
+        length=max(length, 1.0) * rng.uniform(0.8, 1.1),
+        angle=angle + rng.uniform(-1.0, 1.0) * np.rad2deg(2.0 / max(length, 10.0)),
+    )
+    return Case(planes, trail, start)
 
 
 def check_pulls(pulls: list[npt.NDArray[np.float64]]) -> None:
@@ -156,9 +156,9 @@ def test_a_star_beside_the_trail(length: float, brightness: float) -> None:
     """9 pixels off the line, and up to 300 times as bright as the trail."""
 
     def add(case: Case) -> None:
-        c, s = case.direction
-        x, y = case.x + 0.2 * length * c - 9.0 * s, case.y + 0.2 * length * s + 9.0 * c
-        add_trail(case.planes.image, PSF, brightness * case.flux, x, y, 0.0, 0.0)
+        c, s = case.trail.direction
+        x, y = case.trail.x + 0.2 * length * c - 9.0 * s, case.trail.y + 0.2 * length * s + 9.0 * c
+        add_trail(case.planes.image, PSF, Trail(x, y, 0.0, 0.0, brightness * case.trail.flux))
 
     check_shifts([make_case(length, 15.0, seed) for seed in range(12)], add)
 
@@ -166,16 +166,22 @@ def test_a_star_beside_the_trail(length: float, brightness: float) -> None:
 @pytest.mark.parametrize("brightness", [1.0, 100.0])
 def test_a_star_on_the_trail(brightness: float) -> None:
     def add(case: Case) -> None:
-        c, s = case.direction
-        flux = brightness * case.flux
-        add_trail(case.planes.image, PSF, flux, case.x + 15.0 * c, case.y + 15.0 * s, 0.0, 0.0)
+        c, s = case.trail.direction
+        flux = brightness * case.trail.flux
+        add_trail(
+            case.planes.image, PSF, Trail(case.trail.x + 15.0 * c, case.trail.y + 15.0 * s, 0.0, 0.0, flux)
+        )
 
     check_shifts([make_case(60.0, 15.0, seed) for seed in range(12)], add)
 
 
 def test_a_bright_trail_across() -> None:
     def add(case: Case) -> None:
-        add_trail(case.planes.image, PSF, 20.0 * case.flux, case.x + 3.0, case.y, 50.0, case.angle + 60.0)
+        add_trail(
+            case.planes.image,
+            PSF,
+            Trail(case.trail.x + 3.0, case.trail.y, 50.0, case.trail.angle + 60.0, 20.0 * case.trail.flux),
+        )
 
     check_shifts([make_case(60.0, 15.0, seed) for seed in range(12)], add)
 
@@ -185,7 +191,7 @@ def test_masked_columns_across(length: float) -> None:
     cases = [make_case(length, 15.0, seed, angle=30.0 + seed) for seed in range(40)]
     pulls = []
     for case in cases:
-        bar = np.s_[:, int(case.x) - 8 : int(case.x) - 1]
+        bar = np.s_[:, int(case.trail.x) - 8 : int(case.trail.x) - 1]
         case.planes.mask[bar] = plane_bits(["BAD"])
         case.planes.image[bar] = 1e5
         pulls.append(case.pulls(case.fit()))
@@ -196,7 +202,7 @@ def test_a_cosmic_ray_on_the_trail() -> None:
     pulls = []
     for seed in range(15):
         case = make_case(30.0, 15.0, seed)
-        case.planes.image[round(case.y) + 1, round(case.x) - 2] += 300.0
+        case.planes.image[round(case.trail.y) + 1, round(case.trail.x) - 2] += 300.0
         pulls.append(case.pulls(case.fit()))
     # A Huber loss at 4 sigma pulls as a pixel of 4 sigma would.
     assert np.mean(np.abs(pulls) < 3.0) > 0.9
@@ -216,10 +222,9 @@ def test_bright_trails_are_fitted_to_the_end(length: float, snr: float) -> None:
 
 def test_without_noise_the_truth_is_found(make_planes: MakePlanes) -> None:
     planes = make_planes((120, 120))
-    add_trail(planes.image, PSF, 2000.0, 60.3, 58.6, 40.0, 140.0)
+    add_trail(planes.image, PSF, Trail(60.3, 58.6, 40.0, 140.0, 2000.0))
     planes.image[:] += 3.0
-    level = np.full(planes.shape, 1.0)
-    fit = fit_trail(planes, level, planes.bad(), x=61.0, y=58.0, length=34.0, angle=143.0)
+    fit = fit_trail(sky_of(planes, level=1.0), Trail(x=61.0, y=58.0, length=34.0, angle=143.0))
     assert not fit.failed
     # Single precision, and the tolerance of the solver.
     assert (fit.x, fit.y, fit.length, fit.angle) == pytest.approx((60.3, 58.6, 40.0, 140.0), abs=2e-3)
@@ -227,7 +232,7 @@ def test_without_noise_the_truth_is_found(make_planes: MakePlanes) -> None:
     assert fit.background == pytest.approx(2.0, abs=1e-3)
     assert fit.chi2 < 1.0
     # The errors do not know that there is no noise.
-    stamp = render_trail(PSF, 60.3, 58.6, 40.0, 140.0)
+    stamp = render_trail(PSF, Trail(60.3, 58.6, 40.0, 140.0))
     assert fit.flux / fit.flux_err == pytest.approx(optimal_snr(stamp, planes.variance, 2000.0), rel=0.2)
 
 
@@ -250,8 +255,8 @@ def test_units_do_not_matter() -> None:
 def test_a_point_source_has_no_length(make_planes: MakePlanes) -> None:
     for seed in range(10):
         planes = make_planes((60, 60), seed=seed)
-        add_trail(planes.image, PSF, 1000.0, 30.3, 29.6, 0.0, 0.0)
-        fit = fit_trail(planes, np.zeros(planes.shape), planes.bad(), x=31.0, y=29.0, length=3.0, angle=50.0)
+        add_trail(planes.image, PSF, Trail(30.3, 29.6, 0.0, 0.0, 1000.0))
+        fit = fit_trail(sky_of(planes), Trail(x=31.0, y=29.0, length=3.0, angle=50.0))
         assert not fit.failed
         assert (fit.x, fit.y) == pytest.approx((30.3, 29.6), abs=5.0 * fit.x_err)
         # Length enters squared, L^2/12 against 2 x 1.7^2 / SNR: noise alone
@@ -278,8 +283,9 @@ def test_the_psf_of_the_place_is_used() -> None:
 def test_a_fragment_grows_to_the_whole() -> None:
     """Of 60 pixels the component held 20, off the middle."""
     case = make_case(60.0, 30.0, 5)
-    c, s = case.direction
-    fit = case.fit(x=case.x + 15.0 * c, y=case.y + 15.0 * s, length=20.0)
+    c, s = case.trail.direction
+    x, y = case.trail.x + 15.0 * c, case.trail.y + 15.0 * s
+    fit = case.fit(dataclasses.replace(case.start, x=x, y=y, length=20.0))
     assert not fit.failed
     assert np.abs(case.pulls(fit)).max() < 5.0
 
@@ -287,11 +293,9 @@ def test_a_fragment_grows_to_the_whole() -> None:
 def test_at_the_edge_the_line_is_right(make_planes: MakePlanes) -> None:
     """Of a trail of 100 pixels half lies on the image."""
     planes = make_planes((100, 120), seed=4)
-    add_trail(planes.image, PSF, 1500.0, 0.0, 50.0, 100.0, 20.0)
+    add_trail(planes.image, PSF, Trail(0.0, 50.0, 100.0, 20.0, 1500.0))
     c, s = np.cos(np.deg2rad(20.0)), np.sin(np.deg2rad(20.0))
-    fit = fit_trail(
-        planes, np.zeros(planes.shape), planes.bad(), x=25.0 * c, y=50.0 + 25.0 * s, length=45.0, angle=22.0
-    )
+    fit = fit_trail(sky_of(planes), Trail(x=25.0 * c, y=50.0 + 25.0 * s, length=45.0, angle=22.0))
     assert not fit.failed
     assert angle_difference(fit.angle, 20.0) < 5.0 * fit.angle_err
     # The end that is seen is at 50 pixels from the midpoint.
@@ -306,27 +310,26 @@ def test_at_the_edge_the_line_is_right(make_planes: MakePlanes) -> None:
 def test_in_a_corner_with_a_large_kernel(make_planes: MakePlanes, x: float, y: float) -> None:
     psf = PsfGrid.gaussian(4.0, size=51)
     planes = make_planes((60, 60), psf=psf, seed=1)
-    add_trail(planes.image, psf, 1000.0, x, y, 8.0, 30.0)
-    fit = fit_trail(planes, np.zeros(planes.shape), planes.bad(), x=x, y=y, length=8.0, angle=35.0)
+    add_trail(planes.image, psf, Trail(x, y, 8.0, 30.0, 1000.0))
+    fit = fit_trail(sky_of(planes), Trail(x, y, 8.0, 35.0))
     assert not fit.failed
     assert np.hypot(fit.x - x, fit.y - y) < 5.0 * np.hypot(fit.x_err, fit.y_err)
 
 
 def test_flux_at_the_start() -> None:
     case = make_case(40.0, 20.0, 3)
-    zero = np.zeros(case.planes.shape)
-    truth = {"x": case.x, "y": case.y, "length": case.length, "angle": case.angle}
-    fit = start_as_fit(case.planes, zero, case.planes.bad(), **truth)
+    true = case.trail
+    fit = start_as_fit(sky_of(case.planes), true)
     assert fit.failed
-    assert (fit.x, fit.y, fit.length, fit.angle) == pytest.approx((case.x, case.y, case.length, case.angle))
-    assert fit.flux == pytest.approx(case.flux, abs=4.0 * fit.flux_err)
-    assert case.flux / fit.flux_err == pytest.approx(20.0, rel=0.05)
+    assert (fit.x, fit.y, fit.length, fit.angle) == pytest.approx((true.x, true.y, true.length, true.angle))
+    assert fit.flux == pytest.approx(case.trail.flux, abs=4.0 * fit.flux_err)
+    assert case.trail.flux / fit.flux_err == pytest.approx(20.0, rel=0.05)
     assert np.isnan([fit.x_err, fit.y_err, fit.length_err, fit.angle_err]).all()
 
 
 # What cannot be fitted.
 
-START: dict[str, Any] = {"x": 30.0, "y": 28.0, "length": 12.0, "angle": 200.0}
+START = Trail(x=30.0, y=28.0, length=12.0, angle=200.0)
 
 
 def check_failure(fit: TrailFit) -> None:
@@ -337,7 +340,7 @@ def check_failure(fit: TrailFit) -> None:
 
 def test_all_bad(make_planes: MakePlanes) -> None:
     planes = make_planes(seed=1)
-    fit = fit_trail(planes, np.zeros(planes.shape), np.ones(planes.shape, dtype=bool), **START)
+    fit = fit_trail(sky_of(planes, bad=np.ones(planes.shape, dtype=bool)), START)
     check_failure(fit)
     assert np.isnan([fit.flux, fit.flux_err, fit.chi2, fit.background]).all()
     assert fit.n_data == 0
@@ -348,20 +351,20 @@ def test_constant_data(make_planes: MakePlanes, value: float) -> None:
     """Also NaN that nobody has marked as bad."""
     planes = make_planes()
     planes.image[:] = value
-    check_failure(fit_trail(planes, np.zeros(planes.shape), np.zeros(planes.shape, dtype=bool), **START))
+    check_failure(fit_trail(sky_of(planes, bad=np.zeros(planes.shape, dtype=bool)), START))
 
 
 @pytest.mark.parametrize("variance", [0.0, -1.0, np.nan, np.inf])
 def test_variances_that_are_none(make_planes: MakePlanes, variance: float) -> None:
     planes = make_planes(seed=1)
     planes.variance[:] = variance
-    check_failure(fit_trail(planes, np.zeros(planes.shape), np.zeros(planes.shape, dtype=bool), **START))
+    check_failure(fit_trail(sky_of(planes, bad=np.zeros(planes.shape, dtype=bool)), START))
 
 
 def test_a_hole_is_no_trail(make_planes: MakePlanes) -> None:
     planes = make_planes(seed=1)
-    add_trail(planes.image, PSF, -500.0, 30.0, 28.0, 12.0, 20.0)
-    fit = fit_trail(planes, np.zeros(planes.shape), planes.bad(), **START)
+    add_trail(planes.image, PSF, Trail(30.0, 28.0, 12.0, 20.0, -500.0))
+    fit = fit_trail(sky_of(planes), START)
     check_failure(fit)
     assert fit.flux < 0.0
 
@@ -372,20 +375,19 @@ def test_a_hole_is_no_trail(make_planes: MakePlanes) -> None:
 )
 def test_impossible_starts(make_planes: MakePlanes, change: dict[str, float]) -> None:
     planes = make_planes(seed=1)
-    zero = np.zeros(planes.shape)
-    assert fit_trail(planes, zero, planes.bad(), **{**START, **change}).failed
-    assert start_as_fit(planes, zero, planes.bad(), **{**START, **change}).failed
+    start = dataclasses.replace(START, **change)
+    assert fit_trail(sky_of(planes), start).failed
+    assert start_as_fit(sky_of(planes), start).failed
 
 
 def test_what_is_too_long_costs_nothing(make_planes: MakePlanes) -> None:
     """The streak of a satellite over a detector would take gigabytes."""
     planes = make_planes((500, 500), seed=1)
-    zero = np.zeros(planes.shape)
-    start = {**START, "length": 1e6}
-    assert fit_trail(planes, zero, planes.bad(), **start).failed
-    assert start_as_fit(planes, zero, planes.bad(), **start).failed
-    add_trail(planes.image, PSF, 1e5, 250.0, 250.0, 480.0, 45.0)
-    fit = fit_trail(planes, zero, planes.bad(), x=250.0, y=250.0, length=MAX_FITTED_LENGTH, angle=45.0)
+    start = dataclasses.replace(START, length=1e6)
+    assert fit_trail(sky_of(planes), start).failed
+    assert start_as_fit(sky_of(planes), start).failed
+    add_trail(planes.image, PSF, Trail(250.0, 250.0, 480.0, 45.0, 1e5))
+    fit = fit_trail(sky_of(planes), Trail(x=250.0, y=250.0, length=MAX_FITTED_LENGTH, angle=45.0))
     assert fit.failed
 
 
@@ -416,7 +418,7 @@ def test_nothing_raises(
     with warnings.catch_warnings():
         # Squares of the greatest floats are infinite.
         warnings.simplefilter("ignore", RuntimeWarning)
-        fit = fit_trail(planes, np.zeros(image.shape), bad, x=x, y=y, length=length, angle=angle)
+        fit = fit_trail(sky_of(planes, bad=bad), Trail(x, y, length, angle))
     assert np.all(np.isfinite([fit.x, fit.y, fit.length]))
     assert 0.0 <= fit.angle < 180.0
     if not fit.failed:
@@ -431,10 +433,10 @@ def test_a_lumpy_trail_has_larger_errors() -> None:
         case = make_case(80.0, 25.0, seed)
         alone = case.fit()
         rng = np.random.default_rng(seed)
-        c, s = case.direction
+        c, s = case.trail.direction
         for along, aside in zip(rng.uniform(-45.0, 45.0, 10), rng.uniform(-6.0, 6.0, 10), strict=True):
-            x, y = case.x + along * c - aside * s, case.y + along * s + aside * c
-            add_trail(case.planes.image, PSF, 0.06 * case.flux, x, y, 0.0, 0.0)
+            x, y = case.trail.x + along * c - aside * s, case.trail.y + along * s + aside * c
+            add_trail(case.planes.image, PSF, Trail(x, y, 0.0, 0.0, 0.06 * case.trail.flux))
         fit = case.fit()
         assert not fit.failed
         relative = fit.flux_err / fit.flux, alone.flux_err / alone.flux

@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.fit.shape_tests import ShapeTests, measure_shape
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
@@ -28,11 +30,12 @@ PSF = PsfGrid.gaussian(4.0)
 
 
 def measure(planes: ImagePlanes, length: float, x: float = 60.0, y: float = 60.0) -> ShapeTests:
-    return measure_shape(planes, np.zeros(planes.shape), planes.bad(), x=x, y=y, length=length, angle=30.0)
+    sky = SkySubtracted(planes, np.zeros(planes.shape), planes.bad())
+    return measure_shape(sky, Trail(x, y, length, 30.0))
 
 
 def flux_of_snr(snr: float, length: float) -> float:
-    return snr / optimal_snr(render_trail(PSF, 60.0, 60.0, length, 30.0), np.ones((120, 120)), 1.0)
+    return snr / optimal_snr(render_trail(PSF, Trail(60.0, 60.0, length, 30.0)), np.ones((120, 120)), 1.0)
 
 
 def table_of(tests: list[ShapeTests]) -> npt.NDArray[np.float64]:
@@ -44,7 +47,7 @@ def test_a_trail_is_as_wide_and_even_as_expected(make_planes: MakePlanes, length
     tests = []
     for seed in range(40):
         planes = make_planes((120, 120), seed=seed)
-        add_trail(planes.image, PSF, flux_of_snr(25.0, length), 60.0, 60.0, length, 30.0)
+        add_trail(planes.image, PSF, Trail(60.0, 60.0, length, 30.0, flux_of_snr(25.0, length)))
         tests.append(measure(planes, length))
     wide, core, _ = table_of(tests).T
     # Standard normal: the mean of 40 is good to 0.16, the scatter to 0.11.
@@ -56,28 +59,28 @@ def test_a_trail_is_as_wide_and_even_as_expected(make_planes: MakePlanes, length
 def test_a_wide_source_is_found_out(make_planes: MakePlanes) -> None:
     """A trail through a PSF of 6 pixels instead of 4."""
     planes = make_planes((120, 120), seed=1)
-    add_trail(planes.image, PsfGrid.gaussian(6.0, 35), flux_of_snr(40.0, 20.0), 60.0, 60.0, 20.0, 30.0)
+    add_trail(planes.image, PsfGrid.gaussian(6.0, 35), Trail(60.0, 60.0, 20.0, 30.0, flux_of_snr(40.0, 20.0)))
     assert measure(planes, 20.0).wide > 5.0
 
 
 def test_a_bright_core_is_found_out(make_planes: MakePlanes) -> None:
     planes = make_planes((120, 120), seed=1)
-    add_trail(planes.image, PSF, flux_of_snr(25.0, 40.0), 60.0, 60.0, 40.0, 30.0)
-    add_trail(planes.image, PSF, flux_of_snr(15.0, 10.0), 60.0, 60.0, 10.0, 30.0)
+    add_trail(planes.image, PSF, Trail(60.0, 60.0, 40.0, 30.0, flux_of_snr(25.0, 40.0)))
+    add_trail(planes.image, PSF, Trail(60.0, 60.0, 10.0, 30.0, flux_of_snr(15.0, 10.0)))
     assert measure(planes, 40.0).core > 5.0
 
 
 def test_a_trail_is_no_point_and_a_point_no_trail(make_planes: MakePlanes) -> None:
     trail, star = make_planes((120, 120), seed=1), make_planes((120, 120), seed=2)
-    add_trail(trail.image, PSF, flux_of_snr(25.0, 20.0), 60.0, 60.0, 20.0, 30.0)
-    add_trail(star.image, PSF, flux_of_snr(25.0, 0.0), 60.0, 60.0, 0.0, 0.0)
+    add_trail(trail.image, PSF, Trail(60.0, 60.0, 20.0, 30.0, flux_of_snr(25.0, 20.0)))
+    add_trail(star.image, PSF, Trail(60.0, 60.0, 0.0, 0.0, flux_of_snr(25.0, 0.0)))
     assert measure(trail, 20.0).length > 10.0
     assert measure(star, 20.0).length < -10.0
 
 
 def test_without_noise_a_trail_is_a_trail(make_planes: MakePlanes) -> None:
     planes = make_planes((120, 120))
-    add_trail(planes.image, PSF, 1000.0, 60.0, 60.0, 40.0, 30.0)
+    add_trail(planes.image, PSF, Trail(60.0, 60.0, 40.0, 30.0, 1000.0))
     planes.image[:] += 5.0
     tests = measure(planes, 40.0)
     # Single precision of a level of 5.
@@ -86,7 +89,7 @@ def test_without_noise_a_trail_is_a_trail(make_planes: MakePlanes) -> None:
 
 def test_a_cosmic_ray_does_not_count(make_planes: MakePlanes) -> None:
     planes = make_planes((120, 120), seed=1)
-    add_trail(planes.image, PSF, flux_of_snr(25.0, 40.0), 60.0, 60.0, 40.0, 30.0)
+    add_trail(planes.image, PSF, Trail(60.0, 60.0, 40.0, 30.0, flux_of_snr(25.0, 40.0)))
     before = measure(planes, 40.0)
     planes.image[64, 66] += 500.0
     assert measure(planes, 40.0).wide == pytest.approx(before.wide, abs=1.0)
@@ -95,7 +98,7 @@ def test_a_cosmic_ray_does_not_count(make_planes: MakePlanes) -> None:
 @pytest.mark.parametrize(("x", "y"), [(2.0, 3.0), (119.0, 60.0), (60.0, -3.0)])
 def test_at_the_edge(make_planes: MakePlanes, x: float, y: float) -> None:
     planes = make_planes((120, 120), seed=1)
-    add_trail(planes.image, PSF, 500.0, x, y, 20.0, 30.0)
+    add_trail(planes.image, PSF, Trail(x, y, 20.0, 30.0, 500.0))
     tests = measure(planes, 20.0, x, y)
     assert abs(tests.wide) < 4.0
     assert abs(tests.core) < 4.0

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.geometry import segment_distance, trail_ends
+from lsst.meas.trails.core.geometry import Trail, segment_distance
 from lsst.meas.trails.core.injection.artifacts import add_cosmic_ray, add_satellite
 from lsst.meas.trails.core.psf import PsfGrid
 
@@ -26,32 +26,32 @@ def test_a_cosmic_ray_is_where_it_says(seed: int) -> None:
     lit = np.zeros(image.shape, dtype=bool)
     lit[track.rows, track.columns] = True
     np.testing.assert_array_equal(image > 0.0, lit)
-    assert image.sum(dtype=float) == pytest.approx(track.flux, rel=1e-5)
-    ends = trail_ends(track.x, track.y, track.length, track.angle)
+    assert image.sum(dtype=float) == pytest.approx(track.trail.flux, rel=1e-5)
+    ends = track.trail.ends
     distance = segment_distance(track.columns, track.rows, *ends)
     # It wanders: by the root of 240 steps of 0.04 pixels, and to whole pixels.
     assert np.all(distance < 3.0)
     # Unlike a trail it is a pixel or two wide, however long.
-    assert np.count_nonzero(lit) <= 2.5 * (track.length + 2.0)
+    assert np.count_nonzero(lit) <= 2.5 * (track.trail.length + 2.0)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_satellite_crosses_the_image(seed: int) -> None:
     psf = PsfGrid.gaussian(4.0)
     image = np.zeros((120, 160), dtype=np.float32)
-    x, y, length, angle, flux = add_satellite(image, psf, 10.0, np.random.default_rng(seed))
-    x0, y0, x1, y1 = trail_ends(x, y, length, angle)
+    trail = add_satellite(image, psf, 10.0, np.random.default_rng(seed))
+    x0, y0, x1, y1 = trail.ends
     # Both ends are at an edge, to a pixel of the axis that it was drawn along
     # and what a shallow angle makes of that.
     for end_x, end_y in ((x0, y0), (x1, y1)):
         assert min(end_x, end_y, 159.0 - end_x, 119.0 - end_y) < 1.5
     rows, columns = np.nonzero(image > 0.5 * image.max())
-    line = trail_ends(x, y, length + 20.0, angle)
+    line = Trail(trail.x, trail.y, trail.length + 20.0, trail.angle).ends
     # Half of the FWHM.
     assert np.all(segment_distance(columns, rows, *line) < 2.1)
     # Its profile is that of the PSF: ten per pixel of length.
     assert image.max() == pytest.approx(10.0 / (np.sqrt(2.0 * np.pi) * 4.0 / 2.3548), rel=0.02)
-    assert flux == pytest.approx(10.0 * length)
+    assert trail.flux == pytest.approx(10.0 * trail.length)
 
 
 def test_a_low_satellite_is_wide() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.injection.distractors import DistractorPopulation, Distractors, draw_distractors
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.render import optimal_snr, render_trail
@@ -65,7 +66,7 @@ def test_point_sources_have_the_snr_asked_for(make_planes: MakePlanes) -> None:
     for x, y, flux in zip(drawn.trails.x, drawn.trails.y, drawn.trails.flux, strict=True):
         if 15.0 < x < 284.0 and 15.0 < y < 284.0:
             whole += 1
-            stamp = render_trail(planes.psf, x, y, 0.0, 0.0)
+            stamp = render_trail(planes.psf, Trail(x, y, 0.0, 0.0))
             # The kernel between pixels is a little blunter than at one.
             assert optimal_snr(stamp, planes.variance, flux) == pytest.approx(12.0, rel=1e-3)
     assert whole > 2

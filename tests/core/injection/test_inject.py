@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.geometry import Trails, angle_difference, trail_ends
+from lsst.meas.trails.core.geometry import Trail, Trails, angle_difference
 from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.injection.truth import truth_table
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
@@ -37,7 +37,7 @@ def test_noiseless_trails_are_added(make_planes: MakePlanes) -> None:
     injected = inject_trails(planes, trails, None)
     expected = np.zeros(planes.shape)
     for x, y, length, angle, flux in ((30.0, 30.0, 20.0, 10.0, 500.0), (60.0, 50.0, 30.0, 120.0, 900.0)):
-        slices, part = render_trail(planes.psf, x, y, length, angle).clipped(planes.shape)
+        slices, part = render_trail(planes.psf, Trail(x, y, length, angle)).clipped(planes.shape)
         expected[slices] += flux * part
     # Single precision.
     np.testing.assert_allclose(injected.image - before, expected, atol=1e-5)
@@ -147,7 +147,7 @@ def test_flux_across_the_edge(make_planes: MakePlanes, length: float) -> None:
     t = (np.arange(2000) + 0.5) / 2000
     for angle in ANGLES:
         # A corner: the trail leaves by the left or the bottom, or both.
-        x0, y0, x1, y1 = trail_ends(1.3, 0.4, length, angle)
+        x0, y0, x1, y1 = Trail(1.3, 0.4, length, angle).ends
         part = np.ones(t.size)
         for start, stop, size in ((x0, x1, 200), (y0, y1, 180)):
             pixels, center = np.arange(size), start + t * (stop - start)

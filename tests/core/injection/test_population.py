@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.geometry import Trails, segment_distance
+from lsst.meas.trails.core.geometry import Trail, Trails, segment_distance
 from lsst.meas.trails.core.injection.population import (
     BRIGHTNESS_MODES,
     TrailPopulation,
@@ -199,7 +199,7 @@ def test_optimal_snr_is_as_asked_for(make_planes: MakePlanes) -> None:
     ):
         # Wherever the trail reaches beyond the edge, it is as bright as it
         # would be on sky: drawn in the middle it has the SNR asked for.
-        stamp = render_trail(planes.psf, 150.0 + x % 1.0, 150.0 + y % 1.0, length, angle)
+        stamp = render_trail(planes.psf, Trail(150.0 + x % 1.0, 150.0 + y % 1.0, length, angle))
         assert optimal_snr(stamp, planes.variance, flux) == pytest.approx(12.0, rel=1e-4)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.evaluation.figures.cutouts import (
     CANDIDATE_COLOR,
     MAX_SIDE,
@@ -30,24 +31,27 @@ BOUNDS = (100, 1100, 50, 850)
 
 
 def test_a_short_trail_is_in_the_middle() -> None:
-    box = cutout_box([Line((600.0, 400.0, 610.0, 400.0), TRUTH_COLOR)], BOUNDS)
+    box = cutout_box([Line(Trail.from_ends(600.0, 400.0, 610.0, 400.0), TRUTH_COLOR)], BOUNDS)
     assert box == (605 - MIN_SIDE // 2, 605 + MIN_SIDE // 2, 400 - MIN_SIDE // 2, 400 + MIN_SIDE // 2)
 
 
 def test_all_trails_are_inside() -> None:
-    lines = [Line((600.0, 400.0, 660.0, 430.0), TRUTH_COLOR), Line((590.0, 395.0, 612.0, 410.0), TRUTH_COLOR)]
+    lines = [
+        Line(Trail.from_ends(600.0, 400.0, 660.0, 430.0), TRUTH_COLOR),
+        Line(Trail.from_ends(590.0, 395.0, 612.0, 410.0), TRUTH_COLOR),
+    ]
     x0, x1, y0, y1 = cutout_box(lines, BOUNDS)
     assert x1 - x0 == y1 - y0
     for line in lines:
-        assert x0 <= min(line.ends[0::2])
-        assert max(line.ends[0::2]) < x1
-        assert y0 <= min(line.ends[1::2])
-        assert max(line.ends[1::2]) < y1
+        assert x0 <= min(line.trail.ends[0::2])
+        assert max(line.trail.ends[0::2]) < x1
+        assert y0 <= min(line.trail.ends[1::2])
+        assert max(line.trail.ends[1::2]) < y1
 
 
 @pytest.mark.parametrize("ends", [(101.0, 52.0, 104.0, 55.0), (1099.0, 849.0, 1090.0, 849.0)])
 def test_at_the_edge_it_moves_inwards(ends: tuple[float, float, float, float]) -> None:
-    x0, x1, y0, y1 = cutout_box([Line(ends, TRUTH_COLOR)], BOUNDS)
+    x0, x1, y0, y1 = cutout_box([Line(Trail.from_ends(*ends), TRUTH_COLOR)], BOUNDS)
     assert (x1 - x0, y1 - y0) == (MIN_SIDE, MIN_SIDE)
     assert x0 >= 100
     assert x1 <= 1100
@@ -56,12 +60,12 @@ def test_at_the_edge_it_moves_inwards(ends: tuple[float, float, float, float]) -
 
 
 def test_long_trails_and_small_images() -> None:
-    x0, x1, _, _ = cutout_box([Line((100.0, 50.0, 1100.0, 850.0), TRUTH_COLOR)], BOUNDS)
+    x0, x1, _, _ = cutout_box([Line(Trail.from_ends(100.0, 50.0, 1100.0, 850.0), TRUTH_COLOR)], BOUNDS)
     assert x1 - x0 == MAX_SIDE
-    line = Line((3.0, 3.0, 6.0, 6.0), TRUTH_COLOR)
+    line = Line(Trail.from_ends(3.0, 3.0, 6.0, 6.0), TRUTH_COLOR)
     assert cutout_box([line], (0, 10, 0, 8)) == (0, 10, 0, 8)
     # A fit may lie outside the image.
-    assert cutout_box([Line((-50.0, 900.0, -40.0, 905.0), TRUTH_COLOR)], (0, 100, 0, 200)) == (
+    assert cutout_box([Line(Trail.from_ends(-50.0, 900.0, -40.0, 905.0), TRUTH_COLOR)], (0, 100, 0, 200)) == (
         0,
         64,
         136,
@@ -89,8 +93,8 @@ def test_the_picture_shows_what_it_says() -> None:
     probability = np.zeros((64, 64))
     probability[32, 16:48] = 1.0
     lines = [
-        Line((15.0, 10.0, 45.0, 10.0), TRUTH_COLOR, dashed=True),
-        Line((16.0, 52.0, 48.0, 52.0), CANDIDATE_COLOR),
+        Line(Trail.from_ends(15.0, 10.0, 45.0, 10.0), TRUTH_COLOR, dashed=True),
+        Line(Trail.from_ends(16.0, 52.0, 48.0, 52.0), CANDIDATE_COLOR),
     ]
     picture = cutout_picture(image, probability, (0, 64, 0, 64), lines)
     assert picture.dtype == np.uint8

@@ -20,6 +20,8 @@ from __future__ import annotations
 __all__ = (
     "CandidateOptions",
     "ImagePlanes",
+    "SkySubtracted",
+    "Trail",
     "TrailTiles",
     "Trails",
     "__version__",
@@ -43,9 +45,9 @@ except ModuleNotFoundError:
         __version__ = "0+unknown"
 
 if TYPE_CHECKING:
-    from .core.background import fit_background
+    from .core.background import SkySubtracted, fit_background
     from .core.candidates.find import CandidateOptions, find_candidates
-    from .core.geometry import Trails
+    from .core.geometry import Trail, Trails
     from .core.planes import ImagePlanes
     from .core.tiles.writer import TrailTiles
     from .nn.model_file import load_model
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "CandidateOptions": "lsst.meas.trails.core.candidates.find",
     "ImagePlanes": "lsst.meas.trails.core.planes",
+    "SkySubtracted": "lsst.meas.trails.core.background",
+    "Trail": "lsst.meas.trails.core.geometry",
     "TrailTiles": "lsst.meas.trails.core.tiles.writer",
     "Trails": "lsst.meas.trails.core.geometry",
     "fit_background": "lsst.meas.trails.core.background",

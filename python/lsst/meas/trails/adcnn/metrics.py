@@ -125,9 +125,8 @@ def adcnn_match(detections: AdcnnDetections, trails: Trails) -> npt.NDArray[np.f
     taken[0] = True
     score = np.zeros(len(trails))
     ny, nx = detections.labels.shape
-    for number, ends in enumerate(zip(*trails.ends, strict=True)):
-        x0, y0, x1, y1 = (float(value) for value in ends)
-        near = near_segment(x0, y0, x1, y1, _HALF_WIDTH, (ny, nx))
+    for number, trail in enumerate(trails):
+        near = near_segment(*trail.ends, _HALF_WIDTH, (ny, nx))
         touched = np.unique(detections.labels[near.rows[near.use], near.columns[near.use]])
         free = touched[~taken[touched]]
         if free.size:

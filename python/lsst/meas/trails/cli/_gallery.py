@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lsst.daf.butler import Butler
 
+    from ..core.geometry import Trail
     from ..evaluation.report.page import GalleryItem, GalleryPart
 
 
@@ -108,11 +109,13 @@ class Gallery:
 
         lines = []
         if row["isTrail"]:
-            lines.append(Line(_ends(row, ("trueX0", "trueY0", "trueX1", "trueY1")), TRUTH_COLOR, dashed=True))
+            lines.append(
+                Line(_trail(row, ("trueX0", "trueY0", "trueX1", "trueY1")), TRUTH_COLOR, dashed=True)
+            )
         if row["isCandidate"]:
-            lines.append(Line(_ends(row, ("x0", "y0", "x1", "y1")), CANDIDATE_COLOR))
+            lines.append(Line(_trail(row, ("x0", "y0", "x1", "y1")), CANDIDATE_COLOR))
         where = self._image(str(row["instrument"]), int(row["visit"]), int(row["detector"]))
-        if where is None or not lines or not np.all(np.isfinite(lines[0].ends)):
+        if where is None or not lines or not np.all(np.isfinite(lines[0].trail.ends)):
             return None
         image_type, bounds = where
         box = cutout_box(lines, bounds)
@@ -179,9 +182,10 @@ def _choices(table: astropy.table.Table, threshold: float) -> dict[str, tuple[An
     }
 
 
-def _ends(row: astropy.table.Row, names: tuple[str, str, str, str]) -> tuple[float, float, float, float]:
-    x0, y0, x1, y1 = (float(row[name]) for name in names)
-    return x0, y0, x1, y1
+def _trail(row: astropy.table.Row, names: tuple[str, str, str, str]) -> Trail:
+    from ..core.geometry import Trail
+
+    return Trail.from_ends(*(float(row[name]) for name in names))
 
 
 def _caption(row: astropy.table.Row) -> str:

@@ -9,21 +9,27 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Background level from clipped block medians, interpolated.
+"""Background of an image, and the image with its background.
 
-Blocks of 64 pixels are what long faint trails need: a level from a smaller
-sample is noisy on the scale of the trail and takes part of its signal.
+The background level is interpolated between clipped medians of blocks.  Long
+faint trails need blocks of 64 pixels: a level from a smaller sample is noisy
+on the scale of the trail and takes part of its signal.
 """
 
 from __future__ import annotations
 
-__all__ = ("BLOCK", "BackgroundMesh", "fit_background")
+__all__ = ("BLOCK", "BackgroundMesh", "SkySubtracted", "fit_background")
 
 import dataclasses
+import functools
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
+
+from .planes import ImagePlanes
+from .psf import PsfGrid
 
 BLOCK = 64
 """Side of the blocks, pixels."""
@@ -72,6 +78,47 @@ class BackgroundMesh:
         # cost several times what the sums do.
         rows = self.values[below] * (1.0 - fy)[:, None] + self.values[above] * fy[:, None]
         return np.asarray(rows[:, left] * (1.0 - fx) + rows[:, right] * fx, dtype=np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SkySubtracted:
+    """An image with its background level and its bad pixels.
+
+    Parameters
+    ----------
+    planes
+        The image, background included.
+    level
+        Background level, image units, shape (ny, nx).
+    bad
+        Pixels that carry no information, same shape.
+    """
+
+    planes: ImagePlanes
+    level: npt.NDArray[np.floating]
+    bad: npt.NDArray[np.bool_]
+
+    @classmethod
+    def from_planes(cls, planes: ImagePlanes, background: BackgroundMesh | None = None) -> Self:
+        """Return an image with its background, fitted unless it is given."""
+        bad = planes.bad()
+        mesh = fit_background(planes.image, bad) if background is None else background
+        return cls(planes, mesh.level(), bad)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (ny, nx) of the image."""
+        return self.planes.shape
+
+    @functools.cached_property
+    def saturated(self) -> npt.NDArray[np.bool_]:
+        """Saturated pixels, shape (ny, nx)."""
+        return self.planes.has("SATURATED")
+
+    @property
+    def psf(self) -> PsfGrid:
+        """Point-spread function of the image."""
+        return self.planes.psf
 
 
 def fit_background(

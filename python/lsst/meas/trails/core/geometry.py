@@ -11,14 +11,15 @@
 
 """Trails as line segments: midpoint, length, angle, ends and distances.
 
-Pixel centers are integers; angles are degrees counter-clockwise from +x;
-a trail has no direction, so that angles run over [0, 180).
+Pixel centers are integers.  Angles are degrees counter-clockwise from +x; a
+trail has no direction, so that angles run over [0, 180).
 """
 
 from __future__ import annotations
 
 __all__ = (
     "SegmentPixels",
+    "Trail",
     "Trails",
     "angle_difference",
     "clip_segment",
@@ -26,14 +27,12 @@ __all__ = (
     "near_segment",
     "position_angle",
     "segment_distance",
-    "trail_ends",
-    "trail_from_ends",
     "wrap_angle",
 )
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -41,20 +40,58 @@ import numpy.typing as npt
 type _Floats = npt.NDArray[np.float64]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Trails:
-    """A list of trails, one array element each.
+@dataclasses.dataclass(frozen=True)
+class Trail:
+    """A trail: a line segment and its flux.
 
     Parameters
     ----------
     x, y
-        Midpoints, array coordinates, pixels.
+        Midpoint, array coordinates, pixels.
     length
-        Lengths between the ends of the underlying lines, pixels.
+        Length between the ends of the underlying line, pixels.
     angle
-        Angles, degrees counter-clockwise from +x.
+        Angle, degrees counter-clockwise from +x.
     flux
-        Fluxes of the whole trails, in the units of the image.
+        Flux of the whole trail, in the units of the image; NaN if unknown.
+    """
+
+    x: float
+    y: float
+    length: float
+    angle: float
+    flux: float = np.nan
+
+    @classmethod
+    def from_ends(cls, x0: float, y0: float, x1: float, y1: float, flux: float = np.nan) -> Self:
+        """Return the trail between two ends; the inverse of `ends`, with the
+        angle in [0, 180) degrees.
+        """
+        dx, dy = np.subtract(x1, x0), np.subtract(y1, y0)
+        angle = wrap_angle(np.rad2deg(np.arctan2(dy, dx)))
+        return cls(0.5 * (x0 + x1), 0.5 * (y0 + y1), float(np.hypot(dx, dy)), float(angle), flux)
+
+    @property
+    def ends(self) -> tuple[float, float, float, float]:
+        """Ends x0, y0, x1, y1 in array coordinates, pixels."""
+        x0, y0, x1, y1 = _ends(self)
+        return float(x0), float(y0), float(x1), float(y1)
+
+    @property
+    def direction(self) -> tuple[float, float]:
+        """Cosine and sine of the angle."""
+        radians = np.deg2rad(self.angle)
+        return float(np.cos(radians)), float(np.sin(radians))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trails:
+    """Many trails; an integer index gives a `Trail`, any other `Trails`.
+
+    Parameters
+    ----------
+    x, y, length, angle, flux
+        Fields of `Trail`, shape (n,).
     """
 
     x: _Floats
@@ -75,8 +112,24 @@ class Trails:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, index: Any) -> Trails:
-        return Trails(*(np.atleast_1d(getattr(self, f.name)[index]) for f in dataclasses.fields(self)))
+    @overload
+    def __getitem__(self, index: int | np.integer) -> Trail: ...
+
+    @overload
+    def __getitem__(self, index: slice | npt.NDArray[np.bool_ | np.integer] | list[int]) -> Trails: ...
+
+    def __getitem__(self, index: Any) -> Trail | Trails:
+        values = [getattr(self, field.name)[index] for field in dataclasses.fields(self)]
+        return Trail(*map(float, values)) if np.ndim(values[0]) == 0 else Trails(*values)
+
+    def __iter__(self) -> Iterator[Trail]:
+        return (self[i] for i in range(len(self)))
+
+    @classmethod
+    def from_trails(cls, trails: Iterable[Trail]) -> Trails:
+        """Return single trails as arrays."""
+        rows = [(trail.x, trail.y, trail.length, trail.angle, trail.flux) for trail in trails]
+        return cls(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
 
     @classmethod
     def from_table(
@@ -101,12 +154,19 @@ class Trails:
     @classmethod
     def empty(cls) -> Trails:
         """Return a list of no trails."""
-        return cls(*(np.zeros(0) for _ in dataclasses.fields(cls)))
+        return cls.from_trails(())
 
     @property
     def ends(self) -> tuple[_Floats, _Floats, _Floats, _Floats]:
-        """Ends x0, y0, x1, y1 in array coordinates, pixels."""
-        return trail_ends(self.x, self.y, self.length, self.angle)
+        """Ends x0, y0, x1, y1 in array coordinates, pixels, shape (n,)."""
+        return _ends(self)
+
+
+def _ends(trail: Trail | Trails) -> tuple[Any, Any, Any, Any]:
+    radians = np.deg2rad(trail.angle)
+    dx = 0.5 * np.asarray(trail.length) * np.cos(radians)
+    dy = 0.5 * np.asarray(trail.length) * np.sin(radians)
+    return trail.x - dx, trail.y - dy, trail.x + dx, trail.y + dy
 
 
 class SegmentPixels(NamedTuple):
@@ -129,40 +189,6 @@ class SegmentPixels(NamedTuple):
 
     use: npt.NDArray[np.bool_]
     """Pixels near the segment that lie in the image, shape (h, w)."""
-
-
-def trail_ends(x: Any, y: Any, length: Any, angle: Any) -> tuple[Any, Any, Any, Any]:
-    """Return the ends of trails.
-
-    Parameters
-    ----------
-    x, y
-        Midpoints, pixels; scalars or arrays of one shape.
-    length
-        Lengths, pixels.
-    angle
-        Angles, degrees counter-clockwise from +x.
-
-    Returns
-    -------
-    x0, y0, x1, y1
-        The two ends, pixels.
-    """
-    radians = np.deg2rad(angle)
-    dx = 0.5 * np.asarray(length) * np.cos(radians)
-    dy = 0.5 * np.asarray(length) * np.sin(radians)
-    return x - dx, y - dy, x + dx, y + dy
-
-
-def trail_from_ends(x0: Any, y0: Any, x1: Any, y1: Any) -> tuple[Any, Any, Any, Any]:
-    """Return midpoint x, y, length and angle of the trails with given ends.
-
-    The inverse of `trail_ends`, with the angle in [0, 180) degrees.
-    """
-    dx = np.asarray(x1) - x0
-    dy = np.asarray(y1) - y0
-    angle = wrap_angle(np.rad2deg(np.arctan2(dy, dx)))
-    return 0.5 * (np.asarray(x0) + x1), 0.5 * (np.asarray(y0) + y1), np.hypot(dx, dy), angle
 
 
 def wrap_angle(angle: Any) -> Any:

@@ -39,7 +39,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from .geometry import Trails, trail_ends
+from .geometry import Trail, Trails
 from .psf import PsfGrid
 
 type _Floats = npt.NDArray[np.float64]
@@ -196,65 +196,54 @@ def trail_kernels(psf: PsfGrid, x0: float, y0: float, x1: float, y1: float) -> _
     return np.array([psf.kernel(x0 + ti * (x1 - x0), y0 + ti * (y1 - y0)) for ti in t])
 
 
-def render_trail(psf: PsfGrid, x: float, y: float, length: float, angle: float) -> TrailStamp:
-    """Draw a trail of unit flux on a stamp that holds all of it.
+def render_trail(psf: PsfGrid, trail: Trail) -> TrailStamp:
+    """Draw a trail with unit flux on a stamp that holds all of it.
 
     Parameters
     ----------
     psf
         Point-spread function of the image; the trail follows its change.
-    x, y
-        Midpoint in array coordinates, pixels.
-    length
-        Length between the ends of the line, pixels; 0 draws a point source.
-    angle
-        Degrees counter-clockwise from +x.
+    trail
+        The trail; one of length 0 is a point source.
 
     Raises
     ------
     ValueError
         Raised if a parameter is not finite or the length is negative.
     """
-    if not np.all(np.isfinite([x, y, length, angle])) or length < 0.0:
-        raise ValueError(f"No trail can be drawn with x={x}, y={y}, length={length}, angle={angle}.")
-    x0, y0, x1, y1 = trail_ends(x, y, length, angle)
+    parameters = trail.x, trail.y, trail.length, trail.angle
+    if not np.all(np.isfinite(parameters)) or trail.length < 0.0:
+        raise ValueError(f"No trail can be drawn with x, y, length, angle = {parameters}.")
+    x0, y0, x1, y1 = trail.ends
     r = psf.size // 2 + _MARGIN
     left, bottom = int(np.floor(min(x0, x1))) - r, int(np.floor(min(y0, y1))) - r
     right, top = int(np.ceil(max(x0, x1))) + r, int(np.ceil(max(y0, y1))) + r
     renderer = FourierTrail(trail_kernels(psf, x0, y0, x1, y1), (top - bottom + 1, right - left + 1))
-    array = renderer.image(x - left, y - bottom, x1 - x0, y1 - y0)
-    # What rings beyond the stamp is of order 1e-5 of the flux.
+    array = renderer.image(trail.x - left, trail.y - bottom, x1 - x0, y1 - y0)
+    # Ringing beyond the stamp is of order 1e-5 of the flux.
     return TrailStamp(array=array / array.sum(), x0=left, y0=bottom)
 
 
-def add_trail(
-    image: npt.NDArray[np.floating],
-    psf: PsfGrid,
-    flux: float,
-    x: float,
-    y: float,
-    length: float,
-    angle: float,
-) -> TrailStamp:
+def add_trail(image: npt.NDArray[np.floating], psf: PsfGrid, trail: Trail) -> TrailStamp:
     """Add a noiseless trail to an image in place.
 
     Parameters
     ----------
     image
         Image to add to, shape (ny, nx).
-    psf, x, y, length, angle
-        As for `render_trail`.
-    flux
-        Flux of the whole trail, in the image's units.
+    psf
+        Point-spread function of the image.
+    trail
+        The trail, with its flux in the units of the image.
 
     Returns
     -------
     stamp
-        The trail of unit flux that was added.
+        The trail with unit flux.
     """
-    stamp = render_trail(psf, x, y, length, angle)
+    stamp = render_trail(psf, trail)
     slices, part = stamp.clipped((image.shape[0], image.shape[1]))
-    image[slices] += (flux * part).astype(image.dtype)
+    image[slices] += (trail.flux * part).astype(image.dtype)
     return stamp
 
 
@@ -276,8 +265,8 @@ def truth_mask(
         this fraction of its ridge, so that the mask follows the seeing.
     """
     mask = np.zeros(shape, dtype=bool)
-    for x, y, length, angle in zip(trails.x, trails.y, trails.length, trails.angle, strict=True):
-        stamp = render_trail(psf, x, y, length, angle)
+    for trail in trails:
+        stamp = render_trail(psf, trail)
         slices, part = stamp.clipped(shape)
         mask[slices] |= part > fraction * stamp.array.max()
     return mask

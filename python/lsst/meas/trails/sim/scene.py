@@ -24,7 +24,7 @@ import numpy.typing as npt
 from lsst.images import Box
 from lsst.images.psfs import PiffWrapper
 
-from ..core.geometry import Trails
+from ..core.geometry import Trail, Trails
 from ..core.injection.artifacts import add_satellite
 from ..core.injection.inject import inject_trails
 from ..core.injection.population import TrailPopulation, draw_trails
@@ -185,7 +185,7 @@ def simulate_scene(
     sky = None if config.sky is None else draw_sky(config.sky, shape, rng)
     if sky is not None:
         signal += paint_sky(sky, psf, shape, noise)
-    streaks = []
+    streaks: list[Trail] = []
     if rng.random() < config.satellite_chance:
         brightness = float(np.exp(rng.uniform(np.log(2.0), np.log(300.0)))) * noise
         streaks.append(add_satellite(signal, psf, brightness, rng, defocus=float(rng.uniform(0.0, 3.0))))
@@ -231,10 +231,8 @@ def simulate_scene(
     )
 
 
-def _scene_truth(
-    planes: ImagePlanes, trails: Trails, streaks: list[tuple[float, float, float, float, float]]
-) -> astropy.table.Table:
-    satellites = Trails(*np.array(streaks, dtype=np.float64).reshape(-1, 5).T)
+def _scene_truth(planes: ImagePlanes, trails: Trails, streaks: list[Trail]) -> astropy.table.Table:
+    satellites = Trails.from_trails(streaks)
     return add_distractors(
         truth_table(planes, trails), satellites, ["Satellite"] * len(satellites), planes.psf
     )

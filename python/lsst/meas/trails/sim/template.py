@@ -24,6 +24,7 @@ import scipy.ndimage
 from lsst.images import Box
 from lsst.images.psfs import PiffWrapper
 
+from ..core.geometry import Trail
 from ..core.injection.artifacts import add_satellite
 from ..core.injection.population import TrailPopulation
 from ..core.psf import PsfGrid
@@ -209,7 +210,9 @@ def _add_remains(
     low, high = TrailPopulation().length
     for _ in range(rng.poisson(config.trails * template.size / _MEGAPIXEL)):
         length = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        stamp = render_trail(psf, rng.uniform(0.0, nx), rng.uniform(0.0, ny), length, rng.uniform(0.0, 180.0))
+        stamp = render_trail(
+            psf, Trail(rng.uniform(0.0, nx), rng.uniform(0.0, ny), length, rng.uniform(0.0, 180.0))
+        )
         pixels, part = stamp.clipped(template.shape)
         significance = float(np.sqrt(np.sum(np.square(stamp.array))))
         template[pixels] += (rng.uniform(3.0, 20.0) * noise / significance * part).astype(np.float32)

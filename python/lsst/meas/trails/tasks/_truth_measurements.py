@@ -55,16 +55,8 @@ def without_trails(planes: ImagePlanes, trails: Trails) -> ImagePlanes:
         The trails, array coordinates, fluxes in the image's units.
     """
     image = planes.image.copy()
-    for i in range(len(trails)):
-        add_trail(
-            image,
-            planes.psf,
-            -float(trails.flux[i]),
-            float(trails.x[i]),
-            float(trails.y[i]),
-            float(trails.length[i]),
-            float(trails.angle[i]),
-        )
+    for trail in trails:
+        add_trail(image, planes.psf, dataclasses.replace(trail, flux=-trail.flux))
     return dataclasses.replace(planes, image=image)
 
 

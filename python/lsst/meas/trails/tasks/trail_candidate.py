@@ -36,7 +36,7 @@ from lsst.pipe.base import (
     Struct,
 )
 
-from ..core.background import fit_background
+from ..core.background import SkySubtracted
 from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.candidates.score import ScoreModel
 from ..core.catalog.columns import candidate_catalog
@@ -192,8 +192,7 @@ class TrailCandidateTask(PipelineTask):
         summary = model_summary(trail_probability)
         candidates = find_candidates(
             trail_probability.array,
-            planes,
-            fit_background(planes.image, planes.bad()),
+            SkySubtracted.from_planes(planes),
             score=_score_model(summary),
             options=self._options(summary),
         )

@@ -27,7 +27,7 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from ..core.background import fit_background
+from ..core.background import SkySubtracted, fit_background
 from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.candidates.score import ScoreModel, candidate_features
 from ..core.geometry import Trails
@@ -117,9 +117,10 @@ def calibrate(
         planes = scene.planes
         background = fit_background(planes.image, planes.bad())
         probability = predict_probability(model, planes, background=background, threads=threads)
+        sky = SkySubtracted.from_planes(planes, background)
         for pair, sample in samples.items():
             options = CandidateOptions(grow=pair[0], seed=pair[1])
-            table = find_candidates(probability, planes, background, options=options)
+            table = find_candidates(probability, sky, options=options)
             sample.add(table, scene, half=number % 2)
     results, problems = [], []
     for sample in samples.values():

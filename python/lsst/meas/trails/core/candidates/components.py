@@ -24,7 +24,7 @@ import scipy.sparse
 import scipy.sparse.csgraph
 import scipy.spatial
 
-from ..geometry import angle_difference, trail_ends, wrap_angle
+from ..geometry import Trail, angle_difference, wrap_angle
 from .crossings import split_lines
 
 _EIGHT = np.ones((3, 3), dtype=bool)
@@ -45,24 +45,18 @@ class Component:
         The pixels, array coordinates, shape (n,).
     probability
         Their probabilities, shape (n,).
-    x, y
-        Probability-weighted centroid, pixels.
-    length
-        Extent along the principal axis, pixels.
+    line
+        Midpoint, the probability-weighted centroid, with the extent along
+        the principal axis and its angle.
     width
-        Root-mean-square extent across it, pixels.
-    angle
-        Angle of the principal axis, degrees from +x, [0, 180).
+        Root-mean-square extent across the principal axis, pixels.
     """
 
     rows: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int64]
     probability: npt.NDArray[np.float32]
-    x: float
-    y: float
-    length: float
+    line: Trail
     width: float
-    angle: float
 
     @classmethod
     def from_pixels(
@@ -80,21 +74,23 @@ class Component:
         angle = 0.5 * np.arctan2(2.0 * xy, xx - yy)
         along = u * np.cos(angle) + v * np.sin(angle)
         across = v * np.cos(angle) - u * np.sin(angle)
-        return cls(
-            rows=rows,
-            columns=columns,
-            probability=probability,
-            x=x,
-            y=y,
-            length=float(along.max() - along.min()),
-            width=float(np.sqrt(np.sum(weight * across * across))),
-            angle=float(wrap_angle(np.rad2deg(angle))),
-        )
+        line = Trail(x, y, float(along.max() - along.min()), float(wrap_angle(np.rad2deg(angle))))
+        width = float(np.sqrt(np.sum(weight * across * across)))
+        return cls(rows, columns, probability, line, width)
 
     @property
     def area(self) -> int:
         """Number of pixels (`int`)."""
         return len(self.rows)
+
+    def fraction_of(self, mask: npt.NDArray[np.bool_]) -> float:
+        """Return the fraction of its pixels that are set in a mask."""
+        return float(np.mean(mask[self.rows, self.columns]))
+
+    @property
+    def is_elongated(self) -> bool:
+        """Whether it is long enough for its angle to have a meaning."""
+        return self.line.length >= _ELONGATED * self.width
 
     @property
     def peak(self) -> float:
@@ -176,7 +172,7 @@ def _join_collinear(components: list[Component], max_gap: float, max_angle: floa
     """Join fragments that continue each other."""
     if len(components) < 2 or max_gap <= 0.0:
         return components
-    ends = np.array([trail_ends(c.x, c.y, c.length, c.angle) for c in components])
+    ends = np.array([component.line.ends for component in components])
     points = np.concatenate([ends[:, :2], ends[:, 2:]])
     owner = np.tile(np.arange(len(components)), 2)
     pairs = scipy.spatial.KDTree(points).query_pairs(max_gap, output_type="ndarray")
@@ -215,12 +211,12 @@ def _collinear(a: Component, b: Component, max_angle: float) -> bool:
     The angle of a fragment no longer than wide says nothing, so that the
     longer of the two must be elongated, and decides.
     """
-    longer, shorter = (a, b) if a.length >= b.length else (b, a)
-    if longer.length < _ELONGATED * longer.width:
+    longer, shorter = (a, b) if a.line.length >= b.line.length else (b, a)
+    if not longer.is_elongated:
         return False
-    joint = np.rad2deg(np.arctan2(b.y - a.y, b.x - a.x))
-    if angle_difference(joint, longer.angle) > max_angle:
+    joint = Trail.from_ends(a.line.x, a.line.y, b.line.x, b.line.y)
+    if angle_difference(joint.angle, longer.line.angle) > max_angle:
         return False
-    if shorter.length >= _ELONGATED * shorter.width:
-        return bool(angle_difference(longer.angle, shorter.angle) <= 2.0 * max_angle)
+    if shorter.is_elongated:
+        return bool(angle_difference(longer.line.angle, shorter.line.angle) <= 2.0 * max_angle)
     return True

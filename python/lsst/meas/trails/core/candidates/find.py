@@ -16,18 +16,19 @@ from __future__ import annotations
 __all__ = ("CandidateOptions", "find_candidates")
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from ..background import BackgroundMesh
+from ..background import SkySubtracted
 from ..fit.confusion_noise import confusion_excess, inflate_errors
 from ..fit.ends import find_ends
 from ..fit.fit import MAX_FITTED_LENGTH, TrailFit, fit_trail, start_as_fit
 from ..fit.shape_tests import ShapeTests, measure_shape
-from ..geometry import angle_difference, clip_segment, segment_distance, trail_ends
-from ..planes import ImagePlanes
+from ..geometry import Trail, Trails, angle_difference, clip_segment, segment_distance
 from .components import Component, find_components
 from .score import ScoreModel, candidate_features
 from .spikes import find_bright_stars, spike_likeness
@@ -74,8 +75,7 @@ class CandidateOptions:
 
 def find_candidates(
     probability: npt.NDArray[np.float32],
-    planes: ImagePlanes,
-    background: BackgroundMesh,
+    sky: SkySubtracted,
     score: ScoreModel | None = None,
     options: CandidateOptions = CandidateOptions(),
 ) -> astropy.table.Table:
@@ -85,25 +85,21 @@ def find_candidates(
     ----------
     probability
         Probability per pixel that it belongs to a trail, shape (ny, nx).
-    planes
+    sky
         The image.
-    background
-        Its background.
     score
-        Turns features of a candidate into a score; without one the score is
-        the mean of the component's largest quarter of probabilities.
+        Model of the score; by default the score is the mean of the largest
+        quarter of the component's probabilities.
     options
         Thresholds.
 
     Returns
     -------
     table
-        One row a candidate in decreasing order of score, in array
+        One row per candidate in decreasing order of score, in array
         coordinates and image units: the fitted trail with errors, the shape
         of the component, the score and flags.
     """
-    bad = planes.bad()
-    level = background.level()
     components = find_components(
         probability,
         grow=options.grow,
@@ -111,119 +107,95 @@ def find_candidates(
         min_area=options.min_area,
         max_gap=options.max_gap,
     )
-    saturated = planes.has("SATURATED")
-    rows = []
+    candidates = []
     for component in components:
-        bad_fraction = float(np.mean(bad[component.rows, component.columns]))
-        if bad_fraction > options.max_bad_fraction:
+        if component.fraction_of(sky.bad) > options.max_bad_fraction:
             continue
-        fwhm = planes.psf.fwhm(component.x, component.y)
-        crosses = _crosses(component, planes.shape, options)
-        fit = _fit(component, planes, level, bad, fwhm)
-        if fit.flux <= 0.0:
-            # The network saw a pattern, but there is no light.
-            continue
-        shape = measure_shape(planes, level, bad, x=fit.x, y=fit.y, length=fit.length, angle=fit.angle)
-        rows.append(_row(component, fit, shape, planes, saturated, bad_fraction, fwhm, crosses))
-    table = _to_table(rows)
+        fit = _fit(component, sky)
+        # Reject components with non-positive flux.
+        if not fit.flux <= 0.0:
+            crosses = _crosses(component, sky.shape, options)
+            candidates.append(_Candidate(component, fit, sky, measure_shape(sky, fit), crosses))
+    table = astropy.table.Table()
+    for name, dtype, value in _COLUMNS:
+        table[name] = np.array([value(candidate) for candidate in candidates], dtype=dtype)
+    table["score"] = np.zeros(len(table))
     if len(table) == 0:
         return table
-    if score is None:
-        table["score"] = table["topProbability"]
-    else:
-        table["score"] = score(candidate_features(table))
-    table["score"] *= 1.0 - spike_likeness(table, find_bright_stars(planes, level))
+    table["score"] = table["topProbability"] if score is None else score(candidate_features(table))
+    table["score"] *= 1.0 - spike_likeness(table, find_bright_stars(sky))
     table["streakFlag"] |= _on_streak(table)
     table = table[np.asarray(table["score"]) >= options.min_score]
     table = _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
-    # Not before the score, which was calibrated with the noise of the pixels.
-    inflate_errors(table, confusion_excess(planes, level, bad))
-    return _on_image(table, planes.shape)
+    # After the score, which was calibrated with the noise of the pixels.
+    inflate_errors(table, confusion_excess(sky))
+    return _on_image(table, sky.shape)
 
 
-def _fit(
-    component: Component,
-    planes: ImagePlanes,
-    level: npt.NDArray[np.float32],
-    bad: npt.NDArray[np.bool_],
-    fwhm: float,
-) -> TrailFit:
+def _fit(component: Component, sky: SkySubtracted) -> TrailFit:
     """Fit a trail to a component.
 
-    A bright star beside a faint trail can draw the fit away: where the
-    result is not the component any more, only pixels close to it are fitted.
+    A bright star next to a faint trail can draw the fit away: if the result
+    is not the component any more, only pixels close to it are fitted.
     """
+    fwhm = sky.psf.fwhm(component.line.x, component.line.y)
     # A component reaches about half a FWHM beyond each end of its line.
-    x, y, angle = component.x, component.y, component.angle
-    length = max(component.length - fwhm, 1.0)
-    if length > MAX_FITTED_LENGTH:
-        return start_as_fit(planes, level, bad, x=x, y=y, length=length, angle=angle)
-    for reach in _REACHES:
-        fit = _scan_and_fit(planes, level, bad, (x, y, length, angle), reach)
-        if not fit.failed and _is_same(component, fit, fwhm):
-            return fit
-    return start_as_fit(planes, level, bad, x=x, y=y, length=length, angle=angle)
+    start = dataclasses.replace(component.line, length=max(component.line.length - fwhm, 1.0))
+    if start.length <= MAX_FITTED_LENGTH:
+        for reach in _REACHES:
+            fit = _scan_and_fit(sky, start, reach)
+            if not fit.failed and _is_same(component.line, fit, fwhm):
+                return fit
+    return start_as_fit(sky, start)
 
 
-def _scan_and_fit(
-    planes: ImagePlanes,
-    level: npt.NDArray[np.float32],
-    bad: npt.NDArray[np.bool_],
-    start: tuple[float, float, float, float],
-    reach: float,
-) -> TrailFit:
+def _scan_and_fit(sky: SkySubtracted, start: Trail, reach: float) -> TrailFit:
     """Fit a trail from the ends that a scan along its line finds, and again
     along the line of the fit, which is better known.
     """
-    x, y, length, angle = start
-    fit: TrailFit | None = None
-    for _ in range(2):
-        x, y, length = find_ends(planes, level, bad, x=x, y=y, length=length, angle=angle)
-        if fit is not None and np.hypot(x - fit.x, y - fit.y) + 0.5 * abs(length - fit.length) < 1.0:
-            return fit
-        again = fit_trail(planes, level, bad, x=x, y=y, length=length, angle=angle, reach=reach)
-        if again.failed:
-            return again if fit is None else fit
-        fit = again
-        x, y, length, angle = fit.x, fit.y, fit.length, fit.angle
-    assert fit is not None
-    return fit
+    first = fit_trail(sky, find_ends(sky, start), reach=reach)
+    if first.failed:
+        return first
+    ends = find_ends(sky, first)
+    if np.hypot(ends.x - first.x, ends.y - first.y) + 0.5 * abs(ends.length - first.length) < 1.0:
+        return first
+    second = fit_trail(sky, ends, reach=reach)
+    return first if second.failed else second
 
 
-def _is_same(component: Component, fit: TrailFit, fwhm: float) -> bool:
-    """Return whether a fit still describes the component that it began with."""
-    center = segment_distance(component.x, component.y, *trail_ends(fit.x, fit.y, fit.length, fit.angle))
-    if center > fwhm:
+def _is_same(line: Trail, fit: Trail, fwhm: float) -> bool:
+    """Return whether a fit still describes the component it started from."""
+    if segment_distance(line.x, line.y, *fit.ends) > fwhm:
         return False
-    # Components of faint trails are shorter than these, those of fragments
-    # much shorter.
-    return 0.5 * (component.length - 2.0 * fwhm) <= fit.length <= 4.0 * component.length + 4.0 * fwhm
+    # Components of faint trails are shorter than the trails, and those of
+    # fragments are much shorter.
+    return 0.5 * (line.length - 2.0 * fwhm) <= fit.length <= 4.0 * line.length + 4.0 * fwhm
 
 
 def _crosses(component: Component, shape: tuple[int, int], options: CandidateOptions) -> bool:
     """Return whether a component is a streak across the image."""
-    if component.length < options.min_streak_length:
+    if component.line.length < options.min_streak_length:
         return False
-    if component.length > MAX_FITTED_LENGTH:
+    if component.line.length > MAX_FITTED_LENGTH:
         return True
-    x0, y0, x1, y1 = trail_ends(component.x, component.y, component.length, component.angle)
-    margin = options.streak_margin
+    x0, y0, x1, y1 = component.line.ends
+    return all(_edge_distance(x, y, shape) < options.streak_margin for x, y in ((x0, y0), (x1, y1)))
 
-    def at_edge(x: float, y: float) -> bool:
-        return min(x, y, shape[1] - 1 - x, shape[0] - 1 - y) < margin
 
-    return bool(at_edge(x0, y0) and at_edge(x1, y1))
+def _edge_distance(x: float, y: float, shape: tuple[int, int]) -> float:
+    """Return the distance of a point to the edge of an image, pixels."""
+    return min(x, y, shape[1] - 1 - x, shape[0] - 1 - y)
 
 
 def _on_streak(table: astropy.table.Table, width: float = 15.0, angle: float = 5.0) -> npt.NDArray[np.bool_]:
     """Return the candidates that are fragments of a flagged streak: on its
     line and along it.
     """
+    trails = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
     found = np.zeros(len(table), dtype=bool)
-    for row in table[np.asarray(table["streakFlag"])]:
-        ends = trail_ends(row["x"], row["y"], row["trailLengthPix"], row["trailAnglePix"])
-        near = segment_distance(np.asarray(table["x"]), np.asarray(table["y"]), *ends) < width
-        found |= near & (angle_difference(np.asarray(table["trailAnglePix"]), row["trailAnglePix"]) < angle)
+    for streak in trails[np.asarray(table["streakFlag"])]:
+        near = segment_distance(trails.x, trails.y, *streak.ends) < width
+        found |= near & (angle_difference(trails.angle, streak.angle) < angle)
     return found
 
 
@@ -265,79 +237,68 @@ def _on_image(table: astropy.table.Table, shape: tuple[int, int]) -> astropy.tab
     return table
 
 
-def _row(
-    component: Component,
-    fit: TrailFit,
-    shape: ShapeTests,
-    planes: ImagePlanes,
-    saturated: npt.NDArray[np.bool_],
-    bad_fraction: float,
-    fwhm: float,
-    crosses: bool,
-) -> dict[str, float | int | bool]:
-    ny, nx = planes.shape
-    x, y, length, angle = fit.x, fit.y, fit.length, fit.angle
-    if crosses:
-        # A streak has no ends within the image: its component says where it
-        # runs better than a fit of a trail with two ends.
-        x, y, length, angle = component.x, component.y, component.length, component.angle
-    x0, y0, x1, y1 = (float(v) for v in trail_ends(x, y, length, angle))
-    at_edge = min(x0, x1, y0, y1, nx - 1 - x0, nx - 1 - x1, ny - 1 - y0, ny - 1 - y1) < fwhm
-    return {
-        "x": x,
-        "y": y,
-        "xErr": fit.x_err,
-        "yErr": fit.y_err,
-        "xyCovariance": fit.xy_covariance,
-        "x0": x0,
-        "y0": y0,
-        "x1": x1,
-        "y1": y1,
-        "trailLengthPix": length,
-        "trailLengthPixErr": fit.length_err,
-        "trailAnglePix": angle,
-        "trailAnglePixErr": fit.angle_err,
-        "flux": fit.flux,
-        "fluxErr": fit.flux_err,
-        "snr": fit.flux / fit.flux_err if fit.flux_err > 0.0 else np.nan,
-        "trailChi2": fit.chi2,
-        "trailNdata": fit.n_data,
-        "deltaChi2": fit.chi2_null - fit.chi2,
-        "wideSignificance": shape.wide,
-        "coreSignificance": shape.core,
-        "lengthSignificance": shape.length,
-        "area": component.area,
-        "peakProbability": component.peak,
-        "meanProbability": float(component.probability.mean()),
-        "topProbability": component.top_quarter,
-        "componentWidth": component.width,
-        "psfFwhm": fwhm,
-        "edgeFlag": bool(at_edge),
-        "saturatedFlag": bool(np.any(saturated[component.rows, component.columns])),
-        "badFlag": bad_fraction > 0.1,
-        "streakFlag": crosses,
-        "fitFailedFlag": fit.failed or crosses,
-    }
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A component and its fit, with the values that columns share."""
+
+    component: Component
+    fit: TrailFit
+    sky: SkySubtracted
+    shape: ShapeTests
+    crosses: bool
+
+    @functools.cached_property
+    def trail(self) -> Trail:
+        """Fitted trail; of a streak the component's line, as the ends of a
+        streak are not in the image.
+        """
+        return self.component.line if self.crosses else self.fit
+
+    @functools.cached_property
+    def fwhm(self) -> float:
+        """FWHM of the PSF, pixels."""
+        return self.sky.psf.fwhm(self.component.line.x, self.component.line.y)
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether an end is within a FWHM of the edge of the image."""
+        x0, y0, x1, y1 = self.trail.ends
+        return min(_edge_distance(x, y, self.sky.shape) for x, y in ((x0, y0), (x1, y1))) < self.fwhm
 
 
-_COLUMNS: dict[str, type] = {
-    **dict.fromkeys(("x", "y", "xErr", "yErr", "xyCovariance", "x0", "y0", "x1", "y1"), np.float64),
-    **dict.fromkeys(("trailLengthPix", "trailLengthPixErr", "trailAnglePix", "trailAnglePixErr"), np.float64),
-    **dict.fromkeys(("flux", "fluxErr", "snr", "trailChi2"), np.float64),
-    "trailNdata": np.int64,
-    **dict.fromkeys(("deltaChi2", "wideSignificance", "coreSignificance", "lengthSignificance"), np.float64),
-    "area": np.int64,
-    **dict.fromkeys(
-        ("peakProbability", "meanProbability", "topProbability", "componentWidth", "psfFwhm"), np.float64
-    ),
-    **dict.fromkeys(("edgeFlag", "saturatedFlag", "badFlag", "streakFlag", "fitFailedFlag"), np.bool_),
-}
-
-
-def _to_table(rows: list[dict[str, float | int | bool]]) -> astropy.table.Table:
-    """Return rows as a table that has its columns even without rows."""
-    table = astropy.table.Table()
-    for name, dtype in _COLUMNS.items():
-        table[name] = np.array([row[name] for row in rows], dtype=dtype)
-    table["score"] = np.zeros(len(rows))
-    return table
+_COLUMNS: tuple[tuple[str, type, Callable[[_Candidate], float]], ...] = (
+    ("x", np.float64, lambda c: c.trail.x),
+    ("y", np.float64, lambda c: c.trail.y),
+    ("xErr", np.float64, lambda c: c.fit.x_err),
+    ("yErr", np.float64, lambda c: c.fit.y_err),
+    ("xyCovariance", np.float64, lambda c: c.fit.xy_covariance),
+    ("x0", np.float64, lambda c: c.trail.ends[0]),
+    ("y0", np.float64, lambda c: c.trail.ends[1]),
+    ("x1", np.float64, lambda c: c.trail.ends[2]),
+    ("y1", np.float64, lambda c: c.trail.ends[3]),
+    ("trailLengthPix", np.float64, lambda c: c.trail.length),
+    ("trailLengthPixErr", np.float64, lambda c: c.fit.length_err),
+    ("trailAnglePix", np.float64, lambda c: c.trail.angle),
+    ("trailAnglePixErr", np.float64, lambda c: c.fit.angle_err),
+    ("flux", np.float64, lambda c: c.fit.flux),
+    ("fluxErr", np.float64, lambda c: c.fit.flux_err),
+    ("snr", np.float64, lambda c: c.fit.flux / c.fit.flux_err if c.fit.flux_err > 0.0 else np.nan),
+    ("trailChi2", np.float64, lambda c: c.fit.chi2),
+    ("trailNdata", np.int64, lambda c: c.fit.n_data),
+    ("deltaChi2", np.float64, lambda c: c.fit.chi2_null - c.fit.chi2),
+    ("wideSignificance", np.float64, lambda c: c.shape.wide),
+    ("coreSignificance", np.float64, lambda c: c.shape.core),
+    ("lengthSignificance", np.float64, lambda c: c.shape.length),
+    ("area", np.int64, lambda c: c.component.area),
+    ("peakProbability", np.float64, lambda c: c.component.peak),
+    ("meanProbability", np.float64, lambda c: float(c.component.probability.mean())),
+    ("topProbability", np.float64, lambda c: c.component.top_quarter),
+    ("componentWidth", np.float64, lambda c: c.component.width),
+    ("psfFwhm", np.float64, lambda c: c.fwhm),
+    ("edgeFlag", np.bool_, lambda c: c.at_edge),
+    ("saturatedFlag", np.bool_, lambda c: c.component.fraction_of(c.sky.saturated) > 0.0),
+    ("badFlag", np.bool_, lambda c: c.component.fraction_of(c.sky.bad) > 0.1),
+    ("streakFlag", np.bool_, lambda c: c.crosses),
+    ("fitFailedFlag", np.bool_, lambda c: c.fit.failed or c.crosses),
+)
+"""Columns of the candidates before the score: name, type and value."""

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from ..planes import ImagePlanes
+from ..background import SkySubtracted
 
 type _Floats = npt.NDArray[np.float64]
 
@@ -77,20 +77,18 @@ class BrightStars:
     saturated: npt.NDArray[np.bool_]
 
 
-def find_bright_stars(planes: ImagePlanes, background: npt.NDArray[np.floating]) -> BrightStars:
+def find_bright_stars(sky: SkySubtracted) -> BrightStars:
     """Find the stars that are bright enough for spikes.
 
     Parameters
     ----------
-    planes
+    sky
         The image.
-    background
-        Its background level, shape (ny, nx).
     """
-    excess = planes.image - background
-    saturated = planes.has("SATURATED")
+    excess = sky.planes.image - sky.level
+    saturated = sky.saturated
     # Comparisons with what is NaN are false, as they should be.
-    bright = (excess > _MIN_SIGNIFICANCE * np.sqrt(np.maximum(planes.variance, 0.0))) | saturated
+    bright = (excess > _MIN_SIGNIFICANCE * np.sqrt(np.maximum(sky.planes.variance, 0.0))) | saturated
     labels, count = scipy.ndimage.label(bright, structure=np.ones((3, 3)))
     boxes = scipy.ndimage.find_objects(labels)
     rows = np.zeros((count, 5))

@@ -29,7 +29,7 @@ import numpy.typing as npt
 import scipy.ndimage
 import scipy.special
 
-from ..planes import ImagePlanes
+from ..background import SkySubtracted
 from ..psf import FWHM_PER_SIGMA
 
 _BLOCK = 256
@@ -47,20 +47,14 @@ _MIN_PIXELS = 2000
 _LINEAR = ("xErr", "yErr", "trailLengthPixErr", "trailAnglePixErr", "fluxErr")
 
 
-def confusion_excess(
-    planes: ImagePlanes, background: npt.NDArray[np.floating], bad: npt.NDArray[np.bool_]
-) -> float:
+def confusion_excess(sky: SkySubtracted) -> float:
     """Return the variance that faint sources add to the PSF flux of a place,
     in units of that of the noise.
 
     Parameters
     ----------
-    planes
+    sky
         The image.
-    background
-        Its background level, shape (ny, nx).
-    bad
-        Pixels that carry no information, same shape.
 
     Returns
     -------
@@ -74,14 +68,14 @@ def confusion_excess(
     sources above 5 sigma.  Sources of a peak significance ``a`` and density
     ``n`` add ``2 pi n (a sigma)^2``, for a Gaussian PSF of width ``sigma``.
     """
-    ny, nx = planes.shape
+    ny, nx = sky.shape
     total, square, count = 0.0, 0.0, 0
     for y in _starts(ny):
         for x in _starts(nx):
             part = slice(y, y + _BLOCK), slice(x, x + _BLOCK)
-            fwhm = planes.psf.fwhm(min(x + _BLOCK / 2, nx / 2 + x / 2), min(y + _BLOCK / 2, ny / 2 + y / 2))
+            fwhm = sky.psf.fwhm(min(x + _BLOCK / 2, nx / 2 + x / 2), min(y + _BLOCK / 2, ny / 2 + y / 2))
             found = _significance(
-                planes.image[part] - background[part], planes.variance[part], ~bad[part], fwhm
+                sky.planes.image[part] - sky.level[part], sky.planes.variance[part], ~sky.bad[part], fwhm
             )
             total += float(found.sum())
             square += float(np.square(found).sum())

@@ -27,7 +27,8 @@ import numpy.typing as npt
 import scipy.ndimage
 import scipy.special
 
-from ..planes import ImagePlanes
+from ..background import SkySubtracted
+from ..geometry import Trail
 from ..psf import FWHM_PER_SIGMA
 
 _HALF_WIDTH = 1.2
@@ -56,35 +57,21 @@ scatter by five times the length.
 """
 
 
-def find_ends(
-    planes: ImagePlanes,
-    background: npt.NDArray[np.floating],
-    bad: npt.NDArray[np.bool_],
-    *,
-    x: float,
-    y: float,
-    length: float,
-    angle: float,
-) -> tuple[float, float, float]:
-    """Find the ends of a trail along a line that is known.
+def find_ends(sky: SkySubtracted, trail: Trail) -> Trail:
+    """Find the ends of a trail along its line.
 
     Parameters
     ----------
-    planes
+    sky
         The image.
-    background
-        Its background level, shape (ny, nx).
-    bad
-        Pixels that carry no information, same shape.
-    x, y, length, angle
-        Roughly where the trail is: midpoint, length (pixels) and angle
-        (degrees).
+    trail
+        The trail; its line is taken as known, its ends are approximate.
 
     Returns
     -------
-    x, y, length
-        Midpoint and length of the uniform piece of the line that improves
-        the likelihood most; what was given where nothing does.
+    trail
+        The uniform piece of the line that improves the likelihood most; the
+        input if no piece does.
 
     Notes
     -----
@@ -95,16 +82,13 @@ def find_ends(
     them, are left out, so that a star on the line does not pass for the whole
     of it.
     """
-    fwhm = planes.psf.fwhm(x, y)
-    reach = 0.5 * length + min(max(0.6 * length, 3.0 * fwhm), _MAX_EXTENSION)
+    fwhm = sky.psf.fwhm(trail.x, trail.y)
+    reach = 0.5 * trail.length + min(max(0.6 * trail.length, 3.0 * fwhm), _MAX_EXTENSION)
     t = np.arange(-np.ceil(reach), np.ceil(reach) + 1.0)
-    brightness, weight = _profile(planes, background, bad, x, y, angle, t, fwhm)
-    inside = (np.abs(t) <= 0.5 * length) & (weight > 0.0)
-    if not np.any(inside):
-        return x, y, length
-    typical = float(np.median(brightness[inside]))
+    brightness, weight = _profile(sky, trail, t, fwhm)
+    typical = _typical(brightness, weight, t, trail.length)
     if not typical > 0.0:
-        return x, y, length
+        return trail
     weight = _without_stars(brightness, weight, typical, fwhm)
     signal = np.concatenate([[0.0], np.cumsum(brightness * weight)])
     norm = np.concatenate([[0.0], np.cumsum(weight)])
@@ -114,42 +98,32 @@ def find_ends(
     gain = np.where(usable, np.square(total) / np.where(usable, spread, 1.0), 0.0)
     first, last = np.unravel_index(int(np.argmax(gain)), gain.shape)
     if gain[first, last] <= 0.0:
-        return x, y, length
+        return trail
     # Piece k of the line reaches from t[k] - 1/2 to t[k] + 1/2.
     start, stop = float(t[first]) - 0.5, float(t[last - 1]) + 0.5
     middle = 0.5 * (start + stop)
-    radians = np.deg2rad(angle)
-    return x + middle * float(np.cos(radians)), y + middle * float(np.sin(radians)), stop - start
+    c, s = trail.direction
+    return Trail(trail.x + middle * c, trail.y + middle * s, stop - start, trail.angle)
 
 
 def end_variances(
-    planes: ImagePlanes,
-    background: npt.NDArray[np.floating],
-    bad: npt.NDArray[np.bool_],
-    *,
-    x: float,
-    y: float,
-    length: float,
-    angle: float,
-    snr: float,
-    level: float = 0.0,
-    end_error: float,
+    sky: SkySubtracted, trail: Trail, *, snr: float, end_error: float, level: float = 0.0
 ) -> tuple[float, float]:
-    """Return how well the ends of a fitted trail are known.
+    """Return the variances of the ends of a fitted trail.
 
     Parameters
     ----------
-    planes, background, bad
-        As for `find_ends`.
-    x, y, length, angle
+    sky
+        The image.
+    trail
         The fitted trail.
     snr
-        Its flux over its error.
-    level
-        Its local background, above ``background``.
+        Flux over its error.
     end_error
         Standard error of each end along the line, from the curvature of the
         likelihood at the fit, pixels.
+    level
+        Local background above the level of the image.
 
     Returns
     -------
@@ -168,17 +142,17 @@ def end_variances(
     mean squares are those over the likelihood of all pairs of ends on a grid,
     the brightness being what fits best for each.
     """
+    length = trail.length
     walk = length / max(snr, 1.0) ** 2
     if not (np.isfinite(end_error) and walk > _WALK_MATTERS * end_error):
         return 0.0, 0.0
-    fwhm = planes.psf.fwhm(x, y)
+    fwhm = sky.psf.fwhm(trail.x, trail.y)
     sigma = fwhm / FWHM_PER_SIGMA
     reach = min(max(_LOCAL_REACH * end_error, _WALK_REACH * walk), _MAX_EXTENSION)
     stop = np.ceil(0.5 * length + reach + 4.0 * sigma)
     t = np.arange(-stop, stop + 1.0)
-    brightness, weight = _profile(planes, background, bad, x, y, angle, t, fwhm, level)
-    inside = (np.abs(t) <= 0.5 * length) & (weight > 0.0)
-    typical = float(np.median(brightness[inside])) if np.any(inside) else 0.0
+    brightness, weight = _profile(sky, trail, t, fwhm, level)
+    typical = _typical(brightness, weight, t, length)
     if not typical > 0.0:
         return 0.0, 0.0
     weight = _without_stars(brightness, weight, typical, fwhm)
@@ -204,6 +178,17 @@ def end_variances(
     return float(np.sum(probability * np.square(midpoint))), float(np.sum(probability * np.square(longer)))
 
 
+def _typical(
+    brightness: npt.NDArray[np.float64],
+    weight: npt.NDArray[np.float64],
+    t: npt.NDArray[np.float64],
+    length: float,
+) -> float:
+    """Return the median brightness on a trail, 0 without good pixels."""
+    inside = (np.abs(t) <= 0.5 * length) & (weight > 0.0)
+    return float(np.median(brightness[inside])) if np.any(inside) else 0.0
+
+
 def _without_stars(
     brightness: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], typical: float, fwhm: float
 ) -> npt.NDArray[np.float64]:
@@ -215,31 +200,24 @@ def _without_stars(
 
 
 def _profile(
-    planes: ImagePlanes,
-    background: npt.NDArray[np.floating],
-    bad: npt.NDArray[np.bool_],
-    x: float,
-    y: float,
-    angle: float,
-    t: npt.NDArray[np.float64],
-    fwhm: float,
-    level: float = 0.0,
+    sky: SkySubtracted, trail: Trail, t: npt.NDArray[np.float64], fwhm: float, level: float = 0.0
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return brightness along a line and its inverse variance, shape (n,)."""
     sigma = fwhm / FWHM_PER_SIGMA
     v = np.arange(-np.ceil(_HALF_WIDTH * fwhm), np.ceil(_HALF_WIDTH * fwhm) + 1.0)
-    c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    x, y = trail.x, trail.y
+    c, s = trail.direction
     columns = np.rint(x + t[:, None] * c - v[None, :] * s).astype(np.int64)
     rows = np.rint(y + t[:, None] * s + v[None, :] * c).astype(np.int64)
     # Rounding to whole pixels moves them by up to half of one: the profile
     # is taken at where they are.
     off = (rows - y) * c - (columns - x) * s
     cross = np.exp(-0.5 * np.square(off / sigma)) / (np.sqrt(2.0 * np.pi) * sigma)
-    inside = (rows >= 0) & (rows < planes.shape[0]) & (columns >= 0) & (columns < planes.shape[1])
+    inside = (rows >= 0) & (rows < sky.shape[0]) & (columns >= 0) & (columns < sky.shape[1])
     rows, columns = np.where(inside, rows, 0), np.where(inside, columns, 0)
-    good = inside & ~bad[rows, columns]
-    variance = np.where(good, planes.variance[rows, columns], 1.0).astype(np.float64)
-    data = np.where(good, planes.image[rows, columns] - background[rows, columns] - level, 0.0)
+    good = inside & ~sky.bad[rows, columns]
+    variance = np.where(good, sky.planes.variance[rows, columns], 1.0).astype(np.float64)
+    data = np.where(good, sky.planes.image[rows, columns] - sky.level[rows, columns] - level, 0.0)
     weight = np.sum(np.where(good, np.square(cross) / variance, 0.0), axis=1)
     signal = np.sum(np.where(good, cross * data / variance, 0.0), axis=1)
     return np.divide(signal, weight, out=np.zeros_like(signal), where=weight > 0.0), weight

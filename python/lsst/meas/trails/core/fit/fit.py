@@ -25,27 +25,21 @@ __all__ = ("MAX_FITTED_LENGTH", "TrailFit", "fit_trail", "start_as_fit")
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 import scipy.optimize
 
-from ..geometry import trail_ends
-from ..planes import ImagePlanes
+from ..background import SkySubtracted
+from ..geometry import Trail
 from .ends import end_variances
-from .pixels import MAX_FITTED_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit, failed_fit
+from .pixels import MAX_FITTED_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit
 
 _PASSES = 4
-"""Times that the pixels to fit may be chosen anew."""
+"""Most choices of the pixels to fit."""
 
 
 def fit_trail(
-    planes: ImagePlanes,
-    background: npt.NDArray[np.floating],
-    bad: npt.NDArray[np.bool_],
+    sky: SkySubtracted,
+    start: Trail,
     *,
-    x: float,
-    y: float,
-    length: float,
-    angle: float,
     max_length: float = MAX_FITTED_LENGTH,
     max_evaluations: int = 40,
     reach: float = 3.0,
@@ -54,103 +48,87 @@ def fit_trail(
 
     Parameters
     ----------
-    planes
-        The image.
-    background
-        Its background level, shape (ny, nx), subtracted before the fit.
-    bad
-        Pixels that carry no information, same shape.
-    x, y, length, angle
-        Where to start: midpoint, length (pixels) and angle (degrees).
+    sky
+        The image; its background level is subtracted before the fit.
+    start
+        Approximate trail; its flux is not used.
     max_length
-        Longest trail that counts as a success, pixels; of a longer start
-        not even the flux is measured, as the cost grows with the cube.
+        Longest trail that counts as a success, pixels.  Not even the flux of
+        a longer start is measured, as the cost grows with its cube.
     max_evaluations
-        Most evaluations of the model, each time that the pixels are chosen.
+        Most evaluations of the model for each choice of pixels.
     reach
         Pixels farther from the segment than this many FWHM are not fitted.
 
     Returns
     -------
     fit
-        The fit; ``failed`` is set where the start is too long or not finite,
-        fewer than 20 good pixels are left, nothing converged, or the result
-        is no trail.
+        The fit; ``failed`` is set if the start is too long or not finite,
+        fewer than 20 good pixels are left, the fit did not converge, or its
+        result is not a trail.
     """
     for _ in range(_PASSES):
-        if not _is_drawable(x, y, length, angle, max_length):
-            return failed_fit((x, y, length, angle))
-        region = FitRegion(planes, background, bad, x, y, length, angle, reach)
-        if region.n_data < MIN_PIXELS:
-            return failed_fit((x, y, length, angle))
-        # Neighbors and cosmic rays are not part of the model: a Huber loss
-        # limits their pull (Huber 1964).
-        solution = scipy.optimize.least_squares(
-            lambda p: region.evaluate(p)[0],
-            region.parameters,
-            jac=lambda p: region.evaluate(p)[1],
-            method="trf",
-            loss="huber",
-            f_scale=OUTLIER,
-            x_scale=region.scales,
-            max_nfev=max_evaluations,
-            xtol=1e-8,
-            ftol=1e-7,
-            gtol=1e-8,
-        )
-        fit = region.result(solution.x, max_length)
+        if (region := _region(sky, start, reach, max_length)) is None:
+            return TrailFit.failure(start)
+        converged, fit = _solve(region, max_length, max_evaluations)
         # Pixels are chosen around the start: a trail that has grown or moved
-        # out of them is fitted again around where it is now.
-        moved = _ends_moved((x, y, length, angle), (fit.x, fit.y, fit.length, fit.angle))
-        if fit.failed or (solution.success and moved < planes.psf.fwhm(fit.x, fit.y)):
-            return _with_end_errors(fit, planes, background, bad)
-        x, y, length, angle = fit.x, fit.y, fit.length, fit.angle
-    return _with_end_errors(fit, planes, background, bad) if solution.success else region.failure()
+        # out of them is fitted again around its new position.
+        if fit.failed or (converged and _ends_moved(start, fit) < sky.psf.fwhm(fit.x, fit.y)):
+            return _with_end_errors(fit, sky)
+        last, start = region, fit
+    return _with_end_errors(fit, sky) if converged else last.failure()
 
 
-def start_as_fit(
-    planes: ImagePlanes,
-    background: npt.NDArray[np.floating],
-    bad: npt.NDArray[np.bool_],
-    *,
-    x: float,
-    y: float,
-    length: float,
-    angle: float,
-    reach: float = 1.5,
-) -> TrailFit:
-    """Return given parameters as a failed fit, with the flux that fits best.
+def _solve(region: FitRegion, max_length: float, max_evaluations: int) -> tuple[bool, TrailFit]:
+    """Return whether the fit to given pixels converged, and the fit."""
+    # Neighbors and cosmic rays are not part of the model: a Huber loss
+    # limits their pull (Huber 1964).
+    solution = scipy.optimize.least_squares(
+        lambda p: region.evaluate(p)[0],
+        region.parameters,
+        jac=lambda p: region.evaluate(p)[1],
+        method="trf",
+        loss="huber",
+        f_scale=OUTLIER,
+        x_scale=region.scales,
+        max_nfev=max_evaluations,
+        xtol=1e-8,
+        ftol=1e-7,
+        gtol=1e-8,
+    )
+    return bool(solution.success), region.result(solution.x, max_length)
+
+
+def start_as_fit(sky: SkySubtracted, start: Trail, reach: float = 1.5) -> TrailFit:
+    """Return a trail as a failed fit, with the flux that fits best.
 
     Parameters are those of `fit_trail`.
     """
-    if not _is_drawable(x, y, length, angle, MAX_FITTED_LENGTH):
-        return failed_fit((x, y, length, angle))
-    region = FitRegion(planes, background, bad, x, y, length, angle, reach)
-    return region.failure() if region.n_data >= MIN_PIXELS else failed_fit((x, y, length, angle))
+    region = _region(sky, start, reach, MAX_FITTED_LENGTH)
+    return TrailFit.failure(start) if region is None else region.failure()
 
 
-def _with_end_errors(
-    fit: TrailFit,
-    planes: ImagePlanes,
-    background: npt.NDArray[np.floating],
-    bad: npt.NDArray[np.bool_],
-) -> TrailFit:
+def _region(sky: SkySubtracted, start: Trail, reach: float, max_length: float) -> FitRegion | None:
+    """Return the pixels around a start, or `None` if it cannot be fitted."""
+    finite = np.all(np.isfinite([start.x, start.y, start.length, start.angle]))
+    if not finite or not 0.0 <= start.length <= max_length:
+        return None
+    region = FitRegion(sky, start, reach)
+    return region if region.n_data >= MIN_PIXELS else None
+
+
+def _with_end_errors(fit: TrailFit, sky: SkySubtracted) -> TrailFit:
     """Return a fit whose errors along the line allow for ends that noise has
-    moved.  The other errors do not change: the trail is where it is.
+    moved; the other errors do not change.
     """
-    if fit.failed or fit.length_err > 0.5 * fit.length + planes.psf.fwhm(fit.x, fit.y):
-        # An end that is not seen at all is no matter of noise.
+    if fit.failed or fit.length_err > 0.5 * fit.length + sky.psf.fwhm(fit.x, fit.y):
+        # Noise does not explain an end that is not seen at all.
         return fit
-    c, s = float(np.cos(np.deg2rad(fit.angle))), float(np.sin(np.deg2rad(fit.angle)))
+    c, s = fit.direction
     along = (c * fit.x_err) ** 2 + (s * fit.y_err) ** 2 + 2.0 * c * s * fit.xy_covariance
     midpoint, length = end_variances(
-        planes,
-        background,
-        bad,
-        x=fit.x,
-        y=fit.y,
-        length=fit.length,
-        angle=fit.angle,
+        sky,
+        fit,
         snr=fit.flux / fit.flux_err,
         level=fit.background,
         end_error=float(np.sqrt(max(along, 0.0) + 0.25 * fit.length_err**2)),
@@ -165,13 +143,9 @@ def _with_end_errors(
     )
 
 
-def _is_drawable(x: float, y: float, length: float, angle: float, max_length: float) -> bool:
-    return bool(np.all(np.isfinite([x, y, length, angle])) and 0.0 <= length <= max_length)
-
-
-def _ends_moved(old: tuple[float, float, float, float], new: tuple[float, float, float, float]) -> float:
-    """Return the largest distance of the new ends from the old segment's."""
-    a, b = np.array(trail_ends(*old)).reshape(2, 2), np.array(trail_ends(*new)).reshape(2, 2)
+def _ends_moved(old: Trail, new: Trail) -> float:
+    """Return the largest distance between the ends of two trails."""
+    a, b = np.array(old.ends).reshape(2, 2), np.array(new.ends).reshape(2, 2)
     direct = np.hypot(*(a - b).T).max()
     swapped = np.hypot(*(a - b[::-1]).T).max()
     return float(min(direct, swapped))

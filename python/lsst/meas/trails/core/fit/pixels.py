@@ -13,16 +13,17 @@
 
 from __future__ import annotations
 
-__all__ = ("MAX_FITTED_LENGTH", "MIN_PIXELS", "OUTLIER", "FitRegion", "TrailFit", "failed_fit")
+__all__ = ("MAX_FITTED_LENGTH", "MIN_PIXELS", "OUTLIER", "FitRegion", "TrailFit")
 
 import dataclasses
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from ..geometry import near_segment, trail_ends, wrap_angle
-from ..planes import ImagePlanes
+from ..background import SkySubtracted
+from ..geometry import Trail, near_segment, wrap_angle
 from ..render import FourierTrail, trail_kernels
 
 MIN_PIXELS = 20
@@ -46,26 +47,18 @@ _BLOCK = 2.0
 """Side of the blocks, in FWHM, between which residuals are independent."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class TrailFit:
-    """Result of a fit, in array coordinates and image units.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class TrailFit(Trail):
+    """A fitted trail, in array coordinates and image units.
 
     Parameters
     ----------
-    x, y
-        Midpoint, pixels.
-    length
-        Length, pixels.
-    angle
-        Degrees counter-clockwise from +x, [0, 180).
-    flux
-        Flux of the whole trail.
     background
-        Local background per pixel.
+        Local background per pixel, above the level of the image.
     x_err, y_err, length_err, angle_err, flux_err
-        Standard errors; NaN where the fit failed.
+        Standard errors; NaN if the fit failed.
     xy_covariance
-        Covariance of x and y, pixels squared; NaN where the fit failed.
+        Covariance of x and y, pixels squared; NaN if the fit failed.
     chi2
         Sum of squared residuals over the variance.
     n_data
@@ -73,26 +66,27 @@ class TrailFit:
     chi2_null
         The same without a trail, background alone.
     failed
-        Whether there is no fit; the values are then the start's, with the
-        flux that fits best there, or NaN where that was not tried either.
+        Whether the fit failed.  The trail is then the start, with the flux
+        that fits best there, or NaN if the flux was not fitted either.
     """
 
-    x: float
-    y: float
-    length: float
-    angle: float
-    flux: float
-    background: float
-    x_err: float
-    y_err: float
-    length_err: float
-    angle_err: float
-    flux_err: float
-    xy_covariance: float
-    chi2: float
-    n_data: int
-    chi2_null: float
-    failed: bool
+    background: float = np.nan
+    x_err: float = np.nan
+    y_err: float = np.nan
+    length_err: float = np.nan
+    angle_err: float = np.nan
+    flux_err: float = np.nan
+    xy_covariance: float = np.nan
+    chi2: float = np.nan
+    n_data: int = 0
+    chi2_null: float = np.nan
+    failed: bool = False
+
+    @classmethod
+    def failure(cls, start: Trail, flux: float = np.nan, **values: float) -> Self:
+        """Return a failed fit at a start, with the given other fields."""
+        angle = float(wrap_angle(start.angle))
+        return cls(start.x, start.y, start.length, angle, flux, failed=True, **values)  # type: ignore[arg-type]
 
 
 def _significance(
@@ -140,31 +134,22 @@ def _on_neighbors(
 class FitRegion:
     """The pixels of a fit, and the model on them."""
 
-    def __init__(
-        self,
-        planes: ImagePlanes,
-        background: npt.NDArray[np.floating],
-        bad: npt.NDArray[np.bool_],
-        x: float,
-        y: float,
-        length: float,
-        angle: float,
-        reach: float,
-    ) -> None:
-        self._start = (x, y, length, angle)
-        x0, y0, x1, y1 = trail_ends(x, y, length, angle)
-        self._fwhm = planes.psf.fwhm(x, y)
+    def __init__(self, sky: SkySubtracted, start: Trail, reach: float) -> None:
+        self._start = start
+        x, y = start.x, start.y
+        x0, y0, x1, y1 = start.ends
+        self._fwhm = sky.psf.fwhm(x, y)
         margin = reach * self._fwhm
-        left, bottom, rows, columns, distance, use = near_segment(x0, y0, x1, y1, margin, planes.shape)
+        left, bottom, rows, columns, distance, use = near_segment(x0, y0, x1, y1, margin, sky.shape)
         self._origin = (left, bottom)
         pixels = rows[use], columns[use]
-        data = planes.image[pixels].astype(np.float64) - background[pixels]
-        variance = planes.variance[pixels].astype(np.float64)
-        good = ~bad[pixels] & np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)
+        data = sky.planes.image[pixels].astype(np.float64) - sky.level[pixels]
+        variance = sky.planes.variance[pixels].astype(np.float64)
+        good = ~sky.bad[pixels] & np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)
         significance = np.full(use.shape, np.nan)
         significance[use] = _significance(data, variance, good)
-        radians = np.deg2rad(angle)
-        aside = np.abs((rows - y) * np.cos(radians) - (columns - x) * np.sin(radians))
+        c, s = start.direction
+        aside = np.abs((rows - y) * c - (columns - x) * s)
         good &= ~_on_neighbors(significance, distance, aside, self._fwhm)[use]
         use[use] = good
         self._use = use
@@ -177,7 +162,7 @@ class FitRegion:
         self._blocks = np.unique(number, return_inverse=True)[1]
         self.data = data[good]
         self.sigma = np.sqrt(variance[good])
-        self._renderer = FourierTrail(trail_kernels(planes.psf, x0, y0, x1, y1), use.shape)
+        self._renderer = FourierTrail(trail_kernels(sky.psf, x0, y0, x1, y1), use.shape)
         self._cache: tuple[bytes, npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
         shape = np.array([x - left, y - bottom, x1 - x0, y1 - y0])
         trail = self._renderer.image(*shape)[use]
@@ -288,7 +273,7 @@ class FitRegion:
         flux, level = self._linear_values(self.parameters)
         residual, _ = self.evaluate(self.parameters)
         chi2, kept = self._chi2(residual)
-        return failed_fit(
+        return TrailFit.failure(
             self._start,
             flux=flux,
             background=level,
@@ -297,38 +282,6 @@ class FitRegion:
             n_data=int(kept.sum()),
             chi2_null=self._null(kept) if np.any(kept) else np.nan,
         )
-
-
-def failed_fit(
-    start: tuple[float, float, float, float],
-    *,
-    flux: float = np.nan,
-    background: float = np.nan,
-    flux_err: float = np.nan,
-    chi2: float = np.nan,
-    n_data: int = 0,
-    chi2_null: float = np.nan,
-) -> TrailFit:
-    """Return the x, y, length and angle of a start as a fit that failed."""
-    x, y, length, angle = (float(value) for value in start)
-    return TrailFit(
-        x=x,
-        y=y,
-        length=length,
-        angle=float(wrap_angle(angle)),
-        flux=flux,
-        background=background,
-        x_err=np.nan,
-        y_err=np.nan,
-        length_err=np.nan,
-        angle_err=np.nan,
-        flux_err=flux_err,
-        xy_covariance=np.nan,
-        chi2=chi2,
-        n_data=n_data,
-        chi2_null=chi2_null,
-        failed=True,
-    )
 
 
 def _covariance(

@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from ..geometry import near_segment, trail_ends
-from ..planes import ImagePlanes
+from ..background import SkySubtracted
+from ..geometry import Trail, near_segment
 from ..psf import FWHM_PER_SIGMA
 from ..render import FourierTrail, trail_kernels
 from .pixels import MAX_FITTED_LENGTH
@@ -69,28 +69,15 @@ class ShapeTests:
     length: float
 
 
-def measure_shape(
-    planes: ImagePlanes,
-    background: npt.NDArray[np.floating],
-    bad: npt.NDArray[np.bool_],
-    *,
-    x: float,
-    y: float,
-    length: float,
-    angle: float,
-) -> ShapeTests:
+def measure_shape(sky: SkySubtracted, trail: Trail) -> ShapeTests:
     """Test the shape of a source that a trail was fitted to.
 
     Parameters
     ----------
-    planes
+    sky
         The image.
-    background
-        Its background level, shape (ny, nx).
-    bad
-        Pixels that carry no information, same shape.
-    x, y, length, angle
-        The fitted trail: midpoint, length (pixels) and angle (degrees).
+    trail
+        The fitted trail.
 
     Returns
     -------
@@ -99,27 +86,26 @@ def measure_shape(
         too long to be fitted, as a satellite.
     """
     nothing = ShapeTests(0.0, 0.0, 0.0)
-    if not length <= MAX_FITTED_LENGTH:
+    if not trail.length <= MAX_FITTED_LENGTH:
         return nothing
-    fwhm = planes.psf.fwhm(x, y)
-    x0, y0, x1, y1 = (float(v) for v in trail_ends(x, y, length, angle))
-    margin = _REACH * fwhm
-    left, bottom, rows, columns, _, use = near_segment(x0, y0, x1, y1, margin, planes.shape)
+    fwhm = sky.psf.fwhm(trail.x, trail.y)
+    x0, y0, x1, y1 = trail.ends
+    left, bottom, rows, columns, _, use = near_segment(x0, y0, x1, y1, _REACH * fwhm, sky.shape)
     pixels = rows[use], columns[use]
-    good = ~bad[pixels]
+    good = ~sky.bad[pixels]
     use[use] = good
     pixels = pixels[0][good], pixels[1][good]
     if pixels[0].size < 20:
         return nothing
-    sigma = np.sqrt(planes.variance[pixels].astype(np.float64))
-    data = (planes.image[pixels].astype(np.float64) - background[pixels]) / sigma
+    sigma = np.sqrt(sky.planes.variance[pixels].astype(np.float64))
+    data = (sky.planes.image[pixels].astype(np.float64) - sky.level[pixels]) / sigma
 
-    kernels = trail_kernels(planes.psf, x0, y0, x1, y1)
+    kernels = trail_kernels(sky.psf, x0, y0, x1, y1)
     narrow = FourierTrail(kernels, use.shape)
     wide = FourierTrail(_blurred(kernels, _BLUR * fwhm / FWHM_PER_SIGMA), use.shape)
     dx, dy = x1 - x0, y1 - y0
-    place = (x - left, y - bottom)
-    trail, spread, core, point = (
+    place = (trail.x - left, trail.y - bottom)
+    model, spread, core, point = (
         drawn[use] / sigma
         for drawn in (
             narrow.image(*place, dx, dy),
@@ -129,17 +115,17 @@ def measure_shape(
         )
     )
     level = 1.0 / sigma
-    chi2_trail, _, residual = _linear_fit([trail, level], data)
+    chi2_trail, _, residual = _linear_fit([model, level], data)
     kept = np.abs(residual) < _OUTLIER
     if np.count_nonzero(kept) < 20:
         return nothing
-    data, trail, spread, core, point, level = (a[kept] for a in (data, trail, spread, core, point, level))
-    chi2_trail, _, _ = _linear_fit([trail, level], data)
+    data, model, spread, core, point, level = (a[kept] for a in (data, model, spread, core, point, level))
+    chi2_trail, _, _ = _linear_fit([model, level], data)
     chi2_point, _, _ = _linear_fit([point, level], data)
     gain = chi2_point - chi2_trail
     return ShapeTests(
-        wide=_linear_fit([spread, trail, level], data)[1],
-        core=_linear_fit([core, trail, level], data)[1] if length > fwhm else 0.0,
+        wide=_linear_fit([spread, model, level], data)[1],
+        core=_linear_fit([core, model, level], data)[1] if trail.length > fwhm else 0.0,
         length=float(np.sign(gain) * np.sqrt(abs(gain))),
     )
 

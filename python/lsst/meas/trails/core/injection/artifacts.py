@@ -15,12 +15,13 @@ from __future__ import annotations
 
 __all__ = ("CosmicRay", "add_cosmic_ray", "add_satellite")
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import trail_from_ends
+from ..geometry import Trail
 from ..psf import FWHM_PER_SIGMA, PsfGrid
 
 
@@ -33,20 +34,8 @@ class CosmicRay(NamedTuple):
     columns: npt.NDArray[np.int64]
     """Their columns."""
 
-    x: float
-    """Midpoint of the track, column."""
-
-    y: float
-    """Midpoint of the track, row."""
-
-    length: float
-    """Length, pixels."""
-
-    angle: float
-    """Degrees counter-clockwise from +x."""
-
-    flux: float
-    """What it left in the image, image units."""
+    trail: Trail
+    """Track as a line, with the flux that it left in the image."""
 
 
 def add_cosmic_ray(
@@ -77,16 +66,9 @@ def add_cosmic_ray(
     inside = (columns >= 0) & (rows >= 0) & (columns < nx) & (rows < ny)
     columns, rows = columns[inside], rows[inside]
     np.add.at(image, (rows, columns), density[inside].astype(np.float32))
-    middle_x, middle_y, reach, degrees = trail_from_ends(x, y, px[-1], py[-1])
-    return CosmicRay(
-        rows=rows,
-        columns=columns,
-        x=float(middle_x),
-        y=float(middle_y),
-        length=float(reach),
-        angle=float(degrees),
-        flux=float(np.sum(density[inside])),
-    )
+    flux = float(np.sum(density[inside]))
+    trail = Trail.from_ends(x, y, float(px[-1]), float(py[-1]), flux)
+    return CosmicRay(rows=rows, columns=columns, trail=trail)
 
 
 def add_satellite(
@@ -95,7 +77,7 @@ def add_satellite(
     surface_brightness: float,
     rng: np.random.Generator,
     defocus: float = 0.0,
-) -> tuple[float, float, float, float, float]:
+) -> Trail:
     """Add the streak of a satellite that crosses the whole image.
 
     Parameters
@@ -114,8 +96,8 @@ def add_satellite(
 
     Returns
     -------
-    x, y, length, angle, flux
-        The part of the streak within the image, as a trail.
+    trail
+        The part of the streak within the image.
     """
     ny, nx = image.shape
     cx, cy = rng.uniform(0, nx), rng.uniform(0, ny)
@@ -140,6 +122,6 @@ def add_satellite(
     target[rows[inside], across[inside]] += profile[inside].astype(np.float32)
     on_image = np.flatnonzero((center >= 0) & (center <= target.shape[1] - 1))
     first, last = (on_image[0], on_image[-1]) if on_image.size else (0, 0)
-    ends = [(center[i], along[i]) if steep else (along[i], center[i]) for i in (first, last)]
-    x, y, length, degrees = trail_from_ends(*ends[0], *ends[1])
-    return float(x), float(y), float(length), float(degrees), float(surface_brightness * length)
+    x, y = (center, along) if steep else (along, center)
+    trail = Trail.from_ends(float(x[first]), float(y[first]), float(x[last]), float(y[last]))
+    return dataclasses.replace(trail, flux=surface_brightness * trail.length)

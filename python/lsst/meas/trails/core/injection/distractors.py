@@ -20,7 +20,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import Trails
+from ..geometry import Trail, Trails
 from ..photometry import point_source_flux_limit, typical_variance
 from ..planes import ImagePlanes
 from ..render import add_trail
@@ -112,7 +112,7 @@ def draw_distractors(
     """
     ny, nx = planes.shape
     signal = np.zeros(planes.shape, dtype=np.float32)
-    rows: list[tuple[float, float, float, float, float]] = []
+    trails: list[Trail] = []
     kinds: list[str] = []
     megapixels = nx * ny / MEGAPIXEL
     count = [
@@ -130,21 +130,17 @@ def draw_distractors(
     for _ in range(count[0]):
         brightness = noise * float(np.exp(rng.uniform(*np.log(_SATELLITE))))
         defocus = float(rng.uniform(0.0, _DEFOCUS))
-        rows.append(add_satellite(signal, planes.psf, brightness, rng, defocus=defocus))
+        trails.append(add_satellite(signal, planes.psf, brightness, rng, defocus=defocus))
         kinds.append("Satellite")
     for _ in range(count[1]):
         track = add_cosmic_ray(signal, (noise * _COSMIC_RAY[0], noise * _COSMIC_RAY[1]), rng)
-        rows.append((track.x, track.y, track.length, track.angle, track.flux))
+        trails.append(track.trail)
         kinds.append("CosmicRay")
     for _ in range(count[2]):
         x, y = float(rng.uniform(-0.5, nx - 0.5)), float(rng.uniform(-0.5, ny - 0.5))
         snr = float(np.exp(rng.uniform(*np.log(population.point_source_snr))))
         flux = float(point_source_flux_limit(planes.psf.kernel(x, y), sky_variance, nsigma=snr))
-        add_trail(signal, planes.psf, flux, x, y, 0.0, 0.0)
-        rows.append((x, y, 0.0, 0.0, flux))
+        trails.append(Trail(x, y, 0.0, 0.0, flux))
+        add_trail(signal, planes.psf, trails[-1])
         kinds.append("Star")
-    return Distractors(
-        signal=signal,
-        trails=Trails(*np.array(rows, dtype=np.float64).reshape(-1, 5).T),
-        source_type=tuple(kinds),
-    )
+    return Distractors(signal=signal, trails=Trails.from_trails(trails), source_type=tuple(kinds))

@@ -76,10 +76,8 @@ def paint_trails(planes: ImagePlanes, trails: Trails) -> npt.NDArray[np.float32]
         index = int(np.argmax(broken))
         raise ValueError(f"Trail {index} has a flux of {trails.flux[index]}: it cannot be injected.")
     signal = np.zeros(planes.shape, dtype=np.float32)
-    for x, y, length, angle, flux in zip(
-        trails.x, trails.y, trails.length, trails.angle, trails.flux, strict=True
-    ):
-        add_trail(signal, planes.psf, flux, x, y, length, angle)
+    for trail in trails:
+        add_trail(signal, planes.psf, trail)
     return signal
 
 

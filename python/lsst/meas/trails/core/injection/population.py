@@ -30,7 +30,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import Trails, segment_distance, trail_ends
+from ..geometry import Trail, Trails, segment_distance
 from ..photometry import detection_magnitude_loss, mag_to_flux, point_source_flux_limit, typical_variance
 from ..planes import ImagePlanes
 from ..render import TrailStamp, render_trail, variance_under
@@ -273,15 +273,15 @@ def draw_trails(
     avoided = planes.has(*population.avoid) if population.avoid else None
     place = _placer(population, (ny, nx), avoided, rng)
 
-    rows = []
+    trails = []
     for _ in range(count):
         length = population.draw_length(rng)
         brightness = float(rng.uniform(*population.brightness))
-        placed = place(length)
-        if placed is None:
+        trail = place(length)
+        if trail is None:
             continue
-        x, y, angle = placed
-        stamp = render_trail(planes.psf, x, y, length, angle)
+        x, y = trail.x, trail.y
+        stamp = render_trail(planes.psf, trail)
         kernel = planes.psf.kernel(x, y)
         fwhm = planes.psf.fwhm(x, y)
         flux = trail_flux(
@@ -295,8 +295,8 @@ def draw_trails(
             sky_variance,
             flux_per_njy(x, y) if callable(flux_per_njy) else flux_per_njy,
         )
-        rows.append((x, y, length, angle, flux))
-    return Trails(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
+        trails.append(dataclasses.replace(trail, flux=flux))
+    return Trails.from_trails(trails)
 
 
 def _placer(
@@ -304,11 +304,11 @@ def _placer(
     shape: tuple[int, int],
     avoided: npt.NDArray[np.bool_] | None,
     rng: np.random.Generator,
-) -> Callable[[float], tuple[float, float, float] | None]:
+) -> Callable[[float], Trail | None]:
     """Return a function that finds a place for a trail of some length."""
-    placed: list[tuple[float, float, float, float]] = []
+    placed: list[Trail] = []
 
-    def place(length: float) -> tuple[float, float, float] | None:
+    def place(length: float) -> Trail | None:
         for _ in range(_TRIES):
             x = float(rng.uniform(-0.5, shape[1] - 0.5))
             y = float(rng.uniform(-0.5, shape[0] - 0.5))
@@ -317,25 +317,26 @@ def _placer(
             row = min(max(round(y), 0), shape[0] - 1)
             if avoided is not None and avoided[row, column]:
                 continue
-            ends = tuple(float(value) for value in trail_ends(x, y, length, angle))
+            trail = Trail(x, y, length, angle)
             if not population.allow_crossing and any(
-                _segments_near(ends, other, population.separation) for other in placed
+                _segments_near(trail, other, population.separation) for other in placed
             ):
                 continue
-            placed.append((ends[0], ends[1], ends[2], ends[3]))
-            return x, y, angle
+            placed.append(trail)
+            return trail
         return None
 
     return place
 
 
-def _segments_near(a: tuple[float, ...], b: tuple[float, ...], separation: float) -> bool:
+def _segments_near(a: Trail, b: Trail, separation: float) -> bool:
     """Return whether two segments come nearer than a distance.
 
     Sampled along the first every quarter of the distance, which is exact
     enough to keep trails apart.
     """
-    steps = max(2, int(4.0 * np.hypot(a[2] - a[0], a[3] - a[1]) / max(separation, 1.0)) + 2)
+    x0, y0, x1, y1 = a.ends
+    steps = max(2, int(4.0 * np.hypot(x1 - x0, y1 - y0) / max(separation, 1.0)) + 2)
     t = np.linspace(0.0, 1.0, steps)
-    px, py = a[0] + t * (a[2] - a[0]), a[1] + t * (a[3] - a[1])
-    return bool(np.min(segment_distance(px, py, *b)) < separation)
+    px, py = x0 + t * (x1 - x0), y0 + t * (y1 - y0)
+    return bool(np.min(segment_distance(px, py, *b.ends)) < separation)

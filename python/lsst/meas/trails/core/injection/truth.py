@@ -107,9 +107,9 @@ def truth_table(
     count = len(trails)
     scale = np.broadcast_to(np.asarray(flux_per_njy, dtype=np.float64), (count,))
     snr, whole, visible, fwhm, limit, local_limit = (np.zeros(count) for _ in range(6))
-    for i in range(count):
-        x, y, flux = float(trails.x[i]), float(trails.y[i]), float(trails.flux[i])
-        stamp = render_trail(planes.psf, x, y, float(trails.length[i]), float(trails.angle[i]))
+    for i, trail in enumerate(trails):
+        x, y, flux = trail.x, trail.y, trail.flux
+        stamp = render_trail(planes.psf, trail)
         slices, part = stamp.clipped(planes.shape)
         snr[i] = optimal_snr(stamp, planes.variance, flux, bad)
         variance = variance_under(stamp, planes.variance, sky_variance)
@@ -177,7 +177,7 @@ def add_distractors(
     columns |= {
         "injection_id": first + np.arange(count, dtype=np.int64),
         "source_type": np.array(source_type, dtype="U9"),
-        "fwhm": np.array([psf.fwhm(float(x), float(y)) for x, y in zip(trails.x, trails.y, strict=True)]),
+        "fwhm": np.array([psf.fwhm(trail.x, trail.y) for trail in trails]),
     }
     return astropy.table.vstack([table, _to_table(columns)], metadata_conflicts="silent")
 

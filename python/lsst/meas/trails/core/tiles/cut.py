@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..background import BackgroundMesh
-from ..geometry import near_segment
+from ..geometry import Trail, near_segment
 from ..injection.truth import check_trail_table, is_trail
 from ..planes import ImagePlanes, plane_bits
 from ..render import render_trail
@@ -257,16 +257,15 @@ def _trails_in_tiles(
     missed_trail, found_trail = (np.zeros(len(origins), dtype=bool) for _ in range(2))
     for k in np.flatnonzero(is_trail(catalog)):
         row = catalog[k]
-        stamp = render_trail(
-            planes.psf, float(row["x"]), float(row["y"]), float(row["trail_length"]), float(row["beta"])
-        )
+        trail = Trail(*(float(row[name]) for name in ("x", "y", "trail_length", "beta", "flux")))
+        stamp = render_trail(planes.psf, trail)
         (rows, columns), unit = stamp.clipped(planes.shape)
         if unit.size == 0:
             continue
         variance = planes.variance[rows, columns].astype(np.float64)
         good = ~_cut(planes, rows, columns).bad()
         power = np.zeros(unit.shape)
-        np.divide(np.square(float(row["flux"]) * flux_per_njy * unit), variance, out=power, where=good)
+        np.divide(np.square(trail.flux * flux_per_njy * unit), variance, out=power, where=good)
         seen = (unit > _IN_TILE * stamp.array.max()) & (truth[rows, columns] == 1)
         y0, x0 = origins[:, 0], origins[:, 1]
         touched = (y0 < rows.stop) & (y0 + size > rows.start) & (x0 < columns.stop)

@@ -24,6 +24,8 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ...core.geometry import Trail
+
 TRUTH_COLOR = "#56B4E9"
 CANDIDATE_COLOR = "#E69F00"
 """Colors of Okabe and Ito (2008), which also those who are color-blind can
@@ -45,9 +47,8 @@ class Line:
 
     Parameters
     ----------
-    ends
-        x and y of the first and of the second end, pixels of the image's own
-        coordinates.
+    trail
+        The trail, pixels of the image's own coordinates.
     color
         Its color.
     dashed
@@ -55,7 +56,7 @@ class Line:
         seeing colors.
     """
 
-    ends: tuple[float, float, float, float]
+    trail: Trail
     color: str
     dashed: bool = False
 
@@ -83,9 +84,10 @@ def cutout_box(lines: list[Line], bounds: tuple[int, int, int, int]) -> tuple[in
     """
     if bounds[0] >= bounds[1] or bounds[2] >= bounds[3]:
         raise ValueError("An empty image has no cutouts.")
-    x0, y0, x1, y1 = lines[0].ends
-    middle = (0.5 * (x0 + x1), 0.5 * (y0 + y1))
-    reach = max(abs(value - middle[place % 2]) for line in lines for place, value in enumerate(line.ends))
+    middle = lines[0].trail.x, lines[0].trail.y
+    reach = max(
+        abs(value - middle[place % 2]) for line in lines for place, value in enumerate(line.trail.ends)
+    )
     side = int(np.clip(2.0 * (np.ceil(reach) + _MARGIN), MIN_SIDE, MAX_SIDE))
     box: list[int] = []
     for center, (low, high) in zip(middle, (bounds[:2], bounds[2:]), strict=True):
@@ -152,8 +154,8 @@ def draw_cutout(
     )
     for line in lines:
         axis.plot(
-            line.ends[0::2],
-            line.ends[1::2],
+            line.trail.ends[0::2],
+            line.trail.ends[1::2],
             color=line.color,
             linewidth=1.3,
             linestyle="none" if ends_only else (0, (3, 2)) if line.dashed else "-",

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from ...core.geometry import Trail
 from .cutouts import CANDIDATE_COLOR, TRUTH_COLOR, Line, cutout_box, draw_cutout, stretch
 
 _SATELLITE = "#CC79A7"
@@ -221,13 +222,13 @@ def _draw_pair(
 ) -> None:
     """Draw a candidate at full resolution: the image and its probability."""
     ny, nx = image.shape
-    fitted = Line(_ends(row), CANDIDATE_COLOR)
+    fitted = Line(_trail(row), CANDIDATE_COLOR)
     box = cutout_box([fitted], (origin[0], origin[0] + nx, origin[1], origin[1] + ny))
     part = (slice(box[2] - origin[1], box[3] - origin[1]), slice(box[0] - origin[0], box[1] - origin[0]))
     known: list[Line] = []
     if truth is not None:
         trails = truth[np.asarray(truth["source_type"]).astype(str) == "Trail"]
-        known = [Line(_ends(trail), TRUTH_COLOR, dashed=True) for trail in trails]
+        known = [Line(_trail(known_row), TRUTH_COLOR, dashed=True) for known_row in trails]
     pair[0].set_axis_on()
     draw_cutout(pair[0], image[part], box, [*known, fitted], ends_only=True)
     if probability is not None:
@@ -235,8 +236,8 @@ def _draw_pair(
         draw_cutout(pair[1], probability[part], box, [*known, fitted], probability=True)
 
 
-def _ends(row: astropy.table.Row) -> tuple[float, float, float, float]:
-    return float(row["x0"]), float(row["y0"]), float(row["x1"]), float(row["y1"])
+def _trail(row: astropy.table.Row) -> Trail:
+    return Trail.from_ends(float(row["x0"]), float(row["y0"]), float(row["x1"]), float(row["y1"]))
 
 
 def _bin(array: npt.NDArray[np.floating], step: int, reduce: Any) -> npt.NDArray[np.floating]:
