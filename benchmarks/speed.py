@@ -200,11 +200,11 @@ def run_network(job: Job) -> Result:
     from lsst.meas.trails.nn.hardware import precision_name
     from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
     from lsst.meas.trails.nn.predict import predict_probability
-    from lsst.meas.trails.tasks._input_image import open_image
+    from lsst.meas.trails.tasks._input_image import read_input_image
 
     model = load_model(job.model if job.model.endswith(".json") else shipped_model_path(job.model))
     image = get(job, "preliminary_visit_image", "VisitImage")
-    small, planes = (open_image(each, psf_spacing=512.0).planes for each in (corner(image), image))
+    small, planes = (read_input_image(each, psf_spacing=512.0).planes for each in (corner(image), image))
     predict_probability(model, small, threads=job.threads)
     background = fit_background(planes.image, planes.bad())
     start = peak_memory()

@@ -57,12 +57,12 @@ def test_too_many_candidates() -> None:
     room = 1 << (63 - pack.maxBits)
     assert max_candidates(pack) == room
     assert first_candidate_id(pack, 1, room) == room
-    with pytest.raises(InvalidQuantumError, match=f"{room + 1} candidates do not fit"):
+    with pytest.raises(InvalidQuantumError, match=f"{room + 1} candidates"):
         first_candidate_id(pack, 1, room + 1)
 
 
 def test_no_room_at_all() -> None:
-    with pytest.raises(InvalidQuantumError, match="the 0 bits"):
+    with pytest.raises(InvalidQuantumError, match="0 bits"):
         first_candidate_id(packer(2**55, 2**8), 1, 1)
 
 

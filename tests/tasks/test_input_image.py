@@ -23,22 +23,12 @@ from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, Vi
 from lsst.images.fields import ChebyshevField
 from lsst.images.serialization import ArchiveReadError
 from lsst.meas.trails.core.planes import PLANES
-from lsst.meas.trails.tasks._input_image import (
-    InputImage,
-    check_covers,
-    make_probability_image,
-    make_trail_mask,
-    model_summary,
-    open_image,
-    open_template,
-)
+from lsst.meas.trails.tasks._input_image import InputImage, check_covers, read_input_image, read_template
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
-
-SUMMARY = {"name": "m", "version": "1", "sha256": "ab", "thresholds": {"grow": 0.2, "seed": 0.5}, "score": {}}
 
 
 def changed(original: VisitImage, **parts: Any) -> VisitImage:
-    """Return a visit image with other parts."""
+    """Return a visit image with replaced parts."""
     values: dict[str, Any] = {
         "mask": original.mask,
         "variance": original.variance,
@@ -84,24 +74,25 @@ def with_planes(image: VisitImage, *names: str) -> VisitImage:
 
 
 def test_arrays_and_coordinates(visit_image: VisitImage) -> None:
-    opened = open_image(visit_image)
-    assert opened.origin == (100, 30)
-    assert opened.planes.shape == (48, 64)
-    np.testing.assert_array_equal(opened.planes.image, visit_image.image.array)
-    np.testing.assert_array_equal(opened.planes.variance, visit_image.variance.array)
+    input_image = read_input_image(visit_image)
+    assert input_image.origin == (100, 30)
+    assert input_image.planes.shape == (48, 64)
+    np.testing.assert_array_equal(input_image.planes.image, visit_image.image.array)
+    np.testing.assert_array_equal(input_image.planes.variance, visit_image.variance.array)
     # The PSF of the fixture is a Gaussian of 4 pixels.
-    assert opened.planes.psf.fwhm(10.0, 20.0) == pytest.approx(4.0, abs=0.02)
-    assert opened.exposure_time == 30.0
+    assert input_image.planes.psf.fwhm(10.0, 20.0) == pytest.approx(4.0, abs=0.02)
+    assert input_image.exposure_time == 30.0
     info = visit_image.obs_info
-    assert opened.midpoint_mjd_tai == pytest.approx(info.datetime_begin.tai.mjd + 15.0 / 86400.0, abs=1e-9)
-    ra, dec = opened.pixel_to_sky(np.array([131.5]), np.array([53.5]))
+    middle = info.datetime_begin.tai.mjd + 15.0 / 86400.0
+    assert input_image.midpoint_mjd_tai == pytest.approx(middle, abs=1e-9)
+    ra, dec = input_image.pixel_to_sky(np.array([131.5]), np.array([53.5]))
     center = visit_image.sky_projection.pixel_to_sky(x=131.5, y=53.5)
     assert ra[0] == pytest.approx(center.ra.deg, abs=1e-10)
     assert dec[0] == pytest.approx(center.dec.deg, abs=1e-10)
 
 
-def test_psf_is_evaluated_where_the_image_is(visit_image: VisitImage) -> None:
-    """A PSF is a function of the image's coordinates, not the array's."""
+def test_psf_is_evaluated_at_image_coordinates(visit_image: VisitImage) -> None:
+    """A PSF model depends on image coordinates, not on array coordinates."""
     asked = []
 
     class Recorder:
@@ -110,27 +101,27 @@ def test_psf_is_evaluated_where_the_image_is(visit_image: VisitImage) -> None:
             return visit_image.psf.compute_kernel_image(x=x, y=y)
 
     image = changed(visit_image, psf=Recorder())
-    open_image(image)
+    read_input_image(image)
     assert set(asked) == {(100.0, 30.0), (163.0, 30.0), (100.0, 77.0), (163.0, 77.0)}
 
 
-def test_times_that_are_not_known(visit_image: VisitImage) -> None:
+def test_unknown_times(visit_image: VisitImage) -> None:
     with visit_image.obs_info.edit_copy() as info:
         info.exposure_time = None
         info.datetime_end = None
-    opened = open_image(changed(visit_image, obs_info=info))
-    assert np.isnan(opened.exposure_time)
-    assert np.isnan(opened.midpoint_mjd_tai)
+    input_image = read_input_image(changed(visit_image, obs_info=info))
+    assert np.isnan(input_image.exposure_time)
+    assert np.isnan(input_image.midpoint_mjd_tai)
 
 
 def test_handle_is_read(visit_image: VisitImage) -> None:
     handle = types.SimpleNamespace(ref=None, get=lambda: visit_image)
-    assert open_image(handle).visit_image is visit_image
+    assert read_input_image(handle).visit_image is visit_image
 
 
 def test_not_an_image() -> None:
     with pytest.raises(TypeError, match="not ndarray"):
-        open_image(np.zeros((100, 100)))
+        read_input_image(np.zeros((100, 100)))
 
 
 @pytest.mark.parametrize(
@@ -145,8 +136,8 @@ def test_not_an_image() -> None:
     ],
 )
 def test_plane_in_either_spelling(visit_image: VisitImage, spelling: str, plane: str) -> None:
-    # A custom plane that is set means nothing to us, and is no error.
-    planes = open_image(with_planes(visit_image, "MY_PLANE", spelling)).planes
+    # A custom plane is ignored.
+    planes = read_input_image(with_planes(visit_image, "MY_PLANE", spelling)).planes
     expected = np.zeros(planes.shape, dtype=np.uint32)
     expected[1] = 1 << PLANES.index(plane)
     np.testing.assert_array_equal(planes.mask, expected)
@@ -154,7 +145,7 @@ def test_plane_in_either_spelling(visit_image: VisitImage, spelling: str, plane:
 
 def test_mask_without_the_usual_planes(visit_image: VisitImage) -> None:
     empty = changed(visit_image, mask=Mask(0, schema=MaskSchema([]), bbox=visit_image.bbox))
-    planes = open_image(empty).planes
+    planes = read_input_image(empty).planes
     assert not planes.mask.any()
     assert not planes.bad().any()
 
@@ -164,27 +155,27 @@ def test_mask_without_the_usual_planes(visit_image: VisitImage) -> None:
 )
 def test_flux_units(visit_image: VisitImage, unit: u.UnitBase, expected: float) -> None:
     image = in_unit(visit_image, unit)
-    assert open_image(image).flux_per_njy == pytest.approx(expected)
+    assert read_input_image(image).flux_per_njy == pytest.approx(expected)
 
 
 def test_instrumental_units(visit_image: VisitImage) -> None:
     """2.5 uJy per electron at the center, more to the right."""
     scaling = field(visit_image.bbox, [[2.5, 0.1]], u.uJy / u.electron)
-    opened = open_image(in_unit(visit_image, u.electron, scaling))
-    assert opened.flux_per_njy == pytest.approx(1.0 / 2500.0)
+    input_image = read_input_image(in_unit(visit_image, u.electron, scaling))
+    assert input_image.flux_per_njy == pytest.approx(1.0 / 2500.0)
 
 
 @pytest.mark.parametrize("unit", [None, u.nJy / u.adu, u.dimensionless_unscaled], ids=str)
-def test_instrumental_units_without_a_way_out(visit_image: VisitImage, unit: u.UnitBase | None) -> None:
+def test_instrumental_units_without_a_scaling(visit_image: VisitImage, unit: u.UnitBase | None) -> None:
     scaling = None if unit is None else field(visit_image.bbox, [[1.0]], unit)
-    with pytest.raises(UpstreamFailureNoWorkFound, match="The image is in electron"):
-        open_image(in_unit(visit_image, u.electron, scaling))
+    with pytest.raises(UpstreamFailureNoWorkFound, match="electron"):
+        read_input_image(in_unit(visit_image, u.electron, scaling))
 
 
 def test_no_psf(visit_image: VisitImage) -> None:
     unreadable = changed(visit_image, psf=ArchiveReadError("no module piffle"))
-    with pytest.raises(UpstreamFailureNoWorkFound, match="PSF of the image cannot be used: no module piffle"):
-        open_image(unreadable)
+    with pytest.raises(UpstreamFailureNoWorkFound, match="no module piffle"):
+        read_input_image(unreadable)
 
 
 def test_psf_without_flux(visit_image: VisitImage) -> None:
@@ -192,14 +183,14 @@ def test_psf_without_flux(visit_image: VisitImage) -> None:
         def compute_kernel_image(self, *, x: float, y: float) -> Image:
             return Image(np.full((25, 25), np.nan))
 
-    with pytest.raises(UpstreamFailureNoWorkFound, match="PSF of the image cannot be used"):
-        open_image(changed(visit_image, psf=Broken()))
+    with pytest.raises(UpstreamFailureNoWorkFound, match="PSF"):
+        read_input_image(changed(visit_image, psf=Broken()))
 
 
 @pytest.mark.parametrize("shape", [(10, 200), (200, 15), (1, 1)])
 def test_tiny_image(make_image: Callable[..., Any], shape: tuple[int, int]) -> None:
-    with pytest.raises(UpstreamFailureNoWorkFound, match=f"only {shape[1]} x {shape[0]} pixels"):
-        open_image(make_image(shape=shape).image)
+    with pytest.raises(UpstreamFailureNoWorkFound, match=f"{shape[1]} x {shape[0]}"):
+        read_input_image(make_image(shape=shape).image)
 
 
 @pytest.mark.parametrize("what", ["nan", "variance", "masked"])
@@ -212,35 +203,12 @@ def test_no_good_pixel(visit_image: VisitImage, what: str) -> None:
         case "masked":
             visit_image.mask.set("NO_DATA", np.ones(visit_image.bbox.shape, dtype=bool))
     with pytest.raises(UpstreamFailureNoWorkFound, match="no good pixel"):
-        open_image(visit_image)
+        read_input_image(visit_image)
 
 
 @pytest.fixture
-def opened(visit_image: VisitImage) -> InputImage:
-    return open_image(visit_image)
-
-
-def test_trail_mask(opened: InputImage) -> None:
-    pixels = np.zeros(opened.planes.shape, dtype=bool)
-    pixels[3, 5:9] = True
-    mask = make_trail_mask(pixels, opened, {"KEY": "value"})
-    assert list(mask.schema.names) == ["TRAIL"]
-    assert mask.bbox == opened.bbox
-    assert mask.metadata["KEY"] == "value"
-    np.testing.assert_array_equal(mask.get("TRAIL"), pixels)
-
-
-def test_probability_image_knows_its_model(opened: InputImage) -> None:
-    image = make_probability_image(np.zeros(opened.planes.shape, dtype=np.float32), opened, SUMMARY)
-    assert image.bbox == opened.bbox
-    assert model_summary(image) == SUMMARY
-
-
-@pytest.mark.parametrize("metadata", [{}, {"TRAIL_MODEL": "{"}, {"TRAIL_MODEL": "3"}, {"TRAIL_MODEL": "{}"}])
-def test_probability_image_of_unknown_origin(metadata: dict[str, str]) -> None:
-    image = Image(np.zeros((4, 4), dtype=np.float32), metadata=metadata)
-    with pytest.raises(UpstreamFailureNoWorkFound, match="does not say which model made it"):
-        model_summary(image)
+def input_image(visit_image: VisitImage) -> InputImage:
+    return read_input_image(visit_image)
 
 
 def make_template(image: VisitImage, bbox: Box, value: float = 0.0) -> MaskedImage:
@@ -256,35 +224,36 @@ def make_template(image: VisitImage, bbox: Box, value: float = 0.0) -> MaskedIma
     return MaskedImage(Image(array, bbox=bbox, unit=image.unit), mask=mask)
 
 
-def test_template_is_brought_to_the_pixels_of_the_image(visit_image: VisitImage, opened: InputImage) -> None:
+def test_template_is_cut_to_the_pixels_of_the_image(visit_image: VisitImage, input_image: InputImage) -> None:
     bbox = Box.factory[20:90, 110 - 20 : 150]
-    template = open_template(make_template(visit_image, bbox, value=7.0), opened)
-    assert template.shape == opened.planes.shape
+    template = read_template(make_template(visit_image, bbox, value=7.0), input_image)
+    assert template.shape == input_image.planes.shape
     assert template[40 - 30, 110 - 100] == pytest.approx(50.0, rel=1e-5)
-    # Its first columns lie beside the image, and it ends at x = 150.
+    # Its first columns lie outside the image, and it ends at x = 150.
     assert np.all(np.isnan(template[:, 50:]))
     assert np.all(np.isfinite(template[:, :50]))
     assert np.nanmedian(template) == pytest.approx(0.0, abs=1e-4)
 
 
-def test_template_without_data_is_nan(visit_image: VisitImage, opened: InputImage) -> None:
-    template = open_template(make_template(visit_image, opened.bbox), opened)
+def test_template_without_data_is_nan(visit_image: VisitImage, input_image: InputImage) -> None:
+    template = read_template(make_template(visit_image, input_image.bbox), input_image)
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(template[0])), [2])
 
 
-def test_template_in_another_unit(visit_image: VisitImage, opened: InputImage) -> None:
-    template = make_template(visit_image, opened.bbox)
-    other = MaskedImage(Image(template.image.array / 1e3, bbox=opened.bbox, unit=u.uJy), mask=template.mask)
+def test_template_in_another_unit(visit_image: VisitImage, input_image: InputImage) -> None:
+    template = make_template(visit_image, input_image.bbox)
+    pixels = template.image.array
+    other = MaskedImage(Image(pixels / 1e3, bbox=input_image.bbox, unit=u.uJy), mask=template.mask)
     np.testing.assert_allclose(
-        open_template(other, opened), open_template(template, opened), rtol=1e-5, equal_nan=True
+        read_template(other, input_image), read_template(template, input_image), rtol=1e-5, equal_nan=True
     )
-    counts = MaskedImage(Image(template.image.array, bbox=opened.bbox, unit=u.electron), mask=template.mask)
-    with pytest.raises(UpstreamFailureNoWorkFound, match="no photometric scaling"):
-        open_template(counts, opened)
+    counts = MaskedImage(Image(pixels, bbox=input_image.bbox, unit=u.electron), mask=template.mask)
+    with pytest.raises(UpstreamFailureNoWorkFound, match="photometric scaling"):
+        read_template(counts, input_image)
 
 
 class AfwCoadd:
-    """What is asked of a warped `lsst.afw.image.ExposureF`."""
+    """Stand-in for a warped `lsst.afw.image.ExposureF`."""
 
     def __init__(self, template: MaskedImage, nanojansky: float | None) -> None:
         values = np.zeros(template.bbox.shape, dtype=np.int32)
@@ -311,24 +280,24 @@ class AfwCoadd:
 
 @pytest.mark.parametrize(("scale", "nanojansky"), [(1.0, None), (1.0, 1.0), (0.1, 10.0)])
 def test_template_of_the_full_stack(
-    visit_image: VisitImage, opened: InputImage, scale: float, nanojansky: float | None
+    visit_image: VisitImage, input_image: InputImage, scale: float, nanojansky: float | None
 ) -> None:
     template = make_template(visit_image, Box.factory[20:90, 90:200])
-    expected = open_template(template, opened)
+    expected = read_template(template, input_image)
     scaled = MaskedImage(
         Image(template.image.array * scale, bbox=template.bbox, unit=u.nJy), mask=template.mask
     )
-    result = open_template(AfwCoadd(scaled, nanojansky), opened)
+    result = read_template(AfwCoadd(scaled, nanojansky), input_image)
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
-def test_what_is_no_template(opened: InputImage) -> None:
+def test_not_a_template(input_image: InputImage) -> None:
     with pytest.raises(TypeError, match="not dict"):
-        open_template({}, opened)
+        read_template({}, input_image)
 
 
-def test_planes_of_another_image(opened: InputImage) -> None:
-    check_covers(Image(np.zeros((48, 64)), bbox=opened.bbox), opened, "map")
+def test_planes_of_another_image(input_image: InputImage) -> None:
+    check_covers(Image(np.zeros((48, 64)), bbox=input_image.bbox), input_image, "map")
     for box in (Box.factory[0:48, 0:64], Box.factory[30:78, 100:165]):
-        with pytest.raises(InvalidQuantumError, match="The map covers .* not of the same image"):
-            check_covers(Image(np.zeros(box.shape), bbox=box), opened, "map")
+        with pytest.raises(InvalidQuantumError, match="map"):
+            check_covers(Image(np.zeros(box.shape), bbox=box), input_image, "map")

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The engine of the full stack, by a stand-in for it."""
+"""Injection by a stand-in for the engine of the full stack."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lsst.pipe.base import InvalidQuantumError, Struct
 
 
 class Exposure:
-    """As much of an `lsst.afw.image.ExposureF` as the engine looks at."""
+    """Stand-in for a `lsst.afw.image.ExposureF`."""
 
     info = types.SimpleNamespace(getVisitInfo=lambda: None)
 
@@ -67,7 +67,7 @@ class Exposure:
 
 
 class FakeTask:
-    """Draws trails where the catalog says, in its conventions."""
+    """Stand-in that draws the trails of a catalog, in the conventions of the engine."""
 
     calls: list[FakeTask] = []
     flagged: tuple[int, ...] = ()
@@ -137,14 +137,14 @@ def test_both_engines_inject_the_same_catalog(image: VisitImage) -> None:
     ours = inject(image, engine="native", addNoise=False)
     theirs = inject(image, addNoise=False)
     assert len(FakeTask.calls) == 1
-    # Pixels of both PSF differ by what the sampling of the model makes of it.
+    # The PSF of the two engines differ by the sampling of the model.
     np.testing.assert_allclose(
         theirs.injected_image.image.array, ours.injected_image.image.array, rtol=0.0, atol=0.05
     )
     for name in ("x", "y", "flux", "beta", "mag", "snr_optimal"):
         np.testing.assert_array_equal(theirs.injected_catalog[name], ours.injected_catalog[name])
     np.testing.assert_array_equal(theirs.injected_mask.array, ours.injected_mask.array)
-    # A catalog in, the same trails out.
+    # A catalog of the same trails gives the same image.
     catalog = ours.injected_catalog["injection_id", "ra", "dec", "source_type", "mag", "trail_length", "beta"]
     again = inject(image, addNoise=False, catalogs=[catalog])
     np.testing.assert_allclose(again.injected_image.image.array, theirs.injected_image.image.array, atol=0.05)
@@ -156,14 +156,14 @@ def test_the_input_is_not_changed(image: VisitImage) -> None:
     np.testing.assert_array_equal(image.image.array, before)
 
 
-def test_what_it_is_asked_for(image: VisitImage) -> None:
+def test_configuration_of_the_engine(image: VisitImage) -> None:
     inject(image, addNoise=False, calibFluxRadius=9.0)
     inject(image, packed=8)
     inject(image, packed=7)
     quiet, other, same = (call.config for call in FakeTask.calls)
     assert (quiet.add_noise, quiet.inject_variance, quiet.calib_flux_radius) == (False, False, 9.0)
     assert (other.add_noise, other.inject_variance, other.calib_flux_radius) == (True, True, 12.0)
-    # 0 would be another noise every time.
+    # 0 would give different noise every time.
     assert same.noise_seed == quiet.noise_seed > 0
     assert other.noise_seed != same.noise_seed
     assert other.noise_seed < 2**31
@@ -172,13 +172,13 @@ def test_what_it_is_asked_for(image: VisitImage) -> None:
         assert call.config.trim_padding > 0.5 * np.max(call.catalog["trail_length"])
 
 
-def test_what_it_flags_is_not_in_the_truth(
+def test_flagged_trails_are_not_in_the_truth(
     image: VisitImage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(FakeTask, "flagged", (1,))
     result = inject(image, addNoise=False)
     assert list(result.injected_catalog["injection_id"]) == [0, 2, 3]
-    assert "source_injection left out 1 trails: injection_id [1]" in caplog.text
+    assert "1 trails: injection_id [1]" in caplog.text
     mask = result.injected_mask.get("TRAIL")
     added = result.injected_image.image.array - image.image.array
     assert np.all(added[mask] > 0.0)
@@ -186,9 +186,9 @@ def test_what_it_flags_is_not_in_the_truth(
 
 
 def test_silence_is_an_error(image: VisitImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a flat variance plane some versions inject nothing and say nothing."""
+    """Some versions silently inject nothing on a flat variance plane."""
     monkeypatch.setattr(FakeTask, "does_nothing", True)
-    with pytest.raises(InvalidQuantumError, match="left the image as it was"):
+    with pytest.raises(InvalidQuantumError, match="image unchanged"):
         inject(image)
 
 
@@ -198,7 +198,7 @@ def test_no_trails(image: VisitImage) -> None:
     np.testing.assert_array_equal(result.injected_image.image.array, image.image.array)
 
 
-def test_afw_exposures_are_taken_as_they_are(image: VisitImage) -> None:
+def test_afw_exposures_are_copied(image: VisitImage) -> None:
     exposure = Exposure(image)
     before = exposure.image.array.copy()
     inject(exposure)
@@ -219,7 +219,7 @@ def test_handles_are_read_as_exposures(image: VisitImage) -> None:
 
 def test_not_installed(image: VisitImage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lsst.source.injection", None)
-    with pytest.raises(InvalidQuantumError, match="needs the package source_injection.*engine='native'"):
+    with pytest.raises(InvalidQuantumError, match="source_injection.*engine='native'"):
         inject(image)
 
 
@@ -228,5 +228,5 @@ def test_images_that_cannot_be_converted(image: VisitImage, monkeypatch: pytest.
         raise ModuleNotFoundError("No module named 'lsst.obs'")
 
     monkeypatch.setattr(VisitImage, "to_legacy", to_legacy)
-    with pytest.raises(InvalidQuantumError, match="cannot be handed to source_injection: No module named"):
+    with pytest.raises(InvalidQuantumError, match="source_injection: No module named"):
         inject(image)

@@ -68,11 +68,12 @@ class InjectedImage:
 
         from ..adcnn.files import AdcnnImage
         from ..core.injection.truth import is_trail
-        from ..tasks._input_image import TRAIL_PLANE, check_covers, open_image
+        from ..tasks._input_image import check_covers, read_input_image
+        from ..tasks._trail_images import TRAIL_PLANE
 
         data_id = self.ref.dataId
         try:
-            opened = open_image(self.butler.get(self.ref))
+            opened = read_input_image(self.butler.get(self.ref))
             mask = self.butler.get(f"{self.prefix}trail_mask", data_id)
             catalog = self.butler.get(f"{self.ref.datasetType.name}_catalog", data_id)
             check_covers(mask, opened, "mask of the injected trails")

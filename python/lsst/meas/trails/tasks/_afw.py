@@ -9,17 +9,17 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Exposures of the stack's older library, `lsst.afw.image`.
+"""Conversion of `lsst.afw.image` exposures, the older images of the stack.
 
-This module alone names it.  It is not needed to import this one: an exposure
-is known by its methods, and what it consists of is asked of itself.
+No other module names that library.  It does not need to be installed:
+exposures are recognized by their methods.
 """
 
 from __future__ import annotations
 
 __all__ = (
     "AFW_STORAGE_CLASS",
-    "afw_mask_bits",
+    "afw_mask_planes",
     "afw_plane_map",
     "afw_to_visit_image",
     "find_exposure_record",
@@ -27,7 +27,7 @@ __all__ = (
 )
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import astropy.time
@@ -39,10 +39,8 @@ from lsst.daf.butler import Timespan
 from lsst.images import MaskPlane, VisitImage, get_legacy_difference_image_mask_planes
 from lsst.pipe.base import UpstreamFailureNoWorkFound
 
-from ..core.planes import PLANES, canonical_plane
-
 if TYPE_CHECKING:
-    from lsst.daf.butler import DeferredDatasetHandle
+    from lsst.daf.butler import DeferredDatasetHandle, DimensionRecord
 
 AFW_STORAGE_CLASS = "ExposureF"
 """Storage class of exposures in a Butler."""
@@ -51,21 +49,19 @@ _UNIX_EPOCH_MJD = 40587.0
 _NANOSECONDS_PER_DAY = 86400.0e9
 
 
-def is_exposure(image: Any) -> bool:
+def is_exposure(image: object) -> bool:
     """Return whether an object is a `lsst.afw.image.Exposure`."""
     return hasattr(image, "getMaskedImage") and hasattr(image, "getPhotoCalib")
 
 
 def afw_plane_map(names: Iterable[str]) -> dict[str, MaskPlane]:
-    """Return the new mask planes for those of an exposure.
+    """Return the `lsst.images` mask plane for each plane of an exposure.
 
     Parameters
     ----------
     names
-        Names of the exposure's planes, or of those that it shall have.  One
-        that the map lacks would stop a conversion where it is set, whatever
-        it means, so that all are in it; those that nothing is known of keep
-        their names.
+        Names of the planes.  All get an entry, because a conversion fails on
+        a plane without one; unknown planes keep their names.
     """
     planes = dict(get_legacy_difference_image_mask_planes())
     known = {plane.name for plane in planes.values()}
@@ -75,21 +71,15 @@ def afw_plane_map(names: Iterable[str]) -> dict[str, MaskPlane]:
     return planes
 
 
-def afw_mask_bits(mask: Any) -> npt.NDArray[np.uint32]:
-    """Return the planes that this package knows of a `lsst.afw.image.Mask`,
-    as bits.
-    """
+def afw_mask_planes(mask: Any) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Yield the name and the pixels of each plane of a `lsst.afw.image.Mask`."""
     values = np.asarray(mask.array)
-    bits = np.zeros(values.shape, dtype=np.uint32)
     for name, bit in mask.getMaskPlaneDict().items():
-        plane = canonical_plane(name)
-        if plane in PLANES:
-            bits[(values & (1 << bit)) != 0] |= np.uint32(1 << PLANES.index(plane))
-    return bits
+        yield name, (values & (1 << bit)) != 0
 
 
-def afw_to_visit_image(exposure: Any, record: Any = None) -> VisitImage:
-    """Convert an exposure.
+def afw_to_visit_image(exposure: Any, record: DimensionRecord | None = None) -> VisitImage:
+    """Convert an exposure to a `lsst.images.VisitImage`.
 
     Parameters
     ----------
@@ -97,39 +87,39 @@ def afw_to_visit_image(exposure: Any, record: Any = None) -> VisitImage:
         The `lsst.afw.image.ExposureF`; the result shares its image and its
         variance.
     record
-        The ``exposure`` dimension record of its observation, if there is
-        one.  What it would say of times is asked of the exposure otherwise.
+        The ``exposure`` dimension record of the observation.  Without one,
+        the times come from the visit information of the exposure.
 
     Raises
     ------
     lsst.pipe.base.UpstreamFailureNoWorkFound
-        Raised if that is impossible; the message says what is missing.
+        Raised if the exposure lacks something; the message names it.
     """
     if exposure.getWcs() is None:
         raise UpstreamFailureNoWorkFound("The image has no WCS.")
     if exposure.getPsf() is None:
         raise UpstreamFailureNoWorkFound("The image has no PSF.")
     try:
-        given: Any = _record_of_visit_info(exposure) if record is None else record
+        known: Any = _record_of_visit_info(exposure) if record is None else record
         return VisitImage.from_legacy(
             exposure,
-            exposure_record=given,
+            exposure_record=known,
             unit=_unit(exposure),
             plane_map=afw_plane_map(exposure.mask.getMaskPlaneDict()),
         )
     except Exception as error:
-        # It says what is missing: a detector, a unit, visit information.
+        # The error names the missing part: detector, unit, visit information.
         raise UpstreamFailureNoWorkFound(f"The image cannot be read as a VisitImage: {error}") from error
 
 
-def find_exposure_record(handle: DeferredDatasetHandle) -> Any:
+def find_exposure_record(handle: DeferredDatasetHandle) -> DimensionRecord | None:
     """Return the ``exposure`` dimension record of an image in a Butler.
 
     Returns
     -------
     record
-        `None` if there is none, or more than one because the visit has
-        several exposures, or the Butler knows no more than its quanta, as in
+        `None` if there is no unique record (visits may have several
+        exposures) or the Butler holds the quanta only, as in
         ``pipetask run-qbb``.
     """
     query = getattr(handle.butler, "query_dimension_records", None)
@@ -141,7 +131,7 @@ def find_exposure_record(handle: DeferredDatasetHandle) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _VisitInfoRecord:
-    """What a `lsst.afw.image.VisitInfo` can tell of an ``exposure`` record."""
+    """Substitute for an ``exposure`` record, from a `lsst.afw.image.VisitInfo`."""
 
     instrument: str
     id: int
@@ -160,9 +150,7 @@ class _VisitInfoRecord:
 
 
 def _record_of_visit_info(exposure: Any) -> _VisitInfoRecord | None:
-    """Return what is known of the observation, `None` if that is not when it
-    was.
-    """
+    """Return the record of an observation, `None` if its time is unknown."""
     visit_info = exposure.info.getVisitInfo()
     if visit_info is None:
         return None
@@ -185,8 +173,9 @@ def _record_of_visit_info(exposure: Any) -> _VisitInfoRecord | None:
 
 
 def _unit(exposure: Any) -> u.UnitBase | None:
-    """Return the unit of an exposure that does not say it itself: once it is
-    calibrated, its calibration is that to nJy, 1.
+    """Return the unit of an exposure, `None` if its header states one.
+
+    The calibration of an image that is calibrated in nJy is 1.
     """
     if exposure.getMetadata().get("BUNIT"):
         return None

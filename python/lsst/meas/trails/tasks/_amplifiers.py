@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Amplifiers of an image, and what their gains are."""
+"""Amplifiers of an image and their gains."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ from ._input_image import InputImage
 
 
 def amplifiers_of(image: InputImage) -> list[tuple[Box, float]]:
-    """Return the part of the image that each amplifier has read, and the
-    amplifier's nominal gain.
-    """
+    """Return the pixels and the nominal gain of each amplifier, NaN if unknown."""
     found = []
     (x0, y0), (ny, nx) = image.origin, image.planes.shape
     detector = image.visit_image.detector
@@ -40,7 +38,7 @@ def amplifiers_of(image: InputImage) -> list[tuple[Box, float]]:
 
 
 def known_gains(image: InputImage) -> GainMap | None:
-    """Return the gain where the unit of the image tells it."""
+    """Return the gains that follow from the unit of the image, `None` if unknown."""
     unit = image.visit_image.unit
     if unit.is_equivalent(u.electron):
         return GainMap.uniform(float(unit.to(u.electron)))

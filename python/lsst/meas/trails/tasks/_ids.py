@@ -9,74 +9,98 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Integers from data IDs: candidate identifiers and seeds."""
+"""Integers derived from data IDs: candidate identifiers and seeds."""
 
 from __future__ import annotations
 
-__all__ = ("PackedDataId", "first_candidate_id", "max_candidates", "pack_data_id", "quantum_seed")
+__all__ = (
+    "DataIdConfig",
+    "PackedDataId",
+    "SeededConfig",
+    "first_candidate_id",
+    "max_candidates",
+    "pack_data_id",
+    "quantum_seed",
+)
 
 import dataclasses
 from typing import Any, cast
 
 from lsst.daf.butler import DataCoordinate, DimensionPacker
-from lsst.pipe.base import InvalidQuantumError, QuantumContext
+from lsst.pex.config import Config, RangeField
+from lsst.pipe.base import Instrument, InvalidQuantumError, QuantumContext
 
 INJECTION, TILES = 1, 2
 """Uses of random numbers; see `quantum_seed`."""
 
 _BITS = 63
-"""Bits of a signed 64-bit integer that may be used."""
+"""Usable bits of a signed 64-bit integer."""
+
+
+class DataIdConfig(Config):
+    """Configuration of a task that packs data IDs into integers."""
+
+    packer = Instrument.make_dimension_packer_config_field()
+
+    def setDefaults(self) -> None:
+        super().setDefaults()
+        # Available for every instrument; the default may need an obs package.
+        self.packer.name = "observation"
+
+
+class SeededConfig(DataIdConfig):
+    """Configuration of a task that draws random numbers."""
+
+    seedOffset = RangeField(
+        dtype=int,
+        doc="Number added to the random seed of every image; change it for another realization.",
+        default=0,
+        min=0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedDataId:
-    """A data ID of visit and detector, also as a single integer.
-
-    Parameters
-    ----------
-    data_id
-        The data ID.
-    packer
-        What packs the data IDs of its instrument.
-    """
+    """Data ID of visit and detector, also as a single integer."""
 
     data_id: DataCoordinate
     packer: DimensionPacker
+    """Packer of the data IDs of the instrument."""
 
     @property
     def packed(self) -> int:
-        """The integer (`int`)."""
+        """The integer."""
         return cast(int, self.packer.pack(self.data_id))
 
     @property
     def visit(self) -> int:
-        """The visit (`int`)."""
+        """The visit."""
         return int(self.data_id["visit"])
 
     @property
     def detector(self) -> int:
-        """The detector (`int`)."""
+        """The detector."""
         return int(self.data_id["detector"])
 
 
-def pack_data_id(packer_config: Any, context: QuantumContext) -> PackedDataId:
+def pack_data_id(config: DataIdConfig, context: QuantumContext) -> PackedDataId:
     """Return the data ID of a quantum with its packer.
 
     Parameters
     ----------
-    packer_config
-        Field made by
-        `lsst.pipe.base.Instrument.make_dimension_packer_config_field`.
+    config
+        Configuration of the task.
     context
-        The quantum.
+        Context of the quantum.
     """
     data_id = context.quantum.dataId
     assert data_id is not None, "every quantum of these tasks has a data ID"
-    return PackedDataId(data_id=data_id, packer=packer_config.apply(data_id))
+    field: Any = config.packer
+    return PackedDataId(data_id=data_id, packer=field.apply(data_id))
 
 
 def max_candidates(packer: DimensionPacker) -> int:
-    """Return the number of candidates that an image has identifiers for."""
+    """Return the number of candidate identifiers that an image has."""
     return 1 << max(_BITS - packer.maxBits, 0)
 
 
@@ -86,39 +110,36 @@ def first_candidate_id(packer: DimensionPacker, packed: int, count: int) -> int:
     Parameters
     ----------
     packer
-        Packs the data IDs of the instrument.
+        Packer of the data IDs of the instrument.
     packed
         Packed data ID of the image.
     count
-        Number of candidates; their identifiers count on from the first.
+        Number of candidates, which have consecutive identifiers.
 
     Raises
     ------
     lsst.pipe.base.InvalidQuantumError
-        Raised if the identifiers would run into those of another image.
+        Raised if the identifiers would overlap with those of another image.
     """
     bits = _BITS - packer.maxBits
     if bits < 1 or count > 1 << bits:
         raise InvalidQuantumError(
-            f"{count} candidates do not fit the {max(bits, 0)} bits that the packed data ID of "
+            f"{count} candidates do not fit in {max(bits, 0)} bits, which the packed data ID of "
             f"{packer.maxBits} bits leaves. Raise minScore, or configure packer['observation']."
         )
     return packed << bits
 
 
 def quantum_seed(packed: int, offset: int, use: int) -> list[int]:
-    """Return a seed for `numpy.random.default_rng`.
-
-    Different for every image, and the same whenever it is processed again.
+    """Return a reproducible seed for `numpy.random.default_rng`.
 
     Parameters
     ----------
     packed
         Packed data ID of the image.
     offset
-        Configured offset, for another realization of the same images.
+        Configured ``seedOffset``.
     use
-        What the numbers are for, `INJECTION` or `TILES`, so that two tasks
-        do not draw the same.
+        `INJECTION` or `TILES`, so that two tasks draw different numbers.
     """
     return [packed, offset, use]

@@ -17,7 +17,7 @@ __all__ = ("InjectTrailsConfig", "InjectTrailsConnections")
 
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, Field, ListField, RangeField
-from lsst.pipe.base import Instrument, PipelineTaskConfig, PipelineTaskConnections
+from lsst.pipe.base import PipelineTaskConfig
 
 from ..core.injection.distractors import DistractorPopulation
 from ..core.injection.population import (
@@ -28,28 +28,20 @@ from ..core.injection.population import (
     rate_to_length,
 )
 from ..core.planes import PLANES, canonical_plane
+from ._connections import DETECTOR, ImageConnections
+from ._ids import SeededConfig
+from ._input_image import InputImageConfig
 
 
 class InjectTrailsConnections(
-    PipelineTaskConnections,
-    dimensions=("instrument", "visit", "detector"),
-    defaultTemplates={
-        "input_image": "preliminary_visit_image",
-        "injected_prefix": "injected_",
-        "injection_catalog": "injection_catalog",
-    },
+    ImageConnections,
+    dimensions=DETECTOR,
+    defaultTemplates={"injected_prefix": "injected_", "injection_catalog": "injection_catalog"},
 ):
     """Inputs and outputs of InjectTrailsTask."""
 
-    image = cT.Input(
-        doc="Calibrated image to inject trails into.",
-        name="{input_image}",
-        storageClass="VisitImage",
-        dimensions=("instrument", "visit", "detector"),
-        deferLoad=True,
-    )
     injection_catalogs = cT.PrerequisiteInput(
-        doc="Trails to inject, in the columns of source_injection; without them a population is drawn.",
+        doc="Trails to inject, in the columns of source_injection; if missing, trails are random.",
         name="{injection_catalog}",
         storageClass="ArrowAstropy",
         dimensions=("htm7", "band"),
@@ -61,55 +53,50 @@ class InjectTrailsConnections(
         doc="The image with trails injected.",
         name="{injected_prefix}{input_image}",
         storageClass="VisitImage",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
     )
     injected_catalog = cT.Output(
-        doc="The trails that were injected: the truth.",
+        doc="Truth table of the injected trails.",
         name="{injected_prefix}{input_image}_catalog",
         storageClass="ArrowAstropy",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
     )
     injected_mask = cT.Output(
-        doc="Mask whose plane TRAIL holds the pixels of the injected trails.",
+        doc="Mask of the pixels of the injected trails, with the plane TRAIL.",
         name="{injected_prefix}trail_mask",
         storageClass="MaskV2",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
     )
 
 
-class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsConnections):
+class InjectTrailsConfig(
+    SeededConfig, InputImageConfig, PipelineTaskConfig, pipelineConnections=InjectTrailsConnections
+):
     """Configuration of InjectTrailsTask."""
 
-    packer = Instrument.make_dimension_packer_config_field()
-    seedOffset = RangeField(
-        dtype=int,
-        doc="Added to the seed of every image: another number injects other trails into the same images.",
-        default=0,
-        min=0,
-    )
     engine = ChoiceField[str](
-        doc="What draws the trails.",
+        doc="Software that draws the trails.",
         allowed={
-            "native": "The renderer of this package.",
-            "source_injection": "lsst.source.injection of the full stack.",
+            "native": "Renderer of this package.",
+            "source_injection": "Package lsst.source.injection of the full stack.",
         },
         default="native",
     )
     drawPopulation = Field[bool](
-        doc="Draw random trails for images that no injection catalog overlaps? They get none otherwise.",
+        doc="Inject random trails into images that overlap with no injection catalog.",
         default=True,
     )
-    number = RangeField(dtype=float, doc="Mean number of trails, per what 'per' says.", default=20.0, min=0.0)
+    number = RangeField(dtype=float, doc="Mean number of trails per unit of 'per'.", default=20.0, min=0.0)
     per = ChoiceField[str](
-        doc="What the number of trails refers to.",
-        allowed={"image": "An image.", "Mpix": "A million pixels.", "deg2": "A square degree."},
+        doc="Unit of the number of trails.",
+        allowed={"image": "One image.", "Mpix": "One million pixels.", "deg2": "One square degree."},
         default="image",
     )
     lengthFrom = ChoiceField[str](
-        doc="Where the range of lengths comes from.",
+        doc="Source of the range of lengths.",
         allowed={
             "length": "minLength and maxLength.",
-            "rate": "minRate and maxRate, with the exposure time of the visit.",
+            "rate": "minRate and maxRate times the exposure time of the visit.",
         },
         default="length",
     )
@@ -136,14 +123,14 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
         dtype=float, doc="Fastest motion, deg/day.", default=24.0, min=0.0, inclusiveMin=False
     )
     lengthDistribution = ChoiceField[str](
-        doc="How lengths, or rates, are distributed between the two.",
+        doc="Distribution of lengths or rates between their limits.",
         allowed=dict(LENGTH_DISTRIBUTIONS),
         default="log-uniform",
     )
     lengthIndex = Field[float](doc="Exponent of the power law of lengths or rates.", default=-1.0)
     minAngle = RangeField(
         dtype=float,
-        doc="Least angle of a trail, degrees counter-clockwise from +x; negative for a range about 0.",
+        doc="Smallest angle, degrees counterclockwise from +x; negative for a range around 0.",
         default=0.0,
         min=-180.0,
         max=180.0,
@@ -151,28 +138,29 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
     )
     maxAngle = RangeField(
         dtype=float,
-        doc="Greatest angle, at most 180 degrees more than the least.",
+        doc="Largest angle, degrees, at most 180 more than minAngle.",
         default=180.0,
         min=-180.0,
         max=180.0,
         inclusiveMax=True,
     )
     brightnessMode = ChoiceField[str](
-        doc="How the brightness of trails is stated.", allowed=dict(BRIGHTNESS_MODES), default="snr_optimal"
+        doc="Quantity of minBrightness and maxBrightness.",
+        allowed=dict(BRIGHTNESS_MODES),
+        default="snr_optimal",
     )
-    minBrightness = Field[float](doc="Least value of the brightness, in the units of its mode.", default=3.0)
-    maxBrightness = Field[float](doc="Greatest value of the brightness.", default=30.0)
+    minBrightness = Field[float](doc="Smallest value of the brightness, in units of its mode.", default=3.0)
+    maxBrightness = Field[float](doc="Largest value of the brightness.", default=30.0)
     blankFraction = RangeField(
         dtype=float,
-        doc="Fraction of the images that get no trail of the population.",
+        doc="Fraction of the images without random trails.",
         default=0.0,
         min=0.0,
         max=1.0,
         inclusiveMax=True,
     )
     avoidPlanes = ListField[str](
-        doc="Mask planes that midpoints must not fall on, in the names of afw or lsst.images. Trails of a "
-        "catalog go where it says.",
+        doc="Mask planes that midpoints of random trails must not fall on, as named by afw or lsst.images.",
         default=["NO_DATA"],
     )
     satellites = RangeField(
@@ -188,17 +176,17 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
         dtype=float, doc="Mean number of point sources per Mpix, distractors.", default=0.0, min=0.0
     )
     minPointSourceSnr = RangeField(
-        dtype=float, doc="Least SNR of these point sources.", default=5.0, min=0.0, inclusiveMin=False
+        dtype=float, doc="Smallest SNR of the point sources.", default=5.0, min=0.0, inclusiveMin=False
     )
     maxPointSourceSnr = RangeField(
-        dtype=float, doc="Greatest SNR of these point sources.", default=100.0, min=0.0, inclusiveMin=False
+        dtype=float, doc="Largest SNR of the point sources.", default=100.0, min=0.0, inclusiveMin=False
     )
-    allowCrossing = Field[bool](doc="May trails of the population cross each other?", default=False)
-    addNoise = Field[bool](doc="Add the Poisson noise of the trails, to image and variance?", default=True)
+    allowCrossing = Field[bool](doc="Allow random trails to cross each other.", default=False)
+    addNoise = Field[bool](doc="Add the Poisson noise of the trails to image and variance.", default=True)
     gain = RangeField(
         dtype=float,
-        doc="Electrons per image unit. If unset: that of the unit (electrons), of the amplifiers (counts), "
-        "or else fitted to the variance plane, amplifier by amplifier.",
+        doc="Electrons per image unit. If unset, the gain is that of the unit (electrons) or of the "
+        "amplifiers (counts), or is fitted to the variance plane of each amplifier.",
         optional=True,
         default=None,
         min=0.0,
@@ -206,47 +194,40 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
     )
     calibFluxRadius = RangeField(
         dtype=float,
-        doc="Radius in which fluxes are what the catalog says, pixels; engine source_injection only.",
+        doc="Radius of the aperture that holds the fluxes of the catalog, pixels; used only by engine "
+        "source_injection.",
         default=12.0,
         min=0.0,
         inclusiveMin=False,
     )
     truthFraction = RangeField(
         dtype=float,
-        doc="Pixels where the noiseless trail is brighter than this fraction of its ridge are in the mask.",
+        doc="Surface brightness of the faintest pixels in the mask, as a fraction of the ridge of the "
+        "noiseless trail.",
         default=0.25,
         min=0.0,
         max=1.0,
     )
-    psfSpacing = RangeField(
-        dtype=float, doc="Distance at which the PSF model is sampled, pixels.", default=512.0, min=16.0
-    )
-
-    def setDefaults(self) -> None:
-        super().setDefaults()
-        self.packer.name = "observation"
 
     def validate(self) -> None:
         super().validate()
         if unknown := [name for name in self.avoidPlanes if canonical_plane(name) not in PLANES]:
-            raise ValueError(
-                f"avoidPlanes names unknown mask planes {unknown}; known are {', '.join(PLANES)}."
-            )
+            raise ValueError(f"avoidPlanes has unknown mask planes {unknown}; known are {', '.join(PLANES)}.")
         if self.minRate > self.maxRate:
             raise ValueError(f"minRate ({self.minRate}) is greater than maxRate ({self.maxRate}).")
-        # Check the ranges, which depend on each other.
+        # These raise ValueError if the limits of a range are inconsistent.
         self.population()
         self.distractors()
 
     def population(self, exposure_time: float = 30.0, pixel_scale: float = 0.2) -> TrailPopulation:
-        """Return the population of trails that is configured.
+        """Return the configured population of random trails.
 
         Parameters
         ----------
         exposure_time
-            Seconds.
+            Exposure time, seconds.
         pixel_scale
-            Arcseconds per pixel.
+            Pixel scale, arcsec.
         """
         length = (self.minLength, self.maxLength)
         if self.lengthFrom == "rate":
@@ -270,7 +251,7 @@ class InjectTrailsConfig(PipelineTaskConfig, pipelineConnections=InjectTrailsCon
         )
 
     def distractors(self) -> DistractorPopulation:
-        """Return the population of distractors that is configured."""
+        """Return the configured population of distractors."""
         return DistractorPopulation(
             satellites=self.satellites,
             cosmic_rays=self.cosmicRays,

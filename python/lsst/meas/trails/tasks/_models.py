@@ -9,9 +9,9 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Models for tasks: from the Butler, from files anywhere, or the package's own.
+"""Models for tasks: shipped models, and models of a Butler, a file or a URI.
 
-Tasks are made anew for every quantum; a model is loaded once a process.
+A task object exists for one quantum, a loaded model for the whole process.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ MODEL_DATASET_TYPE = "trail_model"
 """Dataset type of models in a Butler; it has no dimensions."""
 
 MODEL_STORAGE_CLASS = "ArrowTable"
-"""Its storage class, one that every Butler knows."""
+"""Storage class of models, which every Butler has."""
 
 
 def named_model(name: str) -> TrailModel:
-    """Return a model by its name in a configuration.
+    """Return the model of a name in a configuration.
 
     Parameters
     ----------
     name
-        Name of a model that comes with the package; or path or URI, in any
-        scheme of `lsst.resources`, of the ``.json`` file of another, with
-        its weights beside it.
+        Name of a shipped model; or path or URI, in any scheme of
+        `lsst.resources`, of the ``.json`` file of a model, with its weights
+        in the same folder.
 
     Raises
     ------
@@ -68,17 +68,17 @@ def named_model(name: str) -> TrailModel:
 
 
 def butler_model(handle: DeferredDatasetHandle) -> TrailModel:
-    """Return a model that a Butler holds.
+    """Return a model of a Butler.
 
     Parameters
     ----------
     handle
-        Its dataset.
+        Deferred handle of the model.
 
     Raises
     ------
     lsst.pipe.base.InvalidQuantumError
-        Raised if it cannot be read or used.
+        Raised if the model cannot be read or used.
     """
     from ..nn.model_file import ModelError
     from ..nn.model_table import model_from_table
@@ -90,7 +90,7 @@ def butler_model(handle: DeferredDatasetHandle) -> TrailModel:
             model = model_from_table(handle.get(), name)
         except (ModelError, OSError) as error:
             raise InvalidQuantumError(f"The model cannot be used: {error}") from error
-        # A process works with one of them, or few.
+        # A process works with few models.
         while len(_BUTLER_MODELS) >= 4:
             _BUTLER_MODELS.pop(next(iter(_BUTLER_MODELS)))
         _BUTLER_MODELS[key] = model
@@ -98,16 +98,12 @@ def butler_model(handle: DeferredDatasetHandle) -> TrailModel:
 
 
 _BUTLER_MODELS: dict[str, TrailModel] = {}
-"""Models by the ID of their dataset, which never changes its content."""
+"""Models by the ID of their dataset, whose content never changes."""
 
 
 @functools.lru_cache(maxsize=4)
 def _model_of_file(path: Path, mtime_ns: int) -> TrailModel:
-    """Load a model once per process.
-
-    The modification time is part of the key, so that a model that was
-    replaced is read again.
-    """
+    """Load a model from a file once per process and modification time."""
     from ..nn.model_file import load_model
 
     return load_model(path)
@@ -115,7 +111,7 @@ def _model_of_file(path: Path, mtime_ns: int) -> TrailModel:
 
 @functools.lru_cache(maxsize=4)
 def _model_of_uri(uri: str) -> TrailModel:
-    """Load a model from elsewhere once per process."""
+    """Load a model from a remote URI once per process."""
     from ..nn.model_file import model_from_bytes
     from ..nn.model_specification import MAX_WEIGHTS_BYTES, ModelError, ModelSpecification
 
@@ -123,5 +119,5 @@ def _model_of_uri(uri: str) -> TrailModel:
     text = place.read()
     weights = place.updatedFile(ModelSpecification.from_json(text).weights_file)
     if weights.size() > MAX_WEIGHTS_BYTES:
-        raise ModelError(f"{weights}: has {weights.size()} bytes, more than a model's weights may have.")
+        raise ModelError(f"{weights} has {weights.size()} bytes; the limit is {MAX_WEIGHTS_BYTES}.")
     return model_from_bytes(text, weights.read(), source=uri)

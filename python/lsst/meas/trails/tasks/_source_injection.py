@@ -9,9 +9,9 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Injection by `lsst.source.injection`, which only the full stack has.
+"""Injection by `lsst.source.injection` of the full stack.
 
-No other module names it.
+No other module names that package.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from lsst.pipe.base import InvalidQuantumError
 
 from ..core.planes import ImagePlanes
 from ._afw import AFW_STORAGE_CLASS, afw_plane_map, is_exposure
-from ._input_image import InputImage
+from ._input_image import InputImage, is_handle
 
 _MAX_SEED = 2**31 - 1_000_000
-"""Seeds are signed 32-bit numbers, and every trail takes the next."""
+"""Largest seed: signed 32 bits, less the seeds of the following trails."""
 
 
 def inject_with_stack(
-    image: Any,
-    opened: InputImage,
+    image: object,
+    input_image: InputImage,
     truth: astropy.table.Table,
     *,
     rng: np.random.Generator,
@@ -49,55 +49,55 @@ def inject_with_stack(
     Parameters
     ----------
     image
-        The image as the task got it: a deferred handle, an
+        The image as passed to the task: a deferred handle, a
         `lsst.afw.image.ExposureF`, or a `lsst.images.VisitImage`.
-    opened
-        The same image.
+    input_image
+        The same image, converted.
     truth
-        Truth table of the trails: its ``ra``, ``dec``, ``source_type``,
-        ``mag``, ``trail_length``, ``beta`` and ``injection_id`` are what is
-        injected.
+        Truth table of the trails, with columns ``ra``, ``dec``,
+        ``source_type``, ``mag``, ``trail_length``, ``beta`` and
+        ``injection_id``.
     rng
-        Random numbers, for the seed of the noise.
+        Random number generator, for the seed of the noise.
     add_noise
-        Add Poisson noise, to image and variance?
+        Whether to add Poisson noise to image and variance.
     calib_flux_radius
-        Radius in pixels in which fluxes are what the catalog says.
+        Radius of the aperture that holds the fluxes of the catalog, pixels.
 
     Returns
     -------
     planes
-        The planes with the trails.
+        Arrays of the image with the trails.
     injected
-        Which rows of the table are in them.
+        Mask of the injected rows of the table.
 
     Raises
     ------
     lsst.pipe.base.InvalidQuantumError
-        Raised if the package is not installed, the image cannot be converted
-        for it, or nothing is injected.
+        Raised if the package is not installed, cannot use the image, or
+        injects nothing.
     """
     try:
         from lsst.source.injection import VisitInjectConfig, VisitInjectTask
     except ImportError as error:
         raise InvalidQuantumError(
             "engine='source_injection' needs the package source_injection of the LSST Science Pipelines, "
-            f"which cannot be imported here ({error}). Set it up, or use engine='native'."
+            f"which cannot be imported ({error}). Set it up, or use engine='native'."
         ) from error
-    planes = opened.planes
+    planes = input_image.planes
     if len(truth) == 0:
         return planes, np.zeros(0, dtype=bool)
-    exposure = _as_exposure(image, opened)
+    exposure = _as_exposure(image, input_image)
     config = VisitInjectConfig()
     config.inject_variance = add_noise
     config.add_noise = add_noise
     config.calib_flux_radius = calib_flux_radius
-    # Trails that reach into the image from outside are wanted, too.
+    # Keep trails that extend into the image from outside.
     config.trim_padding = int(np.ceil(np.max(truth["trail_length"]))) + planes.psf.size
-    # Not 0: GalSim then takes a seed from the system, another one each time.
+    # Not 0: GalSim then uses a new seed from the system every time.
     config.noise_seed = int(rng.integers(1, _MAX_SEED))
     names = ("injection_id", "ra", "dec", "source_type", "mag", "trail_length", "beta")
-    # Without units, which it would convert between.
+    # Without units, which the task would convert.
     catalog = astropy.table.Table({name: np.array(truth[name]) for name in names})
     result = VisitInjectTask(config=config).run(
         [catalog], exposure, exposure.getPsf(), exposure.getPhotoCalib(), exposure.getWcs()
@@ -113,24 +113,23 @@ def inject_with_stack(
     injected = np.isin(np.asarray(truth["injection_id"]), done)
     if np.any(injected) and np.array_equal(array, planes.image, equal_nan=True):
         raise InvalidQuantumError(
-            "source_injection left the image as it was: it could not make out the gain. "
+            "source_injection left the image unchanged: it could not determine the gain. "
             "Use engine='native', or addNoise=False."
         )
     return dataclasses.replace(planes, image=array.copy(), variance=variance.copy()), injected
 
 
-def _as_exposure(image: Any, opened: InputImage) -> Any:
-    """Return the image as an exposure of its own, free to be changed."""
-    if hasattr(image, "ref") and hasattr(image, "get"):
+def _as_exposure(image: Any, input_image: InputImage) -> Any:
+    """Return a copy of an image as an exposure."""
+    if is_handle(image):
         return image.get(storageClass=AFW_STORAGE_CLASS)
     if is_exposure(image):
         return image.clone()
-    planes = afw_plane_map(opened.visit_image.mask.schema.names)
+    planes = afw_plane_map(input_image.visit_image.mask.schema.names)
     try:
-        return opened.visit_image.to_legacy(copy=True, plane_map=planes)
+        return input_image.visit_image.to_legacy(copy=True, plane_map=planes)
     except Exception as error:
-        # It says what is missing: a package of the stack, or a WCS that no
-        # other than its own can read.
+        # The error names the missing package or the unsupported WCS.
         raise InvalidQuantumError(
-            f"The image cannot be handed to source_injection: {error}. Use engine='native'."
+            f"The image cannot be converted for source_injection: {error}. Use engine='native'."
         ) from error

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""ConsolidateTrailCandidatesTask: the candidates of a whole visit."""
+"""ConsolidateTrailCandidatesTask: candidate catalog of a visit."""
 
 from __future__ import annotations
 
@@ -78,8 +78,7 @@ class ConsolidateTrailCandidatesTask(PipelineTask):
         outputRefs: OutputQuantizedConnection,
     ) -> None:
         handles = butlerQC.get(inputRefs)["catalogs"]
-        # Without the parameter, the Butler leaves out what a table says of
-        # itself: the model that it comes from.
+        # Without the parameter, the Butler drops the metadata of a table.
         catalogs = [handle.get(parameters={"strip_astropy_meta_yaml": False}) for handle in handles]
         butlerQC.put(self.run(catalogs=catalogs), outputRefs)
 
@@ -95,9 +94,8 @@ class ConsolidateTrailCandidatesTask(PipelineTask):
         -------
         struct : `lsst.pipe.base.Struct`
             ``trail_candidate``
-                `astropy.table.Table` with all rows, in order of detector.
-                Metadata are those that all catalogs agree on, as far as they
-                hold for the visit.
+                `astropy.table.Table` with all rows, ordered by detector, and
+                the metadata of the model on which all catalogs agree.
         """
         ordered = sorted(
             (table for table in catalogs if len(table)), key=lambda table: int(table["detector"][0])

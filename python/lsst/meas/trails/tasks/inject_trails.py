@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""InjectTrailsTask: trails of a catalog, or a random population, into an image."""
+"""InjectTrailsTask: injection of trails of a catalog or of random trails into an image."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ __all__ = ("InjectTrailsConfig", "InjectTrailsConnections", "InjectTrailsTask")
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import astropy.table
 import numpy as np
+import numpy.typing as npt
 
 from lsst.pipe.base import (
     InputQuantizedConnection,
@@ -43,23 +44,31 @@ from ..core.render import truth_mask
 from ._amplifiers import amplifiers_of, known_gains
 from ._ids import INJECTION, pack_data_id, quantum_seed
 from ._injection_config import InjectTrailsConfig, InjectTrailsConnections
-from ._input_image import InputImage, make_trail_mask, open_image
+from ._input_image import InputImage, read_input_image
 from ._source_injection import inject_with_stack
+from ._trail_images import make_trail_mask
 
-_NOT_YET_KNOWN: dict[str, bool | float | int] = {
+if TYPE_CHECKING:
+    from lsst.daf.butler import DeferredDatasetHandle
+
+_Array = npt.NDArray[np.float64]
+
+_PLACEHOLDERS: dict[str, bool | float | int] = {
     "stack_detection": False,
     "stack_mag": float("nan"),
     "stack_mag_err": float("nan"),
     "stack_snr": float("nan"),
     "image_id": -1,
 }
-"""Columns of Asteroid_detection_CNN that others fill in: TileToHdf5Task where
-it gets the stack's sources, and an export of images to a file.
+"""Columns of Asteroid_detection_CNN, with their values for unknown.
+
+TileToHdf5Task fills them in from catalogs of the stack, and the export of
+images numbers the images.
 """
 
 
 class InjectTrailsTask(PipelineTask):
-    """Inject the trails of catalogs, or a random population, into an image."""
+    """Inject the trails of catalogs or random trails into an image."""
 
     ConfigClass: ClassVar[type[InjectTrailsConfig]] = InjectTrailsConfig
     _DefaultName: ClassVar[str] = "injectTrails"
@@ -73,7 +82,7 @@ class InjectTrailsTask(PipelineTask):
         outputRefs: OutputQuantizedConnection,
     ) -> None:
         inputs = butlerQC.get(inputRefs)
-        image_id = pack_data_id(self.config.packer, butlerQC)
+        image_id = pack_data_id(self.config, butlerQC)
         outputs = self.run(
             image=inputs["image"],
             injection_catalogs=inputs.get("injection_catalogs", ()),
@@ -86,13 +95,13 @@ class InjectTrailsTask(PipelineTask):
     def run(
         self,
         *,
-        image: Any,
-        injection_catalogs: Sequence[Any] = (),
+        image: object,
+        injection_catalogs: Sequence[astropy.table.Table | DeferredDatasetHandle] = (),
         packed: int = 0,
         visit: int = 0,
         detector: int = 0,
     ) -> Struct:
-        """Inject trails into an image, which is not changed itself.
+        """Inject trails into a copy of an image.
 
         Parameters
         ----------
@@ -101,14 +110,14 @@ class InjectTrailsTask(PipelineTask):
             `~lsst.images.DifferenceImage`, a deferred handle of one, or in
             the full stack a `lsst.afw.image.ExposureF`.
         injection_catalogs
-            Tables of trails, or deferred handles of them; see
-            `~lsst.meas.trails.core.injection.catalog`.  A random population
-            is drawn where there are none.
+            Tables of trails or their deferred handles; see
+            `~lsst.meas.trails.core.injection.catalog`.  Without any, trails
+            are random.
         packed
             Packed data ID of the image, its seed.
         visit, detector
-            Written to the catalog; a catalog with a column ``visit`` is
-            searched for trails of this one.
+            Columns of the truth table.  Rows of a catalog for another
+            ``visit`` are ignored.
 
         Returns
         -------
@@ -119,42 +128,42 @@ class InjectTrailsTask(PipelineTask):
                 `astropy.table.Table` with the columns of
                 `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and ``visit``,
                 ``detector``, ``physical_filter``, ``band``, ``seed``,
-                ``seed_offset`` and `_NOT_YET_KNOWN`.
+                ``seed_offset`` and `_PLACEHOLDERS`.
             ``injected_mask``
                 `lsst.images.Mask` with the plane ``TRAIL``.
 
         Raises
         ------
         lsst.pipe.base.UpstreamFailureNoWorkFound
-            Raised if the image cannot be used: no PSF, no WCS, no good pixels.
+            Raised if the image has no PSF, WCS or good pixel.
         lsst.pipe.base.InvalidQuantumError
-            Raised if a catalog lacks a column, trails of the rates that are
-            configured are too long, or the engine is not there.
+            Raised if a catalog lacks a column, trails of the configured rates
+            are too long, or the engine is not installed.
         """
-        opened = open_image(image, psf_spacing=self.config.psfSpacing)
-        planes = opened.planes
+        input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
+        planes = input_image.planes
         rng = np.random.default_rng(quantum_seed(packed, self.config.seedOffset, INJECTION))
-        # Numbers of their own: without them, the trails are the same.
+        # A separate generator: distractors do not change the trails.
         distractors = draw_distractors(self.config.distractors(), planes, rng.spawn(1)[0])
         if injection_catalogs or not self.config.drawPopulation:
-            trails, injection_id = self._from_catalogs(injection_catalogs, opened, visit)
+            trails, injection_id = self._from_catalogs(injection_catalogs, input_image, visit)
         else:
-            trails, injection_id = self._draw(opened, rng), None
-            self.log.info("There is room for %d trails of the population.", len(trails))
+            trails, injection_id = self._draw(input_image, rng), None
+            self.log.info("Drew %d random trails.", len(trails))
         catalog = truth_table(
             planes,
             trails,
-            flux_per_njy=_scale_at(opened, trails),
-            origin=opened.origin,
-            pixel_to_sky=opened.pixel_to_sky,
+            flux_per_njy=_scale_at(input_image, trails),
+            origin=input_image.origin,
+            pixel_to_sky=input_image.pixel_to_sky,
             injection_id=injection_id,
         )
-        gains = self._gains(opened)
+        gains = self._gains(input_image)
         noise_rng = rng if self.config.addNoise else None
         if self.config.engine == "source_injection":
             injected, done = inject_with_stack(
                 image,
-                opened,
+                input_image,
                 catalog,
                 rng=rng,
                 add_noise=self.config.addNoise,
@@ -162,13 +171,13 @@ class InjectTrailsTask(PipelineTask):
             )
             if not np.all(done):
                 lost = np.asarray(catalog["injection_id"])[~done]
-                self.log.warning("source_injection left out %d trails: injection_id %s.", len(lost), lost)
+                self.log.warning("source_injection skipped %d trails: injection_id %s.", len(lost), lost)
             trails, catalog = trails[done], catalog[done]
         else:
             injected = inject_trails(planes, trails, noise_rng, gains)
         if len(distractors):
             injected = add_light(injected, distractors.signal, noise_rng, gains)
-        output = opened.visit_image.copy()
+        output = input_image.visit_image.copy()
         output.image.array[...] = injected.image
         output.variance.array[...] = injected.variance
         mask = truth_mask(planes.psf, trails, planes.shape, self.config.truthFraction)
@@ -182,7 +191,7 @@ class InjectTrailsTask(PipelineTask):
             gains.typical,
             output.unit,
         )
-        catalog = self._complete(catalog, distractors, opened)
+        catalog = self._complete(catalog, distractors, input_image)
         numbers = {
             "visit": visit,
             "detector": detector,
@@ -194,20 +203,20 @@ class InjectTrailsTask(PipelineTask):
         return Struct(
             injected_image=output,
             injected_catalog=catalog,
-            injected_mask=make_trail_mask(mask, opened),
+            injected_mask=make_trail_mask(mask, input_image),
         )
 
     def _draw(self, image: InputImage, rng: np.random.Generator) -> Trails:
-        """Draw a random population."""
+        """Draw random trails."""
         if self.config.lengthFrom == "rate" and not image.exposure_time > 0.0:
             raise UpstreamFailureNoWorkFound(
-                "The exposure time of the image is not known: rates tell no lengths."
+                "The exposure time of the image is unknown: rates cannot be converted to lengths."
             )
         try:
             population = self.config.population(image.exposure_time, image.pixel_scale)
         except ValueError as error:
             raise InvalidQuantumError(
-                f"minRate and maxRate do not suit an exposure of {image.exposure_time:g} s: {error}"
+                f"minRate and maxRate do not fit an exposure of {image.exposure_time:g} s: {error}"
             ) from error
 
         def scale(x: float, y: float) -> float:
@@ -216,9 +225,12 @@ class InjectTrailsTask(PipelineTask):
         return draw_trails(population, image.planes, rng, scale)
 
     def _from_catalogs(
-        self, catalogs: Sequence[Any], image: InputImage, visit: int
-    ) -> tuple[Trails, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
-        """Return the trails of the catalogs that belong to the image."""
+        self,
+        catalogs: Sequence[astropy.table.Table | DeferredDatasetHandle],
+        image: InputImage,
+        visit: int,
+    ) -> tuple[Trails, npt.NDArray[np.int64]]:
+        """Return the trails of catalogs for an image, and their identifiers."""
         tables, names = [], []
         for index, catalog in enumerate(catalogs):
             if isinstance(catalog, astropy.table.Table):
@@ -237,33 +249,30 @@ class InjectTrailsTask(PipelineTask):
         return in_image_units, chosen.injection_id
 
     def _report(self, chosen: CatalogSelection, count: int) -> None:
-        """Say what has become of the rows of the catalogs."""
+        """Log and count the ignored rows of the catalogs."""
         for text in chosen.excluded:
-            self.log.warning("Left out %s", text)
-        for number, what in (
-            (chosen.other_types, "rows that are no trails (source_type is not 'Trail')"),
-            (chosen.other_visits, "trails for other visits"),
-            (chosen.off_image, "trails that are off the image"),
-            (chosen.repeated, "rows that repeat another"),
-        ):
-            if number:
-                self.log.info("Left out %d %s.", number, what)
-        if chosen.renumbered:
-            self.log.warning(
-                "%d trails got another injection_id: the catalogs use the same for different trails.",
-                chosen.renumbered,
-            )
+            self.log.warning("Ignored %s", text)
         self.metadata["nCatalogs"] = count
         self.metadata["nExcluded"] = len(chosen.excluded)
-        self.metadata["nOtherTypes"] = chosen.other_types
-        self.metadata["nOtherVisits"] = chosen.other_visits
-        self.metadata["nOffImage"] = chosen.off_image
-        self.metadata["nRepeated"] = chosen.repeated
+        for key, number, rows in (
+            ("nOtherTypes", chosen.other_types, "rows of another source_type than 'Trail'"),
+            ("nOtherVisits", chosen.other_visits, "trails for other visits"),
+            ("nOffImage", chosen.off_image, "trails off the image"),
+            ("nRepeated", chosen.repeated, "repeated rows"),
+        ):
+            self.metadata[key] = number
+            if number:
+                self.log.info("Ignored %d %s.", number, rows)
+        if chosen.renumbered:
+            self.log.warning(
+                "Changed the injection_id of %d trails: the catalogs use it for different trails.",
+                chosen.renumbered,
+            )
 
     def _complete(
         self, catalog: astropy.table.Table, distractors: Distractors, image: InputImage
     ) -> astropy.table.Table:
-        """Return the truth with the distractors and what all rows share."""
+        """Return a truth table with the distractors and the common columns."""
         catalog = add_distractors(
             catalog,
             distractors.trails,
@@ -275,12 +284,12 @@ class InjectTrailsTask(PipelineTask):
         )
         catalog["physical_filter"] = np.full(len(catalog), image.visit_image.physical_filter, dtype="U64")
         catalog["band"] = np.full(len(catalog), image.visit_image.band, dtype="U8")
-        for name, value in _NOT_YET_KNOWN.items():
+        for name, value in _PLACEHOLDERS.items():
             catalog[name] = np.full(len(catalog), value)
         return catalog
 
     def _gains(self, image: InputImage) -> GainMap:
-        """Return the configured gain, or what is known or can be fitted."""
+        """Return the configured gain, or the known or fitted gains."""
         if self.config.gain is not None:
             return GainMap.uniform(float(self.config.gain))
         gains = known_gains(image)
@@ -288,16 +297,17 @@ class InjectTrailsTask(PipelineTask):
             gains = fit_gains(image.planes, [box for box, _ in amplifiers_of(image)])
         if self.config.addNoise and not gains.finite:
             self.log.warning(
-                "The variance plane does not grow with the signal: trails are injected without noise of "
-                "their own. Set 'gain' to add it."
+                "The variance plane does not increase with the signal: injecting trails without Poisson "
+                "noise. Configure gain to add it."
             )
         return gains
 
 
 def _footprint(image: InputImage) -> ImageFootprint:
+    """Return the footprint of an image, in array coordinates."""
     x0, y0 = image.origin
 
-    def sky_to_pixel(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def sky_to_pixel(ra: _Array, dec: _Array) -> tuple[_Array, _Array]:
         x, y = image.sky_to_pixel(ra, dec)
         return x - x0, y - y0
 
@@ -312,11 +322,11 @@ def _footprint(image: InputImage) -> ImageFootprint:
     )
 
 
-def _on_image(image: InputImage, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return array coordinates as the image's own."""
+def _on_image(image: InputImage, x: _Array, y: _Array) -> tuple[_Array, _Array]:
+    """Convert array coordinates to image coordinates."""
     return x + image.origin[0], y + image.origin[1]
 
 
-def _scale_at(image: InputImage, trails: Trails) -> np.ndarray:
-    """Return the image units per nJy at midpoints."""
+def _scale_at(image: InputImage, trails: Trails) -> _Array:
+    """Return the image units per nJy at the midpoints of trails."""
     return image.flux_per_njy_at(*_on_image(image, trails.x, trails.y))

@@ -47,8 +47,9 @@ from ..evaluation.match_table import (
     match_table,
     table_of,
 )
-from ._input_image import TRAIL_PLANE, InputImage, check_covers, model_summary, open_image
+from ._input_image import InputImage, check_covers, read_input_image
 from ._stack_sources import StackSources, found_trails, read_sources
+from ._trail_images import TRAIL_PLANE, model_summary
 from ._truth_measurements import (
     baseline_sources,
     chance_found,
@@ -328,7 +329,7 @@ class MatchTrailsTask(PipelineTask):
             Raised if the inputs are not of one image, or a table lacks
             columns.
         """
-        opened = open_image(image, psf_spacing=self.config.psfSpacing)
+        opened = read_input_image(image, psf_spacing=self.config.psfSpacing)
         try:
             everything = _joined(truth, known_truth, self.config.truthSource)
             methods, counts, cleaned = self._methods(opened, everything, stack_catalog, known_catalog)

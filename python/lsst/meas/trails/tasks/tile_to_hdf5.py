@@ -9,29 +9,28 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""TileToHdf5Task: from an injected image to tiles for training."""
+"""TileToHdf5Task: tiles for training from an injected image."""
 
 from __future__ import annotations
 
 __all__ = ("TileToHdf5Config", "TileToHdf5Connections", "TileToHdf5Task")
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import astropy.table
 import numpy as np
+import numpy.typing as npt
 
 import lsst.pipe.base.connectionTypes as cT
 from lsst.images import Mask
 from lsst.pex.config import Field, RangeField
 from lsst.pipe.base import (
     InputQuantizedConnection,
-    Instrument,
     InvalidQuantumError,
     OutputQuantizedConnection,
     PipelineTask,
     PipelineTaskConfig,
-    PipelineTaskConnections,
     QuantumContext,
     Struct,
 )
@@ -41,25 +40,37 @@ from ..core.geometry import line_band
 from ..core.injection.truth import check_trail_table, is_trail
 from ..core.tiles.cut import IGNORED, cut_tiles, ignore_trail
 from ..core.tiles.writer import TileSource
-from ._ids import TILES, pack_data_id, quantum_seed
-from ._input_image import TRAIL_PLANE, InputImage, check_covers, open_image, open_template
+from ._connections import DETECTOR, TemplateConnections
+from ._ids import TILES, SeededConfig, pack_data_id, quantum_seed
+from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image, read_template
 from ._stack_sources import found_trails, read_sources
+from ._trail_images import TRAIL_PLANE
 
 _STREAK_WIDTH = 4.0
-"""Half of the width of what a satellite leaves, in FWHM."""
+"""Half of the width of a satellite streak, in FWHM."""
 
 _REAL_SOURCES = "plane DETECTED of the image, from before the injection"
 
+_RECORDED_FIELDS = (
+    "tileSize",
+    "overlap",
+    "emptyFraction",
+    "sourceFraction",
+    "useTemplate",
+    "useSourceCatalog",
+    "useInjectedSourceCatalog",
+    "foundDistance",
+    "ignoreBelowSnr",
+    "seedOffset",
+    "psfSpacing",
+)
+"""Configuration fields that tile files record."""
+
 
 class TileToHdf5Connections(
-    PipelineTaskConnections,
-    dimensions=("instrument", "visit", "detector"),
-    defaultTemplates={
-        "input_image": "preliminary_visit_image",
-        "injected_prefix": "injected_",
-        "sources": "single_visit_star_unstandardized",
-        "template_image": "template_detector",
-    },
+    TemplateConnections,
+    dimensions=DETECTOR,
+    defaultTemplates={"injected_prefix": "injected_", "sources": "single_visit_star_unstandardized"},
 ):
     """Inputs and outputs of TileToHdf5Task."""
 
@@ -67,46 +78,38 @@ class TileToHdf5Connections(
         doc="Image with trails injected.",
         name="{injected_prefix}{input_image}",
         storageClass="VisitImage",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
         deferLoad=True,
     )
     injected_catalog = cT.Input(
-        doc="The trails that were injected.",
+        doc="Truth table of the injected trails.",
         name="{injected_prefix}{input_image}_catalog",
         storageClass="ArrowAstropy",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
     )
     injected_mask = cT.Input(
-        doc="Mask whose plane TRAIL holds the pixels of the injected trails.",
+        doc="Mask of the pixels of the injected trails, with the plane TRAIL.",
         name="{injected_prefix}trail_mask",
         storageClass="MaskV2",
-        dimensions=("instrument", "visit", "detector"),
-    )
-    template = cT.Input(
-        doc="Template of the same sky on the pixels of the image, such as a warped coadd.",
-        name="{template_image}",
-        storageClass="VisitImage",
-        dimensions=("instrument", "visit", "detector"),
-        deferLoad=True,
-        minimum=0,
+        dimensions=DETECTOR,
     )
     source_catalog = cT.Input(
-        doc="The stack's sources in the image before the injection.",
+        doc="Sources that the stack detected in the image before the injection.",
         name="{sources}",
         storageClass="ArrowAstropy",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
     )
     injected_source_catalog = cT.Input(
-        doc="The stack's sources in the image with the trails.",
+        doc="Sources that the stack detected in the image with the trails.",
         name="{injected_prefix}{sources}",
         storageClass="ArrowAstropy",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
     )
     trail_tiles = cT.Output(
         doc="Tiles for training.",
         name="trail_tiles",
         storageClass="TrailTiles",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
     )
 
     def __init__(self, *, config: TileToHdf5Config) -> None:
@@ -119,14 +122,15 @@ class TileToHdf5Connections(
             del self.injected_source_catalog
 
 
-class TileToHdf5Config(PipelineTaskConfig, pipelineConnections=TileToHdf5Connections):
+class TileToHdf5Config(
+    SeededConfig, InputImageConfig, PipelineTaskConfig, pipelineConnections=TileToHdf5Connections
+):
     """Configuration of TileToHdf5Task."""
 
-    packer = Instrument.make_dimension_packer_config_field()
     tileSize = RangeField(
         dtype=int, doc="Side of the tiles, pixels.", default=256, min=32, max=4096, inclusiveMax=True
     )
-    overlap = RangeField(dtype=int, doc="What neighboring tiles share, pixels.", default=0, min=0)
+    overlap = RangeField(dtype=int, doc="Overlap of neighboring tiles, pixels.", default=0, min=0)
     emptyFraction = RangeField(
         dtype=float,
         doc="Fraction of the tiles without a trail that are kept.",
@@ -144,39 +148,31 @@ class TileToHdf5Config(PipelineTaskConfig, pipelineConnections=TileToHdf5Connect
         inclusiveMax=True,
     )
     useTemplate = Field[bool](
-        doc="Write the template of each image beside it? Tiles of an image without one have none.",
+        doc="Add the template of each image to its tiles; images without a template give tiles without.",
         default=False,
     )
     useSourceCatalog = Field[bool](
-        doc="Read the stack's sources of the image before the injection? Tiles with one are of class "
-        "source, and none of them can be what the stack made of a trail.",
+        doc="Read the stack's sources of the image before the injection. Tiles with a source become class "
+        "source, and these sources never count as detections of a trail.",
         default=False,
     )
     useInjectedSourceCatalog = Field[bool](
-        doc="Read the stack's sources of the image with the trails? Trails on which there is one, that "
-        "was not there before, are found ones. Without, all are missed.",
+        doc="Read the stack's sources of the image with the trails. A trail with a new source counts as "
+        "found. If disabled, all trails count as missed.",
         default=False,
     )
     foundDistance = RangeField(
         dtype=float,
-        doc="Farthest that a source of the stack may be from the line of a trail that it is on, pixels.",
+        doc="Largest distance of a source of the stack from the line of its trail, pixels.",
         default=4.0,
         min=0.0,
     )
     ignoreBelowSnr = RangeField(
         dtype=float,
-        doc="Trails of a lower optimal SNR are kept out of the loss: nobody can say that they are there.",
+        doc="Trails with a lower optimal SNR, which are invisible, do not count in the loss.",
         default=3.0,
         min=0.0,
     )
-    seedOffset = RangeField(dtype=int, doc="Added to the seed of the choice of tiles.", default=0, min=0)
-    psfSpacing = RangeField(
-        dtype=float, doc="Distance at which the PSF model is sampled, pixels.", default=512.0, min=16.0
-    )
-
-    def setDefaults(self) -> None:
-        super().setDefaults()
-        self.packer.name = "observation"
 
     def validate(self) -> None:
         super().validate()
@@ -185,7 +181,7 @@ class TileToHdf5Config(PipelineTaskConfig, pipelineConnections=TileToHdf5Connect
 
 
 class TileToHdf5Task(PipelineTask):
-    """Cut an injected image into tiles and keep those worth learning from."""
+    """Cut an injected image into tiles and select the tiles for training."""
 
     ConfigClass: ClassVar[type[TileToHdf5Config]] = TileToHdf5Config
     _DefaultName: ClassVar[str] = "tileToHdf5"
@@ -199,7 +195,7 @@ class TileToHdf5Task(PipelineTask):
         outputRefs: OutputQuantizedConnection,
     ) -> None:
         inputs = butlerQC.get(inputRefs)
-        image_id = pack_data_id(self.config.packer, butlerQC)
+        image_id = pack_data_id(self.config, butlerQC)
         outputs = self.run(
             **inputs,
             packed=image_id.packed,
@@ -210,14 +206,14 @@ class TileToHdf5Task(PipelineTask):
     def run(
         self,
         *,
-        image: Any,
+        image: object,
         injected_catalog: astropy.table.Table,
         injected_mask: Mask,
-        template: Any = None,
+        template: object = None,
         source_catalog: astropy.table.Table | None = None,
         injected_source_catalog: astropy.table.Table | None = None,
         packed: int = 0,
-        data_id: dict[str, Any] | None = None,
+        data_id: dict[str, int | str] | None = None,
     ) -> Struct:
         """Cut an image into tiles.
 
@@ -226,18 +222,17 @@ class TileToHdf5Task(PipelineTask):
         image
             The image with trails; see `InjectTrailsTask.run`.
         injected_catalog
-            The trails, in the image's own coordinates.
+            Truth table of the trails, in image coordinates.
         injected_mask
             Mask with the plane ``TRAIL``.
         template
-            Template of the same sky, if there is one; see `open_template`.
+            Template of the same sky, `None` without one; see `read_template`.
         source_catalog, injected_source_catalog
-            The stack's sources of the image before and after the injection,
-            if there are any.
+            Sources of the stack in the image before and after the injection.
         packed
-            Packed data ID, the seed of the choice of tiles.
+            Packed data ID, the seed of the selection of tiles.
         data_id
-            Data ID of the image, written to the file.
+            Data ID of the image, recorded in the file.
 
         Returns
         -------
@@ -248,57 +243,56 @@ class TileToHdf5Task(PipelineTask):
         Raises
         ------
         lsst.pipe.base.UpstreamFailureNoWorkFound
-            Raised if the image cannot be used: no PSF, no WCS, no good pixels.
+            Raised if the image has no PSF, WCS or good pixel.
         lsst.pipe.base.InvalidQuantumError
-            Raised if the mask is of another image, or a catalog lacks
-            columns or has a row that is no trail.
+            Raised if the mask belongs to another image, or a catalog lacks
+            columns or has an invalid row.
         """
-        opened = open_image(image, psf_spacing=self.config.psfSpacing)
-        check_covers(injected_mask, opened, "mask of the injected trails")
-        planes = opened.planes
+        input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
+        check_covers(injected_mask, input_image, "mask of the injected trails")
+        planes = input_image.planes
         if template is not None:
-            planes = dataclasses.replace(planes, template=open_template(template, opened))
+            planes = dataclasses.replace(planes, template=read_template(template, input_image))
         try:
-            catalog = _in_array_coordinates(injected_catalog, opened)
-            sources = read_sources(source_catalog, opened)
-            injected_sources = read_sources(injected_source_catalog, opened)
+            catalog = input_image.to_array_coordinates(injected_catalog)
+            sources = read_sources(source_catalog, input_image)
+            injected_sources = read_sources(injected_source_catalog, input_image)
             found, catalog = found_trails(catalog, injected_sources, sources, self.config.foundDistance)
             tiles = cut_tiles(
                 planes,
                 fit_background(planes.image, planes.bad()),
-                self._truth(opened, catalog, injected_mask),
+                self._truth(input_image, catalog, injected_mask),
                 catalog,
                 TileSource(
                     data_id=data_id or {},
                     shape=planes.shape,
                     psf_kernel=planes.psf.mean_kernel,
-                    unit=str(opened.visit_image.unit),
-                    wcs=_wcs_header(opened),
-                    config=_plain(self.config),
-                    # Injection leaves the mask as it was.
+                    unit=str(input_image.visit_image.unit),
+                    wcs=_wcs_header(input_image),
+                    config={name: getattr(self.config, name) for name in _RECORDED_FIELDS},
+                    # Injection does not change the mask.
                     real_sources=_REAL_SOURCES if np.any(planes.has("DETECTED")) else "",
                 ),
                 size=self.config.tileSize,
                 overlap=self.config.overlap,
-                flux_per_njy=opened.flux_per_njy,
+                flux_per_njy=input_image.flux_per_njy,
                 empty_fraction=self.config.emptyFraction,
                 source_fraction=self.config.sourceFraction,
                 found=found,
                 sources=None if sources is None else sources.positions,
-                pixel_to_sky=opened.array_to_sky,
+                pixel_to_sky=input_image.array_to_sky,
                 rng=np.random.default_rng(quantum_seed(packed, self.config.seedOffset, TILES)),
             )
         except ValueError as error:
-            raise InvalidQuantumError(f"No tiles of {data_id or 'the image'}: {error}") from error
+            raise InvalidQuantumError(f"Cannot tile {data_id or 'the image'}: {error}") from error
         self.metadata["nTiles"] = len(tiles)
         self.log.info("%d tiles of %d pixels.", len(tiles), self.config.tileSize)
         return Struct(trail_tiles=tiles)
 
-    def _truth(
-        self, image: InputImage, catalog: astropy.table.Table, mask: Mask
-    ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        """Return 1 on trails, 0 elsewhere, 2 where the loss should not look:
-        on trails too faint to be seen, and on satellite streaks.
+    def _truth(self, image: InputImage, catalog: astropy.table.Table, mask: Mask) -> npt.NDArray[np.uint8]:
+        """Return the truth pixels: 1 on trails, 2 if ignored by the loss, 0 elsewhere.
+
+        Invisible trails and satellite streaks are ignored.
         """
         check_trail_table(catalog)
         if missing := [
@@ -321,37 +315,7 @@ class TileToHdf5Task(PipelineTask):
         return truth
 
 
-def _in_array_coordinates(catalog: astropy.table.Table, image: InputImage) -> astropy.table.Table:
-    """Return a copy of a truth table in the coordinates of the arrays."""
-    result = catalog.copy()
-    x, y = image.origin
-    for suffix in ("", "0", "1"):
-        for name, shift in ((f"x{suffix}", x), (f"y{suffix}", y)):
-            if name not in result.colnames:
-                raise ValueError(f"The catalog of trails has no column {name}.")
-            result[name] = np.asarray(result[name]) - shift
-    return result
-
-
 def _wcs_header(image: InputImage) -> str:
-    """Return the FITS approximation of the WCS as header text, if any."""
+    """Return the FITS approximation of the WCS as header text, empty without one."""
     wcs = image.sky_projection.as_fits_wcs(image.bbox)
     return "" if wcs is None else str(wcs.to_header(relax=True).tostring(sep="\n"))
-
-
-def _plain(config: TileToHdf5Config) -> dict[str, Any]:
-    """Return the fields that decide the tiles as plain values."""
-    names = (
-        "tileSize",
-        "overlap",
-        "emptyFraction",
-        "sourceFraction",
-        "useTemplate",
-        "useSourceCatalog",
-        "useInjectedSourceCatalog",
-        "foundDistance",
-        "ignoreBelowSnr",
-        "seedOffset",
-        "psfSpacing",
-    )
-    return {name: getattr(config, name) for name in names}

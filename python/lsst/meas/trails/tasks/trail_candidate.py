@@ -9,14 +9,14 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""TrailCandidateTask: from trail probabilities to a candidate catalog."""
+"""TrailCandidateTask: candidate catalog of a trail probability image."""
 
 from __future__ import annotations
 
 __all__ = ("TrailCandidateConfig", "TrailCandidateConnections", "TrailCandidateTask")
 
 import logging
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import astropy.table
 
@@ -26,12 +26,10 @@ from lsst.images import Image
 from lsst.pex.config import RangeField
 from lsst.pipe.base import (
     InputQuantizedConnection,
-    Instrument,
     InvalidQuantumError,
     OutputQuantizedConnection,
     PipelineTask,
     PipelineTaskConfig,
-    PipelineTaskConnections,
     QuantumContext,
     Struct,
 )
@@ -40,63 +38,41 @@ from ..core.background import SkySubtracted
 from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.candidates.score import ScoreModel
 from ..core.catalog.columns import candidate_catalog
-from ._ids import first_candidate_id, max_candidates, pack_data_id
-from ._input_image import check_covers, model_summary, open_image
-from ._thresholds import check_thresholds, choose_thresholds
+from ._connections import DETECTOR, ImageConnections
+from ._ids import DataIdConfig, first_candidate_id, max_candidates, pack_data_id
+from ._input_image import InputImageConfig, check_covers, read_input_image
+from ._thresholds import TrailPixels, TrailPixelsConfig
+from ._trail_images import ModelSummary, model_summary
 
 _LOG = logging.getLogger(__name__)
 
 
-class TrailCandidateConnections(
-    PipelineTaskConnections,
-    dimensions=("instrument", "visit", "detector"),
-    defaultTemplates={"input_image": "preliminary_visit_image"},
-):
+class TrailCandidateConnections(ImageConnections, dimensions=DETECTOR):
     """Inputs and outputs of TrailCandidateTask."""
 
-    image = cT.Input(
-        doc="Calibrated image that the probabilities belong to.",
-        name="{input_image}",
-        storageClass="VisitImage",
-        dimensions=("instrument", "visit", "detector"),
-        deferLoad=True,
-    )
     trail_probability = cT.Input(
-        doc="Probability of each pixel that it belongs to a trail.",
+        doc="Probability that each pixel belongs to a trail.",
         name="trail_probability",
         storageClass="ImageV2",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
     )
     trail_candidate_detector = cT.Output(
         doc="Trail candidates of one detector.",
         name="trail_candidate_detector",
         storageClass="ArrowAstropy",
-        dimensions=("instrument", "visit", "detector"),
+        dimensions=DETECTOR,
     )
 
 
-class TrailCandidateConfig(PipelineTaskConfig, pipelineConnections=TrailCandidateConnections):
+class TrailCandidateConfig(
+    TrailPixelsConfig,
+    DataIdConfig,
+    InputImageConfig,
+    PipelineTaskConfig,
+    pipelineConnections=TrailCandidateConnections,
+):
     """Configuration of TrailCandidateTask."""
 
-    packer = Instrument.make_dimension_packer_config_field()
-    seedThreshold = RangeField(
-        dtype=float,
-        doc="Probability that a component must reach somewhere; the model's own if unset.",
-        optional=True,
-        default=None,
-        min=0.0,
-        max=1.0,
-    )
-    growThreshold = RangeField(
-        dtype=float,
-        doc="Probability of the pixels that belong to a component; the model's own if unset.",
-        optional=True,
-        default=None,
-        min=0.0,
-        max=1.0,
-        inclusiveMin=False,
-    )
-    minArea = RangeField(dtype=int, doc="Smallest component, pixels.", default=12, min=1)
     maxGap = RangeField(
         dtype=float,
         doc="Largest gap between collinear fragments of one trail, pixels.",
@@ -104,20 +80,8 @@ class TrailCandidateConfig(PipelineTaskConfig, pipelineConnections=TrailCandidat
         min=0.0,
     )
     minScore = RangeField(
-        dtype=float, doc="Candidates with a lower score are not written.", default=0.01, min=0.0, max=1.0
+        dtype=float, doc="Lowest score of a candidate in the catalog.", default=0.01, min=0.0, max=1.0
     )
-    psfSpacing = RangeField(
-        dtype=float, doc="Distance at which the PSF model is sampled, pixels.", default=512.0, min=16.0
-    )
-
-    def setDefaults(self) -> None:
-        super().setDefaults()
-        # Any instrument has it; its own default may need an obs package.
-        self.packer.name = "observation"
-
-    def validate(self) -> None:
-        super().validate()
-        check_thresholds(self.growThreshold, self.seedThreshold)
 
 
 class TrailCandidateTask(PipelineTask):
@@ -135,7 +99,7 @@ class TrailCandidateTask(PipelineTask):
         outputRefs: OutputQuantizedConnection,
     ) -> None:
         inputs = butlerQC.get(inputRefs)
-        image_id = pack_data_id(self.config.packer, butlerQC)
+        image_id = pack_data_id(self.config, butlerQC)
         outputs = self.run(
             **inputs,
             visit=image_id.visit,
@@ -148,7 +112,7 @@ class TrailCandidateTask(PipelineTask):
     def run(
         self,
         *,
-        image: Any,
+        image: object,
         trail_probability: Image,
         visit: int = 0,
         detector: int = 0,
@@ -162,13 +126,13 @@ class TrailCandidateTask(PipelineTask):
         image
             The image; see `TrailSegmentationTask.run`.
         trail_probability
-            Output of `TrailSegmentationTask` for it.
+            Output of `TrailSegmentationTask` for the image.
         visit, detector
-            Written to the catalog.
+            Columns of the catalog.
         packed
             Packed data ID of the image, for the identifiers.
         packer
-            The packer that packed it; without one identifiers count from 0.
+            Packer of ``packed``; without one, identifiers count from 0.
 
         Returns
         -------
@@ -182,13 +146,13 @@ class TrailCandidateTask(PipelineTask):
         lsst.pipe.base.UpstreamFailureNoWorkFound
             Raised if an input cannot be used.
         lsst.pipe.base.InvalidQuantumError
-            Raised if the probability image is of another image, the model's
-            score or a threshold cannot be used, or data IDs leave no room for
-            identifiers.
+            Raised if the probability image belongs to another image, the
+            score of the model or a threshold cannot be used, or data IDs
+            leave no bits for identifiers.
         """
-        opened = open_image(image, psf_spacing=self.config.psfSpacing)
-        planes = opened.planes
-        check_covers(trail_probability, opened, "probability image")
+        input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
+        planes = input_image.planes
+        check_covers(trail_probability, input_image, "probability image")
         summary = model_summary(trail_probability)
         candidates = find_candidates(
             trail_probability.array,
@@ -203,12 +167,12 @@ class TrailCandidateTask(PipelineTask):
             first_id=first,
             visit=visit,
             detector=detector,
-            band=opened.visit_image.band,
-            midpoint_mjd_tai=opened.midpoint_mjd_tai,
-            exposure_time=opened.exposure_time,
-            pixel_to_sky=opened.pixel_to_sky,
-            origin=opened.origin,
-            flux_per_njy=opened.flux_per_njy,
+            band=input_image.visit_image.band,
+            midpoint_mjd_tai=input_image.midpoint_mjd_tai,
+            exposure_time=input_image.exposure_time,
+            pixel_to_sky=input_image.pixel_to_sky,
+            origin=input_image.origin,
+            flux_per_njy=input_image.flux_per_njy,
         )
         catalog.meta["trailModel"] = {key: summary[key] for key in ("name", "version", "sha256")}
         catalog.meta["scoreAtFalsePerDetector"] = dict(summary["score"].get("at_false_per_detector", {}))
@@ -223,36 +187,38 @@ class TrailCandidateTask(PipelineTask):
         return Struct(trail_candidate_detector=catalog)
 
     def _limit(self, candidates: astropy.table.Table, packer: DimensionPacker | None) -> astropy.table.Table:
-        """Return the best candidates, as many as there are identifiers for:
-        a ruined image must not stop its visit.
+        """Return the best candidates, as many as have identifiers.
+
+        A ruined image with too many must not stop the processing of its visit.
         """
         most = len(candidates) if packer is None else max_candidates(packer)
         if len(candidates) > most:
             self.log.warning(
-                "There are %d candidates, and identifiers for %d: only the best are kept.",
+                "There are %d candidates but only %d identifiers: keeping the best.",
                 len(candidates),
                 most,
             )
         return candidates[:most]
 
-    def _options(self, summary: dict[str, Any]) -> CandidateOptions:
-        grow, seed = choose_thresholds(
-            self.config.growThreshold, self.config.seedThreshold, summary["thresholds"]
+    def _options(self, summary: ModelSummary) -> CandidateOptions:
+        thresholds = summary["thresholds"]
+        pixels = self.config.trail_pixels(
+            TrailPixels(thresholds["grow"], thresholds["seed"], summary["min_area"])
         )
         return CandidateOptions(
-            grow=grow,
-            seed=seed,
-            min_area=self.config.minArea,
+            grow=pixels.grow,
+            seed=pixels.seed,
+            min_area=pixels.min_area,
             max_gap=self.config.maxGap,
             min_score=self.config.minScore,
         )
 
 
-def _score_model(summary: dict[str, Any]) -> ScoreModel | None:
-    """Return the calibrated score of a model, if it has one."""
+def _score_model(summary: ModelSummary) -> ScoreModel | None:
+    """Return the calibrated score of a model, `None` if it has none."""
     if not summary["score"]:
         _LOG.warning(
-            "Model %s has no calibrated score: the probability of a candidate's best pixels stands for it.",
+            "Model %s has no calibrated score: using the probability of the best pixels of a candidate.",
             summary["name"],
         )
         return None
