@@ -40,9 +40,10 @@ from lsst.meas.trails.core.render import optimal_snr, render_trail
 from lsst.meas.trails.repository.butler import Dataset, open_or_create, put_datasets
 from lsst.meas.trails.repository.visit_image import make_visit_image
 from lsst.meas.trails.sim.detector import make_detector
+from lsst.meas.trails.sim.image import image_truth
 from lsst.meas.trails.sim.instrument import TrailSimCam
 from lsst.meas.trails.sim.observation import make_obs_info, make_sky_projection, plan_visit
-from lsst.meas.trails.sim.simulation import Simulation, image_truth
+from lsst.meas.trails.sim.simulation import Simulation
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 

@@ -63,7 +63,7 @@ def test_simulate(faulty: Any, tmp_path: Path) -> None:
     assert other.code == 1
     assert "Run 'input' holds 3 of the datasets already" in other.output
 
-    assert "1 images were there already" in faulty.succeed(*command)
+    assert "1 images existed already" in faulty.succeed(*command)
     completed = content(repo)
     again = faulty.run(*command)
     assert again.code == 1
@@ -108,7 +108,7 @@ def test_ingest_fits(faulty: Any, tmp_path: Path) -> None:
     assert other.code == 1
     assert "1.fits: run 'input' has an image" in other.output
 
-    assert "1 images were there already" in faulty.succeed(*command)
+    assert "1 images existed already" in faulty.succeed(*command)
     faulty.succeed(*command[:2], tmp_path / "whole", *command[3:])
     assert content(repo) == content(tmp_path / "whole")
     assert faulty.run(*command).code == 1

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import astropy.units as u
@@ -77,14 +78,14 @@ def test_knows_tiles_without_the_environment(tmp_path: Path) -> None:
 
 def test_other_files_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RepositoryError, match=r"no butler\.yaml"):
+    with pytest.raises(RepositoryError, match=r"butler\.yaml"):
         open_or_create(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_broken_repository(tmp_path: Path) -> None:
     (tmp_path / "butler.yaml").write_text("datastore: 3")
-    with pytest.raises(RepositoryError, match="Cannot open"):
+    with pytest.raises(RepositoryError, match=re.escape(str(tmp_path))):
         open_or_create(tmp_path)
 
 
@@ -131,18 +132,18 @@ def test_detectors_may_come_later(butler: Butler) -> None:
 def test_another_visit_of_the_same_number(butler: Butler) -> None:
     register_visit(butler, record())
     other = dataclasses.replace(record(), exposure_time=15.0)
-    with pytest.raises(RepositoryError, match="different visit"):
+    with pytest.raises(RepositoryError, match=str(other.visit)):
         register_visit(butler, other)
 
 
 def test_unknown_filter_or_detector(butler: Butler) -> None:
-    with pytest.raises(RepositoryError, match="filter 'r_03'"):
+    with pytest.raises(RepositoryError, match="r_03"):
         register_visit(butler, dataclasses.replace(record(), physical_filter="r_03"))
     region = record().regions[0]
-    with pytest.raises(RepositoryError, match="detectors 400"):
+    with pytest.raises(RepositoryError, match="400"):
         register_visit(butler, dataclasses.replace(record(), regions={400: region}))
     assert not butler.query_dimension_records("visit", instrument="TrailSimCam", explain=False)
-    with pytest.raises(RepositoryError, match="at least one detector"):
+    with pytest.raises(RepositoryError, match="detector"):
         register_visit(butler, dataclasses.replace(record(), regions={}))
 
 
@@ -151,7 +152,7 @@ def test_record_without_what_it_needs() -> None:
     with info.edit_copy() as bare:
         bare.visit_id = None
         bare.datetime_end = None
-    with pytest.raises(RepositoryError, match="no visit_id, datetime_end"):
+    with pytest.raises(RepositoryError, match="visit_id, datetime_end"):
         VisitRecord.from_obs_info(bare, band="r", regions=record().regions)
 
 
@@ -183,13 +184,13 @@ def test_put_all_or_nothing(butler: Butler, tmp_path: Path) -> None:
     register_visit(butler, record())
     good = Dataset(NAMES[0], "ArrowAstropy", Table({"x": [1.0, 2.0]}))
     bad = Dataset(NAMES[1], "ArrowAstropy", "no table")
-    with pytest.raises(RepositoryError, match="detector 0 into run 'input'"):
+    with pytest.raises(RepositoryError, match="detector 0 .*'input'"):
         put_datasets(butler, "input", data_id(), [good, bad])
     assert not find_existing(butler, "input", NAMES, [data_id()])
     assert not list((tmp_path / "repo").rglob("*.parq"))
 
     (ref,) = put_datasets(butler, "input", data_id(), [good])
-    assert find_existing(butler, "input", NAMES, [data_id()]) == [ref]
+    assert list(find_existing(butler, "input", NAMES, [data_id()]).values()) == [ref]
     assert not find_existing(butler, "input", NAMES, [data_id(1)])
     assert not find_existing(butler, "elsewhere", NAMES, [data_id()])
     assert list(butler.get(ref)["x"]) == [1.0, 2.0]
@@ -199,7 +200,7 @@ def test_put_twice(butler: Butler) -> None:
     register_visit(butler, record())
     dataset = Dataset(NAMES[0], "ArrowAstropy", Table({"x": [1.0]}))
     put_datasets(butler, "input", data_id(), [dataset])
-    with pytest.raises(RepositoryError, match="already"):
+    with pytest.raises(RepositoryError, match="detector 0 .*--run"):
         put_datasets(butler, "input", data_id(), [dataset])
     put_datasets(butler, "second", data_id(), [dataset])
 
@@ -210,5 +211,5 @@ def test_run_must_be_a_run(butler: Butler) -> None:
     dataset = Dataset(NAMES[0], "ArrowAstropy", Table({"x": [1.0]}))
     with pytest.raises(RepositoryError, match="tagged"):
         put_datasets(butler, "tagged", data_id(), [dataset])
-    with pytest.raises(RepositoryError, match="of type TAGGED"):
+    with pytest.raises(RepositoryError, match="TAGGED"):
         find_existing(butler, "tagged", NAMES, [data_id()])

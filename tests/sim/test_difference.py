@@ -136,5 +136,5 @@ def test_shapes_must_agree() -> None:
     other = ImagePlanes(
         image=image.image[1:], variance=image.variance[1:], mask=image.mask[1:], psf=image.psf
     )
-    with pytest.raises(ValueError, match=r"\(259, 300\) does not fit an image of \(260, 300\)"):
+    with pytest.raises(ValueError, match=r"\(259, 300\).*\(260, 300\)"):
         subtract_template(image, other)

@@ -78,17 +78,17 @@ def test_places_are_distinct() -> None:
 
 @pytest.mark.parametrize("number", [-1, 189])
 def test_no_such_detector(number: int) -> None:
-    with pytest.raises(ValueError, match=f"no {number}"):
+    with pytest.raises(ValueError, match=str(number)):
         detector_place(number)
 
 
 def test_no_such_filter() -> None:
-    with pytest.raises(ValueError, match="Unknown band 'v'"):
+    with pytest.raises(ValueError, match="'v'"):
         physical_filter_of("v")
-    with pytest.raises(ValueError, match="no filter 'r_03'"):
+    with pytest.raises(ValueError, match="r_03"):
         band_of("r_03")
 
 
 def test_no_raw_data() -> None:
-    with pytest.raises(NotImplementedError, match="without raw data"):
+    with pytest.raises(NotImplementedError, match="raw data"):
         TrailSimCam().getRawFormatter({"instrument": "TrailSimCam", "exposure": 1, "detector": 1})

@@ -108,7 +108,7 @@ def test_projection_is_a_fits_wcs() -> None:
 
 
 def test_too_many_visits() -> None:
-    with pytest.raises(ValueError, match="at most 800"):
+    with pytest.raises(ValueError, match="800"):
         plan_visit(1, MAX_VISITS, "r")
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from lsst.images import Box
-from lsst.meas.trails.repository.visit_image import pixel_psf, sample_psf
-from lsst.meas.trails.sim.psf import Seeing, draw_seeing, make_psf
+from lsst.meas.trails.repository.visit_image import sample_psf
+from lsst.meas.trails.sim.psf import Seeing, draw_seeing, make_psf, pixel_psf
 
 DETECTOR = Box.factory[0:4000, 0:4072]
 

@@ -30,57 +30,55 @@ needs_dp1 = pytest.mark.skipif(not DP1.exists(), reason="the real visit image is
 
 
 @pytest.fixture(scope="module")
-def example() -> VisitImage:
+def original() -> VisitImage:
     return Simulation(seed=5, shape=(300, 256), trails=0, band="g").image(0, 0).image
 
 
 @pytest.fixture(scope="module")
-def example_file(example: VisitImage, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("like") / "example.fits"
-    write_archive(example, str(path))
+def reference_file(original: VisitImage, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("reference") / "reference.fits"
+    write_archive(original, str(path))
     return str(path)
 
 
-def test_takes_after_the_example(example: VisitImage, example_file: str) -> None:
-    image = Simulation(seed=77, reference_image=example_file).image(0, 0).image
-    assert image.bbox == example.bbox
+def test_properties_of_the_reference_image(original: VisitImage, reference_file: str) -> None:
+    image = Simulation(seed=77, reference_image=reference_file).image(0, 0).image
+    assert image.bbox == original.bbox
     assert image.band == "g"
     np.testing.assert_array_equal(
         image.psf.compute_kernel_image(x=30.0, y=200.0).array,
-        example.psf.compute_kernel_image(x=30.0, y=200.0).array,
+        original.psf.compute_kernel_image(x=30.0, y=200.0).array,
     )
     x, y = np.array([0.0, 255.0, 17.0]), np.array([0.0, 299.0, 80.0])
-    here, there = (i.sky_projection.pixel_to_sky(x=x, y=y) for i in (image, example))
+    here, there = (i.sky_projection.pixel_to_sky(x=x, y=y) for i in (image, original))
     assert np.all(here.separation(there) < 1e-6 * u.arcsec)
     # The median over a starry image is slightly above the sky's.
-    assert image.summary_stats.skyNoise == pytest.approx(example.summary_stats.skyNoise, rel=0.02)
-    assert image.detector.serial == example.detector.serial
+    assert image.summary_stats.skyNoise == pytest.approx(original.summary_stats.skyNoise, rel=0.02)
+    assert image.detector.serial == original.detector.serial
     # It is another observation, of other pixels.
-    assert image.obs_info.visit_id != example.obs_info.visit_id
-    assert image.obs_info.datetime_begin != example.obs_info.datetime_begin
+    assert image.obs_info.visit_id != original.obs_info.visit_id
+    assert image.obs_info.datetime_begin != original.obs_info.datetime_begin
     assert image.obs_info.tracking_radec is not None
-    assert image.obs_info.tracking_radec.separation(example.obs_info.tracking_radec) < 1e-6 * u.arcsec
-    assert not np.array_equal(image.image.array, example.image.array)
+    assert image.obs_info.tracking_radec.separation(original.obs_info.tracking_radec) < 1e-6 * u.arcsec
+    assert not np.array_equal(image.image.array, original.image.array)
 
 
-def test_smaller_image_is_the_middle(example: VisitImage, example_file: str) -> None:
-    simulated = Simulation(seed=77, reference_image=example_file, shape=(100, 120), trails=4).image(0, 0)
+def test_smaller_image_is_the_middle(original: VisitImage, reference_file: str) -> None:
+    simulated = Simulation(seed=77, reference_image=reference_file, shape=(100, 120), trails=4).image(0, 0)
     assert simulated.image.bbox == Box.factory[100:200, 68:188]
-    assert simulated.image.detector.bbox == example.detector.bbox
+    assert simulated.image.detector.bbox == original.detector.bbox
     truth = simulated.truth
     assert len(truth) >= 4
     # Midpoints are on the image, in its own coordinates.
     assert np.all((truth["x"] >= 67.5) & (truth["x"] <= 187.5))
     assert np.all((truth["y"] >= 99.5) & (truth["y"] <= 199.5))
-    sky = example.sky_projection.pixel_to_sky(x=np.array(truth["x"]), y=np.array(truth["y"]))
+    sky = original.sky_projection.pixel_to_sky(x=np.array(truth["x"]), y=np.array(truth["y"]))
     np.testing.assert_allclose(sky.ra.deg, truth["ra"], atol=1e-9)
 
 
-def test_other_detectors_lie_beside_it(example: VisitImage) -> None:
-    """The mapping is moved as a whole: a pixel off the edge of the example is
-    a pixel of its neighbor, and distances within it stay.
-    """
-    reference_image = ReferenceImage.from_image(example)
+def test_other_detectors_are_neighbors(original: VisitImage) -> None:
+    """A pixel off the edge of a detector is a pixel of its neighbor."""
+    reference_image = ReferenceImage.from_image(original)
     plan = reference_image.plan(1, 0)
     first = reference_image.make_sky_projection(plan, 0)
     for detector, step in ((1, (256 * 42.25 / 40.72, 0.0)), (3, (0.0, 300 * 42.25 / 40.72))):
@@ -98,61 +96,61 @@ def test_other_detectors_lie_beside_it(example: VisitImage) -> None:
         assert sizes[1] == pytest.approx(sizes[0], rel=1e-9)
 
 
-def test_noise_without_statistics(example: VisitImage) -> None:
-    """The variance plane tells what the statistics do not."""
+def test_noise_without_statistics(original: VisitImage) -> None:
+    """The variance plane replaces missing statistics."""
     bare = VisitImage(
-        example.image,
-        mask=example.mask,
+        original.image,
+        mask=original.mask,
         variance=Image(np.full((300, 256), 144.0, dtype=np.float32), unit=u.nJy**2),
-        obs_info=example.obs_info,
-        psf=example.psf,
-        detector=example.detector,
+        obs_info=original.obs_info,
+        psf=original.psf,
+        detector=original.detector,
         band="g",
     )
     assert ReferenceImage.from_image(bare).sky_noise == pytest.approx(12.0)
     bare.variance.array[:] = np.nan
-    with pytest.raises(ReferenceImageError, match="neither a sky noise"):
+    with pytest.raises(ReferenceImageError, match="skyNoise"):
         ReferenceImage.from_image(bare)
 
 
-def test_units_are_converted(example: VisitImage) -> None:
+def test_units_are_converted(original: VisitImage) -> None:
     micro = VisitImage(
-        Image(example.image.array * np.float32(1e-3), unit=u.uJy, sky_projection=example.sky_projection),
-        mask=example.mask,
+        Image(original.image.array * np.float32(1e-3), unit=u.uJy, sky_projection=original.sky_projection),
+        mask=original.mask,
         variance=Image(np.full((300, 256), 144.0e-6, dtype=np.float32), unit=u.uJy**2),
-        obs_info=example.obs_info,
-        psf=example.psf,
-        detector=example.detector,
+        obs_info=original.obs_info,
+        psf=original.psf,
+        detector=original.detector,
         band="g",
     )
     assert ReferenceImage.from_image(micro).sky_noise == pytest.approx(12.0)
     counts = VisitImage(
-        Image(example.image.array, unit=u.electron, sky_projection=example.sky_projection),
-        mask=example.mask,
-        obs_info=example.obs_info,
-        psf=example.psf,
-        detector=example.detector,
+        Image(original.image.array, unit=u.electron, sky_projection=original.sky_projection),
+        mask=original.mask,
+        obs_info=original.obs_info,
+        psf=original.psf,
+        detector=original.detector,
         band="g",
     )
-    with pytest.raises(ReferenceImageError, match="unit of the example is electron"):
+    with pytest.raises(ReferenceImageError, match="electron"):
         ReferenceImage.from_image(counts)
 
 
-def test_bad_examples(example_file: str, tmp_path: Path) -> None:
-    with pytest.raises(ReferenceImageError, match="not a file that lsst.images reads"):
+def test_bad_files(reference_file: str, tmp_path: Path) -> None:
+    with pytest.raises(ReferenceImageError, match="test_reference_image.py"):
         ReferenceImage.read(__file__)
     cut_short = tmp_path / "short.fits"
-    cut_short.write_bytes(Path(example_file).read_bytes()[:40_000])
-    with pytest.raises(ReferenceImageError, match="not a file that lsst.images reads"):
+    cut_short.write_bytes(Path(reference_file).read_bytes()[:40_000])
+    with pytest.raises(ReferenceImageError, match="short.fits"):
         ReferenceImage.read(cut_short)
     plain = tmp_path / "plain.fits"
     write_archive(Image(np.zeros((20, 20))), str(plain))
-    with pytest.raises(ReferenceImageError, match="holds a Image"):
+    with pytest.raises(ReferenceImageError, match="plain.fits.* Image"):
         ReferenceImage.read(plain)
-    with pytest.raises(ReferenceImageError, match="does not fit"):
-        Simulation(seed=1, reference_image=example_file, shape=(400, 100))
-    with pytest.raises(ReferenceImageError, match="is g, not r"):
-        Simulation(seed=1, reference_image=example_file, band="r")
+    with pytest.raises(ReferenceImageError, match="400 x 100"):
+        Simulation(seed=1, reference_image=reference_file, shape=(400, 100))
+    with pytest.raises(ReferenceImageError, match="g, not r"):
+        Simulation(seed=1, reference_image=reference_file, band="r")
 
 
 @needs_dp1

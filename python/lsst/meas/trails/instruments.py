@@ -11,8 +11,8 @@
 
 """Permanent import path of the instruments of this package.
 
-A Butler repository records the path of its instrument's class, so this path
-never changes, wherever the classes are defined.
+Butler repositories record the import path of their instrument's class: it must
+never change.
 """
 
 from __future__ import annotations

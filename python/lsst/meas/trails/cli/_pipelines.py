@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Repositories that the shipped pipelines can be run in at once."""
+"""Repositories with the dataset types of the shipped pipelines."""
 
 from __future__ import annotations
 
@@ -32,26 +32,18 @@ PIPELINES = (
 
 
 def open_for_pipelines(repo: str) -> Butler:
-    """Open a Butler repository, or create one that knows the dataset types
-    of the shipped pipelines.
+    """Open a Butler repository, or create one with the pipelines' dataset types.
 
-    In a repository that is there already, whose dataset types are somebody's
-    to decide on, nothing is registered: `pipetask run
-    --register-dataset-types` does that when asked.
-
-    Parameters
-    ----------
-    repo
-        The repository.
+    Existing repositories with dataset types stay as they are: use `pipetask
+    run --register-dataset-types`.
 
     Raises
     ------
     lsst.meas.trails.repository.visit_record.RepositoryError
-        Raised if there is something else, or it cannot be opened.
+        Raised if the repository cannot be opened or created.
     """
     from lsst.meas.trails.repository.butler import open_or_create
 
-    # Of a new one, whatever happens, there is no half.
     butler = open_or_create(repo, _register)
     if not list(butler.registry.queryDatasetTypes()):
         _register(butler)
@@ -64,7 +56,7 @@ def _register(butler: Butler) -> None:
     from lsst.meas.trails.repository.butler import DIFFERENCE_DATASET_TYPE
     from lsst.pipe.base import Pipeline
 
-    # Tasks ask for any kind of visit image; what is stored is this one.
+    # Tasks accept any kind of visit image; this storage class is registered.
     dimensions = butler.dimensions.conform(["instrument", "visit", "detector"])
     butler.registry.registerDatasetType(DatasetType(DIFFERENCE_DATASET_TYPE, dimensions, "DifferenceImage"))
     for name in PIPELINES:

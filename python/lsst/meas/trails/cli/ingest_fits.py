@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""``meas-trails ingest-fits``: FITS images into a Butler repository."""
+"""Command ``meas-trails ingest-fits``: put FITS images into a Butler repository."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Examples:
   meas-trails ingest-fits repo mosaic.fits --hdu CCD7 --detector 7
 
 \b
-Then look for trails with:
+Then find trails with:
   pipetask run -b repo -p pipelines/DetectTrails.yaml \\
       -i input -o trails/mine
 """
@@ -43,20 +43,18 @@ Then look for trails with:
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@click.option(
-    "--run", default="input", show_default=True, help="RUN collection that the images are put into."
-)
+@click.option("--run", default="input", show_default=True, help="RUN collection for the images.")
 @click.option(
     "--hdu",
     metavar="HDU",
-    help="Number, counted from 0, or EXTNAME of the HDU with the image.  [default: the first with one]",
+    help="Number, counted from 0, or EXTNAME of the HDU with the image.  [default: the first image]",
 )
-@click.option("--ignore-mask", is_flag=True, help="Do not read the masks of the files.")
+@click.option("--ignore-mask", is_flag=True, help="Ignore the masks of the files.")
 @click.option(
     "--fwhm",
     type=click.FloatRange(min=0.0, min_open=True),
     metavar="ARCSEC",
-    help="FWHM of the PSF in arcseconds, which is then a Gaussian.  [default: a profile fitted to the stars]",
+    help="FWHM of a Gaussian PSF in arcseconds.  [default: a profile fitted to the stars]",
 )
 @click.option(
     "--zeropoint",
@@ -68,7 +66,7 @@ Then look for trails with:
     "--gain",
     type=click.FloatRange(min=0.0, min_open=True),
     metavar="GAIN",
-    help="Electrons per unit of the pixels, for the Poisson noise of sources where a file has no variance "
+    help="Electrons per unit of the pixels, for the Poisson noise of sources if a file has no variance "
     "plane.  [default: from the header]",
 )
 @click.option(
@@ -86,24 +84,26 @@ Then look for trails with:
 @click.option(
     "--visit",
     type=click.IntRange(min=1),
-    help="Number of the visit.  [default: VISIT or EXPNUM of the header, or made of the date]",
+    help="Visit number.  [default: VISIT or EXPNUM of the header, or from the date]",
 )
 @click.option(
     "--detector",
     type=click.IntRange(min=0),
-    help="Number of the detector.  [default: CCDNUM or the like of the header, or 0]",
+    help="Detector number.  [default: CCDNUM or similar of the header, or 0]",
 )
-def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool, **known: Any) -> None:
+def ingest_fits(
+    repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool, **header_values: Any
+) -> None:
     """Put calibrated images of any telescope, FILE..., into the Butler
     repository REPO.
 
-    The repository is created where there is none.  Each image becomes a
-    preliminary_visit_image of the instrument FitsCam, in nJy.  A file may have
-    a mask and a variance plane (HDUs named MASK and VARIANCE, or DQ, ERR,
-    IVAR, WEIGHT and the like), as the calexps of the Rubin pipelines have; the
-    variance is measured on the sky otherwise.  It must have a WCS.  The options
-    hold for all files and replace what their headers say.  The same command
-    completes what was stopped.
+    The repository is created if it does not exist. Each image becomes a
+    preliminary_visit_image of the instrument FitsCam, in nJy. A file must have
+    a WCS. It may have a mask and a variance plane (HDUs named MASK and
+    VARIANCE, or DQ, ERR, IVAR, WEIGHT and similar), as calexps of the Rubin
+    pipelines; otherwise the variance is measured on the sky. The options apply
+    to all files and replace header values. The same command resumes an
+    interrupted run.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -117,11 +117,11 @@ def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool,
 
     from ._pipelines import open_for_pipelines
 
-    options = FitsOptions(use_mask=not ignore_mask, **known)
+    options = FitsOptions(use_mask=not ignore_mask, **header_values)
     done: list[IngestSummary] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
-        # Before the repository is created: a typing error should leave nothing.
+        # Inspect the files before the repository is created.
         observations = inspect_all(files, options)
         butler = open_for_pipelines(repo)
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -130,7 +130,7 @@ def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool,
                 done.append(summary)
                 progress.advance(task)
     except (FitsIngestError, RepositoryError) as error:
-        before = f" ({len(done)} of {len(files)} files were ingested before.)" if done else ""
+        before = f" ({len(done)} of {len(files)} files were ingested before the error.)" if done else ""
         raise click.ClickException(f"{error}{before}") from error
 
     table = Table("file", "visit", "detector", "band", 'FWHM (")', "5 sigma (mag)")
@@ -147,4 +147,4 @@ def ingest_fits(repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool,
     console.print(table)
     console.print(f"Put {len(done)} {IMAGE_DATASET_TYPE} into run {run!r} of {repo}.", soft_wrap=True)
     if present := len(files) - len(done):
-        console.print(f"{present} images were there already.")
+        console.print(f"{present} images existed already.")

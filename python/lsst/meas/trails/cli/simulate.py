@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""``meas-trails simulate``: simulated visits into a Butler repository."""
+"""Command ``meas-trails simulate``: put simulated visits into a Butler repository."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _MIN_SIZE, _MAX_SIZE = 64, 20_000
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
-    help="Seed of the random numbers; it also selects the night, and with it the numbers of the visits.",
+    help="Seed of the random numbers; it also selects the night and the visit numbers.",
 )
 @click.option(
     "--trails",
@@ -55,32 +55,29 @@ _MIN_SIZE, _MAX_SIZE = 64, 20_000
     "--template/--no-template",
     default=False,
     show_default=True,
-    help="Give each image a template of the same sky, as template_detector: of another seeing, less noise, "
-    "registered within 0.3 pixels, with stars that varied, gaps, and remains of old trails.",
+    help="Add a template_detector of the same sky to each image, with different seeing, less noise, "
+    "registration errors up to 0.3 pixels, variable stars, gaps, and residuals of earlier trails.",
 )
 @click.option(
     "--difference/--no-difference",
     default=False,
     show_default=True,
-    help="Give each image a difference image, as difference_image: that template subtracted after matching "
-    "the widths of the two PSFs, with what errors of registration and variable stars leave.  The template "
-    "itself is put with --template only.",
+    help="Add a difference_image to each image: the image minus the template after matching the PSF "
+    "widths, with residuals of registration errors and variable stars. Put the template with --template.",
 )
 @click.option(
     "--reference-image",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
-    help="A visit image, in any format that lsst.images reads, to take the PSF, WCS, detector, noise and "
-    "observation information from.  A smaller --size is the middle of its detector.",
+    help="Visit image, in any format that lsst.images reads, to take PSF, WCS, detector, noise and "
+    "observation information from. A smaller --size selects the middle of the detector.",
 )
 @click.option(
     "--band",
     type=click.Choice(["u", "g", "r", "i", "z", "y"]),
-    help="Band of the filter.  [default: r, or that of the --reference-image file]",
+    help="Band of the filter.  [default: r, or the band of --reference-image]",
 )
-@click.option(
-    "--run", default="input", show_default=True, help="RUN collection that the images are put into."
-)
+@click.option("--run", default="input", show_default=True, help="RUN collection for the images.")
 @click.option(
     "-j",
     "--jobs",
@@ -105,11 +102,10 @@ def simulate(
 ) -> None:
     """Put simulated visits into the Butler repository REPO.
 
-    The repository is created where there is none.  The images hold stars,
-    galaxies, cosmic rays, defects, a satellite now and then, and asteroid
-    trails; what the trails are is put beside each image as
-    simulated_trail_catalog.  The same options make the same pixels, and the
-    same command completes what was stopped.
+    The repository is created if it does not exist. The images contain stars,
+    galaxies, cosmic rays, defects, some satellites, and asteroid trails; the
+    simulated_trail_catalog of each image lists the true trails. Equal options
+    make equal pixels, and the same command resumes an interrupted run.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -154,22 +150,13 @@ def simulate(
 
     table = Table("visit", "detector", "trails", "satellites", 'FWHM (")', "limiting mag")
     for row in sorted(rows, key=lambda row: (row["visit"], row["detector"])):
-        table.add_row(
-            str(row["visit"]),
-            str(row["detector"]),
-            str(row["trails"]),
-            str(row["satellites"]),
-            f"{row['fwhm']:.2f}",
-            f"{row['mag_lim']:.2f}",
-        )
+        counts = (str(row[name]) for name in ("visit", "detector", "trails", "satellites"))
+        table.add_row(*counts, f"{row['fwhm']:.2f}", f"{row['mag_lim']:.2f}")
     console = Console()
     console.print(table)
     kinds = [IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE]
     kinds += [TEMPLATE_DATASET_TYPE] if template else []
     kinds += [DIFFERENCE_DATASET_TYPE] if difference else []
-    console.print(
-        f"Put {len(rows)} each of {', '.join(kinds)} into run {run!r} of {repo}.",
-        soft_wrap=True,
-    )
+    console.print(f"Put {len(rows)} each of {', '.join(kinds)} into run {run!r} of {repo}.", soft_wrap=True)
     if present := visits * detectors - len(rows):
-        console.print(f"{present} images were there already.")
+        console.print(f"{present} images existed already.")

@@ -30,7 +30,7 @@ from lsst.images import MaskPlane, VisitImage
 from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
 from ..repository.visit_image import make_summary_stats, make_visit_image, sample_psf
 from .header import ZeroPoint, find_gain, find_saturation
-from .instrument import DETECTOR_MAX, FitsCam, make_fits_detector
+from .instrument import FitsCam, make_fits_detector
 from .layout import FitsIngestError, FitsLayout
 from .noise import estimate_variance, rescale_weight
 from .observation import FitsObservation, FitsOptions
@@ -257,7 +257,7 @@ def _make_obs_info(observation: FitsObservation) -> ObservationInfo:
         detector_num=observation.detector,
         detector_name=name,
         detector_unique_name=name,
-        detector_exposure_id=observation.visit * DETECTOR_MAX + observation.detector,
+        detector_exposure_id=observation.visit * FitsCam.detector_max + observation.detector,
         object=str(header.get("OBJECT", "")).strip() or "unknown",
         observation_type="science",
         observation_id=str(observation.visit),

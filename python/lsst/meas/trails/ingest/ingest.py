@@ -97,9 +97,8 @@ def _present(
     existing = find_existing(butler, run, [IMAGE_DATASET_TYPE], [o.data_id for o in observations])
     by_key = {(observation.visit, observation.detector): observation for observation in observations}
     present = []
-    for ref in existing:
-        key = (int(ref.dataId["visit"]), int(ref.dataId["detector"]))
-        observation = by_key[key]
+    for (_, *key), ref in existing.items():
+        observation = by_key[key[0], key[1]]
         complete = len(existing) == len(observations)
         if complete or butler.get(ref).metadata.get(ORIGIN_KEY) != image_origin(observation, options):
             raise RepositoryError(

@@ -25,7 +25,7 @@ from typing import Any
 from lsst.images import Box, DetectorFrame, SkyProjection
 
 from .header import UNKNOWN_BAND, Filter, ZeroPoint, find_detector, find_filter, find_zeropoint
-from .instrument import DETECTOR_MAX, VISIT_MAX, FitsCam
+from .instrument import FitsCam
 from .layout import FitsIngestError, FitsLayout, find_planes
 from .timing import NOMINAL_DATE, Timing, find_timing, find_visit
 from .wcs import ProjectionError, make_sky_projection
@@ -170,10 +170,14 @@ def inspect_fits(path: Path, options: FitsOptions | None = None) -> FitsObservat
         raise FitsIngestError(str(error)) from error
     visit = options.visit if options.visit is not None else find_visit(header, timing, _digest(layout))
     detector = options.detector if options.detector is not None else find_detector(header)
-    if not 0 < visit < VISIT_MAX:
-        raise FitsIngestError(f"{path}: visit {visit} is not between 1 and {VISIT_MAX - 1}. Give --visit.")
-    if not 0 <= detector < DETECTOR_MAX:
-        raise FitsIngestError(f"{path}: detector {detector} is not below {DETECTOR_MAX}. Give --detector.")
+    if not 0 < visit < FitsCam.visit_max:
+        raise FitsIngestError(
+            f"{path}: visit {visit} is not between 1 and {FitsCam.visit_max - 1}. Give --visit."
+        )
+    if not 0 <= detector < FitsCam.detector_max:
+        raise FitsIngestError(
+            f"{path}: detector {detector} is not below {FitsCam.detector_max}. Give --detector."
+        )
     frame = DetectorFrame(
         instrument=FitsCam.getName(), visit=visit, detector=detector, bbox=Box.from_shape(layout.shape)
     )

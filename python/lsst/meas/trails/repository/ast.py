@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Starlink AST mappings as text, the form in which `lsst.images` keeps them."""
+"""Starlink AST mappings as text, the form that `lsst.images` stores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import starlink.Ast
 
 
 class _Lines:
-    """Text as AST channels read and write it."""
+    """Source and sink of text for AST channels."""
 
     def __init__(self, text: str = "") -> None:
         self.lines = text.splitlines()
@@ -41,8 +41,9 @@ def to_text(ast_object: Any) -> str:
 
 
 def parse_mapping(text: str) -> Any:
-    """Return the AST mapping of a native serialization; of a frame set, the
-    mapping from its base frame to its current frame.
+    """Return the AST mapping of a native serialization.
+
+    A frame set yields the mapping from its base frame to its current frame.
     """
     ast_object = starlink.Ast.Channel(_Lines(text)).read()
     if isinstance(ast_object, starlink.Ast.FrameSet):
@@ -58,7 +59,7 @@ def inverse(mapping: Any) -> Any:
 
 
 def series(*mappings: Any) -> Any:
-    """Return AST mappings applied one after another."""
+    """Return the composition of AST mappings; the first is applied first."""
     result = mappings[0]
     for mapping in mappings[1:]:
         result = starlink.Ast.CmpMap(result, mapping, True)

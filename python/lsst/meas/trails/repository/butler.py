@@ -9,11 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Butler repositories of visit images that come from outside the stack.
-
-The functions here serve any instrument that is derived from
-`lsst.pipe.base.Instrument`.
-"""
+"""Butler repositories of visit images from outside the stack."""
 
 from __future__ import annotations
 
@@ -52,16 +48,16 @@ from .visit_record import RepositoryError, VisitRecord, image_region
 _LOG = logging.getLogger(__name__)
 
 IMAGE_DATASET_TYPE = "preliminary_visit_image"
-"""Dataset type of the images that this package puts into repositories."""
+"""Dataset type of visit images."""
 
 TEMPLATE_DATASET_TYPE = "template_detector"
-"""Dataset type of their templates, that of the stack."""
+"""Dataset type of templates, as in the stack."""
 
 DIFFERENCE_DATASET_TYPE = "difference_image"
-"""Dataset type of the differences of the two, that of the stack."""
+"""Dataset type of difference images, as in the stack."""
 
 TRUTH_DATASET_TYPE = "simulated_trail_catalog"
-"""Dataset type of the trails in a simulated image."""
+"""Dataset type of the true trails of simulated images."""
 
 _CONFIG_PARTS = ("storageClasses.yaml", "datastores/fileDatastore.yaml")
 
@@ -70,28 +66,20 @@ _VISIT_SYSTEM = (0, "one-to-one")
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A dataset to put.
-
-    Parameters
-    ----------
-    name
-        Name of the dataset type, whose dimensions are instrument, visit and
-        detector.
-    storage_class
-        Name of its storage class.
-    content
-        The object itself.
-    """
+    """A dataset to put, with the dimensions instrument, visit and detector."""
 
     name: str
+    """Name of the dataset type."""
+
     storage_class: str
-    content: Any
+    """Name of the storage class."""
+
+    content: object
+    """In-memory dataset."""
 
 
 def repository_config() -> Config:
-    """Return the configuration that new repositories start from: the
-    defaults, and the storage classes of this package.
-    """
+    """Return the default configuration with the storage classes of this package."""
     config = Config()
     for part in _CONFIG_PARTS:
         config.update(Config(ResourcePath(f"resource://lsst.meas.trails/resources/butler/{part}")))
@@ -101,15 +89,14 @@ def repository_config() -> Config:
 def open_or_create(
     repo: ResourcePathExpression, prepare: Callable[[Butler], None] = lambda butler: None
 ) -> Butler:
-    """Open a repository for writing, after creating it where there is none.
+    """Open a repository for writing; create it if it does not exist.
 
     Parameters
     ----------
     repo
         Folder, URI or known label of the repository.
     prepare
-        Called with a new repository, which is there as prepared, or not at
-        all.
+        Called with a new repository; creation and preparation are atomic.
 
     Returns
     -------
@@ -119,8 +106,8 @@ def open_or_create(
     Raises
     ------
     RepositoryError
-        Raised if there is something else than a repository, the repository
-        cannot be opened or written, or it cannot be created.
+        Raised if the repository cannot be opened for writing or created, or
+        the folder holds other files.
     """
     root = ResourcePath(repo, forceDirectory=True, forceAbsolute=True)
     try:
@@ -137,46 +124,39 @@ def open_or_create(
 
 
 def register_instrument(butler: Butler, instrument: Instrument) -> None:
-    """Insert an instrument, its detectors and filters, where they are not yet.
-
-    Parameters
-    ----------
-    butler
-        Butler of the repository.
-    instrument
-        The instrument.
+    """Insert an instrument, its detectors and filters if they are missing.
 
     Raises
     ------
     RepositoryError
-        Raised if the repository has another instrument of that name.
+        Raised if the repository has a different instrument of that name.
     """
     try:
         instrument.register(butler.registry)
     except ConflictingDefinitionError as error:
         raise RepositoryError(
-            f"The repository has an instrument {instrument.getName()!r} that is defined otherwise: {error}"
+            f"The repository has a different instrument {instrument.getName()!r}: {error}"
         ) from error
 
 
 def register_visit(butler: Butler, record: VisitRecord) -> None:
-    """Insert the dimension records of a visit, where they are not yet.
+    """Insert the dimension records of a visit if they are missing.
 
-    A visit that is there may be given further detectors.
+    An existing visit may get additional detectors.
 
     Parameters
     ----------
     butler
-        Butler of a repository that knows the instrument, the filter and the
-        detectors of the visit.
+        Butler of a repository with the instrument, filter and detectors of
+        the visit.
     record
         The visit.
 
     Raises
     ------
     RepositoryError
-        Raised if the repository has another visit under this number, or does
-        not know the filter or a detector.
+        Raised if the repository has a different visit of this number, or
+        lacks the filter or a detector.
     """
     registry = butler.registry
     timespan = Timespan(record.begin, record.end)
@@ -226,7 +206,7 @@ def register_visit(butler: Butler, record: VisitRecord) -> None:
                 "visit_system", {"instrument": record.instrument, "id": system_id, "name": system_name}
             )
             registry.syncDimensionData("exposure", exposure)
-            # Everything but the region must be as it was.
+            # Only the region may change.
             if old_region is not None:
                 registry.syncDimensionData("visit", {**visit, "region": old_region})
             if old_region != new_region:
@@ -249,69 +229,62 @@ def register_visit(butler: Butler, record: VisitRecord) -> None:
 
 
 def find_existing(
-    butler: Butler, run: str, names: Iterable[str], data_ids: Iterable[Mapping[str, Any]]
-) -> list[DatasetRef]:
-    """Return which of some datasets are in a run.
+    butler: Butler, run: str, names: Iterable[str], data_ids: Iterable[Mapping[str, object]]
+) -> dict[tuple[str, int, int], DatasetRef]:
+    """Return the datasets in a run by dataset type name, visit and detector.
 
     Parameters
     ----------
     butler
         Butler of the repository.
     run
-        Name of the run collection; it need not exist.
+        Name of the run collection, which may not exist.
     names
-        Names of the dataset types; they need not exist.
+        Names of the dataset types, which may not exist.
     data_ids
         Data IDs of instrument, visit and detector.
 
     Raises
     ------
     RepositoryError
-        Raised if there is a collection of that name that is no run.
+        Raised if the collection is not a RUN.
     """
     try:
         kind = butler.collections.get_info(run).type.name
     except MissingCollectionError:
-        return []
+        return {}
     if kind != "RUN":
-        raise RepositoryError(
-            f"The collection {run!r} is of type {kind}: datasets can be put into a RUN only."
-        )
+        raise RepositoryError(f"The collection {run!r} is of type {kind}; choose a RUN with --run.")
     wanted = {(d["instrument"], d["visit"], d["detector"]) for d in data_ids}
-    return [
-        ref
+    return {
+        (ref.datasetType.name, int(ref.dataId["visit"]), int(ref.dataId["detector"])): ref
         for dataset_type in butler.registry.queryDatasetTypes(list(names), missing=[])
         for ref in butler.query_datasets(dataset_type, collections=run, limit=None, explain=False)
         if (ref.dataId["instrument"], ref.dataId["visit"], ref.dataId["detector"]) in wanted
-    ]
+    }
 
 
 def put_datasets(
     butler: Butler, run: str, data_id: Mapping[str, Any], datasets: Iterable[Dataset]
 ) -> list[DatasetRef]:
-    """Put datasets of one image: all of them, or none.
+    """Put the datasets of one image atomically.
 
     Parameters
     ----------
     butler
-        Butler of a repository that knows the visit.
+        Butler of a repository with the visit.
     run
-        Name of the run collection, which is created if need be.
+        Name of the run collection; created if missing.
     data_id
         Instrument, visit and detector.
     datasets
         The datasets.
 
-    Returns
-    -------
-    refs
-        What was put.
-
     Raises
     ------
     RepositoryError
-        Raised if a dataset is there already, its type is defined otherwise,
-        or it cannot be written.
+        Raised if a dataset exists, has a type of different definition, or
+        cannot be written.
     """
     datasets = list(datasets)
     where = f"visit {data_id['visit']}, detector {data_id['detector']} into run {run!r}"
@@ -324,16 +297,16 @@ def put_datasets(
             try:
                 butler.registry.registerDatasetType(dataset_type)
             except ConflictingDefinitionError:
-                # Another storage class that can be converted to is as good.
+                # A convertible storage class is accepted.
                 dataset_type = butler.get_dataset_type(dataset.name)
             dataset_types.append(dataset_type)
         return _put_together(butler, run, data_id, list(zip(datasets, dataset_types, strict=True)))
     except ConflictingDefinitionError as error:
         raise RepositoryError(
-            f"Cannot put {where}: it has such a dataset already. Choose another run with --run."
+            f"Cannot put {where}: the dataset exists already; choose another run with --run."
         ) from error
     except CollectionTypeError as error:
-        raise RepositoryError(f"The collection {run!r} is no RUN: {error}") from error
+        raise RepositoryError(f"The collection {run!r} is not a RUN: {error}") from error
     except Exception as error:
         raise RepositoryError(f"Cannot put {where}: {error}") from error
 
@@ -346,8 +319,7 @@ def _put_together(
         for dataset, dataset_type in items:
             refs.append(butler.put(dataset.content, dataset_type, dict(data_id), run=run))
     except BaseException:
-        # In a transaction around several puts, a Butler forgets the files of
-        # those that succeeded.
+        # A Butler transaction does not remove the files of previous puts.
         butler.pruneDatasets(refs, disassociate=True, unstore=True, purge=True)
         raise
     return refs
@@ -376,12 +348,16 @@ def _create(root: ResourcePath, prepare: Callable[[Butler], None]) -> None:
 
 
 def _check_vacant(root: ResourcePath) -> None:
-    """Refuse to create a repository among other files."""
+    """Raise if a new repository cannot be created at a location."""
     if not root.isLocal:
-        raise RepositoryError(f"There is no Butler repository at {root}; only local ones can be created.")
+        raise RepositoryError(
+            f"{root} is not a Butler repository; create a local repository or choose another."
+        )
     path = Path(root.ospath)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RepositoryError(f"{path} exists but is no Butler repository (it has no butler.yaml).")
+        raise RepositoryError(
+            f"{path} exists but is not a Butler repository (it has no butler.yaml); choose another folder."
+        )
 
 
 def _visit_region(butler: Butler, record: VisitRecord) -> ConvexPolygon | None:

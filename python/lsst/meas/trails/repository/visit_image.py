@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Visit images made of arrays."""
+"""Visit and difference images from arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ __all__ = (
     "make_mask",
     "make_summary_stats",
     "make_visit_image",
-    "pixel_psf",
     "sample_psf",
 )
 
@@ -29,7 +28,6 @@ import astropy.units as u
 import galsim
 import numpy as np
 import numpy.typing as npt
-import piff
 
 from lsst.images import (
     Box,
@@ -46,7 +44,6 @@ from lsst.images import (
 )
 from lsst.images.convolution_kernels import ImageBasisConvolutionKernel
 from lsst.images.fields import ChebyshevField
-from lsst.images.psfs import PiffWrapper
 
 from ..core.photometry import AB_ZEROPOINT_NJY, point_source_flux_limit
 from ..core.planes import PLANES, ImagePlanes
@@ -59,7 +56,7 @@ if TYPE_CHECKING:
     from lsst.images.psfs import PointSpreadFunction
 
 _MORE_PLANES: Mapping[str, str] = {
-    "STREAK": "Pixel is part of a streak across the detector, such as that of a satellite.",
+    "STREAK": "Pixel is part of a streak across the detector, for example of a satellite.",
     "DETECTED_NEGATIVE": "Pixel was part of a detected negative source.",
     "HIGH_VARIANCE": "Pixel's variance is much higher than that of its neighbors.",
 }
@@ -78,33 +75,23 @@ def make_mask(bits: npt.NDArray[np.uint32], bbox: Box | None = None) -> Mask:
     Returns
     -------
     mask
-        It has the planes of the stack's visit images, set or not, and those
-        others of ``bits`` that are set anywhere.
+        All planes of the stack's visit images, and other planes that ``bits``
+        sets anywhere.
 
     Raises
     ------
     ValueError
-        Raised if a bit is set that stands for no plane, or the shapes
-        disagree.
+        Raised if a bit belongs to no plane or the shapes differ.
     """
     used = int(np.bitwise_or.reduce(bits, axis=None)) if bits.size else 0
     if used >> len(PLANES):
-        raise ValueError(f"Mask bits {used:#x} go beyond the {len(PLANES)} planes that there are.")
+        raise ValueError(f"Mask bits {used:#x} exceed the {len(PLANES)} known planes.")
     if bbox is None:
         bbox = Box.from_shape(bits.shape)
     elif tuple(bbox.shape) != bits.shape:
-        raise ValueError(f"A mask of shape {bits.shape} does not fill a box of shape {tuple(bbox.shape)}.")
-    schema = MaskSchema(
-        [
-            *get_legacy_visit_image_mask_planes().values(),
-            *(
-                MaskPlane(name, description)
-                for name, description in _MORE_PLANES.items()
-                if used & (1 << PLANES.index(name))
-            ),
-        ]
-    )
-    mask = Mask(0, bbox=bbox, schema=schema)
+        raise ValueError(f"The mask has shape {bits.shape}, the box {tuple(bbox.shape)}.")
+    more = [MaskPlane(name, text) for name, text in _MORE_PLANES.items() if used & (1 << PLANES.index(name))]
+    mask = Mask(0, bbox=bbox, schema=MaskSchema([*get_legacy_visit_image_mask_planes().values(), *more]))
     for i, name in enumerate(PLANES):
         if used & (1 << i):
             mask.set(name, (bits & np.uint32(1 << i)) != 0)
@@ -122,27 +109,26 @@ def make_summary_stats(
     background: float = np.nan,
     n_psf_stars: int = 0,
 ) -> ObservationSummaryStats:
-    """Summarize an image as the stack does.
+    """Return the stack's summary statistics of an image.
 
     Parameters
     ----------
     planes
         The image in nJy.
     sky_projection
-        Its mapping to the sky.
+        Mapping of the image's own coordinates to the sky.
     bbox
-        Its box.
+        Box of the image.
     exposure_time
         Seconds.
     zenith_distance
         Degrees.
     zeropoint
-        AB magnitude of one count; the sky level and noise of the summary are
-        in counts.
+        AB magnitude of one count; sky level and noise are given in counts.
     background
-        Sky level that was subtracted, nJy.
+        Subtracted sky level, nJy.
     n_psf_stars
-        Number of stars behind the PSF.
+        Number of stars that the PSF was measured on.
     """
     counts_per_njy = 10.0 ** (0.4 * (zeropoint - AB_ZEROPOINT_NJY))
     good = ~planes.bad()
@@ -155,10 +141,8 @@ def make_summary_stats(
     sigma, e1, e2 = moments.moments_sigma, moments.observed_shape.e1, moments.observed_shape.e2
     # sigma^4 is the determinant of the moments, e = (Ixx - Iyy, 2 Ixy) / (Ixx + Iyy).
     trace = 2.0 * sigma**2 / np.sqrt(max(1.0 - e1**2 - e2**2, 1e-6))
-    center = sky_projection.pixel_to_sky(x=0.5 * (bbox.x.min + bbox.x.max), y=0.5 * (bbox.y.min + bbox.y.max))
-    right = sky_projection.pixel_to_sky(
-        x=0.5 * (bbox.x.min + bbox.x.max) + 1.0, y=0.5 * (bbox.y.min + bbox.y.max)
-    )
+    x, y = 0.5 * (bbox.x.min + bbox.x.max), 0.5 * (bbox.y.min + bbox.y.max)
+    center, right = sky_projection.pixel_to_sky(x=x, y=y), sky_projection.pixel_to_sky(x=x + 1.0, y=y)
     corners = sky_projection.pixel_to_sky(
         x=np.array([bbox.x.min, bbox.x.max, bbox.x.max, bbox.x.min]),
         y=np.array([bbox.y.min, bbox.y.min, bbox.y.max, bbox.y.max]),
@@ -197,7 +181,7 @@ def make_visit_image(
     bbox: Box | None = None,
     summary_stats: ObservationSummaryStats | None = None,
 ) -> VisitImage:
-    """Make a visit image of arrays and what describes them.
+    """Make a visit image from arrays and their description.
 
     Parameters
     ----------
@@ -208,7 +192,7 @@ def make_visit_image(
     sky_projection
         Mapping of the image's own coordinates to the sky.
     obs_info
-        The observation; it must name a physical filter.
+        The observation, with a physical filter.
     detector
         The detector.
     band
@@ -221,15 +205,14 @@ def make_visit_image(
     Raises
     ------
     ValueError
-        Raised if the box does not have the shape of the arrays or a mask bit
-        stands for no plane.
+        Raised if box and arrays differ in shape or a mask bit belongs to no
+        plane.
     """
     if bbox is None:
         bbox = Box.from_shape(planes.shape)
-    mask = make_mask(planes.mask, bbox)
     return VisitImage(
         Image(planes.image, bbox=bbox, unit=u.nJy, sky_projection=sky_projection),
-        mask=mask,
+        mask=make_mask(planes.mask, bbox),
         variance=Image(planes.variance, bbox=bbox, unit=u.nJy**2),
         obs_info=obs_info,
         summary_stats=summary_stats,
@@ -240,15 +223,15 @@ def make_visit_image(
 
 
 def make_difference_image(image: VisitImage, template_kernel: npt.NDArray[np.float64]) -> DifferenceImage:
-    """Make a difference image of a visit image that holds its pixels.
+    """Convert a visit image with the pixels of a difference to a difference image.
 
     Parameters
     ----------
     image
-        Pixels, mask and PSF of the difference, and what describes the image
-        that was subtracted from; the difference image shares its memory.
+        Pixels, mask, PSF and description of the difference; the difference
+        image shares its memory.
     template_kernel
-        What the template was convolved with, shape (k, k) with odd ``k``.
+        Convolution kernel of the template, shape (k, k) with odd ``k``.
     """
     constant = ChebyshevField(image.bbox, np.ones((1, 1)))
     return DifferenceImage(
@@ -284,43 +267,3 @@ def sample_psf(psf: PointSpreadFunction, bbox: Box, spacing: float = 512.0) -> P
     """
     origin = (bbox.x.start, bbox.y.start)
     return PsfGrid.from_model(psf, origin, (bbox.y.size, bbox.x.size), spacing=spacing)
-
-
-def pixel_psf(grid: PsfGrid, bbox: Box, pixel_scale: float = 0.2) -> PiffWrapper:
-    """Make a PSF of its images: the inverse of `sample_psf`.
-
-    Parameters
-    ----------
-    grid
-        The PSF in the array coordinates of the image.
-    bbox
-        Box of the image.
-    pixel_scale
-        Arcseconds per pixel.
-
-    Returns
-    -------
-    psf
-        The PSF as a grid of pixels, each a polynomial of the position, of
-        second order where there are as many nodes.
-    """
-    order = min(2, len(grid.x) - 1, len(grid.y) - 1)
-    x, y = (part.ravel() for part in np.meshgrid(grid.x + bbox.x.start, grid.y + bbox.y.start))
-    terms = [(i, j) for i in range(order + 1) for j in range(order + 1 - i)]
-    # Field positions of single detectors are pixels times the scale.
-    matrix = np.stack([(x * pixel_scale) ** i * (y * pixel_scale) ** j for i, j in terms], axis=1)
-    solved = np.linalg.lstsq(matrix, grid.kernels.reshape(len(x), -1), rcond=None)[0]
-    coefficients = np.zeros((grid.size**2, order + 1, order + 1))
-    for (i, j), values in zip(terms, solved, strict=True):
-        coefficients[:, i, j] = values
-    interp = piff.Polynomial(order=order)
-    wcs = galsim.PixelScale(pixel_scale)
-    target = piff.Star.makeTarget(x=float(x[0]), y=float(y[0]), wcs=wcs, stamp_size=1)
-    first = piff.Star(target.data, target.fit.newParams(grid.kernels[0, 0].ravel(), num=None))
-    psf = piff.SimplePSF(piff.PixelGrid(scale=pixel_scale, size=grid.size), interp)
-    psf.stars = interp.initialize([first])
-    interp.coeffs = list(coefficients)
-    psf.stars = interp.interpolateList(psf.stars)
-    psf.wcs = {0: wcs}
-    psf.pointing = None
-    return PiffWrapper(psf, bounds=bbox, stamp_size=grid.size)

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What a Butler repository knows of a visit."""
+"""Dimension records of a visit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import astropy.units as u
 import numpy as np
 from astropy.time import Time, TimeDelta
 
@@ -31,43 +32,39 @@ if TYPE_CHECKING:
 
 
 class RepositoryError(RuntimeError):
-    """A repository cannot be opened or does not take what it is given; the
-    message says why and what would help.
-    """
+    """Raised if a repository cannot be opened or refuses data."""
 
 
 @dataclasses.dataclass(frozen=True)
 class VisitRecord:
-    """What a repository knows of a visit of one exposure.
+    """A visit of one exposure, as a Butler repository describes it.
 
     Parameters
     ----------
     instrument
         Name of the instrument.
     visit
-        Number of the visit, and of its exposure.
+        Number of the visit and of its exposure.
     name
-        Name of the visit, unique for the instrument.
-    day_obs
-        The night, YYYYMMDD.
-    seq_num
-        Number of the visit in the night.
+        Name of the visit, unique in the instrument.
+    day_obs, seq_num
+        The night, YYYYMMDD, and the number of the visit in it.
     physical_filter, band
         The filter.
     begin, end
         Start and end of the exposure.
     regions
-        Where each detector looks, by its number.
+        Sky region of each detector, by detector number.
     exposure_time, dark_time
         Seconds.
     group
-        Name of the group of exposures that it belongs to.
+        Name of the group of exposures.
     target_name, observation_reason, science_program
-        What it was taken for.
+        Purpose of the visit.
     tracking_ra, tracking_dec, sky_angle
         ICRS position and position angle of the boresight, degrees.
     azimuth, zenith_angle
-        Of the boresight, degrees.
+        Horizontal coordinates of the boresight, degrees.
     has_simulated
         Whether the pixels are simulated.
     """
@@ -99,43 +96,36 @@ class VisitRecord:
     def from_obs_info(
         cls, obs_info: ObservationInfo, *, band: str, regions: Mapping[int, ConvexPolygon]
     ) -> VisitRecord:
-        """Make a record of the description that any image of the visit
-        carries.
+        """Make a record from the observation information of any image of the visit.
 
         Parameters
         ----------
         obs_info
             The observation.
         band
-            Band of its filter.
+            Band of the filter.
         regions
-            Where each detector looks.
+            Sky region of each detector.
 
         Raises
         ------
         RepositoryError
-            Raised if the description lacks what a record must have:
-            instrument, visit, filter or times.
+            Raised if instrument, visit, filter or times are missing.
         """
         instrument, number, physical_filter = obs_info.instrument, obs_info.visit_id, obs_info.physical_filter
         begin, end = obs_info.datetime_begin, obs_info.datetime_end
         if instrument is None or number is None or physical_filter is None or begin is None or end is None:
-            missing = [
-                name
-                for name in ("instrument", "visit_id", "physical_filter", "datetime_begin", "datetime_end")
-                if getattr(obs_info, name) is None
-            ]
-            raise RepositoryError(f"The observation information has no {', '.join(missing)}.")
+            required = ("instrument", "visit_id", "physical_filter", "datetime_begin", "datetime_end")
+            missing = ", ".join(name for name in required if getattr(obs_info, name) is None)
+            raise RepositoryError(f"The observation information has no {missing}.")
         visit = int(number)
-        exposure_time = _seconds(obs_info.exposure_time)
+        exposure_time = _value(obs_info.exposure_time, u.s)
         if exposure_time is None:
             exposure_time = float((end - begin).sec)
-        dark_time = _seconds(obs_info.dark_time)
-        # A night is named after the day that it begins on, wherever that is
-        # before midnight half a day from Greenwich.
+        dark_time = _value(obs_info.dark_time, u.s)
+        # The default night is the date of TAI minus 12 hours.
         day_obs = obs_info.observing_day or int((begin.tai - TimeDelta(0.5, format="jd")).strftime("%Y%m%d"))
         radec, altaz = obs_info.tracking_radec, obs_info.altaz_begin
-        angle = obs_info.boresight_rotation_angle
         return cls(
             instrument=instrument,
             visit=visit,
@@ -155,7 +145,7 @@ class VisitRecord:
             science_program=obs_info.science_program or "unknown",
             tracking_ra=None if radec is None else float(radec.icrs.ra.deg),
             tracking_dec=None if radec is None else float(radec.icrs.dec.deg),
-            sky_angle=None if angle is None else float(angle.deg),
+            sky_angle=_value(obs_info.boresight_rotation_angle, u.deg),
             azimuth=None if altaz is None else float(altaz.az.deg),
             zenith_angle=None if altaz is None else 90.0 - float(altaz.alt.deg),
             has_simulated=bool(obs_info.has_simulated_content),
@@ -163,7 +153,7 @@ class VisitRecord:
 
 
 def image_region(sky_projection: SkyProjection[Any], bbox: Box) -> ConvexPolygon:
-    """Return where on the sky an image is.
+    """Return the sky region of an image.
 
     Parameters
     ----------
@@ -175,8 +165,7 @@ def image_region(sky_projection: SkyProjection[Any], bbox: Box) -> ConvexPolygon
     Raises
     ------
     RepositoryError
-        Raised if the mapping does not map the corners of the image to four
-        different points of the sky.
+        Raised if the corners do not map to four different points of the sky.
     """
     x0, x1 = bbox.x.start - 0.5, bbox.x.stop - 0.5
     y0, y1 = bbox.y.start - 0.5, bbox.y.stop - 0.5
@@ -188,11 +177,11 @@ def image_region(sky_projection: SkyProjection[Any], bbox: Box) -> ConvexPolygon
     try:
         region = ConvexPolygon.convexHull(points)
     except ValueError as error:
-        raise RepositoryError(f"The WCS maps the image to no area of the sky: {error}") from error
+        raise RepositoryError(f"The WCS does not map the image to an area of the sky: {error}") from error
     if len(region.getVertices()) != 4:
-        raise RepositoryError("The WCS maps the image to no quadrangle of the sky.")
+        raise RepositoryError("The WCS does not map the image to a quadrangle of the sky.")
     return region
 
 
-def _seconds(quantity: Any) -> float | None:
-    return None if quantity is None else float(quantity.to_value("s"))
+def _value(quantity: u.Quantity | None, unit: u.Unit) -> float | None:
+    return None if quantity is None else float(quantity.to_value(unit))

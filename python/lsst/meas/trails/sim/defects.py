@@ -9,27 +9,18 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What a camera adds to an image: saturation, cosmic rays, bad columns, dead
-amplifiers.
-"""
+"""Image defects: saturation, cosmic rays, bad columns, dead amplifiers."""
 
 from __future__ import annotations
 
-__all__ = (
-    "add_cosmic_rays",
-    "bad_columns",
-    "dead_amplifier",
-    "saturate",
-)
+__all__ = ("add_cosmic_rays", "bad_columns", "dead_amplifier", "saturate")
 
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
 from ..core.injection.artifacts import add_cosmic_ray
-
-AMPLIFIERS = (2, 8)
-"""Rows and columns of amplifiers on a detector of LSSTCam."""
+from .detector import AMPLIFIER_GRID
 
 
 def saturate(image: npt.NDArray[np.float32], level: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -42,7 +33,7 @@ def saturate(image: npt.NDArray[np.float32], level: float, rng: np.random.Genera
     level
         Full well in the units of the image.
     rng
-        Random numbers, for the ragged ends of the bleeds.
+        Random number generator of the bleed lengths.
 
     Returns
     -------
@@ -57,8 +48,7 @@ def saturate(image: npt.NDArray[np.float32], level: float, rng: np.random.Genera
         center = 0.5 * (region[0].start + region[0].stop)
         height = region[0].stop - region[0].start
         for offset, charge in enumerate(excess):
-            # Only a part of the charge runs along the column before the
-            # electronics give up: bleeds are shorter than the sum suggests.
+            # Bleeds are shorter than the excess charge suggests.
             reach = 0.5 * height + 0.15 * charge / level * rng.uniform(0.8, 1.2)
             start = max(0, int(center - reach))
             stop = min(image.shape[0], int(center + reach) + 1)
@@ -73,9 +63,9 @@ def add_cosmic_rays(
     count: int,
     charge: tuple[float, float],
     rng: np.random.Generator,
-    flagged_fraction: float = 0.85,
+    flagged_fraction: float,
 ) -> npt.NDArray[np.bool_]:
-    """Add the tracks of cosmic rays, some of which are flagged.
+    """Add cosmic-ray tracks.
 
     Parameters
     ----------
@@ -84,11 +74,11 @@ def add_cosmic_rays(
     count
         Number of tracks.
     charge
-        Least and greatest charge per pixel of track, image units.
+        Smallest and largest charge per pixel of track, image units.
     rng
-        Random numbers.
+        Random number generator.
     flagged_fraction
-        Fraction of the tracks that the stack has found and flagged.
+        Fraction of flagged tracks.
 
     Returns
     -------
@@ -104,7 +94,7 @@ def add_cosmic_rays(
 
 
 def bad_columns(shape: tuple[int, int], rate: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Return bad columns, whole or in part.
+    """Return a mask of full and partial bad columns, shape (ny, nx).
 
     Parameters
     ----------
@@ -113,7 +103,7 @@ def bad_columns(shape: tuple[int, int], rate: float, rng: np.random.Generator) -
     rate
         Mean number per thousand columns.
     rng
-        Random numbers.
+        Random number generator.
     """
     ny, nx = shape
     bad = np.zeros(shape, dtype=bool)
@@ -125,9 +115,9 @@ def bad_columns(shape: tuple[int, int], rate: float, rng: np.random.Generator) -
 
 
 def dead_amplifier(shape: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
-    """Return the pixels of one amplifier, as slices (y, x)."""
+    """Return the pixels of a random amplifier as slices (y, x)."""
     ny, nx = shape
-    row, column = rng.integers(0, AMPLIFIERS[0]), rng.integers(0, AMPLIFIERS[1])
-    height, width = max(1, ny // AMPLIFIERS[0]), max(1, nx // AMPLIFIERS[1])
+    row, column = rng.integers(0, AMPLIFIER_GRID[0]), rng.integers(0, AMPLIFIER_GRID[1])
+    height, width = max(1, ny // AMPLIFIER_GRID[0]), max(1, nx // AMPLIFIER_GRID[1])
     y, x = int(row) * height, int(column) * width
     return slice(y, y + height), slice(x, x + width)

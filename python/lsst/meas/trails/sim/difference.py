@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Difference images: what the subtraction of a template leaves."""
+"""Difference images: subtraction of a template."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
 from ..core.psf import FWHM_PER_SIGMA, PsfGrid
 
 _SIDE = 41
-"""Side of the kernels, pixels: ten times the widest matching kernel that
-templates ask for.
-"""
+"""Side of the kernels, pixels: ten times the widest matching kernel."""
 
 _SAME_WIDTH = 0.02
-"""PSFs whose widths agree within this fraction need no matching."""
+"""Largest relative difference of PSF widths without matching."""
 
 _SAMPLE = 500_000
-"""Number of pixels that tell the scatter of a difference well enough."""
+"""Number of pixels to measure the scatter of a difference on."""
+
+_DETECTION_SIGMA = 5.0
+"""Significance of the sources that are marked in the mask."""
 
 type _Image = npt.NDArray[np.float32]
 type _Kernel = npt.NDArray[np.float64]
@@ -43,22 +44,16 @@ type _Kernel = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Difference:
-    """A difference image and how it was made.
-
-    Parameters
-    ----------
-    planes
-        The difference, in the units of the images.
-    image_kernel, template_kernel
-        What the image and its template were convolved with, odd sides.
-    """
+    """A difference image and the kernel of its template."""
 
     planes: ImagePlanes
-    image_kernel: _Kernel
+    """The difference, in the units of the images."""
+
     template_kernel: _Kernel
+    """Convolution kernel of the template, with odd sides."""
 
 
-def subtract_template(image: ImagePlanes, template: ImagePlanes, *, threshold: float = 5.0) -> Difference:
+def subtract_template(image: ImagePlanes, template: ImagePlanes) -> Difference:
     """Subtract a template from an image.
 
     Parameters
@@ -66,38 +61,34 @@ def subtract_template(image: ImagePlanes, template: ImagePlanes, *, threshold: f
     image
         The image.
     template
-        Its template on the same pixels and in the same units, with its own
+        Template on the same pixels and in the same units, with its own
         variance and PSF; NaN where it has no data.
-    threshold
-        Significance of the sources that are marked in the mask.
 
     Returns
     -------
     difference
-        The image minus the template, without the background that is left of
-        both.  In its mask, which is that of the image otherwise, ``NO_DATA``
-        is set where the template has none, and ``DETECTED`` and
-        ``DETECTED_NEGATIVE`` are those of the difference.
+        The image minus the template, without residual background. The mask is
+        the mask of the image, with ``NO_DATA`` where the template has no data,
+        and ``DETECTED`` and ``DETECTED_NEGATIVE`` of the difference.
 
     Raises
     ------
     ValueError
-        Raised if the two have different shapes.
+        Raised if the shapes differ.
 
     Notes
     -----
-    The sharper of the two is convolved with the Gaussian that gives it the
-    width of the other in the middle of the image.  What the two PSFs differ
-    in beside, ellipticities, wings, and changes over the image, leaves
-    residuals, as do errors of registration (dipoles) and of the flux scale,
-    and stars that varied.  Convolution correlates the noise; both are
-    therefore also convolved with the kernel that makes noise white again
-    which was white before (Reiss & Lupton 2016, DMTN-021; Zackay et al. 2016,
-    ApJ 830, 27).  As that of a warped template was not, the variance is scaled
-    to the scatter of the difference in the end.
+    The sharper of the two images is convolved with the Gaussian that matches
+    the PSF widths in the middle of the image. Other differences between the
+    PSFs (ellipticity, wings, variation over the image) leave residuals, as do
+    errors of registration (dipoles) and of the flux scale, and variable
+    stars. Both images are also convolved with the kernel that whitens the
+    noise again (Reiss & Lupton 2016, DMTN-021; Zackay et al. 2016, ApJ 830,
+    27). The noise of a warped template is not white: the variance is scaled
+    to the scatter of the difference.
     """
     if image.shape != template.shape:
-        raise ValueError(f"A template of shape {template.shape} does not fit an image of {image.shape}.")
+        raise ValueError(f"The template has shape {template.shape}, the image {image.shape}.")
     image_kernel, template_kernel = _matching_kernels(image, template)
     missing = ~np.isfinite(template.image)
     values = _convolve(image.image, image_kernel) - _convolve(template.image, template_kernel)
@@ -115,25 +106,24 @@ def subtract_template(image: ImagePlanes, template: ImagePlanes, *, threshold: f
     planes = ImagePlanes(image=values, variance=variance, mask=mask, psf=psf)
     values -= fit_background(values, planes.bad()).level()
     variance *= _variance_factor(planes)
-    _mark_sources(planes, threshold)
-    return Difference(planes=planes, image_kernel=image_kernel, template_kernel=template_kernel)
+    _mark_sources(planes)
+    return Difference(planes=planes, template_kernel=template_kernel)
 
 
 def template_planes(planes: ImagePlanes, psf: PsfGrid) -> ImagePlanes:
-    """Return the template of an image as an image of its own, with a variance
-    and a mask.
+    """Return the template of an image as a separate image with variance and mask.
 
     Parameters
     ----------
     planes
-        The image, with a template.
+        Image with a template.
     psf
         Point-spread function of the template.
     """
     template = planes.template
     assert template is not None
     missing = ~np.isfinite(template)
-    # The spread of the pixels below the median is that of the noise alone.
+    # Pixels below the median hold noise but no sources.
     below = template - np.nanmedian(template)
     variance = float(np.nanmean(np.square(below[below < 0.0]))) if np.any(below < 0.0) else 0.0
     return ImagePlanes(
@@ -149,9 +139,8 @@ def _matching_kernels(image: ImagePlanes, template: ImagePlanes) -> tuple[_Kerne
     ny, nx = image.shape
     center = 0.5 * (nx - 1), 0.5 * (ny - 1)
     image_width, template_width = image.psf.fwhm(*center), template.psf.fwhm(*center)
-    one = np.ones((1, 1))
     if abs(image_width / template_width - 1.0) < _SAME_WIDTH:
-        return one, one
+        return np.ones((1, 1)), np.ones((1, 1))
     sigma = np.sqrt(abs(image_width**2 - template_width**2)) / FWHM_PER_SIGMA
     frequency = np.fft.fftfreq(_SIDE)
     squared = np.square(frequency)[:, None] + np.square(frequency)[None, :]
@@ -164,8 +153,9 @@ def _matching_kernels(image: ImagePlanes, template: ImagePlanes) -> tuple[_Kerne
         power = image_noise + np.square(match) * template_noise
         image_match, template_match = np.ones_like(match), match
     whiten = np.sqrt((image_noise + template_noise) / power)
-    kernels = (np.fft.fftshift(np.fft.ifft2(part * whiten).real) for part in (image_match, template_match))
-    image_kernel, template_kernel = kernels
+    image_kernel, template_kernel = (
+        np.fft.fftshift(np.fft.ifft2(part * whiten).real) for part in (image_match, template_match)
+    )
     return image_kernel, template_kernel
 
 
@@ -175,7 +165,7 @@ def _typical_variance(planes: ImagePlanes) -> float:
 
 
 def _convolve(image: _Image, kernel: _Kernel) -> _Image:
-    """Convolve an image, whose pixels that are not finite count as zero."""
+    """Convolve an image with its non-finite pixels set to zero."""
     filled = np.where(np.isfinite(image), image, np.float32(0.0))
     if kernel.size == 1:
         return filled
@@ -183,9 +173,7 @@ def _convolve(image: _Image, kernel: _Kernel) -> _Image:
 
 
 def _grow(pixels: npt.NDArray[np.bool_], kernel: _Kernel) -> npt.NDArray[np.bool_]:
-    """Return where more than a tenth of the kernel's weight can come from
-    some pixels.
-    """
+    """Grow pixels to where they contribute over a tenth of the kernel's weight."""
     if kernel.size == 1 or not np.any(pixels):
         return pixels
     r = kernel.shape[0] // 2
@@ -197,7 +185,7 @@ def _grow(pixels: npt.NDArray[np.bool_], kernel: _Kernel) -> npt.NDArray[np.bool
 
 
 def _spread(mask: npt.NDArray[np.uint32], kernel: _Kernel) -> npt.NDArray[np.uint32]:
-    """Return a mask whose bad pixels have grown by what convolution mixes."""
+    """Return a mask with bad pixels grown by a convolution kernel."""
     result = mask.copy()
     for name in BAD_PLANES:
         bit = np.uint32(plane_bits([name]))
@@ -206,9 +194,7 @@ def _spread(mask: npt.NDArray[np.uint32], kernel: _Kernel) -> npt.NDArray[np.uin
 
 
 def _variance_factor(planes: ImagePlanes) -> np.float32:
-    """Return the square of the scatter of a difference over that which its
-    variance promises, most pixels being empty.
-    """
+    """Return the ratio of measured to nominal variance of a mostly empty difference."""
     good = ~planes.bad()
     step = max(1, int(np.sqrt(good.size / _SAMPLE)))
     part = (slice(None, None, step), slice(None, None, step))
@@ -220,10 +206,8 @@ def _variance_factor(planes: ImagePlanes) -> np.float32:
     return np.float32(deviation**2 if deviation > 0.0 else 1.0)
 
 
-def _mark_sources(planes: ImagePlanes, threshold: float) -> None:
-    """Set the planes of positive and of negative sources: where a filter
-    matched to the PSF is significant, and a FWHM around.
-    """
+def _mark_sources(planes: ImagePlanes) -> None:
+    """Mark sources, detected with a filter matched to the PSF and grown by a FWHM."""
     good = ~planes.bad()
     if not np.any(good):
         return
@@ -234,10 +218,9 @@ def _mark_sources(planes: ImagePlanes, threshold: float) -> None:
     noise = scipy.signal.oaconvolve(weight, np.square(kernel), mode="same")
     significance = signal / np.sqrt(np.maximum(noise, 1e-3 * float(noise.max()) + 1e-30))
     reach = planes.psf.fwhm(0.5 * planes.shape[1], 0.5 * planes.shape[0])
-    for name, found in (
-        ("DETECTED", significance > threshold),
-        ("DETECTED_NEGATIVE", significance < -threshold),
-    ):
+    signs = {"DETECTED": significance, "DETECTED_NEGATIVE": -significance}
+    for name, signed in signs.items():
+        found = signed > _DETECTION_SIGMA
         if np.any(found):
             grown = scipy.ndimage.distance_transform_edt(~found) <= reach
             planes.mask[grown] |= np.uint32(plane_bits([name]))

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The instrument that simulated images belong to."""
+"""Instrument of the simulated images."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = (
 )
 
 import dataclasses
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from lsst.pipe.base import Instrument
+from ..repository.camera import CalibratedInstrument
 
 if TYPE_CHECKING:
-    from lsst.daf.butler import DataId, Registry
+    from lsst.daf.butler import Registry
 
 BANDS: tuple[str, ...] = ("u", "g", "r", "i", "z", "y")
 """Bands of the filters, short to long wavelengths."""
 
 DETECTOR_SHAPE: tuple[int, int] = (4000, 4072)
-"""Shape (ny, nx) of a detector in pixels, unless it is asked for otherwise."""
+"""Default shape (ny, nx) of a detector, pixels."""
 
 _RAFT_COLUMNS: tuple[tuple[int, ...], ...] = (
     (1, 2, 3),
@@ -52,72 +52,62 @@ _SENSORS_PER_SIDE = 3
 N_DETECTORS = sum(len(columns) for columns in _RAFT_COLUMNS) * _SENSORS_PER_SIDE**2
 """Number of detectors."""
 
-_VISIT_MAX = 2_051_000_000_000
-"""Exclusive limit of visit numbers, which are YYYYMMDD and five digits that
-count the visits of the night: those of every night before 2051.
-"""
-
 
 @dataclasses.dataclass(frozen=True)
 class DetectorPlace:
-    """Name and place of a detector in the focal plane.
-
-    Parameters
-    ----------
-    id
-        Number of the detector.
-    raft, name_in_raft
-        Names such as ``R22`` and ``S11``: row and column of the raft, and of
-        the detector in it.
-    column, row
-        Place in the focal plane, in detectors to the right of and above the
-        central one.
-    """
+    """Name and place of a detector in the focal plane."""
 
     id: int
+    """Detector number."""
+
     raft: str
+    """Row and column of the raft, such as ``R22``."""
+
     name_in_raft: str
+    """Row and column of the detector in the raft, such as ``S11``."""
+
     column: int
+    """Number of detectors to the right of the central detector."""
+
     row: int
+    """Number of detectors above the central detector."""
 
     @property
     def full_name(self) -> str:
-        """Name that is unique in the camera (`str`)."""
+        """Name, unique in the camera (`str`)."""
         return f"{self.raft}_{self.name_in_raft}"
 
 
 def _places() -> tuple[DetectorPlace, ...]:
-    center = len(_RAFT_COLUMNS) * _SENSORS_PER_SIDE // 2
-    places: list[DetectorPlace] = []
-    for raft_row, raft_columns in enumerate(_RAFT_COLUMNS):
-        for raft_column in raft_columns:
-            for row in range(_SENSORS_PER_SIDE):
-                for column in range(_SENSORS_PER_SIDE):
-                    places.append(
-                        DetectorPlace(
-                            id=len(places),
-                            raft=f"R{raft_row}{raft_column}",
-                            name_in_raft=f"S{row}{column}",
-                            column=raft_column * _SENSORS_PER_SIDE + column - center,
-                            row=raft_row * _SENSORS_PER_SIDE + row - center,
-                        )
-                    )
-    return tuple(places)
+    n = _SENSORS_PER_SIDE
+    center = len(_RAFT_COLUMNS) * n // 2
+    rafts = [(row, column) for row, columns in enumerate(_RAFT_COLUMNS) for column in columns]
+    sensors = [(*raft, row, column) for raft in rafts for row in range(n) for column in range(n)]
+    return tuple(
+        DetectorPlace(
+            id=i,
+            raft=f"R{raft_row}{raft_column}",
+            name_in_raft=f"S{row}{column}",
+            column=raft_column * n + column - center,
+            row=raft_row * n + row - center,
+        )
+        for i, (raft_row, raft_column, row, column) in enumerate(sensors)
+    )
 
 
 _PLACES = _places()
 
 
 def detector_place(detector: int) -> DetectorPlace:
-    """Return where a detector is in the focal plane.
+    """Return the name and place of a detector.
 
     Raises
     ------
     ValueError
-        Raised if there is no such detector.
+        Raised if the instrument has no detector of this number.
     """
     if not 0 <= detector < N_DETECTORS:
-        raise ValueError(f"{TrailSimCam.getName()} has detectors 0 to {N_DETECTORS - 1}, no {detector}.")
+        raise ValueError(f"{TrailSimCam.getName()} has detectors 0 to {N_DETECTORS - 1}, not {detector}.")
     return _PLACES[detector]
 
 
@@ -130,7 +120,7 @@ def physical_filter_of(band: str) -> str:
         Raised if the band is not one of `BANDS`.
     """
     if band not in BANDS:
-        raise ValueError(f"Unknown band {band!r}; {TrailSimCam.getName()} has {', '.join(BANDS)}.")
+        raise ValueError(f"Unknown band {band!r}; choose one of {', '.join(BANDS)}.")
     return f"{band}_sim"
 
 
@@ -140,7 +130,7 @@ def band_of(physical_filter: str) -> str:
     Raises
     ------
     ValueError
-        Raised if the instrument has no such filter.
+        Raised if the instrument has no filter of this name.
     """
     for band in BANDS:
         if physical_filter_of(band) == physical_filter:
@@ -148,27 +138,17 @@ def band_of(physical_filter: str) -> str:
     raise ValueError(f"{TrailSimCam.getName()} has no filter {physical_filter!r}.")
 
 
-class TrailSimCam(Instrument):
-    """A simulated camera after LSSTCam.
+class TrailSimCam(CalibratedInstrument):
+    """A simulated camera similar to LSSTCam.
 
-    It has the 189 science detectors of LSSTCam in 21 rafts, under the same
-    numbers and names, and one filter a band.  Its images are born calibrated:
-    it has no raw data.
-
-    Parameters
-    ----------
-    collection_prefix
-        Prefix for the names of its collections instead of the instrument's
-        own name.
+    It has the 189 science detectors of LSSTCam in 21 rafts, with the same
+    numbers and names, and one filter per band.
     """
 
-    def __init__(self, collection_prefix: str | None = None):
-        super().__init__(collection_prefix=collection_prefix)
+    detector_max = N_DETECTORS
 
-    @classmethod
-    def getName(cls) -> str:
-        """Return the name of the instrument in data IDs."""
-        return "TrailSimCam"
+    # Visit numbers are YYYYMMDD and five digits: all nights before 2051.
+    visit_max = 2_051_000_000_000
 
     def register(self, registry: Registry, *, update: bool = False) -> None:
         """Insert the instrument, its detectors and filters into a registry.
@@ -178,57 +158,23 @@ class TrailSimCam(Instrument):
         registry
             Registry of the data repository.
         update
-            Whether to change records that are there and differ.
+            Whether to change existing records that differ.
 
         Raises
         ------
         lsst.daf.butler.registry.ConflictingDefinitionError
-            Raised if a record is there with other contents and ``update`` is
-            `False`.
+            Raised if an existing record differs and ``update`` is `False`.
         """
-        name = self.getName()
         with registry.transaction():
-            registry.syncDimensionData(
-                "instrument",
-                {
-                    "name": name,
-                    "class_name": f"lsst.meas.trails.instruments.{type(self).__name__}",
-                    "detector_max": N_DETECTORS,
-                    "visit_max": _VISIT_MAX,
-                    "exposure_max": _VISIT_MAX,
-                    "visit_system": 0,
-                },
-                update=update,
-            )
+            super().register(registry, update=update)
             for band in BANDS:
-                registry.syncDimensionData(
-                    "physical_filter",
-                    {"instrument": name, "name": physical_filter_of(band), "band": band},
-                    update=update,
-                )
+                self.register_filter(registry, physical_filter_of(band), band, update=update)
             for place in _PLACES:
-                registry.syncDimensionData(
-                    "detector",
-                    {
-                        "instrument": name,
-                        "id": place.id,
-                        "full_name": place.full_name,
-                        "name_in_raft": place.name_in_raft,
-                        "raft": place.raft,
-                        "purpose": "SCIENCE",
-                    },
+                self.register_detector(
+                    registry,
+                    place.id,
+                    place.full_name,
+                    raft=place.raft,
+                    name_in_raft=place.name_in_raft,
                     update=update,
                 )
-
-    def getRawFormatter(self, dataId: DataId) -> NoReturn:
-        """Raise: this instrument has no raw data.
-
-        Raises
-        ------
-        NotImplementedError
-            Always raised.
-        """
-        raise NotImplementedError(
-            f"{self.getName()} is a simulated instrument without raw data: "
-            "`meas-trails simulate` and `meas-trails ingest-fits` write calibrated visit images."
-        )

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""When and where simulated visits look."""
+"""Time and pointing of simulated visits."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ __all__ = (
     "make_obs_info",
     "make_sky_projection",
     "plan_visit",
+    "visit_info",
 )
 
 import dataclasses
 import datetime
+from typing import Any
 
 import astropy.units as u
 import astropy.wcs
@@ -40,13 +42,13 @@ from .detector import PIXEL_SCALE, focal_plane_offset
 from .instrument import TrailSimCam, detector_place, physical_filter_of
 
 EXPOSURE_TIME = 30.0
-"""Seconds."""
+"""Default exposure time, seconds."""
 
 SITE = EarthLocation.from_geodetic(lon=-70.749417 * u.deg, lat=-30.244639 * u.deg, height=2663.0 * u.m)
-"""Where the telescope stands: Cerro Pachon."""
+"""Location of the telescope: Cerro Pachon."""
 
 MAX_VISITS = 800
-"""Visits that fit into the night that a seed gets."""
+"""Largest number of visits in a night."""
 
 _FIRST_NIGHT = datetime.date(2017, 1, 1)
 _N_NIGHTS = 3650
@@ -54,21 +56,19 @@ _CADENCE = 39.0
 """Seconds from one visit to the next."""
 
 _NIGHT_START = datetime.time(1, 0)
-"""UTC, on the day after the one that the night is named after."""
+"""UTC, on the day after the date that names the night."""
 
 
 @dataclasses.dataclass(frozen=True)
 class VisitPlan:
-    """What the images of one visit have in common.
+    """Time, filter and pointing of a visit.
 
     Parameters
     ----------
     visit
         Number of the visit: the night as YYYYMMDD and five digits.
-    day_obs
-        The night, YYYYMMDD.
-    seq_num
-        Number of the visit in the night, from 1.
+    day_obs, seq_num
+        The night, YYYYMMDD, and the number of the visit in it, from 1.
     band
         Band of the filter.
     begin
@@ -78,10 +78,9 @@ class VisitPlan:
     ra, dec
         Boresight, ICRS degrees.
     rotation
-        Position angle of the +y axis of the detectors, degrees East of
-        North.
+        Position angle of the +y axis of the detectors, degrees East of North.
     azimuth, altitude
-        Of the boresight at the start, degrees.
+        Boresight at the start, degrees.
     """
 
     visit: int
@@ -113,7 +112,7 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
     Parameters
     ----------
     seed
-        Seed of the simulation.  It selects the night, so that simulations of
+        Seed of the simulation. It selects the night, so that simulations with
         neighboring seeds fit into one repository.
     index
         Number of the visit in the simulation, from 0.
@@ -125,16 +124,15 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
     Returns
     -------
     plan
-        The visit looks within 55 degrees of the zenith of `SITE`.
+        A visit within 55 degrees of the zenith of `SITE`.
 
     Raises
     ------
     ValueError
-        Raised if the night has no room for so many visits, or there is no
-        such band.
+        Raised if the index exceeds `MAX_VISITS` or the band is unknown.
     """
     if not 0 <= index < MAX_VISITS:
-        raise ValueError(f"One seed makes a night of at most {MAX_VISITS} visits.")
+        raise ValueError(f"Visit {index} does not fit into a night of {MAX_VISITS} visits.")
     physical_filter_of(band)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     night = _FIRST_NIGHT + datetime.timedelta(days=seed % _N_NIGHTS)
@@ -144,14 +142,14 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
 
     zenith_distance = np.deg2rad(np.sqrt(rng.uniform(0.0, 55.0**2)))
     azimuth = rng.uniform(0.0, 2.0 * np.pi)
-    # UTC for UT1: a second of time at most.  `Time.sidereal_time` would ask
-    # for tables of the Earth's rotation, which age and are then downloaded.
+    # UTC replaces UT1, with an error below a second: `Time.sidereal_time`
+    # downloads tables of the Earth's rotation when they are out of date.
     utc, tt = begin.utc, begin.tt
     sidereal_time = erfa.gmst06(utc.jd1, utc.jd2, tt.jd1, tt.jd2) + SITE.lon.rad
     latitude = SITE.lat.rad
     altitude = 0.5 * np.pi - zenith_distance
-    # The spherical triangle of pole, zenith and star.  Precession since 2000,
-    # a third of a degree, is left out: what matters here is the airmass.
+    # Spherical triangle of pole, zenith and star. Precession since 2000, a
+    # third of a degree, is neglected.
     dec = np.arcsin(
         np.sin(altitude) * np.sin(latitude) + np.cos(altitude) * np.cos(latitude) * np.cos(azimuth)
     )
@@ -177,26 +175,21 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
 def make_sky_projection(
     plan: VisitPlan, detector: int, shape: tuple[int, int]
 ) -> SkyProjection[DetectorFrame]:
-    """Return the mapping of a detector's pixels to the sky.
+    """Return the gnomonic projection of a detector about the boresight.
 
     Parameters
     ----------
     plan
         The visit.
     detector
-        Number of the detector.
+        Detector number.
     shape
         Shape (ny, nx) of all detectors, pixels.
-
-    Returns
-    -------
-    sky_projection
-        A gnomonic projection about the boresight.
 
     Raises
     ------
     ValueError
-        Raised if there is no such detector.
+        Raised if the instrument has no detector of this number.
     """
     ny, nx = shape
     x_offset, y_offset = focal_plane_offset(detector, shape)
@@ -209,7 +202,7 @@ def make_sky_projection(
     wcs.wcs.crval = [plan.ra, plan.dec]
     # FITS counts pixels from 1.
     wcs.wcs.crpix = [0.5 * (nx - 1) - x_offset + 1.0, 0.5 * (ny - 1) - y_offset + 1.0]
-    # East is to the left where North is up.
+    # East is to the left if North is up.
     wcs.wcs.cd = scale * np.array([[-cos, sin], [sin, cos]])
     bbox = Box.factory[0:ny, 0:nx]
     frame = DetectorFrame(instrument=TrailSimCam.getName(), visit=plan.visit, detector=detector, bbox=bbox)
@@ -224,55 +217,74 @@ def make_obs_info(plan: VisitPlan, detector: int) -> ObservationInfo:
     plan
         The visit.
     detector
-        Number of the detector.
+        Detector number.
 
     Raises
     ------
     ValueError
-        Raised if there is no such detector.
+        Raised if the instrument has no detector of this number.
     """
-    place = detector_place(detector)
     altitude = np.deg2rad(plan.altitude)
-    altaz = SkyCoord(
-        AltAz(az=plan.azimuth * u.deg, alt=plan.altitude * u.deg, obstime=plan.begin, location=SITE)
-    )
     return ObservationInfo(
+        **visit_info(plan, detector),
         telescope="Simulated Survey Telescope",
-        instrument=TrailSimCam.getName(),
         location=SITE,
-        exposure_id=plan.visit,
-        visit_id=plan.visit,
-        physical_filter=plan.physical_filter,
-        datetime_begin=plan.begin,
-        datetime_end=plan.end,
-        exposure_time=plan.exposure_time * u.s,
         exposure_time_requested=plan.exposure_time * u.s,
         dark_time=plan.exposure_time * u.s,
         boresight_airmass=float(1.0 / np.sin(altitude)),
         boresight_rotation_angle=Angle(plan.rotation * u.deg),
         boresight_rotation_coord="sky",
-        detector_num=detector,
-        detector_name=place.name_in_raft,
-        detector_unique_name=place.full_name,
         detector_serial=f"SIM-{detector:03d}",
-        detector_group=place.raft,
-        detector_exposure_id=plan.visit * 1000 + detector,
         object=f"field {plan.visit}",
         temperature=283.15 * u.K,
         pressure=745.0 * u.hPa,
         relative_humidity=20.0,
         tracking_radec=SkyCoord(ra=plan.ra * u.deg, dec=plan.dec * u.deg, frame="icrs"),
-        altaz_begin=altaz,
+        altaz_begin=SkyCoord(
+            AltAz(az=plan.azimuth * u.deg, alt=plan.altitude * u.deg, obstime=plan.begin, location=SITE)
+        ),
         science_program="meas-trails simulate",
         observation_type="science",
-        observation_id=f"TS_O_{plan.day_obs}_{plan.seq_num:06d}",
         observation_reason="science",
-        exposure_group=str(plan.visit),
-        observing_day=plan.day_obs,
         observing_day_offset=TimeDelta(12.0 * u.hour),
-        observation_counter=plan.seq_num,
-        has_simulated_content=True,
-        group_counter_start=plan.seq_num,
-        group_counter_end=plan.seq_num,
         can_see_sky=True,
     )
+
+
+def visit_info(plan: VisitPlan, detector: int) -> dict[str, Any]:
+    """Return the fields of the observation information that a plan determines.
+
+    Parameters
+    ----------
+    plan
+        The visit.
+    detector
+        Detector number.
+
+    Raises
+    ------
+    ValueError
+        Raised if the instrument has no detector of this number.
+    """
+    place = detector_place(detector)
+    return {
+        "instrument": TrailSimCam.getName(),
+        "exposure_id": plan.visit,
+        "visit_id": plan.visit,
+        "physical_filter": plan.physical_filter,
+        "datetime_begin": plan.begin,
+        "datetime_end": plan.end,
+        "exposure_time": plan.exposure_time * u.s,
+        "detector_num": detector,
+        "detector_name": place.name_in_raft,
+        "detector_unique_name": place.full_name,
+        "detector_group": place.raft,
+        "detector_exposure_id": plan.visit * 1000 + detector,
+        "observation_id": f"TS_O_{plan.day_obs}_{plan.seq_num:06d}",
+        "exposure_group": str(plan.visit),
+        "observing_day": plan.day_obs,
+        "observation_counter": plan.seq_num,
+        "group_counter_start": plan.seq_num,
+        "group_counter_end": plan.seq_num,
+        "has_simulated_content": True,
+    }

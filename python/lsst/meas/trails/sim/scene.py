@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Simulated single-visit images of LSSTCam, as arrays."""
+"""Simulated single-visit images of LSSTCam as arrays."""
 
 from __future__ import annotations
 
@@ -32,86 +32,79 @@ from ..core.injection.truth import add_distractors, truth_table
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
 from .defects import add_cosmic_rays, bad_columns, dead_amplifier, saturate
+from .instrument import DETECTOR_SHAPE
 from .sky import SkyConfig, draw_sky, paint_sky
 from .template import TemplateConfig, simulate_template
-
-MEGAPIXEL = 1.0e6
 
 
 @dataclasses.dataclass(frozen=True)
 class SceneConfig:
-    """What one detector's image looks like.
+    """Configuration of a simulated image.
 
     The defaults are an r-band visit of LSSTComCam in Data Preview 1: sky
     noise 17.8 nJy per pixel, 1.85 electrons per nJy.
-
-    Parameters
-    ----------
-    shape
-        Shape (ny, nx), pixels.
-    sky_noise
-        Standard deviation of a pixel of blank sky, nJy.
-    gain
-        Electrons per nJy.
-    full_well
-        Saturation level, electrons.
-    sky
-        Stars and galaxies; `None` for a blank sky.
-    trails
-        Population of asteroid trails; `None` for none.
-    cosmic_rays
-        Tracks per megapixel.
-    flagged_cosmic_rays
-        Fraction of them that are masked.
-    bad_column_rate
-        Bad columns per thousand.
-    dead_amplifier_chance, satellite_chance
-        Probabilities that the image has one.
-    background
-        Standard deviation of the residual background, in units of the sky
-        noise.
-    template
-        How the template differs from the image; `None` for no template.
     """
 
-    shape: tuple[int, int] = (4000, 4072)
+    shape: tuple[int, int] = DETECTOR_SHAPE
+    """Shape (ny, nx), pixels."""
+
     sky_noise: float = 17.8
+    """Standard deviation of a pixel of blank sky, nJy."""
+
     gain: float = 1.85
+    """Electrons per nJy."""
+
     full_well: float = 130_000.0
+    """Saturation level, electrons."""
+
     sky: SkyConfig | None = dataclasses.field(default_factory=SkyConfig)
+    """Stars and galaxies; `None` for a blank sky."""
+
     trails: TrailPopulation | None = None
+    """Population of asteroid trails."""
+
     cosmic_rays: float = 12.0
+    """Cosmic-ray tracks per megapixel."""
+
     flagged_cosmic_rays: float = 0.85
+    """Fraction of masked cosmic rays."""
+
     bad_column_rate: float = 1.0
+    """Bad columns per thousand."""
+
     dead_amplifier_chance: float = 0.02
+    """Probability of a dead amplifier."""
+
     satellite_chance: float = 0.08
+    """Probability of a satellite streak."""
+
     background: float = 0.4
+    """Standard deviation of the residual background, in units of the sky noise."""
+
     template: TemplateConfig | None = None
+    """Configuration of the template; `None` for no template."""
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
-            raise ValueError(f"An image cannot have the shape {self.shape}.")
+            raise ValueError(f"The shape of an image must be positive, not {self.shape}.")
         if not (self.sky_noise > 0.0 and self.gain > 0.0 and self.full_well > 0.0):
             raise ValueError("Sky noise, gain and full well must be positive.")
 
     @classmethod
     def varied(cls, shape: tuple[int, int], rng: np.random.Generator, **changes: object) -> SceneConfig:
-        """Return the configuration of a random visit.
-
-        Sky brightness, transparency and crowding vary from visit to visit as
-        they do over a survey.
+        """Draw the configuration of a visit of a survey.
 
         Parameters
         ----------
         shape
             Shape (ny, nx), pixels.
         rng
-            Random numbers.
+            Random number generator.
         **changes
-            Fields to set otherwise.
+            Fields to replace.
         """
         sky_noise = float(17.8 * np.exp(rng.normal(0.0, 0.3)))
-        # A brighter sky holds more electrons: their root is its noise.
+        # The noise is the square root of the number of sky electrons.
         sky_electrons = float(1080.0 * np.exp(rng.normal(0.0, 0.4)))
         sky = SkyConfig(
             star_density=float(np.exp(rng.uniform(np.log(2.0), np.log(25.0)))),
@@ -124,7 +117,7 @@ class SceneConfig:
             gain=float(np.sqrt(sky_electrons) / sky_noise),
             sky=sky,
             cosmic_rays=float(rng.uniform(5.0, 20.0)),
-            # Images of other pipelines have none flagged, or few.
+            # Other pipelines flag only few cosmic rays.
             flagged_cosmic_rays=float(rng.uniform(0.4, 0.99)),
             background=float(rng.uniform(0.1, 0.7)),
         )
@@ -133,25 +126,23 @@ class SceneConfig:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-    """A simulated image and what is in it.
-
-    Parameters
-    ----------
-    planes
-        Image, variance and mask in nJy, with the PSF, and the template if
-        one was asked for, with its background.
-    truth
-        One row a trail, columns of `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS`
-        in array coordinates, and ``source_type``: ``Trail`` for asteroids and
-        ``Satellite`` for streaks across the image.
-    template_psf
-        Point-spread function of the template, if there is one.
-    """
+    """A simulated image and its truth."""
 
     planes: ImagePlanes
+    """Image, variance and mask in nJy, the PSF and the template."""
+
     trails: Trails
+    """Asteroid trails, in array coordinates."""
+
     truth: astropy.table.Table
+    """Asteroids (``source_type`` ``Trail``) and satellites (``Satellite``).
+
+    The columns are `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and
+    ``source_type``, in array coordinates.
+    """
+
     template_psf: PiffWrapper | None = None
+    """Point-spread function of the template."""
 
 
 def simulate_scene(
@@ -162,25 +153,25 @@ def simulate_scene(
     Parameters
     ----------
     config
-        What the image looks like.
+        Configuration of the image.
     psf
         Point-spread function over the image.
     rng
-        Random numbers; the same generator state makes the same image.
+        Random number generator; equal states make equal images.
     bbox
-        Box of the image, in whose coordinates the PSF of the template is; it
-        starts at (0, 0) by default.
+        Box of the image, in the coordinates of the template's PSF; starts at
+        (0, 0) by default.
 
     Notes
     -----
-    The variance plane is that of the sky plus signal over gain; the noise is
-    drawn from it.  Pixels that the stack would have masked are masked under
-    its plane names.
+    The noise is drawn from the variance plane, which is the variance of the
+    sky plus the signal over the gain. Defects are masked with the plane names
+    of the stack.
     """
     shape = config.shape
     noise = config.sky_noise
     signal = np.zeros(shape, dtype=np.float32)
-    # Its random numbers are its own, so that an image is the same without it.
+    # A separate generator: the template does not change the image.
     template_rng = rng.spawn(1)[0]
     sky = None if config.sky is None else draw_sky(config.sky, shape, rng)
     if sky is not None:
@@ -202,7 +193,7 @@ def simulate_scene(
         signal = inject_trails(before, trails, None).image
     mask[saturate(signal, config.full_well / config.gain, rng)] |= plane_bits(["SATURATED", "INTERPOLATED"])
     variance = (np.float32(noise**2) + np.maximum(signal, 0.0) / np.float32(config.gain)).astype(np.float32)
-    count = int(rng.poisson(config.cosmic_rays * signal.size / MEGAPIXEL))
+    count = int(rng.poisson(config.cosmic_rays * signal.size / 1.0e6))
     charge = (300.0 / config.gain, 4000.0 / config.gain)
     flagged = add_cosmic_rays(signal, count, charge, rng, config.flagged_cosmic_rays)
     mask[flagged] |= plane_bits(["COSMIC_RAY", "INTERPOLATED"])
@@ -214,10 +205,8 @@ def simulate_scene(
         image[amplifier] = np.nan
         variance[amplifier] = np.nan
         mask[amplifier] |= plane_bits(["BAD", "NO_DATA"])
-    # The truth refers to the pixels that can be seen, and to the noise
-    # without the trails themselves.
-    seen = dataclasses.replace(before, image=image, mask=mask)
-    truth = _scene_truth(seen, trails, streaks)
+    # The truth refers to visible pixels and to the noise without trails.
+    truth = _scene_truth(dataclasses.replace(before, image=image, mask=mask), trails, streaks)
     template, template_psf = None, None
     if config.template is not None:
         template, template_psf = simulate_template(
@@ -239,7 +228,7 @@ def _scene_truth(planes: ImagePlanes, trails: Trails, streaks: list[Trail]) -> a
 
 
 def _residual_background(config: SceneConfig, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Return what background subtraction leaves: a gradient and slow waves."""
+    """Draw the residual of a background subtraction: a gradient and slow waves."""
     ny, nx = config.shape
     y = np.linspace(-1.0, 1.0, ny, dtype=np.float32)[:, None]
     x = np.linspace(-1.0, 1.0, nx, dtype=np.float32)[None, :]

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""A simulated sky: stars and galaxies, drawn through a PSF that varies."""
+"""Simulated stars and galaxies, convolved with a varying PSF."""
 
 from __future__ import annotations
 
@@ -23,49 +23,51 @@ import scipy.fft
 
 from ..core.photometry import mag_to_flux
 from ..core.psf import PsfGrid
+from .detector import PIXEL_SCALE
 
+type _Image = npt.NDArray[np.float32]
 type _Floats = npt.NDArray[np.float64]
 
-ARCMIN2_PER_PIXEL = (0.2 / 60.0) ** 2
+ARCMIN2_PER_PIXEL = (PIXEL_SCALE / 60.0) ** 2
 """Solid angle of an LSST pixel, square arcminutes."""
 
 _BLOCK = 256
-"""Side of the blocks that are convolved with one kernel, pixels."""
+"""Side of the blocks with a constant kernel, pixels."""
 
 _HALO_MAG = 18.0
-"""Stars brighter than this get a halo and diffraction spikes."""
+"""Faintest magnitude of stars with a halo and diffraction spikes."""
+
+_MARGIN = 60
+"""Width of the area beyond the edges in which sources are drawn, pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SkyConfig:
-    """How crowded a field is.
-
-    Parameters
-    ----------
-    star_density
-        Stars brighter than magnitude 24 per square arcminute; 2 at the
-        galactic poles, 30 near the plane.
-    star_slope
-        Growth of the star counts, dex per magnitude.
-    galaxy_density
-        Galaxies brighter than magnitude 25 per square arcminute.
-    galaxy_slope
-        Growth of the galaxy counts, dex per magnitude.
-    faint_limit
-        Faintest magnitude drawn.
-    bright_limit
-        Brightest magnitude drawn.
-    spike_angle
-        Angle of the first diffraction spike, degrees from +x.
-    """
+    """Density of stars and galaxies in a field."""
 
     star_density: float = 5.0
+    """Stars brighter than magnitude 24 per square arcminute.
+
+    It is 2 at the galactic poles and 30 near the plane.
+    """
+
     star_slope: float = 0.22
+    """Growth of the star counts, dex per magnitude."""
+
     galaxy_density: float = 32.0
+    """Galaxies brighter than magnitude 25 per square arcminute."""
+
     galaxy_slope: float = 0.36
+    """Growth of the galaxy counts, dex per magnitude."""
+
     faint_limit: float = 26.2
+    """Faintest magnitude."""
+
     bright_limit: float = 14.0
+    """Brightest magnitude."""
+
     spike_angle: float = 45.0
+    """Angle of the first diffraction spike, degrees from +x."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ class Sky:
     galaxy_axis_ratio, galaxy_angle
         Minor over major axis; angle of the major axis, degrees from +x.
     galaxy_is_disk
-        Exponential disk where true, de Vaucouleurs spheroid elsewhere.
+        Whether a galaxy is an exponential disk or a de Vaucouleurs spheroid.
     spike_angle
         Angle of the first diffraction spike, degrees from +x.
     """
@@ -101,39 +103,37 @@ class Sky:
     spike_angle: float = 45.0
 
 
-def draw_sky(config: SkyConfig, shape: tuple[int, int], rng: np.random.Generator, margin: int = 60) -> Sky:
+def draw_sky(config: SkyConfig, shape: tuple[int, int], rng: np.random.Generator) -> Sky:
     """Draw the stars and galaxies of a field.
 
     Parameters
     ----------
     config
-        How crowded it is.
+        Density of sources.
     shape
         Shape (ny, nx) of the image, pixels of 0.2 arcsec.
     rng
-        Random numbers.
-    margin
-        Sources are drawn this far beyond the edges as well, pixels.
+        Random number generator.
     """
     ny, nx = shape
-    area = (ny + 2 * margin) * (nx + 2 * margin) * ARCMIN2_PER_PIXEL
+    area = (ny + 2 * _MARGIN) * (nx + 2 * _MARGIN) * ARCMIN2_PER_PIXEL
 
     def place(count: int) -> tuple[_Floats, _Floats]:
-        return rng.uniform(-margin, nx + margin, count), rng.uniform(-margin, ny + margin, count)
+        return rng.uniform(-_MARGIN, nx + _MARGIN, count), rng.uniform(-_MARGIN, ny + _MARGIN, count)
 
     star_mag = _magnitudes(config.star_density * area, 24.0, config.star_slope, config, rng)
     star_x, star_y = place(len(star_mag))
     galaxy_mag = _magnitudes(config.galaxy_density * area, 25.0, config.galaxy_slope, config, rng)
-    # No galaxy is as bright as the brightest stars of a field.
+    # Galaxies do not reach the magnitudes of the brightest stars.
     galaxy_mag = galaxy_mag[galaxy_mag > max(config.bright_limit, 16.5)]
     count = len(galaxy_mag)
     galaxy_x, galaxy_y = place(count)
     is_disk = rng.random(count) < 0.8
-    # Half-light radii: 0.9 arcsec at magnitude 21, shrinking toward the
-    # faint end, with the scatter of deep HST fields (about 0.2 dex).
+    # Half-light radii: 0.9 arcsec at magnitude 21, smaller toward the faint
+    # end, with the scatter of deep HST fields (about 0.2 dex).
     radius = 0.9 / 0.2 * 10.0 ** (-0.11 * (galaxy_mag - 21.0) + rng.normal(0.0, 0.2, count))
-    # Thin disks at random inclinations (Hubble 1926): the edge-on ones are
-    # what looks most like a trail.
+    # Thin disks at random inclinations (Hubble 1926); edge-on disks resemble
+    # trails.
     cos_i = rng.random(count)
     thickness = rng.uniform(0.1, 0.3, count)
     disk_ratio = np.sqrt(thickness**2 + (1.0 - thickness**2) * cos_i**2)
@@ -157,18 +157,13 @@ def _magnitudes(
     count_at: float, mag_at: float, slope: float, config: SkyConfig, rng: np.random.Generator
 ) -> _Floats:
     """Draw magnitudes from counts that grow as ``10 ** (slope m)``."""
-    low, high = (
-        10.0 ** (slope * (config.bright_limit - mag_at)),
-        10.0 ** (slope * (config.faint_limit - mag_at)),
-    )
+    low, high = (10.0 ** (slope * (limit - mag_at)) for limit in (config.bright_limit, config.faint_limit))
     count = rng.poisson(count_at * (high - low))
     return mag_at + np.log10(rng.uniform(low, high, count)) / slope
 
 
-def paint_sky(
-    sky: Sky, psf: PsfGrid, shape: tuple[int, int], noise: float, spikes: bool = True
-) -> npt.NDArray[np.float32]:
-    """Draw a sky without noise.
+def paint_sky(sky: Sky, psf: PsfGrid, shape: tuple[int, int], noise: float) -> _Image:
+    """Paint a sky without noise.
 
     Parameters
     ----------
@@ -179,9 +174,7 @@ def paint_sky(
     shape
         Shape (ny, nx) of the image.
     noise
-        Noise of a pixel, nJy; halos and spikes reach to where they drown.
-    spikes
-        Whether bright stars have halos and diffraction spikes.
+        Noise of a pixel, nJy, which limits the extent of halos and spikes.
 
     Returns
     -------
@@ -193,11 +186,8 @@ def paint_sky(
     _add_points(canvas, sky.star_x + pad, sky.star_y + pad, sky.star_flux)
     for i in range(len(sky.galaxy_x)):
         _add_galaxy(canvas, sky, i, pad)
-    bright = sky.star_flux > (mag_to_flux(_HALO_MAG) if spikes else np.inf)
-    stars = [
-        (float(x), float(y), float(flux))
-        for x, y, flux in zip(sky.star_x[bright], sky.star_y[bright], sky.star_flux[bright], strict=True)
-    ]
+    bright = sky.star_flux > mag_to_flux(_HALO_MAG)
+    stars = np.stack([sky.star_x, sky.star_y, sky.star_flux], axis=1)[bright].tolist()
     for x, y, flux in stars:
         _add_spikes(canvas, x + pad, y + pad, flux, sky.spike_angle, noise)
     image = _convolve(canvas, psf, shape, pad)
@@ -206,11 +196,11 @@ def paint_sky(
     return image
 
 
-def _add_points(canvas: npt.NDArray[np.float32], x: _Floats, y: _Floats, flux: _Floats) -> None:
-    """Add point sources to a canvas that is convolved later.
+def _add_points(canvas: _Image, x: _Floats, y: _Floats, flux: _Floats) -> None:
+    """Add point sources to a canvas before its convolution.
 
-    A Lanczos-3 kernel keeps sub-pixel positions: once convolved with a PSF
-    of 3 pixels or more, the result is within 0.3% of the shifted PSF.
+    A Lanczos-3 kernel preserves sub-pixel positions: after convolution with a
+    PSF of 3 pixels or more, the result is within 0.3% of the shifted PSF.
     """
     offsets = np.arange(-2, 4)
     ix, iy = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -229,7 +219,7 @@ def _lanczos(fraction: _Floats, offsets: npt.NDArray[np.int64]) -> _Floats:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def _add_galaxy(canvas: npt.NDArray[np.float32], sky: Sky, i: int, pad: int) -> None:
+def _add_galaxy(canvas: _Image, sky: Sky, i: int, pad: int) -> None:
     radius, ratio = float(sky.galaxy_radius[i]), float(sky.galaxy_axis_ratio[i])
     disk = bool(sky.galaxy_is_disk[i])
     reach = int(np.ceil((3.5 if disk else 5.0) * radius)) + 1
@@ -239,7 +229,7 @@ def _add_galaxy(canvas: npt.NDArray[np.float32], sky: Sky, i: int, pad: int) -> 
     y_start, y_stop = max(iy - reach, 0), min(iy + reach + 1, canvas.shape[0])
     if x_start >= x_stop or y_start >= y_stop:
         return
-    # Profiles with a cusp must be sampled finer than they change.
+    # Cuspy profiles need fine sampling.
     fine = int(np.clip(np.ceil(3.0 / max(radius * ratio, 0.3)), 1, 7))
     step = (np.arange(fine) + 0.5) / fine - 0.5
     u = (np.arange(ix - reach, ix + reach + 1)[:, None] + step).ravel() - x
@@ -258,11 +248,11 @@ def _add_galaxy(canvas: npt.NDArray[np.float32], sky: Sky, i: int, pad: int) -> 
     canvas[y_start:y_stop, x_start:x_stop] += stamp[y_start - y0 : y_stop - y0, x_start - x0 : x_stop - x0]
 
 
-def _add_spikes(
-    canvas: npt.NDArray[np.float32], x: float, y: float, flux: float, angle: float, noise: float
-) -> None:
-    """Add the four arms of a diffraction spike, falling as the inverse
-    square of the radius, with 0.6% of the flux beyond 4 pixels.
+def _add_spikes(canvas: _Image, x: float, y: float, flux: float, angle: float, noise: float) -> None:
+    """Add the four arms of a diffraction spike.
+
+    They fall as the inverse square of the radius and hold 0.6% of the flux
+    beyond 4 pixels.
     """
     amplitude = 0.006 * flux
     reach = min(np.sqrt(amplitude / (0.2 * noise)), 1500.0)
@@ -275,9 +265,11 @@ def _add_spikes(
         _add_points(canvas, x + r * np.cos(radians), y + r * np.sin(radians), weight)
 
 
-def _add_halo(image: npt.NDArray[np.float32], x: float, y: float, flux: float, noise: float) -> None:
-    """Add the aureole of a bright star: 2% of its flux, falling as the third
-    power of the radius (King 1971, PASP 83, 199).
+def _add_halo(image: _Image, x: float, y: float, flux: float, noise: float) -> None:
+    """Add the aureole of a bright star.
+
+    It holds 2% of the flux and falls as the third power of the radius (King
+    1971, PASP 83, 199).
     """
     core = 8.0
     central = 0.02 * flux / (2.0 * np.pi * core * core)
@@ -295,10 +287,8 @@ def _add_halo(image: npt.NDArray[np.float32], x: float, y: float, flux: float, n
     image[y_start:y_stop, x_start:x_stop] += np.where(r2 < reach * reach, halo, 0.0).astype(np.float32)
 
 
-def _convolve(
-    canvas: npt.NDArray[np.float32], psf: PsfGrid, shape: tuple[int, int], pad: int
-) -> npt.NDArray[np.float32]:
-    """Convolve block by block with the PSF at the center of each block."""
+def _convolve(canvas: _Image, psf: PsfGrid, shape: tuple[int, int], pad: int) -> _Image:
+    """Convolve each block with the PSF at its center."""
     image = np.empty(shape, dtype=np.float32)
     r = psf.size // 2
     fast = scipy.fft.next_fast_len(_BLOCK + 2 * r, real=True)
@@ -313,7 +303,6 @@ def _convolve(
                 transforms[center] = scipy.fft.rfft2(kernel, s=(fast, fast))
             part = canvas[y + pad - r : y + pad + h + r, x + pad - r : x + pad + w + r]
             product = scipy.fft.rfft2(part, s=(fast, fast)) * transforms[center]
-            # The kernel's center is r pixels into it.
             result = scipy.fft.irfft2(product, s=(fast, fast))
             image[y : y + h, x : x + w] = result[2 * r : 2 * r + h, 2 * r : 2 * r + w]
     return image

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Templates of simulated images: the same sky, seen otherwise."""
+"""Templates of simulated images: the same sky with other PSF, noise and errors."""
 
 from __future__ import annotations
 
@@ -30,67 +30,64 @@ from ..core.injection.population import TrailPopulation
 from ..core.psf import PsfGrid
 from ..core.render import render_trail
 from ..repository.visit_image import sample_psf
-from .psf import Seeing, make_psf
+from .psf import draw_seeing, make_psf
 from .sky import Sky, paint_sky
 
-_MEGAPIXEL = 1.0e6
-
 type _Image = npt.NDArray[np.float32]
+type _Floats = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
 class TemplateConfig:
-    """How a template differs from the image that it belongs to.
+    """Differences between a template and its image.
 
-    Ranges are drawn from uniformly, once an image.
-
-    Parameters
-    ----------
-    width
-        Range of the FWHM of its PSF over that of the image.
-    noise
-        Range of its noise over that of the image's sky.
-    correlation
-        Range of the width over which warping has smoothed that noise
-        (Gaussian standard deviation), pixels.
-    shift
-        Greatest error of registration, pixels.
-    scale
-        Standard deviation of the error of its flux scale.
-    variable, moved, absent
-        Fractions of the stars that had another brightness (0.5 magnitudes
-        rms), another place (up to 3 pixels), or were not there.
-    missing_chance
-        Probability that the template ends within the image.
-    holes
-        Mean number of rectangles without data, per megapixel.
-    trails
-        Mean number of remains of old trails, per megapixel.
-    satellite_chance
-        Probability of the remains of a satellite's streak.
-    background
-        Standard deviation of the level that is left, in units of the noise.
+    A value is drawn uniformly from each range, once per image.
     """
 
     width: tuple[float, float] = (0.8, 1.3)
+    """Range of the template's FWHM over the image's FWHM."""
+
     noise: tuple[float, float] = (0.2, 0.6)
+    """Range of the template's noise over the image's sky noise."""
+
     correlation: tuple[float, float] = (0.4, 1.0)
+    """Range of the Gaussian sigma of the noise smoothing by warping, pixels."""
+
     shift: float = 0.3
+    """Largest registration error, pixels."""
+
     scale: float = 0.01
+    """Standard deviation of the flux-scale error."""
+
     variable: float = 0.03
+    """Fraction of stars with another brightness (0.5 magnitudes rms)."""
+
     moved: float = 0.02
+    """Fraction of stars at another place (up to 3 pixels)."""
+
     absent: float = 0.01
+    """Fraction of stars that the template lacks."""
+
     missing_chance: float = 0.15
+    """Probability that the template covers the image partially."""
+
     holes: float = 0.3
+    """Mean number of rectangles without data, per megapixel."""
+
     trails: float = 0.5
+    """Mean number of residual trails of earlier images, per megapixel."""
+
     satellite_chance: float = 0.1
+    """Probability of a residual satellite streak."""
+
     background: float = 0.2
+    """Standard deviation of the residual background, in units of the noise."""
 
     def __post_init__(self) -> None:
         for name in ("width", "noise", "correlation"):
             low, high = getattr(self, name)
             if not 0.0 < low <= high < np.inf:
-                raise ValueError(f"A template's {name} cannot range from {low} to {high}.")
+                raise ValueError(f"{name} must be a positive range, not {low} to {high}.")
 
 
 def simulate_template(
@@ -106,7 +103,7 @@ def simulate_template(
     Parameters
     ----------
     config
-        How it differs from the image.
+        Differences from the image.
     sky
         Stars and galaxies in the image; `None` for a blank sky.
     psf
@@ -114,16 +111,16 @@ def simulate_template(
     bbox
         Box of the image.
     sky_noise
-        Noise of the image's sky, nJy per pixel.
+        Sky noise of the image, nJy per pixel.
     rng
-        Random numbers.
+        Random number generator.
 
     Returns
     -------
     template
-        Flux per pixel in nJy, shape (ny, nx), NaN where there are no data.
+        Flux per pixel in nJy, shape (ny, nx), NaN for missing data.
     psf
-        Its point-spread function, in the coordinates of the box.
+        Point-spread function of the template, in the coordinates of the box.
     """
     noise = float(rng.uniform(*config.noise)) * sky_noise
     shape = ny, nx = bbox.y.size, bbox.x.size
@@ -148,16 +145,9 @@ def _other_psf(psf: PsfGrid, bbox: Box, factor: float, rng: np.random.Generator)
     """Return a PSF of another width and ellipticity."""
     center = 0.5 * bbox.x.size, 0.5 * bbox.y.size
     target = factor * psf.fwhm(*center)
-    ellipticity, angle = min(float(rng.rayleigh(0.04)), 0.11), rng.uniform(0.0, 2.0 * np.pi)
-    seeing = Seeing(
-        fwhm=0.9 * target,
-        beta=float(rng.uniform(2.8, 4.2)),
-        e1=float(ellipticity * np.cos(angle)),
-        e2=float(ellipticity * np.sin(angle)),
-    )
+    seeing = draw_seeing(rng, fwhm=0.9 * target)
     seed = int(rng.integers(2**32))
-    # The width of a sampled PSF is not that of its profile: two steps come
-    # within a per cent.
+    # The sampled PSF is wider than its profile: two steps reach one percent.
     for _ in range(2):
         sampled = sample_psf(make_psf(seeing, np.random.default_rng(seed), bbox), bbox)
         ratio = target / sampled.fwhm(*center)
@@ -166,7 +156,7 @@ def _other_psf(psf: PsfGrid, bbox: Box, factor: float, rng: np.random.Generator)
 
 
 def _earlier_sky(sky: Sky, config: TemplateConfig, shape: tuple[int, int], rng: np.random.Generator) -> Sky:
-    """Return a sky as it was before, and as it is registered."""
+    """Return the sky of earlier images with registration errors."""
     count = len(sky.star_x)
     flux, x, y = sky.star_flux.copy(), sky.star_x.copy(), sky.star_y.copy()
     fate = rng.random(count)
@@ -177,11 +167,11 @@ def _earlier_sky(sky: Sky, config: TemplateConfig, shape: tuple[int, int], rng: 
     x[moved] += (distance * np.cos(angle))[moved]
     y[moved] += (distance * np.sin(angle))[moved]
     flux[fate > 1.0 - config.absent] = 0.0
-    # Errors of registration vary slowly over a detector.
+    # Registration errors vary slowly over a detector.
     reach = config.shift / np.sqrt(2.0)
     shift, gradient = rng.uniform(-reach, reach, 2), rng.uniform(-0.5, 0.5, (2, 2)) * reach
 
-    def registered(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[npt.NDArray, npt.NDArray]:
+    def registered(x: _Floats, y: _Floats) -> tuple[_Floats, _Floats]:
         u, v = x / shape[1] - 0.5, y / shape[0] - 0.5
         dx, dy = (
             np.clip(shift[i] + gradient[i, 0] * u + gradient[i, 1] * v, -reach, reach) for i in range(2)
@@ -197,7 +187,7 @@ def _earlier_sky(sky: Sky, config: TemplateConfig, shape: tuple[int, int], rng: 
         star_flux=flux,
         galaxy_x=galaxy_x,
         galaxy_y=galaxy_y,
-        # The telescope was turned otherwise.
+        # The telescope had another rotation.
         spike_angle=float(rng.uniform(0.0, 90.0)),
     )
 
@@ -205,10 +195,10 @@ def _earlier_sky(sky: Sky, config: TemplateConfig, shape: tuple[int, int], rng: 
 def _add_remains(
     template: _Image, psf: PsfGrid, config: TemplateConfig, noise: float, rng: np.random.Generator
 ) -> None:
-    """Add what was not clipped of trails and satellites in earlier images."""
+    """Add residuals of trails and satellites in earlier images."""
     ny, nx = template.shape
     low, high = TrailPopulation().length
-    for _ in range(rng.poisson(config.trails * template.size / _MEGAPIXEL)):
+    for _ in range(rng.poisson(config.trails * template.size / 1.0e6)):
         length = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         stamp = render_trail(
             psf, Trail(rng.uniform(0.0, nx), rng.uniform(0.0, ny), length, rng.uniform(0.0, 180.0))
@@ -222,7 +212,7 @@ def _add_remains(
 
 
 def _correlated_noise(shape: tuple[int, int], noise: float, width: float, rng: np.random.Generator) -> _Image:
-    """Return noise that was smoothed by warping, of a given rms."""
+    """Draw noise of a given rms that is smoothed by warping."""
     white = rng.standard_normal(shape, dtype=np.float32)
     smooth = scipy.ndimage.gaussian_filter(white, width, mode="wrap")
     return np.asarray(smooth * np.float32(noise / max(float(smooth.std()), 1e-12)))
@@ -231,7 +221,7 @@ def _correlated_noise(shape: tuple[int, int], noise: float, width: float, rng: n
 def _missing(
     config: TemplateConfig, shape: tuple[int, int], rng: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
-    """Return the pixels without data: beyond an edge, and in holes."""
+    """Draw the pixels without data: beyond an edge, and in holes."""
     ny, nx = shape
     missing = np.zeros(shape, dtype=bool)
     if rng.random() < config.missing_chance:
@@ -239,7 +229,7 @@ def _missing(
         y, x = np.ogrid[:ny, :nx]
         along = (x / nx - 0.5) * np.cos(angle) + (y / ny - 0.5) * np.sin(angle)
         missing |= along > rng.uniform(-0.1, 0.45)
-    for _ in range(rng.poisson(config.holes * missing.size / _MEGAPIXEL)):
+    for _ in range(rng.poisson(config.holes * missing.size / 1.0e6)):
         height, width = rng.integers(8, 120, 2)
         y0, x0 = int(rng.integers(0, ny)), int(rng.integers(0, nx))
         missing[y0 : y0 + int(height), x0 : x0 + int(width)] = True

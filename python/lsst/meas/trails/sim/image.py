@@ -1,0 +1,174 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Simulated visit images: scenes with a WCS, a detector and an observation."""
+
+from __future__ import annotations
+
+__all__ = ("SimulatedImage", "assemble_image", "image_truth")
+
+import dataclasses
+import functools
+from typing import Any
+
+import astropy.table
+import numpy as np
+from astro_metadata_translator import ObservationInfo
+
+from lsst.images import Box, DetectorFrame, DifferenceImage, SkyProjection, VisitImage
+from lsst.images.cameras import Detector
+from lsst.images.psfs import PointSpreadFunction
+
+from ..repository.visit_image import (
+    make_difference_image,
+    make_summary_stats,
+    make_visit_image,
+    sample_psf,
+)
+from .difference import subtract_template, template_planes
+from .observation import VisitPlan
+from .psf import pixel_psf
+from .scene import Scene
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SimulatedImage:
+    """A simulated image and its truth."""
+
+    image: VisitImage
+    """The image."""
+
+    truth: astropy.table.Table
+    """One row per trail or satellite, in the image's own coordinates.
+
+    The columns are `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS`,
+    ``source_type``, ``visit``, ``detector``, ``physical_filter`` and ``band``.
+    """
+
+    template: VisitImage | None = None
+    """The template, if requested."""
+
+    difference: DifferenceImage | None = None
+    """The image minus the template, if requested."""
+
+
+def assemble_image(
+    scene: Scene,
+    plan: VisitPlan,
+    *,
+    psf: PointSpreadFunction,
+    sky_projection: SkyProjection[DetectorFrame],
+    obs_info: ObservationInfo,
+    detector: Detector,
+    bbox: Box,
+    zeropoint: float,
+    background: float,
+    with_template: bool = False,
+    with_difference: bool = False,
+) -> SimulatedImage:
+    """Convert a scene to a visit image with truth, template and difference.
+
+    Parameters
+    ----------
+    scene
+        The scene; it must have a template if one is requested.
+    plan
+        The visit.
+    psf
+        The PSF, in the image's own coordinates.
+    sky_projection
+        Mapping of the image's own coordinates to the sky.
+    obs_info
+        The observation.
+    detector
+        The detector.
+    bbox
+        Box of the image.
+    zeropoint
+        AB magnitude of one count in the summary statistics.
+    background
+        Subtracted sky level, nJy.
+    with_template, with_difference
+        Whether to return the template and the difference image.
+    """
+    summarize = functools.partial(
+        make_summary_stats,
+        sky_projection=sky_projection,
+        bbox=bbox,
+        exposure_time=plan.exposure_time,
+        zenith_distance=90.0 - plan.altitude,
+        zeropoint=zeropoint,
+        background=background,
+    )
+    make = functools.partial(
+        make_visit_image,
+        sky_projection=sky_projection,
+        obs_info=obs_info,
+        detector=detector,
+        band=plan.band,
+        bbox=bbox,
+    )
+    template, difference = None, None
+    if scene.template_psf is not None:
+        planes = template_planes(scene.planes, sample_psf(scene.template_psf, bbox))
+        if with_template:
+            template = make(planes, psf=scene.template_psf)
+        if with_difference:
+            subtracted = subtract_template(scene.planes, planes)
+            pixels = make(
+                subtracted.planes,
+                psf=pixel_psf(subtracted.planes.psf, bbox),
+                summary_stats=summarize(subtracted.planes),
+            )
+            difference = make_difference_image(pixels, subtracted.template_kernel)
+    truth = image_truth(scene.truth, bbox, sky_projection)
+    truth["visit"] = np.full(len(truth), plan.visit, dtype=np.int64)
+    truth["detector"] = np.full(len(truth), detector.id, dtype=np.int32)
+    truth["physical_filter"] = np.full(len(truth), plan.physical_filter)
+    truth["band"] = np.full(len(truth), plan.band)
+    return SimulatedImage(
+        image=make(scene.planes, psf=psf, summary_stats=summarize(scene.planes)),
+        truth=truth,
+        template=template,
+        difference=difference,
+    )
+
+
+def image_truth(
+    truth: astropy.table.Table, bbox: Box, sky_projection: SkyProjection[Any]
+) -> astropy.table.Table:
+    """Convert a truth table from array coordinates to image coordinates.
+
+    Parameters
+    ----------
+    truth
+        Table with ``x``, ``y``, ``ra``, ``dec``, also with suffixes ``0`` and
+        ``1`` for the ends.
+    bbox
+        Box of the image.
+    sky_projection
+        Mapping of the image's own coordinates to the sky.
+
+    Returns
+    -------
+    truth
+        A copy with positions in the image's own coordinates and on the sky.
+    """
+    result = truth.copy()
+    for suffix in ("", "0", "1"):
+        result[f"x{suffix}"] += bbox.x.start
+        result[f"y{suffix}"] += bbox.y.start
+        if len(result):
+            x, y = np.array(result[f"x{suffix}"]), np.array(result[f"y{suffix}"])
+            sky = sky_projection.pixel_to_sky(x=x, y=y)
+            result[f"ra{suffix}"][:] = sky.ra.deg
+            result[f"dec{suffix}"][:] = sky.dec.deg
+    return result
