@@ -33,13 +33,14 @@ extensions = [
     "sphinx_click",
     "trails_links",
     "trails_reference",
+    "trails_rooms",
     "trails_tasks",
 ]
 exclude_patterns = ["_build", "changes/*", "html", "xml"]
 root_doc = "index"
 source_suffix = {".md": "markdown"}
 language = "en"
-# Words in backticks are names in Python where there is one of that name.
+# Backticks link to Python objects of that name.
 default_role = "py:obj"
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
@@ -51,7 +52,7 @@ autosummary_generate = False
 numpydoc_show_class_members = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 90
-# Types that are of the standard library, numpy or the stack are not linked.
+# Names without the module: most are unique in the package.
 add_module_names = False
 
 html_theme = "pydata_sphinx_theme"
