@@ -13,7 +13,7 @@
 
 ``rooms-figure``
     Picture of the rooms; an arrow leads from a room to one it imports from.
-``rooms-table``
+``rooms-list``
     Content and imports of every room.
 """
 
@@ -148,24 +148,21 @@ def _imported_names(path: Path, source: Path) -> Iterator[tuple[str, ...]]:
 
 
 def room_lines(rooms: Rooms) -> list[str]:
-    """Return the table of the rooms, highest level first, as Markdown."""
-    lines = ["| room | content | modules | imports from |", "|---|---|---|---|"]
-    for level in reversed(rooms.levels):
-        for room in level:
-            text = rooms.summaries[room].replace("``", "`")
-            order = [name for other in rooms.levels for name in other if name in rooms.imports[room]]
-            uses = ", ".join(f"`{name}`" for name in order) or "nothing"
-            lines.append(f"| `{room}/` | {text} | {rooms.modules[room]} | {uses} |")
-            lines += [
-                f"| `{room}/{name}/` | {rooms.summaries[f'{room}/{name}']} | | |"
-                for name in rooms.subrooms(room)
-            ]
+    """Return the list of the rooms, highest level first, as Markdown."""
+    lines = []
+    for room in (room for level in reversed(rooms.levels) for room in level):
+        lower = (f"`{name}`" for level in rooms.levels for name in level if name in rooms.imports[room])
+        text = rooms.summaries[room].replace("``", "`")
+        lines.append(
+            f"- **{room}/** ({rooms.modules[room]} modules): {text} Imports {', '.join(lower) or 'no room'}."
+        )
+        lines += [f"  - {room}/{name}/: {rooms.summaries[f'{room}/{name}']}" for name in rooms.subrooms(room)]
     return lines
 
 
 def draw_rooms(rooms: Rooms) -> Figure:
     """Draw the rooms, one level above the other."""
-    figure = Figure(figsize=(8.6, 7.0))
+    figure = Figure(figsize=(7.4, 6.03))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set(xlim=(-0.15, 10.15), ylim=(-0.85, _STEP * len(rooms.levels) - 0.35), aspect="equal")
     axes.axis("off")
@@ -181,7 +178,7 @@ def draw_rooms(rooms: Rooms) -> Figure:
         middle = bottom + _HEIGHT / 2 + (0.15 if parts else 0.0)
         axes.text(center, middle, room, ha="center", va="center", size=13, weight="bold", zorder=4)
         axes.text(center, middle - 0.33, parts, ha="center", va="center", size=9.5, zorder=4)
-    for x, (kind, text) in zip((0.6, 3.9, 7.2), _LEGEND.items(), strict=True):
+    for x, (kind, text) in zip((0.0, 3.55, 6.3), _LEGEND.items(), strict=True):
         axes.add_patch(_box((x, -0.62), 0.3, 0.22, kind, rounding=0.05))
         axes.text(x + 0.42, -0.52, text, ha="left", va="center", size=9.5)
     return figure
@@ -237,7 +234,7 @@ class _RoomsFigure(SphinxDirective):
         return [image]
 
 
-class _RoomsTable(SphinxDirective):
+class _RoomsList(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         return self.parse_text_to_nodes("\n".join(room_lines(read_rooms())))
 
@@ -245,5 +242,5 @@ class _RoomsTable(SphinxDirective):
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Add the directives to Sphinx."""
     app.add_directive("rooms-figure", _RoomsFigure)
-    app.add_directive("rooms-table", _RoomsTable)
+    app.add_directive("rooms-list", _RoomsList)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
