@@ -66,7 +66,7 @@ _ANCHORS = {
     ("cli", "training"): 2.8,
     ("training", "cli"): 2.8,
 }
-"""Where an arrow touches the first room, if not in the middle of the shared span."""
+"""Horizontal position at which an arrow touches the first room; default: middle of the shared span."""
 _VIA = {("adcnn", "nn"): 4.6}
 """Gaps between boxes that an arrow goes through."""
 _HEIGHT, _STEP = 0.78, 1.32
