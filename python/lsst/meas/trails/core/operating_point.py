@@ -24,8 +24,8 @@ __all__ = (
 
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
-import scipy.special
+
+from .logistic import fit_logistic
 
 DETECTOR_PIXELS = 16.4e6
 """Pixels of the detector that false detections are counted per."""
@@ -114,21 +114,17 @@ def snr50(snr: npt.NDArray[np.floating], found: npt.NDArray[np.bool_]) -> float:
     usable = np.isfinite(snr) & (snr > 0.0)
     if np.count_nonzero(usable) < 10 or np.all(found[usable]) or not np.any(found[usable]):
         return float("nan")
-    x, sign = np.log(snr[usable]), np.where(found[usable], 1.0, -1.0)
-    # Convex, and bounded where the two classes separate: it cannot fail to
-    # converge, and is fast enough for hundreds of resamples.
+    x = np.log(snr[usable])
     middle, scale = np.mean(x), float(np.std(x)) or 1.0
-    standard = (x - middle) / scale
-
-    def loss(p: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        margin = sign * (p[0] * standard + p[1])
-        slope = -sign * scipy.special.expit(-margin)
-        return float(np.sum(np.logaddexp(0.0, -margin))), np.array([slope @ standard, slope.sum()])
-
-    bounds = [(_STEEPNESS[0] * scale, _STEEPNESS[1] * scale), (None, None)]
-    start = np.array([np.clip(4.0 * scale, *bounds[0]), 0.0])
-    solution = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    return float(np.exp(np.clip(middle - scale * solution.x[1] / solution.x[0], x.min(), x.max())))
+    # The bounds make the fit converge even if the two classes separate.
+    steepness = _STEEPNESS[0] * scale, _STEEPNESS[1] * scale
+    (slope,), intercept = fit_logistic(
+        ((x - middle) / scale)[:, None],
+        found[usable],
+        start=(np.clip(4.0 * scale, *steepness), 0.0),
+        bounds=(steepness, (None, None)),
+    )
+    return float(np.exp(np.clip(middle - scale * intercept / slope, x.min(), x.max())))
 
 
 def measure_detection(

@@ -27,7 +27,8 @@ from typing import Any, Self
 import astropy.table
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
+
+from ..logistic import fit_logistic
 
 FEATURES: tuple[str, ...] = (
     "logit_top",
@@ -155,20 +156,8 @@ class ScoreModel:
             )
         mean, scale = features.mean(axis=0), features.std(axis=0)
         scale = np.where(scale > 1e-6, scale, 1.0)
-        standard = (features - mean) / scale
-        sign = np.where(is_trail, 1.0, -1.0)
-
-        def loss(p: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-            margin = sign * (standard @ p[:-1] + p[-1])
-            slope = -sign / (1.0 + np.exp(np.clip(margin, -50.0, 50.0)))
-            gradient = np.concatenate([standard.T @ slope + penalty * p[:-1], [slope.sum()]])
-            value = np.sum(np.logaddexp(0.0, -margin)) + 0.5 * penalty * np.sum(np.square(p[:-1]))
-            return float(value), gradient
-
-        solution = scipy.optimize.minimize(
-            loss, np.zeros(features.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 2000}
-        )
-        return cls(mean=mean, scale=scale, coefficients=solution.x[:-1], intercept=float(solution.x[-1]))
+        coefficients, intercept = fit_logistic((features - mean) / scale, is_trail, penalty=penalty)
+        return cls(mean=mean, scale=scale, coefficients=coefficients, intercept=intercept)
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the model as plain numbers, for JSON."""

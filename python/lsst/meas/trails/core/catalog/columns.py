@@ -18,6 +18,7 @@ __all__ = ("CANDIDATE_COLUMNS", "candidate_catalog", "empty_catalog")
 from collections.abc import Callable
 from typing import Any
 
+import astropy.coordinates
 import astropy.table
 import astropy.units as u
 import numpy as np
@@ -168,7 +169,8 @@ def _sky_columns(
     angle = np.deg2rad(np.asarray(candidates["trailAnglePix"]))
     unit = np.stack([np.cos(angle), np.sin(angle)])
     along = np.hypot(np.sum(east * unit, axis=0), np.sum(north * unit, axis=0)) * 3600.0
-    columns["trailLength"] = _separation(columns) * 3600.0
+    ends = (np.deg2rad(columns[name]) for name in ("ra0", "dec0", "ra1", "dec1"))
+    columns["trailLength"] = np.rad2deg(astropy.coordinates.angular_separation(*ends)) * 3600.0
     columns["trailLengthErr"] = np.asarray(candidates["trailLengthPixErr"]) * along
     # Of a trail without length the ends coincide, and only the local
     # direction is left.
@@ -176,16 +178,6 @@ def _sky_columns(
     columns["trailAngle"] = position_angle(ra, dec, step_ra, step_dec)
     columns["trailAngleErr"] = np.asarray(candidates["trailAnglePixErr"])
     return columns
-
-
-def _separation(columns: dict[str, _Floats]) -> _Floats:
-    """Angular distance of the two ends, degrees (Vincenty's formula)."""
-    ra0, dec0, ra1, dec1 = (np.deg2rad(columns[name]) for name in ("ra0", "dec0", "ra1", "dec1"))
-    dra = ra1 - ra0
-    a = np.cos(dec1) * np.sin(dra)
-    b = np.cos(dec0) * np.sin(dec1) - np.sin(dec0) * np.cos(dec1) * np.cos(dra)
-    c = np.sin(dec0) * np.sin(dec1) + np.cos(dec0) * np.cos(dec1) * np.cos(dra)
-    return np.asarray(np.rad2deg(np.arctan2(np.hypot(a, b), c)))
 
 
 def _wrap(degrees: _Floats) -> _Floats:
