@@ -19,7 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lsst.meas.trails.core.planes import ALIASES, BAD_PLANES, PLANES, ImagePlanes, canonical_plane, plane_bits
+from lsst.meas.trails.core.planes import (
+    ALIASES,
+    BAD_PLANES,
+    MASK_PLANES,
+    ImagePlanes,
+    canonical_plane,
+    plane_bits,
+)
 from lsst.meas.trails.core.psf import PsfGrid
 
 
@@ -37,11 +44,11 @@ def planes_of(image: Any, variance: Any = None, mask: Any = None, template: Any 
 def test_bits_are_positions_in_planes() -> None:
     assert plane_bits([]) == 0
     assert plane_bits(["BAD"]) == 1
-    assert plane_bits([PLANES[3], PLANES[5]]) == (1 << 3) | (1 << 5)
-    assert plane_bits(PLANES) == 2 ** len(PLANES) - 1
+    assert plane_bits([MASK_PLANES[3], MASK_PLANES[5]]) == (1 << 3) | (1 << 5)
+    assert plane_bits(MASK_PLANES) == 2 ** len(MASK_PLANES) - 1
     # Masks are uint32.
-    assert len(PLANES) <= 32
-    assert len(set(PLANES)) == len(PLANES)
+    assert len(MASK_PLANES) <= 32
+    assert len(set(MASK_PLANES)) == len(MASK_PLANES)
 
 
 @pytest.mark.parametrize(("afw", "canonical"), ALIASES.items())
@@ -63,9 +70,9 @@ def test_has() -> None:
 
 
 def test_bad_by_mask() -> None:
-    mask = [[plane_bits([name]) for name in PLANES]]
-    planes = planes_of(np.zeros((1, len(PLANES))), mask=mask)
-    assert {name for name, bad in zip(PLANES, planes.bad()[0], strict=True) if bad} == set(BAD_PLANES)
+    mask = [[plane_bits([name]) for name in MASK_PLANES]]
+    planes = planes_of(np.zeros((1, len(MASK_PLANES))), mask=mask)
+    assert {name for name, bad in zip(MASK_PLANES, planes.bad()[0], strict=True) if bad} == set(BAD_PLANES)
     assert planes.bad(["STREAK"]).sum() == 1
     # The stack's own convolution stopped short of the edge; pixels are good.
     assert "DETECTION_EDGE" not in BAD_PLANES

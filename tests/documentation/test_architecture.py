@@ -108,12 +108,12 @@ def test_a_registered_network_can_be_created(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_appended_mask_plane_has_the_next_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planes, "PLANES", (*planes.PLANES, "GHOST"))
-    assert planes.plane_bits(["GHOST"]) == 1 << (len(planes.PLANES) - 1)
+    monkeypatch.setattr(planes, "MASK_PLANES", (*planes.MASK_PLANES, "GHOST"))
+    assert planes.plane_bits(["GHOST"]) == 1 << (len(planes.MASK_PLANES) - 1)
 
 
 def test_an_added_input_channel_reaches_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(normalize.CHANNELS, "variance", lambda image, background, bad: image.variance)
+    monkeypatch.setitem(normalize.CHANNELS, "variance", lambda sky: sky.planes.variance)
     kernel = np.zeros((5, 5))
     kernel[2, 2] = 1.0
     ones = np.ones((4, 6), dtype=np.float32)

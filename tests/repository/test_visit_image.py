@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lsst.images import Box
-from lsst.meas.trails.core.planes import PLANES, ImagePlanes, plane_bits
+from lsst.meas.trails.core.planes import MASK_PLANES, ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.repository.visit_image import make_mask, make_summary_stats
 from lsst.meas.trails.sim.observation import make_sky_projection, plan_visit
@@ -36,7 +36,7 @@ def test_mask_planes_by_name() -> None:
     assert "STREAK" not in mask.schema.names
 
 
-@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("plane", MASK_PLANES)
 def test_every_plane_arrives(plane: str) -> None:
     bits = np.zeros((4, 5), dtype=np.uint32)
     bits[1, 2] = plane_bits([plane])

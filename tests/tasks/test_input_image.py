@@ -22,7 +22,7 @@ import pytest
 from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, VisitImage
 from lsst.images.fields import ChebyshevField
 from lsst.images.serialization import ArchiveReadError
-from lsst.meas.trails.core.planes import PLANES
+from lsst.meas.trails.core.planes import MASK_PLANES
 from lsst.meas.trails.tasks._input_image import InputImage, check_covers, read_input_image, read_template
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
@@ -127,7 +127,7 @@ def test_not_an_image() -> None:
 @pytest.mark.parametrize(
     ("spelling", "plane"),
     [
-        *((name, name) for name in PLANES),
+        *((name, name) for name in MASK_PLANES),
         ("SAT", "SATURATED"),
         ("CR", "COSMIC_RAY"),
         ("INTRP", "INTERPOLATED"),
@@ -139,7 +139,7 @@ def test_plane_in_either_spelling(visit_image: VisitImage, spelling: str, plane:
     # A custom plane is ignored.
     planes = read_input_image(with_planes(visit_image, "MY_PLANE", spelling)).planes
     expected = np.zeros(planes.shape, dtype=np.uint32)
-    expected[1] = 1 << PLANES.index(plane)
+    expected[1] = 1 << MASK_PLANES.index(plane)
     np.testing.assert_array_equal(planes.mask, expected)
 
 

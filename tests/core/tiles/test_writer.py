@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from lsst.meas.trails.core.background import BackgroundMesh
 from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.injection.truth import truth_table
-from lsst.meas.trails.core.planes import PLANES, ImagePlanes, plane_bits
+from lsst.meas.trails.core.planes import MASK_PLANES, ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TileSource, TrailTiles
 
@@ -64,7 +64,7 @@ def make_tiles(count: int = 3, catalog: astropy.table.Table | None = None) -> Tr
     tiles.image[:] = rng.standard_normal(tiles.image.shape, dtype=np.float32)
     tiles.image[:, 2, 3:5] = np.nan
     tiles.variance[:] = rng.random(tiles.image.shape, dtype=np.float32)
-    tiles.mask[:] = rng.integers(0, 2 ** len(PLANES), tiles.image.shape)
+    tiles.mask[:] = rng.integers(0, 2 ** len(MASK_PLANES), tiles.image.shape)
     tiles.truth[:] = rng.integers(0, 3, tiles.image.shape)
     tiles.table["x0"], tiles.table["y0"] = np.arange(count) * 12, np.arange(count) * 12
     tiles.table["tile_class"] = np.arange(count) % 4

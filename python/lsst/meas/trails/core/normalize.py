@@ -38,6 +38,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .background import SkySubtracted
 from .planes import ImagePlanes
 
 NORMALIZATION = "background-variance-asinh-1"
@@ -82,29 +83,31 @@ def compress(significance: _Float32) -> _Float32:
     return np.copysign(result, significance, out=result)
 
 
-def _science(planes: ImagePlanes, background: _Float32, bad: npt.NDArray[np.bool_]) -> _Float32:
-    return _significance(planes.image, background, planes.variance, bad)
+def _science(sky: SkySubtracted) -> _Float32:
+    return _significance(sky.planes.image - sky.level, sky.planes.variance, sky.bad)
 
 
-def _bad(planes: ImagePlanes, background: _Float32, bad: npt.NDArray[np.bool_]) -> _Float32:
-    return bad.astype(np.float32)
+def _bad(sky: SkySubtracted) -> _Float32:
+    return sky.bad.astype(np.float32)
 
 
-def _template(planes: ImagePlanes, background: _Float32, bad: npt.NDArray[np.bool_]) -> _Float32:
+def _template(sky: SkySubtracted) -> _Float32:
+    planes = sky.planes
     if planes.template is None:
         return np.zeros(planes.shape, dtype=np.float32)
-    # In units of the image's noise, so that what did not change has the same
+    # In units of the image's noise, so that a constant source has the same
     # value in both.
-    return _significance(planes.template, np.zeros_like(background), planes.variance, ~_has_template(planes))
+    return _significance(planes.template, planes.variance, ~_has_template(planes))
 
 
-def _template_missing(planes: ImagePlanes, background: _Float32, bad: npt.NDArray[np.bool_]) -> _Float32:
-    return (~_has_template(planes)).astype(np.float32)
+def _template_missing(sky: SkySubtracted) -> _Float32:
+    return (~_has_template(sky.planes)).astype(np.float32)
 
 
 def _has_template(planes: ImagePlanes) -> npt.NDArray[np.bool_]:
-    """Return where the template can be told in units of the noise: also where
-    the image itself is saturated or hit by a cosmic ray.
+    """Return where the template has a value and the image has a noise.
+
+    Pixels where the image itself is saturated or hit by a cosmic ray count.
     """
     if planes.template is None:
         return np.zeros(planes.shape, dtype=np.bool_)
@@ -112,18 +115,16 @@ def _has_template(planes: ImagePlanes) -> npt.NDArray[np.bool_]:
     return np.asarray(np.isfinite(planes.template) & (variance > 0.0) & (variance < np.inf))
 
 
-def _significance(
-    image: _Float32, background: _Float32, variance: _Float32, bad: npt.NDArray[np.bool_]
-) -> _Float32:
+def _significance(signal: _Float32, variance: _Float32, bad: npt.NDArray[np.bool_]) -> _Float32:
+    """Return a compressed signal in units of its noise, 0 at bad pixels."""
     sigma = np.where(bad, np.float32(1.0), variance)
     np.sqrt(sigma, out=sigma)
-    significance = image - background
-    significance /= sigma
+    significance = signal / sigma
     significance[bad] = 0.0
     return compress(np.clip(significance, -_LARGEST, _LARGEST, out=significance))
 
 
-CHANNELS: dict[str, Callable[[ImagePlanes, _Float32, npt.NDArray[np.bool_]], _Float32]] = {
+CHANNELS: dict[str, Callable[[SkySubtracted], _Float32]] = {
     "science": _science,
     "bad": _bad,
     "template": _template,
@@ -167,10 +168,9 @@ def network_input(planes: ImagePlanes, background: _Float32, channels: Sequence[
     """
     if unknown := [name for name in channels if name not in CHANNELS]:
         raise ValueError(f"Unknown input channels {unknown}; known are {list(CHANNELS)}.")
-    bad = planes.bad()
+    sky = SkySubtracted(planes, background, planes.bad())
     with np.errstate(invalid="ignore", over="ignore"):
-        stack = np.stack([CHANNELS[name](planes, background, bad) for name in channels])
-    return stack
+        return np.stack([CHANNELS[name](sky) for name in channels])
 
 
 @dataclasses.dataclass(frozen=True)

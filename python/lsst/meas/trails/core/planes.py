@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("ALIASES", "BAD_PLANES", "PLANES", "ImagePlanes", "canonical_plane", "plane_bits")
+__all__ = ("ALIASES", "BAD_PLANES", "MASK_PLANES", "ImagePlanes", "canonical_plane", "plane_bits")
 
 import dataclasses
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from .psf import PsfGrid
 
-PLANES: tuple[str, ...] = (
+MASK_PLANES: tuple[str, ...] = (
     "BAD",
     "SATURATED",
     "INTERPOLATED",
@@ -85,14 +85,14 @@ def plane_bits(names: Iterable[str]) -> int:
     Raises
     ------
     ValueError
-        Raised if a name is not one of `PLANES`.
+        Raised if a name is not one of `MASK_PLANES`.
     """
     bits = 0
     for name in names:
         try:
-            bits |= 1 << PLANES.index(canonical_plane(name))
+            bits |= 1 << MASK_PLANES.index(canonical_plane(name))
         except ValueError:
-            raise ValueError(f"Unknown mask plane {name!r}; known are {', '.join(PLANES)}.") from None
+            raise ValueError(f"Unknown mask plane {name!r}; known are {', '.join(MASK_PLANES)}.") from None
     return bits
 
 
@@ -107,7 +107,7 @@ class ImagePlanes:
     variance
         Variance of the pixel values, float32.
     mask
-        Mask bits, uint32; bit ``i`` is plane ``PLANES[i]``.
+        Mask bits, uint32; bit ``i`` is plane ``MASK_PLANES[i]``.
     psf
         Point-spread function in the array coordinates of the image.
     template

@@ -27,7 +27,7 @@ import scipy.ndimage
 
 from lsst.images import MaskPlane
 
-from ..core.planes import PLANES, canonical_plane, plane_bits
+from ..core.planes import MASK_PLANES, canonical_plane, plane_bits
 from .layout import FitsIngestError, FitsLayout, one_line, open_fits
 
 # A patch of this many pixels that are all exactly zero is no sky.
@@ -47,9 +47,9 @@ class FitsPlanes:
     weight
         Relative inverse variance, float32, if that is what the file has.
     mask
-        Mask bits, uint32; bit ``i`` is plane ``PLANES[i]``.
+        Mask bits, uint32; bit ``i`` is plane ``MASK_PLANES[i]``.
     extra
-        Mask planes that are not among `PLANES`, as boolean arrays by name.
+        Mask planes that are not among `MASK_PLANES`, as boolean arrays by name.
     has_mask
         Whether the file has a mask of its own.
     """
@@ -92,7 +92,7 @@ def read_planes(layout: FitsLayout) -> FitsPlanes:
     extra: dict[str, npt.NDArray[np.bool_]] = {}
     if mask_header is not None:
         for name, flagged in _unpack_mask(others["mask"], mask_header, path):
-            if name in PLANES:
+            if name in MASK_PLANES:
                 mask[flagged] |= np.uint32(plane_bits([name]))
             else:
                 extra[name] = flagged

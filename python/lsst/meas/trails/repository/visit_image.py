@@ -46,7 +46,7 @@ from lsst.images.convolution_kernels import ImageBasisConvolutionKernel
 from lsst.images.fields import ChebyshevField
 
 from ..core.photometry import AB_ZEROPOINT_NJY, point_source_flux_limit
-from ..core.planes import PLANES, ImagePlanes
+from ..core.planes import MASK_PLANES, ImagePlanes
 from ..core.psf import PsfGrid
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def make_mask(bits: npt.NDArray[np.uint32], bbox: Box | None = None) -> Mask:
     Parameters
     ----------
     bits
-        Bits by `lsst.meas.trails.core.planes.PLANES`, shape (ny, nx).
+        Bits by `lsst.meas.trails.core.planes.MASK_PLANES`, shape (ny, nx).
     bbox
         Box of the mask; starts at (0, 0) by default.
 
@@ -84,15 +84,17 @@ def make_mask(bits: npt.NDArray[np.uint32], bbox: Box | None = None) -> Mask:
         Raised if a bit belongs to no plane or the shapes differ.
     """
     used = int(np.bitwise_or.reduce(bits, axis=None)) if bits.size else 0
-    if used >> len(PLANES):
-        raise ValueError(f"Mask bits {used:#x} exceed the {len(PLANES)} known planes.")
+    if used >> len(MASK_PLANES):
+        raise ValueError(f"Mask bits {used:#x} exceed the {len(MASK_PLANES)} known planes.")
     if bbox is None:
         bbox = Box.from_shape(bits.shape)
     elif tuple(bbox.shape) != bits.shape:
         raise ValueError(f"The mask has shape {bits.shape}, the box {tuple(bbox.shape)}.")
-    more = [MaskPlane(name, text) for name, text in _MORE_PLANES.items() if used & (1 << PLANES.index(name))]
+    more = [
+        MaskPlane(name, text) for name, text in _MORE_PLANES.items() if used & (1 << MASK_PLANES.index(name))
+    ]
     mask = Mask(0, bbox=bbox, schema=MaskSchema([*get_legacy_visit_image_mask_planes().values(), *more]))
-    for i, name in enumerate(PLANES):
+    for i, name in enumerate(MASK_PLANES):
         if used & (1 << i):
             mask.set(name, (bits & np.uint32(1 << i)) != 0)
     return mask

@@ -27,7 +27,7 @@ from ..core.injection.population import (
     TrailPopulation,
     rate_to_length,
 )
-from ..core.planes import PLANES, canonical_plane
+from ..core.planes import MASK_PLANES, canonical_plane
 from ._connections import DETECTOR, ImageConnections
 from ._ids import SeededConfig
 from ._input_image import InputImageConfig
@@ -211,8 +211,10 @@ class InjectTrailsConfig(
 
     def validate(self) -> None:
         super().validate()
-        if unknown := [name for name in self.avoidPlanes if canonical_plane(name) not in PLANES]:
-            raise ValueError(f"avoidPlanes has unknown mask planes {unknown}; known are {', '.join(PLANES)}.")
+        if unknown := [name for name in self.avoidPlanes if canonical_plane(name) not in MASK_PLANES]:
+            raise ValueError(
+                f"avoidPlanes has unknown mask planes {unknown}; known are {', '.join(MASK_PLANES)}."
+            )
         if self.minRate > self.maxRate:
             raise ValueError(f"minRate ({self.minRate}) is greater than maxRate ({self.maxRate}).")
         # These raise ValueError if the limits of a range are inconsistent.

@@ -42,7 +42,7 @@ from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection, VisitImage
 from lsst.pex.config import Config, RangeField
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
-from ..core.planes import PLANES, ImagePlanes, canonical_plane, plane_bits
+from ..core.planes import MASK_PLANES, ImagePlanes, canonical_plane, plane_bits
 from ..core.psf import PsfGrid
 from ..core.template import cut_template
 from ._afw import AFW_STORAGE_CLASS, afw_mask_planes, afw_to_visit_image, find_exposure_record, is_exposure
@@ -338,12 +338,12 @@ def _mask_planes(mask: Mask) -> Iterable[tuple[str, npt.NDArray[np.bool_]]]:
 def _mask_bits(
     shape: tuple[int, ...], planes: Iterable[tuple[str, npt.NDArray[np.bool_]]]
 ) -> npt.NDArray[np.uint32]:
-    """Return the known mask planes, under either of their names, as the bits of `PLANES`."""
+    """Return the known mask planes, under either of their names, as the bits of `MASK_PLANES`."""
     bits = np.zeros(shape, dtype=np.uint32)
     for name, pixels in planes:
         plane = canonical_plane(name)
-        if plane in PLANES:
-            bits[pixels] |= np.uint32(1 << PLANES.index(plane))
+        if plane in MASK_PLANES:
+            bits[pixels] |= np.uint32(1 << MASK_PLANES.index(plane))
     return bits
 
 

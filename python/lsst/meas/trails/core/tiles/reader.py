@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from ..background import BLOCK, BackgroundMesh
 from ..hdf5 import has_hard_links, read_attribute, unsafe_storage
-from ..planes import PLANES, ImagePlanes
+from ..planes import MASK_PLANES, ImagePlanes
 from ..psf import PsfGrid
 from .layout import (
     FORMAT,
@@ -158,7 +158,7 @@ class TileReader:
             )
         self.format_version = int(version)
         planes = json.loads(decode_text(read_attribute(self._file, "planes", "null")))
-        if not isinstance(planes, list) or planes != list(PLANES[: len(planes)]):
+        if not isinstance(planes, list) or planes != list(MASK_PLANES[: len(planes)]):
             raise TileFileError(f"{self.path} has masks of other planes than this package: {planes}.")
         names = set(self._file)
         missing = [n for n in (*PIXEL_PLANES, "table", "sources") if n not in names]

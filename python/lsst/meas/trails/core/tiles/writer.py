@@ -39,7 +39,7 @@ import numpy.typing as npt
 
 from ..background import BackgroundMesh
 from ..hdf5 import Hdf5Output
-from ..planes import PLANES
+from ..planes import MASK_PLANES
 from ..psf import kernel_fwhm
 from .layout import (
     FORMAT,
@@ -181,7 +181,7 @@ def write_header(file: h5py.File, tile_size: int) -> None:
             "format": encode_text(FORMAT),
             "format_version": FORMAT_VERSION,
             "tile_size": tile_size,
-            "planes": encode_text(json.dumps(PLANES)),
+            "planes": encode_text(json.dumps(MASK_PLANES)),
             "tile_classes": encode_text(json.dumps(TILE_CLASSES)),
             "package_version": encode_text(_package_version()),
         }
