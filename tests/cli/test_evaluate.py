@@ -89,11 +89,11 @@ def test_the_report_has_it_all(repo: Path, report: Path) -> None:
     text = (report / "report.html").read_text(encoding="utf-8")
     butler = Butler.from_config(repo, collections=EVALUATED)
     for words in (
-        "Found against false",
+        "Completeness and false candidates",
         "Completeness",
         "Fitted parameters",
-        "Adcnn metrics",
-        "Against other collections",
+        "Asteroid_detection_CNN metrics",
+        "Comparison with other collections",
         "Best finds",
         "Misses",
         "False detections",

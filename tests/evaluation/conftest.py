@@ -19,7 +19,8 @@ from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS
 from lsst.meas.trails.core.photometry import flux_to_mag
 from lsst.meas.trails.core.pixel_histogram import BINS
-from lsst.meas.trails.evaluation.match_table import SEARCH_COLUMNS, ImageContext, match_table, table_of
+from lsst.meas.trails.evaluation.columns import SEARCH_COLUMNS, table_of
+from lsst.meas.trails.evaluation.match_table import ImageContext, match_table
 
 SIDE = 2000
 """Of the detectors of `make_detector`, pixels: 4.1 of them are one of 16.4

@@ -27,7 +27,7 @@ from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import optimal_snr, render_trail, truth_mask
 from lsst.meas.trails.training import calibration
-from lsst.meas.trails.training.calibration import Calibration, ValidationScene, calibrate, calibration_error
+from lsst.meas.trails.training.calibration import Calibration, ValidationScene, calibrate
 
 SHAPE = (160, 200)
 # A trail, noise that the network takes for one, and part of a satellite's streak.
@@ -147,13 +147,3 @@ def test_nothing_to_learn_from(scenes: list[ValidationScene]) -> None:
     # No probability is as high: there are no candidates at all.
     with pytest.raises(ValueError, match="cannot be calibrated on 0 candidates"):
         run(scenes, thresholds=[(0.2, 0.999)])
-
-
-def test_calibration_error() -> None:
-    score = np.repeat([0.25, 0.75], 100)
-    exact = np.concatenate([np.arange(100) < 25, np.arange(100) < 75])
-    assert calibration_error(score, exact) == pytest.approx(0.0, abs=1e-12)
-    # All are trails: wrong by 0.75 for one half and by 0.25 for the other.
-    assert calibration_error(score, np.ones(200, dtype=bool)) == pytest.approx(0.5)
-    assert calibration_error(np.ones(10), np.ones(10, dtype=bool)) == pytest.approx(0.0)
-    assert calibration_error(np.zeros(0), np.zeros(0, dtype=bool)) == 0.0

@@ -8,54 +8,67 @@
 #
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
-"""The table of metrics: one number a row."""
+
+"""Table of metrics, with one number per row."""
 
 from __future__ import annotations
 
-__all__ = ("ALL_CANDIDATES", "METRIC_COLUMNS", "MetricRows", "select")
+__all__ = ("ALL_CANDIDATES", "METRIC_COLUMNS", "MetricRows", "names_in", "point_name", "select")
 
-from typing import Any
+from collections.abc import Iterable
 
 import astropy.table
 import numpy as np
+import numpy.typing as npt
 
-METRIC_COLUMNS: dict[str, tuple[type, Any, str]] = {
-    "section": (np.str_, "", "What the number is about."),
-    "metric": (np.str_, "", "Its name."),
-    "method": (np.str_, "", "Whose it is: network, stack, sep 5 sigma, ..., adcnn."),
-    "operatingPoint": (np.str_, "", "How the threshold of the score was chosen."),
-    "by": (np.str_, "", "Quantity of the bins, if it is of a bin."),
-    "low": (np.float64, np.nan, "Lower edge of the bin, or the abscissa of a point of a curve."),
+METRIC_COLUMNS: dict[str, tuple[type, str | float | int, str]] = {
+    "section": (np.str_, "", "Subject of the number."),
+    "metric": (np.str_, "", "Name of the number."),
+    "method": (np.str_, "network", "Method that it describes: network, stack, sep 5 sigma, ..., adcnn."),
+    "operatingPoint": (np.str_, "", "Choice of the score threshold."),
+    "by": (np.str_, "", "Quantity of the bin; empty if the number has no bin."),
+    "low": (np.float64, np.nan, "Lower edge of the bin, or abscissa of a point of a curve."),
     "high": (np.float64, np.nan, "Upper edge of the bin."),
-    "by2": (np.str_, "", "Second quantity of the bins."),
-    "low2": (np.float64, np.nan, "Lower edge in it."),
-    "high2": (np.float64, np.nan, "Upper edge in it."),
+    "by2": (np.str_, "", "Second quantity of the bin."),
+    "low2": (np.float64, np.nan, "Lower edge in the second quantity."),
+    "high2": (np.float64, np.nan, "Upper edge in the second quantity."),
     "value": (np.float64, np.nan, "The number."),
-    "valueLow": (np.float64, np.nan, "Lower end of its interval of 95%; NaN without one."),
-    "valueHigh": (np.float64, np.nan, "Upper end."),
-    "count": (np.int64, -1, "Trails, candidates or pixels behind it; -1 where that makes no sense."),
+    "valueLow": (np.float64, np.nan, "Lower end of its 95% interval; NaN without one."),
+    "valueHigh": (np.float64, np.nan, "Upper end of its 95% interval; NaN without one."),
+    "count": (np.int64, -1, "Trails, candidates or pixels that it was measured on; -1 if not applicable."),
     "unit": (np.str_, "", "Unit of the number."),
-    "description": (np.str_, "", "What it is, in words."),
+    "description": (np.str_, "", "Meaning of the number."),
 }
-"""Columns of `trail_metrics`: type, value of what is left out, description."""
+"""Columns of `trail_metrics`: type, default and description."""
 
 ALL_CANDIDATES = "all candidates"
-"""Operating point at which no candidate is left out."""
+"""Operating point that keeps every candidate."""
+
+
+def point_name(rate: float) -> str:
+    """Return the name of the operating point with a rate of false candidates.
+
+    Parameters
+    ----------
+    rate
+        False candidates per detector.
+    """
+    return f"{rate:g} false per detector"
 
 
 class MetricRows:
-    """Rows of a table of metrics in the making."""
+    """Rows from which a table of metrics is made."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows: list[tuple[object, ...]] = []
 
     def add(
         self,
         section: str,
         metric: str,
         value: float,
-        interval: Any = (np.nan, np.nan),
-        **others: Any,
+        interval: Iterable[npt.ArrayLike] = (np.nan, np.nan),
+        **others: str | float | int,
     ) -> None:
         """Add a number.
 
@@ -64,18 +77,15 @@ class MetricRows:
         section, metric, value
             See `METRIC_COLUMNS`.
         interval
-            Its ends.
+            Ends of its interval.
         **others
             Other columns.
         """
-        row = {name: blank for name, (_, blank, _) in METRIC_COLUMNS.items()} | others
-        row |= {
-            "section": section,
-            "metric": metric,
-            "value": float(value),
-            "valueLow": float(interval[0]),
-            "valueHigh": float(interval[1]),
-        }
+        row: dict[str, object] = {name: default for name, (_, default, _) in METRIC_COLUMNS.items()}
+        low, high = (float(np.asarray(end)) for end in interval)
+        row |= others
+        row |= {"section": section, "metric": metric, "value": float(value)}
+        row |= {"valueLow": low, "valueHigh": high}
         self._rows.append(tuple(row[name] for name in METRIC_COLUMNS))
 
     def table(self) -> astropy.table.Table:
@@ -87,7 +97,7 @@ class MetricRows:
         return table
 
 
-def select(metrics: astropy.table.Table, **equal: Any) -> astropy.table.Table:
+def select(metrics: astropy.table.Table, **equal: str | float) -> astropy.table.Table:
     """Return rows of a table of metrics.
 
     Parameters
@@ -101,3 +111,8 @@ def select(metrics: astropy.table.Table, **equal: Any) -> astropy.table.Table:
     for name, value in equal.items():
         chosen &= np.asarray(metrics[name]) == value
     return metrics[chosen]
+
+
+def names_in(rows: astropy.table.Table, column: str) -> list[str]:
+    """Return the distinct values of a column of text, in order."""
+    return list(dict.fromkeys(str(name) for name in rows[column]))

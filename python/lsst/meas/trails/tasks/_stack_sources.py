@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What the stack itself has found: its sources, and the trails under them."""
+"""Sources of the stack's catalogs, and the trails that they detect."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PIXEL_COLUMNS = (
     ("base_SdssCentroid_x", "base_SdssCentroid_y"),
 )
 _SKY_COLUMNS = (("ra", "dec"), ("coord_ra", "coord_dec"))
-"""Names of positions in the stack's catalogs, standardized or not."""
+"""Names of positions in the stack's catalogs, standardized or raw."""
 
 _FLUX_COLUMNS = (
     ("psfFlux", "psfFluxErr"),
@@ -44,26 +44,23 @@ _FLUX_COLUMNS = (
 """Names of calibrated fluxes and their errors, nJy."""
 
 _SAME_SOURCE = 1.0
-"""Sources before and after the injection are the same within this, pixels:
-those that a trail is on or beside move further.
+"""Largest shift of a source between the catalogs before and after the
+injection, pixels; sources on or near a trail shift more.
 """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StackSources:
-    """The stack's sources in an image.
-
-    Parameters
-    ----------
-    positions
-        Columns x and y, array coordinates, shape (k, 2).
-    flux, flux_err
-        PSF fluxes and their errors, nJy; NaN where the catalog has none.
-    """
+    """The stack's sources in an image."""
 
     positions: npt.NDArray[np.float64]
+    """Columns x and y, array coordinates, shape (k, 2)."""
+
     flux: npt.NDArray[np.float64]
+    """PSF fluxes, nJy; NaN where the catalog has none."""
+
     flux_err: npt.NDArray[np.float64]
+    """Errors of the PSF fluxes, nJy; NaN where the catalog has none."""
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -72,29 +69,27 @@ class StackSources:
         return StackSources(self.positions[index], self.flux[index], self.flux_err[index])
 
 
-def read_sources(catalog: astropy.table.Table | None, image: InputImage) -> StackSources | None:
+def read_sources(catalog: astropy.table.Table, image: InputImage) -> StackSources:
     """Return the stack's sources in the coordinates of the arrays.
 
     Parameters
     ----------
     catalog
-        A source catalog, with pixel positions or else positions on the sky,
-        under one of the names that the stack gives them.
+        A source catalog, with pixel or sky positions under one of the names
+        that the stack uses.
     image
         The image.
 
     Returns
     -------
     sources
-        Those that have a position; `None` if there is no catalog.
+        Sources with a finite position.
 
     Raises
     ------
     ValueError
         Raised if the catalog has no positions.
     """
-    if catalog is None:
-        return None
     for x_name, y_name in _PIXEL_COLUMNS:
         if x_name in catalog.colnames and y_name in catalog.colnames:
             x, y = (_filled(catalog[name]) for name in (x_name, y_name))
@@ -111,7 +106,7 @@ def read_sources(catalog: astropy.table.Table | None, image: InputImage) -> Stac
                 break
         else:
             known_names = ", ".join("/".join(pair) for pair in (*_PIXEL_COLUMNS, *_SKY_COLUMNS))
-            raise ValueError(f"The source catalog has no positions: none of the columns {known_names}.")
+            raise ValueError(f"The source catalog has no positions: it needs one of {known_names}.")
     positions = np.stack([x - image.origin[0], y - image.origin[1]], axis=1)
     flux, flux_err = (np.full(len(catalog), np.nan) for _ in range(2))
     for flux_name, error_name in _FLUX_COLUMNS:
@@ -123,33 +118,30 @@ def read_sources(catalog: astropy.table.Table | None, image: InputImage) -> Stac
 
 def found_trails(
     trails: astropy.table.Table,
-    after: StackSources | None,
+    after: StackSources,
     before: StackSources | None,
     distance: float,
-) -> tuple[npt.NDArray[np.bool_] | None, astropy.table.Table]:
-    """Return which trails the stack has found.
+) -> tuple[npt.NDArray[np.bool_], astropy.table.Table]:
+    """Find the trails that the stack detects.
 
     Parameters
     ----------
     trails
         Truth table, in array coordinates.
     after, before
-        The stack's sources with the trails and without them; `None` where
-        they are not known.
+        The stack's sources with the trails and without them; `None` if the
+        latter are unknown.
     distance
-        Farthest that a source may be from the line of its trail, pixels.
+        Largest distance of a source from the line of its trail, pixels.
 
     Returns
     -------
     found
-        Whether a source lies on the trail that was not there before, one
-        value a trail; `None` if the sources with the trails are not known.
+        Whether a source that was not there before lies on each trail.
     table
         The truth table with columns ``stack_detection``, ``stack_mag``,
         ``stack_mag_err`` and ``stack_snr`` of the brightest such source.
     """
-    if after is None:
-        return None, trails
     if before is not None and len(before) and len(after):
         nearest, _ = scipy.spatial.KDTree(before.positions).query(after.positions)
         after = after[nearest > _SAME_SOURCE]
@@ -175,6 +167,6 @@ def _filled(column: Any) -> npt.NDArray[np.float64]:
 
 
 def _degrees(column: Any, radians: bool) -> npt.NDArray[np.float64]:
-    """Return angles in degrees; afw's are radians unless they say so."""
+    """Return angles in degrees; afw's columns without a unit are in radians."""
     unit = column.unit if column.unit is not None else (u.rad if radians else u.deg)
     return np.asarray(_filled(column) * unit.to(u.deg))

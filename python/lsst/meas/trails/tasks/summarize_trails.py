@@ -35,52 +35,51 @@ from lsst.pipe.base import (
     Struct,
 )
 
-from ..evaluation.collection_sample import COLUMNS
-from ..evaluation.metrics_table import select
+from ..evaluation.collection_sample import COLUMNS, CollectionSample
+from ..evaluation.metrics_table import point_name, select
 from ..evaluation.summary import SummaryOptions, summarize
+from ._connections import DETECTOR
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataCoordinate
 
-_DETECTOR = ("instrument", "visit", "detector")
-
 PLOTS = {
     "completeness": "Completeness against SNR, magnitude, length, rate, angle, density and distance.",
-    "purity": "Purity against the same of the candidates.",
-    "snr_length": "Completeness in SNR and length.",
-    "froc": "Completeness against false detections.",
+    "purity": "Purity against the same quantities of the candidates.",
+    "snr_length": "Completeness in bins of SNR and length.",
+    "froc": "Completeness against false candidates.",
     "pixel": "ROC and precision-recall curves of pixels.",
-    "calibration": "Fraction of trails among candidates against their score.",
+    "calibration": "Fraction of trails among candidates against score.",
     "residual": "Errors of fitted values against SNR.",
-    "pull": "Errors of fitted values over their estimates.",
-    "stack": "Found by the stack, by the network, by both, by neither.",
-    "rescue": "Trails that the stack missed, found as false detections are added.",
-    "adcnn": "Counts in the manner of Asteroid_detection_CNN.",
+    "pull": "Errors of fitted values divided by their estimates.",
+    "stack": "Trails found by the stack, the network, both or neither.",
+    "rescue": "Fraction of the trails missed by the stack that the network finds.",
+    "adcnn": "Completeness and false components as in Asteroid_detection_CNN.",
 }
-"""The figures, whose datasets are called ``trail_X_plot``."""
+"""Figures, by X of their dataset types ``trail_X_plot``."""
 
 
 class SummarizeTrailsConnections(PipelineTaskConnections, dimensions=("instrument",)):
     """Inputs and outputs of SummarizeTrailsTask."""
 
     matches = cT.Input(
-        doc="Trails with their candidates, and candidates that are no trails.",
+        doc="Trails with their candidates, and unmatched candidates.",
         name="matched_injected_trail_detector",
         storageClass="ArrowAstropy",
-        dimensions=_DETECTOR,
+        dimensions=DETECTOR,
         multiple=True,
         deferLoad=True,
     )
     searches = cT.Input(
-        doc="What was searched.",
+        doc="Search totals of each detector.",
         name="trail_search_detector",
         storageClass="ArrowAstropy",
-        dimensions=_DETECTOR,
+        dimensions=DETECTOR,
         multiple=True,
         deferLoad=True,
     )
     trail_metrics = cT.Output(
-        doc="Metrics, one number a row.",
+        doc="Metrics, one number per row.",
         name="trail_metrics",
         storageClass="ArrowAstropy",
         dimensions=("instrument",),
@@ -100,16 +99,16 @@ class SummarizeTrailsConfig(PipelineTaskConfig, pipelineConnections=SummarizeTra
     """Configuration of SummarizeTrailsTask."""
 
     makePlots = Field[bool](
-        doc="Draw the figures? Those that there is nothing to draw in are left out.", default=True
+        doc="Whether to draw the figures; figures without data are not written.", default=True
     )
     falseRates = ListField[float](
-        doc="False detections per detector of 16.4 Mpix at which completeness is stated.",
+        doc="False candidates per detector of 16.4 Mpix at which completeness is measured.",
         default=[1.0, 10.0, 100.0],
         minLength=1,
         itemCheck=lambda rate: rate > 0.0,
     )
     mainRate = RangeField(
-        dtype=float, doc="The one of them that others are compared at.", default=10.0, min=0.0
+        dtype=float, doc="The rate of falseRates at which other methods are compared.", default=10.0, min=0.0
     )
     resamples = RangeField(
         dtype=int, doc="Bootstrap samples of the detectors, for intervals.", default=200, min=20
@@ -118,11 +117,11 @@ class SummarizeTrailsConfig(PipelineTaskConfig, pipelineConnections=SummarizeTra
     def validate(self) -> None:
         super().validate()
         if self.mainRate not in list(self.falseRates):
-            raise ValueError(f"mainRate ({self.mainRate:g}) must be one of falseRates.")
+            raise ValueError(f"mainRate must be one of falseRates, not {self.mainRate:g}.")
 
 
 class SummarizeTrailsTask(PipelineTask):
-    """Summarize what was found over a collection."""
+    """Summarize the detections in a collection."""
 
     ConfigClass: ClassVar[type[SummarizeTrailsConfig]] = SummarizeTrailsConfig
     _DefaultName: ClassVar[str] = "summarizeTrails"
@@ -141,7 +140,7 @@ class SummarizeTrailsTask(PipelineTask):
             searches=inputs["searches"],
             title=str(_data_id(butlerQC)["instrument"]),
         )
-        # What there is nothing to draw in has no dataset.
+        # Figures without data have no dataset.
         for name in list(outputRefs.keys()):
             if name not in outputs.getDict():
                 delattr(outputRefs, name)
@@ -156,7 +155,7 @@ class SummarizeTrailsTask(PipelineTask):
             Tables of `matched_injected_trail_detector` and
             `trail_search_detector`, or deferred handles of them, in any order.
         title
-            What the figures say that they are of.
+            Title of the figures.
 
         Returns
         -------
@@ -170,29 +169,32 @@ class SummarizeTrailsTask(PipelineTask):
         Raises
         ------
         lsst.pipe.base.NoWorkFound
-            Raised if there are no detectors.
+            Raised if no detector has both tables.
         lsst.pipe.base.InvalidQuantumError
-            Raised if tables do not belong together.
+            Raised if the tables are inconsistent.
         """
         first, second = _by_image(matches), _by_image(searches)
         both = [key for key in first if key in second]
         if not both:
-            raise NoWorkFound("There are no detectors to summarize.")
+            raise NoWorkFound("No detector has both a match table and a search table.")
         if lost := len(first) + len(second) - 2 * len(both):
-            self.log.warning("%d tables without the other one of their detector are left out.", lost)
+            self.log.warning("Ignored %d tables whose detector lacks the matching table.", lost)
         try:
-            metrics = summarize(
+            sample = CollectionSample(
                 _read([first[key] for key in both], list(COLUMNS)),
                 _read([second[key] for key in both], None),
-                SummaryOptions(
-                    rates=tuple(self.config.falseRates),
-                    main_rate=self.config.mainRate,
-                    resamples=self.config.resamples,
-                ),
             )
         except ValueError as error:
             raise InvalidQuantumError(str(error)) from error
-        self._tell(metrics, len(both))
+        metrics = summarize(
+            sample,
+            SummaryOptions(
+                rates=tuple(self.config.falseRates),
+                main_rate=self.config.mainRate,
+                resamples=self.config.resamples,
+            ),
+        )
+        self._record(metrics, len(both))
         struct = Struct(trail_metrics=metrics)
         if self.config.makePlots:
             # Graphs are built without matplotlib.
@@ -202,12 +204,11 @@ class SummarizeTrailsTask(PipelineTask):
                 setattr(struct, name, figure)
         return struct
 
-    def _tell(self, metrics: astropy.table.Table, detectors: int) -> None:
+    def _record(self, metrics: astropy.table.Table, detectors: int) -> None:
         """Write the main numbers to the task's metadata and the log."""
         self.metadata["nDetectors"] = detectors
         for rate in self.config.falseRates:
-            point = f"{rate:g} false per detector"
-            for row in select(metrics, section="detection", operatingPoint=point):
+            for row in select(metrics, section="detection", operatingPoint=point_name(rate)):
                 if np.isfinite(row["value"]):
                     self.metadata[f"{row['metric']}_at_{rate:g}"] = float(row["value"])
         for name in ("auc", "average_precision"):
@@ -225,14 +226,12 @@ class SummarizeTrailsTask(PipelineTask):
 
 
 def _data_id(butlerQC: QuantumContext) -> DataCoordinate:
-    """Return the data ID of a quantum, which has one once it runs."""
+    """Return the data ID of a running quantum."""
     return cast("DataCoordinate", butlerQC.quantum.dataId)
 
 
 def _by_image(tables: Sequence[Any]) -> dict[tuple[int, int], Any]:
-    """Return tables, or handles of them, by visit and detector; tables of
-    one's own by their order.
-    """
+    """Return handles of tables by visit and detector; plain tables by order."""
     result = {}
     for number, table in enumerate(tables):
         if hasattr(table, "dataId"):
@@ -243,7 +242,7 @@ def _by_image(tables: Sequence[Any]) -> dict[tuple[int, int], Any]:
 
 
 def _read(tables: Sequence[Any], columns: list[str] | None) -> Iterator[astropy.table.Table]:
-    """Read tables one after the other, no more columns than are needed."""
+    """Read tables one after another, with only the columns named."""
     for table in tables:
         if hasattr(table, "dataId"):
             yield table.get(parameters={} if columns is None else {"columns": columns})

@@ -255,9 +255,11 @@ class TileToHdf5Task(PipelineTask):
             planes = dataclasses.replace(planes, template=read_template(template, input_image))
         try:
             catalog = input_image.to_array_coordinates(injected_catalog)
-            sources = read_sources(source_catalog, input_image)
-            injected_sources = read_sources(injected_source_catalog, input_image)
-            found, catalog = found_trails(catalog, injected_sources, sources, self.config.foundDistance)
+            found = None
+            sources = None if source_catalog is None else read_sources(source_catalog, input_image)
+            if injected_source_catalog is not None:
+                injected_sources = read_sources(injected_source_catalog, input_image)
+                found, catalog = found_trails(catalog, injected_sources, sources, self.config.foundDistance)
             tiles = cut_tiles(
                 planes,
                 fit_background(planes.image, planes.bad()),

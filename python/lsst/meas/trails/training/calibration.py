@@ -17,7 +17,7 @@ training nor test may share.
 
 from __future__ import annotations
 
-__all__ = ("THRESHOLDS", "Calibration", "ValidationScene", "calibrate", "calibration_error")
+__all__ = ("THRESHOLDS", "Calibration", "ValidationScene", "calibrate")
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -34,6 +34,7 @@ from ..core.geometry import Trails
 from ..core.matching import classify_candidates
 from ..core.operating_point import FALSE_RATES, measure_detection
 from ..core.planes import ImagePlanes
+from ..evaluation.calibration import calibration_error
 from ..nn.model_file import TrailModel
 from ..nn.predict import predict_probability
 
@@ -209,18 +210,3 @@ class _Sample:
             score={**final.to_mapping(), "at_false_per_detector": at_rate},
             metrics=metrics,
         )
-
-
-def calibration_error(
-    score: npt.NDArray[np.float64], is_trail: npt.NDArray[np.bool_], bins: int = 10
-) -> float:
-    """Return the expected calibration error (Naeini et al. 2015): the mean
-    difference of score and fraction of trails, over bins of score.
-    """
-    index = np.minimum((score * bins).astype(int), bins - 1)
-    error = 0.0
-    for number in range(bins):
-        members = index == number
-        if np.any(members):
-            error += np.mean(members) * abs(np.mean(score[members]) - np.mean(is_trail[members]))
-    return float(error)

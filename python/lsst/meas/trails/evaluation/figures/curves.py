@@ -22,15 +22,14 @@ __all__ = (
     "residual_figure",
 )
 
-from typing import Any
-
 import astropy.table
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import NullFormatter
 
-from ..metrics_table import select
-from .style import STYLES
+from ..metrics_table import names_in, point_name, select
+from .style import STYLES, bin_edges, error_bars, finish_fractions, legend_below, log_axis
 
 _BLUE, _ORANGE, _GREEN = (style[0] for style in STYLES[:3])
 
@@ -51,42 +50,33 @@ _PULLS = (
     ("pullFlux", "flux"),
 )
 
-
 _FEWEST = 5
-"""Bins of fewer trails have no scatter to draw."""
+"""Fewest trails in a bin whose scatter is drawn."""
 
 
 def froc_figure(metrics: astropy.table.Table) -> Figure:
-    """Draw completeness against false candidates per detector and per square
-    degree.
-    """
+    """Draw completeness against false candidates per area."""
     rows = select(metrics, section="froc", by="false_per_detector")
     areas = select(metrics, section="froc", by="false_per_square_degree")
     figure = Figure(figsize=(7.2, 5.2), layout="constrained")
     axis = figure.subplots()
     x = np.asarray(rows["low"])
-    _band(axis, rows, _BLUE, "-", "network")
+    _draw_curve(axis, rows, _BLUE, "-", "network")
     for rate, marker in ((1.0, "o"), (10.0, "s"), (100.0, "^")):
-        found = select(
-            metrics, section="detection", metric="completeness",
-            operatingPoint=f"{rate:g} false per detector",
-        )  # fmt: skip
+        found = select(metrics, section="detection", metric="completeness", operatingPoint=point_name(rate))
         if len(found) and x.min() <= rate <= x.max():
             axis.plot(
                 rate, found["value"][0], marker=marker, color=_ORANGE, markersize=8, linestyle="none",
                 label=f"{found['value'][0]:.2f} at {rate:g}",
             )  # fmt: skip
     axis.set_xscale("log")
-    axis.set_ylim(-0.03, 1.03)
-    axis.grid(alpha=0.25)
+    finish_fractions(axis, "fraction of trails found")
     axis.set_xlabel("false candidates per detector of 16.4 Mpix")
-    axis.set_ylabel("fraction of the trails found")
     scale = float(areas["low"][0] / rows["low"][0])
-    there_and_back = (lambda v: np.multiply(v, scale), lambda v: np.divide(v, scale))
-    second = axis.secondary_xaxis("top", functions=there_and_back)
+    functions = (lambda value: np.multiply(value, scale), lambda value: np.divide(value, scale))
+    second = axis.secondary_xaxis("top", functions=functions)
     second.set_xlabel("false candidates per square degree")
-    # On a short range the ticks between the decades would have labels that
-    # run into each other.
+    # Labels of minor ticks overlap on a short range.
     second.xaxis.set_minor_formatter(NullFormatter())
     axis.legend(loc="lower right", title="with interval of 95%")
     figure.suptitle("completeness against false candidates")
@@ -94,25 +84,23 @@ def froc_figure(metrics: astropy.table.Table) -> Figure:
 
 
 def rescue_figure(metrics: astropy.table.Table) -> Figure:
-    """Draw what the network finds of the trails that others missed."""
+    """Draw the fraction of the trails missed by others that the network finds."""
     rows = select(metrics, section="rescue")
     figure = Figure(figsize=(7.2, 5.2), layout="constrained")
     axis = figure.subplots()
-    for i, name in enumerate(dict.fromkeys(str(n) for n in rows["method"])):
+    for i, name in enumerate(names_in(rows, "method")):
         color, _, line = STYLES[i % len(STYLES)]
-        mine = select(rows, method=name)
-        _band(axis, mine, color, line, f"{mine['count'][0]} trails missed by {name}")
+        part = select(rows, method=name)
+        _draw_curve(axis, part, color, line, f"{part['count'][0]} trails missed by {name}")
     axis.set_xscale("log")
-    axis.set_ylim(-0.03, 1.03)
-    axis.grid(alpha=0.25)
+    finish_fractions(axis, "fraction found by the network")
     axis.set_xlabel("false candidates added per detector of 16.4 Mpix")
-    axis.set_ylabel("fraction of them that the network finds")
     axis.legend(loc="upper left")
-    figure.suptitle("trails that others missed, found by the network")
+    figure.suptitle("trails missed by other methods that the network finds")
     return figure
 
 
-def _band(axis: Any, rows: astropy.table.Table, color: str, line: str, label: str) -> None:
+def _draw_curve(axis: Axes, rows: astropy.table.Table, color: str, line: str, label: str) -> None:
     """Draw a curve with its interval."""
     x = np.asarray(rows["low"])
     axis.fill_between(x, rows["valueLow"], rows["valueHigh"], color=color, alpha=0.15, linewidth=0.0)
@@ -133,7 +121,6 @@ def pixel_figure(metrics: astropy.table.Table) -> Figure:
     left.set_xscale("log")
     left.set_xlim(least, 1.0)
     left.set_xlabel("false positive rate of pixels")
-    left.set_ylabel("true positive rate of pixels")
     right.plot(
         curve["low"], curve["value"], color=_BLUE, linewidth=1.8,
         label=f"average precision {_with_ends(numbers['average_precision'])}",
@@ -145,20 +132,20 @@ def pixel_figure(metrics: astropy.table.Table) -> Figure:
             str(r["metric"]): float(r["value"])
             for r in select(metrics, section="pixel", operatingPoint=point)
         }
+        label = f"{point}\nF1 {values['f1']:.2f}, IoU {values['iou']:.2f}"
         right.plot(
             values["recall"], values["precision"], marker=marker, color=color, markersize=8,
-            linestyle="none", label=f"{point}\nF1 {values['f1']:.2f}, IoU {values['iou']:.2f}",
+            linestyle="none", label=label,
         )  # fmt: skip
     right.set_xlim(-0.02, 1.02)
     right.set_xlabel("recall of pixels")
-    right.set_ylabel("precision of pixels")
+    finish_fractions(left, "true positive rate of pixels")
+    finish_fractions(right, "precision of pixels")
     for axis in (left, right):
-        axis.set_ylim(-0.03, 1.03)
-        axis.grid(alpha=0.25)
         axis.legend(loc="best", fontsize=9)
     ignored = sum(float(numbers[name]["value"]) for name in ("ignored_bad", "ignored_satellite"))
     total = float(numbers["auc"]["count"]) + ignored
-    figure.suptitle(f"single pixels; {100.0 * ignored / total:.2f}% of them are ignored")
+    figure.suptitle(f"single pixels; {100.0 * ignored / total:.2f}% are ignored")
     return figure
 
 
@@ -175,23 +162,20 @@ def calibration_figure(metrics: astropy.table.Table) -> Figure:
     error = select(metrics, section="calibration", metric="expected_calibration_error")[0]
     figure = Figure(figsize=(6.2, 6.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.0, 1.0))
-    upper.plot([0.0, 1.0], [0.0, 1.0], color="0.6", linestyle=":", label="as it should be")
-    bars = np.stack([rows["value"] - rows["valueLow"], rows["valueHigh"] - rows["value"]])
+    upper.plot([0.0, 1.0], [0.0, 1.0], color="0.6", linestyle=":", label="ideal")
     upper.errorbar(
-        mean["value"], rows["value"], np.clip(bars, 0.0, None), color=_BLUE, marker="o", linewidth=1.4,
+        mean["value"], rows["value"], error_bars(rows), color=_BLUE, marker="o", linewidth=1.4,
         elinewidth=0.9, label=f"network: calibration error {_with_ends(error)}",
     )  # fmt: skip
-    upper.set_ylim(-0.03, 1.03)
-    upper.set_ylabel("fraction that are trails")
+    finish_fractions(upper, "fraction of trails")
     upper.legend(loc="upper left", fontsize=9)
     lower.bar(rows["low"], rows["count"], rows["high"] - rows["low"], align="edge", color="0.75",
               edgecolor="white")  # fmt: skip
     lower.set_xlim(-0.02, 1.02)
     lower.set_xlabel("score of the candidate")
     lower.set_ylabel("candidates")
-    for axis in (upper, lower):
-        axis.grid(alpha=0.25)
-    figure.suptitle("is the score a probability?")
+    lower.grid(alpha=0.25)
+    figure.suptitle("calibration of the score")
     return figure
 
 
@@ -207,17 +191,14 @@ def residual_figure(metrics: astropy.table.Table) -> Figure:
         axis.fill_between(x, spread["valueLow"], spread["valueHigh"], color=_BLUE, alpha=0.2, linewidth=0.0,
                           label="68% of the trails")  # fmt: skip
         axis.plot(x, rows["value"], color=_BLUE, marker="o", markersize=4.5, linewidth=1.5, label="median")
-        axis.set_xscale("log")
-        ticks = sorted({*map(float, rows["low"]), *map(float, rows["high"])})
-        axis.xaxis.set_major_locator(FixedLocator(ticks))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.xaxis.set_minor_locator(NullLocator())
+        if len(rows):
+            log_axis(axis, bin_edges(rows))
         axis.set_xlabel("optimal SNR of the trail")
         axis.set_title(f"error of {label}", fontsize=10)
         axis.grid(alpha=0.25)
     handles, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2)
-    figure.suptitle("fitted values less true ones, of all trails that are found")
+    legend_below(figure, dict(zip(names, handles, strict=True)))
+    figure.suptitle("measured minus true values of all trails with a candidate")
     return figure
 
 
@@ -227,7 +208,7 @@ def _finite_bins(rows: astropy.table.Table) -> astropy.table.Table:
 
 
 def pull_figure(metrics: astropy.table.Table) -> Figure:
-    """Draw distributions of errors over their estimates."""
+    """Draw the distributions of errors divided by their estimates."""
     figure = Figure(figsize=(13.0, 3.8), layout="constrained")
     axes = figure.subplots(1, len(_PULLS), sharey=True)
     grid = np.linspace(-5.0, 5.0, 201)
@@ -246,37 +227,35 @@ def pull_figure(metrics: astropy.table.Table) -> Figure:
             axis.set_title(
                 f"{label}: median {median['value'][0]:+.2f}, spread {spread['value'][0]:.2f}", fontsize=9.5
             )
-        axis.set_xlabel("error over its estimate")
+        axis.set_xlabel("error / estimated error")
         axis.set_xlim(-5.0, 5.0)
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("density")
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2)
+    legend_below(figure, dict(zip(names, handles, strict=True)))
     count = max((int(n) for n in select(metrics, section="pull")["count"]), default=0)
-    figure.suptitle(f"are the errors of the fit right? {count} trails of SNR above 10")
+    figure.suptitle(f"errors of the fit divided by their estimates: {count} trails of SNR above 10")
     return figure
 
 
 def adcnn_figure(metrics: astropy.table.Table) -> Figure:
-    """Draw what is found in the manner of Asteroid_detection_CNN."""
+    """Draw completeness as Asteroid_detection_CNN measures it."""
     found = select(metrics, section="adcnn", metric="completeness")
     false = select(metrics, section="adcnn", metric="false_per_detector")
     figure = Figure(figsize=(7.0, 4.8), layout="constrained")
     axis = figure.subplots()
-    bars = np.stack([found["value"] - found["valueLow"], found["valueHigh"] - found["value"]])
     x = np.asarray(false["value"])
-    axis.errorbar(x, found["value"], np.clip(bars, 0.0, None), color=_BLUE, marker="o", linewidth=1.5,
-                  elinewidth=0.9)  # fmt: skip
+    axis.errorbar(
+        x, found["value"], error_bars(found), color=_BLUE, marker="o", linewidth=1.5, elinewidth=0.9
+    )
     for i in (0, 3, 7, 9):
         if i < len(x) and (i == 0 or x[i] < x[0]):
             axis.annotate(
                 f"{found['low'][i]:g}", (x[i], found["value"][i]), xytext=(6, -13),
                 textcoords="offset points", fontsize=9,
             )  # fmt: skip
-    axis.set_ylim(-0.03, 1.03)
     axis.set_xlim(left=0.0)
-    axis.grid(alpha=0.25)
+    finish_fractions(axis, "fraction of trails near a component")
     axis.set_xlabel("false components per detector of 16.4 Mpix")
-    axis.set_ylabel("fraction of the trails touched by a component")
-    figure.suptitle("as Asteroid_detection_CNN counts; numbers: least score")
+    figure.suptitle("Asteroid_detection_CNN metrics; numbers are the lowest scores")
     return figure

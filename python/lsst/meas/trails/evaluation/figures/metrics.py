@@ -15,15 +15,18 @@ from __future__ import annotations
 __all__ = ("CAPTIONS", "metric_figures")
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 import astropy.table
 import numpy as np
+import numpy.typing as npt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from ..collection_sample import QUANTITIES
-from ..metrics_table import ALL_CANDIDATES, select
+from ..metrics_table import ALL_CANDIDATES, names_in, select
+from ..quantities import QUANTITIES
 from .curves import (
     adcnn_figure,
     calibration_figure,
@@ -33,62 +36,60 @@ from .curves import (
     rescue_figure,
     residual_figure,
 )
-from .style import STYLES
+from .style import STYLES, bin_edges, error_bars, finish_fractions, legend_below, log_axis
 
 CAPTIONS: dict[str, str] = {
-    "trail_completeness_plot": "Fraction of the true trails that are found, in bins of what they are, for "
-    "thresholds of the score that leave 1, 10 and 100 false candidates per detector. Grey columns: trails "
-    "in each bin. Bars: binomial intervals of 95%.",
-    "trail_purity_plot": "Fraction of the candidates that are true trails, in bins of what is measured of "
-    "them. Grey columns: candidates in each bin. Bars: binomial intervals of 95%.",
-    "trail_snr_length_plot": "Completeness in bins of optimal SNR and length: percentage found, and below it "
-    "the number of trails.",
-    "trail_froc_plot": "Completeness as more false candidates are allowed; the band is the bootstrap "
-    "interval of 95% over detectors.",
-    "trail_pixel_plot": "Receiver operating characteriztic and precision against recall of single pixels; "
-    "masked pixels and those near satellites are ignored.",
-    "trail_calibration_plot": "Of the candidates near a score, the fraction that are trails; on the dotted "
-    "line the score is a probability.",
-    "trail_residual_plot": "Fitted values less true ones against optimal SNR: medians, and the range of 68%.",
-    "trail_pull_plot": "Errors of fitted values over their estimated errors, of trails with an optimal SNR "
-    "above 10, beside a normal distribution; the outermost columns hold all beyond.",
-    "trail_stack_plot": "Trails found by the network and the other detector, by one alone, or by neither. "
-    "The network is taken at 10 false candidates per detector, the other with all that it detects.",
-    "trail_rescue_plot": "Of the trails that the other detector missed, the fraction that the network finds "
-    "as false candidates are added. Bands: binomial intervals of 95%.",
-    "trail_adcnn_plot": "Completeness and false components in the manner of Asteroid_detection_CNN, whose "
-    "matching is more lenient than that of the other figures.",
+    "trail_completeness_plot": "Fraction of the true trails that are found, in bins of their properties, for "
+    "score thresholds that leave 1, 10 and 100 false candidates per detector. Gray columns: trails in each "
+    "bin. Bars: binomial intervals of 95%.",
+    "trail_purity_plot": "Fraction of the candidates that are true trails, in bins of their measured "
+    "properties. Gray columns: candidates in each bin. Bars: binomial intervals of 95%.",
+    "trail_snr_length_plot": "Completeness in bins of optimal SNR and length: percentage found, above the "
+    "number of trails.",
+    "trail_froc_plot": "Completeness against the rate of false candidates. Band: bootstrap interval of 95% "
+    "over detectors.",
+    "trail_pixel_plot": "Receiver operating characteristic, and precision against recall, of single pixels. "
+    "Masked pixels and pixels near satellites are ignored.",
+    "trail_calibration_plot": "Fraction of trails among the candidates near each score. On the dotted line "
+    "the score is a probability.",
+    "trail_residual_plot": "Measured minus true values against optimal SNR: medians, and central 68% ranges.",
+    "trail_pull_plot": "Errors of fitted values divided by their estimates, for trails with an optimal SNR "
+    "above 10, compared with a normal distribution. The outermost columns include all larger errors.",
+    "trail_stack_plot": "Trails found by the network and another method, by one alone, or by neither. The "
+    "network has 10 false candidates per detector; the other method all its detections.",
+    "trail_rescue_plot": "Fraction of the trails missed by another method that the network finds, against "
+    "the rate of added false candidates. Bands: binomial intervals of 95%.",
+    "trail_adcnn_plot": "Completeness and false components as Asteroid_detection_CNN measures them; its "
+    "matching is more lenient than in the other figures.",
 }
-"""What each figure shows, by the name of its dataset."""
-
-_PANELS = ("snr", "snrPointSource", "magnitude", "length", "rate", "angle", "density", "distance")
+"""Captions of the figures, by the names of their datasets."""
 
 _PARTS = (
     ("both", "both", "#0072B2", ""),
     ("network_only", "network only", "#56B4E9", "//"),
-    ("other_only", "{} only", "#E69F00", "\\\\"),
+    ("other_only", "other method only", "#E69F00", "\\\\"),
     ("neither", "neither", "#DDDDDD", ""),
 )
 
 
 def metric_figures(metrics: astropy.table.Table, *, title: str = "") -> dict[str, Figure]:
-    """Draw all figures that a table of metrics has the numbers for.
+    """Draw the figures for which a table of metrics has numbers.
 
     Parameters
     ----------
     metrics
         Output of `~lsst.meas.trails.evaluation.summary.summarize`.
     title
-        What the collection is.
+        Name of the collection.
 
     Returns
     -------
     figures
-        By the names of their datasets, the keys of `CAPTIONS`.
+        Figures by the names of their datasets, the keys of `CAPTIONS`.
     """
-    draw: dict[str, tuple[str, Callable[..., Figure | None]]] = {
-        "trail_completeness_plot": ("completeness", _completeness_figure),
-        "trail_purity_plot": ("purity", _purity_figure),
+    draw: dict[str, tuple[str, Callable[[astropy.table.Table], Figure]]] = {
+        "trail_completeness_plot": ("completeness", partial(_bins_figure, section="completeness")),
+        "trail_purity_plot": ("purity", partial(_bins_figure, section="purity")),
         "trail_snr_length_plot": ("completeness2d", _two_dimensions_figure),
         "trail_froc_plot": ("froc", froc_figure),
         "trail_pixel_plot": ("roc", pixel_figure),
@@ -102,62 +103,53 @@ def metric_figures(metrics: astropy.table.Table, *, title: str = "") -> dict[str
     figures = {}
     for name, (section, function) in draw.items():
         rows = select(metrics, section=section)
-        # A section may have no more than a number that is not known.
+        # Some sections hold nothing but unknown numbers.
         if np.any(np.isfinite(np.asarray(rows["value"], dtype=np.float64)) & (np.asarray(rows["by"]) != "")):
-            figure = function(metrics)
-            if figure is not None:
-                heading = figure.get_suptitle()
-                figure.suptitle(f"{title}: {heading}" if title else heading, fontsize=12)
-                figures[name] = figure
+            figures[name] = figure = function(metrics)
+            heading = figure.get_suptitle()
+            figure.suptitle(f"{title}: {heading}" if title else heading, fontsize=12)
     return figures
-
-
-def _completeness_figure(metrics: astropy.table.Table) -> Figure:
-    return _draw_bins(metrics, "completeness")
-
-
-def _purity_figure(metrics: astropy.table.Table) -> Figure:
-    return _draw_bins(metrics, "purity")
 
 
 def _points(rows: astropy.table.Table) -> list[str]:
     """Return the operating points chosen from the sample itself, in order."""
-    names = list(dict.fromkeys(str(name) for name in rows["operatingPoint"]))
+    names = names_in(rows, "operatingPoint")
     return [name for name in names if not name.startswith("model") and name != ALL_CANDIDATES]
 
 
-def _draw_bins(metrics: astropy.table.Table, section: str) -> Figure:
+def _bins_figure(metrics: astropy.table.Table, *, section: str) -> Figure:
     """Draw completeness or purity in bins of all quantities."""
     rows = select(metrics, section=section)
     points = _points(rows)
     figure = Figure(figsize=(13.0, 9.6), layout="constrained")
     axes = figure.subplots(3, 3)
-    handles: dict[str, Any] = {}
-    for axis, by in zip(axes.ravel(), _PANELS, strict=False):
-        quantity = QUANTITIES[by]
-        mine = select(rows, by=by)
-        _draw_counts(axis, select(mine, operatingPoint=ALL_CANDIDATES), quantity.log)
+    handles: dict[str, Artist] = {}
+    for axis, (by, quantity) in zip(axes.ravel(), QUANTITIES.items(), strict=False):
+        binned = select(rows, by=by)
+        _draw_counts(axis, select(binned, operatingPoint=ALL_CANDIDATES))
         for i, point in enumerate(points):
             color, marker, line = STYLES[i % len(STYLES)]
-            part = select(mine, operatingPoint=point)
+            part = select(binned, operatingPoint=point)
             if len(part) == 0:
                 continue
             x = _centers(part, quantity.log, i - 0.5 * (len(points) - 1))
             handles[point] = axis.errorbar(
-                x, part["value"], _bars(part), color=color, marker=marker, linestyle=line, markersize=4.5,
-                linewidth=1.3, elinewidth=0.8,
+                x, part["value"], error_bars(part), color=color, marker=marker, linestyle=line,
+                markersize=4.5, linewidth=1.3, elinewidth=0.8,
             )  # fmt: skip
         label = quantity.label
         if section == "purity" and quantity.truth != quantity.candidate:
             label = f"fitted {label}"
-        _finish_axis(axis, label, _used_edges(mine, quantity.edges), quantity.log)
-    noun = "trails" if section == "completeness" else "candidates"
-    for row in axes:
-        row[0].set_ylabel("fraction found" if section == "completeness" else "fraction that are trails")
-    spare = axes[-1][-1]
-    spare.set_axis_off()
-    bar = spare.bar([0], [0], color="0.85")
-    spare.legend(
+        _finish_axis(axis, label, _used_edges(binned, quantity.edges), quantity.log)
+    noun, label = (
+        ("trails", "fraction found") if section == "completeness" else ("candidates", "fraction of trails")
+    )
+    for line in axes:
+        line[0].set_ylabel(label)
+    unused = axes[-1][-1]
+    unused.set_axis_off()
+    bar = unused.bar([0], [0], color="0.85")
+    unused.legend(
         [*handles.values(), bar],
         [*handles, f"number of {noun} (right axes)"],
         loc="center",
@@ -166,21 +158,17 @@ def _draw_bins(metrics: astropy.table.Table, section: str) -> Figure:
         title="score threshold chosen for",
         title_fontsize=11,
     )
-    figure.suptitle(
-        "completeness, with intervals of 95%"
-        if section == "completeness"
-        else "purity, with intervals of 95%"
-    )
+    figure.suptitle(f"{section}, with intervals of 95%")
     return figure
 
 
-def _draw_counts(axis: Any, rows: astropy.table.Table, log: bool) -> None:
-    """Draw how many there are in each bin, behind the curves."""
+def _draw_counts(axis: Axes, rows: astropy.table.Table) -> None:
+    """Draw the count in each bin behind the curves."""
     twin = axis.twinx()
     low, high = np.asarray(rows["low"]), np.asarray(rows["high"])
     twin.bar(low, rows["count"], high - low, align="edge", color="0.85", edgecolor="white", linewidth=0.6)
     most = max(int(np.max(rows["count"])), 1) if len(rows) else 1
-    # They stay in the lower third.
+    # The columns stay in the lower third.
     twin.set_ylim(0.0, 3.2 * most)
     twin.yaxis.set_major_locator(FixedLocator([0, most]))
     twin.tick_params(axis="y", colors="0.45", labelsize=8)
@@ -188,38 +176,27 @@ def _draw_counts(axis: Any, rows: astropy.table.Table, log: bool) -> None:
     axis.patch.set_visible(False)
 
 
-def _centers(rows: astropy.table.Table, log: bool, shift: float) -> np.ndarray[Any, Any]:
-    """Return where bins are drawn, a little beside each other."""
+def _centers(rows: astropy.table.Table, log: bool, shift: float) -> npt.NDArray[np.float64]:
+    """Return the abscissas of bins, shifted by a fraction of their width."""
     low, high = np.asarray(rows["low"]), np.asarray(rows["high"])
     if log:
         return np.asarray(np.sqrt(low * high) * np.power(high / low, 0.09 * shift))
     return np.asarray(0.5 * (low + high) + 0.09 * shift * (high - low))
 
 
-def _bars(rows: astropy.table.Table) -> np.ndarray[Any, Any]:
-    value = np.asarray(rows["value"])
-    return np.clip(np.stack([value - rows["valueLow"], rows["valueHigh"] - value]), 0.0, None)
-
-
 def _used_edges(rows: astropy.table.Table, edges: Sequence[float]) -> list[float]:
-    """Return the edges of the bins from the first to the last with content."""
+    """Return the edges of the bins, without empty bins at either end."""
     if len(rows) == 0:
         return list(edges)
     first, last = float(np.min(rows["low"])), float(np.max(rows["high"]))
     return [edge for edge in edges if first <= edge <= last]
 
 
-def _finish_axis(axis: Any, label: str, edges: Sequence[float], log: bool) -> None:
+def _finish_axis(axis: Axes, label: str, edges: Sequence[float], log: bool) -> None:
     axis.set_xlabel(label)
-    axis.set_ylim(-0.03, 1.04)
-    axis.grid(alpha=0.25)
+    finish_fractions(axis)
     if log:
-        axis.set_xscale("log")
-        axis.set_xlim(edges[0] * 0.97, edges[-1] * 1.03)
-        axis.xaxis.set_major_locator(FixedLocator(list(edges)))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.tick_params(axis="x", labelsize=9)
+        log_axis(axis, edges)
     else:
         margin = 0.015 * (edges[-1] - edges[0])
         axis.set_xlim(edges[0] - margin, edges[-1] + margin)
@@ -230,9 +207,9 @@ def _finish_axis(axis: Any, label: str, edges: Sequence[float], log: bool) -> No
 
 
 def _two_dimensions_figure(metrics: astropy.table.Table) -> Figure:
-    """Draw completeness in SNR and length."""
+    """Draw completeness in bins of SNR and length."""
     rows = select(metrics, section="completeness2d")
-    x_edges = sorted({*map(float, rows["low"]), *map(float, rows["high"])})
+    x_edges = bin_edges(rows)
     y_edges = sorted({*map(float, rows["low2"]), *map(float, rows["high2"])})
     grid = np.full((len(y_edges) - 1, len(x_edges) - 1), np.nan)
     figure = Figure(figsize=(9.0, 4.8), layout="constrained")
@@ -251,30 +228,29 @@ def _two_dimensions_figure(metrics: astropy.table.Table) -> Figure:
     axis.set_xlabel("optimal SNR of the trail")
     axis.set_ylabel("length of the trail (pixels)")
     figure.colorbar(picture, ax=axis, label="fraction found")
-    figure.suptitle(f"completeness at {rows['operatingPoint'][0]}; below it the number of trails")
+    figure.suptitle(f"completeness at {rows['operatingPoint'][0]}, and number of trails")
     return figure
 
 
 def _stack_figure(metrics: astropy.table.Table) -> Figure:
-    """Draw who finds which trails, against SNR and length."""
+    """Draw the trails found by the network, another method, both or neither."""
     rows = select(metrics, section="stack")
-    names = list(dict.fromkeys(str(name) for name in rows["method"]))
+    names = names_in(rows, "method")
     figure = Figure(figsize=(12.0, 2.9 * len(names) + 1.0), layout="constrained")
     axes = figure.subplots(len(names), 3, squeeze=False, sharey=True)
     for line, name in zip(axes, names, strict=True):
         for axis, by in zip(line, ("snr", "length", "distance"), strict=True):
-            _draw_parts(axis, select(rows, method=name, by=by), by, name)
+            _draw_parts(axis, select(rows, method=name, by=by), by)
         line[0].set_ylabel(f"fraction of the trails\n({name})")
     point = next(str(p) for p in rows["operatingPoint"] if p)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    labels[2] = "the other only"
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    figure.suptitle(f"who finds which trails (their number below); network at {point}")
+    legend_below(figure, dict(zip(labels, handles, strict=True)))
+    figure.suptitle(f"trails found by each method (numbers of trails below); network at {point}")
     return figure
 
 
-def _draw_parts(axis: Any, rows: astropy.table.Table, by: str, name: str) -> None:
-    """Draw the four parts of each bin upon one another."""
+def _draw_parts(axis: Axes, rows: astropy.table.Table, by: str) -> None:
+    """Draw the four parts of each bin as a stacked column."""
     parts = {metric: select(rows, metric=metric) for metric, *_ in _PARTS}
     base = parts["both"]
     x = np.arange(len(base))
@@ -283,7 +259,7 @@ def _draw_parts(axis: Any, rows: astropy.table.Table, by: str, name: str) -> Non
         height = np.asarray(parts[metric]["value"])
         axis.bar(
             x, height, 0.94, bottom=bottom, color=color, hatch=hatch, edgecolor="white", linewidth=0.5,
-            label=label.format(name),
+            label=label,
         )  # fmt: skip
         bottom = bottom + height
     axis.set_xticks(x, [f"{row['low']:g}-{row['high']:g}\n({row['count']})" for row in base], fontsize=7.5)

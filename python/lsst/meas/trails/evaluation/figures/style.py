@@ -9,11 +9,22 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Colors, markers and lines of compared detectors."""
+"""Colors, markers, lines and axes that the figures share."""
 
 from __future__ import annotations
 
-__all__ = ("STYLES",)
+__all__ = ("STYLES", "bin_edges", "error_bars", "finish_fractions", "legend_below", "log_axis", "style")
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import astropy.table
+import numpy as np
+import numpy.typing as npt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 STYLES: tuple[tuple[str, str, str], ...] = (
     ("#0072B2", "o", "-"),
@@ -24,8 +35,52 @@ STYLES: tuple[tuple[str, str, str], ...] = (
     ("#E69F00", "P", "-."),
     ("#56B4E9", "X", "-."),
 )
-"""Color, marker and line of the first, second, ... detector.
+"""Color, marker and line of the first, second, ... curve.
 
-The colors of Okabe and Ito (2008), which are distinguishable with color
-blindness.
+The colors are those of Okabe and Ito (2008), which are distinguishable with
+color blindness.
 """
+
+
+def style(number: int, *, marker: bool = True) -> dict[str, Any]:
+    """Return the keywords of `~matplotlib.axes.Axes.plot` for a curve."""
+    color, symbol, line = STYLES[number % len(STYLES)]
+    return {"color": color, "marker": symbol if marker else "", "linestyle": line, "markersize": 5}
+
+
+def error_bars(rows: astropy.table.Table) -> npt.NDArray[np.float64]:
+    """Return the lengths of the error bars of metrics, shape (2, n)."""
+    value = np.asarray(rows["value"])
+    return np.clip(np.stack([value - rows["valueLow"], rows["valueHigh"] - value]), 0.0, None)
+
+
+def bin_edges(rows: astropy.table.Table) -> list[float]:
+    """Return the edges of the bins of metrics."""
+    return sorted({*map(float, rows["low"]), *map(float, rows["high"])})
+
+
+def log_axis(axis: Axes, edges: Sequence[float]) -> None:
+    """Make a logarithmic x axis with ticks at the edges of bins."""
+    axis.set_xscale("log")
+    axis.set_xlim(edges[0] * 0.97, edges[-1] * 1.03)
+    axis.xaxis.set_major_locator(FixedLocator(list(edges)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.tick_params(axis="x", labelsize=9)
+
+
+def finish_fractions(axis: Axes, label: str = "") -> None:
+    """Add grid, limits and label of a y axis that shows fractions."""
+    axis.set_ylim(-0.03, 1.03)
+    axis.grid(alpha=0.25)
+    axis.set_ylabel(label)
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Artist], columns: int = 4) -> None:
+    """Add a legend below all panels, where it hides nothing."""
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=max(1, min(len(handles), columns)),
+    )

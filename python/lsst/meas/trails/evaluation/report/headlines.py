@@ -9,46 +9,44 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The numbers of a summary that one asks for first, as text."""
+"""Main numbers of a summary, as text."""
 
 from __future__ import annotations
 
-__all__ = ("Headline", "headlines")
+__all__ = ("HALF", "Headline", "headlines")
 
 import dataclasses
 
 import astropy.table
 import numpy as np
 
-from ..metrics_table import ALL_CANDIDATES, select
+from ..metrics_table import ALL_CANDIDATES, names_in, select
 
 
 @dataclasses.dataclass(frozen=True)
 class Headline:
-    """A number and what it is.
-
-    Parameters
-    ----------
-    group
-        What it belongs to.
-    label
-        What it is.
-    value
-        The number with its interval and unit.
-    """
+    """A number with its label."""
 
     group: str
-    label: str
-    value: str
+    """Heading of the group that it belongs to."""
 
+    label: str
+    """Meaning of the number."""
+
+    value: str
+    """The number with its interval and unit."""
+
+
+HALF = "SNR at which half of the trails are found"
+"""Label of SNR50."""
 
 _DETECTION = (
     ("completeness", "trails found", "%"),
-    ("snr50", "SNR at which half of the trails are found", ""),
-    ("snr50_long", "the same for trails of 20 pixels and more", ""),
+    ("snr50", HALF, ""),
+    ("snr50_long", f"{HALF}, 20 pixels and longer", ""),
     ("purity", "candidates that are trails", "%"),
     ("false_per_square_degree", "false candidates per square degree", ""),
-    ("threshold", "least score", ""),
+    ("threshold", "lowest score", ""),
 )
 _PIXELS = (
     ("auc", "area under the ROC curve", ""),
@@ -60,11 +58,11 @@ _PIXELS = (
 )
 _OTHERS = (
     ("completeness", "trails found by {}", "%"),
-    ("both", "found by the network too", "%"),
-    ("other_only", "by {} only", "%"),
-    ("network_only", "by the network only", "%"),
-    ("neither", "by neither", "%"),
-    ("chance", "found by {} by chance, were they elsewhere", "%"),
+    ("both", "trails found by both", "%"),
+    ("other_only", "trails found by {} only", "%"),
+    ("network_only", "trails found by the network only", "%"),
+    ("neither", "trails found by neither", "%"),
+    ("chance", "displaced trails found by {} by chance", "%"),
     ("detections_per_detector", "detections of {} per detector", ""),
 )
 _ERRORS = (
@@ -88,7 +86,7 @@ def headlines(metrics: astropy.table.Table) -> list[Headline]:
         unit = {"": "", "%": "%", "deg2": " square degrees"}.get(str(row["unit"]), f" {row['unit']}")
         result.append(Headline("sample", str(row["description"]), f"{row['value']:.6g}{unit}"))
     detection = select(metrics, section="detection")
-    for point in dict.fromkeys(str(name) for name in detection["operatingPoint"]):
+    for point in names_in(detection, "operatingPoint"):
         group = f"at {point}" if point != ALL_CANDIDATES else "with all candidates"
         for metric, label, unit in _DETECTION:
             result += _of(select(detection, operatingPoint=point, metric=metric), group, label, unit)
@@ -104,24 +102,24 @@ def headlines(metrics: astropy.table.Table) -> list[Headline]:
     result += _of(rows, "score", "expected calibration error", "")
     for metric, label, unit in _ERRORS:
         rows = select(metrics, section="error", metric=metric, low=10.0, high=np.inf)
-        result += _of(rows, "fitted values of trails with SNR above 10", label, unit)
-    beside = select(metrics, section="stack", by="")
-    for method in dict.fromkeys(str(name) for name in beside["method"]):
+        result += _of(rows, "measured values of trails with SNR above 10", label, unit)
+    others = select(metrics, section="stack", by="")
+    for method in names_in(others, "method"):
         for metric, label, unit in _OTHERS:
-            rows = select(beside, method=method, metric=metric)
-            result += _of(rows, f"network beside {method}", label.format(method), unit)
+            rows = select(others, method=method, metric=metric)
+            result += _of(rows, f"network compared with {method}", label.format(method), unit)
     adcnn = select(metrics, section="adcnn", low=0.2)
     for metric, label, unit in (
-        ("completeness", "trails touched by a component of score 0.2", "%"),
+        ("completeness", "trails near a component of score 0.2", "%"),
         ("false_per_detector", "false components per detector", ""),
     ):
         rows = select(adcnn, metric=metric)
-        result += _of(rows, "as Asteroid_detection_CNN counts", label, unit)
+        result += _of(rows, "Asteroid_detection_CNN metrics", label, unit)
     return result
 
 
 def _of(rows: astropy.table.Table, group: str, label: str, unit: str) -> list[Headline]:
-    """Return the headline of the first of some rows, if there is any."""
+    """Return the headline of the first row, if there is one."""
     return [Headline(group, label, _text(row, unit)) for row in rows[:1]]
 
 
@@ -130,7 +128,7 @@ def _text(row: astropy.table.Row, unit: str) -> str:
     scale = 100.0 if unit == "%" else 1.0
     value, low, high = (scale * float(row[name]) for name in ("value", "valueLow", "valueHigh"))
     if not np.isfinite(value):
-        return "not known"
+        return "unknown"
     style = ".1f" if unit == "%" else ".3g" if abs(value) < 1000.0 else ".0f"
     text = f"{value:{style}}{unit}"
     return f"{text} ({low:{style}} to {high:{style}})" if np.isfinite(low) and np.isfinite(high) else text

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The parts of a report that are made of a table of metrics alone."""
+"""Sections of a report that need nothing but a table of metrics."""
 
 from __future__ import annotations
 
@@ -24,65 +24,63 @@ __all__ = (
 )
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import astropy.table
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..collection_sample import QUANTITIES
-from ..figures.style import STYLES
-from ..metrics_table import select
-from .headlines import Headline
+from ..figures.comparison import completeness_comparison, froc_comparison
+from ..metrics_table import names_in, select
+from .headlines import HALF, Headline
 from .page import Card, FigurePart, Paragraph, Part, Section, TablePart
 
 OPERATING_POINT = "10 false per detector"
-"""Where collections are compared and cutouts are chosen, if it is there."""
+"""Preferred operating point of comparisons and cutouts."""
 
 _SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     (
-        "Found against false",
+        "Completeness and false candidates",
         ("trail_froc_plot",),
         (),
-        "How many of the trails are found depends on how many false detections are allowed.",
+        "Completeness depends on the allowed rate of false candidates.",
     ),
     ("Completeness", ("trail_completeness_plot", "trail_snr_length_plot"), (), ""),
     ("Purity", ("trail_purity_plot",), (), ""),
     (
-        "Is the score a probability?",
+        "Calibration of the score",
         ("trail_calibration_plot",),
         ("calibration",),
-        "Of the candidates with a score near 0.8, 80% should be trails.",
+        "80% of the candidates with a score near 0.8 should be trails.",
     ),
     (
         "Fitted parameters",
         ("trail_residual_plot", "trail_pull_plot"),
         ("error", "pull"),
-        "Fitted minus true values of the trails that were found; pulls are these over their own errors, and "
-        "should scatter by 1.",
+        "Measured minus true values of the trails that were found. Pulls are these divided by their "
+        "estimated errors, and should scatter by 1.",
     ),
     (
-        "Beside the stack",
+        "Comparison with the stack",
         ("trail_stack_plot", "trail_rescue_plot"),
         ("stack", "rescue"),
-        "What other detections of the same images find. Sep at 3, 4 and 5 sigma is a baseline that stands in "
-        "where no catalog of the stack's own was given; it is not the stack.",
+        "Trails found in the same images by other methods. Sep at 3, 4 and 5 sigma is a baseline that "
+        "substitutes for the stack's own catalog; it is not the stack.",
     ),
     (
         "Pixels",
         ("trail_pixel_plot",),
         ("pixel",),
-        "Every unmasked pixel by itself, before candidates are made.",
+        "Every unmasked pixel on its own, before components are formed.",
     ),
     (
-        "Adcnn metrics",
+        "Asteroid_detection_CNN metrics",
         ("trail_adcnn_plot",),
         ("adcnn",),
-        "Counted in the manner of Asteroid_detection_CNN (its gap-2 components, score, thresholds and "
-        "matching), only so that its published numbers can be compared. They are not what is counted above.",
+        "Measured as Asteroid_detection_CNN does (gap-2 components, score, thresholds and matching), for "
+        "comparison with its published numbers only. The sections above use other definitions.",
     ),
 )
-"""Title, figures and sections of the metrics of each part, and what it says."""
+"""Title, figures, sections of the metrics, and text of each section."""
 
 _LABELS = {
     "metric": "number",
@@ -107,97 +105,83 @@ _SHOWN = (
 
 
 def readable(name: str) -> str:
-    """Return a name with spaces where it has capitals or underscores."""
+    """Return a name with spaces in place of capitals and underscores."""
     words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
     return words.replace("_", " ").strip()
 
 
 def operating_point(metrics: astropy.table.Table) -> str:
-    """Return the operating point that is spoken of where only one can be.
+    """Return the operating point of comparisons and cutouts.
 
     Parameters
     ----------
     metrics
         A `trail_metrics`.
     """
-    points = [str(name) for name in select(metrics, section="detection", method="network")["operatingPoint"]]
+    points = names_in(select(metrics, section="detection"), "operatingPoint")
     return OPERATING_POINT if OPERATING_POINT in points or not points else points[0]
 
 
 def threshold_of(metrics: astropy.table.Table) -> float:
-    """Return the least score of a candidate at the operating point.
+    """Return the lowest score of a candidate at the operating point.
 
     Parameters
     ----------
     metrics
         A `trail_metrics`.
     """
-    rows = select(
-        metrics,
-        section="detection",
-        metric="threshold",
-        method="network",
-        operatingPoint=operating_point(metrics),
-    )
+    point = operating_point(metrics)
+    rows = select(metrics, section="detection", metric="threshold", operatingPoint=point)
     return float(rows["value"][0]) if len(rows) else 0.0
 
 
 def head_cards(headlines: Sequence[Headline], point: str) -> list[Card]:
-    """Return the numbers for the head of a page.
+    """Return the numbers for the top of a page.
 
     Parameters
     ----------
     headlines
-        All numbers of a summary.
+        The main numbers of a summary.
     point
-        The operating point that they are of.
+        Operating point.
     """
     wanted = (
         (f"at {point}", "trails found", f"of the trails found, {point}"),
-        (
-            f"at {point}",
-            "SNR at which half of the trails are found",
-            "SNR at which half of the trails are found",
-        ),
-        (
-            f"at {point}",
-            "the same for trails of 20 pixels and more",
-            "the same, trails of 20 pixels and more",
-        ),
+        (f"at {point}", HALF, HALF),
+        (f"at {point}", f"{HALF}, 20 pixels and longer", f"{HALF}, trails of 20 pixels and longer"),
         (f"at {point}", "candidates that are trails", "of the candidates are trails"),
         ("score", "expected calibration error", "calibration error of the score"),
         (
-            "fitted values of trails with SNR above 10",
+            "measured values of trails with SNR above 10",
             "median error of the midpoint",
             "median midpoint error",
         ),
-        ("sample", "of them, trails that enough is visible of", "trails counted"),
-        ("sample", "images", "images searched"),
+        ("sample", "counted trails, with enough visible flux", "counted trails"),
+        ("sample", "images", "searched images"),
     )
     known = {(item.group, item.label): item.value for item in headlines}
     return [Card(known[group, label], text) for group, label, text in wanted if (group, label) in known]
 
 
 def summary_section(metrics: astropy.table.Table) -> Section:
-    """Return what was searched, and what is found at each threshold.
+    """Return the searched area, and the detection metrics at each threshold.
 
     Parameters
     ----------
     metrics
         A `trail_metrics`.
     """
-    detection = select(metrics, section="detection", method="network", by="")
-    points = list(dict.fromkeys(str(name) for name in detection["operatingPoint"]))
+    detection = select(metrics, section="detection")
+    points = names_in(detection, "operatingPoint")
     rows: dict[str, dict[str, str]] = {}
     for row in detection:
-        label = str(row["description"]) or readable(str(row["metric"]))
-        rows.setdefault(label, {})[str(row["operatingPoint"])] = _interval(row)
+        rows.setdefault(_label(row), {})[str(row["operatingPoint"])] = _interval(row)
     columns = {"number": list(rows)}
     columns |= {point: [found.get(point, "") for found in rows.values()] for point in points}
     sample = select(metrics, section="sample")
     searched = astropy.table.Table(
         {
-            "what": [str(row["description"]) or readable(str(row["metric"])) for row in sample],
+            "quantity": [_label(row) for row in sample],
             "value": [f"{row['value']:.6g} {row['unit']}".strip() for row in sample],
         },
         dtype=(str, str),
@@ -208,11 +192,11 @@ def summary_section(metrics: astropy.table.Table) -> Section:
             TablePart(
                 "detection",
                 astropy.table.Table(columns, dtype=[str] * len(columns)),
-                "What is found by the network, for several thresholds of the score: those that leave so many "
-                "false candidates per detector of 16.4 Mpix in this sample, those that the model brought "
-                "along, and none. In brackets intervals of 95%.",
+                "Detection metrics of the network for several score thresholds: chosen in this sample for a "
+                "rate of false candidates per detector of 16.4 Mpix, chosen for the same rate when the model "
+                "was calibrated, and none. Intervals of 95% in parentheses.",
             ),
-            TablePart("sample", searched, "What was searched."),
+            TablePart("sample", searched, "Searched images."),
         ],
     )
 
@@ -220,15 +204,15 @@ def summary_section(metrics: astropy.table.Table) -> Section:
 def metric_sections(
     metrics: astropy.table.Table, figures: Mapping[str, Figure], captions: Mapping[str, str]
 ) -> list[Section]:
-    """Return figures and numbers, by what they are about.
+    """Return the figures and numbers of each subject.
 
     Parameters
     ----------
     metrics
         A `trail_metrics`.
     figures, captions
-        What `~lsst.meas.trails.evaluation.figures.metrics.metric_figures` made
-        of it.
+        Figures of `~lsst.meas.trails.evaluation.figures.metrics.metric_figures`,
+        and their captions.
     """
     sections = []
     shown: set[str] = set()
@@ -254,9 +238,9 @@ def _figure(name: str, figure: Figure, captions: Mapping[str, str], title: str) 
 
 
 def _numbers(metrics: astropy.table.Table, kind: str) -> TablePart | None:
-    """Return the numbers of a section that are of no bin, if there are any."""
+    """Return the numbers of a section that do not belong to a bin, if any."""
     rows = select(metrics, section=kind)
-    # Of no bin, or of one that has no upper end: all that are bright.
+    # The bin without an upper end holds all bright trails.
     chosen = rows[(np.asarray(rows["by"]) == "") | np.isinf(np.asarray(rows["high"], dtype=np.float64))]
     if len(chosen) == 0:
         return None
@@ -265,12 +249,12 @@ def _numbers(metrics: astropy.table.Table, kind: str) -> TablePart | None:
         chosen,
         f"Numbers: {readable(kind)}, with intervals of 95%.",
         labels=_LABELS,
-        shown=[name for name in _SHOWN if _told(chosen[name])],
+        shown=[name for name in _SHOWN if _has_values(chosen[name])],
     )
 
 
-def _told(column: astropy.table.Column) -> bool:
-    """Whether a column says anything."""
+def _has_values(column: astropy.table.Column) -> bool:
+    """Return whether a column has any known value."""
     values = np.asarray(column)
     if values.dtype.kind == "f":
         return bool(np.any(np.isfinite(values)))
@@ -278,104 +262,53 @@ def _told(column: astropy.table.Column) -> bool:
 
 
 def against_section(metrics: Mapping[str, astropy.table.Table]) -> Section:
-    """Compare collections with each other.
+    """Return the comparison of several collections.
 
     Parameters
     ----------
     metrics
-        The `trail_metrics` of each, by its name; the first one is what the
-        report is about.
+        The `trail_metrics` of each, by its name; the first one is the subject
+        of the report.
     """
     parts: list[Part] = [
         Paragraph(
-            "Each collection was evaluated with its own truth: differences mean something where the images "
-            "and the trails are the same."
+            "Each collection was evaluated with its own truth: differences are meaningful if the images and "
+            "the trails are the same."
         )
     ]
-    froc = _against_froc(metrics)
-    if froc is not None:
-        parts.append(froc)
-    completeness = _against_completeness(metrics)
-    if completeness is not None:
-        parts.append(completeness)
-    parts.append(_against_table(metrics))
-    return Section("Against other collections", parts)
-
-
-def _style(number: int) -> dict[str, Any]:
-    color, marker, line = STYLES[number % len(STYLES)]
-    return {"color": color, "marker": marker, "linestyle": line, "markersize": 5, "linewidth": 1.6}
-
-
-def _against_froc(metrics: Mapping[str, astropy.table.Table]) -> FigurePart | None:
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-    axis = figure.subplots()
-    drawn = 0
-    for number, (name, table) in enumerate(metrics.items()):
-        rows = select(table, section="froc", method="network", by="false_per_detector")
-        order = np.argsort(rows["low"])
-        x, y = np.asarray(rows["low"])[order], np.asarray(rows["value"])[order]
-        axis.plot(x, y, label=name, **{**_style(number), "marker": ""})
-        drawn += len(rows)
-    if drawn == 0:
-        return None
-    axis.set_xscale("log")
-    axis.set_ylim(-0.03, 1.03)
-    axis.set_xlabel("false detections per detector of 16.4 Mpix")
-    axis.set_ylabel("fraction of trails found")
-    axis.grid(alpha=0.25)
-    figure.legend(loc="outside lower center", ncols=1)
-    return FigurePart(
-        "against_froc",
-        figure,
-        "Completeness as more false detections are allowed. Higher and further left is better.",
-        f"Curves of completeness against false detections of {', '.join(metrics)}.",
-    )
-
-
-def _against_completeness(metrics: Mapping[str, astropy.table.Table]) -> FigurePart | None:
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-    axis = figure.subplots()
-    drawn = 0
-    for number, (name, table) in enumerate(metrics.items()):
-        rows = select(
-            table, section="completeness", method="network", by="snr", operatingPoint=operating_point(table)
+    names = ", ".join(metrics)
+    if any(len(select(table, section="froc")) for table in metrics.values()):
+        parts.append(
+            FigurePart(
+                "against_froc",
+                froc_comparison({"": metrics}),
+                "Completeness against the rate of false candidates. Higher and further left is better.",
+                f"Curves of completeness against false candidates of {names}.",
+            )
         )
-        rows = rows[np.argsort(rows["low"])]
-        rows = rows[np.isfinite(rows["value"])]
-        center = np.sqrt(np.asarray(rows["low"]) * np.asarray(rows["high"]))
-        value = np.asarray(rows["value"])
-        bars = np.clip([value - rows["valueLow"], rows["valueHigh"] - value], 0.0, None)
-        # Beside each other, or the bars would hide one another.
-        shift = 1.012 ** (2.0 * number - len(metrics) + 1.0)
-        axis.errorbar(center * shift, value, bars, label=name, elinewidth=0.9, **_style(number))
-        drawn += len(rows)
-    if drawn == 0:
-        return None
-    point = operating_point(next(iter(metrics.values())))
-    axis.set_xscale("log")
-    ticks = [3, 5, 7, 10, 15, 20, 30]
-    axis.set_xticks(ticks, [str(tick) for tick in ticks])
-    axis.minorticks_off()
-    axis.set_ylim(-0.03, 1.03)
-    axis.set_xlabel(QUANTITIES["snr"].label + " of the trail")
-    axis.set_ylabel("fraction of trails found")
-    axis.grid(alpha=0.25)
-    figure.legend(loc="outside lower center", ncols=1)
-    return FigurePart(
-        "against_completeness",
-        figure,
-        f"Completeness against SNR at {point}, with intervals of 95%.",
-        f"Curves of completeness against signal-to-noise ratio of {', '.join(metrics)}.",
-    )
+    at_point = {
+        name: select(table, section="completeness", by="snr", operatingPoint=operating_point(table))
+        for name, table in metrics.items()
+    }
+    if any(len(table) for table in at_point.values()):
+        point = operating_point(next(iter(metrics.values())))
+        parts.append(
+            FigurePart(
+                "against_completeness",
+                completeness_comparison({"": at_point}),
+                f"Completeness against SNR at {point}, with intervals of 95%.",
+                f"Curves of completeness against signal-to-noise ratio of {names}.",
+            )
+        )
+    return Section("Comparison with other collections", [*parts, _against_table(metrics)])
 
 
 def _against_table(metrics: Mapping[str, astropy.table.Table]) -> TablePart:
-    """Return the numbers of detection beside each other."""
+    """Return the detection metrics of all collections in one table."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for name, table in metrics.items():
-        for row in select(table, section="detection", method="network", by=""):
-            key = (str(row["description"]) or readable(str(row["metric"])), str(row["operatingPoint"]))
+        for row in select(table, section="detection"):
+            key = (_label(row), str(row["operatingPoint"]))
             rows.setdefault(key, {})[name] = _interval(row)
     columns: dict[str, list[str]] = {
         "number": [metric for metric, _ in rows],
@@ -385,8 +318,13 @@ def _against_table(metrics: Mapping[str, astropy.table.Table]) -> TablePart:
     return TablePart(
         "against",
         astropy.table.Table(columns, dtype=[str] * len(columns)),
-        "Numbers of detection, with intervals of 95%.",
+        "Detection metrics, with intervals of 95%.",
     )
+
+
+def _label(row: astropy.table.Row) -> str:
+    """Return the description of a number, or its name."""
+    return str(row["description"]) or readable(str(row["metric"]))
 
 
 def _interval(row: astropy.table.Row) -> str:
