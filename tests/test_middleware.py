@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What operators do with ``pipetask``, and clients that know nothing of us."""
+"""Runs of ``pipetask`` in several processes, and clients without this package's settings."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from click.testing import Result
 
 from lsst.daf.butler import Butler, DatasetRef
 
@@ -36,7 +37,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def find(butler: Butler, dataset_type: str) -> dict[int, DatasetRef]:
-    """Return the datasets of a type by their detectors."""
+    """Return the datasets of a type by detector."""
     return {int(ref.dataId["detector"]): ref for ref in butler.query_datasets(dataset_type, explain=False)}
 
 
@@ -47,16 +48,16 @@ def same_table(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def test_processes_that_are_stopped_and_go_on(chain: Any, fresh_repo: Any, run_program: Run) -> None:
-    """Two at a time (`-j 2`); then a quantum that had not come to its end is
-    done again, and nothing else.
-    """
-    command = (
-        "pipetask", "run", "-b", fresh_repo.repo, "-p", f"{PIPELINES / 'DetectTrails.yaml'}#perDetector",
+def test_parallel_run_and_repeated_quantum(
+    chain: Any, fresh_repo: Any, run_program: Run, pipetask_run: Callable[..., Result]
+) -> None:
+    """Two quanta run at a time (``-j 2``); then only an interrupted quantum runs again."""
+    arguments = (
+        "-b", fresh_repo.repo, "-p", f"{PIPELINES / 'DetectTrails.yaml'}#perDetector",
         "-i", "input", "-o", "trails/two", "-d", "instrument = 'TrailSimCam' AND detector IN (0, 1)",
         "--register-dataset-types",
     )  # fmt: skip
-    done = run_program(*command, "-j", 2)
+    done = run_program("pipetask", "run", *arguments, "-j", 2)
     assert done.returncode == 0, done.stderr[-3000:]
     butler, one_at_a_time = fresh_repo.butler("trails/two"), chain.butler(chain.detected)
     expected = find(one_at_a_time, "trail_candidate_detector")
@@ -65,20 +66,20 @@ def test_processes_that_are_stopped_and_go_on(chain: Any, fresh_repo: Any, run_p
     for detector, ref in catalogs.items():
         same_table(butler.get(ref), one_at_a_time.get(expected[detector]))
 
-    # As a process leaves it that is killed before it has written the metadata.
+    # A process that is killed before it writes the metadata leaves this state.
     before = {name: find(butler, name) for name in ("trail_mask", "trail_candidate_detector")}
     lost = [find(butler, f"{label}_metadata")[1] for label in ("trailSegmentation", "trailCandidate")]
     run = lost[0].run
     Butler.from_config(fresh_repo.repo, writeable=True).pruneDatasets(
         lost, purge=True, unstore=True, disassociate=True
     )
-    again = (*command, "--extend-run", "--skip-existing-in", "trails/two")
-    done = run_program(*again)
-    # What is there is not written over unless that is asked for.
-    assert done.returncode != 0
-    assert "already exists in the output run" in " ".join(done.stderr.split())
-    done = run_program(*again, "--clobber-outputs")
-    assert done.returncode == 0, done.stderr[-3000:]
+    again = (*arguments, "--extend-run", "--skip-existing-in", "trails/two")
+    refused = pipetask_run(*again)
+    # Existing datasets are overwritten only on request.
+    assert refused.exit_code != 0
+    assert "already exists in the output run" in f"{refused.output} {refused.exception}"
+    repeated = pipetask_run(*again, "--clobber-outputs")
+    assert repeated.exit_code == 0, repeated.output
     butler = fresh_repo.butler("trails/two")
     for name, old in before.items():
         new = find(butler, name)
@@ -104,14 +105,13 @@ for dataset_type in butler.registry.queryDatasetTypes(...):
         found.setdefault(dataset_type.name, []).append(read)
 print(json.dumps(found))
 """
-"""Program of a client that reads what there is in some collections."""
+"""Program of a client that reads all datasets in some collections."""
 
 
-@pytest.mark.parametrize("configured", [False, True], ids=["stranger", "ours"])
+@pytest.mark.parametrize("configured", [False, True], ids=["without settings", "with settings"])
 def test_repository_of_a_site(chain: Any, tmp_path: Path, configured: bool) -> None:
-    """One that `butler create` made without the storage class of tiles, and a
-    client that has neither this package nor its settings: it reads everything
-    but the tiles.
+    """A client without this package's settings reads all datasets but the tiles
+    from a repository without their storage class.
     """
     repo = tmp_path / "repo"
     shutil.copytree(chain.repo, repo)

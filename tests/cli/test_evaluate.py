@@ -131,6 +131,7 @@ def test_the_gallery_shows_what_was_found_and_missed(repo: Path, report: Path) -
     assert snr == sorted(snr)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_report_in_a_browser(browser: Any, report: Path, width: int) -> None:
     look = browser.look(report / "report.html", width)

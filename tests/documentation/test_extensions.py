@@ -170,6 +170,7 @@ def test_every_field_of_a_recipe_has_its_description() -> None:
     assert "\n: \n" not in text
 
 
+@pytest.mark.process
 def test_changes_that_are_not_released(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(
         '[tool.towncrier]\nname = "x"\ndirectory = "changes"\nfilename = "changes.md"\n'
@@ -184,6 +185,7 @@ def test_changes_that_are_not_released(tmp_path: Path) -> None:
         change_lines(tmp_path)
 
 
+@pytest.mark.process
 def test_changes_of_this_package_are_understood() -> None:
     fragments = list((Path(__file__).parents[2] / "doc" / "changes").glob("*.md"))
     text = "\n".join(change_lines())
