@@ -119,8 +119,7 @@ def _significance(signal: _Float32, variance: _Float32, bad: npt.NDArray[np.bool
     """Return a compressed signal in units of its noise, 0 at bad pixels."""
     sigma = np.where(bad, np.float32(1.0), variance)
     np.sqrt(sigma, out=sigma)
-    significance = signal / sigma
-    significance[bad] = 0.0
+    significance = np.where(bad, np.float32(0.0), signal / sigma)
     return compress(np.clip(significance, -_LARGEST, _LARGEST, out=significance))
 
 
