@@ -152,7 +152,7 @@ def test_injection(chain: Any, training: Butler) -> None:
     catalog = training.get("injected_preliminary_visit_image_catalog", data_id)
     mask = training.get("injected_trail_mask", data_id)
     assert len(catalog) > 0
-    added = after.image.array.astype(np.float64) - before.image.array
+    added = after.pixels["image"].array.astype(np.float64) - before.pixels["image"].array
     brightest = catalog[np.argmax(catalog["snr_optimal"])]
     pixels = mask.get("TRAIL")
     assert pixels[int(brightest["y"]), int(brightest["x"])]
@@ -171,13 +171,13 @@ def test_tiles(chain: Any, training: Butler) -> None:
     assert tiles.source.data_id == data_id
     row = tiles.table[0]
     part = image[row["y0"] : row["y0"] + 256, row["x0"] : row["x0"] + 256]
-    np.testing.assert_array_equal(tiles.image[0, : part.shape[0], : part.shape[1]], part)
-    assert np.any(tiles.truth == 1)
+    np.testing.assert_array_equal(tiles.pixels["image"][0, : part.shape[0], : part.shape[1]], part)
+    assert np.any(tiles.pixels["truth"] == 1)
     # The file itself, as training reads it.
     uri = training.getURI("trail_tiles", data_id)
     with TileReader(uri.ospath) as reader:
         assert len(reader) == len(tiles)
-        assert np.any(reader.read(0).truth == tiles.truth[0])
+        assert np.any(reader.read(0).truth == tiles.pixels["truth"][0])
 
 
 def test_detection_on_injected_images(chain: Any) -> None:

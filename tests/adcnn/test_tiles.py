@@ -68,7 +68,7 @@ def convert(adcnn: AdcnnImage, **options: Any) -> TrailTiles:
 
 def whole(tiles: TrailTiles, name: str) -> np.ndarray:
     """Put the tiles together again."""
-    pixels = getattr(tiles, name)
+    pixels = tiles.pixels[name]
     result = np.zeros(SHAPE, dtype=pixels.dtype)
     for row, tile in zip(tiles.table, pixels, strict=True):
         result[row["y0"] : row["y0"] + 64, row["x0"] : row["x0"] + 64] = tile

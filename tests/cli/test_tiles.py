@@ -82,8 +82,8 @@ def test_export_and_import(chain: Any, tmp_path: Path) -> None:
         covered = np.zeros(mask.shape, dtype=bool)
         for i, row in enumerate(made.table):
             part = slice(row["y0"], row["y0"] + 64), slice(row["x0"], row["x0"] + 64)
-            np.testing.assert_array_equal(made.image[i], image.image.array[part])
-            np.testing.assert_array_equal(made.truth[i], mask[part])
+            np.testing.assert_array_equal(made.pixels["image"][i], image.image.array[part])
+            np.testing.assert_array_equal(made.pixels["truth"][i], mask[part])
             covered[part] = True
         assert covered.all()
         np.testing.assert_array_equal(np.floor(made.catalog["x"]), np.trunc(catalog["x"]))

@@ -184,7 +184,7 @@ def fingerprint(content: Any) -> str:
     elif isinstance(content, Image | Mask):
         arrays = [content.array]
     elif isinstance(content, TrailTiles):
-        arrays = [content.image, content.variance, content.mask, content.truth, content.table]
+        arrays = [*content.pixels.values(), content.table]
     else:
         assert isinstance(content, astropy.table.Table), type(content)
         arrays = [np.asarray(content[name]) for name in content.colnames]
@@ -284,9 +284,9 @@ def make_tile_file() -> Callable[..., Path]:
             background=fit_background(image, np.zeros(image.shape, dtype=bool)),
             catalog=astropy.table.Table({"x": [1.0], "y": [2.0]}),
         )
-        tiles.image[:] = image.reshape(2, size, size)
-        tiles.variance[:] = 1.0
-        tiles.truth[0, 8:12, 4:28] = 1
+        tiles.pixels["image"][:] = image.reshape(2, size, size)
+        tiles.pixels["variance"][:] = 1.0
+        tiles.pixels["truth"][0, 8:12, 4:28] = 1
         tiles.table["y0"] = [0, size]
         tiles.table["tile_class"] = [1, 0]
         tiles.write(path)

@@ -65,14 +65,14 @@ def make_tiles(tmp_path: Path) -> Callable[..., Path]:
         )
         catalog = astropy.table.Table({"x": [1.0], "y": [1.0]})
         tiles = TrailTiles.allocate(count, size, source=source, background=background, catalog=catalog)
-        tiles.image[:] = image.reshape(count, size, size)
-        tiles.variance[:] = 1.0
+        tiles.pixels["image"][:] = image.reshape(count, size, size)
+        tiles.pixels["variance"][:] = 1.0
         tiles.table["y0"] = size * np.arange(count)
         for i in range(0, count, 2):
             x, y = rng.uniform(0.3 * size, 0.7 * size, 2)
             mask = line_mask((size, size), x, y, rng.uniform(0.0, 180.0), 0.6 * size)
-            tiles.image[i][mask] += 8.0
-            tiles.truth[i][mask] = 1
+            tiles.pixels["image"][i][mask] += 8.0
+            tiles.pixels["truth"][i][mask] = 1
             tiles.table["tile_class"][i] = TILE_CLASSES["missed"]
         path = tmp_path / name
         tiles.write(path)

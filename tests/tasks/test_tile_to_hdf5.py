@@ -75,9 +75,9 @@ def test_pixels_are_those_of_the_image(injected: Struct) -> None:
     covered = np.zeros(SHAPE, dtype=bool)
     for i, row in enumerate(tiles.table):
         part = (slice(row["y0"], row["y0"] + 64), slice(row["x0"], row["x0"] + 64))
-        np.testing.assert_array_equal(tiles.image[i], image.image.array[part])
-        np.testing.assert_array_equal(tiles.variance[i], image.variance.array[part])
-        streak = (tiles.mask[i] & plane_bits(["STREAK"])) != 0
+        np.testing.assert_array_equal(tiles.pixels["image"][i], image.image.array[part])
+        np.testing.assert_array_equal(tiles.pixels["variance"][i], image.variance.array[part])
+        streak = (tiles.pixels["mask"][i] & plane_bits(["STREAK"])) != 0
         np.testing.assert_array_equal(streak, image.mask.get("STREAK")[part])
         covered[part] = True
     # All tiles are kept, and cover the image.
@@ -90,7 +90,7 @@ def test_truth(injected: Struct) -> None:
     mask = injected.injected_mask.get("TRAIL")
     truth = np.zeros(SHAPE, dtype=np.uint8)
     for i, row in enumerate(tiles.table):
-        truth[row["y0"] : row["y0"] + 64, row["x0"] : row["x0"] + 64] = tiles.truth[i]
+        truth[row["y0"] : row["y0"] + 64, row["x0"] : row["x0"] + 64] = tiles.pixels["truth"][i]
     assert set(np.unique(truth)) == {0, 1, IGNORED}
     assert np.all(truth[STREAK] == IGNORED)
     elsewhere = np.ones(SHAPE, dtype=bool)
@@ -101,7 +101,8 @@ def test_truth(injected: Struct) -> None:
         if 0 <= x < SHAPE[1] and 0 <= y < SHAPE[0] and elsewhere[y, x]:
             assert truth[y, x] == (IGNORED if row["snr_optimal"] < 5.0 else 1)
     # All trails count if nothing is ignored.
-    assert np.count_nonzero(cut(injected, ignoreBelowSnr=0.0).truth == 1) > np.count_nonzero(truth == 1)
+    every = cut(injected, ignoreBelowSnr=0.0).pixels["truth"]
+    assert np.count_nonzero(every == 1) > np.count_nonzero(truth == 1)
 
 
 def test_source(injected: Struct) -> None:
@@ -130,7 +131,7 @@ def test_catalog_of_the_butler_is_not_changed(injected: Struct) -> None:
 def test_tiles_without_trails(injected: Struct) -> None:
     none, some, everything = (cut(injected, emptyFraction=f) for f in (0.0, 0.5, 1.0))
     assert len(none) < len(some) < len(everything)
-    assert np.all(np.any(none.truth == 1, axis=(1, 2)))
+    assert np.all(np.any(none.pixels["truth"] == 1, axis=(1, 2)))
     np.testing.assert_array_equal(cut(injected).table, some.table)
     others = [len(cut(injected, packed=packed)) for packed in range(2, 6)]
     others += [len(cut(injected, seedOffset=offset)) for offset in range(1, 5)]
@@ -142,8 +143,8 @@ def test_image_smaller_than_a_tile(injected: Struct) -> None:
     assert len(tiles) == 1
     beyond = np.ones((256, 256), dtype=bool)
     beyond[: SHAPE[0], : SHAPE[1]] = False
-    assert np.all(tiles.mask[0][beyond] == plane_bits(["NO_DATA"]))
-    assert not tiles.truth[0][beyond].any()
+    assert np.all(tiles.pixels["mask"][0][beyond] == plane_bits(["NO_DATA"]))
+    assert not tiles.pixels["truth"][0][beyond].any()
 
 
 def test_nothing_kept(make_image: Callable[..., Any], tmp_path: Path) -> None:
@@ -161,8 +162,9 @@ def test_file(injected: Struct, tmp_path: Path) -> None:
     tiles = cut(injected)
     tiles.write(tmp_path / "tiles.h5")
     again = TrailTiles.read(tmp_path / "tiles.h5")
-    for name in ("image", "variance", "mask", "truth", "table"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(tiles, name))
+    np.testing.assert_array_equal(again.table, tiles.table)
+    for name in tiles.pixels:
+        np.testing.assert_array_equal(again.pixels[name], tiles.pixels[name])
     assert again.source.data_id == DATA_ID
     assert list(again.catalog["source_type"]) == list(tiles.catalog["source_type"])
     np.testing.assert_array_equal(again.background.level(), tiles.background.level())
@@ -351,10 +353,9 @@ def test_distractors_are_no_trails(injected: Struct) -> None:
     for i, row in enumerate(after.table):
         y = row["y0"] + np.arange(64)[:, None] + np.zeros((1, 64))
         band = np.abs(y - 30.0) < 16.0
-        np.testing.assert_array_equal(after.truth[i][~band], before.truth[i][~band])
-        assert np.all(
-            after.truth[i][band] == np.where(before.truth[i][band] == 0, IGNORED, before.truth[i][band])
-        )
+        now, then = (tiles.pixels["truth"][i] for tiles in (after, before))
+        np.testing.assert_array_equal(now[~band], then[~band])
+        assert np.all(now[band] == np.where(then[band] == 0, IGNORED, then[band]))
 
 
 def test_template(injected: Struct, make_image: Callable[..., Any]) -> None:
@@ -373,9 +374,9 @@ def test_template(injected: Struct, make_image: Callable[..., Any]) -> None:
         )
         .trail_tiles
     )
-    assert tiles.template is not None
+    assert "template" in tiles.pixels
     whole = np.zeros(SHAPE, dtype=np.float32)
-    for row, tile in zip(tiles.table, tiles.template, strict=True):
+    for row, tile in zip(tiles.table, tiles.pixels["template"], strict=True):
         whole[row["y0"] : row["y0"] + 64, row["x0"] : row["x0"] + 64] = tile
     assert np.all(np.isnan(whole[hole]))
     # The same but for the fitted level, within a fraction of the noise.

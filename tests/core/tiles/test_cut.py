@@ -78,7 +78,7 @@ def test_tiles_carry_the_template(make_planes: MakePlanes, tmp_path: Path) -> No
         empty_fraction=1.0,
         rng=np.random.default_rng(1),
     )
-    assert tiles.template is not None
+    assert "template" in tiles.pixels
     tiles.write(tmp_path / "tiles.h5")
     with TileReader(tmp_path / "tiles.h5") as reader:
         again = [reader.read(i).planes.template for i in range(len(reader))]
@@ -138,10 +138,10 @@ def test_tiles_are_parts_of_the_image(cut: Cut) -> None:
     assert len(tiles) == 4 * 5
     for i, row in enumerate(tiles.table):
         part = np.s_[row["y0"] : row["y0"] + 64, row["x0"] : row["x0"] + 64]
-        np.testing.assert_array_equal(tiles.image[i], planes.image[part])
-        np.testing.assert_array_equal(tiles.variance[i], planes.variance[part])
-        np.testing.assert_array_equal(tiles.mask[i], planes.mask[part])
-        np.testing.assert_array_equal(tiles.truth[i], truth[part])
+        np.testing.assert_array_equal(tiles.pixels["image"][i], planes.image[part])
+        np.testing.assert_array_equal(tiles.pixels["variance"][i], planes.variance[part])
+        np.testing.assert_array_equal(tiles.pixels["mask"][i], planes.mask[part])
+        np.testing.assert_array_equal(tiles.pixels["truth"][i], truth[part])
         is_trail = np.any(truth[part] == 1)
         assert row["tile_class"] == TILE_CLASSES["missed" if is_trail else "empty"]
 
@@ -180,11 +180,11 @@ def test_the_brightest_trail_counts(cut: Cut) -> None:
 
 def test_an_image_smaller_than_a_tile(cut: Cut) -> None:
     tiles, planes, *_ = cut((20.0, 20.0, 20.0, 0.0, 500.0), shape=(40, 50))
-    assert tiles.image.shape == (1, 64, 64)
-    np.testing.assert_array_equal(tiles.image[0, :40, :50], planes.image)
+    assert tiles.pixels["image"].shape == (1, 64, 64)
+    np.testing.assert_array_equal(tiles.pixels["image"][0, :40, :50], planes.image)
     no_data = plane_bits(["NO_DATA"])
     outside = np.ones((64, 64), dtype=bool)
     outside[:40, :50] = False
-    assert np.all(tiles.mask[0][outside] == no_data)
-    assert not np.any(tiles.mask[0][~outside])
-    assert not np.any(tiles.truth[0][outside])
+    assert np.all(tiles.pixels["mask"][0][outside] == no_data)
+    assert not np.any(tiles.pixels["mask"][0][~outside])
+    assert not np.any(tiles.pixels["truth"][0][outside])

@@ -26,7 +26,7 @@ import pytest
 from lsst.meas.trails.core.background import BackgroundMesh
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.tiles.join import JoinedImage, list_images, split_images, write_tile_set
-from lsst.meas.trails.core.tiles.layout import SPLITS, parse_split
+from lsst.meas.trails.core.tiles.layout import SPLITS
 from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TileSource, TrailTiles
 
 T = 16
@@ -47,14 +47,14 @@ def write_tiles(
         ),
         background=BackgroundMesh(np.full((1, 1), visit, dtype=np.float32), shape=(40, 64)),
         catalog=astropy.table.Table({"x": np.arange(visit % 3)}),
-        with_template=template,
+        optional=["template"] if template else [],
     )
-    tiles.image[...] = rng.standard_normal(tiles.image.shape)
-    tiles.variance[...] = 1.0 + rng.random(tiles.image.shape)
-    tiles.mask[...] = rng.integers(0, 8, tiles.image.shape)
-    tiles.truth[...] = rng.integers(0, 3, tiles.image.shape)
-    if tiles.template is not None:
-        tiles.template[...] = rng.standard_normal(tiles.image.shape)
+    tiles.pixels["image"][...] = rng.standard_normal(tiles.pixels["image"].shape)
+    tiles.pixels["variance"][...] = 1.0 + rng.random(tiles.pixels["image"].shape)
+    tiles.pixels["mask"][...] = rng.integers(0, 8, tiles.pixels["image"].shape)
+    tiles.pixels["truth"][...] = rng.integers(0, 3, tiles.pixels["image"].shape)
+    if "template" in tiles.pixels:
+        tiles.pixels["template"][...] = rng.standard_normal(tiles.pixels["image"].shape)
     tiles.table["x0"], tiles.table["y0"] = 3 * np.arange(count), visit
     tiles.write(path)
     return tiles
@@ -85,25 +85,25 @@ def test_nothing_is_lost(originals: dict[Path, TrailTiles], tmp_path: Path, virt
         assert reader.is_virtual is virtual
         assert len(reader) == sum(len(tiles) for tiles in originals.values())
         assert reader.source_count == 5
-        assert reader.planes == ("image", "variance", "mask", "truth", "template")
+        assert reader.datasets == ("image", "variance", "mask", "truth", "template")
         first = 0
         kept = [tiles for tiles in originals.values() if len(tiles)]
         for number, tiles in enumerate(kept):
             rows = slice(first, first + len(tiles))
             for name in ("image", "variance", "mask", "truth"):
-                np.testing.assert_array_equal(reader.pixels(name, rows), getattr(tiles, name))
+                np.testing.assert_array_equal(reader.pixels(name, rows), tiles.pixels[name])
             template = reader.pixels("template")[rows]
-            if tiles.template is None:
+            if "template" not in tiles.pixels:
                 assert np.all(np.isnan(template))
             else:
-                np.testing.assert_array_equal(template, tiles.template)
+                np.testing.assert_array_equal(template, tiles.pixels["template"])
             for name in ("x0", "y0", "tile_class", "max_snr"):
                 np.testing.assert_array_equal(reader.table[name][rows], tiles.table[name])
             assert np.all(reader.table["source"][rows] == number)
             assert reader.source(number).data_id == tiles.source.data_id
             assert len(reader.catalog(number)) == len(tiles.catalog)
             tile = reader.read(first + 1)
-            np.testing.assert_array_equal(tile.planes.image, tiles.image[1])
+            np.testing.assert_array_equal(tile.planes.image, tiles.pixels["image"][1])
             np.testing.assert_allclose(tile.planes.psf.mean_kernel, tiles.source.psf_kernel)
             assert tile.background.max() == tiles.background.values.max()
             assert tile.planes.template is not None
@@ -146,7 +146,7 @@ def test_h5py_alone_reads_a_virtual_file(originals: dict[Path, TrailTiles], tmp_
     join(originals, tmp_path / "set.h5", virtual=True)
     with h5py.File(tmp_path / "set.h5") as file:
         tiles = next(iter(originals.values()))
-        np.testing.assert_array_equal(file["image"][: len(tiles)], tiles.image)
+        np.testing.assert_array_equal(file["image"][: len(tiles)], tiles.pixels["image"])
         assert np.all(np.isnan(file["template"][0]))
     assert (tmp_path / "set.h5").stat().st_size < 200_000
 
@@ -208,7 +208,9 @@ def test_sets_can_be_joined_again(originals: dict[Path, TrailTiles], tmp_path: P
     kept = [tiles for tiles in originals.values() if len(tiles)]
     kept.pop(1)
     with TileReader(tmp_path / "again.h5") as reader:
-        np.testing.assert_array_equal(reader.pixels("image"), np.concatenate([t.image for t in kept]))
+        np.testing.assert_array_equal(
+            reader.pixels("image"), np.concatenate([t.pixels["image"] for t in kept])
+        )
     with pytest.raises(TileFileError, match="would be used in part"):
         write_tile_set(images, tmp_path / "again.h5", virtual=True)
 
@@ -234,11 +236,3 @@ def test_a_full_disk(originals: dict[Path, TrailTiles], tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.listdir(tmp_path) == ["tiles"]
-
-
-def test_names_of_splits(tmp_path: Path) -> None:
-    assert parse_split("a/b.h5#test") == (Path("a/b.h5"), "test")
-    for name in ("a/b.h5", "a/b.h5#other", "#train", "a#train/b.h5"):
-        assert parse_split(name) == (Path(name), None)
-    (tmp_path / "b.h5#test").touch()
-    assert parse_split(tmp_path / "b.h5#test") == (tmp_path / "b.h5#test", None)

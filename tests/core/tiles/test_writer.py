@@ -61,11 +61,11 @@ def make_tiles(count: int = 3, catalog: astropy.table.Table | None = None) -> Tr
         ),
         catalog=catalog,
     )
-    tiles.image[:] = rng.standard_normal(tiles.image.shape, dtype=np.float32)
-    tiles.image[:, 2, 3:5] = np.nan
-    tiles.variance[:] = rng.random(tiles.image.shape, dtype=np.float32)
-    tiles.mask[:] = rng.integers(0, 2 ** len(MASK_PLANES), tiles.image.shape)
-    tiles.truth[:] = rng.integers(0, 3, tiles.image.shape)
+    tiles.pixels["image"][:] = rng.standard_normal(tiles.pixels["image"].shape, dtype=np.float32)
+    tiles.pixels["image"][:, 2, 3:5] = np.nan
+    tiles.pixels["variance"][:] = rng.random(tiles.pixels["image"].shape, dtype=np.float32)
+    tiles.pixels["mask"][:] = rng.integers(0, 2 ** len(MASK_PLANES), tiles.pixels["image"].shape)
+    tiles.pixels["truth"][:] = rng.integers(0, 3, tiles.pixels["image"].shape)
     tiles.table["x0"], tiles.table["y0"] = np.arange(count) * 12, np.arange(count) * 12
     tiles.table["tile_class"] = np.arange(count) % 4
     tiles.table["max_snr"] = 7.5
@@ -85,10 +85,12 @@ def test_round_trip(path: Path, count: int) -> None:
     tiles.write(path)
     again = TrailTiles.read(path)
     assert len(again) == count
-    for name in ("image", "variance", "mask", "truth", "table"):
+    np.testing.assert_array_equal(again.table, tiles.table)
+    assert list(again.pixels) == ["image", "variance", "mask", "truth"]
+    for name, values in tiles.pixels.items():
         # NaN pixels included.
-        np.testing.assert_array_equal(getattr(again, name), getattr(tiles, name))
-        assert getattr(again, name).dtype == getattr(tiles, name).dtype
+        np.testing.assert_array_equal(again.pixels[name], values)
+        assert again.pixels[name].dtype == values.dtype
     for field in dataclasses.fields(TileSource):
         value, expected = getattr(again.source, field.name), getattr(tiles.source, field.name)
         if field.name == "psf_kernel":
@@ -161,16 +163,16 @@ def test_a_tile_is_ready_to_be_normalized(path: Path) -> None:
         assert (len(reader), reader.tile_size, reader.source_count) == (3, T, 1)
         for i in range(3):
             tile = reader.read(i)
-            np.testing.assert_array_equal(tile.planes.image, tiles.image[i])
-            np.testing.assert_array_equal(tile.planes.variance, tiles.variance[i])
-            np.testing.assert_array_equal(tile.planes.mask, tiles.mask[i])
-            np.testing.assert_array_equal(tile.truth, tiles.truth[i])
+            np.testing.assert_array_equal(tile.planes.image, tiles.pixels["image"][i])
+            np.testing.assert_array_equal(tile.planes.variance, tiles.pixels["variance"][i])
+            np.testing.assert_array_equal(tile.planes.mask, tiles.pixels["mask"][i])
+            np.testing.assert_array_equal(tile.truth, tiles.pixels["truth"][i])
             np.testing.assert_allclose(tile.planes.psf.mean_kernel, tiles.source.psf_kernel)
             level = tiles.background.level(slice(12 * i, 12 * i + T), slice(12 * i, 12 * i + T))
             np.testing.assert_allclose(tile.background[: level.shape[0], : level.shape[1]], level, rtol=1e-6)
         with pytest.raises(IndexError):
             reader.read(3)
-        np.testing.assert_array_equal(reader.pixels("truth"), tiles.truth)
+        np.testing.assert_array_equal(reader.pixels("truth"), tiles.pixels["truth"])
         with pytest.raises(ValueError, match="'flux'"):
             reader.pixels("flux")
 
@@ -245,7 +247,7 @@ def test_version_1(path: Path) -> None:
         assert np.all(np.isnan(again.table[name]))
     assert again.source.real_sources == ""
     with TileReader(path) as reader:
-        np.testing.assert_array_equal(reader.read(2).planes.image, tiles.image[2])
+        np.testing.assert_array_equal(reader.read(2).planes.image, tiles.pixels["image"][2])
     # What is said to be of version 2 has to have it all.
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 2
@@ -270,9 +272,9 @@ with h5py.File({str(path)!r}) as file:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    streak = int(np.count_nonzero(tiles.mask[1] & plane_bits(["STREAK"])))
+    streak = int(np.count_nonzero(tiles.pixels["mask"][1] & plane_bits(["STREAK"])))
     assert done.stdout.splitlines() == [
-        f"{streak} {float(tiles.image[1, 0, 0])}",
+        f"{streak} {float(tiles.pixels['image'][1, 0, 0])}",
         "3 [np.int16(0), np.int16(1), np.int16(2)] 12.0",
         "2026101100001 20.0 CTYPE1  = 'RA---TAN'",
     ]

@@ -66,7 +66,7 @@ def summarize(path: Path) -> dict[str, Any]:
             "format_version": reader.format_version,
             "package_version": reader.package_version,
             "virtual": reader.is_virtual,
-            "planes": list(reader.planes),
+            "planes": list(reader.datasets),
             "tile_size": reader.tile_size,
             "tiles": len(reader),
             "classes": {

@@ -13,10 +13,20 @@
 
 from __future__ import annotations
 
-__all__ = ("ALIASES", "BAD_PLANES", "MASK_PLANES", "ImagePlanes", "canonical_plane", "plane_bits")
+__all__ = (
+    "ALIASES",
+    "BAD_PLANES",
+    "MASK_PLANES",
+    "ImagePlanes",
+    "PixelPlane",
+    "canonical_plane",
+    "pad_array",
+    "plane_bits",
+)
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -96,24 +106,37 @@ def plane_bits(names: Iterable[str]) -> int:
     return bits
 
 
+def pad_array[T: np.generic](
+    array: npt.NDArray[T], shape: tuple[int, int], fill: float = 0
+) -> npt.NDArray[T]:
+    """Return an array of a larger shape, filled beyond the last pixels."""
+    if array.shape == shape:
+        return array
+    missing = [(0, size - have) for size, have in zip(shape, array.shape, strict=True)]
+    return np.pad(array, missing, constant_values=fill)
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelPlane:
+    """One kind of pixel values of an image or a tile."""
+
+    dtype: type[np.generic]
+    """Type of the values."""
+
+    fill: float = 0
+    """Value of pixels that do not exist, beyond the edges of an image."""
+
+    optional: bool = False
+    """Whether an image or a tile file may lack it."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImagePlanes:
     """A calibrated image as arrays, all of shape (ny, nx).
 
-    Parameters
-    ----------
-    image
-        Pixel values, float32, in any flux unit.
-    variance
-        Variance of the pixel values, float32.
-    mask
-        Mask bits, uint32; bit ``i`` is plane ``MASK_PLANES[i]``.
-    psf
-        Point-spread function in the array coordinates of the image.
-    template
-        Template of the same sky on the same pixels, float32, if there is one:
-        without its background, in the units of the image, NaN where it has
-        no data.
+    The fields that are described by a `PixelPlane` are the table of planes
+    that the layout, writer, reader and cutter of tiles follow: a new field
+    needs no edit there.
 
     Raises
     ------
@@ -121,18 +144,55 @@ class ImagePlanes:
         Raised if the shapes disagree or the image is not two-dimensional.
     """
 
-    image: npt.NDArray[np.float32]
-    variance: npt.NDArray[np.float32]
-    mask: npt.NDArray[np.uint32]
+    image: npt.NDArray[np.float32] = dataclasses.field(metadata={"plane": PixelPlane(np.float32)})
+    """Pixel values, in any flux unit."""
+
+    variance: npt.NDArray[np.float32] = dataclasses.field(metadata={"plane": PixelPlane(np.float32)})
+    """Variance of the pixel values."""
+
+    mask: npt.NDArray[np.uint32] = dataclasses.field(
+        metadata={"plane": PixelPlane(np.uint32, fill=plane_bits(["NO_DATA"]))}
+    )
+    """Mask bits; bit ``i`` is plane ``MASK_PLANES[i]``."""
+
     psf: PsfGrid
-    template: npt.NDArray[np.float32] | None = None
+    """Point-spread function in the array coordinates of the image."""
+
+    template: npt.NDArray[np.float32] | None = dataclasses.field(
+        default=None, metadata={"plane": PixelPlane(np.float32, fill=np.nan, optional=True)}
+    )
+    """Template of the same sky on the same pixels, if there is one: without
+    its background, in the units of the image, NaN where it has no data.
+    """
+
+    @classmethod
+    def table(cls) -> dict[str, PixelPlane]:
+        """Return the planes that an image may have, by name."""
+        return {f.name: f.metadata["plane"] for f in dataclasses.fields(cls) if "plane" in f.metadata}
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the planes that the image has, by name."""
+        arrays = {name: getattr(self, name) for name in self.table()}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def cut(self, rows: slice, columns: slice) -> Self:
+        """Return part of the image, filled beyond its upper edges.
+
+        The PSF stays that of the whole image, in its coordinates.
+        """
+        table = self.table()
+        ny, nx = (len(range(s.start, s.stop, s.step or 1)) for s in (rows, columns))
+        parts: dict[str, Any] = {
+            name: pad_array(array[rows, columns], (ny, nx), table[name].fill)
+            for name, array in self.arrays().items()
+        }
+        return dataclasses.replace(self, **parts)
 
     def __post_init__(self) -> None:
         if self.image.ndim != 2:
             raise ValueError(f"An image must have two dimensions, not shape {self.image.shape}.")
-        for name in ("variance", "mask", "template"):
-            plane = getattr(self, name)
-            if plane is not None and plane.shape != self.image.shape:
+        for name, plane in self.arrays().items():
+            if plane.shape != self.image.shape:
                 raise ValueError(
                     f"The {name} plane has shape {plane.shape}, the image {self.image.shape}: "
                     "they must be the same."

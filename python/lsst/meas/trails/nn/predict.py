@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from ..core.background import BackgroundMesh, fit_background
 from ..core.normalize import ADCNN_NORMALIZATION, adcnn_input, measure_panel, network_input
-from ..core.planes import ImagePlanes, plane_bits
+from ..core.planes import ImagePlanes, pad_array
 from .hardware import choose_device, keep_memory, thread_count, use_bfloat16
 from .model_file import TrailModel
 
@@ -214,38 +214,19 @@ def _window_input(model: TrailModel, planes: ImagePlanes, background: Background
     if model.specification.normalization == ADCNN_NORMALIZATION:
         scale = measure_panel(planes.image)
         # Padded before normalizing, as the original does it.
-        return lambda y, x: adcnn_input(_cut(planes.image, y, x), scale)
+        return lambda y, x: adcnn_input(planes.cut(y, x).image, scale)
     mesh = fit_background(planes.image, planes.bad()) if background is None else background
     channels = model.specification.channels
 
     def make(y: slice, x: slice) -> npt.NDArray[np.float32]:
         # What lies beyond the edges is marked as being without data, like in
         # the tiles of training.
-        part = ImagePlanes(
-            image=_cut(planes.image, y, x),
-            variance=_cut(planes.variance, y, x),
-            mask=_cut(planes.mask, y, x, plane_bits(["NO_DATA"])),
-            psf=planes.psf,
-            template=None if planes.template is None else _cut(planes.template, y, x, np.nan),
-        )
+        part = planes.cut(y, x)
         ny, nx = planes.shape
         level = mesh.level(slice(y.start, min(y.stop, ny)), slice(x.start, min(x.stop, nx)))
-        return network_input(part, _pad(level, part.shape), channels)
+        return network_input(part, pad_array(level, part.shape), channels)
 
     return make
-
-
-def _cut(plane: npt.NDArray, y: slice, x: slice, fill: float = 0) -> npt.NDArray:
-    """Return part of a plane, filled beyond its upper edges."""
-    return _pad(plane[y, x], (y.stop - y.start, x.stop - x.start), fill)
-
-
-def _pad(array: npt.NDArray, shape: tuple[int, int], fill: float = 0) -> npt.NDArray:
-    """Return an array of a larger shape, filled behind the last pixels."""
-    if array.shape == shape:
-        return array
-    missing = [(0, size - have) for size, have in zip(shape, array.shape)]
-    return np.pad(array, missing, constant_values=fill)
 
 
 def _to_full_resolution(

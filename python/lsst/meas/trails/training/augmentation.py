@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from ..core.planes import ImagePlanes, plane_bits
+from ..core.planes import plane_bits
 from ..core.tiles.writer import Tile
 from .recipe import AugmentationRecipe
 
@@ -91,11 +91,11 @@ def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generato
     template = tile.planes.template
     if recipe.template_dropout > 0.0 and rng.random() < recipe.template_dropout:
         template = None
-    planes = ImagePlanes(
+    planes = dataclasses.replace(
+        tile.planes,
         image=np.asarray(image, dtype=np.float32),
         variance=np.asarray(variance, dtype=np.float32),
         mask=mask,
-        psf=tile.planes.psf,
         template=template,
     )
     return dataclasses.replace(tile, planes=planes)

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from ..background import BackgroundMesh
 from ..geometry import Trail, near_segment
 from ..injection.truth import check_trail_table, is_trail
-from ..planes import ImagePlanes, plane_bits
+from ..planes import ImagePlanes, pad_array
 from ..render import render_trail
 from .layout import IGNORED, TILE_CLASSES
 from .writer import TileSource, TrailTiles
@@ -179,7 +179,7 @@ def cut_tiles(
         source=source,
         background=background,
         catalog=catalog,
-        with_template=planes.template is not None,
+        optional=planes.arrays(),
     )
     _copy_pixels(planes, truth, origins, tiles)
     table = tiles.table
@@ -207,18 +207,12 @@ def _part(y: int, x: int, size: int) -> tuple[slice, slice]:
 def _copy_pixels(
     planes: ImagePlanes, truth: npt.NDArray[np.uint8], origins: npt.NDArray[np.int64], tiles: TrailTiles
 ) -> None:
-    # What lies beyond a small image keeps the mask NO_DATA.
-    tiles.mask[...] = plane_bits(["NO_DATA"])
-    size = tiles.image.shape[-1]
+    shape = tiles.pixels["image"].shape[1:]
     for i, (y, x) in enumerate(origins):
-        part = _part(y, x, size)
-        h, w = planes.image[part].shape
-        tiles.image[i, :h, :w] = planes.image[part]
-        tiles.variance[i, :h, :w] = planes.variance[part]
-        tiles.mask[i, :h, :w] = planes.mask[part]
-        tiles.truth[i, :h, :w] = truth[part]
-        if planes.template is not None and tiles.template is not None:
-            tiles.template[i, :h, :w] = planes.template[part]
+        part = _part(y, x, shape[0])
+        for name, array in planes.cut(*part).arrays().items():
+            tiles.pixels[name][i] = array
+        tiles.pixels["truth"][i] = pad_array(truth[part], shape)
 
 
 def _has_source(
@@ -263,7 +257,7 @@ def _trails_in_tiles(
         if unit.size == 0:
             continue
         variance = planes.variance[rows, columns].astype(np.float64)
-        good = ~_cut(planes, rows, columns).bad()
+        good = ~planes.cut(rows, columns).bad()
         power = np.zeros(unit.shape)
         np.divide(np.square(trail.flux * flux_per_njy * unit), variance, out=power, where=good)
         seen = (unit > _IN_TILE * stamp.array.max()) & (truth[rows, columns] == 1)
@@ -281,11 +275,6 @@ def _trails_in_tiles(
     return snr, missed_trail, found_trail
 
 
-def _cut(planes: ImagePlanes, rows: slice, columns: slice) -> ImagePlanes:
-    part = (rows, columns)
-    return ImagePlanes(planes.image[part], planes.variance[part], planes.mask[part], planes.psf)
-
-
 def _measure(
     planes: ImagePlanes,
     background: BackgroundMesh,
@@ -298,7 +287,8 @@ def _measure(
     """
     for i, (y, x) in enumerate(origins):
         # A sample will do for a median.
-        part = tuple(slice(s.start, s.stop, 4) for s in _part(y, x, size))
-        table["background"][i] = np.median(background.level(*part))
-        good = planes.variance[part][~_cut(planes, *part).bad()]
+        rows, columns = (slice(s.start, s.stop, 4) for s in _part(y, x, size))
+        table["background"][i] = np.median(background.level(rows, columns))
+        sample = planes.cut(rows, columns)
+        good = sample.variance[~sample.bad()]
         table["noise"][i] = np.sqrt(np.median(good)) if good.size else np.nan

@@ -28,7 +28,7 @@ import numpy as np
 from ..atomic import atomic_path
 from ..hdf5 import Hdf5Output
 from ..injection.truth import is_trail
-from .layout import OPTIONAL_PLANES, PIXEL_PLANES, SPLITS, TileFileError, TileSource
+from .layout import SPLITS, TILE_DATASETS, TileFileError, TileSource
 from .reader import TileReader
 from .splits import ImagePlace, assign_splits, drop_overlaps, group_images
 from .writer import create_pixels, write_header, write_source
@@ -55,8 +55,8 @@ class JoinedImage:
         How many there are; distractors are no trails.
     tile_size
         Side of the tiles, pixels.
-    planes
-        Names of the pixel planes.
+    datasets
+        Names of the datasets of pixels.
     split
         Name of its split; `None` where it is left out, or before it has one.
     group
@@ -70,7 +70,7 @@ class JoinedImage:
     tiles: int
     trails: int
     tile_size: int
-    planes: tuple[str, ...]
+    datasets: tuple[str, ...]
     split: str | None = None
     group: int = -1
 
@@ -111,7 +111,7 @@ def list_images(files: Iterable[str | os.PathLike[str]]) -> Iterator[JoinedImage
                     tiles=int(counts[number]),
                     trails=int(np.count_nonzero(is_trail(reader.catalog(number)))),
                     tile_size=reader.tile_size,
-                    planes=reader.planes,
+                    datasets=reader.datasets,
                 )
 
 
@@ -191,8 +191,7 @@ def write_tile_set(
         raise TileFileError("There is not a single tile to join.")
     files = list(dict.fromkeys(image.path for image in kept))
     count, size = sum(image.tiles for image in kept), kept[0].tile_size
-    optional = [name for name in OPTIONAL_PLANES if any(name in image.planes for image in kept)]
-    names = (*PIXEL_PLANES, *optional)
+    names = [name for name in TILE_DATASETS if any(name in image.datasets for image in kept)]
     manifest = _manifest(images, path, about or {})
     with Hdf5Output(path) as output:
         file = output.file
@@ -243,10 +242,10 @@ class _CopiedPixels:
                 block = slice(start, start + _BLOCK)
                 chosen = keep[block]
                 stop = place + int(np.count_nonzero(chosen))
-                if name in reader.planes:
-                    dataset[place:stop] = reader.pixels(name, block)[chosen]
-                else:
-                    dataset[place:stop] = np.nan
+                known = name in reader.datasets
+                dataset[place:stop] = (
+                    reader.pixels(name, block)[chosen] if known else TILE_DATASETS[name].fill
+                )
                 place = stop
 
     def finish(self, file: h5py.File) -> None:
@@ -259,8 +258,7 @@ class _VirtualPixels:
     def __init__(self, path: Path, names: Sequence[str], count: int, size: int) -> None:
         self._folder, self._size = path.resolve().parent, size
         self._layouts = {
-            name: h5py.VirtualLayout((count, size, size), (PIXEL_PLANES | OPTIONAL_PLANES)[name])
-            for name in names
+            name: h5py.VirtualLayout((count, size, size), TILE_DATASETS[name].dtype) for name in names
         }
 
     def add(self, reader: TileReader, keep: np.ndarray, first: int) -> None:
@@ -275,13 +273,13 @@ class _VirtualPixels:
             raise TileFileError(f"{reader.path} {problem}: copy the tiles instead.")
         shape = (len(reader), self._size, self._size)
         for name, layout in self._layouts.items():
-            if name in reader.planes:
+            if name in reader.datasets:
                 part = h5py.VirtualSource(str(source.relative_to(self._folder)), name, shape=shape)
                 layout[first : first + len(reader)] = part
 
     def finish(self, file: h5py.File) -> None:
         for name, layout in self._layouts.items():
-            file.create_virtual_dataset(name, layout, fillvalue=np.nan if name == "template" else 0)
+            file.create_virtual_dataset(name, layout, fillvalue=TILE_DATASETS[name].fill)
 
 
 def _manifest(images: Sequence[JoinedImage], path: Path, about: Mapping[str, Any]) -> dict[str, Any]:

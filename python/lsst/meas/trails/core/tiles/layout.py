@@ -55,12 +55,11 @@ __all__ = (
     "FORMAT",
     "FORMAT_VERSION",
     "IGNORED",
-    "OPTIONAL_PLANES",
-    "PIXEL_PLANES",
     "READABLE_VERSIONS",
     "SPLITS",
     "TABLE_DTYPE",
     "TILE_CLASSES",
+    "TILE_DATASETS",
     "TileFileError",
     "TileSource",
     "decode_text",
@@ -79,6 +78,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ..planes import ImagePlanes, PixelPlane
+
 FORMAT = "meas_trails.tiles"
 FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)
@@ -95,13 +96,12 @@ IGNORED = 2
 SPLITS: dict[str, int] = {"train": 0, "validation": 1, "test": 2}
 """What the tiles of an image are for; -1 in a table is for nothing said."""
 
-PIXEL_PLANES: dict[str, type] = {
-    "image": np.float32,
-    "variance": np.float32,
-    "mask": np.uint32,
-    "truth": np.uint8,
-}
-OPTIONAL_PLANES: dict[str, type] = {"template": np.float32}
+TILE_DATASETS: dict[str, PixelPlane] = dict(
+    sorted({**ImagePlanes.table(), "truth": PixelPlane(np.uint8)}.items(), key=lambda item: item[1].optional)
+)
+"""Datasets of pixels, by name: the planes of an image and the truth, the
+optional ones last.
+"""
 
 TABLE_DTYPE = np.dtype(
     [

@@ -32,15 +32,14 @@ import numpy.typing as npt
 
 from ..background import BLOCK, BackgroundMesh
 from ..hdf5 import has_hard_links, read_attribute, unsafe_storage
-from ..planes import MASK_PLANES, ImagePlanes
+from ..planes import MASK_PLANES, ImagePlanes, pad_array
 from ..psf import PsfGrid
 from .layout import (
     FORMAT,
-    OPTIONAL_PLANES,
-    PIXEL_PLANES,
     READABLE_VERSIONS,
     SPLITS,
     TABLE_DTYPE,
+    TILE_DATASETS,
     TileFileError,
     TileSource,
     decode_text,
@@ -107,8 +106,8 @@ class TileReader:
     source_count: int
     """Number of images that the tiles were cut from."""
 
-    planes: tuple[str, ...]
-    """Names of the pixel planes that the file has."""
+    datasets: tuple[str, ...]
+    """Names of the datasets of pixels that the file has."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path, split = parse_split(path)
@@ -161,11 +160,10 @@ class TileReader:
         if not isinstance(planes, list) or planes != list(MASK_PLANES[: len(planes)]):
             raise TileFileError(f"{self.path} has masks of other planes than this package: {planes}.")
         names = set(self._file)
-        missing = [n for n in (*PIXEL_PLANES, "table", "sources") if n not in names]
-        if missing:
+        required = [name for name, plane in TILE_DATASETS.items() if not plane.optional]
+        if missing := [name for name in (*required, "table", "sources") if name not in names]:
             raise TileFileError(f"{self.path} lacks {', '.join(missing)}.")
-        optional = {n: dtype for n, dtype in OPTIONAL_PLANES.items() if n in names}
-        self.planes = (*PIXEL_PLANES, *optional)
+        self.datasets = tuple(name for name in TILE_DATASETS if name in names)
         self._parts = _read_parts(self._dataset("image"), self.path)
         shape = self._dataset("image").shape
         if len(shape) != 3 or shape[1] != shape[2] or not 0 < shape[1] <= _MAX_TILE_SIZE:
@@ -179,14 +177,13 @@ class TileReader:
             raise TileFileError(f"{self.path}: sources is no group of images.")
         self.source_count = len(sources)
         self._pixels: dict[str, h5py.Dataset] = {}
-        for name, dtype in (PIXEL_PLANES | optional).items():
-            dataset = self._dataset(name)
+        for name in self.datasets:
+            dataset, dtype = self._dataset(name), np.dtype(TILE_DATASETS[name].dtype)
             if dataset.is_virtual != (len(self._parts) > 0):
                 raise TileFileError(f"{self.path}: some planes are in the file, others in other files.")
-            if dataset.shape != shape or dataset.dtype != np.dtype(dtype):
+            if dataset.shape != shape or dataset.dtype != dtype:
                 raise TileFileError(
-                    f"{self.path}: {name} is {dataset.dtype} {dataset.shape}, expected "
-                    f"{np.dtype(dtype)} {shape}."
+                    f"{self.path}: {name} is {dataset.dtype} {dataset.shape}, expected {dtype} {shape}."
                 )
             # To look them up takes as long as to read a tile.
             self._pixels[name] = dataset
@@ -210,7 +207,7 @@ class TileReader:
 
     def _dataset(self, name: str) -> h5py.Dataset:
         # Of pixels that lie in other files, these files are read.
-        problem = unsafe_storage(self._file, name, virtual=name in self.planes)
+        problem = unsafe_storage(self._file, name, virtual=name in self.datasets)
         if problem is not None:
             raise TileFileError(f"{self.path}: {name} {problem}.")
         return self._file[name]
@@ -314,8 +311,8 @@ class TileReader:
         rows
             Which tiles, one after the other; by default all.
         """
-        if name not in self.planes:
-            raise ValueError(f"Unknown plane {name!r}; the tiles have {', '.join(self.planes)}.")
+        if name not in self.datasets:
+            raise ValueError(f"Unknown dataset {name!r}; the tiles have {', '.join(self.datasets)}.")
         chosen = self._rows[rows]
         if len(chosen) and chosen[-1] - chosen[0] >= len(chosen):
             return np.concatenate([self._read_pixels(name, row, row + 1) for row in chosen])
@@ -327,11 +324,11 @@ class TileReader:
             dataset = self._dataset(name)
             if not self._parts:
                 return np.asarray(dataset[start:stop])
-            fill = np.nan if name == "template" else 0
-            result = np.full((max(stop - start, 0), *dataset.shape[1:]), fill, dataset.dtype)
+            shape = (max(stop - start, 0), *dataset.shape[1:])
+            result = np.full(shape, TILE_DATASETS[name].fill, dataset.dtype)
             for number, part in enumerate(self._parts):
                 low, high = max(start, part.first), min(stop, part.first + part.count)
-                if low < high and name in self._part(number).planes:
+                if low < high and name in self._part(number).datasets:
                     inside = slice(low - part.first, high - part.first)
                     result[low - start : high - start] = self._part(number).pixels(name, inside)
             return result
@@ -401,21 +398,21 @@ class TileReader:
         if self._parts:
             number = int(np.searchsorted([part.first for part in self._parts], index, side="right")) - 1
             tile = self._part(number).read(index - self._parts[number].first)
-            if "template" in self.planes and tile.planes.template is None:
-                template = np.full(tile.planes.shape, np.nan, dtype=np.float32)
-                tile = dataclasses.replace(tile, planes=dataclasses.replace(tile.planes, template=template))
-            return tile
+            lacking: dict[str, Any] = {
+                name: np.full(tile.planes.shape, TILE_DATASETS[name].fill, TILE_DATASETS[name].dtype)
+                for name in set(self.datasets) - {"truth", *tile.planes.arrays()}
+            }
+            return dataclasses.replace(tile, planes=dataclasses.replace(tile.planes, **lacking))
         with self._guarded(f"is damaged in tile {index}"):
             mesh, psf = self._geometry(int(row["source"]))
             t = self.tile_size
-            level = np.zeros((t, t), dtype=np.float32)
             y0, x0 = int(row["y0"]), int(row["x0"])
             inside = mesh.level(slice(y0, y0 + t), slice(x0, x0 + t))
             if inside.size == 0:
                 raise TileFileError(f"{self.path}: tile {index} lies outside its image.")
-            level[: inside.shape[0], : inside.shape[1]] = inside
-            pixels = {name: self._pixels[name][index] for name in self.planes}
+            pixels = {name: dataset[index] for name, dataset in self._pixels.items()}
             truth = pixels.pop("truth")
+            level = pad_array(np.asarray(inside, dtype=np.float32), (t, t))
             return Tile(planes=ImagePlanes(psf=psf, **pixels), background=level, truth=truth)
 
 

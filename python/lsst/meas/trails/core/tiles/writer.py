@@ -30,6 +30,7 @@ __all__ = (
 import dataclasses
 import json
 import os
+from collections.abc import Iterable
 from typing import Any, Self
 
 import astropy.table
@@ -44,9 +45,8 @@ from ..psf import kernel_fwhm
 from .layout import (
     FORMAT,
     FORMAT_VERSION,
-    OPTIONAL_PLANES,
-    PIXEL_PLANES,
     TILE_CLASSES,
+    TILE_DATASETS,
     TileFileError,
     TileSource,
     empty_table,
@@ -61,8 +61,10 @@ class TrailTiles:
 
     Parameters
     ----------
-    image, variance, mask, truth
-        Pixels of the tiles, shape (n, t, t).
+    pixels
+        Arrays of shape (n, t, t), by the names of
+        `~lsst.meas.trails.core.tiles.layout.TILE_DATASETS`; optional ones may
+        be missing.
     table
         One row a tile, with the columns of
         `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`.
@@ -72,19 +74,13 @@ class TrailTiles:
         Its background.
     catalog
         The trails in it.
-    template
-        Template on the pixels of the tiles, shape (n, t, t), if there is one.
     """
 
-    image: npt.NDArray[np.float32]
-    variance: npt.NDArray[np.float32]
-    mask: npt.NDArray[np.uint32]
-    truth: npt.NDArray[np.uint8]
+    pixels: dict[str, npt.NDArray[Any]]
     table: npt.NDArray[np.void]
     source: TileSource
     background: BackgroundMesh
     catalog: astropy.table.Table
-    template: npt.NDArray[np.float32] | None = None
 
     @classmethod
     def allocate(
@@ -95,16 +91,15 @@ class TrailTiles:
         source: TileSource,
         background: BackgroundMesh,
         catalog: astropy.table.Table,
-        with_template: bool = False,
+        optional: Iterable[str] = (),
     ) -> TrailTiles:
-        """Return ``count`` empty tiles of side ``size``."""
-        pixels: dict[str, npt.NDArray[Any]] = {
-            name: np.zeros((count, size, size), dtype=dtype) for name, dtype in PIXEL_PLANES.items()
-        }
-        if with_template:
-            pixels["template"] = np.full((count, size, size), np.nan, dtype=np.float32)
+        """Return ``count`` tiles of side ``size``: zeros, and without values in the optional datasets."""
+        wanted = {n: p for n, p in TILE_DATASETS.items() if not p.optional or n in set(optional)}
         return cls(
-            **pixels,
+            pixels={
+                name: np.full((count, size, size), plane.fill if plane.optional else 0, dtype=plane.dtype)
+                for name, plane in wanted.items()
+            },
             table=empty_table(count),
             source=source,
             background=background,
@@ -133,7 +128,7 @@ class TrailTiles:
             if reader.source_count != 1:
                 raise TileFileError(f"{path} holds the tiles of {reader.source_count} images, not of one.")
             return cls(
-                **{name: reader.pixels(name) for name in reader.planes},
+                pixels={name: reader.pixels(name) for name in reader.datasets},
                 table=reader.table,
                 source=reader.source(0),
                 background=reader.background(0),
@@ -156,12 +151,10 @@ class TrailTiles:
         """
         with Hdf5Output(path) as output:
             file = output.file
-            write_header(file, self.image.shape[-1])
-            for name in (*PIXEL_PLANES, *OPTIONAL_PLANES):
-                data = getattr(self, name)
-                if data is not None:
-                    create_pixels(file, name, len(data), data.shape[-1])[...] = data
-                    output.check()
+            write_header(file, self.pixels["image"].shape[-1])
+            for name, data in self.pixels.items():
+                create_pixels(file, name, len(data), data.shape[-1])[...] = data
+                output.check()
             file.create_dataset("table", data=self.table)
             write_source(file, 0, self.source, self.background, self.catalog)
 
@@ -189,14 +182,14 @@ def write_header(file: h5py.File, tile_size: int) -> None:
 
 
 def create_pixels(file: h5py.File, name: str, count: int, tile_size: int) -> h5py.Dataset:
-    """Create the dataset of a pixel plane.
+    """Create a dataset of pixels.
 
     Parameters
     ----------
     file
         The file.
     name
-        Name of the plane.
+        Name of the dataset.
     count
         Number of tiles.
     tile_size
@@ -208,7 +201,7 @@ def create_pixels(file: h5py.File, name: str, count: int, tile_size: int) -> h5p
     return file.create_dataset(
         name,
         shape=(count, tile_size, tile_size),
-        dtype=(PIXEL_PLANES | OPTIONAL_PLANES)[name],
+        dtype=TILE_DATASETS[name].dtype,
         **(chunked if count else {}),
     )
 
