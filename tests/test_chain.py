@@ -235,7 +235,7 @@ def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
     of it; elsewhere the package's own is.
     """
     shipped = load_model(shipped_model_path())
-    mine = dataclasses.replace(shipped.specification, name="mine", version="7")
+    mine = shipped.specification.replace(name="mine", version="7")
     save_model(tmp_path / "mine", shipped.network, mine)
     done = CliRunner().invoke(main, ["model", "ingest", str(tmp_path / "mine.json"), str(fresh_repo.repo)])
     assert done.exit_code == 0, done.output

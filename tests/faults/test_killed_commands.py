@@ -154,7 +154,7 @@ def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> Non
     replace = "lsst.meas.trails.core.atomic:os.replace"
     outcome = faulty.run(*training, killed_in=replace, when="checkpoint", cut=True)
     assert is_killed(outcome)
-    assert "Going on from step 2 of 4" in outcome.output
+    assert "Resuming from step 2 of 4" in outcome.output
     for suffix in ("safetensors", "json"):
         outcome = faulty.run(
             *training, killed_in="lsst.meas.trails.core.atomic:os.replace", when=f"tiny.{suffix}", cut=True

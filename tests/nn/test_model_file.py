@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -32,6 +31,7 @@ from lsst.meas.trails.core.normalize import NORMALIZATION
 from lsst.meas.trails.nn.model_file import (
     ModelError,
     ModelSpecification,
+    find_model,
     load_model,
     rounded,
     save_model,
@@ -73,11 +73,11 @@ def _replace_weights(stem: Path, content: bytes) -> None:
     """Change the weights of a model, with a checksum that is right."""
     stem.with_suffix(".safetensors").write_bytes(content)
     weights = {
-        "file": stem.name + ".safetensors",
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
+        "weights_file": stem.name + ".safetensors",
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+        "weights_bytes": len(content),
     }
-    _changed(stem, lambda data: data.update(weights=weights))
+    _changed(stem, lambda data: data.update(weights))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_checksum_covers_both_files(model_stem: Path) -> None:
     before = load_model(model_stem)
     write_specification(
         model_stem.with_suffix(".json"),
-        dataclasses.replace(before.specification, thresholds={"seed": 0.6, "grow": 0.3}),
+        before.specification.replace(thresholds={"seed": 0.6, "grow": 0.3}),
     )
     after = load_model(model_stem)
     assert after.specification.thresholds == {"seed": 0.6, "grow": 0.3}
@@ -135,37 +135,40 @@ def test_prepared_network_is_made_once(model_stem: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(format_version=2), "format version 2, and this version of meas_trails reads 1"),
+        (lambda d: d.update(format_version=3), "format version 3,"),
         (lambda d: d.pop("format_version"), "format version None"),
-        (lambda d: d.pop("channels"), "lacks channels"),
-        (lambda d: d.update(color="red"), "keys unknown to this version of meas_trails: color"),
-        (lambda d: d.update(channels=["science", "color"]), r"channels \['color'\], and this version"),
-        (lambda d: d.update(channels=[["science"]]), "channels must hold names"),
-        (lambda d: d.update(channels=[]), "channels is empty"),
-        (lambda d: d.update(channels=["science"]), "asks for"),
-        (lambda d: d.update(normalization={"name": "medmad"}), f"'medmad', and .* applies '{NORMALIZATION}'"),
-        (lambda d: d["architecture"].update(name="resnet"), "architecture 'resnet', and .* has .*trail_unet"),
-        (lambda d: d["architecture"].update(hyperparameters={"depth": 1}), "no hyperparameter 'depth'"),
-        (lambda d: d["architecture"]["hyperparameters"].update(widths=[8, 12, 10**9]), "in 1..1024"),
-        (lambda d: d["architecture"]["hyperparameters"].update(widths=[8, 12, 20]), "have shape .* asks for"),
-        (lambda d: d["architecture"]["hyperparameters"].update(blocks=[2, 0, 0]), "lack encoder.0.1"),
-        (lambda d: d["architecture"]["hyperparameters"].update(blocks=[0, 0, 0]), "hold encoder.0.0"),
-        (lambda d: d.update(thresholds={"seed": 0.2, "grow": 0.5}), "not 0 < grow <= seed < 1"),
-        (lambda d: d.update(thresholds={"seed": 0.5}), "must hold 'seed' and 'grow'"),
-        (lambda d: d.update(thresholds={"seed": "much", "grow": 0.1}), "finite numbers, not 'much'"),
-        (lambda d: d.update(pixel_scale=-0.2), "pixel_scale is not positive"),
-        (lambda d: d.update(fwhm_range=[5.0]), "fwhm_range must hold two numbers"),
-        (lambda d: d.update(metrics={"loss": math.nan}), "NaN is not a number that JSON knows"),
-        (lambda d: d.update(score=3), "score must be of type dict, not int"),
-        (lambda d: d["weights"].update(file="../tiny.safetensors"), "is not a plain file name"),
-        (lambda d: d["weights"].update(file=""), "names no file of weights"),
-        (
-            lambda d: d["weights"].update(file="other.safetensors"),
-            r"other.safetensors: cannot be read \(No such",
-        ),
-        (lambda d: d["weights"].update(bytes=10), "bytes and the specification says 10"),
-        (lambda d: d["weights"].update(bytes=True), "bytes must be of type int"),
-        (lambda d: d["weights"].update(sha256="0" * 64), "SHA-256 .* the specification says 0000"),
+        (lambda d: d.pop("channels"), "channels is missing"),
+        (lambda d: d.pop("normalization"), "normalization is missing"),
+        (lambda d: d.pop("weights_bytes"), "weights_bytes is missing"),
+        (lambda d: d.update(color="red"), "unknown key 'color'"),
+        (lambda d: d.update(channels=["science", "color"]), r"channels .*'color'"),
+        (lambda d: d.update(channels=[["science"]]), r"channels\[0\]"),
+        (lambda d: d.update(channels="science"), "channels .*'science'"),
+        (lambda d: d.update(channels=[]), "channels"),
+        (lambda d: d.update(channels=["science"]), "shape"),
+        (lambda d: d.update(normalization="medmad"), f"normalization .*'medmad'.*{NORMALIZATION}"),
+        (lambda d: d.update(architecture="resnet"), "architecture .*'resnet'.*trail_unet"),
+        (lambda d: d.update(hyperparameters={"depth": 1}), "hyperparameters .*'depth'"),
+        (lambda d: d["hyperparameters"].update(widths=[8, 12, 10**9]), "hyperparameters .*widths"),
+        (lambda d: d["hyperparameters"].update(widths=[8, 12, 20]), "have shape"),
+        (lambda d: d["hyperparameters"].update(blocks=[2, 0, 0]), "lack encoder.0.1"),
+        (lambda d: d["hyperparameters"].update(blocks=[0, 0, 0]), "hold encoder.0.0"),
+        (lambda d: d.update(thresholds={"seed": 0.2, "grow": 0.5}), "thresholds .*0.5"),
+        (lambda d: d.update(thresholds={"seed": 0.5}), "thresholds .*'grow'"),
+        (lambda d: d.update(thresholds={"seed": "much", "grow": 0.1}), "thresholds.seed .*'much'"),
+        (lambda d: d.update(pixel_scale=-0.2), "pixel_scale .*-0.2"),
+        (lambda d: d.update(pixel_scale=10**400), "pixel_scale .*1000"),
+        (lambda d: d.update(fwhm_range=[5.0]), "fwhm_range"),
+        (lambda d: d.update(fwhm_range=[5.0, 4.0]), "fwhm_range .*5.0"),
+        (lambda d: d.update(metrics={"loss": math.nan}), "NaN"),
+        (lambda d: d.update(score=3), "score .*3"),
+        (lambda d: d.update(tile_size=64), "tile_size is 64"),
+        (lambda d: d.update(weights_file="../tiny.safetensors"), "weights_file .*'../tiny.safetensors'"),
+        (lambda d: d.update(weights_file=""), "weights_file"),
+        (lambda d: d.update(weights_file="other.safetensors"), r"other.safetensors: cannot be read"),
+        (lambda d: d.update(weights_bytes=10), "bytes instead of 10"),
+        (lambda d: d.update(weights_bytes=True), "weights_bytes .*True"),
+        (lambda d: d.update(weights_sha256="0" * 64), "SHA-256 .*0000"),
     ],
 )
 def test_specification_that_cannot_be_honored(
@@ -178,16 +181,16 @@ def test_specification_that_cannot_be_honored(
 
 
 def test_missing_and_oversized_files(model_stem: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="nothing.json: cannot be read .*a model is NAME.json and NAME.safe"):
+    with pytest.raises(ModelError, match="nothing.json"):
         load_model(tmp_path / "nothing")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="x.json"):
         load_model(tmp_path / "folder.json" / "x.json")
     (tmp_path / "big.json").write_bytes(b" " * 1_000_001)
-    with pytest.raises(ModelError, match="more than the 1000000"):
+    with pytest.raises(ModelError, match="big.json: .*1000000"):
         load_model(tmp_path / "big")
-    with pytest.raises(ModelError, match="No model 'nothing' comes with the package"):
+    with pytest.raises(ModelError, match="'nothing'.*direct"):
         shipped_model_path("nothing")
-    with pytest.raises(ModelError, match="No model"):
+    with pytest.raises(ModelError, match="config/x"):
         shipped_model_path("../config/x")
 
 
@@ -213,14 +216,14 @@ def test_weights_that_are_not_what_they_claim(model_stem: Path) -> None:
         (stored(head_weight=torch.full_like(good["head.weight"], math.nan)), "head.weight are not finite"),
         (stored(head_weight=good["head.weight"].to(torch.int32)), "torch.int32, not floating point"),
         (stored(head_weight=good["head.weight"].double()), "torch.float64, not floating point"),
-        (stored(head_weight=good["head.weight"][:, :4].clone()), "shape .* asks for"),
+        (stored(head_weight=good["head.weight"][:, :4].clone()), "head.weight have shape"),
         (stored(extra=torch.zeros(1)), "hold extra, unknown to trail_unet"),
-        (b"PK\x03\x04 a zip file, as torch.save writes", "are not valid safetensors"),
+        (b"PK\x03\x04 a zip file, as torch.save writes", "not valid safetensors"),
         # A header that claims more than there is.
-        ((2**62).to_bytes(8, "little") + b"{}", "are not valid safetensors"),
+        ((2**62).to_bytes(8, "little") + b"{}", "not valid safetensors"),
         (
             _with_header({"head.weight": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}),
-            "are not valid safetensors",
+            "not valid safetensors",
         ),
     ]
     for content, message in cases:
@@ -264,7 +267,7 @@ def test_any_value_anywhere_is_taken_or_refused(key: str, value: Any) -> None:
 @given(content=st.binary(max_size=400))
 def test_random_weights(model_stem: Path, content: bytes) -> None:
     _replace_weights(model_stem, content)
-    with pytest.raises(ModelError, match="are not valid safetensors|the weights lack"):
+    with pytest.raises(ModelError, match="not valid safetensors|the weights lack"):
         load_model(model_stem)
 
 
@@ -286,15 +289,15 @@ def test_every_changed_byte_is_noticed(model_stem: Path, data: st.DataObject) ->
 
 def test_save_refuses(tmp_path: Path) -> None:
     network = random_network()
-    with pytest.raises(ModelError, match="stored as .*, not 'int8'"):
+    with pytest.raises(ModelError, match="'int8'"):
         save_model(tmp_path / "x", network, _specification(), dtype="int8")
-    with pytest.raises(ModelError, match="asks for"):
+    with pytest.raises(ModelError, match="shape"):
         save_model(tmp_path / "x", network, _specification(channels=("science",)))
-    with pytest.raises(ModelError, match="cannot be written as JSON"):
+    with pytest.raises(ModelError, match="x.json"):
         save_model(tmp_path / "x", network, _specification(training={"when": np.float32(1.0)}))
     with torch.no_grad():
         network.head.weight.fill_(1.0e6)  # type: ignore[union-attr, operator]
-    with pytest.raises(ModelError, match="head.weight are not finite as float16; nothing was written"):
+    with pytest.raises(ModelError, match="head.weight .*float16"):
         save_model(tmp_path / "y", network, _specification())
     assert not list(tmp_path.glob("y*"))
     save_model(tmp_path / "y", network, _specification(), dtype="bfloat16")
@@ -312,3 +315,11 @@ def test_loading_leaves_the_compiler_of_torch_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_find_model(model_stem: Path) -> None:
+    assert find_model("direct") == shipped_model_path("direct")
+    for path in (model_stem, model_stem.with_suffix(".json")):
+        assert load_model(find_model(path)).specification.name == "tiny"
+    with pytest.raises(ModelError, match=r"nothing.*direct"):
+        find_model("nothing")

@@ -233,7 +233,7 @@ def test_refuses_an_overlap(adcnn_model: TrailModel, make_planes: MakePlanes, ov
 
 def test_own_normalization_in_tiles(adcnn_model: TrailModel, make_planes: MakePlanes) -> None:
     planes = make_planes((128, 128))
-    specification = dataclasses.replace(adcnn_model.specification, normalization=NORMALIZATION)
+    specification = adcnn_model.specification.replace(normalization=NORMALIZATION)
     probability = predict_probability(
         dataclasses.replace(adcnn_model, specification=specification), planes, dtype="float32"
     )

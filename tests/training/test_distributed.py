@@ -31,8 +31,9 @@ from lsst.meas.trails.cli.train import train
 from lsst.meas.trails.training.checkpoint import Checkpoint, read_checkpoint
 from lsst.meas.trails.training.distributed import Ranks
 from lsst.meas.trails.training.log import read_metrics
+from lsst.meas.trails.training.nonfinite import describe_nonfinite
 from lsst.meas.trails.training.recipe import ModelRecipe
-from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, describe_nonfinite
+from lsst.meas.trails.training.trainer import CHECKPOINT_NAME
 
 SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
 
@@ -104,7 +105,7 @@ def test_two_processes_are_as_one(make_tiles: Callable[..., Path], tmp_path: Pat
     assert alone.exit_code == 0, alone.output
     first, second = _run_two([str(tmp_path / "two"), "--config", str(recipe)])
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
-    # The first alone speaks.
+    # Only rank zero reports.
     assert first.stdout.strip().endswith("tiny.json")
     assert second.stdout == ""
 
@@ -125,7 +126,7 @@ def test_two_processes_are_as_one(make_tiles: Callable[..., Path], tmp_path: Pat
 
 def test_tiles_of_all_processes_are_blamed() -> None:
     class _Two(Ranks):
-        def collect(self, values: Any) -> list[Any]:
+        def all_gather(self, values: Any) -> list[Any]:
             return [*values, "a tile of the other"]
 
     good, bad = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
@@ -138,15 +139,15 @@ def test_tiles_of_all_processes_are_blamed() -> None:
     text = describe_nonfinite(dataset, [5, 7], good, good, bad, Ranks())
     assert text == ": the output is not finite in tile 7."
     # Also where the own tiles are as they should be.
-    text = describe_nonfinite(dataset, [5, 7], good, good, good, _Two(count=2))
+    text = describe_nonfinite(dataset, [5, 7], good, good, good, _Two(world_size=2))
     assert text == ": the input is not finite in a tile of the other."
 
 
-def test_shares() -> None:
-    shares = [Ranks(rank=rank, count=3).share(range(6)) for rank in range(3)]
-    assert shares == [[0, 1], [2, 3], [4, 5]]
-    with pytest.raises(ValueError, match="batch of 8 tiles cannot be shared by 3 processes; make batch_size"):
-        Ranks(rank=0, count=3).share(range(8))
+def test_shards() -> None:
+    shards = [Ranks(rank=rank, world_size=3).shard(range(6)) for rank in range(3)]
+    assert shards == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError, match="batch of 8 tiles .* 3 processes.*batch_size"):
+        Ranks(rank=0, world_size=3).shard(range(8))
     alone = Ranks()
-    assert alone.is_first
-    assert alone.share([1, 2, 3]) == [1, 2, 3]
+    assert alone.is_rank_zero
+    assert alone.shard([1, 2, 3]) == [1, 2, 3]

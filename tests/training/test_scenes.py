@@ -13,8 +13,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -28,13 +26,13 @@ SMALL = TrainingScenes(seed=11, count=2, shape=(384, 384), trails=40.0, satellit
 
 @pytest.fixture(scope="module")
 def difference() -> TrainingScenes:
-    return dataclasses.replace(SMALL, difference=True, trails=12.0, length=(20.0, 40.0), snr=(15.0, 25.0))
+    return SMALL.replace(difference=True, trails=12.0, length=(20.0, 40.0), snr=(15.0, 25.0))
 
 
 def test_scenes_are_their_seed_and_number() -> None:
     first, again = SMALL.scene(0), SMALL.scene(0)
     np.testing.assert_array_equal(first.planes.image, again.planes.image)
-    for other in (SMALL.scene(1), dataclasses.replace(SMALL, seed=12).scene(0)):
+    for other in (SMALL.scene(1), SMALL.replace(seed=12).scene(0)):
         assert not np.array_equal(first.planes.image, other.planes.image, equal_nan=True)
 
 
@@ -74,7 +72,7 @@ def test_trails_of_a_difference_have_the_snr_that_its_truth_says(difference: Tra
 
 
 def test_a_difference_is_empty_sky_for_the_most_part(difference: TrainingScenes) -> None:
-    scene = dataclasses.replace(difference, trails=0.0).scene(1)
+    scene = difference.replace(trails=0.0).scene(1)
     good = ~scene.planes.bad()
     ratio = scene.planes.image[good] / np.sqrt(scene.planes.variance[good])
     # The median absolute deviation of a standard normal variable.

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -31,8 +30,9 @@ from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.initial_weights import InitialWeights
 from lsst.meas.trails.training.log import read_metrics
 from lsst.meas.trails.training.losses import BlendedLoss
+from lsst.meas.trails.training.nonfinite import TrainingError
 from lsst.meas.trails.training.recipe import Recipe
-from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, TrainingError, train
+from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, train
 from lsst.meas.trails.training.validation import evaluate_network
 
 from support.networks import TINY
@@ -157,16 +157,16 @@ def test_checkpoint_of_another_run_is_refused(make_tiles: Callable[..., Path], t
     dataset = _dataset(make_tiles(), recipe)
     folder = tmp_path / "run"
     train(recipe, dataset, None, folder, progress=False, stop_after=2)
-    other = dataclasses.replace(recipe, seed=2)
-    with pytest.raises(CheckpointError, match=f"{CHECKPOINT_NAME}: belongs to a run with another recipe"):
+    other = recipe.replace(seed=2)
+    with pytest.raises(CheckpointError, match=f"{CHECKPOINT_NAME}: .*another recipe"):
         train(other, dataset, None, folder, progress=False)
     # Threads decide the speed, not the result.
-    train(dataclasses.replace(recipe, threads=2), dataset, None, folder, progress=False, stop_after=3)
+    train(recipe.replace(threads=2), dataset, None, folder, progress=False, stop_after=3)
     assert train(other, dataset, None, folder, progress=False, resume=False).steps == 6
 
     path = folder / CHECKPOINT_NAME
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(CheckpointError, match="is not a complete checkpoint .* remove it"):
+    with pytest.raises(CheckpointError, match=f"{CHECKPOINT_NAME}: .*remove it"):
         train(other, dataset, None, folder, progress=False)
 
 
@@ -201,7 +201,7 @@ def test_nan_pixels_in_a_file_are_only_bad_pixels(make_tiles: Callable[..., Path
 
 def test_divergence_stops(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
     recipe = _recipe(stages=[{"steps": 50, "batch_size": 4, "loss": {"bce": {"positive_weight": 1.0e38}}}])
-    with pytest.raises(TrainingError, match="not finite at step .*though the tiles .* are finite"):
+    with pytest.raises(TrainingError, match="not finite at step .*tiles .* are finite"):
         train(recipe, _dataset(make_tiles(), recipe), None, tmp_path / "run", progress=False)
 
 
@@ -223,9 +223,9 @@ def test_any_dataset(tmp_path: Path) -> None:
     assert stored["pixel_average_precision"] is None
     assert stored["loss"] == result.metrics["loss"]
     empty = TensorDataset(inputs[:0], target[:0], valid[:0])
-    with pytest.raises(TrainingError, match="not a single tile to train on"):
+    with pytest.raises(TrainingError, match="to train on"):
         train(_recipe(), empty, None, tmp_path / "run", progress=False)
-    with pytest.raises(TrainingError, match="not a single tile to validate on"):
+    with pytest.raises(TrainingError, match="to validate on"):
         train(_recipe(), dataset, empty, tmp_path / "run", progress=False)
 
 
@@ -320,9 +320,9 @@ def test_a_stage_is_a_run_of_its_own(make_tiles: Callable[..., Path], tmp_path: 
     assert training["start"]["training"]["recipe"]["stages"][0]["name"] == "first"
     saved = read_checkpoint(tmp_path / "started" / CHECKPOINT_NAME).scalars
     assert saved["start"] == training["start"]
-    with pytest.raises(CheckpointError, match="or that began with other weights"):
+    with pytest.raises(CheckpointError, match="initial weights"):
         run("started", recipe)
-    with pytest.raises(CheckpointError, match="or that began with other weights"):
+    with pytest.raises(CheckpointError, match="initial weights"):
         run("started", recipe, start=InitialWeights(start.model))
 
 
@@ -361,5 +361,5 @@ def test_frozen_parts_stay(make_tiles: Callable[..., Path], tmp_path: Path) -> N
 def test_hard_tiles_need_tile_files(tmp_path: Path) -> None:
     dataset = TensorDataset(torch.zeros(4, 2, 32, 32), torch.zeros(4, 1, 16, 16), torch.ones(4, 1, 16, 16))
     recipe = _recipe(stages=[{"steps": 1, "mixture": {"hard": 1}}])
-    with pytest.raises(TrainingError, match="in tile files only"):
+    with pytest.raises(TrainingError, match="tile files"):
         train(recipe, dataset, None, tmp_path / "run", progress=False)

@@ -29,6 +29,7 @@ __all__ = (
     "fit_background",
     "load_model",
     "predict_probability",
+    "train_model",
 )
 
 import importlib
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from .core.tiles.writer import TrailTiles
     from .nn.model_file import load_model
     from .nn.predict import predict_probability
+    from .training.run import train_model
 
 _HOMES = {
     "CandidateOptions": "lsst.meas.trails.core.candidates.find",
@@ -64,6 +66,7 @@ _HOMES = {
     "find_candidates": "lsst.meas.trails.core.candidates.find",
     "load_model": "lsst.meas.trails.nn.model_file",
     "predict_probability": "lsst.meas.trails.nn.predict",
+    "train_model": "lsst.meas.trails.training.run",
 }
 """Modules that the public names come from."""
 

@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._shipped import find_model
-
 if TYPE_CHECKING:
     from lsst.daf.butler import Butler, DatasetRef
 
@@ -34,19 +32,19 @@ if TYPE_CHECKING:
 @click.option(
     "--run",
     metavar="RUN",
-    help="RUN collection to put it into; a run holds one model.  [default: models/NAME/VERSION]",
+    help="RUN collection for the model; a run holds one model.  [default: models/NAME/VERSION]",
 )
 def ingest(name: str, repo: str, run: str | None) -> None:
     """Put a model into a Butler repository, as trail_model.
 
-    NAME is a model's file (.json or .safetensors), or the name of a model
-    that comes with the package.  TrailSegmentationTask uses it where its run
-    is among the input collections.
+    NAME is a model's file (.json or .safetensors), or the name of a model in
+    the package.  TrailSegmentationTask uses it if its run is among the input
+    collections.
     """
     from lsst.daf.butler import DatasetType
     from lsst.daf.butler.registry import CollectionTypeError, ConflictingDefinitionError
 
-    from ..nn.model_file import ModelError, load_model
+    from ..nn.model_file import ModelError, find_model, load_model
     from ..nn.model_table import model_to_table
     from ..tasks._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS
 
@@ -66,10 +64,10 @@ def ingest(name: str, repo: str, run: str | None) -> None:
             butler.put(table, MODEL_DATASET_TYPE, {}, run=run)
         except ConflictingDefinitionError as error:
             raise click.ClickException(
-                f"Run {run!r} of {repo} holds a {MODEL_DATASET_TYPE} already: choose another --run."
+                f"Run {run!r} of {repo} already holds a {MODEL_DATASET_TYPE}; choose another --run."
             ) from error
         except CollectionTypeError as error:
-            raise click.ClickException(f"The collection {run!r} is no RUN: choose another --run.") from error
+            raise click.ClickException(f"{run!r} is not a RUN collection; choose another --run.") from error
     click.echo(
         f"Put {specification.name}, version {specification.version}, into run {run!r} of {repo}; add it to "
         "the input collections (-i) of a pipeline to use it."
@@ -79,7 +77,7 @@ def ingest(name: str, repo: str, run: str | None) -> None:
 @click.command("list")
 @click.argument("repo", type=click.Path(), required=False)
 def list_models(repo: str | None) -> None:
-    """List the models that come with the package, or those in REPO."""
+    """List the models in the package, or in REPO."""
     from rich.console import Console
     from rich.table import Table
 
@@ -108,7 +106,7 @@ def list_models(repo: str | None) -> None:
             for ref in _model_refs(butler):
                 add(ref.run, model_from_table(butler.get(ref), f"{ref.datasetType.name} in {ref.run}"))
         if not table.rows:
-            raise click.ClickException(f"There is no model in {repo}: 'meas-trails model ingest' puts one.")
+            raise click.ClickException(f"{repo} has no models; add one with 'meas-trails model ingest'.")
     Console(width=118).print(table)
 
 
@@ -121,17 +119,17 @@ def list_models(repo: str | None) -> None:
     required=True,
     metavar="NAME.json",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Specification to write; the weights go beside it.",
+    help="Specification to write; its weights go to the same folder.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing model.")
 def export(repo: str, collection: str, output: Path, overwrite: bool) -> None:
-    """Write the model of a COLLECTION in REPO as files, as they were put."""
+    """Write the model of a COLLECTION in REPO as its original files."""
     from ..nn.model_table import write_table
 
     if output.suffix != ".json":
         raise click.BadParameter(f"{output} does not end in .json.", param_hint="--output")
     if output.exists() and not overwrite:
-        raise click.ClickException(f"{output}: is there already; --overwrite replaces it.")
+        raise click.ClickException(f"{output} exists; pass --overwrite to replace it.")
     with _opened(repo) as butler:
         refs = _model_refs(butler, collection)
         if not refs:
@@ -142,9 +140,7 @@ def export(repo: str, collection: str, output: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _opened(repo: str, writeable: bool = False) -> Iterator[Butler]:
-    """Open a repository, and say in a message what is wrong with it or with
-    a model in it.
-    """
+    """Open a repository, and convert errors to messages of the command."""
     from lsst.daf.butler import Butler
 
     from ..nn.model_specification import ModelError

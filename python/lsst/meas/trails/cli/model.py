@@ -9,35 +9,31 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""``meas-trails model``: look into a model file, calibrate it anew, convert an
-old checkpoint.
-"""
+"""``meas-trails model``: describe and calibrate models, convert checkpoints."""
 
 from __future__ import annotations
 
 __all__ = ("model",)
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ._model_repository import export, ingest, list_models
-from ._shipped import calibrate_model, find_model, find_recipe
 
 if TYPE_CHECKING:
     from ..nn.model_file import ModelSpecification, TrailModel
 
-# What the names of metrics begin with that come of a calibration.
 _CALIBRATION_METRICS = ("completeness_", "snr50_", "score_", "calibration_")
+"""Prefixes of the metrics of a calibration."""
 
 
 @click.group()
 def model() -> None:
-    """Look into model files, calibrate them, convert old checkpoints, and
-    keep models in a Butler repository.
-    """
+    """Describe, calibrate and convert models, and store them in a Butler repository."""
 
 
 for _command in (ingest, list_models, export):
@@ -46,32 +42,23 @@ for _command in (ingest, list_models, export):
 
 @model.command()
 @click.argument("name", default="direct")
-@click.option("--json", "as_json", is_flag=True, help="Print the specification as it is in the file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the specification as JSON.")
 def describe(name: str, as_json: bool) -> None:
-    """Check a model and say what it is.
+    """Check a model and describe it.
 
-    NAME is a model's file (.json or .safetensors), or the name of a model
-    that comes with the package.
+    NAME is a model's file (.json or .safetensors), or the name of a model in
+    the package.
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    from ..nn.model_file import ModelError, load_model
+    from ..nn.model_file import ModelError, find_model, load_model
 
     try:
-        path = find_model(name)
-        loaded = load_model(path)
+        loaded = load_model(find_model(name))
     except ModelError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(loaded.specification.to_json())
         return
-    table = Table(show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for key, value in _rows(loaded):
-        table.add_row(key, value)
-    Console().print(table)
+    _print_rows(_rows(loaded))
 
 
 @model.command()
@@ -85,49 +72,40 @@ def describe(name: str, as_json: bool) -> None:
     "config",
     required=True,
     metavar="RECIPE",
-    help="Recipe with scenes to calibrate on: a YAML file, or the name of one that comes with the package.",
+    help="Recipe with calibration scenes: a YAML file, or the name of one in the package.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads for the network.")
 def calibrate(model_path: Path, config: str, threads: int | None) -> None:
     """Choose a model's thresholds and calibrate its score.
 
-    MODEL is the .json file of a model.  It is rewritten with what comes of
+    MODEL is the .json file of a model.  It is rewritten with the results on
     the scenes in the recipe's section data.simulate.calibration; the weights
-    stay as they are.
+    do not change.
     """
     from rich.console import Console
-    from rich.table import Table
 
-    from ..training.recipe import load_recipe
+    from ..training.recipe import find_recipe, load_recipe
+    from ..training.run import calibrate_model
 
     if model_path.suffix != ".json":
         raise click.BadParameter(f"{model_path} is not the .json file of a model.", param_hint="MODEL")
     if not os.access(model_path.parent, os.W_OK):
-        # Better said before the work than after it.
-        raise click.BadParameter(f"{model_path.parent} cannot be written to.", param_hint="MODEL")
+        # Fail before the long calibration.
+        raise click.BadParameter(f"{model_path.parent} is not writable.", param_hint="MODEL")
     try:
         path = find_recipe(config)
         recipe = load_recipe(path)
-        section = None if recipe.data.simulate is None else recipe.data.simulate.calibration
-        if section is None:
-            raise click.ClickException(
-                f"{path}: has no section data.simulate.calibration; add one, with a seed and a count."
-            )
         specification = calibrate_model(
-            model_path, section, str(path), threads=threads or recipe.threads, console=Console(stderr=True)
+            model_path, recipe, str(path), threads=threads or recipe.threads, console=Console(stderr=True)
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename or model_path}: {error.strerror or error}") from error
-    table = Table(show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("thresholds", _thresholds(specification))
-    for key, value in specification.metrics.items():
-        if key.startswith(_CALIBRATION_METRICS):
-            table.add_row(key, _or_unknown(value, "{:.4f}"))
-    Console().print(table)
+    metrics = {
+        key: value for key, value in specification.metrics.items() if key.startswith(_CALIBRATION_METRICS)
+    }
+    _print_rows([("thresholds", _thresholds(specification)), *_metric_rows(metrics)])
 
 
 @model.command()
@@ -140,19 +118,19 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
     required=True,
     metavar="NAME.json",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Model to write; the weights go to NAME.safetensors beside it.",
+    help="Model to write; its weights go to NAME.safetensors in the same folder.",
 )
-@click.option("--ema", is_flag=True, help="Take the moving average of the parameters.")
+@click.option("--ema", is_flag=True, help="Use the moving average of the parameters.")
 @click.option(
     "--concatenation",
     type=click.Choice(["up-skip", "skip-up"]),
     default="up-skip",
     show_default=True,
-    help="What comes first where a skip connection joins; a checkpoint does not tell.",
+    help="Order of channels where a skip connection joins; checkpoints do not record it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a model that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing model.")
 def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overwrite: bool) -> None:
-    """Make a model of a checkpoint of Asteroid_detection_CNN.
+    """Convert a checkpoint of Asteroid_detection_CNN to a model.
 
     CHECKPOINT is ckpt_best.pt or ckpt_last.pt of a UNetResSEASPP or UNetResSE
     of any width.  The model keeps its normalization, its tiles of 128 pixels
@@ -166,7 +144,7 @@ def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overw
     if not overwrite:
         for path in (output, output.with_suffix(".safetensors")):
             if path.exists():
-                raise click.ClickException(f"{path}: is there already; --overwrite replaces it.")
+                raise click.ClickException(f"{path} exists; pass --overwrite to replace it.")
     try:
         specification = convert_checkpoint(checkpoint, output, ema=ema, concatenation=concatenation)
     except ModelError as error:
@@ -177,8 +155,24 @@ def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overw
     )
 
 
+def _print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _metric_rows(metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    return [(key, _or_unknown(value, "{:.4f}")) for key, value in metrics.items()]
+
+
 def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
-    """Return what is worth knowing of a model, as names and texts."""
+    """Return names and texts that describe a model."""
     from ..nn.networks.registry import count_parameters
 
     specification = loaded.specification
@@ -194,7 +188,7 @@ def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
             "receptive field",
             f"{2 * network.receptive_radius + network.output_stride} pixels across"
             if network.tile_size is None
-            else f"tiles of {network.tile_size} pixels, and no other",
+            else f"tiles of {network.tile_size} pixels only",
         ),
         ("pixel scale", _or_unknown(specification.pixel_scale, "{:.3f} arcsec")),
         (
@@ -211,8 +205,8 @@ def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
         for key, value in specification.training.items()
         if not isinstance(value, dict)
     ]
-    rows += [(key, _or_unknown(value, "{:.4f}")) for key, value in specification.metrics.items()]
     rows += [
+        *_metric_rows(specification.metrics),
         ("written", f"{specification.created} by meas_trails {specification.package_version}"),
         ("checksum", loaded.checksum),
     ]
@@ -227,7 +221,7 @@ def _or_unknown(value: float | None, form: str) -> str:
     return "not recorded" if value is None else form.format(value)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if isinstance(value, list) and len(value) > 3:
         return f"{value[0]}, {value[1]}, ... ({len(value)})"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -11,10 +11,9 @@
 
 """The model file: a specification in JSON and weights in safetensors.
 
-A model is two files, ``NAME.json`` and ``NAME.safetensors``.  Neither can
-hold code.  What a specification promises is checked before a weight is used:
-the architecture and its shapes, the input channels, the normalization, and
-the checksum of the weights.
+A model is two files, ``NAME.json`` and ``NAME.safetensors``; neither can hold
+code.  Before any weight is used, the architecture and its shapes, the input
+channels, the normalization and the checksum of the weights are checked.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ __all__ = (
     "ModelError",
     "ModelSpecification",
     "TrailModel",
+    "find_model",
     "load_model",
     "model_from_bytes",
     "read_model_bytes",
@@ -57,10 +57,10 @@ _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torc
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrailModel:
-    """A network with its specification."""
+    """Network with its specification."""
 
     specification: ModelSpecification
-    """What it is."""
+    """The specification."""
 
     network: TrailNetwork
     """The network, float32, in evaluation mode."""
@@ -73,9 +73,7 @@ class TrailModel:
     )
 
     def inference_network(self, device: torch.device, dtype: torch.dtype) -> TrailNetwork:
-        """Return the network made ready for a device and a precision; it is
-        made once and kept.
-        """
+        """Return the network prepared for a device and a precision, from a cache."""
         key = (str(device), dtype)
         if key not in self._prepared:
             network = self.network.prepared_for_inference().to(dtype)
@@ -100,10 +98,10 @@ def save_model(
     network
         Network whose weights to store.
     specification
-        Its specification; what it says of the weights' file is replaced.
+        Its specification; the fields about the weights' file are replaced.
     dtype
-        Precision in which convolutions are stored: ``float16``,
-        ``bfloat16`` or ``float32``.  The small rest is always float32.
+        Stored precision of convolutions: ``float16``, ``bfloat16`` or
+        ``float32``.  The few other weights are always float32.
 
     Returns
     -------
@@ -113,24 +111,23 @@ def save_model(
     Raises
     ------
     ModelError
-        Raised if the network is not what the specification says, or a
-        weight is not finite or too large for the precision.
+        Raised if the network and the specification disagree, or a weight is
+        not finite or too large for the precision.
     """
     stem = Path(stem)
     if dtype not in _DTYPES:
-        raise ModelError(f"Weights are stored as {', '.join(_DTYPES)}, not {dtype!r}.")
+        raise ModelError(f"The precision must be one of {', '.join(_DTYPES)}, not {dtype!r}.")
     tensors = {}
     for name, tensor in _weights(network).items():
-        # Variances of a normalization may be too small for 16 bits.
+        # Variances of normalizations may underflow in 16 bits.
         stored = tensor.detach().cpu().to(_DTYPES[dtype] if tensor.ndim >= 2 else torch.float32)
         if not bool(torch.isfinite(stored).all()):
             raise ModelError(f"{stem}: the weights {name} are not finite as {dtype}; nothing was written.")
         tensors[name] = stored.clone(memory_format=torch.contiguous_format)
-    _check_shapes(specification, tensors, f"{stem}: ")
+    _check_shapes(specification, tensors, str(stem))
     content = safetensors.torch.save(tensors, metadata={"format": "pt"})
     weights_path = stem.with_name(stem.name + ".safetensors")
-    specification = dataclasses.replace(
-        specification,
+    specification = specification.replace(
         weights_file=weights_path.name,
         weights_sha256=hashlib.sha256(content).hexdigest(),
         weights_bytes=len(content),
@@ -143,11 +140,11 @@ def save_model(
 
 
 def write_specification(path: str | os.PathLike[str], specification: ModelSpecification) -> None:
-    """Write the specification of a model whose weights are there already."""
+    """Write the specification of a model whose weights exist."""
     try:
         text = specification.to_json()
     except (ValueError, TypeError) as error:
-        raise ModelError(f"{path}: the specification cannot be written as JSON: {error}.") from error
+        raise ModelError(f"{path}: cannot be written as JSON: {error}.") from error
     _write(Path(path), text.encode() + b"\n")
 
 
@@ -157,31 +154,30 @@ def load_model(path: str | os.PathLike[str]) -> TrailModel:
     Parameters
     ----------
     path
-        Either of its two files, or both names' common part.
+        Either of its two files, or their common stem.
 
     Raises
     ------
     ModelError
-        Raised if a file is missing, damaged, or not what the specification
-        says, or if this version of the package cannot honor it.
+        Raised if a file is missing or damaged, the files disagree, or the
+        model needs another version of the package.
     """
     text, weights, weights_path = read_model_bytes(path)
     return model_from_bytes(text, weights, source=str(weights_path))
 
 
 def read_model_bytes(path: str | os.PathLike[str]) -> tuple[bytes, bytes, Path]:
-    """Return specification and weights of a model as they are in its files,
-    and the file of the weights.
+    """Return the contents of a model's two files, and the path of the weights.
 
     Parameters
     ----------
     path
-        Either of its two files, or both names' common part.
+        Either of the files, or their common stem.
 
     Raises
     ------
     ModelError
-        Raised if a file cannot be read, or is larger than those of a model.
+        Raised if a file cannot be read or is too large for a model.
     """
     path = Path(path)
     if path.suffix not in (".json", ".safetensors"):
@@ -193,34 +189,30 @@ def read_model_bytes(path: str | os.PathLike[str]) -> tuple[bytes, bytes, Path]:
 
 
 def write_model_bytes(path: Path, text: bytes, weights: bytes) -> None:
-    """Write specification and weights as the two files of a model.
+    """Write the two files of a model.
 
     Parameters
     ----------
     path
         The ``.json`` file.
     text, weights
-        What goes into the files; the weights go beside the specification,
-        under the name that it gives them.
+        Contents of the files; the specification names the file of the weights,
+        in the same folder.
     """
-    # Its name cannot lead to another folder: a specification is checked for
-    # that.
+    # The specification only accepts names without a folder.
     _write(path.with_name(_parse(text, str(path)).weights_file), weights)
     _write(path, text)
 
 
 def _parse(text: bytes, source: str) -> ModelSpecification:
-    try:
-        specification = ModelSpecification.from_json(text)
-    except ModelError as error:
-        raise ModelError(f"{source}: {error}.") from error
+    specification = ModelSpecification.from_json(text, source)
     if not specification.weights_file:
-        raise ModelError(f"{source}: it names no file of weights; export the model again.")
+        raise ModelError(f"{source}: weights_file is empty; export the model again.")
     return specification
 
 
 def model_from_bytes(text: bytes, weights: bytes, *, source: str) -> TrailModel:
-    """Make a model of its specification and weights.
+    """Return a model from its specification and weights.
 
     Parameters
     ----------
@@ -229,39 +221,39 @@ def model_from_bytes(text: bytes, weights: bytes, *, source: str) -> TrailModel:
     weights
         The weights, safetensors.
     source
-        Where they come from, for messages.
+        Name of their file, for messages.
 
     Raises
     ------
     ModelError
-        Raised if one of them is damaged, they do not belong together, or
-        this version of the package cannot honor them.
+        Raised if one of them is damaged, they disagree, or the model needs
+        another version of the package.
     """
     if len(text) > _MAX_SPECIFICATION_BYTES or len(weights) > MAX_WEIGHTS_BYTES:
-        raise ModelError(f"{source}: {len(text)} and {len(weights)} bytes are more than a model may have.")
+        raise ModelError(f"{source}: has {len(text)} and {len(weights)} bytes, too many for a model.")
     specification = _parse(text, source)
     if len(weights) != specification.weights_bytes:
         raise ModelError(
-            f"{source}: the weights have {len(weights)} bytes and the specification says "
-            f"{specification.weights_bytes}; the file is cut short or of another model: copy both again."
+            f"{source}: the weights have {len(weights)} bytes instead of {specification.weights_bytes}; the "
+            "file is cut short or belongs to another model: copy both files again."
         )
     digest = hashlib.sha256(weights).hexdigest()
     if digest != specification.weights_sha256:
         raise ModelError(
-            f"{source}: the weights have SHA-256 {digest[:16]}... and the specification "
-            f"says {specification.weights_sha256[:16]}...; the file is damaged or of another model: copy "
-            "both again."
+            f"{source}: the weights have SHA-256 {digest[:16]}... instead of "
+            f"{specification.weights_sha256[:16]}...; the file is damaged or belongs to another model: copy "
+            "both files again."
         )
     try:
         tensors = safetensors.torch.load(weights)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"{source}: the weights are not valid safetensors: {error}.") from error
-    _check_shapes(specification, tensors, f"{source}: ")
+        raise ModelError(f"{source}: is not valid safetensors: {error}; copy both files again.") from error
+    _check_shapes(specification, tensors, source)
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES.values():
             raise ModelError(f"{source}: the weights {name} are {tensor.dtype}, not floating point.")
         if not bool(torch.isfinite(tensor).all()):
-            raise ModelError(f"{source}: the weights {name} are not finite; the training had failed.")
+            raise ModelError(f"{source}: the weights {name} are not finite; train again.")
     network = specification.create_network()
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
     network.eval().requires_grad_(False)
@@ -270,7 +262,7 @@ def model_from_bytes(text: bytes, weights: bytes, *, source: str) -> TrailModel:
 
 
 def shipped_model_path(name: str = "direct") -> Path:
-    """Return the specification of a model that comes with the package.
+    """Return the specification's path of a model in the package.
 
     Parameters
     ----------
@@ -286,12 +278,34 @@ def shipped_model_path(name: str = "direct") -> Path:
     path = folder / f"{name}.json"
     if path.parent != folder or not path.is_file():
         known = ", ".join(sorted(entry.stem for entry in folder.glob("*.json"))) or "none"
-        raise ModelError(f"No model {name!r} comes with the package; there is {known}.")
+        raise ModelError(f"The package has no model {name!r}; its models are {known}.")
     return path
 
 
+def find_model(name: str | os.PathLike[str]) -> Path:
+    """Return the file of a model.
+
+    Parameters
+    ----------
+    name
+        A path, or the name of a model in the package.
+
+    Raises
+    ------
+    ModelError
+        Raised if there is no such file or name.
+    """
+    path = Path(name)
+    if path.suffix in (".json", ".safetensors") or path.with_name(path.name + ".json").is_file():
+        return path
+    try:
+        return shipped_model_path(str(name))
+    except ModelError as error:
+        raise ModelError(f"There is no file {name}. {error}") from error
+
+
 def rounded(network: TrailNetwork, dtype: str = "float16") -> TrailNetwork:
-    """Return a copy of a network with the rounding that storing brings."""
+    """Return a copy of a network with its weights rounded as in a file."""
     network = copy.deepcopy(network)
     with torch.no_grad():
         for tensor in _weights(network).values():
@@ -301,9 +315,7 @@ def rounded(network: TrailNetwork, dtype: str = "float16") -> TrailNetwork:
 
 
 def _weights(network: TrailNetwork) -> dict[str, torch.Tensor]:
-    """Return what is stored of a network: all but the counters of batches,
-    which serve training alone.
-    """
+    """Return the stored weights: all but counters of batches, only for training."""
     return {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
 
 
@@ -313,21 +325,18 @@ def _check_shapes(
     expected = {name: tuple(t.shape) for name, t in _weights(specification.create_network(meta=True)).items()}
     for name, shape in expected.items():
         if name not in tensors:
-            raise ModelError(f"{source}the weights lack {name}, which {specification.architecture} needs.")
-        if tuple(tensors[name].shape) != shape:
-            raise ModelError(
-                f"{source}the weights {name} have shape {tuple(tensors[name].shape)}, and the specification "
-                f"asks for {shape}."
-            )
+            raise ModelError(f"{source}: the weights lack {name}, which {specification.architecture} needs.")
+        if (found := tuple(tensors[name].shape)) != shape:
+            raise ModelError(f"{source}: the weights {name} have shape {found} instead of {shape}.")
     if extra := sorted(set(tensors) - set(expected)):
-        raise ModelError(f"{source}the weights hold {extra[0]}, unknown to {specification.architecture}.")
+        raise ModelError(f"{source}: the weights hold {extra[0]}, unknown to {specification.architecture}.")
 
 
 def _read(path: Path, limit: int) -> bytes:
     try:
         size = path.stat().st_size
         if size > limit:
-            raise ModelError(f"{path}: has {size} bytes, more than the {limit} that a model's file may have.")
+            raise ModelError(f"{path}: has {size} bytes, more than the limit of {limit}.")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(

@@ -9,20 +9,19 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The specification of a model: what it is, what it expects, how it was made."""
+"""Specification of a model: what its network is, expects, and was trained on."""
 
 from __future__ import annotations
 
 __all__ = ("FORMAT_VERSION", "MAX_WEIGHTS_BYTES", "ModelError", "ModelSpecification")
 
-import dataclasses
 import json
-import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+import pydantic
 import torch
+from pydantic import Field
 
 from ..core.normalize import (
     ADCNN_CHANNELS,
@@ -31,69 +30,67 @@ from ..core.normalize import (
     NORMALIZATION,
     NORMALIZATIONS,
 )
+from ..core.section import Section, describe_error, require
 from .networks.registry import TrailNetwork, create_network, network_names
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the specification that is written and read."""
 
 MAX_WEIGHTS_BYTES = 500_000_000
-"""Largest file of weights that is read."""
+"""Maximum size of a file of weights."""
 
 
 class ModelError(ValueError):
-    """A model that cannot be used; the message says what differs and what
-    to do.
-    """
+    """Raised if a model cannot be used; the message names its file and a remedy."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelSpecification:
-    """What a network is, what it expects, and how it was made.
+class ModelSpecification(Section):
+    """Description of a network, its input and its training.
 
     Raises
     ------
     ModelError
-        Raised if a value is of the wrong type or out of range, or asks for
-        what this version of the package does not have.
+        Raised if a value has the wrong type, is out of range, or needs
+        another version of the package.
     """
 
-    name: str
+    name: str = Field(min_length=1)
     """Name of the model."""
 
-    version: str
+    version: str = Field(min_length=1)
     """Version of the model."""
 
     architecture: str
     """Name of the architecture."""
 
-    hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    hyperparameters: dict[str, object] = {}
     """Hyperparameters of the architecture."""
 
-    channels: tuple[str, ...]
+    channels: tuple[str, ...] = Field(min_length=1)
     """Input channels, in order."""
 
     normalization: str = NORMALIZATION
     """Name and version of the normalization of the input."""
 
-    pixel_scale: float | None = None
+    pixel_scale: float | None = Field(None, gt=0.0)
     """Pixel scale of the training images, arcsec; `None` if mixed."""
 
     fwhm_range: tuple[float, float] | None = None
     """Range of the PSF's FWHM in the training images, pixels."""
 
-    thresholds: dict[str, float] = dataclasses.field(default_factory=lambda: {"seed": 0.5, "grow": 0.2})
+    thresholds: dict[str, float] = {"seed": 0.5, "grow": 0.2}
     """Probabilities above which a pixel seeds (``seed``) and belongs to
     (``grow``) a candidate.
     """
 
-    score: dict[str, Any] = dataclasses.field(default_factory=dict)
+    score: dict[str, object] = {}
     """Calibration of the candidates' score: coefficients by feature."""
 
-    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training: dict[str, object] = {}
     """Data and recipe."""
 
-    metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)
-    """Measures on the validation data, of the weights as stored."""
+    metrics: dict[str, float | None] = {}
+    """Metrics of the stored weights on the validation data."""
 
     weights_file: str = ""
     """Name of the file of the weights, in the same folder."""
@@ -101,235 +98,132 @@ class ModelSpecification:
     weights_sha256: str = ""
     """Checksum of that file, hexadecimal."""
 
-    weights_bytes: int = 0
+    weights_bytes: int = Field(0, ge=0, le=MAX_WEIGHTS_BYTES)
     """Size of that file."""
 
     created: str = ""
-    """When the weights were written, ISO 8601, UTC."""
+    """Time of writing, ISO 8601, UTC."""
 
     package_version: str = ""
-    """Version of this package that wrote them."""
+    """Version of this package that wrote the model."""
 
-    def __post_init__(self) -> None:
-        for key in ("name", "version", "architecture", "normalization"):
-            _expect(bool(getattr(self, key)), f"{key} is empty")
-        if self.architecture not in network_names():
-            raise ModelError(
-                f"it needs the architecture {self.architecture!r}, and this version of meas_trails has "
-                f"{', '.join(network_names())}; use the version that wrote it ({self.package_version or '?'})"
+    def __init__(self, /, **values: object) -> None:
+        try:
+            super().__init__(**values)
+        except pydantic.ValidationError as error:
+            raise ModelError(describe_error(error)) from None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        available = {
+            "architecture": ([self.architecture], network_names()),
+            "normalization": ([self.normalization], NORMALIZATIONS),
+            "channels": (self.channels, CHANNELS),
+        }
+        for key, (needed, known) in available.items():
+            unknown = [name for name in needed if name not in known]
+            require(
+                not unknown,
+                key,
+                f"needs {', '.join(map(repr, unknown))}, and this version of meas_trails has "
+                f"{', '.join(known)}; use the version that wrote it ({self.package_version or '?'})",
             )
-        if self.normalization not in NORMALIZATIONS:
-            raise ModelError(
-                f"it needs the normalization {self.normalization!r}, and this version of meas_trails applies "
-                f"{' or '.join(map(repr, NORMALIZATIONS))}; use the version that wrote it "
-                f"({self.package_version or '?'}) or retrain"
-            )
-        _expect(len(self.channels) > 0, "channels is empty")
-        _expect(len(set(self.channels)) == len(self.channels), "channels names one twice")
-        if unknown := [name for name in self.channels if name not in CHANNELS]:
-            raise ModelError(
-                f"it needs the input channels {unknown}, and this version of meas_trails has "
-                f"{', '.join(CHANNELS)}; use the version that wrote it ({self.package_version or '?'})"
-            )
-        _expect(
+        require(len(set(self.channels)) == len(self.channels), "channels", "names a channel twice")
+        require(
             self.normalization != ADCNN_NORMALIZATION or self.channels == ADCNN_CHANNELS,
-            f"the normalization {self.normalization} makes the channel {ADCNN_CHANNELS[0]} and no other",
+            "normalization",
+            f"{ADCNN_NORMALIZATION} supports only the channel {ADCNN_CHANNELS[0]}",
         )
-        _expect(self.pixel_scale is None or self.pixel_scale > 0.0, "pixel_scale is not positive")
         if self.fwhm_range is not None:
-            _expect(0.0 < self.fwhm_range[0] <= self.fwhm_range[1], "fwhm_range is not a range of widths")
-        _expect(set(self.thresholds) == {"seed", "grow"}, "thresholds must hold 'seed' and 'grow'")
-        grow, seed = self.thresholds["grow"], self.thresholds["seed"]
-        _expect(
-            0.0 < grow <= seed < 1.0, f"thresholds (grow {grow}, seed {seed}) are not 0 < grow <= seed < 1"
-        )
-        # A model that is exported or copied writes a file of this name.
+            low, high = self.fwhm_range
+            require(0.0 < low <= high, "fwhm_range", "must be a range of positive widths")
+        require(set(self.thresholds) == {"seed", "grow"}, "thresholds", "must hold 'seed' and 'grow'")
+        ordered = 0.0 < self.thresholds["grow"] <= self.thresholds["seed"] < 1.0
+        require(ordered, "thresholds", "must satisfy 0 < grow <= seed < 1")
+        # An exported model is written to a file of this name.
         weights = Path(self.weights_file)
-        plain = weights.name == self.weights_file and "\\" not in self.weights_file
-        plain = plain and weights.suffix == ".safetensors" and self.weights_file.isprintable()
-        _expect(
-            plain or not self.weights_file,
-            f"weights file {self.weights_file!r} is not a plain file name that ends in .safetensors",
+        is_plain = weights.name == self.weights_file and "\\" not in self.weights_file
+        require(
+            not self.weights_file
+            or (is_plain and weights.suffix == ".safetensors" and self.weights_file.isprintable()),
+            "weights_file",
+            "must be a plain file name that ends in .safetensors",
         )
-        _expect(0 <= self.weights_bytes <= MAX_WEIGHTS_BYTES, f"weights of {self.weights_bytes} bytes")
-        self.create_network(meta=True)
+        try:
+            self.create_network(meta=True)
+        except (ValueError, TypeError) as error:
+            require(False, "hyperparameters", f"do not fit the architecture: {error}")
+        return self
 
     @property
     def tile_size(self) -> int | None:
-        """Side of the only tiles that the network is valid on, pixels, or
-        `None` if it has no such limit (`int` | `None`).
-        """
+        """Side of valid tiles, pixels; `None` if any size is valid (`int` | `None`)."""
         return self.create_network(meta=True).tile_size
 
     def create_network(self, *, meta: bool = False) -> TrailNetwork:
-        """Return the network with fresh weights.
+        """Return the network with random weights.
 
         Parameters
         ----------
         meta
             Whether to create it without memory, for its shapes.
-
-        Raises
-        ------
-        ModelError
-            Raised if the architecture does not accept the hyperparameters.
         """
-        try:
-            with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
-                return create_network(
-                    self.architecture, in_channels=len(self.channels), **self.hyperparameters
-                )
-        except (ValueError, TypeError) as error:
-            raise ModelError(f"its hyperparameters do not fit the architecture: {error}") from None
+        with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
+            return create_network(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
 
     def to_json(self) -> str:
         """Return the specification as JSON text."""
         tile_size = self.tile_size
-        return json.dumps(
-            {
-                "format_version": FORMAT_VERSION,
-                "name": self.name,
-                "version": self.version,
-                "architecture": {"name": self.architecture, "hyperparameters": self.hyperparameters},
-                **({} if tile_size is None else {"tile_size": tile_size}),
-                "channels": list(self.channels),
-                "normalization": {"name": self.normalization},
-                "pixel_scale": self.pixel_scale,
-                "fwhm_range": None if self.fwhm_range is None else list(self.fwhm_range),
-                "thresholds": self.thresholds,
-                "score": self.score,
-                "training": self.training,
-                "metrics": self.metrics,
-                "weights": {
-                    "file": self.weights_file,
-                    "sha256": self.weights_sha256,
-                    "bytes": self.weights_bytes,
-                },
-                "created": self.created,
-                "package_version": self.package_version,
-            },
-            indent=2,
-            allow_nan=False,
-        )
+        sizes = {} if tile_size is None else {"tile_size": tile_size}
+        values = {"format_version": FORMAT_VERSION, **self.model_dump(), **sizes}
+        return json.dumps(values, indent=2, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes, source: str = "specification") -> Self:
         """Return the specification in a JSON text.
+
+        Parameters
+        ----------
+        text
+            The text.
+        source
+            Name of the file, for messages.
 
         Raises
         ------
         ModelError
-            Raised if the text is no specification that this version of the
-            package can honor.
+            Raised if the text is not a specification that this version of the
+            package supports.
         """
         try:
             data = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise ModelError(f"it is not valid JSON ({error}); it may be cut short: copy it again") from None
-        _expect(isinstance(data, dict), "it is not a JSON object")
-        version = data.get("format_version")
+            raise ModelError(
+                f"{source}: is not valid JSON ({error}); it may be cut short: copy it again."
+            ) from None
+        if not isinstance(data, dict):
+            raise ModelError(f"{source}: is not a JSON object; copy it again.")
+        version = data.pop("format_version", None)
         if type(version) is not int or version != FORMAT_VERSION:
             raise ModelError(
-                f"it has format version {version!r}, and this version of meas_trails reads {FORMAT_VERSION}"
+                f"{source}: has format version {version!r}, and this version of meas_trails reads "
+                f"{FORMAT_VERSION}; use the version that wrote it."
             )
-        required = {
-            "format_version",
-            "name",
-            "version",
-            "architecture",
-            "channels",
-            "normalization",
-            "weights",
-        }
-        optional = {
-            "tile_size",
-            "pixel_scale",
-            "fwhm_range",
-            "thresholds",
-            "score",
-            "training",
-            "metrics",
-            "created",
-            "package_version",
-        }
-        _expect_keys("the specification", data, required, optional)
-        architecture = _take(data, "architecture", dict)
-        _expect_keys("architecture", architecture, {"name"}, {"hyperparameters"})
-        normalization = _take(data, "normalization", dict)
-        _expect_keys("normalization", normalization, {"name"}, set())
-        weights = _take(data, "weights", dict)
-        _expect_keys("weights", weights, {"file", "sha256", "bytes"}, set())
-        values: dict[str, Any] = {
-            "name": _take(data, "name", str),
-            "version": _take(data, "version", str),
-            "architecture": _take(architecture, "name", str),
-            "channels": tuple(_take(data, "channels", list)),
-            "normalization": _take(normalization, "name", str),
-            "weights_file": _take(weights, "file", str),
-            "weights_sha256": _take(weights, "sha256", str),
-            "weights_bytes": _take(weights, "bytes", int),
-        }
-        _expect(all(isinstance(name, str) for name in values["channels"]), "channels must hold names")
-        if "hyperparameters" in architecture:
-            values["hyperparameters"] = _take(architecture, "hyperparameters", dict)
-        for key in ("score", "training"):
-            if key in data:
-                values[key] = _take(data, key, dict)
-        for key in ("created", "package_version"):
-            if key in data:
-                values[key] = _take(data, key, str)
-        if "thresholds" in data:
-            thresholds = _take(data, "thresholds", dict)
-            values["thresholds"] = {key: _number(thresholds, key) for key in thresholds}
-        if "metrics" in data:
-            metrics = _take(data, "metrics", dict)
-            values["metrics"] = {
-                key: None if value is None else _number(metrics, key) for key, value in metrics.items()
-            }
-        if data.get("pixel_scale") is not None:
-            values["pixel_scale"] = _number(data, "pixel_scale")
-        if data.get("fwhm_range") is not None:
-            limits = _take(data, "fwhm_range", list)
-            _expect(len(limits) == 2, "fwhm_range must hold two numbers")
-            values["fwhm_range"] = tuple(_number({"fwhm_range": limit}, "fwhm_range") for limit in limits)
-        specification = cls(**values)
-        if data.get("tile_size") != specification.tile_size:
+        tile_size = data.pop("tile_size", None)
+        for key in ("normalization", "weights_file", "weights_sha256", "weights_bytes"):
+            if key not in data:
+                raise ModelError(f"{source}: {key} is missing; export the model again.")
+        try:
+            specification = cls(**data)
+        except ModelError as error:
+            raise ModelError(f"{source}: {error}") from None
+        if tile_size != specification.tile_size:
             raise ModelError(
-                f"it has the tile size {data.get('tile_size')!r}, and {specification.architecture} is valid "
-                f"on tiles of {specification.tile_size or 'any size'}"
+                f"{source}: tile_size is {tile_size!r}, and {specification.architecture} needs "
+                f"{specification.tile_size}; export the model again."
             )
         return specification
 
 
-def _expect(condition: bool, problem: str) -> None:
-    if not condition:
-        raise ModelError(problem)
-
-
-def _expect_keys(where: str, data: Mapping[str, Any], required: set[str], optional: set[str]) -> None:
-    if missing := sorted(required - set(data)):
-        raise ModelError(f"{where} lacks {', '.join(missing)}")
-    if unknown := sorted(set(data) - required - optional):
-        raise ModelError(f"{where} has keys unknown to this version of meas_trails: {', '.join(unknown)}")
-
-
-def _take(data: Mapping[str, Any], key: str, kind: type) -> Any:
-    value = data[key]
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ModelError(f"{key} must be of type {kind.__name__}, not {type(value).__name__}")
-    return value
-
-
-def _number(data: Mapping[str, Any], key: str) -> float:
-    value = data[key]
-    try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    except OverflowError:
-        # A whole number with more than 308 digits.
-        value = "one that is too large"
-    raise ModelError(f"{key} must hold finite numbers, not {value!r}")
-
-
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that JSON knows")
+    raise ValueError(f"{name} is not valid in JSON")

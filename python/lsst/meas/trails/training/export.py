@@ -146,9 +146,8 @@ def _describe_sources(files: Sequence[str]) -> _Sources:
     return _Sources(fwhm_range=fwhm_range, pixel_scale=round(float(np.median(scales)), 4) if same else None)
 
 
-def _without_paths(recipe: Recipe) -> dict[str, Any]:
+def _without_paths(recipe: Recipe) -> dict[str, object]:
     """Return a recipe as plain data, without the folders of one machine."""
-    mapping = recipe.to_mapping()
-    for key in ("train", "validation"):
-        mapping["data"][key] = [Path(name).name for name in mapping["data"][key]]
-    return mapping
+    data = recipe.data
+    files = {key: tuple(Path(name).name for name in getattr(data, key)) for key in ("train", "validation")}
+    return recipe.model_copy(update={"data": data.model_copy(update=files)}).to_mapping()

@@ -107,7 +107,7 @@ def mine_hard_tiles(
         rng = np.random.default_rng([dataset.seed, _MINING, epoch])
         looked_at = np.sort(rng.choice(looked_at, stage.mining_tiles, replace=False))
     indices = looked_at.tolist()
-    places = range(0, len(indices), stage.batch_size)[ranks.rank :: ranks.count]
+    places = range(0, len(indices), stage.batch_size)[ranks.rank :: ranks.world_size]
     batches = [indices[place : place + stage.batch_size] for place in places]
     found = torch.zeros(len(indices), device=device)
     loader = load_batches(dataset, batches, workers)
@@ -120,7 +120,7 @@ def mine_hard_tiles(
                 logits = network(inputs)
             found[place : place + len(inputs)] = false_probability(logits, target, valid)
         # Zero where another process has looked.
-        score = ranks.add_up(found).cpu().numpy().astype(np.float64)
+        score = ranks.all_reduce(found).cpu().numpy().astype(np.float64)
     # Equal ones in the order of their numbers.
     worst = np.argsort(-score, kind="stable")[: math.ceil(stage.hard_fraction * len(looked_at))]
     return HardTiles(

@@ -9,127 +9,129 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The sections of a recipe that say where tiles come from."""
+"""Sections of a recipe about data: tile files, simulated scenes, mixtures."""
 
 from __future__ import annotations
 
 __all__ = ("HARD", "DataRecipe", "SimulationRecipe", "check_mixture")
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Self
 
+import pydantic
+from pydantic import Field
+
+from ..core.section import require
 from ..core.tiles.cut import TILE_CLASSES
-from .recipe_section import require
+from .recipe_section import RecipeSection
 
 HARD = "hard"
-"""Class of the tiles on which a network sees most where there is nothing."""
+"""Class of the empty tiles on which a network sees most."""
 
 
-def check_mixture(mixture: Mapping[str, Any] | None, *, also: Sequence[str] = ()) -> None:
-    """Raise an error if fractions of tiles by class make no sense.
+def check_mixture(value: object, *, also: Sequence[str] = ()) -> dict[str, int | float] | None:
+    """Check the fractions of tiles by class.
 
     Parameters
     ----------
-    mixture
-        Fractions by class.
+    value
+        Fractions by class, or `None`.
     also
-        Classes that there may be beside those of tiles.
+        Known classes in addition to `~lsst.meas.trails.core.tiles.cut.TILE_CLASSES`.
     """
-    if mixture is None:
-        return
+    if value is None:
+        return None
     known = (*TILE_CLASSES, *also)
-    unknown = [name for name in mixture if name not in known]
-    require(not unknown, "mixture", f"holds unknown classes {unknown}; known here are {', '.join(known)}")
-    for value in mixture.values():
-        require(
-            isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= 1.0e6,
-            "mixture",
-            "must hold numbers that are not negative",
-        )
-    require(sum(mixture.values()) > 0.0, "mixture", "must hold a positive number")
+    if not isinstance(value, dict):
+        raise ValueError("must be a section of 'key: value' lines")
+    if unknown := [name for name in value if name not in known]:
+        raise ValueError(f"holds unknown classes {unknown}; known here are {', '.join(known)}")
+    for number in value.values():
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0.0 <= number <= 1.0e6:
+            raise ValueError("must hold numbers in 0..1000000")
+    if sum(value.values()) <= 0.0:
+        raise ValueError("must hold a positive number")
+    return dict(value)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SimulationRecipe:
+class SimulationRecipe(RecipeSection):
     """Training and validation data straight from the simulator."""
 
-    train: dict[str, Any]
-    """Scenes to train on: ``seed``, ``count`` and whatever else
-    ``lsst.meas.trails.training.scenes.TrainingScenes`` has.
+    train: dict[str, object]
+    """Scenes to train on: ``seed``, ``count`` and other fields of
+    `~lsst.meas.trails.training.scenes.TrainingScenes`.
     """
 
-    validation: dict[str, Any]
-    """Scenes to validate on, of another seed."""
+    validation: dict[str, object]
+    """Scenes to validate on, with another seed."""
 
-    calibration: dict[str, Any] | None = None
-    """Scenes, of a third seed, to choose the candidates' thresholds and
-    calibrate their score on, and to measure what is found; without them the
-    model has no calibrated score.
+    calibration: dict[str, object] | None = None
+    """Scenes, with a third seed, to choose the thresholds of the candidates,
+    calibrate their score and measure completeness; without them the model has
+    no calibrated score.
     """
 
-    tile_size: int = 256
+    tile_size: int = Field(256, ge=32, multiple_of=2)
     """Side of the tiles, pixels."""
 
-    def __post_init__(self) -> None:
-        require(self.tile_size >= 32 and self.tile_size % 2 == 0, "tile_size", "must be even and at least 32")
-        scenes = {key: getattr(self, key) for key in ("train", "validation", "calibration")}
-        for key, section in scenes.items():
-            for name, least in (("seed", 0), ("count", 1)) if section is not None else ():
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        sections = {"train": self.train, "validation": self.validation, "calibration": self.calibration}
+        seeds = []
+        for key, section in sections.items():
+            if section is None:
+                continue
+            for name, least in (("seed", 0), ("count", 1)):
                 value = section.get(name)
-                require(
-                    isinstance(value, int) and not isinstance(value, bool) and value >= least,
-                    key,
-                    f"must have a whole number {name!r} of at least {least}",
-                )
-        seeds = [section["seed"] for section in scenes.values() if section is not None]
+                is_valid = isinstance(value, int) and not isinstance(value, bool) and value >= least
+                require(is_valid, key, f"must have a whole number {name!r} of at least {least}")
+            seeds.append(section["seed"])
         require(
-            len(set(seeds)) == len(seeds),
-            "validation",
-            "and 'train' and 'calibration' need seeds of their own, or what was learned by heart counts",
+            len(set(seeds)) == len(seeds), "validation", "and 'train' and 'calibration' must differ in 'seed'"
         )
+        return self
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataRecipe:
-    """Where tiles come from and how they are drawn."""
+class DataRecipe(RecipeSection):
+    """Sources of tiles, and how they are drawn."""
 
     train: tuple[str, ...] = ()
     """Tile files to train on, or glob patterns; relative to the recipe."""
 
     validation: tuple[str, ...] = ()
-    """Tile files to validate on, of other visits than those trained on."""
+    """Tile files to validate on, from other visits than those trained on."""
 
     simulate: SimulationRecipe | None = None
-    """Simulated scenes in place of files."""
+    """Simulated scenes instead of files."""
 
-    tiles_per_epoch: int | None = None
-    """Tiles drawn per epoch; by default as many as there are."""
+    tiles_per_epoch: int | None = Field(None, ge=1)
+    """Tiles drawn per epoch; by default the number of tiles."""
 
-    mixture: dict[str, Any] | None = None
+    mixture: dict[str, int | float] | None = None
     """Fractions of the drawn tiles by class (``missed``, ``found``,
     ``empty``, ``source``; see `lsst.meas.trails.core.tiles.cut.TILE_CLASSES`);
     by default every tile is drawn equally often.
     """
 
-    balance: float = 0.0
-    """Exponent, 0 to 1, with which the pixels of a trail weigh more the fewer
-    they are: at 0 every pixel counts alike, at 1 every trail; see
+    balance: float = Field(0.0, ge=0.0, le=1.0)
+    """Exponent, 0 to 1, that raises the weight of pixels of small trails: at 0
+    all pixels count equally, at 1 all trails; see
     `lsst.meas.trails.training.target.tile_target`.
     """
 
-    workers: int = 0
-    """Processes that read tiles beside the one that trains."""
+    workers: int = Field(0, ge=0, le=256)
+    """Processes that read tiles, in addition to the one that trains."""
 
-    def __post_init__(self) -> None:
+    @pydantic.field_validator("mixture", mode="plain")
+    @classmethod
+    def _check_mixture(cls, value: object) -> dict[str, int | float] | None:
+        return check_mixture(value)
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        simulates = self.simulate is not None
         require(
-            bool(self.train) != (self.simulate is not None),
-            "train",
-            "and 'simulate' exclude each other, and one is needed",
+            bool(self.train) != simulates, "train", "and 'simulate' exclude each other, and one is needed"
         )
-        require(not (self.validation and self.simulate), "validation", "and 'simulate' exclude each other")
-        if self.tiles_per_epoch is not None:
-            require(self.tiles_per_epoch >= 1, "tiles_per_epoch", "must be at least 1")
-        check_mixture(self.mixture)
-        require(0.0 <= self.balance <= 1.0, "balance", "must lie in 0..1")
-        require(0 <= self.workers <= 256, "workers", "must lie in 0..256")
+        require(not (self.validation and simulates), "validation", "and 'simulate' exclude each other")
+        return self

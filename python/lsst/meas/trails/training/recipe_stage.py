@@ -9,22 +9,25 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The sections of a recipe that say how weights are changed."""
+"""Sections of a recipe about optimization: the optimizer and the stages."""
 
 from __future__ import annotations
 
-__all__ = ("OptimizerRecipe", "StageRecipe", "in_part")
+__all__ = ("OptimizerRecipe", "StageRecipe", "is_in_part")
 
-import dataclasses
-from typing import Any
+from typing import Self
 
+import pydantic
+from pydantic import Field
+
+from ..core.section import require
 from .losses import BlendedLoss
 from .recipe_data import HARD, check_mixture
-from .recipe_section import BadValueError, require
+from .recipe_section import RecipeSection
 
 
-def in_part(name: str, part: str) -> bool:
-    """Return whether a parameter or module of a network belongs to a part.
+def is_in_part(name: str, part: str) -> bool:
+    """Return whether a parameter or module belongs to a part of a network.
 
     Parameters
     ----------
@@ -36,117 +39,105 @@ def in_part(name: str, part: str) -> bool:
     return name == part or name.startswith(part + ".")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerRecipe:
-    """AdamW, with a linear warm-up and a cosine to the end, in every stage."""
+class OptimizerRecipe(RecipeSection):
+    """AdamW with a linear warm-up and a cosine decay in every stage."""
 
-    learning_rate: float = 2.0e-3
-    """Learning rate at the end of the warm-up, where a stage has none of its
-    own.
-    """
+    learning_rate: float = Field(2.0e-3, gt=0.0, le=1.0)
+    """Peak learning rate, at the end of the warm-up; a stage may override it."""
 
-    weight_decay: float = 1.0e-2
+    weight_decay: float = Field(1.0e-2, ge=0.0, le=10.0)
     """Decoupled weight decay; not applied to biases and normalizations."""
 
-    betas: tuple[float, ...] = (0.9, 0.99)
+    betas: tuple[float, float] = (0.9, 0.99)
     """Decay rates of the two moments."""
 
-    warmup: float = 0.03
+    warmup: float = Field(0.03, ge=0.0, lt=1.0)
     """Fraction of a stage's steps in which the learning rate rises."""
 
-    final: float = 0.01
-    """Learning rate at the end of a stage, as a fraction."""
+    final: float = Field(0.01, ge=0.0, le=1.0)
+    """Learning rate at the end of a stage, as a fraction of the peak."""
 
-    clip: float | None = 1.0
-    """Greatest norm of the gradient; null does not clip."""
+    clip: float | None = Field(1.0, gt=0.0)
+    """Maximum norm of the gradient; null disables clipping."""
 
-    def __post_init__(self) -> None:
-        require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
-        require(0.0 <= self.weight_decay <= 10.0, "weight_decay", "must lie in 0..10")
-        require(
-            len(self.betas) == 2 and all(0.0 <= beta < 1.0 for beta in self.betas),
-            "betas",
-            "must be two numbers in 0..1",
-        )
-        require(0.0 <= self.warmup < 1.0, "warmup", "must lie in 0..1")
-        require(0.0 <= self.final <= 1.0, "final", "must lie in 0..1")
-        if self.clip is not None:
-            require(self.clip > 0.0, "clip", "must be positive")
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        require(all(0.0 <= beta < 1.0 for beta in self.betas), "betas", "must be at least 0 and less than 1")
+        return self
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StageRecipe:
-    """A stretch of training with a loss and a batch size of its own."""
+class StageRecipe(RecipeSection):
+    """Stage of a training with its own length, loss and batch size."""
 
     name: str = "main"
     """Name of the stage, for logs."""
 
-    epochs: int | None = None
-    """Length in epochs; or give ``steps``."""
+    epochs: int | None = Field(None, ge=1)
+    """Length in epochs; an alternative to ``steps``."""
 
-    steps: int | None = None
+    steps: int | None = Field(None, ge=1)
     """Length in optimizer steps."""
 
-    batch_size: int = 8
+    batch_size: int = Field(8, ge=1, le=4096)
     """Tiles per step."""
 
-    loss: dict[str, Any] = dataclasses.field(default_factory=lambda: {"bce": 1.0})
+    loss: dict[str, object] = {"bce": 1.0}
     """Blend of losses; see `lsst.meas.trails.training.losses.BlendedLoss`."""
 
-    learning_rate: float | None = None
-    """Peak learning rate of this stage, where it differs."""
+    learning_rate: float | None = Field(None, gt=0.0, le=1.0)
+    """Peak learning rate of this stage; by default that of the optimizer."""
 
-    mixture: dict[str, Any] | None = None
-    """Fractions of tiles by class in this stage, where they differ.  Beside
-    the classes of tiles there is ``hard``: those on which the network, as it
-    is when they are looked for, sees most where there is nothing.
+    mixture: dict[str, int | float] | None = None
+    """Fractions of tiles by class in this stage; by default those of the data.
+    The additional class ``hard`` holds the tiles on which the current network
+    sees most where there is nothing.
     """
 
     min_snr: tuple[float, float] | None = None
-    """Least SNR, at the start of the stage and at its end, that the brightest
-    trail in a tile needs for the tile to be drawn: (20, 0) begins with what
-    is easy to see.  Tiles without a trail are always drawn.
+    """Minimum SNR, at the start of the stage and at its end, of the brightest
+    trail in a tile for the tile to be drawn: (20, 0) starts with easy trails.
+    Tiles without a trail are always drawn.
     """
 
     train_parts: tuple[str, ...] = ()
     """Parts of the network that are trained, such as ``decoder`` or
-    ``head.bias``; the others, with the statistics of their normalization,
-    stay as they are.  By default all.
+    ``head.bias``; the remaining parts, including the statistics of their
+    normalizations, are frozen.  By default all parts are trained.
     """
 
-    mine_every: int | None = None
-    """Epochs between searches for hard tiles; by default there is one, at the
-    start of the stage.
+    mine_every: int | None = Field(None, ge=1)
+    """Epochs between searches for hard tiles; by default a single search, at
+    the start of the stage.
     """
 
-    hard_fraction: float = 0.1
-    """Fraction of the tiles looked at that become hard ones."""
+    hard_fraction: float = Field(0.1, gt=0.0, le=1.0)
+    """Fraction of the searched tiles that become hard tiles."""
 
-    mining_tiles: int | None = None
-    """Tiles looked at, drawn anew for every search; by default all."""
+    mining_tiles: int | None = Field(None, ge=1)
+    """Tiles per search, drawn again for every search; by default all."""
 
-    def __post_init__(self) -> None:
+    @pydantic.field_validator("mixture", mode="plain")
+    @classmethod
+    def _check_mixture(cls, value: object) -> dict[str, int | float] | None:
+        return check_mixture(value, also=(HARD,))
+
+    @pydantic.field_validator("loss")
+    @classmethod
+    def _check_loss(cls, value: dict[str, object]) -> dict[str, object]:
+        BlendedLoss(value)
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
         require((self.epochs is None) != (self.steps is None), "epochs", "or 'steps' is needed, and not both")
-        for key in ("epochs", "steps"):
-            value = getattr(self, key)
-            require(value is None or value >= 1, key, "must be at least 1")
-        require(1 <= self.batch_size <= 4096, "batch_size", "must lie in 1..4096")
-        if self.learning_rate is not None:
-            require(0.0 < self.learning_rate <= 1.0, "learning_rate", "must be positive and at most 1")
-        if self.min_snr is not None:
-            require(min(self.min_snr) >= 0.0, "min_snr", "must hold numbers that are not negative")
-        check_mixture(self.mixture, also=(HARD,))
-        require(0.0 < self.hard_fraction <= 1.0, "hard_fraction", "must be positive and at most 1")
+        require(self.min_snr is None or min(self.min_snr) >= 0.0, "min_snr", "must not hold negative numbers")
         for key in ("mine_every", "mining_tiles"):
-            value = getattr(self, key)
-            require(value is None or value >= 1, key, "must be at least 1")
-            require(value is None or self.mines, key, "needs 'hard' in this stage's 'mixture'")
-        try:
-            BlendedLoss(self.loss)
-        except ValueError as error:
-            raise BadValueError("loss", f"is refused: {error}") from None
+            require(
+                getattr(self, key) is None or self.mines, key, "needs 'hard' in the 'mixture' of the stage"
+            )
+        return self
 
     @property
     def mines(self) -> bool:
-        """Whether hard tiles are looked for (`bool`)."""
+        """Whether the stage searches for hard tiles (`bool`)."""
         return self.mixture is not None and self.mixture.get(HARD, 0.0) > 0.0

@@ -46,25 +46,25 @@ from ..sim.psf import draw_seeing, make_psf
 from ..sim.scene import Scene, SceneConfig, simulate_scene
 from ..sim.template import TemplateConfig
 from .calibration import ValidationScene
+from .recipe_section import RecipeSection
 
 SCENE_VERSION = 1
-"""Version of the scenes; raise it whenever a change of the simulator changes
-their pixels, so that tiles of before it are not taken for those of now.
+"""Version of the scenes, part of the names of tile folders; raise it whenever
+a change of the simulator changes pixels.
 """
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingScenes:
-    """Simulated scenes to learn from.
+class TrainingScenes(RecipeSection):
+    """Set of simulated scenes.
 
     Parameters
     ----------
     seed
         Seed of the scenes; scene ``i`` is drawn from ``(seed, i)``, so that
-        sets of different seeds share no sky.
+        sets with different seeds share no sky.
     count
-        Number of scenes, each a visit of its own with its own seeing, sky
-        brightness and crowding.
+        Number of scenes; each is a visit with its own seeing, sky brightness
+        and crowding.
     shape
         Shape (ny, nx) of a scene, pixels.
     trails
@@ -72,11 +72,11 @@ class TrainingScenes:
     length, snr
         Ranges of length (pixels, log-uniform) and optimal SNR (uniform).
     ignore_below
-        Trails of a lower optimal SNR on their visible pixels than this are
-        kept out of the loss: nobody can say that they are there.
+        Minimum optimal SNR on the visible pixels; the loss ignores fainter
+        trails, which nobody can see.
     satellite_chance
-        Probability of a satellite streak.  Streaks are kept out of the loss
-        as well; candidates on them are flagged by their geometry.
+        Probability of a satellite streak.  The loss ignores streaks too;
+        candidates on them are flagged by their geometry.
     truth_fraction
         See `~lsst.meas.trails.core.render.truth_mask`.
     empty_fraction
@@ -84,8 +84,8 @@ class TrainingScenes:
     template
         Whether the scenes have templates.
     difference
-        Whether the scenes are differences, from which such a template has
-        been subtracted; the SNR of their trails is that in the difference.
+        Whether the scenes are difference images, from which such a template
+        was subtracted; the SNR of their trails is measured in the difference.
     """
 
     seed: int
@@ -102,7 +102,7 @@ class TrainingScenes:
     difference: bool = False
 
     def scene(self, index: int) -> Scene:
-        """Simulate one of the scenes."""
+        """Simulate a scene."""
         rng = np.random.default_rng([self.seed, index])
         population = TrailPopulation(number=self.trails, length=self.length, brightness=self.snr)
         config = SceneConfig.varied(
@@ -112,14 +112,14 @@ class TrainingScenes:
             satellite_chance=self.satellite_chance,
             template=TemplateConfig() if self.template or self.difference else None,
         )
-        # Seeing and PSF are those of a piece of a detector.
+        # The seeing and PSF of one piece of a detector.
         box = Box.from_shape(self.shape)
         psf = sample_psf(make_psf(draw_seeing(rng), rng, box), box)
         scene = simulate_scene(config, psf, rng)
         return subtracted_scene(scene, box) if self.difference else with_cut_template(scene)
 
     def validation_scene(self, index: int) -> ValidationScene:
-        """Simulate one of the scenes, to see what is found in it."""
+        """Simulate a scene with its known content."""
         scene = self.scene(index)
         is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
         return ValidationScene(
@@ -131,7 +131,7 @@ class TrainingScenes:
 
 
 def with_cut_template(scene: Scene) -> Scene:
-    """Return a scene whose template, if any, is as networks know it."""
+    """Return a scene whose template, if any, is clipped as in network inputs."""
     template = scene.planes.template
     if template is None:
         return scene
@@ -140,14 +140,14 @@ def with_cut_template(scene: Scene) -> Scene:
 
 
 def subtracted_scene(scene: Scene, box: Box) -> Scene:
-    """Return a scene without its template, as a difference image.
+    """Return the difference image of a scene and its template.
 
     Parameters
     ----------
     scene
         A scene with a template.
     box
-        Box of the image, in whose coordinates the PSF of the template is.
+        Box of the image; the PSF of the template uses its coordinates.
     """
     assert scene.template_psf is not None
     template = template_planes(scene.planes, sample_psf(scene.template_psf, box))
@@ -158,9 +158,7 @@ def subtracted_scene(scene: Scene, box: Box) -> Scene:
 
 
 def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:
-    """Return the truth plane of a scene: 1 on trails, 2 where the loss should
-    not look, 0 elsewhere.
-    """
+    """Return the truth plane of a scene: 1 on trails, 2 on ignored pixels, else 0."""
     planes = scene.planes
     snr = np.asarray(scene.truth["snr_optimal"])
     satellite = np.asarray(scene.truth["source_type"]) == "Satellite"
@@ -200,7 +198,7 @@ def simulate_tile_file(scenes: TrainingScenes, index: int, path: Path, tile_size
         shape=planes.shape,
         psf_kernel=planes.psf.mean_kernel,
         wcs=_nominal_wcs(planes.shape),
-        config=dataclasses.asdict(scenes),
+        config=scenes.model_dump(),
     )
     is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
     tiles = cut_tiles(
@@ -218,9 +216,7 @@ def simulate_tile_file(scenes: TrainingScenes, index: int, path: Path, tile_size
 
 
 def _nominal_wcs(shape: tuple[int, int]) -> str:
-    """Return a FITS header with the pixel scale of a scene, which has no
-    place on the sky.
-    """
+    """Return a FITS header with the pixel scale, at an arbitrary sky position."""
     wcs = astropy.wcs.WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crpix = [0.5 * (shape[1] + 1), 0.5 * (shape[0] + 1)]

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from ..core.section import Section
 from ..core.tiles.layout import parse_split
 from .dataset import TrailTileDataset
 from .recipe import Recipe, StageRecipe
@@ -208,7 +209,7 @@ def run_digest(
         Hexadecimal.  It does not change with the folders of tile files, but
         with their number, names and sizes.
     """
-    mapping = _switched_on(recipe)
+    mapping = _enabled(recipe)
     for key in ("threads", "checkpoint_steps"):
         mapping.pop(key, None)
     data = mapping["data"]
@@ -226,23 +227,19 @@ def run_digest(
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
 
 
-def _switched_on(section: Any) -> Any:
-    """Return a section of a recipe as plain data, without the keys that are
-    off: zero, false, empty or `None`.
+def _enabled(section: object) -> Any:
+    """Return a section of a recipe as plain data, without disabled keys.
 
-    A later version may have more to switch on.  What is off there changes
-    nothing, and runs of this version can go on with that one.
+    Keys that are zero, false, empty or `None` do not change a run, so that
+    runs of this version can resume in versions with more keys.
     """
-    if dataclasses.is_dataclass(section) and not isinstance(section, type):
-        values = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
-        return {name: _switched_on(value) for name, value in values.items() if value}
-    if isinstance(section, tuple):
-        return [_switched_on(entry) for entry in section]
-    return section
+    if isinstance(section, Section):
+        return {name: _enabled(value) for name, value in section if value}
+    return [_enabled(entry) for entry in section] if isinstance(section, tuple) else section
 
 
-def _describe_tiles(dataset: Dataset[Any]) -> dict[str, Any]:
-    """Return what tells tiles from others without reading all of them."""
+def _describe_tiles(dataset: Dataset[Any]) -> dict[str, object]:
+    """Return properties of tiles that identify them without reading all of them."""
     files = dataset.files if isinstance(dataset, TrailTileDataset) else ()
     return {
         "count": dataset_length(dataset),

@@ -9,24 +9,24 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The state of a training run: weights, optimizer, and what is remembered."""
+"""State of a training: everything that a step changes."""
 
 from __future__ import annotations
 
 __all__ = ("TrainingState",)
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from ..nn.networks.registry import TrailNetwork, create_network
+from ..nn.networks.registry import TrailNetwork
 from . import checkpoint as checkpoints
 from .distributed import Ranks
 from .initial_weights import InitialWeights
-from .optimizer import make_optimizer, set_learning_rate, update_average
+from .optimizer import make_average, make_optimizer, make_scheduler, restart_average
 from .recipe import Recipe
 from .schedule import Epoch
 
@@ -39,9 +39,9 @@ class TrainingState:
     recipe
         The recipe.
     device
-        Where the network is.
+        Device of the network.
     start
-        Weights to begin with; by default random ones.
+        Initial weights; by default random ones.
     ranks
         Processes that train together; by default this one alone.
     """
@@ -57,13 +57,14 @@ class TrainingState:
         self._device = device
         self._ranks = ranks or Ranks()
         torch.manual_seed(recipe.seed)
-        self.network = _create(recipe)
+        self.network = recipe.model.create_network()
         if start is not None:
             self.network.load_state_dict(start.weights(recipe.model))
         self.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._ranks.join_statistics(self.network)
+        self._ranks.convert_sync_batchnorm(self.network)
         self.optimizer = make_optimizer(recipe.optimizer, self.network)
-        self.average = checkpoints.copy_state(self.network) if recipe.ema > 0.0 else {}
+        self._average = make_average(self.network, recipe.ema) if recipe.ema > 0.0 else None
+        self._stage_index = -1
         self.best: dict[str, torch.Tensor] = {}
         self.best_metrics: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
@@ -71,65 +72,72 @@ class TrainingState:
         self.hard: list[int] = []
         self.mined_epoch = -1
 
-    def begin_stage(self, epoch: Epoch) -> None:
-        """Begin a stage as if it were a run of its own, which started with
-        the averaged weights of the one before.
+    def _averaged_weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights to validate and export, by name."""
+        return (self.network if self._average is None else self._average.module).state_dict()
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        """Prepare for the steps of an epoch.
+
+        The first epoch of a stage starts like a separate run, from the averaged
+        weights of the previous stage.
         """
-        if self.average:
-            self.network.load_state_dict(self.average)
-        self.optimizer = make_optimizer(self._recipe.optimizer, self.network)
-        self.best, self.best_metrics = {}, {}
-        seed = np.random.SeedSequence([self._recipe.seed, epoch.stage_index]).generate_state(1)
-        torch.manual_seed(int(seed[0]))
+        if self.step == epoch.stage_first_step:
+            self.network.load_state_dict(self._averaged_weights())
+            self.optimizer = make_optimizer(self._recipe.optimizer, self.network)
+            self.best, self.best_metrics = {}, {}
+            seed = np.random.SeedSequence([self._recipe.seed, epoch.stage_index]).generate_state(1)
+            torch.manual_seed(int(seed[0]))
+        if self._stage_index != epoch.stage_index:
+            self._stage_index = epoch.stage_index
+            self._scheduler = make_scheduler(self.optimizer, self._recipe.optimizer, epoch, self.step)
+            if self._average is not None:
+                restart_average(self._average, self.step - epoch.stage_first_step)
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the next step (`float`)."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def synchronize(self) -> None:
-        """Take over the statistics of normalizations, in which processes may
-        differ, from the first.
-        """
-        self._ranks.take_from_first((*self.network.state_dict().values(), *self.average.values()))
+        """Copy the statistics of normalizations, which may differ, from rank zero."""
+        average = {} if self._average is None else self._averaged_weights()
+        self._ranks.broadcast_tensors((*self.network.state_dict().values(), *average.values()))
 
-    def set_learning_rate(self, epoch: Epoch) -> float:
-        """Set and return the learning rate of the next step."""
-        done = (self.step - epoch.stage_first_step) / epoch.stage_steps
-        return set_learning_rate(self.optimizer, self._recipe.optimizer, epoch.stage.learning_rate, done)
-
-    def advance(self, epoch: Epoch) -> None:
-        """Change the weights by the gradients that they have."""
+    def advance(self) -> None:
+        """Change the weights by their gradients."""
         self.optimizer.step()
+        self._scheduler.step()
         self.step += 1
-        if self.average:
-            in_stage = self.step - epoch.stage_first_step
-            update_average(self.average, self.network, step=in_stage, decay=self._recipe.ema)
+        if self._average is not None:
+            self._average.update_parameters(self.network)
 
     def averaged_network(self, *, best: bool = False) -> TrailNetwork:
-        """Return a network with the averaged weights, ready to be measured.
+        """Return a network with the averaged weights, in evaluation mode.
 
         Parameters
         ----------
         best
-            Whether to take those that validated best, if there are any.
+            Whether to use the weights that validated best, if there are any.
         """
         with torch.random.fork_rng(devices=[]):
-            network = _create(self._recipe)
-        network.load_state_dict((best and self.best) or self.average or self.network.state_dict())
+            network = self._recipe.model.create_network()
+        network.load_state_dict((best and self.best) or self._averaged_weights())
         network.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval()
 
-    def validated(self, metrics: dict[str, float]) -> None:
-        """Remember what a validation gave, and the weights if none were
-        better in this stage.
-        """
+    def record_validation(self, metrics: dict[str, float]) -> None:
+        """Keep the metrics, and the weights if they are the best of the stage."""
         self.metrics = metrics
-        if not self._merits(metrics):
-            return
-        if not self.best_metrics or self._merits(metrics) > self._merits(self.best_metrics):
+        merits = self._merits(metrics)
+        if merits and (not self.best_metrics or merits > self._merits(self.best_metrics)):
             self.best_metrics = dict(metrics)
-            weights = self.average or self.network.state_dict()
-            self.best = {name: tensor.clone() for name, tensor in weights.items()}
+            self.best = {name: tensor.clone() for name, tensor in self._averaged_weights().items()}
 
-    def _merits(self, metrics: dict[str, float]) -> list[float]:
-        """Return what the best weights are the best in, the first before the
-        second; nothing if that was not measured.
+    def _merits(self, metrics: Mapping[str, float]) -> list[float]:
+        """Return the metrics that rank weights, most important first.
+
+        The list is empty if one was not measured.
         """
         names = ["pixel_average_precision"]
         if self._recipe.validation.keep == "objects":
@@ -138,7 +146,7 @@ class TrainingState:
             return []
         return [metrics[name] if math.isfinite(metrics[name]) else -math.inf for name in names]
 
-    def save(self, path: Path, *, digest: str, start: dict[str, Any] | None) -> None:
+    def save(self, path: Path, *, digest: str, start: Mapping[str, object] | None) -> None:
         """Write a checkpoint.
 
         Parameters
@@ -146,9 +154,9 @@ class TrainingState:
         path
             The file.
         digest
-            Digest of all that decides the weights.
+            Digest of everything that determines the weights.
         start
-            What the run began with.
+            Record of the initial weights.
         """
         checkpoints.write_checkpoint(
             path,
@@ -162,7 +170,7 @@ class TrainingState:
                     "start": start,
                 },
                 weights=dict(self.network.state_dict()),
-                average=self.average,
+                average={} if self._average is None else self._averaged_weights(),
                 best=self.best,
                 optimizer=checkpoints.optimizer_tensors(self.optimizer),
                 random=torch.get_rng_state(),
@@ -171,22 +179,23 @@ class TrainingState:
         )
 
     def restore(self, path: Path, *, digest: str) -> None:
-        """Go on from a checkpoint.
+        """Resume from a checkpoint.
 
         Raises
         ------
         CheckpointError
-            Raised if it is of a run with another digest, or damaged.
+            Raised if the digest differs, or the file is damaged.
         """
         saved = checkpoints.read_checkpoint(path)
         if saved.scalars.get("digest") != digest:
             raise checkpoints.CheckpointError(
-                f"{path}: belongs to a run with another recipe or other tiles, or that began with other "
-                "weights; train into another folder, or remove it (or do not resume) to train from the start."
+                f"{path}: belongs to a run with another recipe, other tiles or other initial weights; train "
+                "into another folder, or remove it (or pass --no-resume) to train from the start."
             )
         self.network.load_state_dict(saved.weights)
         checkpoints.restore_optimizer(self.optimizer, saved.optimizer)
-        self.average = {name: tensor.to(self._device) for name, tensor in saved.average.items()}
+        if self._average is not None:
+            self._average.module.load_state_dict(saved.average)
         self.best = {name: tensor.to(self._device) for name, tensor in saved.best.items()}
         self.step = int(saved.scalars["step"])
         self.metrics = saved.scalars["metrics"]
@@ -194,9 +203,3 @@ class TrainingState:
         self.mined_epoch = int(saved.scalars["mined_epoch"])
         self.hard = saved.sampler["hard"].tolist()
         torch.set_rng_state(saved.random)
-
-
-def _create(recipe: Recipe) -> TrailNetwork:
-    return create_network(
-        recipe.model.architecture, in_channels=len(recipe.model.channels), **recipe.model.hyperparameters
-    )

@@ -9,22 +9,16 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Training: from a recipe and tiles to a model file.
+"""Training loop: from a recipe and tiles to a model file.
 
-Everything that a run depends on is derived from the recipe's seed and from
-the number of the epoch and step, or is in the checkpoint, so that a run that
-was stopped goes on exactly where it was.
+Everything that a run depends on is derived from the recipe's seed and the
+number of the epoch and step, or is in the checkpoint, so that a run that was
+stopped resumes exactly.
 """
 
 from __future__ import annotations
 
-__all__ = (
-    "CHECKPOINT_NAME",
-    "TrainingError",
-    "TrainingResult",
-    "describe_nonfinite",
-    "train",
-)
+__all__ = ("CHECKPOINT_NAME", "TrainingResult", "train")
 
 import dataclasses
 import logging
@@ -47,6 +41,7 @@ from .hard_tiles import mine_hard_tiles
 from .initial_weights import InitialWeights
 from .log import SilentReport, TrainingReport
 from .losses import BlendedLoss
+from .nonfinite import TrainingError, describe_nonfinite
 from .optimizer import prepare_training
 from .recipe import Recipe, StageRecipe
 from .schedule import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
@@ -56,18 +51,18 @@ from .validation import ObjectValidation, evaluate_network
 _LOG = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
-"""File in the output folder that holds the state of the run."""
+"""File in the output folder with the state of the run."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What a run of training ends with."""
+    """Result of a training."""
 
     model_path: Path | None
     """The model's JSON specification; `None` if the run was stopped early."""
 
     steps: int
-    """Steps done in all, earlier parts of a resumed run included."""
+    """Total number of steps, including earlier parts of a resumed run."""
 
     metrics: dict[str, float]
     """Last validation."""
@@ -88,64 +83,55 @@ def train(
     objects: ObjectValidation | None = None,
     ranks: Ranks | None = None,
 ) -> TrainingResult:
-    """Train a network and write it as a model file.
+    """Train a network on datasets and write it as a model file.
 
     Parameters
     ----------
     recipe
-        What to do.
+        The recipe.
     train_dataset
         Map-style dataset of (input, target, valid) with shapes (C, T, T),
         (1, T/s, T/s) and (1, T/s, T/s), float32, where s is the network's
         output stride.
     validation_dataset
-        The same of visits that training never sees; `None` validates nothing
+        The same from visits that are not trained on; `None` skips validation
         and keeps the last weights.
     output_dir
         Folder for checkpoint, metrics (``metrics.jsonl``), log
         (``train.log``), curves (``curves.png``) and the model.
     resume
-        Go on from the checkpoint in ``output_dir`` if there is one.
+        Resume from the checkpoint in ``output_dir``, if there is one.
     progress
-        Show a progress bar if on a terminal.
+        Show a progress bar on a terminal.
     device
         Torch device, or ``auto``.
     stop_after
-        Stop, with a checkpoint, once this many steps are done in all.
+        Total number of steps after which to stop, with a checkpoint.
     original
-        Recipe to record in the folder, the checkpoint and the model, where
-        ``recipe`` has something in its place, such as tile files for a
-        simulation.
+        Recipe to record in the folder, the checkpoint and the model, if
+        ``recipe`` names tile files instead of a simulation.
     start
-        Weights to begin with, and the stage; by default random ones and the
-        first.
+        Initial weights and stage; by default random ones and the first.
     objects
-        Scenes for the measurement that the recipe's
-        ``validation.objects_every`` asks for.
+        Scenes for the recipe's ``validation.objects_every``.
     ranks
         Processes that train together; by default this one alone.
-
-    Returns
-    -------
-    result
-        Where the model is, and how good.
 
     Raises
     ------
     TrainingError
         Raised if an input, the loss or the gradient is not finite, or there
-        is nothing to train on.
+        are no tiles.
     CheckpointError
-        Raised if the checkpoint belongs to another recipe, another start or
-        other tiles, or is damaged.
+        Raised if the checkpoint belongs to another recipe, other initial
+        weights or other tiles, or is damaged.
     InitialWeightsError
-        Raised if the model to start with does not fit the recipe.
+        Raised if the initial weights do not fit the recipe.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     ranks = ranks or Ranks()
-    threads = recipe.threads or ranks.cores()
-    with thread_count(threads), torch.random.fork_rng(devices=[]):
-        original = original or recipe
+    original = original or recipe
+    with thread_count(recipe.threads or ranks.cores()), torch.random.fork_rng(devices=[]):
         trainer = _Trainer(
             recipe,
             original,
@@ -157,13 +143,13 @@ def train(
             objects,
             ranks,
         )
-        report_class = TrainingReport if ranks.is_first else SilentReport
+        report_class = TrainingReport if ranks.is_rank_zero else SilentReport
         with report_class(output_dir, original, show_progress=progress) as report:
             return trainer.run(report, resume=resume, stop_after=stop_after)
 
 
 class _Trainer:
-    """State of a run."""
+    """Training in progress."""
 
     def __init__(
         self,
@@ -187,20 +173,19 @@ class _Trainer:
         self.objects = objects
         self.ranks = ranks
         if dataset_length(train_dataset) == 0:
-            raise TrainingError("There is not a single tile to train on.")
+            raise TrainingError("There are no tiles to train on.")
         if validation_dataset is not None and dataset_length(validation_dataset) == 0:
-            raise TrainingError("There is not a single tile to validate on.")
+            raise TrainingError("There are no tiles to validate on.")
         if recipe.validation.objects_every is not None and objects is None:
             raise TrainingError(
-                "validation.objects_every needs scenes to look for trails in: data.simulate, or leave it out."
+                "validation.objects_every needs simulated scenes; add data.simulate, or remove it."
             )
-
         self.state = TrainingState(recipe, device, start, ranks)
         self.epochs = list(plan_epochs(recipe, train_dataset))
         if any(epoch.mines for epoch in self.epochs) and not isinstance(train_dataset, TrailTileDataset):
-            raise TrainingError("Hard tiles can be looked for in tile files only.")
+            raise TrainingError("Hard tiles need tile files.")
         self.total_steps = self.epochs[-1].first_step + self.epochs[-1].steps
-        # Stages before the one to start with count as done.
+        # Stages before the first one count as done.
         first_stage = 0 if start is None else start.stage_index(recipe)
         self.first_step = next(e.first_step for e in self.epochs if e.stage_index == first_stage)
         self.state.step = self.first_step
@@ -213,11 +198,12 @@ class _Trainer:
         )
 
     def run(self, report: TrainingReport, *, resume: bool, stop_after: int | None) -> TrainingResult:
+        """Train, validate and export."""
         path = self.output_dir / CHECKPOINT_NAME
-        resumed = self.ranks.told_by_first(resume and path.exists())
+        resumed = self.ranks.broadcast(resume and path.exists())
         if resumed:
             self.state.restore(path, digest=self.digest)
-            _LOG.info("Going on from step %d of %d (%s).", self.state.step, self.total_steps, path)
+            _LOG.info("Resuming from step %d of %d (%s).", self.state.step, self.total_steps, path)
         else:
             _LOG.info(
                 "Training %s with %d parameters on %d tiles for %d steps on %s in %s.",
@@ -238,8 +224,7 @@ class _Trainer:
                 continue
             if self.state.step >= end:
                 break
-            if self.state.step == epoch.stage_first_step:
-                self.state.begin_stage(epoch)
+            self.state.begin_epoch(epoch)
             if self.state.step == epoch.first_step and epoch.mines and self.state.mined_epoch != epoch.number:
                 self._mine(epoch, report)
             self._run_epoch(epoch, report, min(end, epoch_end))
@@ -249,15 +234,15 @@ class _Trainer:
             self._save()
         if self.state.step < self.total_steps:
             self._save()
-            _LOG.info("Stopped at step %d of %d; run again to go on.", self.state.step, self.total_steps)
+            _LOG.info("Stopped at step %d of %d; run again to resume.", self.state.step, self.total_steps)
             return TrainingResult(model_path=None, steps=self.state.step, metrics=self.state.metrics)
-        return self._export(report)
+        return self.ranks.broadcast(self._export(report))
 
     def _mine(self, epoch: Epoch, report: TrainingReport) -> None:
-        """Look for the tiles that are hard for the averaged network."""
+        """Find the hard tiles of the averaged network."""
         assert isinstance(self.train_dataset, TrailTileDataset)
         if self.state.step == 0 and self.start is None:
-            _LOG.warning("Hard tiles are looked for with random weights; do so in a later stage.")
+            _LOG.warning("Hard tiles of random weights are meaningless; use them in a later stage.")
         self.state.synchronize()
         hard = mine_hard_tiles(
             self.state.averaged_network(),
@@ -276,7 +261,7 @@ class _Trainer:
     def _run_epoch(self, epoch: Epoch, report: TrainingReport, end: int) -> None:
         loss_function = BlendedLoss(epoch.stage.loss)
         batches = epoch_batches(self.recipe, self.train_dataset, epoch, self.state.hard)
-        batches = [self.ranks.share(batch) for batch in batches[self.state.step - epoch.first_step :]]
+        batches = [self.ranks.shard(batch) for batch in batches[self.state.step - epoch.first_step :]]
         loader = load_batches(self.train_dataset, batches, self.recipe.data.workers)
         prepare_training(self.state.network, epoch.stage.train_parts)
         network = self.ranks.wrap(self.state.network)
@@ -286,28 +271,23 @@ class _Trainer:
             started = time.monotonic()
             inputs, target, valid = (tensor.to(self.device) for tensor in tensors)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-            learning_rate = self.state.set_learning_rate(epoch)
+            learning_rate = self.state.learning_rate
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
                 logits = network(inputs)
             progress = (self.state.step - epoch.stage_first_step) / max(1, epoch.stage_steps - 1)
-            # Of the whole batch: an overlap taken share by share would be
-            # another loss.
-            join = self.ranks.join_batch
-            loss = loss_function(join(logits), join(target), join(valid), progress)
+            # Losses with overlaps are not means over shards: use the whole batch.
+            gather = self.ranks.all_gather_batch
+            loss = loss_function(gather(logits), gather(target), gather(valid), progress)
             value = loss.item()
-            if not math.isfinite(value):
-                reason = describe_nonfinite(self.train_dataset, batch, inputs, target, logits, self.ranks)
-                raise TrainingError(f"The loss is not finite at step {self.state.step + 1}{reason}")
+            self._require_finite("loss", value, batch, inputs, target, logits)
             self.state.optimizer.zero_grad(set_to_none=True)
-            (loss * self.ranks.count).backward()
+            (loss * self.ranks.world_size).backward()
             clip = self.recipe.optimizer.clip
             norm = torch.nn.utils.clip_grad_norm_(
                 self.state.network.parameters(), math.inf if clip is None else clip
             ).item()
-            if not math.isfinite(norm):
-                reason = describe_nonfinite(self.train_dataset, batch, inputs, target, logits, self.ranks)
-                raise TrainingError(f"The gradient is not finite at step {self.state.step + 1}{reason}")
-            self.state.advance(epoch)
+            self._require_finite("gradient", norm, batch, inputs, target, logits)
+            self.state.advance()
             report.step(
                 step=self.state.step,
                 epoch=epoch.number,
@@ -315,11 +295,24 @@ class _Trainer:
                 loss=value,
                 learning_rate=learning_rate,
                 gradient_norm=norm,
-                pixels=self.ranks.count * inputs.shape[0] * inputs.shape[2] * inputs.shape[3],
+                pixels=self.ranks.world_size * inputs.shape[0] * inputs.shape[2] * inputs.shape[3],
                 seconds=time.monotonic() - started,
             )
             if self.state.step % self.recipe.checkpoint_steps == 0:
                 self._save()
+
+    def _require_finite(
+        self,
+        name: str,
+        value: float,
+        batch: Sequence[Any],
+        inputs: torch.Tensor,
+        target: torch.Tensor,
+        logits: torch.Tensor,
+    ) -> None:
+        if not math.isfinite(value):
+            reason = describe_nonfinite(self.train_dataset, batch, inputs, target, logits, self.ranks)
+            raise TrainingError(f"The {name} is not finite at step {self.state.step + 1}{reason}")
 
     def _measure(self, network: TrailNetwork, stage: StageRecipe) -> tuple[dict[str, float], PixelHistogram]:
         assert self.validation_dataset is not None
@@ -333,37 +326,33 @@ class _Trainer:
         )
 
     def _validate(self, epoch: Epoch, report: TrainingReport) -> None:
-        """Measure the averaged network if it is time to."""
+        """Measure the averaged network if it is due."""
 
-        def is_time(every: int | None) -> bool:
+        def is_due(every: int | None) -> bool:
             return every is not None and (epoch.stage_last or (epoch.number + 1) % every == 0)
 
         recipe = self.recipe.validation
-        pixels = self.validation_dataset is not None and is_time(recipe.every)
-        objects = self.objects is not None and is_time(recipe.objects_every)
-        if not pixels and not objects:
+        pixels = self.validation_dataset is not None and is_due(recipe.every)
+        objects = self.objects if is_due(recipe.objects_every) else None
+        if not pixels and objects is None:
             return
         metrics: dict[str, float] = {}
-        if self.ranks.is_first:
+        if self.ranks.is_rank_zero:
             network = self.state.averaged_network()
             if pixels:
                 metrics |= self._measure(network, epoch.stage)[0]
-            if objects:
-                assert self.objects is not None
+            if objects is not None:
                 threads = self.recipe.threads or self.ranks.cores()
-                metrics |= self.objects.measure(network, self.recipe.model, threads=threads)
-        metrics = self.ranks.told_by_first(metrics)
+                metrics |= objects.measure(network, self.recipe.model, threads=threads)
+        metrics = self.ranks.broadcast(metrics)
         report.validation(step=self.state.step, epoch=epoch.number, stage=epoch.stage.name, metrics=metrics)
-        self.state.validated(metrics)
+        self.state.record_validation(metrics)
 
     def _export(self, report: TrainingReport) -> TrainingResult:
-        """Write the model, the first process for all."""
-        result = self._exported(report) if self.ranks.is_first else None
-        result = self.ranks.told_by_first(result)
-        assert result is not None
-        return result
-
-    def _exported(self, report: TrainingReport) -> TrainingResult:
+        """Write the model in rank zero."""
+        result = TrainingResult(model_path=None, steps=self.state.step, metrics={})
+        if not self.ranks.is_rank_zero:
+            return result
         network = self.state.averaged_network(best=self.recipe.validation.keep != "last")
 
         def measure(network: TrailNetwork) -> tuple[dict[str, float], PixelHistogram | None]:
@@ -372,62 +361,21 @@ class _Trainer:
             network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             return self._measure(network, self.epochs[-1].stage)
 
+        dataset = self.train_dataset
         path, metrics = export_trained(
             self.output_dir,
             network.cpu(),
             self.original,
             steps=self.state.step - self.first_step,
-            train_tiles=dataset_length(self.train_dataset),
-            files=_files(self.train_dataset),
+            train_tiles=dataset_length(dataset),
+            files=dataset.files if isinstance(dataset, TrailTileDataset) else (),
             start=self.start,
-            processes=self.ranks.count,
+            processes=self.ranks.world_size,
             measure=measure,
         )
         report.finished(path, metrics)
-        return TrainingResult(model_path=path, steps=self.state.step, metrics=metrics)
+        return dataclasses.replace(result, model_path=path, metrics=metrics)
 
     def _save(self) -> None:
-        if self.ranks.is_first:
+        if self.ranks.is_rank_zero:
             self.state.save(self.output_dir / CHECKPOINT_NAME, digest=self.digest, start=self.start)
-
-
-def _files(dataset: Dataset[Any]) -> list[str]:
-    return list(dataset.files) if isinstance(dataset, TrailTileDataset) else []
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why and where."""
-
-
-def describe_nonfinite(
-    dataset: Dataset[Any],
-    batch: Sequence[Any],
-    inputs: torch.Tensor,
-    target: torch.Tensor,
-    logits: torch.Tensor,
-    ranks: Ranks,
-) -> str:
-    """Say which tiles of a batch are the reason of a failure.
-
-    Parameters
-    ----------
-    dataset
-        What is trained on.
-    batch
-        Keys of the tiles.
-    inputs, target, logits
-        What went into the network, what should have come out, what did.
-    ranks
-        The processes, of which each has its own part of the batch.
-    """
-
-    def name(key: Any) -> str:
-        return dataset.tile_name(key) if isinstance(dataset, TrailTileDataset) else f"tile {key}"
-
-    for what, tensor in (("input", inputs), ("target", target), ("output", logits.detach())):
-        finite = torch.isfinite(tensor.float()).flatten(1).all(dim=1).tolist()
-        tiles = ranks.collect([name(key) for key, good in zip(batch, finite) if not good])
-        if tiles:
-            return f": the {what} is not finite in {'; '.join(tiles)}."
-    tiles = ranks.collect([name(key) for key in batch])
-    return f", though the tiles {'; '.join(tiles)} are finite; lower the learning rate."

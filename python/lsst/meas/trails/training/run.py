@@ -1,0 +1,308 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Runs of training and calibration: from a recipe to a model file."""
+
+from __future__ import annotations
+
+__all__ = ("calibrate_model", "train_model")
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from ..core.tiles.layout import parse_split
+from ..nn.hardware import available_cores, precision_name
+from ..nn.model_file import find_model, load_model, write_specification
+from ..nn.model_specification import ModelSpecification
+from . import scenes as training_scenes
+from .calibration import calibrate
+from .dataset import TrailTileDataset
+from .distributed import joined_ranks
+from .initial_weights import InitialWeights
+from .recipe import Recipe, RecipeError, find_recipe, load_recipe
+from .scenes import TrainingScenes
+from .seeds import refuse_calibration_seed, refuse_seeds_of_start
+from .trainer import TrainingResult, train
+from .validation import ObjectValidation
+
+
+def train_model(
+    recipe: Recipe | str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    start: str | os.PathLike[str] | None = None,
+    start_stage: str | None = None,
+    tiles: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    threads: int | None = None,
+    device: str = "auto",
+    stop_after: int | None = None,
+    progress: bool = True,
+) -> TrainingResult:
+    """Train a model from a recipe, and calibrate it if the recipe asks for it.
+
+    Parameters
+    ----------
+    recipe
+        The recipe, its YAML file, or the name of a recipe in the package.
+    output
+        Folder for the model (NAME.json and NAME.safetensors), a checkpoint,
+        the metrics (metrics.jsonl), a log (train.log) and the curves
+        (curves.png).
+    start
+        Model whose weights to start from: a file, or name of a model in the
+        package.  Input channels that it does not have start without effect.
+    start_stage
+        Stage of the recipe to start with, if ``start`` is given; by default
+        the first.
+    tiles
+        Folder of simulated tiles, which several runs may share; by default
+        ``tiles`` in the output folder.  Existing tiles are used again.
+    resume
+        Resume a run that was stopped.
+    threads
+        CPU threads, and processes that simulate; by default the recipe's.
+    device
+        Torch device, or ``auto``.
+    stop_after
+        Total number of steps after which to stop, with a checkpoint.
+    progress
+        Show progress on a terminal.
+
+    Returns
+    -------
+    result
+        Path of the model, number of steps, and metrics.
+
+    Raises
+    ------
+    RecipeError
+        Raised if the recipe is not valid, or its scenes or files mix training
+        with validation.
+    InitialWeightsError
+        Raised if the initial weights do not fit the recipe.
+    ModelError
+        Raised if the initial model cannot be used.
+    CheckpointError
+        Raised if the checkpoint belongs to another run, or is damaged.
+    TrainingError
+        Raised if training cannot continue.
+    TileDatasetError
+        Raised if there are no tiles to train on.
+
+    Notes
+    -----
+    Under ``torchrun``, all processes share the tiles of every batch; only rank
+    zero writes files.
+    """
+    source = "recipe"
+    if not isinstance(recipe, Recipe):
+        source = str(find_recipe(recipe))
+        recipe = load_recipe(source)
+    original, output = recipe, Path(output)
+    console = Console(stderr=True, quiet=not progress)
+    if threads is not None:
+        original = original.replace(threads=threads)
+    simulate = original.data.simulate
+    objects = _object_validation(original, source)
+    initial_weights = None
+    if start is not None:
+        # Refuse before simulating scenes, which takes long.
+        initial_weights = InitialWeights(load_model(find_model(start)), start_stage)
+        initial_weights.check(original)
+        refuse_seeds_of_start(original, initial_weights.model.specification, source)
+    with joined_ranks(device) as ranks:
+        with ranks.rank_zero_first():
+            recipe = _simulate_tiles(original, source, Path(tiles or output / "tiles"), console)
+        channels, stride = recipe.model.channels, recipe.model.output_stride
+        train_dataset = TrailTileDataset(
+            recipe.data.train,
+            channels,
+            seed=recipe.seed,
+            augmentation=recipe.augmentation,
+            balance=recipe.data.balance,
+            stride=stride,
+        )
+        validation_dataset = None
+        if recipe.data.validation:
+            validation_dataset = TrailTileDataset(recipe.data.validation, channels, stride=stride)
+            _refuse_shared_files(train_dataset.files, validation_dataset.files)
+        result = train(
+            recipe,
+            train_dataset,
+            validation_dataset,
+            output,
+            resume=resume,
+            progress=progress,
+            device=device,
+            stop_after=stop_after,
+            original=original,
+            start=initial_weights,
+            objects=objects,
+            ranks=ranks,
+        )
+    if ranks.is_rank_zero and result.model_path and simulate and simulate.calibration:
+        calibrate_model(result.model_path, original, source, threads=original.threads, console=console)
+    return result
+
+
+def calibrate_model(
+    model_path: Path,
+    recipe: Recipe,
+    source: str,
+    *,
+    threads: int | None = None,
+    console: Console | None = None,
+) -> ModelSpecification:
+    """Choose a model's thresholds and calibrate its score on simulated scenes.
+
+    Parameters
+    ----------
+    model_path
+        The model's JSON file, which is rewritten; the weights do not change.
+    recipe
+        Recipe with a section ``data.simulate.calibration``.
+    source
+        Name of the recipe's file, for messages.
+    threads
+        CPU threads for the network.
+    console
+        Console that shows progress; by default none.
+
+    Returns
+    -------
+    specification
+        The specification as written.
+
+    Raises
+    ------
+    ModelError
+        Raised if the model cannot be used.
+    RecipeError
+        Raised if the section is missing or not valid, or the model may have
+        seen its scenes.
+    ValueError
+        Raised if the scenes have no trails or false candidates to fit a score.
+    """
+    section = None if recipe.data.simulate is None else recipe.data.simulate.calibration
+    if section is None:
+        raise RecipeError(
+            f"{source}: data.simulate.calibration is missing; add this section, with 'seed' and 'count'."
+        )
+    scenes = TrainingScenes.from_mapping(section, source, "data.simulate.calibration")
+    model = load_model(model_path)
+    before = model.specification
+    refuse_calibration_seed(before, scenes.seed, source)
+    numbers = track(
+        range(scenes.count), "Calibrating the score", console=console or Console(stderr=True, quiet=True)
+    )
+    calibration = calibrate(model, (scenes.validation_scene(i) for i in numbers), threads=threads)
+    specification = before.replace(
+        thresholds=calibration.thresholds,
+        score=calibration.score,
+        training={
+            **before.training,
+            "calibration_precision": precision_name("auto", "auto"),
+            "calibration_scenes": dict(section),
+        },
+        metrics={**before.metrics, **calibration.metrics},
+    )
+    write_specification(model_path, specification)
+    return specification
+
+
+def _object_validation(recipe: Recipe, source: str) -> ObjectValidation | None:
+    """Return the scenes for ``validation.objects_every``, if the recipe simulates."""
+    if recipe.data.simulate is None or recipe.validation.objects_every is None:
+        return None
+    scenes = TrainingScenes.from_mapping(recipe.data.simulate.validation, source, "data.simulate.validation")
+    count = recipe.validation.object_scenes
+    if count > scenes.count:
+        raise RecipeError(
+            f"{source}: validation.object_scenes is {count}, and data.simulate.validation.count is only "
+            f"{scenes.count}; raise the count or reduce object_scenes."
+        )
+    return ObjectValidation(scenes.validation_scene, count)
+
+
+def _simulate_tiles(recipe: Recipe, source: str, tiles: Path, console: Console) -> Recipe:
+    """Simulate the scenes of a recipe into a folder.
+
+    Existing files are kept: the configuration of a scene and the version of
+    the simulator, which determine it, are part of the folder's name.
+
+    Returns
+    -------
+    recipe
+        The recipe with the tile files instead of the simulation.
+    """
+    simulate = recipe.data.simulate
+    if simulate is None:
+        return recipe
+    files: dict[str, tuple[str, ...]] = {}
+    pending = []
+    for role in ("train", "validation"):
+        scenes = TrainingScenes.from_mapping(getattr(simulate, role), source, f"data.simulate.{role}")
+        # The first scenes are the same whatever the count.
+        fixed = repr((training_scenes.SCENE_VERSION, scenes.replace(count=1), simulate.tile_size))
+        folder = tiles / f"{role}-{hashlib.sha256(fixed.encode()).hexdigest()[:10]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{index:05d}.h5" for index in range(scenes.count)]
+        files[role] = tuple(map(str, paths))
+        pending += [
+            (scenes, index, path, simulate.tile_size) for index, path in enumerate(paths) if not path.exists()
+        ]
+    if pending:
+        done = _run_all(training_scenes.simulate_tile_file, pending, recipe.threads or available_cores())
+        for _ in track(done, "Simulating scenes", total=len(pending), console=console):
+            pass
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"simulate": None, **files})})
+
+
+def _run_all(
+    function: Callable[..., object], tasks: Sequence[tuple[object, ...]], jobs: int
+) -> Iterator[None]:
+    """Call a function with each tuple of arguments, in up to ``jobs`` processes.
+
+    Yield after every completed call.
+    """
+    if jobs == 1 or len(tasks) == 1:
+        for task in tasks:
+            function(*task)
+            yield
+        return
+    # Threads of libraries that are already loaded do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=min(jobs, len(tasks)), mp_context=context) as pool:
+        for future in as_completed([pool.submit(function, *task) for task in tasks]):
+            future.result()
+            yield
+
+
+def _refuse_shared_files(train_files: Sequence[str], validation_files: Sequence[str]) -> None:
+    """Raise an error if training and validation share tiles of a file."""
+    used: dict[Path, set[str | None]] = {}
+    for name in train_files:
+        path, split = parse_split(name)
+        used.setdefault(path.resolve(), set()).add(split)
+    for name in validation_files:
+        path, split = parse_split(name)
+        splits = used.get(path.resolve(), set())
+        # Different splits of a file share no tiles.
+        if splits and (split is None or splits & {None, split}):
+            raise RecipeError(f"{name} is among the training and the validation files; remove it from one.")

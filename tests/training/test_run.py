@@ -1,0 +1,100 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+import lsst.meas.trails
+from lsst.meas.trails.nn.model_file import load_model
+from lsst.meas.trails.training import run, scenes
+from lsst.meas.trails.training.recipe import Recipe, RecipeError, load_recipe
+from lsst.meas.trails.training.run import train_model
+
+SCENES = {"count": 1, "shape": [96, 128], "trails": 4.0, "length": [20.0, 40.0], "snr": [30.0, 60.0]}
+MAPPING: dict[str, Any] = {
+    "model": {
+        "name": "tiny",
+        "hyperparameters": {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]},
+    },
+    "data": {
+        "simulate": {
+            "train": {"seed": 1, **SCENES, "count": 2},
+            "validation": {"seed": 2, **SCENES},
+            "tile_size": 64,
+        }
+    },
+    "stages": [{"steps": 2, "batch_size": 2}],
+    "threads": 1,
+}
+
+
+def test_train_model(tmp_path: Path) -> None:
+    assert lsst.meas.trails.train_model is train_model
+    recipe = Recipe.from_mapping(MAPPING)
+    stopped = train_model(recipe, tmp_path / "run", stop_after=1, progress=False)
+    assert (stopped.model_path, stopped.steps) == (None, 1)
+    # A file, and the seeds of the first run.
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(MAPPING))
+    result = train_model(path, tmp_path / "run", progress=False)
+    assert (result.model_path, result.steps) == (tmp_path / "run" / "tiny.json", 2)
+    trained = load_model(tmp_path / "run" / "tiny").specification.training
+    assert (trained["steps"], trained["files"]) == (2, 2)
+    # Scenes of the initial model do not validate.
+    scenes = MAPPING["data"]["simulate"]
+    swapped = {"simulate": scenes | {"train": scenes["validation"], "validation": scenes["train"]}}
+    with pytest.raises(RecipeError, match="data.simulate.validation has the seed 1"):
+        train_model(
+            recipe.from_mapping(MAPPING | {"data": swapped}),
+            tmp_path / "other",
+            start=tmp_path / "run" / "tiny.json",
+        )
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Return the file of a recipe with two training scenes and one validation scene."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(MAPPING))
+    return path
+
+
+def test_tiles_of_an_older_simulator_are_not_used(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenes, "simulate_tile_file", lambda scenes, index, path, size: path.touch())
+
+    def files(version: int) -> set[str]:
+        monkeypatch.setattr(scenes, "SCENE_VERSION", version)
+        data = run._simulate_tiles(load_recipe(recipe), "recipe", tmp_path, Console(file=io.StringIO())).data
+        return {*data.train, *data.validation}
+
+    assert len(files(1)) == 3
+    assert files(1) == files(1)
+    assert files(1).isdisjoint(files(2))
+
+
+@pytest.mark.process
+def test_simulation_in_several_processes(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    assert len(list(run._run_all(os.mkdir, [(folder,) for folder in folders], 2))) == 3
+    assert all(folder.is_dir() for folder in folders)
+    with pytest.raises(FileExistsError):
+        list(run._run_all(os.mkdir, [(folder,) for folder in folders], 2))
