@@ -28,6 +28,8 @@ from lsst.meas.trails.ingest.layout import FitsIngestError
 from lsst.meas.trails.ingest.noise import estimate_variance
 from lsst.meas.trails.ingest.observation import FitsOptions, inspect_all, inspect_fits
 
+from support.fits_files import tan_header
+
 SCALE = 0.5
 """Arcseconds per pixel."""
 
@@ -56,19 +58,12 @@ def plain_image(*, fwhm: float = 4.0, stars: int = 16) -> np.ndarray:
     return (image + 500.0 + rng.normal(0.0, noise)).astype(np.float32)
 
 
-def wcs_cards() -> dict[str, object]:
-    return {
-        "CTYPE1": "RA---TAN",
-        "CTYPE2": "DEC--TAN",
-        "CRPIX1": 120.0,
-        "CRPIX2": 120.0,
-        "CRVAL1": 150.0,
-        "CRVAL2": 2.0,
-        "CD1_1": -SCALE / 3600.0,
-        "CD2_2": SCALE / 3600.0,
-        "RADESYS": "ICRS",
-    }
-
+WCS: dict[str, object] = {
+    "CRPIX1": 120.0,
+    "CRPIX2": 120.0,
+    "CD1_1": -SCALE / 3600.0,
+    "CD2_2": SCALE / 3600.0,
+}
 
 FULL = {
     "EXPTIME": 60.0,
@@ -82,10 +77,7 @@ FULL = {
 
 
 def write(path: Path, image: np.ndarray, **cards: object) -> Path:
-    header = fits.Header()
-    for keyword, value in {**wcs_cards(), **cards}.items():
-        header[keyword] = value
-    fits.PrimaryHDU(image, header).writeto(path)
+    fits.PrimaryHDU(image, tan_header(**{**WCS, **cards})).writeto(path)
     return path
 
 
@@ -94,9 +86,7 @@ def ingest(path: Path, options: FitsOptions | None = None) -> tuple[VisitImage, 
 
 
 def test_plain_image(tmp_path: Path) -> None:
-    """PSF and noise of an image without anything but a full header are
-    measured to 5%, and its counts become nJy.
-    """
+    """PSF and noise are measured to 5%, and counts are converted to nJy."""
     counts = plain_image()
     image, summary = ingest(write(tmp_path / "image.fits", counts, **FULL))
     njy = 10.0  # AB 28.9 to 31.4
@@ -155,7 +145,7 @@ def test_options_replace_the_header(tmp_path: Path) -> None:
 
 
 def test_bare_header(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever is not known is assumed, and said."""
+    """Assumed values are logged with their options."""
     path = write(tmp_path / "image.fits", plain_image())
     with caplog.at_level(logging.WARNING, logger="lsst.meas.trails"):
         image, summary = ingest(path, FitsOptions(fwhm=2.0))
@@ -166,7 +156,7 @@ def test_bare_header(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert image.metadata["exposureTimeAssumed"] is True
     assert summary.band == "unknown"
     assert summary.detector == 0
-    # The number depends on the contents, not on when or where it is read.
+    # The visit number depends only on the contents.
     assert inspect_fits(path).visit == summary.visit
     other = write(tmp_path / "other.fits", plain_image() + 1.0)
     assert inspect_fits(other).visit != summary.visit
@@ -182,12 +172,12 @@ def test_bad_pixels_and_saturation(tmp_path: Path) -> None:
 
 
 def test_wide_masks(tmp_path: Path) -> None:
-    """Planes that nobody knows stay planes of their own."""
+    """Unknown mask planes are preserved."""
     counts = plain_image()
     bits = np.zeros(counts.shape, dtype=np.int32)
     bits[5, :] = 1 << 2
     bits[:, 6] |= 1 << 30
-    cards = fits.Header(wcs_cards())
+    cards = tan_header(**WCS)
     mask_cards = fits.Header({"MP_INTRP": 2, "MP_GHOST": 30})
     path = tmp_path / "image.fits"
     fits.HDUList(
@@ -213,8 +203,8 @@ def test_wide_masks(tmp_path: Path) -> None:
         (plain_image(), FitsOptions(fwhm=0.1), "0.2 pixels"),
         (plain_image(), FitsOptions(visit=10**13), "--visit"),
         (plain_image(), FitsOptions(detector=1000), "--detector"),
-        (plain_image(), FitsOptions(date="soon"), "'soon' is no date"),
-        (np.full((SIZE, SIZE), 7.0, dtype=np.float32), FitsOptions(fwhm=2.0), "no good pixel with noise"),
+        (plain_image(), FitsOptions(date="soon"), "soon"),
+        (np.full((SIZE, SIZE), 7.0, dtype=np.float32), FitsOptions(fwhm=2.0), "HDU 0 .*--ignore-mask"),
     ],
 )
 def test_refused(tmp_path: Path, image: np.ndarray, options: FitsOptions, message: str) -> None:
@@ -224,13 +214,13 @@ def test_refused(tmp_path: Path, image: np.ndarray, options: FitsOptions, messag
 
 
 def test_several_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Of a mosaic the first image is taken, which is said, or the chosen."""
+    """Ingest the first image of a mosaic with a warning, or the chosen image."""
     path = tmp_path / "mosaic.fits"
-    cards = fits.Header(wcs_cards())
+    cards = tan_header(**WCS)
     hdus = [fits.ImageHDU(plain_image(), cards, name=f"CCD{n}") for n in (1, 2)]
     fits.HDUList([fits.PrimaryHDU(header=fits.Header(FULL)), *hdus]).writeto(path)
     assert inspect_fits(path).layout.hdu == 1
-    assert "only the image in HDU 1 is ingested, of 2" in caplog.text
+    assert "2 images, in HDU 1" in caplog.text
     caplog.clear()
     assert inspect_fits(path, FitsOptions(hdu="CCD2")).layout.hdu == 2
     assert not caplog.text
@@ -238,30 +228,28 @@ def test_several_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 
 def test_wcs_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "image.fits", plain_image(), CD1_1=0.2, CD2_2=0.2)
-    with pytest.raises(FitsIngestError, match="image.fits: its WCS has pixels of 720 arcsec"):
+    with pytest.raises(FitsIngestError, match="image.fits: in HDU 0, .* 720 arcsec"):
         inspect_fits(path)
 
 
 def test_detectors_of_a_visit(tmp_path: Path) -> None:
-    """The detectors of an exposure share its visit; the same detector twice
-    is a mistake.
-    """
+    """Detectors of an exposure share the visit; duplicate detectors are refused."""
     paths = [write(tmp_path / f"{n}.fits", plain_image(), **{**FULL, "CCDNUM": n}) for n in (1, 2)]
     first, second = inspect_all(paths)
     assert first.visit == second.visit
     assert (first.detector, second.detector) == (1, 2)
-    with pytest.raises(FitsIngestError, match=r"2.fits: it would be visit .* as is .*1.fits.*--detector"):
+    with pytest.raises(FitsIngestError, match=r"2.fits and .*1.fits.*detector 5.*--detector"):
         inspect_all(paths, FitsOptions(detector=5))
 
 
 @needs_calexp
 def test_calexp() -> None:
-    """A real calexp of the Dark Energy Camera, with nothing told."""
+    """Ingest a real calexp of the Dark Energy Camera without options."""
     observation = inspect_fits(CALEXP)
     image, summary = make_fits_image(observation)
     assert (summary.visit, summary.detector, summary.band) == (941420, 23, "g")
     assert summary.shape == (400, 217)
-    # The time in its header that is TAI and meant.
+    # DATE-AVG of the header, which is TAI.
     timing = observation.timing
     middle = timing.begin + 0.5 * (timing.end - timing.begin)
     assert middle.tai.isot == "2020-03-06T00:05:52.410"
@@ -281,7 +269,7 @@ def test_calexp() -> None:
             assert not np.any(flagged), name
     assert image.mask.get("SATURATED").sum() == 116
 
-    # The dead edge carries no information, all of it, and little else.
+    # The dead edge is bad, and few other pixels are.
     bad = np.zeros(image.image.array.shape, dtype=bool)
     for plane in BAD_PLANES:
         bad |= image.mask.get(plane)
@@ -293,16 +281,16 @@ def test_calexp() -> None:
     x_back, y_back = wcs.world_to_pixel(sky)
     assert np.max(np.hypot(x_back - x, y_back - y)) < 1e-3
 
-    # There is one star to measure, and the stack had a thousand to compare
-    # with: the mean of its principal components.
+    # The stack's PSF is from a thousand stars, this one from a single star.
     kernel = image.psf.compute_kernel_image(x=100, y=200).array
     assert kernel_fwhm(kernel) == pytest.approx(kernel_fwhm(stack_psf), rel=0.05)
 
 
 @needs_calexp
 def test_variance_of_calexp() -> None:
-    """The variance measured on a real image is that of the stack to 10%: its
-    pixels are not quite independent.
+    """The measured variance agrees with the stack's to 10%.
+
+    Pixels of a real image are slightly correlated.
     """
     with fits.open(CALEXP) as hdus:
         pixels, bits, variance = (hdus[n].data.copy() for n in (1, 2, 3))

@@ -26,33 +26,23 @@ from lsst.meas.trails.ingest.observation import FitsOptions, inspect_all
 from lsst.meas.trails.repository.butler import RepositoryError, open_or_create
 from lsst.pipe.base import Instrument
 
+from support.fits_files import write_noise
+
 NAME = "preliminary_visit_image"
 OPTIONS = FitsOptions(fwhm=2.0)
 
 
+FULL: dict[str, object] = {
+    "EXPTIME": 60.0,
+    "DATE-OBS": "2024-11-09T05:00:00",
+    "FILTER": "r",
+    "CCDNUM": 1,
+    "MAGZPT": 28.9,
+}
+
+
 def write(path: Path, **cards: object) -> Path:
-    pixels = np.random.default_rng(1).normal(100.0, 10.0, (64, 80)).astype(np.float32)
-    header = fits.Header()
-    base = {
-        "CTYPE1": "RA---TAN",
-        "CTYPE2": "DEC--TAN",
-        "CRPIX1": 40.0,
-        "CRPIX2": 32.0,
-        "CRVAL1": 150.0,
-        "CRVAL2": 2.0,
-        "CD1_1": -1.4e-4,
-        "CD2_2": 1.4e-4,
-        "RADESYS": "ICRS",
-        "EXPTIME": 60.0,
-        "DATE-OBS": "2024-11-09T05:00:00",
-        "FILTER": "r",
-        "CCDNUM": 1,
-        "MAGZPT": 28.9,
-    }
-    for keyword, value in {**base, **cards}.items():
-        header[keyword] = value
-    fits.PrimaryHDU(pixels, header).writeto(path)
-    return path
+    return write_noise(path, **{**FULL, **cards})
 
 
 @pytest.fixture
@@ -69,9 +59,7 @@ def count(butler: Butler, run: str = "input") -> int:
 
 
 def test_round_trip(butler: Butler, tmp_path: Path) -> None:
-    """What comes out of the repository is what was made of the file, and the
-    repository knows when, where and through what it was taken.
-    """
+    """The repository returns the converted file and has its dimension records."""
     path = write(tmp_path / "image.fits")
     assert ingest(butler, path) == 1
     (ref,) = butler.query_datasets(NAME, collections="input")
@@ -94,7 +82,7 @@ def test_round_trip(butler: Butler, tmp_path: Path) -> None:
     (record,) = butler.query_dimension_records("detector", instrument="FitsCam")
     assert (record.id, record.full_name) == (1, "CCD001")
     assert isinstance(Instrument.fromName("FitsCam", butler.registry), FitsCam)
-    # Tasks make the numbers of candidates of these.
+    # Packed data IDs are part of candidate numbers.
     packer = Instrument.make_default_dimension_packer(
         butler.registry.expandDataId(visit=visit.id, detector=1, instrument="FitsCam"), is_exposure=False
     )
@@ -105,7 +93,7 @@ def test_round_trip(butler: Butler, tmp_path: Path) -> None:
 
 
 def test_detectors_of_a_visit(butler: Butler, tmp_path: Path) -> None:
-    """One after another; the visit grows to cover both."""
+    """Ingest two detectors successively: the visit's region covers both."""
     paths = [write(tmp_path / f"{n}.fits", CCDNUM=n, CRVAL1=150.0 + 0.02 * n) for n in (1, 2)]
     for path in paths:
         assert ingest(butler, path) == 1
@@ -118,17 +106,17 @@ def test_detectors_of_a_visit(butler: Butler, tmp_path: Path) -> None:
 def test_nothing_twice(butler: Butler, tmp_path: Path) -> None:
     path = write(tmp_path / "image.fits")
     ingest(butler, path)
-    with pytest.raises(RepositoryError, match=r"image.fits: run 'input' has an image .*--run.*--visit"):
+    with pytest.raises(RepositoryError, match=r"image.fits.*'input'.*--run.*--visit"):
         ingest(butler, path)
-    # What is there is not what these options, or this file, would make.
+    # The existing image has other options or another file.
     other = write(tmp_path / "other.fits", CCDNUM=2)
-    with pytest.raises(RepositoryError, match=r"image.fits: run 'input' has an image"):
+    with pytest.raises(RepositoryError, match=r"image.fits.*'input'"):
         ingest(butler, other, path, options=FitsOptions(fwhm=2.1, band="r"))
     changed = write(tmp_path / "changed.fits", OBJECT="another")
-    with pytest.raises(RepositoryError, match=r"changed.fits: run 'input' has an image"):
+    with pytest.raises(RepositoryError, match=r"changed.fits.*'input'"):
         ingest(butler, other, changed)
     assert count(butler) == 1
-    # One of two is there: the other is what is missing.
+    # One of two images exists: the other is ingested.
     assert ingest(butler, other, path) == 1
     assert count(butler) == 2
     assert ingest(butler, path, run="second") == 1
@@ -137,30 +125,23 @@ def test_nothing_twice(butler: Butler, tmp_path: Path) -> None:
 def test_another_exposure_of_the_same_number(butler: Butler, tmp_path: Path) -> None:
     ingest(butler, write(tmp_path / "a.fits", EXPNUM=5))
     later = write(tmp_path / "b.fits", EXPNUM=5, CCDNUM=2, **{"DATE-OBS": "2024-11-10T05:00:00"})
-    with pytest.raises(RepositoryError, match="b.fits: .*different visit 5 .*--visit"):
+    with pytest.raises(RepositoryError, match="b.fits: .*visit 5 .*--visit"):
         ingest(butler, later)
     filtered = write(tmp_path / "c.fits", EXPNUM=6)
-    with pytest.raises(RepositoryError, match="c.fits: .*filter 'r' with another band.*--band"):
+    with pytest.raises(RepositoryError, match="c.fits: .*filter 'r'.*--band"):
         ingest(butler, filtered, options=FitsOptions(fwhm=2.0, band="i"))
     assert count(butler) == 1
 
 
 def test_bad_pixels_leave_nothing(butler: Butler, tmp_path: Path) -> None:
-    """The images before a file whose pixels are bad stay, whole; of that file
-    there is nothing.
-    """
+    """Previous images stay; the file with bad pixels leaves no records."""
     good = write(tmp_path / "good.fits")
     bad = write(tmp_path / "bad.fits", CCDNUM=2)
     with fits.open(bad, mode="update") as hdus:
         hdus[0].data[:] = np.nan
-    with pytest.raises(FitsIngestError, match=r"bad.fits: no pixel"):
+    with pytest.raises(FitsIngestError, match=r"bad.fits: .*HDU 0"):
         ingest(butler, good, bad)
     (ref,) = butler.query_datasets(NAME, collections="input")
     assert ref.dataId["detector"] == 1
     assert butler.get(ref).image.array.shape == (64, 80)
     assert len(butler.query_dimension_records("detector", instrument="FitsCam")) == 1
-
-
-def test_no_raw_data() -> None:
-    with pytest.raises(NotImplementedError, match="ingest-fits"):
-        FitsCam().getRawFormatter({})

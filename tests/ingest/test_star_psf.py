@@ -102,7 +102,7 @@ def test_bad_pixels_and_one_star() -> None:
     assert measured.fwhm == pytest.approx(true_fwhm(psf), rel=0.03)
     bad[60:68, 64] = True
     image[bad] = np.nan
-    with pytest.raises(TooFewStarsError, match="no bright, isolated"):
+    with pytest.raises(TooFewStarsError, match="isolated"):
         measure_psf(image, variance, bad)
 
 
@@ -130,5 +130,5 @@ def test_gaussian() -> None:
     assert kernel_fwhm(measured.psf.compute_kernel_image(x=50, y=50).array) == pytest.approx(4.0, rel=1e-3)
     assert measured.n_stars == 0
     for fwhm in (0.2, 100.0):
-        with pytest.raises(ValueError, match="pixels is not between"):
+        with pytest.raises(ValueError, match="1 and 40"):
             gaussian_psf(fwhm, (100, 100))

@@ -51,7 +51,7 @@ def test_given() -> None:
     assert timing.begin.utc.isot == "2024-11-09T05:00:00.000"
     assert timing.exposure_time == 15.0
     assert find_timing(header, date="60000.5").begin.utc.mjd == pytest.approx(60000.5)
-    with pytest.raises(ValueError, match="'yesterday' is no date"):
+    with pytest.raises(ValueError, match="yesterday"):
         find_timing(header, date="yesterday")
 
 

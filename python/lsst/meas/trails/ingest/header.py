@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What the headers of FITS images of any telescope say about the observation."""
+"""Zero point, gain, filter and detector from FITS headers of any telescope."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = (
 import dataclasses
 import re
 import warnings
-from typing import Any
+from typing import NamedTuple
 
 import astropy.units as u
 import numpy as np
@@ -39,12 +39,13 @@ from astropy.io.fits import Header
 from ..core.photometry import AB_ZEROPOINT_NJY
 
 NOMINAL_ZEROPOINT = 27.0
-"""AB magnitude of one count that is assumed where nothing is known.  Detection
-does not depend on it; magnitudes do.
+"""Default AB magnitude of one count.
+
+Magnitudes depend on it, detection does not.
 """
 
 UNKNOWN_BAND = "unknown"
-"""Name of the band of filters that say nothing."""
+"""Name of the band of unknown filters."""
 
 _ZEROPOINT_KEYWORDS = ("MAGZERO", "MAGZPT", "MAGZP", "PHOTZP")
 _GAIN_KEYWORDS = (("GAIN",), ("EGAIN",), ("CCDGAIN",), ("GAINA", "GAINB"))
@@ -52,8 +53,8 @@ _SATURATION_KEYWORDS = (("SATURATE",), ("SATLEVEL",), ("SATURATA", "SATURATB"))
 _EXPOSURE_KEYWORDS = ("EXPTIME", "EXPOSURE", "TEXPTIME", "ITIME", "XPOSURE", "TELAPSE")
 _DETECTOR_KEYWORDS = ("CCDNUM", "DETECTOR", "CHIPID", "CCDID", "CCD_ID", "IMAGEID")
 
-# A word of letters, digits and so on that begins with the band, or ends with
-# it after the name of the survey: "g", "r.MP9601", "i_sim", "SDSS-z", "HSC-Y".
+# Names that begin with the band, or end with it after the name of a survey:
+# "g", "r.MP9601", "i_sim", "SDSS-z", "HSC-Y".
 _BAND_FIRST = re.compile(r"^([ugrizyUGRIZY])(?:[^A-Za-z].*)?$")
 _BAND_LAST = re.compile(
     r"^(?:SDSS|SLOAN|PS1?|HSC|DECAM|LSST|ZTF|SM|PAN-?STARRS)[ _.\-]*([ugrizy])\d?$", re.IGNORECASE
@@ -63,21 +64,16 @@ _JOHNSON = re.compile(r"^(?:JOHNSON|BESSELL?|COUSINS|HARRIS|KC)?[ _.\-]*([BVRI])
 
 @dataclasses.dataclass(frozen=True)
 class ZeroPoint:
-    """The AB magnitude of one count, and where it comes from.
-
-    Parameters
-    ----------
-    magnitude
-        AB magnitude of one unit of the pixels.
-    source
-        Where it was found, in a few words.
-    assumed
-        Whether it is only a guess.
-    """
+    """A photometric zero point."""
 
     magnitude: float
+    """AB magnitude of one unit of the pixels."""
+
     source: str
+    """Origin of the value."""
+
     assumed: bool = False
+    """Whether the value is only a default."""
 
     @property
     def njy_per_count(self) -> float:
@@ -85,17 +81,8 @@ class ZeroPoint:
         return float(10.0 ** (-0.4 * (self.magnitude - AB_ZEROPOINT_NJY)))
 
 
-@dataclasses.dataclass(frozen=True)
-class Filter:
-    """A filter.
-
-    Parameters
-    ----------
-    name
-        Full name.
-    band
-        Name of its band.
-    """
+class Filter(NamedTuple):
+    """A filter and its band."""
 
     name: str
     band: str
@@ -109,14 +96,14 @@ def find_zeropoint(header: Header, flux_per_count: float | None = None) -> ZeroP
     header
         Header of the image.
     flux_per_count
-        Calibration that the stack stored in the file, nJy per count.
+        Calibration of the stack, nJy per count.
 
     Returns
     -------
     zeropoint
-        By order of trust: units of flux density (``BUNIT``); the calibration
-        of the stack; ``FLUXMAG0``; ``MAGZERO``, ``MAGZPT``, ``MAGZP`` or
-        ``PHOTZP``; otherwise `NOMINAL_ZEROPOINT`.
+        By priority: units of flux density (``BUNIT``); the calibration of the
+        stack; ``FLUXMAG0``; ``MAGZERO``, ``MAGZPT``, ``MAGZP`` or ``PHOTZP``;
+        `NOMINAL_ZEROPOINT`.
     """
     if (flux := _unit_flux(header)) is not None:
         return _from_flux(flux, f"units of {header['BUNIT']}")
@@ -129,8 +116,8 @@ def find_zeropoint(header: Header, flux_per_count: float | None = None) -> ZeroP
         value = get_number(header, keyword)
         if value is not None and 10.0 < value < 45.0:
             exposure_time = find_exposure_time(header)
-            # The stack writes the zero point of counts by the second, into
-            # images that are not divided by the exposure time.
+            # The stack writes the zero point of counts per second into images
+            # that are not divided by the exposure time.
             if keyword == "MAGZERO" and "MAGZERO_NOBJ" in header and exposure_time:
                 return ZeroPoint(
                     value + 2.5 * float(np.log10(exposure_time)), "MAGZERO of the stack and EXPTIME"
@@ -140,18 +127,10 @@ def find_zeropoint(header: Header, flux_per_count: float | None = None) -> ZeroP
 
 
 def find_gain(header: Header) -> float | None:
-    """Find the gain of an image, electrons per unit of its pixels.
+    """Find the gain of an image, electrons per unit of the pixels.
 
-    Parameters
-    ----------
-    header
-        Header of the image.
-
-    Returns
-    -------
-    gain
-        `None` where it is not known, as in images in units of flux density,
-        for whose pixels the gain in the header is not meant.
+    It is `None` if unknown or if the pixels are in units of flux density, to
+    which a gain in the header does not apply.
     """
     if _unit_flux(header) is not None:
         return None
@@ -170,8 +149,9 @@ def find_gain(header: Header) -> float | None:
 
 
 def find_saturation(header: Header) -> float | None:
-    """Find the level at which pixels are saturated, in units of the pixels;
-    `None` if there is none, or the pixels are in units of flux density.
+    """Find the saturation level of an image in units of the pixels.
+
+    It is `None` if unknown or if the pixels are in units of flux density.
     """
     if _unit_flux(header) is not None:
         return None
@@ -187,13 +167,13 @@ def find_filter(header: Header, band: str | None = None) -> Filter:
     header
         Header of the image.
     band
-        Its band, instead of what the name of the filter says.
+        Band of the filter; by default from the name of the filter.
 
     Returns
     -------
     filter
-        Bands are ``u`` to ``y`` and, with capitals, those of Johnson; where
-        none is recognized the band is `UNKNOWN_BAND`.
+        Its band is ``u`` to ``y``, Johnson's ``B`` to ``I``, or
+        `UNKNOWN_BAND`.
     """
     raw = next((str(header[k]) for k in ("FILTER", "FILTNAM", "FILTER1", "BAND") if header.get(k)), "")
     name = re.sub(r"[^\x21-\x7e]+", " ", raw).replace("/", "_").strip()[:32].strip()
@@ -216,7 +196,7 @@ def find_exposure_time(header: Header) -> float | None:
 
 
 def find_detector(header: Header) -> int:
-    """Find the number of the detector; 0 where the header has none."""
+    """Find the detector number, 0 by default."""
     for keyword in _DETECTOR_KEYWORDS:
         value = get_number(header, keyword)
         if value is not None and value == int(value) and value >= 0:
@@ -225,8 +205,8 @@ def find_detector(header: Header) -> int:
 
 
 def get_number(header: Header, keyword: str) -> float | None:
-    """Return a finite number of a header, also one written as text."""
-    value: Any = header.get(keyword)
+    """Return a finite number from a header, also if written as text."""
+    value = header.get(keyword)
     if value is None or isinstance(value, bool):
         return None
     try:
@@ -237,9 +217,7 @@ def get_number(header: Header, keyword: str) -> float | None:
 
 
 def _mean_number(header: Header, alternatives: tuple[tuple[str, ...], ...]) -> float | None:
-    """Return the first of some numbers, of which each is the mean of one or,
-    for the amplifiers of a detector, several cards.
-    """
+    """Return the mean over the first group of keywords with a number."""
     for keywords in alternatives:
         numbers = [number for keyword in keywords if (number := get_number(header, keyword)) is not None]
         if numbers:
@@ -248,7 +226,7 @@ def _mean_number(header: Header, alternatives: tuple[tuple[str, ...], ...]) -> f
 
 
 def _unit_flux(header: Header) -> float | None:
-    """Return the unit of the pixels in nJy, if it is one of flux density."""
+    """Return the unit of the pixels in nJy if it is a flux density."""
     text = str(header.get("BUNIT", "")).strip()
     if not text:
         return None

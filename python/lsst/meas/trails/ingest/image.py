@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Visit images made of calibrated FITS images of any telescope."""
+"""Conversion of FITS images to visit images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .instrument import FitsCam, make_fits_detector
 from .layout import FitsIngestError, FitsLayout
 from .noise import estimate_variance, rescale_weight
 from .observation import FitsObservation, FitsOptions
-from .planes import FitsPlanes, read_planes
+from .pixels import FitsPixels, read_pixels
 from .star_psf import MIN_STARS, MeasuredPsf, TooFewStarsError, gaussian_psf, measure_psf
 from .wcs import pixel_scale
 
@@ -46,38 +46,37 @@ ORIGIN_KEY = "fitsOrigin"
 
 @dataclasses.dataclass(frozen=True)
 class IngestSummary:
-    """What became of a file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    visit, detector, band
-        Where it is in the repository.
-    shape
-        Shape (ny, nx) of the image.
-    fwhm
-        FWHM of the PSF, arcseconds.
-    psf
-        How the PSF was found.
-    variance
-        Where the variance plane comes from.
-    zeropoint
-        The zero point.
-    magnitude_limit
-        AB magnitude of a point source at 5 sigma.
-    """
+    """Summary of an ingested image."""
 
     path: Path
+    """The file."""
+
     visit: int
+    """Visit number."""
+
     detector: int
+    """Detector number."""
+
     band: str
+    """Band of the filter."""
+
     shape: tuple[int, int]
+    """Shape (ny, nx) of the image."""
+
     fwhm: float
+    """FWHM of the PSF, arcseconds."""
+
     psf: str
+    """Model of the PSF."""
+
     variance: str
+    """Origin of the variance plane."""
+
     zeropoint: ZeroPoint
+    """Photometric zero point."""
+
     magnitude_limit: float
+    """AB magnitude of a point source at 5 sigma."""
 
 
 def make_fits_image(
@@ -88,41 +87,41 @@ def make_fits_image(
     Parameters
     ----------
     observation
-        What `inspect_fits` found.
+        Inspected file, from `~lsst.meas.trails.ingest.observation.inspect_fits`.
     options
-        What the user knows better than the file.
+        Values that replace header values.
 
     Raises
     ------
     FitsIngestError
-        Raised if the pixels cannot be read, have no noise, or show no star to
-        measure the PSF on.
+        Raised if the pixels cannot be read or have no noise, or no star for
+        the PSF is found.
     """
     options = options or FitsOptions()
     layout, path = observation.layout, observation.path
-    planes = read_planes(layout)
-    mask = planes.mask
+    pixels = read_pixels(layout)
+    mask = pixels.mask
     saturation = find_saturation(layout.header)
-    if saturation is not None and not planes.has_mask:
+    if saturation is not None and not pixels.has_mask:
         # NaN fails the comparison.
-        mask[planes.image >= saturation] |= np.uint32(plane_bits(["SATURATED"]))
+        mask[pixels.image >= saturation] |= np.uint32(plane_bits(["SATURATED"]))
     bad = (mask & np.uint32(plane_bits(BAD_PLANES))) != 0
-    variance, variance_source = _make_variance(planes, bad, layout, options)
+    variance, variance_source = _make_variance(pixels, bad, layout, options)
     _LOG.info("%s: variance: %s; zero point: %s.", path, variance_source, observation.zeropoint.source)
     no_noise = ~((variance > 0.0) & (variance < np.inf))
     mask[no_noise] |= np.uint32(plane_bits(["NO_DATA"]))
     bad |= no_noise
     if np.all(bad):
         raise FitsIngestError(
-            f"{path}: there is no good pixel with noise. If its mask is to blame, "
-            "leave it out with --ignore-mask."
+            f"{path}: HDU {layout.hdu} has no good pixel with noise; choose another image with --hdu, or "
+            "ignore a wrong mask with --ignore-mask."
         )
 
     scale = pixel_scale(layout.wcs)
-    psf = _make_psf(planes.image, variance, bad, scale, path, options)
+    psf = _make_psf(pixels.image, variance, bad, scale, path, options)
     factor = np.float32(observation.zeropoint.njy_per_count)
     with np.errstate(over="ignore", invalid="ignore"):
-        image, variance = planes.image * factor, variance * np.square(factor)
+        image, variance = pixels.image * factor, variance * np.square(factor)
     arrays = ImagePlanes(image=image, variance=variance, mask=mask, psf=sample_psf(psf.psf, observation.bbox))
     stats = make_summary_stats(
         arrays,
@@ -141,11 +140,11 @@ def make_fits_image(
         band=observation.filter.band,
         summary_stats=stats,
     )
-    new = [name for name in planes.extra if name not in visit_image.mask.schema]
+    new = [name for name in pixels.extra if name not in visit_image.mask.schema]
     visit_image.mask = visit_image.mask.add_planes(
         MaskPlane(name, f"Plane {name} of the mask of {path.name}.") for name in new
     )
-    for name, flagged in planes.extra.items():
+    for name, flagged in pixels.extra.items():
         visit_image.mask.set(name, flagged)
     visit_image.metadata = {
         "fitsFile": path.name,
@@ -177,9 +176,7 @@ def make_fits_image(
 
 
 def image_origin(observation: FitsObservation, options: FitsOptions) -> str:
-    """Return what tells whether an image is of the same file with the same
-    options: a SHA-256, hexadecimal.
-    """
+    """Return the hexadecimal SHA-256 of a file and the options."""
     with observation.path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
     digest.update(f"{observation.layout.hdu} {options}".encode())
@@ -187,24 +184,24 @@ def image_origin(observation: FitsObservation, options: FitsOptions) -> str:
 
 
 def _make_variance(
-    planes: FitsPlanes, bad: npt.NDArray[np.bool_], layout: FitsLayout, options: FitsOptions
+    pixels: FitsPixels, bad: npt.NDArray[np.bool_], layout: FitsLayout, options: FitsOptions
 ) -> tuple[npt.NDArray[np.float32], str]:
     """Return the variance plane in the units of the file, and its origin."""
-    if planes.variance is not None:
-        return planes.variance, "file"
+    if pixels.variance is not None:
+        return pixels.variance, "file"
     if np.all(bad):
         return np.zeros(layout.shape, dtype=np.float32), "none"
-    if planes.weight is not None:
-        return rescale_weight(planes.image, bad, planes.weight), "weight map and measured sky noise"
+    if pixels.weight is not None:
+        return rescale_weight(pixels.image, bad, pixels.weight), "weight map and measured sky noise"
     gain = options.gain if options.gain is not None else find_gain(layout.header)
     if gain is None:
         _LOG.warning(
-            "%s: no variance plane and no gain: the variance is that of the sky, without the Poisson noise "
-            "of the sources. Give --gain.",
+            "%s has no variance plane and no gain: the variance lacks the Poisson noise of sources. "
+            "Pass --gain.",
             layout.path,
         )
-        return estimate_variance(planes.image, bad), "measured sky noise"
-    return estimate_variance(planes.image, bad, gain), f"measured sky noise and gain {gain:.4g}"
+        return estimate_variance(pixels.image, bad), "measured sky noise"
+    return estimate_variance(pixels.image, bad, gain), f"measured sky noise and gain {gain:.4g}"
 
 
 def _make_psf(
@@ -226,7 +223,7 @@ def _make_psf(
         psf = measure_psf(image, variance, bad, pixel_scale=scale)
     except TooFewStarsError as error:
         raise FitsIngestError(
-            f"{path}: the PSF cannot be measured: {error}. Give its FWHM in arcseconds with --fwhm."
+            f"{path}: the PSF cannot be measured: {error}; pass the FWHM in arcseconds with --fwhm."
         ) from error
     few = psf.n_stars < MIN_STARS
     _LOG.log(
@@ -237,7 +234,7 @@ def _make_psf(
         psf.n_stars,
         "" if psf.n_stars == 1 else "s",
         psf.kind,
-        " So few may deceive: check it, or give --fwhm." if few else "",
+        " Check it, or pass --fwhm." if few else "",
     )
     return psf
 

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Calibrated FITS images of any telescope into a Butler repository."""
+"""Ingestion of FITS images into a Butler repository."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def ingest_fits(
 ) -> Iterator[IngestSummary]:
     """Put FITS images into a repository as ``preliminary_visit_image``.
 
-    Images that are in the run already, of the same files with the same
-    options, are left out: a run that was stopped is completed.
+    Images of the same files with the same options that are in the run already
+    are skipped, which completes an interrupted run.
 
     Parameters
     ----------
@@ -57,26 +57,26 @@ def ingest_fits(
     observations
         The images, from `~lsst.meas.trails.ingest.observation.inspect_all`.
     options
-        What the user knows better than the files.
+        Values that replace header values.
 
     Yields
     ------
     summary
-        What became of each file, after it was put.
+        Summary of each image, after it was put.
 
     Raises
     ------
     FitsIngestError
-        Raised if the pixels of a file cannot be used.  An image is put as a
-        whole or not at all; those before it stay.
+        Raised if the pixels of a file cannot be used. Previous images stay in
+        the repository.
     RepositoryError
-        Raised if the run has all images already, or another image of the
-        same visit and detector, before any is put, or the repository does not
-        take one.
+        Raised if the run has all images or a different image of the same
+        visit and detector, before any image is put, or if an image cannot be
+        put.
     """
-    present = _present(butler, run, observations, options or FitsOptions())
+    existing = _find_ingested(butler, run, observations, options or FitsOptions())
     for observation in observations:
-        if observation in present:
+        if observation in existing:
             continue
         image, summary = make_fits_image(observation, options)
         _register(butler, observation, image)
@@ -84,33 +84,33 @@ def ingest_fits(
         yield summary
 
 
-def _present(
+def _find_ingested(
     butler: Butler, run: str, observations: Sequence[FitsObservation], options: FitsOptions
 ) -> list[FitsObservation]:
-    """Return the images that are in a run already, if not all are.
+    """Return the images that are in a run already.
 
     Raises
     ------
     RepositoryError
-        Raised if all are, or one that is there is another.
+        Raised if all images are, or an existing image differs.
     """
     existing = find_existing(butler, run, [IMAGE_DATASET_TYPE], [o.data_id for o in observations])
     by_key = {(observation.visit, observation.detector): observation for observation in observations}
-    present = []
-    for (_, *key), ref in existing.items():
-        observation = by_key[key[0], key[1]]
+    found = []
+    for (_, visit, detector), ref in existing.items():
+        observation = by_key[visit, detector]
         complete = len(existing) == len(observations)
         if complete or butler.get(ref).metadata.get(ORIGIN_KEY) != image_origin(observation, options):
             raise RepositoryError(
-                f"{observation.path}: run {run!r} has an image of visit {key[0]}, detector {key[1]} already. "
-                "Choose another --run, or give --visit or --detector if it is another image."
+                f"{observation.path}: run {run!r} has an image of visit {visit}, detector {detector}; choose "
+                "another --run, or pass --visit or --detector if it is another image."
             )
-        present.append(observation)
-    return present
+        found.append(observation)
+    return found
 
 
 def _register(butler: Butler, observation: FitsObservation, image: VisitImage) -> None:
-    """Insert the dimension records that an image needs."""
+    """Insert the dimension records of an image."""
     instrument = FitsCam()
     register_instrument(butler, instrument)
     try:
@@ -120,7 +120,7 @@ def _register(butler: Butler, observation: FitsObservation, image: VisitImage) -
     except ConflictingDefinitionError as error:
         raise RepositoryError(
             f"{observation.path}: the repository has filter {observation.filter.name!r} with another band "
-            f"than {observation.filter.band!r}. Give the same --band as before."
+            f"than {observation.filter.band!r}; pass the same --band as before."
         ) from error
     regions = {observation.detector: image_region(observation.sky_projection, observation.bbox)}
     record = VisitRecord.from_obs_info(image.obs_info, band=observation.filter.band, regions=regions)
@@ -128,5 +128,5 @@ def _register(butler: Butler, observation: FitsObservation, image: VisitImage) -
         register_visit(butler, record)
     except RepositoryError as error:
         raise RepositoryError(
-            f"{observation.path}: {error} Give another --visit if it is another exposure."
+            f"{observation.path}: {error} Pass another --visit if it is another exposure."
         ) from error

@@ -9,11 +9,11 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Where FITS files of any origin keep an image, its mask and its variance."""
+"""Layout of FITS files: HDUs of the image, its mask and its variance, and the WCS."""
 
 from __future__ import annotations
 
-__all__ = ("FitsIngestError", "FitsLayout", "find_planes", "one_line", "open_fits")
+__all__ = ("FitsIngestError", "FitsLayout", "one_line", "open_fits", "read_layout")
 
 import contextlib
 import dataclasses
@@ -32,15 +32,14 @@ from astropy.utils.exceptions import AstropyWarning
 from .untrusted import check_headers, check_primary_header
 
 MIN_SIZE = 32
-"""Smallest side of an image worth ingesting, pixels."""
+"""Smallest side of an image, pixels."""
 
 MAX_SIZE = 20000
-"""Largest side of an image, pixels: more than any detector has."""
+"""Largest side of an image, pixels; detectors are smaller."""
 
 _BLOCK = 2880
-"""FITS files are made of blocks of this many bytes."""
+"""Size of a FITS block, bytes."""
 
-# What an HDU holds, by its EXTTYPE (the stack's calexps) or its EXTNAME.
 _ROLES: Mapping[str, str] = {
     "MASK": "mask",
     "DQ": "mask",
@@ -57,92 +56,79 @@ _ROLES: Mapping[str, str] = {
     "WEIGHT": "weight",
     "WHT": "weight",
 }
-
+"""Content of an HDU by EXTTYPE (the stack's calexps) or EXTNAME."""
 
 _WCS_NUMBER = re.compile(r"(CRVAL|CRPIX|CDELT|CROTA)[12]$|(CD|PC|PV)[12]_\d+$|[AB]_\d_\d$")
 
 
 class FitsIngestError(ValueError):
-    """A FITS file cannot be ingested; the message names the file and says
-    what would help.
-    """
+    """Raised if a FITS file cannot be ingested; the message names the file."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FitsLayout:
-    """Where a FITS file keeps its planes, and what its headers say.
-
-    Parameters
-    ----------
-    path
-        The file.
-    hdu
-        Number of the HDU with the image, counted from 0.
-    companions
-        Numbers of the HDUs with other planes, by what they hold: ``mask``,
-        ``variance``, ``error`` or ``weight``.
-    shape
-        Shape (ny, nx) of the image.
-    header
-        Header of the image with the cards of the primary header that it does
-        not have itself.
-    wcs
-        Celestial WCS of the image.
-    flux_per_count
-        Calibration that the stack stored with the image, nJy per count, if
-        there is one.
-    other_images
-        Numbers of further HDUs with images, which have nothing to do with it.
-    """
+    """HDUs of an image in a FITS file, and its header."""
 
     path: Path
+    """The file."""
+
     hdu: int
+    """Number of the HDU with the image, counted from 0."""
+
     companions: Mapping[str, int]
+    """Numbers of the HDUs with ``mask``, ``variance``, ``error`` or ``weight``."""
+
     shape: tuple[int, int]
+    """Shape (ny, nx) of the image."""
+
     header: astropy.io.fits.Header
+    """Header of the image, completed with cards of the primary header."""
+
     wcs: astropy.wcs.WCS
+    """Celestial WCS of the image."""
+
     flux_per_count: float | None = None
+    """Calibration of the stack, nJy per count."""
+
     other_images: Sequence[int] = ()
+    """Numbers of the HDUs with other images."""
 
 
-def find_planes(path: Path, hdu: str | None = None, *, use_mask: bool = True) -> FitsLayout:
-    """Find the image in a FITS file, and the planes and WCS that go with it.
+def read_layout(path: Path, hdu: str | None = None, *, use_mask: bool = True) -> FitsLayout:
+    """Find an image, its companion HDUs and its WCS in a FITS file.
+
+    No pixels are read.
 
     Parameters
     ----------
     path
-        FITS file; may be compressed as a whole (gzip, bzip2) or in tiles.
+        FITS file, optionally compressed as a whole (gzip, bzip2) or in tiles.
     hdu
         Number (from 0) or EXTNAME of the HDU with the image; by default the
-        first one with a two-dimensional image.
+        first two-dimensional image.
     use_mask
-        Whether a mask in the file is wanted.
-
-    Returns
-    -------
-    layout
-        What was found.  No pixels have been read.
+        Whether to use a mask in the file.
 
     Raises
     ------
     FitsIngestError
-        Raised if the file cannot be read, is cut short, or has no usable
-        image or no WCS.
+        Raised if the file cannot be read or is truncated, or has no usable
+        image or WCS.
     """
     with open_fits(path) as hdus:
         number = _find_image(hdus, path, hdu)
         chosen = hdus[number]
         shape = _image_shape(chosen)
         assert shape is not None, "Only HDUs with a two-dimensional image are chosen."
-        _check_shape(shape, path)
+        _check_shape(shape, path, number)
         companions = {
             role: n for role, n in _find_companions(hdus, number).items() if use_mask or role != "mask"
         }
         for role, n in companions.items():
             if _image_shape(hdus[n]) != shape:
                 raise FitsIngestError(
-                    f"{path}: the {role} plane in HDU {n} has shape {_image_shape(hdus[n])}, the image in "
-                    f"HDU {number} {shape}. Choose another image with --hdu."
+                    f"{path}: the {role} in HDU {n} has shape {_image_shape(hdus[n])}, the image in HDU "
+                    f"{number} {shape}; choose another image with --hdu."
                 )
         for n in (number, *companions.values()):
             _check_complete(hdus[n], n, path)
@@ -154,7 +140,7 @@ def find_planes(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
             companions=companions,
             shape=shape,
             header=header,
-            wcs=_read_wcs(chosen.header, header, hdus, path),
+            wcs=_read_wcs(hdus, number, header, path),
             flux_per_count=_read_photo_calib(hdus),
             other_images=[n for n in _images(hdus) if n != number],
         )
@@ -162,55 +148,47 @@ def find_planes(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
 
 @contextlib.contextmanager
 def open_fits(path: Path) -> Iterator[astropy.io.fits.HDUList]:
-    """Open a FITS file with the headers of its HDUs loaded.
-
-    Parameters
-    ----------
-    path
-        FITS file.
+    """Open a FITS file and load the headers of its HDUs.
 
     Raises
     ------
     FitsIngestError
-        Raised if the file cannot be read or is cut short.
+        Raised if the file cannot be read or is truncated.
     """
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            # Headers that astropy does not return from are not shown to it.
+            # Some malicious headers keep astropy in an endless loop.
             check_primary_header(path)
             with astropy.io.fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
                 check_headers(hdus)
-                # A file that ends inside an HDU would pass for one without
-                # the planes that are missing.
+                # astropy ignores the HDUs after a truncated one.
                 for warning in caught:
                     if any(w in str(warning.message) for w in ("truncated", "Error validating header")):
                         raise FitsIngestError(
-                            f"{path}: the file is cut short or damaged ({one_line(warning.message)}). "
-                            "Copy it again."
+                            f"{path}: the file is truncated or damaged ({one_line(warning.message)}); "
+                            "copy it again."
                         )
                 yield hdus
     except FitsIngestError:
         raise
     except OSError as error:
-        raise FitsIngestError(f"{path}: not a readable FITS file ({one_line(error)}).") from error
+        raise FitsIngestError(f"{path} is not a readable FITS file: {one_line(error)}.") from error
     except Exception as error:
         # On damaged headers astropy raises KeyError, TypeError, VerifyError
-        # and others, and only when a card is looked at.
+        # and others, when a card is parsed.
         raise FitsIngestError(
-            f"{path}: its headers are damaged ({one_line(error)}). Copy the file again, or repair them."
+            f"{path}: the headers are damaged ({one_line(error)}); copy the file again or repair them."
         ) from error
 
 
 def one_line(error: object) -> str:
-    """Return the text of an exception or warning without its line breaks."""
+    """Return the text of an exception or warning without line breaks."""
     return " ".join(str(error).split())
 
 
 def _readable(header: astropy.io.fits.Header) -> astropy.io.fits.Header:
-    """Copy the cards of a header that follow the FITS standard well enough to
-    have a value: no card is needed so much that others should stop a file.
-    """
+    """Return the cards of a header that have a readable value."""
     cards = []
     for card in header.cards:
         with contextlib.suppress(astropy.io.fits.VerifyError, ValueError):
@@ -220,7 +198,7 @@ def _readable(header: astropy.io.fits.Header) -> astropy.io.fits.Header:
 
 
 def _role(hdu: Any) -> str:
-    """Return what an HDU holds: ``image`` unless its name says otherwise."""
+    """Return the content of an HDU by its name, ``image`` by default."""
     header = hdu.header
     name = str(header.get("EXTTYPE") or header.get("EXTNAME") or "").strip().upper()
     if name not in _ROLES and any(card.startswith("MP_") for card in header):
@@ -229,8 +207,9 @@ def _role(hdu: Any) -> str:
 
 
 def _image_shape(hdu: Any) -> tuple[int, int] | None:
-    """Return the shape (ny, nx) of an HDU with a two-dimensional image, or
-    one with further axes of length 1; `None` of any other.
+    """Return the shape (ny, nx) of an HDU with a two-dimensional image.
+
+    Additional axes of length 1 are ignored. Other HDUs give `None`.
     """
     if not hdu.is_image or len(hdu.shape) < 2 or any(n != 1 for n in hdu.shape[:-2]):
         return None
@@ -238,9 +217,7 @@ def _image_shape(hdu: Any) -> tuple[int, int] | None:
 
 
 def _images(hdus: astropy.io.fits.HDUList) -> list[int]:
-    """Return the numbers of the HDUs with two-dimensional images that are no
-    masks or noise.
-    """
+    """Return the numbers of the HDUs with two-dimensional images."""
     return [n for n, hdu in enumerate(hdus) if _image_shape(hdu) is not None and _role(hdu) == "image"]
 
 
@@ -250,40 +227,35 @@ def _find_image(hdus: astropy.io.fits.HDUList, path: Path, wanted: str | None) -
             number = hdus.index_of(int(wanted) if wanted.isdecimal() else wanted)
             hdu = hdus[number]
         except (KeyError, IndexError):
-            raise FitsIngestError(
-                f"{path}: there is no HDU {wanted}; the file has {_contents(hdus)}."
-            ) from None
+            raise FitsIngestError(f"{path} has no HDU {wanted}; choose one of {_contents(hdus)}.") from None
         if _image_shape(hdu) is None:
             raise FitsIngestError(
-                f"{path}: HDU {wanted} has no two-dimensional image; the file has {_contents(hdus)}."
+                f"{path}: HDU {wanted} has no two-dimensional image; choose one of {_contents(hdus)}."
             )
         return int(number)
     if images := _images(hdus):
         return images[0]
     raise FitsIngestError(
-        f"{path}: there is no two-dimensional image; the file has {_contents(hdus)}. "
-        "Of a cube, write the plane you want to a file of its own."
+        f"{path} has no two-dimensional image but {_contents(hdus)}. Cubes are not supported: extract one "
+        "plane first."
     )
 
 
 def _contents(hdus: astropy.io.fits.HDUList) -> str:
-    """Describe the HDUs of a file in a few words."""
+    """Describe the HDUs of a file."""
     words = []
     for number, hdu in enumerate(hdus):
-        if hdu.is_image:
-            size = " x ".join(str(n) for n in reversed(hdu.shape))
-            words.append(f"{number} {hdu.name or 'unnamed'} ({size or 'empty'})")
-        else:
-            words.append(f"{number} {hdu.name or 'unnamed'} (table)")
+        size = " x ".join(str(n) for n in reversed(hdu.shape)) or "empty" if hdu.is_image else "table"
+        words.append(f"{number} {hdu.name or 'unnamed'} ({size})")
     shown = words if len(words) <= 8 else [*words[:8], f"{len(words) - 8} more"]
     return "HDUs " + ", ".join(shown)
 
 
 def _find_companions(hdus: astropy.io.fits.HDUList, number: int) -> dict[str, int]:
-    """Return the HDUs that belong to an image, by their role.
+    """Return the HDUs that belong to an image by their content.
 
-    These are the first of each role that follow it and have its EXTVER; up to
-    the next image in files that do not tell their images apart by EXTVER.
+    These are the first of each kind after the image with equal EXTVER. In
+    files whose images share EXTVER, the search stops at the next image.
     """
     images = _images(hdus)
     versions = {hdus[n].header.get("EXTVER", 1) for n in images}
@@ -302,80 +274,70 @@ def _find_companions(hdus: astropy.io.fits.HDUList, number: int) -> dict[str, in
     return found
 
 
-def _check_shape(shape: tuple[int, int], path: Path) -> None:
+def _check_shape(shape: tuple[int, int], path: Path, number: int) -> None:
     ny, nx = shape
     if min(shape) < MIN_SIZE or max(shape) > MAX_SIZE:
         raise FitsIngestError(
-            f"{path}: the image has {nx} x {ny} pixels; between {MIN_SIZE} and {MAX_SIZE} a side can be "
-            "ingested. Cut the file, or choose another image with --hdu."
+            f"{path}: HDU {number} has {nx} x {ny} pixels, not {MIN_SIZE} to {MAX_SIZE} per side; cut the "
+            "image or choose another with --hdu."
         )
 
 
 def _check_complete(hdu: Any, number: int, path: Path) -> None:
-    """Raise if a file is too short for the pixels that a header announces,
-    before an array of that size is made.
-    """
+    """Raise if a file is too short for the pixels of a header."""
     if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip", ".z"):
         return
     info = hdu.fileinfo()
-    # Some writers leave out the padding of the last block.
+    # Some writers omit the padding of the last block.
     needed = info["datLoc"] + info["datSpan"] - (_BLOCK - 1)
     size = os.path.getsize(path)
     if size < needed:
         raise FitsIngestError(
-            f"{path}: the file is cut short: HDU {number} should end at byte {needed}, the file has {size}. "
-            "Copy it again."
+            f"{path}: the file is truncated: HDU {number} ends at byte {needed}, the file at {size}; "
+            "copy it again."
         )
 
 
 def _read_wcs(
-    own: astropy.io.fits.Header,
-    merged: astropy.io.fits.Header,
-    hdus: astropy.io.fits.HDUList,
-    path: Path,
+    hdus: astropy.io.fits.HDUList, number: int, merged: astropy.io.fits.Header, path: Path
 ) -> astropy.wcs.WCS:
-    """Return the celestial WCS of the image's own header, or of the primary
-    header where it has none.
-    """
-    problem = "its headers have none"
-    for header in (own, merged):
+    """Return the celestial WCS of the image's header or else of the merged header."""
+    problem = "none in the header of the image or the file"
+    for header in (hdus[number].header, merged):
         try:
             with warnings.catch_warnings():
-                # About keywords out of date, which are put right.
+                # astropy warns about obsolete keywords, which it converts.
                 warnings.simplefilter("ignore", AstropyWarning)
                 _check_wcs_cards(header)
                 wcs = astropy.wcs.WCS(header, fobj=hdus)
                 if wcs.has_celestial:
                     return wcs.celestial
         except Exception as error:
-            # wcslib has dozens of its own exceptions, and headers that are
-            # wrong in other ways raise others.  A WCS that is wrong is not
-            # completed from elsewhere.
+            # wcslib raises many exceptions of its own. A damaged WCS is not
+            # completed from the primary header.
             problem = one_line(error)
             break
     raise FitsIngestError(
-        f"{path}: no celestial WCS ({problem}). Solve the image first, for example with astrometry.net, "
-        "so that its header has CTYPE1 = 'RA---TAN' and the rest."
+        f"{path}: HDU {number} has no celestial WCS ({problem}); solve the image, for example with "
+        "astrometry.net, to get CTYPE1 = 'RA---TAN' and the other keywords."
     )
 
 
 def _check_wcs_cards(header: astropy.io.fits.Header) -> None:
-    """Raise ValueError if a card of the WCS has no number: wcslib takes the
-    default for it, without a word.
-    """
+    """Raise `ValueError` for WCS cards without a number, which wcslib ignores."""
     for card in header.cards:
         if _WCS_NUMBER.match(card.keyword):
             try:
                 float(card.value)
             except (astropy.io.fits.VerifyError, TypeError, ValueError):
-                raise ValueError(f"{card.keyword} is no number") from None
+                raise ValueError(f"{card.keyword} is not a number") from None
 
 
 def _read_photo_calib(hdus: astropy.io.fits.HDUList) -> float | None:
-    """Return the calibration of a calexp, nJy per count, if there is one.
+    """Return the calibration of a calexp, nJy per count.
 
-    The stack keeps it in a table of its own persistence framework; the cards
-    of the header are a copy for other readers, by the second of exposure.
+    The stack stores it in a table; the header cards are zero points of counts
+    per second.
     """
     for hdu in hdus:
         if isinstance(hdu, astropy.io.fits.BinTableHDU) and hdu.header.get("AR_NAME") == "PhotoCalib":

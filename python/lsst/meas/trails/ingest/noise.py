@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Variance planes for images that come without one."""
+"""Estimation of variance planes from pixels or weights."""
 
 from __future__ import annotations
 
@@ -20,47 +20,44 @@ import numpy.typing as npt
 import sep
 
 BLOCK = 64
-"""Side of the blocks in which the noise is measured, pixels."""
+"""Side of the blocks for the measurement of noise, pixels."""
 
-# The scatter comes from pixels within 3 sigma, whose variance is 0.9733 of
-# that of the whole Gaussian.
 _CLIPPED_VARIANCE = 0.9733
+"""Variance of a Gaussian clipped at 3 sigma over its full variance."""
 
 
 def estimate_variance(
     image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], gain: float | None = None
 ) -> npt.NDArray[np.float32]:
-    """Estimate the variance of each pixel from the image itself.
+    """Estimate the variance of each pixel from the image.
 
     Parameters
     ----------
     image
-        Pixel values, shape (ny, nx); may hold NaN where ``bad``.
+        Pixel values, shape (ny, nx); bad pixels may be NaN.
     bad
-        Pixels to leave out, same shape.
+        Pixels to ignore, same shape.
     gain
-        Electrons per image unit, for the Poisson noise of the sources.
-        Without it the result is the noise of the sky alone, too low on
-        bright sources.
+        Electrons per image unit, for the Poisson noise of sources. Without
+        it, the variance of bright sources is too low.
 
     Returns
     -------
     variance
-        Image units squared, same shape.  Zero where the image has no noise.
+        Image units squared, same shape. Zero in images without noise.
 
     Notes
     -----
-    The noise of the sky, with what the reading and the calibration added, is
-    the clipped scatter in blocks of 64 pixels (the background of SExtractor,
-    Bertin & Arnouts 1996, A&AS 117, 393), smoothly interpolated.  It follows
-    gradients of the sky and differences between amplifiers, and needs no
-    knowledge of what was subtracted from the image before.
+    The noise of sky, readout and calibration is the clipped scatter in blocks
+    of 64 pixels (the background of SExtractor, Bertin & Arnouts 1996, A&AS
+    117, 393), smoothly interpolated. It follows gradients of the sky and
+    differences between amplifiers, and is independent of any subtracted
+    background.
     """
     level, variance = _measure_sky(image, bad)
     if gain is not None:
         signal = np.where(bad, np.float32(0.0), image - level)
-        # Below the detection limit the "signal" is the sky noise itself,
-        # which must not make the variance follow the noise of the pixel.
+        # Below the detection limit, the variance must not follow the noise.
         signal[signal < 3.0 * np.sqrt(variance)] = 0.0
         variance += signal / np.float32(gain)
     return np.asarray(variance, dtype=np.float32)
@@ -69,23 +66,23 @@ def estimate_variance(
 def rescale_weight(
     image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], weight: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Turn a weight map into variances.
+    """Convert a weight map to variances.
 
     Parameters
     ----------
     image
-        Pixel values, shape (ny, nx); may hold NaN where ``bad``.
+        Pixel values, shape (ny, nx); bad pixels may be NaN.
     bad
-        Pixels to leave out, same shape.
+        Pixels to ignore, same shape.
     weight
-        Inverse variances, or anything proportional to them such as exposure
-        times, same shape; positive where not ``bad``.
+        Relative inverse variances, such as exposure times, same shape;
+        positive for good pixels.
 
     Returns
     -------
     variance
-        Image units squared, with the scale of the noise of the sky that the
-        image has; infinite where the weight is not positive.
+        Image units squared, scaled to the measured noise of the sky; infinite
+        for weights that are not positive.
     """
     _, sky = _measure_sky(image, bad)
     scale = np.median(sky[~bad] * weight[~bad])
@@ -100,8 +97,7 @@ def _measure_sky(
     rows = np.arange(0, image.shape[0], BLOCK)
     columns = np.arange(0, image.shape[1], BLOCK)
     good = np.add.reduceat(np.add.reduceat((~bad).astype(np.int32), rows, axis=0), columns, axis=1)
-    # Blocks with fewer pixels are not measured, and where none is left there
-    # is nothing to interpolate from.
+    # sep requires a block that is at least half good.
     if np.max(good) <= BLOCK * BLOCK // 2:
         pixels = image[~bad]
         median = np.median(pixels)

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Point-spread functions measured on the stars of an image."""
+"""Measurement of the PSF on the stars of an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import galsim
 import numpy as np
@@ -38,73 +38,72 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 MIN_STARS = 5
-"""With fewer stars the PSF is a guess that deserves a warning."""
+"""Number of stars for a reliable PSF."""
 
 _MAX_STARS = 40
+"""Largest number of stars for the fit of the PSF."""
+
 _MAX_PROFILE_STARS = 8
-"""More stars than this improve nothing that a trail would notice: of the PSF
-as a whole, and of the choice of its profile.
-"""
+"""Largest number of stars for the choice of the profile."""
 
 _MIN_STARS_BY_ORDER = (1, 12, 36)
-"""Stars needed for a PSF that is constant, linear, quadratic in position."""
+"""Number of stars for a constant, linear and quadratic PSF."""
 
 _MAX_CANDIDATES = 300
 _MIN_SNR = 30.0
 _DETECTION_SIGMA = 8.0
 _MIN_FWHM, _MAX_FWHM = 1.0, 40.0
 
-# The narrow axis of a cosmic ray is the width of a pixel, 0.29 pixels; that
-# of a star with a FWHM of one pixel, as sampled, is 0.51.
 _MIN_MINOR_SIGMA = 0.45
+"""Smallest minor-axis sigma of a star, pixels.
+
+It is 0.29 for a cosmic ray and 0.51 for a star with a FWHM of one pixel.
+"""
+
 _MAX_ELLIPTICITY = 0.35
 
 _PROFILES: Mapping[str, Callable[[], piff.Model]] = {
     "Gaussian": piff.Gaussian,
     "Kolmogorov": piff.Kolmogorov,
-    # GalSim has closed forms for these exponents, and is ten times slower
-    # with others.
+    # GalSim has closed forms for these exponents; others are ten times slower.
     "Moffat of beta 3.5": functools.partial(piff.Moffat, beta=3.5),
     "Moffat of beta 2.5": functools.partial(piff.Moffat, beta=2.5),
 }
-"""Profiles to try, by increasing strength of the wings."""
+"""Profiles, by increasing strength of the wings."""
 
 _MODEL_ERROR = 0.02
-"""No profile fits the core of a bright star better than to this fraction,
-which must not make it an outlier or outweigh the others.
+"""Relative error of a profile in the core of a star.
+
+It limits the weight of bright stars and prevents their rejection.
 """
 
 
 class TooFewStarsError(ValueError):
-    """An image has no star on which its PSF could be measured."""
+    """Raised if an image has no star to measure the PSF on."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MeasuredPsf:
-    """A PSF and how it was measured.
-
-    Parameters
-    ----------
-    psf
-        The PSF, in the array coordinates of the image.
-    fwhm
-        Its FWHM in the middle of the image, pixels (see
-        `lsst.meas.trails.core.psf.kernel_fwhm`).
-    n_stars
-        Number of stars used; 0 if the FWHM was given.
-    kind
-        Description of the model in a few words.
-    """
+    """A measured PSF."""
 
     psf: PointSpreadFunction
+    """The PSF, in the array coordinates of the image."""
+
     fwhm: float
+    """FWHM in the middle of the image, pixels.
+
+    See `lsst.meas.trails.core.psf.kernel_fwhm`.
+    """
+
     n_stars: int
+    """Number of stars; 0 for a given FWHM."""
+
     kind: str
+    """Description of the model."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Star:
-    """A star: its place, and the FWHM that its moments give, in pixels."""
+class _Star(NamedTuple):
+    """Position and FWHM of a star from its moments, pixels."""
 
     x: float
     y: float
@@ -121,18 +120,15 @@ def gaussian_psf(fwhm: float, shape: tuple[int, int], n_stars: int = 0) -> Measu
     shape
         Shape (ny, nx) of the image.
     n_stars
-        Number of stars on which the FWHM was measured.
+        Number of stars that the FWHM was measured on.
 
     Raises
     ------
     ValueError
-        Raised if the FWHM is not one that an image of a star can have.
+        Raised if the FWHM is implausible.
     """
     if not _MIN_FWHM <= fwhm <= _MAX_FWHM:
-        raise ValueError(
-            f"a FWHM of {fwhm:.3g} pixels is not between {_MIN_FWHM:g} and {_MAX_FWHM:g}, "
-            "as that of stars in images is."
-        )
+        raise ValueError(f"a FWHM of {fwhm:.3g} pixels is not between {_MIN_FWHM:g} and {_MAX_FWHM:g}.")
     psf = GaussianPointSpreadFunction(
         sigma=fwhm / FWHM_PER_SIGMA,
         bounds=Box.factory[0 : shape[0], 0 : shape[1]],
@@ -162,40 +158,40 @@ def measure_psf(
     Returns
     -------
     measured
-        A Gaussian, Kolmogorov or Moffat profile fitted by Piff, whose size and
-        ellipticity are a polynomial of the position of as high an order as
-        the number of stars allows, or a circular Gaussian if that fit fails.
+        A Gaussian, Kolmogorov or Moffat profile fitted by Piff, or a circular
+        Gaussian if the fit fails. Size and ellipticity are polynomials of the
+        position; the number of stars determines their order.
 
     Raises
     ------
     TooFewStarsError
-        Raised if there is not one isolated point source of good
-        signal-to-noise.
+        Raised if the image has no isolated point source of high
+        signal-to-noise ratio.
     """
     stars, sky_subtracted = _find_stars(image, variance, bad)
     if not stars:
-        raise TooFewStarsError("there is no bright, isolated, unsaturated star")
+        raise TooFewStarsError("the image has no bright, isolated, unsaturated star")
     fwhm = float(np.median([star.fwhm for star in stars]))
     try:
         return _fit_profile(stars, fwhm, sky_subtracted, variance, bad, pixel_scale)
     except (RuntimeError, ValueError, galsim.GalSimError, np.linalg.LinAlgError) as error:
-        _LOG.warning("The fit of the PSF to %d stars failed (%s): the PSF is a Gaussian.", len(stars), error)
+        _LOG.warning("The PSF fit to %d stars failed (%s); a Gaussian is used.", len(stars), error)
         return gaussian_psf(fwhm, image.shape, n_stars=len(stars))
 
 
 def _stamp_size(fwhm: float) -> int:
-    """Side of PSF images: the wings beyond hold about 1% of the flux."""
+    """Return the side of PSF images; the wings beyond hold about 1% of the flux."""
     return max(25, 2 * int(np.ceil(2.7 * fwhm)) + 1)
 
 
 def _find_stars(
     image: npt.NDArray[np.float32], variance: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]
 ) -> tuple[list[_Star], npt.NDArray[np.float32]]:
-    """Select stars; return them and the image without its background.
+    """Select stars; return them and the image without background.
 
-    Point sources are the narrow concentration among the sizes of the bright
-    sources: galaxies are larger, cosmic rays, most of which their shape
-    gives away, smaller.
+    Point sources are a narrow concentration among the sizes of bright
+    sources. Galaxies are larger; cosmic rays are smaller, and most are
+    rejected by their shape.
     """
     filled = np.where(bad, np.float32(0.0), image)
     data = filled - sep.Background(filled, mask=bad, bw=64, bh=64).back(dtype=np.float32)
@@ -220,8 +216,8 @@ def _find_stars(
     typical = _locus(np.array([star.fwhm for star in measured.values()]))
     similar = {i: star for i, star in measured.items() if abs(np.log(star.fwhm / typical)) < 0.1}
     stars: list[_Star] = []
-    # Where the field is too crowded for stars without a neighbor of a few
-    # per cent, those with a neighbor of ten must do.
+    # Crowded fields have too few stars without neighbors of a few percent of
+    # the flux; ten percent are accepted there.
     for contamination in (0.02, 0.1):
         stars = []
         for i, star in similar.items():
@@ -237,9 +233,10 @@ def _find_stars(
 def _measure(
     data: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], x: float, y: float, radius: float
 ) -> _Star | None:
-    """Measure a source by its adaptive moments (Hirata & Seljak 2003, MNRAS
-    343, 459); return `None` of what is no good star for its shape, its bad
-    pixels, or the edge of the image.
+    """Measure the adaptive moments of a source (Hirata & Seljak 2003, MNRAS 343, 459).
+
+    The result is `None` for sources that are not good stars by their shape,
+    bad pixels, or distance to the edge.
     """
     if not np.isfinite(radius) or not 0.5 * _MIN_FWHM <= 2.0 * radius <= _MAX_FWHM:
         return None
@@ -262,7 +259,7 @@ def _measure(
     )
     if moments.moments_status != 0:
         return None
-    # The sigma is that of the circle with the area of the ellipse.
+    # moments_sigma belongs to the circle with the area of the ellipse.
     shape = moments.observed_shape
     minor = moments.moments_sigma * np.sqrt((1.0 - shape.g) / (1.0 + shape.g))
     fwhm = float(FWHM_PER_SIGMA * moments.moments_sigma)
@@ -274,14 +271,14 @@ def _measure(
 def _extract(
     data: npt.NDArray[np.float32], noise: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]
 ) -> Any:
-    """Detect sources, with room for as many pixels as a crowded image has."""
+    """Detect sources with a pixel buffer for crowded images."""
     original = sep.get_extract_pixstack()
     try:
         sep.set_extract_pixstack(max(original, data.size // 4))
         return sep.extract(data, _DETECTION_SIGMA, err=noise, mask=bad, minarea=5)
     except Exception as error:
         # sep raises plain Exception when a buffer overflows.
-        raise TooFewStarsError(f"its sources cannot be told apart ({error})") from error
+        raise TooFewStarsError(f"the sources cannot be separated ({error})") from error
     finally:
         sep.set_extract_pixstack(original)
 
@@ -289,16 +286,15 @@ def _extract(
 def _locus(sizes: npt.NDArray[np.floating]) -> float:
     """Return the size of point sources among the sizes of bright sources.
 
-    It is the smallest that several sources share: galaxies, which may be
-    more numerous, are larger, and few of what is smaller has passed for a
-    star so far.
+    It is the smallest size of several sources: galaxies are larger, and few
+    smaller sources were accepted as stars.
     """
     values = np.sort(np.log(sizes))
     if len(values) < MIN_STARS:
         return float(np.exp(values[0]))
     count = np.searchsorted(values, values + 0.12, side="right") - np.arange(len(values))
     enough = np.flatnonzero(count >= max(2.0, 0.08 * len(values)))
-    # Further along the same concentration to where it is densest.
+    # Densest part of the same concentration.
     start = int(enough[0]) if len(enough) else int(np.argmax(count))
     reach = int(np.searchsorted(values, values[start] + 0.12, side="right"))
     densest = start + int(np.argmax(count[start:reach]))
@@ -323,7 +319,7 @@ def _fit_profile(
     order = max(n for n, needed in enumerate(_MIN_STARS_BY_ORDER) if len(stars) >= needed)
     while True:
         best = _fit(piff_stars, _PROFILES[profile](), order, wcs)
-        if order == 0 or _is_tame(best, image.shape, fwhm):
+        if order == 0 or _is_plausible(best, image.shape, fwhm):
             break
         order -= 1
     wrapper = PiffWrapper(
@@ -332,7 +328,7 @@ def _fit_profile(
     center = wrapper.compute_kernel_image(x=0.5 * (image.shape[1] - 1), y=0.5 * (image.shape[0] - 1))
     measured = kernel_fwhm(center.array)
     if not _MIN_FWHM <= measured <= _MAX_FWHM or not 0.6 < measured / fwhm < 1.7:
-        raise ValueError(f"its FWHM of {measured:.2f} pixels does not fit the stars', {fwhm:.2f}")
+        raise ValueError(f"its FWHM is {measured:.2f} pixels, the stars' {fwhm:.2f}")
     n_stars = sum(not star.is_flagged for star in best.stars)
     variation = ("constant", "linear in position", "quadratic in position")[order]
     return MeasuredPsf(psf=wrapper, fwhm=measured, n_stars=n_stars, kind=f"{profile}, {variation}")
@@ -368,10 +364,8 @@ def _fit(stars: list[piff.Star], model: piff.Model, order: int, wcs: galsim.Pixe
     return psf
 
 
-def _is_tame(psf: piff.SimplePSF, shape: tuple[int, int], fwhm: float) -> bool:
-    """Return whether a PSF is plausible also in the corners of the image,
-    where there may have been no star.
-    """
+def _is_plausible(psf: piff.SimplePSF, shape: tuple[int, int], fwhm: float) -> bool:
+    """Return whether a PSF is plausible in the corners of the image."""
     for y in (0.0, shape[0] - 1.0):
         for x in (0.0, shape[1] - 1.0):
             kernel = psf.draw(x, y, stamp_size=_stamp_size(fwhm), center=True).array

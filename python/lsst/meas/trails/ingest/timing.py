@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""When FITS images were exposed, and the visit that each belongs to."""
+"""Exposure time, date and visit number from FITS headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ __all__ = ("NOMINAL_DATE", "NOMINAL_EXPOSURE_TIME", "Timing", "find_timing", "fi
 
 import dataclasses
 import warnings
-from typing import Any
 
 from astropy.io.fits import Header
 from astropy.time import Time, TimeDelta
@@ -25,50 +24,51 @@ from astropy.time import Time, TimeDelta
 from .header import find_exposure_time, get_number
 
 NOMINAL_EXPOSURE_TIME = 30.0
-"""Seconds that are assumed where nothing is known."""
+"""Default exposure time, seconds."""
 
 NOMINAL_DATE = "2000-01-01T12:00:00"
-"""UTC that is assumed where nothing is known."""
+"""Default start of an exposure, UTC."""
 
 _VISIT_KEYWORDS = ("VISIT", "EXPNUM")
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """When an image was exposed.
-
-    Parameters
-    ----------
-    begin, end
-        Start and end of the exposure, TAI.
-    exposure_time
-        Seconds.
-    date_assumed, exposure_time_assumed
-        Whether they are only a guess.
-    """
+    """Time of an exposure."""
 
     begin: Time
+    """Start of the exposure, TAI."""
+
     end: Time
+    """End of the exposure, TAI."""
+
     exposure_time: float
+    """Seconds."""
+
     date_assumed: bool = False
+    """Whether the date is only a default."""
+
     exposure_time_assumed: bool = False
+    """Whether the exposure time is only a default."""
 
     @property
     def day_obs(self) -> int:
-        """The night, YYYYMMDD: the day that it begins on in the middle of
-        the Pacific (`int`).
-        """
-        return int((self.begin.tai - TimeDelta(0.5, format="jd")).strftime("%Y%m%d"))
+        """The night as YYYYMMDD, the date of TAI minus 12 hours (`int`)."""
+        return int(self._in_night.strftime("%Y%m%d"))
 
     @property
     def second(self) -> int:
-        """Second of the night at which the exposure starts (`int`)."""
-        shifted = (self.begin.tai - TimeDelta(0.5, format="jd")).to_datetime()
+        """Second of the night at the start of the exposure (`int`)."""
+        shifted = self._in_night.to_datetime()
         return int(shifted.hour * 3600 + shifted.minute * 60 + shifted.second)
+
+    @property
+    def _in_night(self) -> Time:
+        return self.begin.tai - TimeDelta(0.5, format="jd")
 
 
 def find_timing(header: Header, *, date: str | None = None, exposure_time: float | None = None) -> Timing:
-    """Find when an image was exposed.
+    """Find the time of an exposure.
 
     Parameters
     ----------
@@ -76,22 +76,21 @@ def find_timing(header: Header, *, date: str | None = None, exposure_time: float
         Header of the image.
     date
         UTC of the start of the exposure, in ISO format or as a Modified Julian
-        Date, instead of what the header says.
+        Date, which replaces the header's.
     exposure_time
-        Seconds, instead of what the header says.
+        Seconds, which replace the header's.
 
     Returns
     -------
     timing
         From the middle of the exposure (``DATE-AVG``, ``MJD-AVG``), else its
         start (``DATE-BEG``, ``MJD-BEG``, ``MJD-OBS``, ``DATE-OBS`` with
-        ``TIME-OBS`` or ``UT``), and its duration.  What is missing is
-        assumed.
+        ``TIME-OBS`` or ``UT``), and its duration. Missing values get defaults.
 
     Raises
     ------
     ValueError
-        Raised if ``date`` is no date.
+        Raised if ``date`` cannot be parsed.
     """
     duration = exposure_time if exposure_time is not None else find_exposure_time(header)
     duration_assumed = duration is None or not 0.0 < duration < 1e6
@@ -106,7 +105,7 @@ def find_timing(header: Header, *, date: str | None = None, exposure_time: float
         begin = _parse_time(date, "utc")
         if begin is None:
             raise ValueError(
-                f"{date!r} is no date: write 2024-11-09T05:12:13.2 or a Modified Julian Date, UTC."
+                f"Cannot parse the date {date!r}; write UTC as 2024-11-09T05:12:13.2 or as an MJD."
             )
         return starting(begin)
     scale = str(header.get("TIMESYS", "UTC")).strip().lower()
@@ -117,8 +116,8 @@ def find_timing(header: Header, *, date: str | None = None, exposure_time: float
     for keyword in ("DATE-BEG", "MJD-BEG"):
         if (begin := _parse_time(header.get(keyword), scale)) is not None:
             return starting(begin)
-    # These are older than TIMESYS, and UTC also in files where a program has
-    # added TIMESYS with its own times, as the stack does.
+    # These keywords are older than TIMESYS, which the stack adds together with
+    # its own times: they are UTC.
     for value in (header.get("MJD-OBS"), _date_obs(header)):
         if (begin := _parse_time(value, "utc")) is not None:
             return starting(begin)
@@ -126,25 +125,23 @@ def find_timing(header: Header, *, date: str | None = None, exposure_time: float
 
 
 def find_visit(header: Header, timing: Timing, digest: int) -> int:
-    """Find a number for the visit.
+    """Find the visit number.
 
     Parameters
     ----------
     header
         Header of the image.
     timing
-        When it was exposed.
+        Time of the exposure.
     digest
-        A number that depends on the contents of the file, for images of
-        which nothing else is known.
+        A number from the contents of the file.
 
     Returns
     -------
     visit
         ``VISIT`` or ``EXPNUM`` of the header; else the night as YYYYMMDD and
-        five digits with the second of the night, so that the detectors of an
-        exposure belong to one visit; else a number of up to nine digits that
-        depends on the contents of the file.
+        five digits with the second of the night, which the detectors of an
+        exposure share; else up to nine digits from the contents of the file.
     """
     for keyword in _VISIT_KEYWORDS:
         value = get_number(header, keyword)
@@ -156,7 +153,7 @@ def find_visit(header: Header, timing: Timing, digest: int) -> int:
 
 
 def _date_obs(header: Header) -> str | None:
-    """Return DATE-OBS, with the time from another card where it has none."""
+    """Return DATE-OBS, with the time from another card if necessary."""
     date = str(header.get("DATE-OBS", "")).strip()
     if not date or "T" in date:
         return date or None
@@ -167,20 +164,20 @@ def _date_obs(header: Header) -> str | None:
     return date
 
 
-def _parse_time(value: Any, scale: str) -> Time | None:
-    """Return a time in ISO format or a Modified Julian Date, if it is one."""
+def _parse_time(value: object, scale: str) -> Time | None:
+    """Parse a time in ISO format or a Modified Julian Date."""
     if value is None or isinstance(value, bool):
         return None
     text = str(value).strip()
     try:
         with warnings.catch_warnings():
-            # About leap seconds that are yet to be announced.
+            # astropy warns about future leap seconds.
             warnings.simplefilter("ignore")
             try:
                 time = Time(float(text), format="mjd", scale=scale)
             except ValueError:
                 time = Time(text.removesuffix("Z"), scale=scale)
-            # The Butler's time begins in 1970 and ends in 2100.
+            # Butler times range from 1970 to 2100.
             return time if 1970.0 < time.decimalyear < 2099.0 else None
     except (ValueError, TypeError):
         return None

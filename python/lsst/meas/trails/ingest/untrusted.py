@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What headers of FITS files of unknown origin must not claim."""
+"""Limits for header values of untrusted FITS files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ("check_headers", "check_primary_header")
 import os
 import re
 import zipfile
-from typing import IO, Any
+from typing import IO
 
 import astropy.io.fits
 import astropy.utils.data
@@ -27,23 +27,24 @@ _BLOCK = 2880
 _CARD = 80
 
 _MAX_BLOCKS = 10_000
-"""Most blocks of a header: 360 000 cards, more than any has."""
+"""Largest number of blocks of a header (360 000 cards)."""
 
 _MAX_HDUS = 10_000
 
 _LIMITS: tuple[tuple[re.Pattern[str], int], ...] = tuple(
     (re.compile(pattern), limit)
     for pattern, limit in (
-        # Of the FITS standard.
+        # Limits of the FITS standard.
         (r"Z?NAXIS|TFIELDS|WCSAXES[A-Z]?", 999),
-        # Distortions of higher order are not written by anybody.
+        # Distortion polynomials are of lower order.
         (r"[AB]P?_ORDER", 20),
-        # The next header is looked for behind what they say.
+        # These locate the next header.
         (r"Z?NAXIS\d+|[PG]COUNT", 2**62),
     )
 )
-"""The greatest values of numbers that loops or the way to the next header
-depend on; the least is 0.
+"""Upper limits of values that control loops or the position of the next header.
+
+The lower limit is 0.
 """
 
 
@@ -53,54 +54,53 @@ def check_primary_header(path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     path
-        The file; may be compressed as a whole.
+        The file, optionally compressed as a whole.
 
     Raises
     ------
     ValueError
-        Raised if one of its numbers is none that a FITS file may have.
+        Raised if a value exceeds its limits.
     OSError
         Raised if the file cannot be read.
     """
     if zipfile.is_zipfile(path):
-        raise ValueError("it is a ZIP archive: unpack it first")
+        raise ValueError("the file is a ZIP archive: unpack it first")
     with astropy.utils.data.get_readable_fileobj(path, encoding="binary") as stream:
         _check(stream)
 
 
 def check_headers(hdus: astropy.io.fits.HDUList) -> None:
-    """Load the headers of a file, each after a look at it.
+    """Load the headers of an open file after checking each of them.
 
     Parameters
     ----------
     hdus
-        What astropy has opened: the first header has been checked.
+        The file, with a checked first header.
 
     Raises
     ------
     ValueError
-        Raised if one of its numbers is none that a FITS file may have, or
-        there are too many headers.
+        Raised if a value exceeds its limits or the file has too many HDUs.
     """
     for number in range(_MAX_HDUS):
         try:
-            # That of the list of HDUs would change cards that break the standard.
-            place: dict[str, Any] = hdus[number].fileinfo()
+            # HDUList.fileinfo changes nonstandard cards.
+            place = hdus[number].fileinfo()
         except IndexError:
             return
         stream = place["file"]
         stream.seek(place["datLoc"] + place["datSpan"])
         _check(stream)
-    raise ValueError(f"it has more than {_MAX_HDUS} HDUs")
+    raise ValueError(f"the file has more than {_MAX_HDUS} HDUs")
 
 
 def _check(stream: IO[bytes]) -> None:
-    """Check the header at the place of a stream, if there is one."""
+    """Check the header at the position of a stream."""
     blocks: list[bytes] = []
     while not blocks or not _is_last(blocks[-1]):
         block = stream.read(_BLOCK)
         if len(blocks) == 0 and block[:8] not in (b"SIMPLE  ", b"XTENSION"):
-            # What is no header is left to astropy to refuse.
+            # astropy handles content that is not a header.
             return
         if not block:
             break
@@ -117,5 +117,5 @@ def _check(stream: IO[bytes]) -> None:
 
 
 def _is_last(block: bytes) -> bool:
-    """Return whether a block of a header has the card that ends it."""
+    """Return whether a block of a header has the END card."""
     return any(block[i : i + 8].rstrip() == b"END" for i in range(0, len(block), _CARD))

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""World coordinate systems of FITS headers as sky projections."""
+"""Conversion of FITS WCS to sky projections."""
 
 from __future__ import annotations
 
@@ -27,23 +27,26 @@ from astropy.utils.exceptions import AstropyWarning
 from lsst.images import DetectorFrame, SkyProjection
 
 _TOLERANCE = 0.01
-"""Largest difference from astropy's own reading of the WCS, pixels: a tenth
-of the error of the position of any trail.  It is 1e-5 but for FK4 headers.
+"""Largest difference from astropy's mapping, pixels.
+
+It is a tenth of the position error of any trail. Actual differences are 1e-5,
+except for FK4 headers.
 """
 
 _INVERSE_TOLERANCE = 0.1
-"""Largest error of going to the sky and back, pixels: the inverse polynomials
-of some SIP headers are no better.
+"""Largest error of a round trip to the sky, pixels.
+
+The inverse polynomials of some SIP headers are not more accurate.
 """
 
 _GRID = 9
 
 _MIN_SCALE, _MAX_SCALE = 1e-3, 120.0
-"""Sizes of pixels to believe in, arcseconds."""
+"""Limits of plausible pixel sizes, arcseconds."""
 
 
 class ProjectionError(ValueError):
-    """A WCS cannot be used; the message says why."""
+    """Raised if a WCS cannot be used; the message names the remedy."""
 
 
 def make_sky_projection(wcs: astropy.wcs.WCS, frame: DetectorFrame) -> SkyProjection[DetectorFrame]:
@@ -60,19 +63,18 @@ def make_sky_projection(wcs: astropy.wcs.WCS, frame: DetectorFrame) -> SkyProjec
     Returns
     -------
     sky_projection
-        Mapping of pixels to ICRS, compared with astropy all over the image.
+        Mapping of pixels to ICRS, verified with astropy all over the image.
 
     Raises
     ------
     ProjectionError
-        Raised if there is no such mapping: the WCS has a lookup table of
-        distortions, does not map the image to the sky, or is of a kind that
-        is mapped otherwise here than by astropy.
+        Raised if the WCS has a lookup table of distortions, does not map the
+        image to the sky, or differs from astropy's mapping.
     """
     if wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2:
         raise ProjectionError(
-            "its WCS has a lookup table of distortions (CPDIS or D2IM), which sky projections cannot hold. "
-            "Refit it as TAN-SIP, for example with astropy.wcs.utils.fit_wcs_from_points(..., sip_degree=4)"
+            "the WCS has a lookup table of distortions (CPDIS or D2IM), which is not supported; refit it as "
+            "TAN-SIP, for example with astropy.wcs.utils.fit_wcs_from_points(..., sip_degree=4)"
         )
     ny, nx = frame.bbox.shape
     y, x = (g.ravel() for g in np.mgrid[0 : ny - 1 : _GRID * 1j, 0 : nx - 1 : _GRID * 1j])
@@ -82,7 +84,7 @@ def make_sky_projection(wcs: astropy.wcs.WCS, frame: DetectorFrame) -> SkyProjec
             expected = wcs.pixel_to_world(x, y).icrs
             if not np.all(np.isfinite(expected.ra.deg) & np.isfinite(expected.dec.deg)):
                 raise ProjectionError(
-                    "its WCS does not map all of the image to the sky. Solve the image anew"
+                    "the WCS does not map all of the image to the sky; solve the image again"
                 )
             scale = pixel_scale(wcs)
             projection = SkyProjection.from_fits_wcs(_in_icrs(wcs), frame, pixel_bounds=frame.bbox)
@@ -91,59 +93,53 @@ def make_sky_projection(wcs: astropy.wcs.WCS, frame: DetectorFrame) -> SkyProjec
     except ProjectionError:
         raise
     except Exception as error:
-        # Whatever astropy, wcslib and AST raise on a WCS that is incomplete
-        # or contradicts itself.
+        # astropy, wcslib and AST raise various exceptions on an incomplete or
+        # inconsistent WCS.
         raise ProjectionError(
-            f"its WCS cannot be converted ({' '.join(str(error).split())}). "
-            "Solve the image anew as TAN or TAN-SIP"
+            f"the WCS cannot be converted ({' '.join(str(error).split())}); solve the image again as TAN or "
+            "TAN-SIP"
         ) from error
     difference = float(np.max(sky.separation(expected).arcsec)) / scale
-    # A NaN fails the comparison.
+    # NaN fails the comparison.
     if not difference < _TOLERANCE:
         raise ProjectionError(
-            f"its WCS (CTYPE1 = {wcs.wcs.ctype[0]!r}) cannot be converted: the result differs from what "
-            f"astropy makes of it by up to {difference:.3g} pixels. Solve the image anew as TAN-SIP in ICRS"
+            f"the WCS (CTYPE1 = {wcs.wcs.ctype[0]!r}) cannot be converted: the result differs from astropy's "
+            f"by up to {difference:.3g} pixels; solve the image again as TAN-SIP in ICRS"
         )
     loss = float(np.max(np.hypot(back.x - x, back.y - y)))
     if not loss < _INVERSE_TOLERANCE:
         raise ProjectionError(
-            f"its WCS does not invert: pixels come back from the sky up to {loss:.3g} pixels off. "
-            "Solve the image anew, or remove the AP_ and BP_ cards of a SIP header"
+            f"the WCS is not invertible: a round trip to the sky is off by up to {loss:.3g} pixels; solve "
+            "the image again, or remove the AP_ and BP_ cards of a SIP header"
         )
     return projection
 
 
 def pixel_scale(wcs: astropy.wcs.WCS) -> float:
-    """Return the size of a pixel at the reference point, arcseconds.
-
-    Parameters
-    ----------
-    wcs
-        Celestial WCS.
+    """Return the pixel size at the reference point of a celestial WCS, arcseconds.
 
     Raises
     ------
     ProjectionError
-        Raised if that is nothing that a telescope has.
+        Raised if the size is implausible.
     """
     area = astropy.wcs.utils.proj_plane_pixel_area(wcs) * u.Unit(wcs.wcs.cunit[0]) ** 2
     scale = float(np.sqrt(area.to_value(u.arcsec**2)))
     if not _MIN_SCALE < scale < _MAX_SCALE:
         raise ProjectionError(
-            f"its WCS has pixels of {scale:.3g} arcsec, which no telescope has. Solve the image anew"
+            f"the WCS has pixels of {scale:.3g} arcsec, not {_MIN_SCALE:g} to {_MAX_SCALE:g}; solve the "
+            "image again"
         )
     return scale
 
 
 def _in_icrs(wcs: astropy.wcs.WCS) -> astropy.wcs.WCS:
-    """Return a WCS in ICRS that maps pixels to the same points of the sky.
+    """Return the WCS in ICRS, the frame of all sky projections.
 
-    Sky projections label what they return ICRS, whatever the header says.  A
-    change of frame is a rotation of the sphere: of a zenithal projection,
+    A change of frame is a rotation of the sphere. For a zenithal projection,
     whose native pole is the reference point (Calabretta & Greisen 2002, A&A
-    395, 1077, section 2.2), it moves that point and turns the longitude of
-    the celestial pole.  Other projections are caught by the comparison with
-    astropy.
+    395, 1077, section 2.2), it moves this point and changes the longitude of
+    the celestial pole. Other projections fail the comparison with astropy.
     """
     frame = astropy.wcs.utils.wcs_to_celestial_frame(wcs)
     result = wcs.deepcopy()
@@ -154,7 +150,6 @@ def _in_icrs(wcs: astropy.wcs.WCS) -> astropy.wcs.WCS:
     reference = SkyCoord(
         wcs.wcs.crval[longitude] * unit, wcs.wcs.crval[latitude] * unit, frame=frame, unit=unit
     ).icrs
-    # Where North of the old frame is, seen from the reference point.
     pole = SkyCoord(0.0 * u.deg, 90.0 * u.deg, frame=frame).icrs
     turn = reference.position_angle(pole)
     ctype = list(wcs.wcs.ctype)
@@ -162,11 +157,9 @@ def _in_icrs(wcs: astropy.wcs.WCS) -> astropy.wcs.WCS:
     ctype[latitude] = f"DEC--{ctype[latitude][5:]}"
     crval = np.array(wcs.wcs.crval)
     crval[longitude], crval[latitude] = reference.ra.to_value(unit), reference.dec.to_value(unit)
-    # wcslib has filled in the default.
-    longpole = wcs.wcs.lonpole
     result.wcs.ctype = ctype
     result.wcs.crval = crval
-    result.wcs.lonpole = float((longpole + turn.deg) % 360.0)
+    result.wcs.lonpole = float((wcs.wcs.lonpole + turn.deg) % 360.0)
     result.wcs.radesys = "ICRS"
     result.wcs.equinox = np.nan
     result.wcs.set()
