@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 
 import astropy.table
@@ -88,39 +89,44 @@ def test_no_rows() -> None:
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ("", "in an empty condition"),
-        ("snr >", "is missing, at the end"),
-        ("snr & 3", "write 'and', after 'snr'"),
-        ("snr > 3 | snr < 2", "write 'or', after 'snr > 3'"),
-        ("!edgeFlag", "write 'not', at the beginning"),
-        ("Snr > 3", "There is no column 'Snr'; did you mean snr?"),
-        ("band == r", "must be in quotes"),
-        ("zzz", "There is no column 'zzz': snr, trailLengthPix"),
-        ("snr", "'snr' is a number and no condition"),
-        ("snr > 'a'", "A number (snr) cannot be compared with a text ('a')"),
-        ("edgeFlag > 1", "A truth value (edgeFlag) cannot be compared with a number (1)"),
-        ("spectrum > 1", "holds neither numbers, truth values nor texts"),
-        ("((snr > 3)", "A ')' is missing, at the end"),
-        ("snr > 3)", "')' is one too many"),
-        ("snr > 3 visit", "'visit' is one too many"),
-        ("band == 'r", "lacks its closing quote"),
-        ("snr in 3", "there must be a list"),
-        ("visit in (1 2)", "A ',' or ')' is missing"),
-        ("visit in ()", "There must be a column, a number or a text"),
-        ("snr > - visit", "After '-' there must be a number"),
-        ("and snr > 3", "where 'and' is, at the beginning"),
-        ("snr.__class__ > 3", "'.' means nothing here"),
-        ("__import__('os')", "There is no column '__import__'"),
-        ("12abc > 3", "means nothing here"),
-        ("not " * 60 + "edgeFlag", "More than 50"),
-        ("(" * 1000, "More than 50"),
-        ("snr > 3 or " * 1000 + "edgeFlag", "too long"),
+        ("", "empty"),
+        ("snr >", "at its end"),
+        ("snr & 3", "'and'"),
+        ("snr > 3 | snr < 2", "'or'"),
+        ("!edgeFlag", "'not'"),
+        ("Snr > 3", "'Snr'; did you mean snr?"),
+        ("band == r", "'r'"),
+        ("zzz", "'zzz'; known are snr, trailLengthPix"),
+        ("snr", "'snr'"),
+        ("snr > 'a'", "number (snr) cannot be compared with a text ('a')"),
+        ("edgeFlag > 1", "truth value (edgeFlag) cannot be compared with a number (1)"),
+        ("spectrum > 1", "'spectrum'"),
+        ("((snr > 3)", "'('"),
+        ("snr > 3)", "')'"),
+        ("snr > 3 visit", "'visit'"),
+        ("band == 'r", "quote"),
+        ("snr in 3", "'3'"),
+        ("visit not in (3)", "'visit'"),
+        ("visit in (1 2)", "'1'"),
+        ("visit in ()", "()"),
+        ("snr > - visit", "'-'"),
+        ("and snr > 3", "'and'"),
+        ("snr.__class__ > 3", "'.'"),
+        ("__import__('os')", "\"__import__('os')\""),
+        ("snr > (visit, 3)", "'(visit, 3)'"),
+        ("(snr > 3) > 3", "'snr > 3'"),
+        ("12abc > 3", "'1'"),
+        ("snr + 3 > 3", "'+ 3'"),
+        ("snr if visit else 3", "'if'"),
+        ("not " * 60 + "edgeFlag", "50"),
+        ("(" * 1000, "50"),
+        ("snr > 3 or " * 1000 + "edgeFlag", "10000"),
     ],
 )
 def test_what_is_no_condition(condition: str, message: str) -> None:
-    with pytest.raises(FilterError, match=".") as raised:
+    with pytest.raises(FilterError, match=re.escape(message)) as raised:
         select_rows(TABLE, condition)
-    assert message in str(raised.value)
+    assert repr(condition[:200])[:-1] in str(raised.value)
 
 
 WORDS = st.sampled_from(
