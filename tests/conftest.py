@@ -50,13 +50,13 @@ from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 pytest_plugins = ["pytester", "support.process_guard"]
 
 FWHM = 4.0
-"""Of the PSF of `make_image`, pixels: the median of LSSTCam."""
+"""Width of the PSF of `make_image`, pixels: the median of LSSTCam."""
 
 NOISE = 20.0
-"""Of its sky, nJy."""
+"""Noise of the sky of `make_image`, nJy."""
 
 SHAPE = (256, 320)
-"""Of the images of `chain`."""
+"""Shape of the images of `chain`."""
 
 BRIGHT = ((90.0, 180.0, 60.0, 25.0, 60.0), (220.0, 80.0, 60.0, 110.0, 60.0))
 """Trails that every model finds: x, y, length, angle, SNR."""
@@ -75,7 +75,7 @@ def make_simulation() -> Simulation:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KnownImage:
-    """An image and what is in it."""
+    """An image and the table of its trails."""
 
     image: VisitImage
     truth: astropy.table.Table
@@ -100,15 +100,15 @@ def known_image(
     shape
         Shape (ny, nx) of the image.
     start
-        Coordinates (x, y) of its first pixel on the detector.
+        Coordinates (x, y) of the first pixel on the detector.
     seed
         Seed of the noise.
     detector
         Number of the detector.
     stars
-        Number of bright stars, whose Poisson noise tells the gain of 2.
+        Number of bright stars; their Poisson noise corresponds to a gain of 2.
     masked
-        Names of planes and where to set them.
+        Names of mask planes and the pixels to set.
     """
     rng = np.random.default_rng(seed)
     planes = ImagePlanes(
@@ -167,10 +167,10 @@ def bright_trails() -> tuple[tuple[float, float, float, float, float], ...]:
 
 
 def run_command(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run one of the commands of the environment that the tests run in."""
+    """Run a command of the environment of the tests."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     command = shutil.which(name, path=path)
-    assert command is not None, f"there is no command {name}"
+    assert command is not None, f"{name} is not installed"
     return subprocess.run(
         [command, *map(str, arguments)],
         capture_output=True,
@@ -184,7 +184,7 @@ def run_command(name: str, *arguments: object) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="session")
 def run_program() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs a command and returns what it wrote."""
+    """Return a function that runs a command and captures its output."""
     return run_command
 
 
@@ -203,20 +203,20 @@ def pipetask_run() -> Callable[..., click.testing.Result]:
 class Chain:
     """A repository in which the pipelines have run.
 
-    Detector 0 is a simulated image, 1 a clean sky with bright trails, and 2
-    holds nothing but NaN.
+    Detector 0 is a simulated image, 1 is a clean sky with bright trails, and
+    all pixels of 2 are NaN.
 
     Parameters
     ----------
     repo
-        The repository, whose images are in the collection ``input``.
+        Repository with the images in the collection ``input``.
     detected
         Collection of DetectTrails.
     training
         Collection of MakeTrainingSet.
     injected
-        Collection of DetectTrails, without catalogs of visits, on the image
-        of detector 1 of ``training``.
+        Collection of DetectTrails, without catalogs of visits, for detector 1
+        of ``training``.
     """
 
     repo: Path
@@ -236,7 +236,7 @@ class Chain:
 
 
 def put_images(repo: Path) -> None:
-    """Make the repository of `Chain`, with its images only."""
+    """Create the repository of `Chain`, with images only."""
     butler = open_or_create(repo)
     simulation = make_simulation()
     simulation.register(butler, "input")
@@ -257,7 +257,7 @@ def put_images(repo: Path) -> None:
 
 
 def made_once(base: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """Return a folder that the first test process that needs it fills."""
+    """Return a folder, filled by the first test process that needs it."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
     folder, done = base / name, base / f"{name}.done"
@@ -272,13 +272,13 @@ def made_once(base: Path, name: str, make: Callable[[Path], None]) -> Path:
 
 @pytest.fixture(scope="session")
 def image_repo(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """Return a repository with the images of `Chain`, not to be written to."""
+    """Return a repository with the images of `Chain`; tests must not write to it."""
     return Chain(made_once(tmp_path_factory.getbasetemp(), "image_repo", put_images))
 
 
 @pytest.fixture
 def fresh_repo(image_repo: Chain, tmp_path: Path) -> Chain:
-    """Return a copy of `image_repo` of one's own."""
+    """Return a copy of `image_repo` for one test."""
     shutil.copytree(image_repo.repo, tmp_path / "repo")
     return Chain(tmp_path / "repo")
 

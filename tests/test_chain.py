@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""From images in a Butler to masks, catalogs and tiles in it, by `pipetask`."""
+"""The pipelines from images in a Butler to masks, catalogs and tiles, run by `pipetask`."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 WITH_METADATA = {"strip_astropy_meta_yaml": False}
-"""Parameter of a Butler's `get`: what a table says of itself, too."""
+"""Parameters of a Butler's `get` that keep the metadata of a table."""
 
 
 def detectors_of(butler: Butler, dataset_type: str) -> list[int]:
-    """Return the detectors that a dataset type is there for."""
+    """Return the detectors with a dataset of a type."""
     refs = butler.query_datasets(dataset_type, explain=False)
     return sorted(ref.dataId["detector"] for ref in refs)
 
@@ -62,7 +62,7 @@ def candidates_of(chain: Any, butler: Butler, detector: int) -> astropy.table.Ta
     return butler.get("trail_candidate_detector", chain.data_id(detector), parameters=WITH_METADATA)
 
 
-def test_everything_is_there_but_for_the_ruined_image(detected: Butler, training: Butler) -> None:
+def test_outputs_exist_except_for_the_image_without_good_pixels(detected: Butler, training: Butler) -> None:
     for name in ("trail_probability", "trail_mask", "trail_candidate_detector"):
         assert detectors_of(detected, name) == [0, 1], name
     assert len(detected.query_datasets("trail_candidate")) == 1
@@ -76,8 +76,10 @@ def test_everything_is_there_but_for_the_ruined_image(detected: Butler, training
 
 
 @pytest.mark.parametrize("label", ["trailSegmentation", "injectTrails"])
-def test_ruined_image_is_reported(chain: Any, detected: Butler, training: Butler, label: str) -> None:
-    """Its quantum is done, has nothing to show for it, and says why."""
+def test_image_without_good_pixels_is_reported(
+    chain: Any, detected: Butler, training: Butler, label: str
+) -> None:
+    """The quantum succeeds without outputs and logs the reason."""
     butler = detected if label == "trailSegmentation" else training
     quantum = butler.get(f"{label}_metadata", chain.data_id(2))["quantum"]
     caveats = QuantumSuccessCaveats(int(quantum["caveats"]))
@@ -96,7 +98,7 @@ def test_mask(chain: Any, detected: Butler) -> None:
     metadata = detected.get("trailSegmentation_metadata", chain.data_id(1))["trailSegmentation"]
     pixels = mask.get("TRAIL")
     assert np.count_nonzero(pixels) == metadata["trailPixels"] > 0
-    # Compression in the file has not changed the probabilities much.
+    # Compression changes the probabilities only slightly.
     assert probability.array[pixels].min() > 0.0
     for row in detected.get("simulated_trail_catalog", chain.data_id(1)):
         assert pixels[round(row["y"]), round(row["x"])]
@@ -157,7 +159,7 @@ def test_injection(chain: Any, training: Butler) -> None:
     pixels = mask.get("TRAIL")
     assert pixels[int(brightest["y"]), int(brightest["x"])]
     assert added[pixels].mean() > 3.0 * abs(added[~pixels].mean())
-    # Each image has trails of its own.
+    # Each image has its own trails.
     other = training.get("injected_preliminary_visit_image_catalog", chain.data_id(0))
     assert not set(catalog["x"]) & set(other["x"])
 
@@ -173,7 +175,7 @@ def test_tiles(chain: Any, training: Butler) -> None:
     part = image[row["y0"] : row["y0"] + 256, row["x0"] : row["x0"] + 256]
     np.testing.assert_array_equal(tiles.pixels["image"][0, : part.shape[0], : part.shape[1]], part)
     assert np.any(tiles.pixels["truth"] == 1)
-    # The file itself, as training reads it.
+    # Training reads the file directly.
     uri = training.getURI("trail_tiles", data_id)
     with TileReader(uri.ospath) as reader:
         assert len(reader) == len(tiles)
@@ -181,7 +183,7 @@ def test_tiles(chain: Any, training: Butler) -> None:
 
 
 def test_detection_on_injected_images(chain: Any) -> None:
-    """One parameter and one subset of the pipeline make it so."""
+    """One parameter and one subset of the pipeline select the input."""
     butler = chain.butler(chain.injected)
     assert detectors_of(butler, "trail_candidate_detector") == [1]
     assert not butler.query_datasets("trail_candidate", explain=False)
@@ -205,7 +207,7 @@ def test_second_run_does_nothing(
 def execute(
     repo: Path, output: str, *more: str, part: str = "trailSegmentation", **settings: Any
 ) -> SimplePipelineExecutor:
-    """Return what runs segmentation, or more, on detectors 1 and 2."""
+    """Return an executor of segmentation, or more, for detectors 1 and 2."""
     butler = SimplePipelineExecutor.prep_butler(str(repo), inputs=["input", *more], output=output)
     pipeline = Pipeline.from_uri(f"{PIPELINES / 'DetectTrails.yaml'}#{part}")
     for name, value in settings.items():
@@ -225,14 +227,14 @@ def test_model_that_cannot_be_used_leaves_nothing(fresh_repo: Any, tmp_path: Pat
     for name in ("trail_mask", "trail_probability"):
         assert detectors_of(butler, name) == []
     assert not list(fresh_repo.repo.glob("trails/broken/**/*trail_mask*.fits"))
-    # Where it can be, the next run goes through.
+    # The next run, with a good model, succeeds.
     execute(fresh_repo.repo, "trails/good").run()
     assert detectors_of(fresh_repo.butler("trails/good"), "trail_mask") == [1]
 
 
 def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
-    """It is used where its run is among the inputs, and named in what comes
-    of it; elsewhere the package's own is.
+    """A model in the inputs is used and named in the outputs; the default is the
+    shipped model.
     """
     shipped = load_model(shipped_model_path())
     mine = shipped.specification.replace(name="mine", version="7")
@@ -251,14 +253,14 @@ def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
         assert candidates_of(fresh_repo, butler, 1).meta["trailModel"] == {
             "name": name,
             "version": version,
-            # That of the weights and all that is said of them.
+            # The checksum covers weights and specification.
             "sha256": mask.metadata["TRAIL_MODEL_SHA256"],
         }
     assert mask.metadata["TRAIL_MODEL_SHA256"] == shipped.checksum
 
 
 def test_detection_with_a_template(tmp_path: Path) -> None:
-    """One detector has a template, the other has none."""
+    """One of two detectors has a template."""
     repo = tmp_path / "repo"
     butler = open_or_create(repo)
     with_template = Simulation(seed=8, detectors=2, shape=(200, 256), trails=4, template=True)
@@ -279,8 +281,8 @@ def test_detection_with_a_template(tmp_path: Path) -> None:
 
 
 def test_detection_in_differences(tmp_path: Path) -> None:
-    """Trails are found among what a subtraction leaves, negative sources and
-    dipoles, and these alone are no candidates.
+    """Trails are found among residuals of the subtraction, negative sources and
+    dipoles; the residuals alone are not candidates.
     """
     repo = tmp_path / "repo"
     butler = open_or_create(repo)
@@ -298,7 +300,7 @@ def test_detection_in_differences(tmp_path: Path) -> None:
         assert results.get("trail_mask", data_id).metadata["TRAIL_MODEL_NAME"] == "difference"
         mask = results.get("difference_image", data_id).mask
         negative, positive = mask.get("DETECTED_NEGATIVE"), mask.get("DETECTED")
-        # Whole sources, some of them beside a positive one.
+        # Entire sources, some of them next to a positive one.
         assert np.count_nonzero(negative) > 50
         assert np.any(positive & scipy.ndimage.binary_dilation(negative))
         catalogs.append(results.get("trail_candidate_detector", data_id))

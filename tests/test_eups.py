@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The EUPS product: its table against what is imported, and `scons`."""
+"""The EUPS product: its table compared with the imports, and `scons`."""
 
 from __future__ import annotations
 
@@ -56,20 +56,20 @@ def test_table_names_every_package_that_is_imported() -> None:
     imported = set().union(*map(products, (ROOT / "python").rglob("*.py")))
     optional = table("Optional")
     assert imported <= table("Required") | optional
-    # pipetask is run, not imported; base is the environment.
+    # pipetask is run rather than imported; base is the environment.
     assert table("Required") == imported - optional | {"base", "ctrl_mpexec"}
     assert {"afw", "ctrl_bps", "ctrl_bps_parsl", "meas_extensions_piff", "source_injection"} <= optional
 
 
 TESTS = ("tests/core/tiles/test_cut.py", "tests/core/test_psf.py")
-"""A few seconds' worth: all of them run without `scons`."""
+"""Tests that take a few seconds; `scons` runs only these."""
 
 SUPPORT = ("tests/conftest.py", "tests/core/conftest.py", "tests/support/process_guard.py")
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a checkout with some of the tests, in which nothing was built."""
+    """Return a checkout with some of the tests and without build products."""
     copy = tmp_path_factory.mktemp("scons") / "meas_trails"
     built = shutil.ignore_patterns("*.egg-info", "*.dist-info", "__pycache__", "version.py", "meas-trails")
     for folder in ("python", "bin", "ups"):
@@ -83,7 +83,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scons(checkout: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     """Run `scons` with some tests."""
     folder = Path(sys.executable).parent
-    # As `setup` leaves it, which puts the product before what is installed.
+    # `setup` puts the product before installed packages.
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),

@@ -43,42 +43,42 @@ SERVICE = "lsst.ctrl.bps.parsl.ParslService"
 
 @pytest.fixture(autouse=True)
 def bps_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set what bps wants to know outside a stack."""
+    """Set the variables that bps needs outside a stack."""
     for name in ("CTRL_MPEXEC_DIR", "DAF_BUTLER_DIR"):
         monkeypatch.setenv(name, sys.prefix)
     monkeypatch.setenv("MEAS_TRAILS_DIR", str(ROOT))
     monkeypatch.setenv("REPO", "/repo")
-    # Where the workers of Parsl look for its commands.
+    # The workers of Parsl search PATH for its commands.
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 
 
-def test_there_is_one_for_each_kind_of_site() -> None:
+def test_each_kind_of_site_has_a_configuration() -> None:
     assert SITES == ["htcondor", "parsl", "slurm"]
 
 
 @pytest.mark.parametrize("site", SITES)
 def test_configuration(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if site == "htcondor":
-        # The plugin is not on PyPI: its defaults are left out.
+        # The plugin is not on PyPI, so its defaults are left out.
         monkeypatch.setattr("lsst.ctrl.bps.bps_config.doImport", lambda name: type("Service", (), {
             "__init__": lambda self, config: None, "defaults": None, "defaults_uri": None,
         }))  # fmt: skip
-    # Not its plugin's own defaults, which ask for the plugin.
+    # The plugin's own defaults would import the plugin.
     config = BpsConfig(str(ROOT / "bps" / f"detect_trails_{site}.yaml"), defaults=BPS_DEFAULTS)
     labels = set(Pipeline.from_uri(config["pipelineYaml"]).to_graph().tasks)
     assert set(config["pipetask"]) - {"pipetaskInit"} == labels
     for label in labels:
         found, memory = config.search("requestMemory", opt={"curvals": {"curr_pipetask": label}})
         assert found
-        # What a task takes is in doc/scale.md.
+        # doc/scale.md has the memory of each task.
         assert 1024 <= memory <= 4096
     cluster = config["cluster"]["detectTrails"]
     assert {name.strip() for name in cluster["pipetasks"].split(",")} < labels
     if site != "parsl":
-        # What a site says goes before what the sites share.
+        # The site's settings override the shared ones.
         assert cluster["dimensions"] == "visit"
         assert (cluster["partitionDimensions"], cluster["partitionMaxSize"]) == ("detector", 8)
-    # A job needs what the greediest of its tasks does.
+    # A job needs as much memory as its largest task.
     tasks = [config["pipetask"][name.strip()]["requestMemory"] for name in cluster["pipetasks"].split(",")]
     assert cluster["requestMemory"] >= max(tasks)
     assert config["finalJob"]["requestCpus"] == 1
@@ -91,7 +91,7 @@ def test_configuration(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_bps(folder: Path, *arguments: object) -> str:
-    """Run `bps` in a folder, and return what it says."""
+    """Run `bps` in a folder, and return its output."""
     command = shutil.which("bps")
     assert command is not None
     done = subprocess.run(
@@ -101,7 +101,7 @@ def run_bps(folder: Path, *arguments: object) -> str:
         text=True,
         check=False,
         timeout=600,
-        # The configuration names the folder by what a shell calls it.
+        # The configuration refers to the folder as $PWD.
         env={**os.environ, "OMP_NUM_THREADS": "1", "PWD": str(folder)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -109,14 +109,14 @@ def run_bps(folder: Path, *arguments: object) -> str:
 
 
 def number_of_jobs(messages: str, state: str) -> int:
-    """Return how many jobs ended so, from the summary that Parsl writes."""
+    """Return the number of jobs in a final state, from the summary that Parsl writes."""
     found = re.findall(rf"Tasks in state States.{state}: (\d+)", messages)
     assert len(found) == 1
     return int(found[0])
 
 
 def count(repo: Path, collection: str) -> dict[str, int]:
-    """Return how many of each output are there to be read."""
+    """Return the number of readable datasets of each output type."""
     butler = Butler.from_config(repo, collections=collection)
     found = {}
     for name in ("trail_mask", "trail_probability", "trail_candidate_detector", "trail_candidate"):
@@ -126,12 +126,11 @@ def count(repo: Path, collection: str) -> dict[str, int]:
     return found
 
 
-def test_parsl_run_that_fails_and_is_restarted(
+def test_failed_parsl_run_is_restarted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_program: Callable[..., Any]
 ) -> None:
-    """The file of one of two detectors is damaged: its quantum fails, the
-    other's outputs are kept.  When it is mended, the run goes on where it
-    stopped.
+    """The quantum of a damaged file fails and the outputs of the second detector
+    are kept; with the file repaired, the run resumes.
     """
     repo, submitted = tmp_path / "repo", tmp_path / "submit" / "trails" / "bps"
     simulation = Simulation(seed=3, visits=1, detectors=2, shape=(200, 256), trails=2)
@@ -144,14 +143,14 @@ def test_parsl_run_that_fails_and_is_restarted(
     content = damaged.read_bytes()
     damaged.write_bytes(content[:20_000])
 
-    # What is shipped, but for a job that is not tried twice before it fails.
+    # The shipped configuration, without retries of failed jobs.
     configuration = tmp_path / "once.yaml"
     configuration.write_text(
         'includeConfigs: ["${MEAS_TRAILS_DIR}/bps/detect_trails_parsl.yaml"]\nsite: {local: {retries: 0}}\n'
     )
     monkeypatch.setenv("REPO", str(repo))
     messages = run_bps(tmp_path, "submit", configuration, "--output-run", "trails/bps")
-    # A job of a detector, one of the other, and that of the visit.
+    # One job for each detector, and one for the visit.
     assert [number_of_jobs(messages, state) for state in ("exec_done", "failed", "dep_fail")] == [1, 1, 1]
     logs = [path for path in submitted.glob("logs/detectTrails/**/*.stderr") if "Error" in path.read_text()]
     assert len(logs) == 1
@@ -171,7 +170,7 @@ def test_parsl_run_that_fails_and_is_restarted(
 
     damaged.write_bytes(content)
     messages = run_bps(tmp_path, "restart", "--wms-service-class", SERVICE, "--id", submitted)
-    # What was done is not done again.
+    # Completed jobs are not repeated.
     assert [number_of_jobs(messages, state) for state in ("memo_done", "exec_done", "failed")] == [1, 2, 0]
     assert count(repo, "trails/bps") == {
         "trail_mask": 2,

@@ -35,19 +35,19 @@ NAMES = (
     "google-chrome-stable",
     "microsoft-edge",
 )
-"""What Chromium and its kin are called."""
+"""Names of Chromium and related browsers."""
 
 MISSING = (
-    "There is no browser to look at the report with. On Debian: apt-get update && apt-get install -y "
-    "--no-install-recommends chromium-headless-shell fonts-dejavu-core. Elsewhere install Chromium or "
-    "Chrome, and name it in the environment variable MEAS_TRAILS_BROWSER where it is not on the PATH as one "
-    f"of {', '.join(NAMES)}."
+    "No browser was found to open the report. On Debian, run apt-get update && apt-get install -y "
+    "--no-install-recommends chromium-headless-shell fonts-dejavu-core. On other systems install Chromium or "
+    "Chrome, and set the environment variable MEAS_TRAILS_BROWSER to its path unless PATH has one of "
+    f"{', '.join(NAMES)}."
 )
 
 FLAGS = (
     "--headless",
     "--remote-debugging-pipe",
-    # Root has no sandbox, nor has a container.
+    # The sandbox needs privileges that root and containers lack.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-dev-shm-usage",
@@ -111,20 +111,20 @@ INSPECTION = """
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What a browser found on a page.
+    """Result of opening a page in a browser.
 
     Parameters
     ----------
     found
-        What the page is like: the names of the script `INSPECTION`.
+        Properties of the page, as returned by the script `INSPECTION`.
     requests
-        Addresses that were asked for, beside the page and what it holds.
+        Addresses that were requested, except the page and its embedded data.
     failures
-        What failed to load.
+        Failed requests.
     errors
-        What the browser complained of.
+        Errors and console messages.
     screenshot
-        The whole page, PNG.
+        Picture of the entire page, PNG.
     """
 
     found: dict[str, Any]
@@ -135,14 +135,14 @@ class Look:
 
 
 class Browser:
-    """A headless Chromium, spoken to in its DevTools protocol by a pipe.
+    """A headless Chromium, controlled through a pipe in its DevTools protocol.
 
     Parameters
     ----------
     executable
-        The browser.
+        Path of the browser.
     profile
-        Folder of its own.
+        Folder for its files.
     """
 
     def __init__(self, executable: str, profile: Path) -> None:
@@ -183,7 +183,7 @@ class Browser:
             left = deadline - time.monotonic()
             ready = left > 0.0 and select.select([self._from], [], [], left)[0]
             part = os.read(self._from, 1 << 20) if ready else b""
-            assert part, f"the browser is silent: {self._log.read_text(errors='replace')[-2000:]}"
+            assert part, f"the browser does not answer: {self._log.read_text(errors='replace')[-2000:]}"
             self._rest += part
         message, self._rest = self._rest.split(b"\0", 1)
         return dict(json.loads(message))
@@ -211,16 +211,16 @@ class Browser:
             self._events.append(self._receive(deadline))
 
     def look(self, page: Path, width: int, height: int = 900, script: str = "") -> Look:
-        """Open a file in a window of some width.
+        """Open a file in a window.
 
         Parameters
         ----------
         page
             The file.
         width, height
-            Of the window, pixels of style sheets.
+            Size of the window, CSS pixels.
         script
-            Run on the page before it is looked at.
+            Script to run on the page before the inspection.
         """
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -263,22 +263,20 @@ class Browser:
 
 
 def find_browser() -> str:
-    """Return the path of a browser; without one the test fails and says how
-    to get one.
-    """
+    """Return the path of a browser, or fail the test with instructions to install one."""
     named = os.environ.get("MEAS_TRAILS_BROWSER")
     wanted = NAMES if named is None else (named,)
     found = next((path for name in wanted if (path := shutil.which(name)) is not None), None)
     if found is None:
-        pytest.fail(MISSING if named is None else f"MEAS_TRAILS_BROWSER={named} is no program. {MISSING}")
+        pytest.fail(MISSING if named is None else f"MEAS_TRAILS_BROWSER={named} is not a program. {MISSING}")
     return found
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Return a browser, to look at pages with."""
+    """Return a browser to open pages."""
     executable = find_browser()
-    # The profile holds sockets, whose paths must be short.
+    # The profile contains sockets, whose paths must be short.
     with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as profile:
         opened = Browser(executable, Path(profile))
         try:

@@ -8,10 +8,10 @@
 #
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
-"""What a process does in which something goes wrong.
+"""Program of a process in which a fault is injected.
 
-The fixture `faulty` runs this file, with a mapping ``REQUEST`` defined, in a
-process of its own that has everything imported already.
+The fixture `faulty` runs this file, with the mapping ``REQUEST`` defined, in a
+forked process with all imports done.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ from typing import Any
 
 _CAPABILITY_VERSION = 0x20080522
 _OVERRIDES = 0b110
-"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: root may read and write what
-permissions forbid.
-"""
+"""Bits of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, which let root ignore permissions."""
 
 
 class _Header(ctypes.Structure):
@@ -48,7 +46,7 @@ class _Data(ctypes.Structure):
 
 
 def obey_permissions() -> None:
-    """Let the permissions of files hold for root too."""
+    """Apply the permissions of files to root too."""
     if os.geteuid() != 0:
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -57,16 +55,16 @@ def obey_permissions() -> None:
     for field in ("effective", "permitted", "inheritable"):
         setattr(data[0], field, getattr(data[0], field) & ~_OVERRIDES)
     if not done or libc.capset(ctypes.byref(header), data) != 0:
-        raise OSError(ctypes.get_errno(), "the capabilities of root cannot be given up")
+        raise OSError(ctypes.get_errno(), "the capabilities of root cannot be dropped")
 
 
 def die(cut: Sequence[str]) -> None:
-    """End this process as ``kill -9`` does, and leave a file half written.
+    """Kill this process with SIGKILL, and leave a file half written.
 
     Parameters
     ----------
     cut
-        The first of these that is a file loses its second half.
+        Paths; the first existing file among them loses its second half.
     """
     for name in [name for name in cut if os.path.isfile(name)][:1]:
         os.truncate(name, os.path.getsize(name) // 2)
@@ -74,7 +72,7 @@ def die(cut: Sequence[str]) -> None:
 
 
 def find(target: str) -> tuple[Any, str]:
-    """Return the owner of a function, and the name that it has there.
+    """Return the owner of a function, and the name of its attribute.
 
     Parameters
     ----------
@@ -87,18 +85,18 @@ def find(target: str) -> tuple[Any, str]:
 
 
 def kill_in(target: str, when: str, count: int, cut: bool) -> None:
-    """Have this process killed when it calls a function.
+    """Kill this process when it calls a function.
 
     Parameters
     ----------
     target
         The function; see `find`.
     when
-        Only calls count whose arguments, as text, have this in them.
+        Text that the arguments must contain for the call to be counted.
     count
-        The number of the call that is the last.
+        Number of the call in which the process is killed.
     cut
-        Whether the first file among the arguments loses its second half.
+        Remove the second half of the first file among the arguments.
     """
     owner, name = find(target)
     original: Callable[..., Any] = getattr(owner, name)
@@ -117,7 +115,7 @@ def kill_in(target: str, when: str, count: int, cut: bool) -> None:
 
 
 def wait_for(path: Path) -> None:
-    """Wait until a file is there, so that several processes begin at once."""
+    """Wait until a file exists, so that several processes start together."""
     deadline = time.monotonic() + 60.0
     while not path.exists():
         if time.monotonic() > deadline:
@@ -126,26 +124,26 @@ def wait_for(path: Path) -> None:
 
 
 def limit(limits: Mapping[str, int]) -> None:
-    """Limit resources of this process from now on.
+    """Limit resources of this process.
 
     Parameters
     ----------
     limits
-        By their names in `resource`; that of the address space counts from
-        what there is.
+        Limits by name in `resource`, without ``RLIMIT_``; ``AS`` is added to
+        the present size of the address space.
     """
     for name, value in limits.items():
         if name == "AS":
-            # Each thread would take some of it.
+            # Each thread would use some of the address space.
             importlib.import_module("torch").set_num_threads(1)
-            # Only Linux tells.
+            # /proc exists on Linux only.
             value += int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         kind = getattr(resource, f"RLIMIT_{name}")
         resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
 
 
 def limit_in(target: str, limits: Mapping[str, int]) -> None:
-    """Limit resources of this process when it first calls a function.
+    """Limit resources of this process at its first call of a function.
 
     Parameters
     ----------
@@ -167,7 +165,7 @@ def limit_in(target: str, limits: Mapping[str, int]) -> None:
 
 
 def main(request: Mapping[str, Any]) -> None:
-    """Run a command under the circumstances that are asked for."""
+    """Run a command with the requested fault."""
     with open(request["log"], "wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -187,7 +185,7 @@ def main(request: Mapping[str, Any]) -> None:
         from lsst.ctrl.mpexec.cli.pipetask import cli as command
     else:
         from lsst.meas.trails.cli import main as command
-    # It takes a second to list what is installed, of which nothing here depends.
+    # Listing installed packages takes a second and has no effect here.
     importlib.import_module("lsst.utils.packages").getPythonPackages = dict
     sys.argv = [program, *arguments]
     command(arguments, prog_name=program)

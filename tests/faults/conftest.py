@@ -50,21 +50,19 @@ _PRELOADED = [
     "lsst.meas.trails.tasks",
     "lsst.pipe.base.tests.mocks",
 ]
-"""What takes seconds to import; each process gets it from the one that it
-is forked from, which has no threads.
-"""
+"""Modules that take seconds to import; the fork server imports them once, without threads."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a process.
+    """Exit status and output of a process.
 
     Parameters
     ----------
     code
-        Its exit status; negative for the number of a signal.
+        Exit status; the negative number of a signal if one ended the process.
     output
-        What it wrote, on one line.
+        Output, on one line.
     """
 
     code: int
@@ -72,13 +70,13 @@ class Outcome:
 
 
 class Running:
-    """A process that may still run."""
+    """A process that may still be running."""
 
     def __init__(self, process: multiprocessing.process.BaseProcess, log: Path) -> None:
         self._process, self._log = process, log
 
     def wait(self) -> Outcome:
-        """Wait for its end."""
+        """Wait for the end of the process."""
         self._process.join(900.0)
         assert self._process.exitcode is not None, f"does not end: {self._log.read_text()}"
         output = " ".join(self._log.read_text(errors="replace").split())
@@ -86,7 +84,7 @@ class Running:
 
 
 class Faulty:
-    """Runs commands in processes of their own in which something goes wrong."""
+    """Runner of commands in processes with injected faults."""
 
     def __init__(self, folder: Path) -> None:
         self._logs = (folder / f"{number}.log" for number in itertools.count())
@@ -112,20 +110,19 @@ class Faulty:
         command
             ``pipetask`` or ``meas-trails``, and arguments.
         killed_in, when, count, cut
-            Function, as ``module:name``, in whose ``count``-th call with
-            ``when`` in its arguments the process is killed with SIGKILL;
-            with ``cut`` the first file among them loses its second half.
+            Function, as ``module:name``. Its ``count``-th call with ``when``
+            in the arguments kills the process with SIGKILL; with ``cut`` the
+            first file among the arguments loses its second half.
         unprivileged
-            Whether permissions of files hold also for root.
+            Apply permissions of files to root too.
         limits
-            Limits of resources by the names that they have in
-            `resource`, without ``RLIMIT_``; ``AS`` counts from what the
-            process has when they begin, and needs Linux.
+            Limits of resources by name in `resource`, without ``RLIMIT_``;
+            ``AS`` is added to the present size and needs Linux.
         limited_in
-            Function, as ``module:name``, with whose first call the limits
-            begin; otherwise with the process.
+            Function, as ``module:name``, whose first call sets the limits; by
+            default they are set at the start.
         start
-            File whose appearance the process waits for.
+            File to wait for.
         """
         log = next(self._logs)
         kill = {"target": killed_in, "when": when, "count": count, "cut": cut} if killed_in else None
@@ -149,7 +146,7 @@ class Faulty:
         return self.start(*command, **circumstances).wait()
 
     def succeed(self, *command: object, **circumstances: Any) -> str:
-        """Run a command that must succeed, and return what it wrote."""
+        """Run a command that must succeed, and return its output."""
         outcome = self.run(*command, **circumstances)
         assert outcome.code == 0, outcome.output
         return outcome.output
@@ -157,7 +154,7 @@ class Faulty:
 
 @pytest.fixture(scope="session")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Faulty:
-    """Return what runs commands in processes in which something goes wrong."""
+    """Return a runner of commands with injected faults."""
     return Faulty(tmp_path_factory.mktemp("faulty"))
 
 
@@ -174,11 +171,11 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     ),
     "tileToHdf5": ("trail_tiles",),
 }
-"""What each task writes."""
+"""Outputs of each task."""
 
 
 def fingerprint(content: Any) -> str:
-    """Return what tells a dataset from others of its type."""
+    """Return a checksum of the content of a dataset."""
     if isinstance(content, VisitImage):
         arrays = [content.image.array, content.variance.array, content.mask.array]
     elif isinstance(content, Image | Mask):
@@ -196,21 +193,21 @@ def fingerprint(content: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Repo:
-    """A copy of the repository of the fixture `chain`, to be broken.
+    """A copy of the repository of the fixture `chain` that tests may damage.
 
     Parameters
     ----------
     path
-        Its folder.
+        Folder of the repository.
     detector
-        The detector that commands of `pipetask` run on: one is enough.
+        The one detector that commands of `pipetask` run on.
     """
 
     path: Path
     detector: int = 1
 
     def pipetask(self, pipeline: str, *options: object, output: str = "again") -> tuple[object, ...]:
-        """Return the command that runs a pipeline into a collection."""
+        """Return the command that runs a pipeline with an output collection."""
         return (
             "pipetask", "run", "-b", self.path, "-p", PIPELINES / pipeline, "-i", "input", "-o", output,
             "-d", f"instrument = 'TrailSimCam' AND detector = {self.detector}", *options,
@@ -221,18 +218,17 @@ class Repo:
         return sorted(Butler.from_config(self.path).collections.query(pattern))
 
     def read(self, runs: str | list[str]) -> dict[str, list[str]]:
-        """Read every dataset that the repository says it has in some runs,
-        for the one detector.
+        """Read every registered dataset of the detector in some runs.
 
         Returns
         -------
         fingerprints
-            Of the datasets of each type that the tasks here write.
+            Checksums of the datasets of each output type.
 
         Raises
         ------
         Exception
-            Raised, whatever reading raises, if one is damaged or missing.
+            Raised by the Butler if a dataset is damaged or missing.
         """
         butler = Butler.from_config(self.path)
         found = {}
@@ -250,18 +246,16 @@ class Repo:
         return found
 
     def expected(self, *tasks: str) -> dict[str, list[str]]:
-        """Return what `read` has to find of some tasks: what was there before
-        anything went wrong.
-        """
+        """Return the result of `read` for the outputs of some tasks without faults."""
         done = self.read(["trails/detected", "trails/training"])
-        # That of the whole visit has more detectors.
+        # The original catalog of the visit includes other detectors.
         done["trail_candidate"] = done["trail_candidate_detector"]
         return {name: done[name] for task in tasks for name in OUTPUTS[task]}
 
 
 @pytest.fixture
 def repo(chain: Any, tmp_path: Path) -> Repo:
-    """Return a repository of one's own in which the pipelines have run."""
+    """Return a copy, for one test, of a repository in which the pipelines have run."""
     shutil.copytree(chain.repo, tmp_path / "repo")
     return Repo(tmp_path / "repo")
 

@@ -9,12 +9,12 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""A disk that is truly full, under a whole repository.
+"""Program that runs pipelines in a repository on a full disk.
 
-``python tests/faults/full_disk.py`` mounts a small disk of memory, which
-Linux lets anybody do in a namespace of his own, puts a repository on it and
-fills it, all but some room.  The pipeline must fail with a message that says
-why; with room again the same command must complete.
+``python tests/faults/full_disk.py`` mounts a small tmpfs in a private Linux
+namespace, creates a repository on it, and fills the disk except for some free
+space. The pipeline must fail with a message that names the reason; with free
+space the same command must succeed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def command(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def read(repo: Path, names: tuple[str, ...], collection: str) -> Counter[str]:
-    """Read every dataset that a repository says it has, and count them."""
+    """Count the registered datasets of each type, after reading them."""
     from lsst.daf.butler import Butler
 
     found: Counter[str] = Counter()
@@ -62,14 +62,14 @@ def read(repo: Path, names: tuple[str, ...], collection: str) -> Counter[str]:
 
 
 def fill(disk: Path, room: int) -> None:
-    """Leave so much room on a disk."""
+    """Fill a disk except for some bytes."""
     state = os.statvfs(disk)
     with (disk / "filler").open("wb") as file:
         file.write(bytes(max(0, state.f_bavail * state.f_frsize - room)))
 
 
 def run(disk: Path, rooms: list[int]) -> None:
-    """Try all on a small disk."""
+    """Run the pipelines on a small disk."""
     repo = disk / "repo"
     done = command("meas-trails", "simulate", repo, "--size", 512, 512, "--detectors", 1)
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def run(disk: Path, rooms: list[int]) -> None:
             (disk / "filler").unlink()
             says = re.findall(r"[^\n]*(?:No space left|disk is full|database or disk)[^\n]*", full.stderr)
             count = f"status {full.returncode}, {sum(there.values())} datasets, all readable"
-            print(f"{pipeline}, {room} KiB of room: {count}")
+            print(f"{pipeline}, {room} KiB free: {count}")
             print(f"    {says[-1].strip()[:300] if says else 'no message'}", flush=True)
             assert (full.returncode == 0) == (len(there) == len(names))
             assert full.returncode == 0 or says, full.stderr[-3000:]
@@ -91,14 +91,14 @@ def run(disk: Path, rooms: list[int]) -> None:
             assert again.returncode == 0, again.stderr[-3000:]
             last = read(repo, names, collection)
             assert all(last[name] == there[name] + 1 for name in names), (there, last)
-            print("    with room again: complete", flush=True)
+            print("    with free space: complete", flush=True)
 
 
 def main() -> None:
-    """Mount the disk, in a namespace of its own, and run."""
+    """Mount the disk in a private namespace, and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--disk", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--room", type=int, nargs="+", default=[64, 512, 1024], help="KiB that are left")
+    parser.add_argument("--room", type=int, nargs="+", default=[64, 512, 1024], help="free space, KiB")
     options = parser.parse_args()
     if options.disk:
         run(options.disk, options.room)

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Inputs that are cut short or of which bytes have changed."""
+"""Inputs that are truncated or have changed bytes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _PIPELINES = Path(__file__).parents[2] / "pipelines"
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository with an image and all that tasks may read with it."""
+    """Return a repository with an image and every optional input of the tasks."""
     repo = tmp_path_factory.mktemp("damaged") / "repo"
     butler = open_or_create(repo)
     simulation = Simulation(seed=8, shape=(128, 160), trails=0.0, template=True)
@@ -68,7 +68,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def cut(path: Path) -> Iterator[None]:
-    """Let a file have a third less for a while."""
+    """Truncate a file by a third within a context."""
     whole = path.read_bytes()
     path.write_bytes(whole[: 2 * len(whole) // 3])
     yield
@@ -90,13 +90,11 @@ def cut(path: Path) -> Iterator[None]:
     ],
 )
 def test_dataset_cut_short(name: str, run: str, pipeline: str, output: str, repo: Path) -> None:
-    """The quantum fails and says which file it is; with the whole file again
-    the same pipeline does it.
-    """
+    """The quantum fails and names the file; with the file restored the pipeline succeeds."""
     collection = f"without/{name}"
 
     def execute(part: str) -> None:
-        # Runs are named by the second, and two may be within one.
+        # Names of runs differ by the second, in which two may start.
         butler = SimplePipelineExecutor.prep_butler(str(repo), ["input", run], f"{collection}/{part}")
         graph = Pipeline.from_uri(f"{_PIPELINES / pipeline}")
         SimplePipelineExecutor.from_pipeline(graph, butler=butler).run(True, save_versions=False)
@@ -132,9 +130,7 @@ def test_adcnn_file_cut_short(name: str, tmp_path: Path) -> None:
 
 
 def test_checkpoint_of_changed_bytes(make_tile_file: Callable[..., Path], tmp_path: Path) -> None:
-    """It is found out whichever byte it is; a copy goes on as if nothing had
-    been.
-    """
+    """A change of any byte is detected; an intact copy resumes."""
     tiles = make_tile_file(tmp_path / "tiles.h5")
     small = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
     recipe = Recipe.from_mapping(
@@ -154,7 +150,7 @@ def test_checkpoint_of_changed_bytes(make_tile_file: Callable[..., Path], tmp_pa
     path, copy = tmp_path / "out" / CHECKPOINT_NAME, tmp_path / "copy"
     shutil.copy(path, copy)
     content = copy.read_bytes()
-    # In the numbers, in the middle and at the end, and in the texts.
+    # Among the numbers, in the middle and at the end, and in the texts.
     places = [len(content) // 2, len(content) - 1, content.index(b"digest") + 12, content.index(b'"step') + 9]
     for place in places:
         changed = bytearray(content)

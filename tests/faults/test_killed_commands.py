@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Commands that are killed with SIGKILL while they work."""
+"""Commands that are killed with SIGKILL."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_killed(outcome: Any) -> bool:
 
 
 def test_simulate(faulty: Any, tmp_path: Path) -> None:
-    """Killed where the truth of the second image is there and the image is not."""
+    """Kill the command after the second truth table and before its image."""
 
     def content(repo: Path) -> dict[str, list[bytes]]:
         butler = Butler.from_config(repo, collections="input")
@@ -58,7 +58,7 @@ def test_simulate(faulty: Any, tmp_path: Path) -> None:
     assert is_killed(outcome), outcome.output
     found = content(repo)
     assert (len(found["images"]), len(found["truths"])) == (1, 2)
-    # Another simulation is not mixed with it.
+    # A different simulation is refused.
     other = faulty.run(*command, "--trails", 7)
     assert other.code == 1
     assert "Run 'input' holds 3 of the datasets already" in other.output
@@ -74,8 +74,8 @@ def test_simulate(faulty: Any, tmp_path: Path) -> None:
 
 
 def test_ingest_fits(faulty: Any, tmp_path: Path) -> None:
-    """Killed in the creation of the repository, before a visit is known, and
-    with half of the second image.
+    """Kill the command in the creation of the repository, before the first image
+    is registered, and with half of the second image written.
     """
     files = []
     for number in (1, 2):
@@ -103,7 +103,7 @@ def test_ingest_fits(faulty: Any, tmp_path: Path) -> None:
     transfer = "lsst.resources.file:FileResourcePath.transfer_from"
     assert is_killed(faulty.run(*command, killed_in=transfer, when=IMAGE_DATASET_TYPE, count=2, cut=True))
     assert len(content(repo)) == 1
-    # What is there is not what other options would have made.
+    # Other options would give another image.
     other = faulty.run(*command, "--zeropoint", 27)
     assert other.code == 1
     assert "1.fits: run 'input' has an image" in other.output
@@ -141,8 +141,8 @@ def training(faulty: Any, tmp_path: Path) -> tuple[object, ...]:
 
 
 def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> None:
-    """Killed in the simulation of its tiles, in a step, and with half of a
-    checkpoint and half of the model written.
+    """Kill the command in the simulation of tiles, in a step, and with half of a
+    checkpoint or of the model written.
     """
     output = tmp_path / "out"
     tiles = "lsst.meas.trails.core.hdf5:Hdf5Output.check"
@@ -166,7 +166,7 @@ def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> Non
     trained = load_model(output / "tiny.json").specification
     faulty.succeed(*training[:2], tmp_path / "whole", *training[3:])
     whole = load_model(tmp_path / "whole" / "tiny.json").specification
-    # The very same weights as without any fault.
+    # The weights are identical to those of an uninterrupted run.
     assert trained.weights_sha256 == whole.weights_sha256
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
@@ -182,7 +182,7 @@ def test_tiles_consolidate(make_tile_file: Callable[..., Path], faulty: Any, tmp
     with TileReader(output) as reader:
         before = reader.pixels("image")
         assert len(reader) == 6
-    # Also where an older file is to be replaced: that one stays.
+    # With --overwrite the older file is kept.
     half = {"killed_in": "lsst.meas.trails.core.atomic:os.replace", "cut": True}
     assert is_killed(faulty.run(*command, "--overwrite", "--seed", 2, **half))
     with TileReader(output) as reader:
@@ -201,7 +201,7 @@ def test_model_export(faulty: Any, tmp_path: Path) -> None:
     assert is_killed(faulty.run(*ingest, killed_in=put))
     assert "There is no model in 'models'" in faulty.run(*command).output
     faulty.succeed(*ingest)
-    # Weights without a specification are no model; half of a file is none.
+    # Neither weights alone nor half of a file are a model.
     replace = "lsst.meas.trails.core.atomic:os.replace"
     assert is_killed(faulty.run(*command, killed_in=replace, when="copy.json", cut=True))
     with pytest.raises(ModelError, match=r"copy\.json: cannot be read"):

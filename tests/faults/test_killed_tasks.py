@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Tasks that are killed with SIGKILL while they work."""
+"""Tasks that are killed with SIGKILL."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ import pytest
 pytestmark = pytest.mark.process
 
 _TRANSFER = "lsst.resources.file:FileResourcePath.transfer_from"
-"""Moves what was written to its place: the process dies with half a file."""
+"""Function that moves a written file to its place; the kill leaves half a file."""
 
 _REGISTER = "lsst.daf.butler.datastores.fileDatastore:FileDatastore._register_datasets"
-"""Notes in the repository what was written: the process dies before."""
+"""Function that registers a written file; the kill leaves it unregistered."""
 
 _CHECK = "lsst.meas.trails.core.hdf5:Hdf5Output.check"
-"""Is called between the parts of an HDF5 file."""
+"""Function called between the parts of an HDF5 file."""
 
 
 def test_detection_killed_in_each_task(repo: Any, faulty: Any) -> None:
     def killed(*options: str, **how: Any) -> dict[str, list[str]]:
         outcome = faulty.run(*repo.pipetask("DetectTrails.yaml", *options), **how)
         assert outcome.code == -signal.SIGKILL, outcome.output
-        # All that the repository says it has can be read.
+        # Every registered dataset is readable.
         return repo.read("again/*")
 
     expected = repo.expected("trailSegmentation", "trailCandidate", "consolidateTrailCandidates")
-    # In the second of the two datasets, which come in any order.
+    # Kill in the second of the two datasets, whose order varies.
     found = killed(killed_in=_TRANSFER, when="/trail_", count=2, cut=True)
     names = ["trail_probability", "trail_mask"]
     assert len(found) == 1
     assert found.items() <= expected.items()
-    # The options that go on in the same run in place of a new one.
+    # These options resume the run instead of starting another.
     extend = ("--extend-run", "--skip-existing", "--clobber-outputs")
-    # Its file is there, and the repository does not know of it.
+    # The file exists but is not registered.
     found = killed(*extend, killed_in=_REGISTER, when="trail_candidate_detector")
     assert found == {name: expected[name] for name in names}
     found = killed(*extend, killed_in=_TRANSFER, when="trail_candidate/", cut=True)
@@ -58,10 +58,10 @@ def test_detection_killed_in_each_task(repo: Any, faulty: Any) -> None:
 
 
 def test_training_set_killed_in_each_task(repo: Any, faulty: Any) -> None:
-    """The same command begins a new run, which is complete at last."""
+    """The same command starts another run, which is complete."""
     command = repo.pipetask("MakeTrainingSet.yaml")
     expected = repo.expected("injectTrails", "tileToHdf5")
-    # In the last of three datasets, which come in any order.
+    # Kill in the last of the three datasets, whose order varies.
     outcome = faulty.run(*command, killed_in=_TRANSFER, when="/injected_", count=3, cut=True)
     assert outcome.code == -signal.SIGKILL, outcome.output
     found = repo.read(repo.runs()[-1])

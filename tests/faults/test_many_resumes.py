@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""A training of many short parts is the training in one."""
+"""A training in many short parts equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ STEPS = 30
 
 
 def test_schedule_does_not_drift(make_tile_file: Callable[..., Path], tmp_path: Path) -> None:
-    """Thirty parts of one step each: learning rates, losses, order of tiles,
-    moving average and optimizer.
+    """Thirty parts of one step each give the same learning rates, losses, order of
+    tiles, moving average and optimizer state.
     """
     tiles = make_tile_file(tmp_path / "tiles.h5")
     small = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
@@ -68,12 +68,12 @@ def test_schedule_does_not_drift(make_tile_file: Callable[..., Path], tmp_path: 
         first, second = getattr(whole, group), getattr(parts, group)
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first)
-    # Torch's own random numbers are not compared: making a loader takes one,
-    # on which nothing depends.
+    # The state of torch's generator is not compared: each data loader draws an
+    # unused number from it.
     keys = ("step", "epoch", "stage", "loss", "learning_rate", "gradient_norm")
-    told = [
+    logged = [
         [[line[key] for key in keys] for line in lines(tmp_path / name) if line["kind"] == "train"]
         for name in ("whole", "parts")
     ]
-    assert len(told[0]) == STEPS - 1
-    assert told[0] == told[1]
+    assert len(logged[0]) == STEPS - 1
+    assert logged[0] == logged[1]

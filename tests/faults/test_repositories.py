@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Repositories that others use at the same time, and that take nothing."""
+"""Repositories that are shared with other processes, read-only or on a full disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PIPELINES = Path(__file__).parents[2] / "pipelines"
 
 
 def test_two_runs_at_once(repo: Any, faulty: Any, tmp_path: Path) -> None:
-    """Both are complete, and the images are in the repository once."""
+    """Both runs are complete, and the images are stored once."""
     start = tmp_path / "start"
     commands = [repo.pipetask("DetectTrails.yaml", output=name) for name in ("one", "two")]
     running = [faulty.start(*command, start=start) for command in commands]
@@ -40,7 +40,7 @@ def test_two_runs_at_once(repo: Any, faulty: Any, tmp_path: Path) -> None:
 
 
 def test_two_processes_into_one_run(repo: Any, faulty: Any, tmp_path: Path) -> None:
-    """One of them has the run, and the other says so; nothing is lost."""
+    """One process owns the run, the second fails with a message, and nothing is lost."""
     start = tmp_path / "start"
     command = repo.pipetask("DetectTrails.yaml", "--output-run", "again/run")
     running = [faulty.start(*command, start=start) for _ in range(2)]
@@ -49,7 +49,7 @@ def test_two_processes_into_one_run(repo: Any, faulty: Any, tmp_path: Path) -> N
     assert [outcome.code for outcome in outcomes] == [0, 1], outcomes
     assert re.search(r"in existing collection 'again/run'|'again/run' already exists", outcomes[1].output)
     assert repo.read("again/run") == repo.expected(*_TASKS)
-    # Nor does a third come between.
+    # A third process is refused too.
     third = faulty.run(*command)
     assert third.code == 1
     assert "Output run 'again/run' already exists, but --extend-run was not given" in third.output
@@ -71,7 +71,7 @@ def test_read_only_repository(repo: Any, faulty: Any) -> None:
         assert "attempt to write a readonly database" in outcome.output
         assert str(repo.path) in outcome.output
     assert sorted([repo.path, *repo.path.rglob("*")]) == sorted(paths)
-    # It can be read as before.
+    # The repository stays readable.
     assert repo.expected(*_TASKS)
 
     for path, mode in before.items():
@@ -82,16 +82,14 @@ def test_read_only_repository(repo: Any, faulty: Any) -> None:
 
 
 def test_full_disk(faulty: Any, tmp_path: Path) -> None:
-    """A limit on the size of files, which every system has; a disk that is
-    truly full is in ``full_disk.py``.
-    """
+    """A limit on file sizes acts like a full disk; ``full_disk.py`` fills a real one."""
     repo = tmp_path / "repo"
     faulty.succeed("meas-trails", "simulate", repo, "--size", 640, 640, "--detectors", 1)
     command = (
         "pipetask", "run", "-b", repo, "-p", f"{_PIPELINES / 'MakeTrainingSet.yaml'}#injectTrails",
         "-i", "input", "-o", "again",
     )  # fmt: skip
-    # Room for the database, and for half an image.
+    # Space for the database and half an image.
     limit = (repo / "gen3.sqlite3").stat().st_size + 400_000
     outcome = faulty.run(*command, limits={"FSIZE": limit})
     assert outcome.code == 1
@@ -99,7 +97,7 @@ def test_full_disk(faulty: Any, tmp_path: Path) -> None:
     assert "injected_preliminary_visit_image" in outcome.output
 
     def content() -> dict[str, int]:
-        """Read all that is there."""
+        """Count the readable datasets of each type."""
         butler = Butler.from_config(repo)
         names = ("injected_preliminary_visit_image", "injected_trail_mask")
         found = {}

@@ -17,7 +17,7 @@ import os
 import hypothesis
 
 EXAMPLES = int(os.environ.get("TRAILS_FUZZ_EXAMPLES", "15"))
-"""Examples of each target: few in the tests; ``run.py`` asks for more."""
+"""Number of examples of each target; ``run.py`` sets a larger number."""
 
 hypothesis.settings.register_profile(
     "fuzz",

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Runs the fuzz targets for minutes, one after the other.
+"""Program that runs the fuzz targets one after the other, each for some minutes.
 
 ``python tests/fuzz/run.py --minutes 5 [TARGET ...]``
 """
@@ -24,25 +24,23 @@ import time
 from pathlib import Path
 
 _EXAMPLES = 200
-"""Of one round; each has a seed of its own."""
+"""Number of examples in a round; each round has its own seed."""
 
 _MEMORY = 2 << 30
-"""That a reader may take beyond what the targets have at their start, bytes."""
+"""Memory that a reader may allocate, bytes."""
 
 
 def limit_memory() -> None:
-    """Have a reader fail that believes what a file claims about its size."""
+    """Limit the memory, so that a reader fails if it trusts the sizes in a file."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + _MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def main() -> None:
-    """Run the targets, and print how long each ran and whether it found
-    anything; the exit status is 1 if one did.
-    """
+    """Run the targets, print the result of each, and exit with status 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="for each target, of a processor")
+    parser.add_argument("--minutes", type=float, default=5.0, help="CPU time for each target")
     parser.add_argument("targets", nargs="*", help="names of test functions; by default all")
     options = parser.parse_args()
     os.environ["TRAILS_FUZZ_EXAMPLES"] = str(_EXAMPLES)
@@ -53,7 +51,7 @@ def main() -> None:
     names = options.targets or [
         line[4 : line.index("(")] for line in source.splitlines() if line.startswith("def test_fuzz_")
     ]
-    # What the targets import maps memory too, which is not the readers'.
+    # Imports map memory too, and must precede the limit.
     code = pytest.main(["-q", "-p", "no:cacheprovider", "--collect-only", str(folder / "test_readers.py")])
     if code != 0:
         raise SystemExit(int(code))
@@ -72,7 +70,7 @@ def main() -> None:
             rounds, failed = rounds + 1, int(code)
         minutes = (time.process_time() - started) / 60.0
         results.append(f"{name}: {minutes:.1f} minutes, {rounds * _EXAMPLES} examples, ")
-        results[-1] += "failed" if failed else "nothing found"
+        results[-1] += "failed" if failed else "passed"
         print(results[-1], flush=True)
     print("\n".join(["", *results]))
     raise SystemExit(any(line.endswith("failed") for line in results))

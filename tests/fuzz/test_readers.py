@@ -9,9 +9,9 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Files of any content, against every reader of files from outside.
+"""Fuzz tests of every reader of external files, with arbitrary content.
 
-A reader reads, or raises its own error, which names the file.
+A reader must succeed, or raise its own error with the name of the file.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _HOSTILE: st.SearchStrategy[Any] = st.one_of(
 
 @contextlib.contextmanager
 def read_or_refused(kind: type[Exception], name: object) -> Iterator[None]:
-    """Let errors of a kind pass if they name the file."""
+    """Accept errors of a kind that name the file."""
     try:
         yield
     except kind as error:
@@ -86,7 +86,7 @@ def read_or_refused(kind: type[Exception], name: object) -> Iterator[None]:
 
 @st.composite
 def damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
-    """Draw a function that damages bytes: cuts them, and overwrites some."""
+    """Draw a function that truncates bytes and overwrites some of them."""
     cut = draw(st.one_of(st.none(), st.floats(0.0, 1.0)))
     changes = draw(st.lists(st.tuples(st.floats(0.0, 1.0), st.binary(min_size=1, max_size=8)), max_size=6))
 
@@ -101,7 +101,7 @@ def damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
 
 
 def replaced(draw: st.DrawFn, value: Any) -> Any:
-    """Return JSON-like data with one of its values replaced."""
+    """Return JSON-like data with one value replaced."""
     if isinstance(value, dict) and value and draw(st.integers(0, 9)):
         key = draw(st.sampled_from(sorted(value)))
         return {**value, key: replaced(draw, value[key])}
@@ -113,7 +113,7 @@ def replaced(draw: st.DrawFn, value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A valid model as the bytes of its two files."""
+    """The two files of a valid model."""
 
     text: bytes
     weights: bytes
@@ -189,7 +189,7 @@ def test_fuzz_adcnn_checkpoint(data: st.DataObject, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Return a checkpoint of a training as bytes."""
+    """Return the bytes of a training checkpoint."""
     path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.safetensors"
     weights = {"stem.weight": torch.arange(12.0).reshape(3, 4), "count": torch.tensor(3)}
     write_checkpoint(
@@ -211,7 +211,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_fuzz_training_checkpoint(
     data: st.DataObject, checkpoint: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Whatever bytes are changed, it is refused, or it is what was written."""
+    """A damaged checkpoint is rejected, or yields the values that were written."""
     path = tmp_path_factory.mktemp("fuzz") / "checkpoint.safetensors"
     path.write_bytes(checkpoint)
     written = read_checkpoint(path)
@@ -259,7 +259,7 @@ def test_fuzz_tile_file(data: st.DataObject, tmp_path_factory: pytest.TempPathFa
 
 
 def read_all(path: Path) -> None:
-    """Read what a tile file holds."""
+    """Read the content of a tile file."""
     with TileReader(path) as reader:
         for number in range(reader.source_count):
             reader.source(number)
@@ -270,7 +270,7 @@ def read_all(path: Path) -> None:
 
 
 def change_hdf5(data: st.DataObject, file: h5py.File, names: list[str]) -> None:
-    """Put something else in the place of a dataset or group of a file."""
+    """Replace a dataset or group of a file."""
     name = data.draw(st.sampled_from(names))
     kinds = ["huge", "external", "link", "soft", "virtual", "group", "shape", "nan", "variable", "columns"]
     kind = data.draw(st.sampled_from(kinds))
@@ -308,7 +308,7 @@ def change_hdf5(data: st.DataObject, file: h5py.File, names: list[str]) -> None:
 
 
 def change_attribute(data: st.DataObject, item: h5py.Group) -> None:
-    """Put something else in the place of an attribute."""
+    """Replace an attribute."""
     name = data.draw(st.sampled_from(sorted(item.attrs)))
     values = st.one_of(
         st.builds(np.bytes_, st.binary(min_size=1, max_size=20)),
@@ -447,7 +447,7 @@ def test_fuzz_recipe(data: st.DataObject, tmp_path_factory: pytest.TempPathFacto
         load_recipe(path)
 
 
-# What broke a reader once.
+# Inputs that once broke a reader.
 
 
 @pytest.mark.parametrize(
@@ -528,7 +528,7 @@ def test_hdf5_opens_no_other_file(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["dataset", "column", "catalog"])
 def test_hdf5_of_variable_length(place: str, tile_file: Path) -> None:
-    """Two billion values, by a length that HDF5 would believe."""
+    """HDF5 would trust a length of two billion values."""
     with h5py.File(tile_file, "a") as file:
         name = {"dataset": "sources/0000/background", "column": "table", "catalog": "sources/0000/catalog"}[
             place
@@ -602,12 +602,12 @@ def test_hdf5_opens_no_pipe(kind: str, name: str, tile_file: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    # Small enough to return from where they are believed.
+    # Small enough for a reader that trusts them to return.
     [("NAXIS", 5000), ("TFIELDS", 5000), ("PCOUNT", -2880), ("A_ORDER", 50), ("NAXIS2", -1)],
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_fits_that_broke(key: str, value: int, packed: bool, tmp_path: Path) -> None:
-    """Of a number of axes of 10^10 astropy does not return."""
+    """Astropy does not return if a header has 10^10 axes."""
     content = small_fits()
     start = content.index(f"{key:8}=".encode())
     content = content[: start + 10] + str(value).rjust(20).encode() + content[start + 30 :]
@@ -618,7 +618,7 @@ def test_fits_that_broke(key: str, value: int, packed: bool, tmp_path: Path) -> 
 
 
 def test_fits_mask_of_more_planes_than_bits(tmp_path: Path) -> None:
-    """Each would take the memory of an image."""
+    """Each plane would need the memory of an image."""
     path = tmp_path / "image.fits"
     path.write_bytes(small_fits())
     with astropy.io.fits.open(path, mode="update") as hdus:
@@ -629,7 +629,7 @@ def test_fits_mask_of_more_planes_than_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["MP_BAD", "MSKN0003"])
 def test_fits_mask_with_a_card_that_has_no_value(key: str, tmp_path: Path) -> None:
-    """Such a card is parsed when its value is asked for."""
+    """Astropy parses such a card on access to its value."""
     path = tmp_path / "image.fits"
     content = small_fits()
     start = content.index(b"MP_BAD  =")

@@ -9,12 +9,12 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""A stand-in for the stack's older image library, which PyPI does not have.
+"""Substitute for `lsst.afw`, the stack's older image library, which is not on PyPI.
 
-As much of `lsst.afw`, `lsst.geom` and `lsst.daf.base` as `lsst.images` asks
-for when it converts an exposure, under the names and with the call signatures
-of the real ones, so that its own conversions run in these tests.  As in the
-real one, mask planes are global to the process.
+It implements the parts of `lsst.afw`, `lsst.geom` and `lsst.daf.base` that
+`lsst.images` needs to convert an exposure, with the original names and
+signatures, so that these tests run the conversions of `lsst.images`. As in
+`lsst.afw`, mask planes are global to the process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lsst.daf.butler import StorageClassDelegate
 from lsst.images import VisitImage
 
 PLANES = ("BAD", "SAT", "INTRP", "CR", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "SUSPECT", "NO_DATA")
-"""Planes that every mask of `lsst.afw` begins with."""
+"""Initial planes of each mask of `lsst.afw`."""
 
 NEW_NAMES = {
     "SAT": "SATURATED",
@@ -198,7 +198,7 @@ def setVisitInfoMetadata(metadata: PropertyList, visit_info: VisitInfo) -> None:
 
 
 class Detector:
-    """Made of one of `lsst.images`, without amplifiers."""
+    """A detector without amplifiers, made from a detector of `lsst.images`."""
 
     def __init__(self, original: Any) -> None:
         self._original = original
@@ -299,18 +299,18 @@ class ExposureF:
 def exposure_of(
     image: VisitImage, *, calibration: float = 1.0, unit: str | None = "nJy", **parts: Any
 ) -> ExposureF:
-    """Return an exposure that holds a simulated image.
+    """Return an exposure with the pixels of a simulated image.
 
     Parameters
     ----------
     image
-        The image; its planes get the names that `lsst.afw` gives them.
+        The image; its mask planes get their names in `lsst.afw`.
     calibration
         Mean of its `PhotoCalib`, nJy per unit.
     unit
-        What ``BUNIT`` says; nothing if `None`.
+        Value of ``BUNIT``; omitted if `None`.
     **parts
-        Other parts of the information that it carries, such as ``Psf``.
+        Components of the exposure to replace, such as ``Psf``.
     """
     old_names = {new: old for old, new in NEW_NAMES.items()}
     mask = Mask(image.bbox.to_legacy())
@@ -342,7 +342,7 @@ def exposure_of(
 
 @pytest.fixture
 def make_exposure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ExposureF]:
-    """Return `exposure_of`, with the stand-in in the place of the library."""
+    """Return `exposure_of`, with the substitute installed as `lsst.afw`."""
 
     def kind(name: str) -> type:
         return type(name, (), {})
