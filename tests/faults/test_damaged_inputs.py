@@ -156,7 +156,7 @@ def test_checkpoint_of_changed_bytes(make_tile_file: Callable[..., Path], tmp_pa
         changed = bytearray(content)
         changed[place] ^= 0x01
         path.write_bytes(changed)
-        with pytest.raises(CheckpointError, match=f"{re.escape(str(path))}: is .* remove it to train"):
+        with pytest.raises(CheckpointError, match=re.escape(str(path))):
             run(3)
     shutil.copy(copy, path)
     run(3)

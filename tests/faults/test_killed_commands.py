@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -61,13 +62,13 @@ def test_simulate(faulty: Any, tmp_path: Path) -> None:
     # A different simulation is refused.
     other = faulty.run(*command, "--trails", 7)
     assert other.code == 1
-    assert "Run 'input' holds 3 of the datasets already" in other.output
+    assert re.search(r"'input'.* 3 ", other.output)
 
     assert "1 images existed already" in faulty.succeed(*command)
     completed = content(repo)
     again = faulty.run(*command)
     assert again.code == 1
-    assert "holds 4 of the datasets already" in again.output
+    assert re.search(r"'input'.* 4 ", again.output)
 
     faulty.succeed("meas-trails", "simulate", tmp_path / "whole", *command[3:])
     assert completed == content(tmp_path / "whole")
@@ -106,7 +107,7 @@ def test_ingest_fits(faulty: Any, tmp_path: Path) -> None:
     # Other options would give another image.
     other = faulty.run(*command, "--zeropoint", 27)
     assert other.code == 1
-    assert "1.fits: run 'input' has an image" in other.output
+    assert re.search(r"1\.fits: .*'input'", other.output)
 
     assert "1 images existed already" in faulty.succeed(*command)
     faulty.succeed(*command[:2], tmp_path / "whole", *command[3:])
@@ -154,7 +155,7 @@ def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> Non
     replace = "lsst.meas.trails.core.atomic:os.replace"
     outcome = faulty.run(*training, killed_in=replace, when="checkpoint", cut=True)
     assert is_killed(outcome)
-    assert "Resuming from step 2 of 4" in outcome.output
+    assert "step 2 of 4" in outcome.output
     for suffix in ("safetensors", "json"):
         outcome = faulty.run(
             *training, killed_in="lsst.meas.trails.core.atomic:os.replace", when=f"tiny.{suffix}", cut=True
@@ -199,12 +200,14 @@ def test_model_export(faulty: Any, tmp_path: Path) -> None:
     ingest = ("meas-trails", "model", "ingest", "direct", repo, "--run", "models")
     put = "lsst.daf.butler.datastores.fileDatastore:FileDatastore._register_datasets"
     assert is_killed(faulty.run(*ingest, killed_in=put))
-    assert "There is no model in 'models'" in faulty.run(*command).output
+    without_model = faulty.run(*command)
+    assert without_model.code == 1
+    assert "'models'" in without_model.output
     faulty.succeed(*ingest)
     # Neither weights alone nor half of a file are a model.
     replace = "lsst.meas.trails.core.atomic:os.replace"
     assert is_killed(faulty.run(*command, killed_in=replace, when="copy.json", cut=True))
-    with pytest.raises(ModelError, match=r"copy\.json: cannot be read"):
+    with pytest.raises(ModelError, match=r"copy\.json"):
         load_model(output)
     faulty.succeed(*command)
     assert load_model(output).checksum == load_model(shipped_model_path()).checksum
