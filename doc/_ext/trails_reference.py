@@ -27,9 +27,9 @@ from __future__ import annotations
 
 __all__ = ("change_lines", "column_lines", "pipeline_lines", "recipe_lines", "setup")
 
-import dataclasses
 import importlib
 import importlib.resources
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,19 +39,19 @@ from typing import Any
 from astropy.units import UnitBase
 from docutils import nodes
 from numpydoc.docscrape import ClassDoc
+from pydantic.fields import FieldInfo
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 from trails_tasks import TASKS_MODULE, markdown
 
+from lsst.meas.trails.core.section import Section
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.pipelineIR import PipelineIR
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
-
-_RECIPE_MODULES = ("nn.recipe", "nn.recipe_data", "nn.recipe_stage")
 
 
 def pipeline_lines(name: str) -> list[str]:
@@ -114,7 +114,7 @@ def recipe_lines() -> list[str]:
     )
     from lsst.meas.trails.training.scenes import TrainingScenes
 
-    sections: list[tuple[str, type]] = [
+    sections: list[tuple[str, type[Section]]] = [
         ("The whole", Recipe),
         ("`model`", ModelRecipe),
         ("`data`", DataRecipe),
@@ -129,14 +129,17 @@ def recipe_lines() -> list[str]:
     for title, section in sections:
         docs = _field_docs(section)
         lines += [f"**{title}**: {markdown((section.__doc__ or '').partition(chr(10) * 2)[0])}", ""]
-        for field in dataclasses.fields(section):
-            lines += [f"`{field.name}`: {_recipe_type(field)}", f": {markdown(docs[field.name])}", ""]
+        for name, annotation in inspect.get_annotations(section).items():
+            if name in section.model_fields:
+                kind = _recipe_type(annotation, section.model_fields[name])
+                lines += [f"`{name}`: {kind}", f": {markdown(docs[name])}", ""]
     return lines
 
 
 def _field_docs(section: type) -> dict[str, str]:
-    """Return what is written of the fields of a dataclass, below each or
-    among the parameters of its docstring.
+    """Return the descriptions of the fields of a section.
+
+    They are below each field or among the parameters of the docstring.
     """
     analyzer = ModuleAnalyzer.for_module(section.__module__)
     docs = {
@@ -150,15 +153,14 @@ def _field_docs(section: type) -> dict[str, str]:
     return docs
 
 
-def _recipe_type(field: dataclasses.Field[Any]) -> str:
-    """Return type and default of a field as a recipe would have them."""
-    kind = str(field.type).replace("Any", "anything").replace("None", "null")
-    if field.default is not dataclasses.MISSING:
-        return f"`{kind}`, by default `{_yaml(field.default)}`"
-    if field.default_factory is not dataclasses.MISSING:
-        value = field.default_factory()
-        return f"`{kind}`" if dataclasses.is_dataclass(value) else f"`{kind}`, by default `{_yaml(value)}`"
-    return f"`{kind}`, needed"
+def _recipe_type(annotation: str, field: FieldInfo) -> str:
+    """Return type and default of a field as in a recipe."""
+    kind = annotation.replace("object", "anything").replace("None", "null")
+    if field.is_required():
+        return f"`{kind}`, needed"
+    if isinstance(field.default, Section):
+        return f"`{kind}`"
+    return f"`{kind}`, by default `{_yaml(field.default)}`"
 
 
 def _yaml(value: Any) -> str:

@@ -348,7 +348,7 @@ def test_model_without_weights(known: Any, model_copy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("indirect", "No model 'indirect' comes.*direct"), ("/no/such.json", "No such file")],
+    [("indirect", "'indirect'.*direct"), ("/no/such.json", "No such file")],
 )
 def test_model_that_is_not_there(known: Any, name: str, message: str) -> None:
     with pytest.raises(InvalidQuantumError, match=message):
