@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Layering of the package: rooms import downward only, and there are no circles."""
+"""Tests of the layering: rooms import downward only, without circles."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ LEVELS = (
     ("tasks",),
     ("cli",),
 )
-"""The rooms, lowest first. A room imports from itself and from lower levels."""
+"""Rooms, lowest level first. A room imports from itself and from lower levels."""
 
 BELOW = {
     room: {lower for level in LEVELS[:i] for lower in level}
     for i, rooms in enumerate(LEVELS)
     for room in rooms
 }
-"""The rooms that the modules of each room may import from, apart from their own."""
+"""Other rooms that each room may import from."""
 
 STACKLESS = {"core", "nn"}
-"""Rooms that import nothing of ``lsst`` but this package."""
+"""Rooms that import only this package from ``lsst``."""
 
 TORCH = {"nn", "training", "adcnn"}
-"""Rooms that import torch."""
+"""Rooms that may import torch."""
 
 COMMON = {"", "__version__", "resources", "version"}
-"""Names that every room may import: the package itself, its version and its data."""
+"""Names that every room may import: the package, its version and its data."""
 
 ROOMLESS = {"formatters", "instruments"}
-"""Modules outside the rooms: import paths that Butler repositories record."""
+"""Modules outside the rooms, whose import paths Butler repositories record."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Import:
-    """One name that a module imports, made absolute."""
+    """Absolute name of one import of a module."""
 
     path: Path
     line: int
@@ -70,18 +70,18 @@ class Import:
 
 
 def is_within(name: str, package: str) -> bool:
-    """Whether a dotted name is a package or lies in it."""
+    """Return whether a dotted name is a package or a name within it."""
     return name == package or name.startswith(package + ".")
 
 
 def room_of(path: Path) -> str:
-    """Return the room that a module lies in, "" for the package's own modules."""
+    """Return the room of a module, "" for a module outside the rooms."""
     parts = path.relative_to(SOURCE).parts
     return parts[0] if len(parts) > 1 else ""
 
 
 def imports_in(path: Path, text: str | None = None) -> Iterator[Import]:
-    """Yield every import of a module, relative ones and those inside functions too."""
+    """Yield every import of a module, including imports inside functions."""
     tree = ast.parse(path.read_text() if text is None else text, filename=str(path))
     package = ["lsst", "meas", "trails", *path.relative_to(SOURCE).parts[:-1]]
     for node in ast.walk(tree):
@@ -93,22 +93,22 @@ def imports_in(path: Path, text: str | None = None) -> Iterator[Import]:
             if node.module:
                 base = [*base, node.module]
             for alias in node.names:
-                # `from package import name`: the name may be a module.
+                # The name may be a module.
                 yield Import(path, node.lineno, ".".join([*base, alias.name]))
 
 
 def sources() -> list[Path]:
-    """Return the package's modules, the generated version and the configuration overrides aside."""
+    """Return the modules of the package, without the generated version and resources."""
     skipped = {SOURCE / "version.py"}
     found = [
         path for path in sorted(SOURCE.rglob("*.py")) if path not in skipped and room_of(path) != "resources"
     ]
-    assert len(found) > len(BELOW), f"the package's modules are not below {SOURCE}"
+    assert len(found) > len(BELOW), f"{SOURCE} does not contain the package"
     return found
 
 
 def calls_in(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the dotted name of every function called in a module, with its line."""
+    """Yield line and dotted name of every call in a module."""
     for node in ast.walk(ast.parse(path.read_text(), filename=str(path))):
         if isinstance(node, ast.Call):
             yield node.lineno, ast.unparse(node.func)
@@ -134,12 +134,12 @@ def breaches(path: Path, text: str | None = None) -> list[str]:
 
 def test_every_room_is_known() -> None:
     rooms = {room_of(path) for path in sources()}
-    assert rooms - {""} <= set(BELOW), "give a new room its place in BELOW"
+    assert rooms - {""} <= set(BELOW), "add the new room to LEVELS"
     names = {path.stem for path in sources() if room_of(path) == ""} - {"__init__"}
-    assert names <= ROOMLESS, "a module outside the rooms"
+    assert names <= ROOMLESS, "move the module into a room"
 
 
-def test_imports_go_down() -> None:
+def test_imports_are_downward() -> None:
     assert [line for path in sources() for line in breaches(path)] == []
 
 
@@ -174,8 +174,8 @@ def test_imports_go_down() -> None:
         ("cli", "def f():\n    from ..tasks import trail_candidate", True),
     ],
 )
-def test_breaches_are_seen(room: str, statement: str, allowed: bool) -> None:
-    # The rule itself, on modules that are not there.
+def test_breaches_are_found(room: str, statement: str, allowed: bool) -> None:
+    # The module does not exist: only the statement counts.
     assert (breaches(SOURCE / room / "module.py", statement) == []) is allowed
 
 
@@ -185,7 +185,7 @@ def module_name(path: Path) -> str:
 
 
 def dependencies() -> dict[str, set[str]]:
-    """Return the modules that each module imports, inside functions too."""
+    """Return the modules that each module imports, including imports inside functions."""
     paths = {module_name(path): path for path in sources()}
     found: dict[str, set[str]] = {}
     for module, path in paths.items():
@@ -197,7 +197,7 @@ def dependencies() -> dict[str, set[str]]:
 
 
 def test_no_import_circles() -> None:
-    # Imports inside functions and of types count too.
+    # Imports inside functions and for type checking count too.
     order = graphlib.TopologicalSorter(dependencies())
     assert len(list(order.static_order())) >= len(dependencies())
 
@@ -212,18 +212,18 @@ def test_no_circles_of_folders() -> None:
 
 
 def test_one_module_names_afw() -> None:
-    door = SOURCE / "tasks" / "_afw.py"
+    allowed = SOURCE / "tasks" / "_afw.py"
     found = [
         str(item)
         for path in sources()
-        if path != door
+        if path != allowed
         for item in imports_in(path)
         if is_within(item.name, "lsst.afw")
     ]
-    # A name in a string would be imported by importlib or lsst.utils.doImport.
+    # importlib and lsst.utils.doImport import names in strings.
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and path != door:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and path != allowed:
                 if is_within(node.value, "lsst.afw"):
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}")
     assert found == []
@@ -240,7 +240,7 @@ def test_nothing_executes_what_it_reads() -> None:
             for line, name in calls_in(path)
             if name in executing or name.split(".")[0] in unpickling
         ]
-        # numpy unpickles object arrays only where it is asked to.
+        # numpy unpickles object arrays only with allow_pickle.
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 if not (isinstance(node.value, ast.Constant) and node.value.value is False):
@@ -254,7 +254,7 @@ def test_checkpoints_are_loaded_only_as_weights() -> None:
     for path in sources():
         for item in imports_in(path):
             if item.name in ("torch.load", "torch.serialization.load"):
-                found.append(f"{item}, which hides the call from this test")
+                found.append(f"{item} hides the call from this test")
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in (
                 "torch.load",
@@ -272,7 +272,7 @@ def test_checkpoints_are_loaded_only_as_weights() -> None:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """Return the modules that a fresh interpreter has loaded after a statement."""
+    """Return the modules that a new interpreter has loaded after a statement."""
     code = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -292,10 +292,10 @@ def test_tasks_leave_torch_out() -> None:
 def test_core_needs_no_stack_and_no_torch() -> None:
     modules = [module_name(path) for path in sources() if room_of(path) == "core"]
     loaded = loaded_by("import " + ", ".join(f"{PACKAGE}.{name}" for name in modules))
-    strangers = {
+    unwanted = {
         name
         for name in loaded
         if is_within(name, "torch")
         or (is_within(name, "lsst") and not is_within(name, PACKAGE) and name not in ("lsst", "lsst.meas"))
     }
-    assert strangers == set()
+    assert unwanted == set()
