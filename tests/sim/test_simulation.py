@@ -192,6 +192,7 @@ def test_existing_datasets_stop_it_early(repo: Path) -> None:
         next(dataclasses.replace(SIMULATION, shape=(200, 160)).run(butler, "other"))
 
 
+@pytest.mark.process
 def test_processes_make_the_same(repo: Path) -> None:
     butler = Butler.from_config(repo, writeable=True)
     rows = list(SIMULATION.run(butler, "parallel", jobs=2))
