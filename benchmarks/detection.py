@@ -9,39 +9,40 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What models find in simulated images that they have never seen, beside
-detectors without a network.
+"""Detections of models in simulated images that no training has seen, compared
+with methods that need no network.
 
     python benchmarks/detection.py [--model direct] [--scenes 60] [--reference-image FILE] [-o DIR]
 
-Kinds of images, each with 10 trails per megapixel, 6 to 150 pixels long, SNR
-3 to 30, placed anywhere:
+Each kind of image has 10 trails per megapixel, 6 to 150 pixels long, with an SNR
+of 3 to 30, at random positions:
 
 field
-    Stars, galaxies, cosmic rays, satellites and defects; every scene with a
-    seeing, sky and crowding of its own.
+    Stars, galaxies, cosmic rays, satellites and defects; seeing, sky and
+    crowding differ from scene to scene.
 template
-    The same with a template of the sky, in which only models that want one
-    have it; run when one of them does.
+    As field, with a template of the sky for models with a template channel;
+    run only if there is such a model.
 blank
-    Noise and trails alone.
+    Noise and trails only.
 difference
-    The same field from which a template has been subtracted, with what a
-    subtraction leaves; the SNR is that in the difference.
+    As field, after subtraction of a template, with the residuals of the
+    subtraction; the SNR is that in the difference.
 like
-    As field, with the PSF and the noise of a real image that ``--reference-image``
-    names, each scene at another place of its detector.
+    As field, with the PSF and the noise of the real image ``--reference-image``,
+    each scene at another place of its detector.
 
 The baselines search the same images: footprints as the stack detects them, ranked
-by elongation; sep, tuned for trails; and the matched-filter bank, the limit of
-what noise allows on blank sky.
+by elongation; sep, tuned for trails; and the matched-filter bank, which is the
+noise limit on blank sky.
 
-False candidates are counted per detector of 16.4 Mpix; duplicates on a trail
-and candidates on a satellite streak count neither way.  Thresholds of
-probability and the score are the model's own; the score at 1, 10 and 100
-false candidates is that at which these scenes have as many, as for a FROC
-curve.  Intervals are of 95%: Wilson's of fractions in bins, bootstrap over
-scenes of SNR50 and of completeness at a rate.
+The detections are evaluated as those of `MatchTrailsTask` and
+`SummarizeTrailsTask`: false candidates are counted per detector of 16.4 Mpix,
+and duplicates on a trail and candidates on satellites do not count. Models use
+their own thresholds of probability and their own score; the score threshold for
+1, 10 and 100 false candidates is chosen in these scenes, as for a FROC curve.
+Intervals are of 95%: Wilson's for fractions in bins, bootstrap over scenes for
+SNR50 and for completeness at a rate.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ import dataclasses
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import astropy.table
@@ -59,13 +60,12 @@ import click
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from lsst.images import Box
 from lsst.meas.trails.core.background import BackgroundMesh, SkySubtracted, fit_background
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
 from lsst.meas.trails.core.candidates.score import ScoreModel
-from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.catalog.columns import candidate_catalog
 from lsst.meas.trails.core.injection.population import TrailPopulation
 from lsst.meas.trails.core.normalize import TEMPLATE_CHANNELS
 from lsst.meas.trails.core.operating_point import FALSE_RATES
@@ -76,6 +76,13 @@ from lsst.meas.trails.evaluation.baselines import (
     elongated_footprints,
     sep_sources,
 )
+from lsst.meas.trails.evaluation.figures.comparison import (
+    calibration_comparison,
+    completeness_comparison,
+    froc_comparison,
+)
+from lsst.meas.trails.evaluation.match_table import ImageContext, MatchOptions, match_table, search_table
+from lsst.meas.trails.evaluation.metrics_table import point_name, select
 from lsst.meas.trails.nn.model_file import TrailModel, load_model, shipped_model_path
 from lsst.meas.trails.nn.predict import predict_probability
 from lsst.meas.trails.repository.visit_image import sample_psf
@@ -85,13 +92,19 @@ from lsst.meas.trails.sim.scene import Scene, SceneConfig, simulate_scene
 from lsst.meas.trails.sim.template import TemplateConfig
 from lsst.meas.trails.training.scenes import subtracted_scene, with_cut_template
 
-from detection_figures import completeness_figure, froc_figure, reliability_figure
-from detection_sample import DetectionSample, ImageSearch, search_result
+from detection_results import (
+    OPTIONS,
+    Groups,
+    MethodResult,
+    Tables,
+    bin_table,
+    operating_table,
+    print_tables,
+    reliability_table,
+)
 from matched_filter import matched_filter_bank
 
 SHAPE = (1024, 1024)
-SNR_BINS = (3.0, 5.0, 7.0, 9.0, 12.0, 16.0, 30.0)
-LENGTH_BINS = (6.0, 10.0, 20.0, 40.0, 80.0, 150.0)
 
 KINDS = {
     "field": "Field",
@@ -103,7 +116,7 @@ KINDS = {
 """Kinds of scenes, with their titles."""
 
 STREAMS = {"field": 0, "blank": 1, "like": 2, "template": 3, "difference": 4}
-"""What is added to the seed for each kind."""
+"""Offset of the seed of each kind."""
 
 BASELINES: dict[str, Callable[[ImagePlanes, BackgroundMesh], BaselineDetections]] = {
     "PSF-matched 5 sigma footprints": elongated_footprints,
@@ -123,7 +136,7 @@ def _model(name: str) -> TrailModel:
 
 
 def wants_template(model: TrailModel) -> bool:
-    """Return whether a model has a template among its channels."""
+    """Return whether a model has a template channel."""
     return bool(TEMPLATE_CHANNELS & set(model.specification.channels))
 
 
@@ -137,7 +150,7 @@ def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Sce
     seed, index
         Seed of the kind and number of the scene.
     like
-        File of the real image that a scene ``like`` it follows.
+        File of the real image of the kind ``like``.
     """
     rng = np.random.default_rng([seed, index])
     config = SceneConfig.varied(SHAPE, rng, trails=TrailPopulation(number=10.0))
@@ -152,7 +165,7 @@ def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Sce
         )
     if kind == "like":
         if like is None:
-            raise ValueError("Scenes like a real image need one.")
+            raise ValueError("Scenes of the kind 'like' need a reference image.")
         reference_image = _reference_image(like)
         whole = reference_image.bbox()
         start = [
@@ -169,8 +182,8 @@ def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Sce
     return subtracted_scene(scene, box) if kind == "difference" else with_cut_template(scene)
 
 
-def search_with_model(model: TrailModel, scene: Scene, background: BackgroundMesh) -> ImageSearch:
-    """Find candidates as the tasks do, and compare them with the truth."""
+def model_catalog(model: TrailModel, scene: Scene, background: BackgroundMesh) -> astropy.table.Table:
+    """Return the candidates of a model, found as in the tasks."""
     planes = scene.planes
     probability = predict_probability(model, planes, background=background, threads=1)
     thresholds = model.specification.thresholds
@@ -180,14 +193,29 @@ def search_with_model(model: TrailModel, scene: Scene, background: BackgroundMes
         ScoreModel.from_mapping(model.specification.score),
         CandidateOptions(grow=thresholds["grow"], seed=thresholds["seed"]),
     )
-    found = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
-    streak = np.asarray(table["streakFlag"])
-    return search_result(found, table["score"], scene.truth, planes.image.size, streak_flag=streak)
+    return candidate_catalog(
+        table,
+        first_id=0,
+        visit=0,
+        detector=0,
+        band="",
+        midpoint_mjd_tai=0.0,
+        exposure_time=30.0,
+        pixel_to_sky=lambda x, y: (x / 18_000.0, y / 18_000.0),
+    )
+
+
+def match(candidates: astropy.table.Table, scene: Scene) -> Tables:
+    """Compare candidates with the truth of their scene; all trails count."""
+    context = ImageContext(shape=scene.planes.shape)
+    options = MatchOptions(min_visible_fraction=0.0)
+    matches = match_table(candidates, scene.truth, context, options=options)
+    return matches, search_table(matches, context)
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One scene, and who searches it.
+    """One scene, and the methods that search it.
 
     Parameters
     ----------
@@ -206,16 +234,16 @@ class Job:
     models: tuple[str, ...]
     baselines: tuple[str, ...]
 
-    def run(self) -> dict[str, ImageSearch]:
-        """Return what each found, by its name."""
+    def run(self) -> dict[str, Tables]:
+        """Return the tables of each method, by its name."""
         try:
             scene = make_scene(self.kind, self.seed, self.index, self.like)
             planes = scene.planes
             background = fit_background(planes.image, planes.bad())
-            found = {name: search_with_model(_model(name), scene, background) for name in self.models}
+            catalogs = {name: model_catalog(_model(name), scene, background) for name in self.models}
             for name in self.baselines:
-                baseline = BASELINES[name](planes, background)
-                found[name] = search_result(baseline.trails, baseline.rank, scene.truth, planes.image.size)
+                catalogs[name] = BASELINES[name](planes, background).catalog()
+            found = {name: match(catalog, scene) for name, catalog in catalogs.items()}
         except Exception as error:
             raise RuntimeError(
                 f"Scene {self.index} of kind {self.kind!r} with seed {self.seed} failed: {error!r}"
@@ -223,8 +251,8 @@ class Job:
         return found
 
 
-def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, dict[str, ImageSearch]]]:
-    """Yield scenes and what was found in them, as they are finished."""
+def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, dict[str, Tables]]]:
+    """Yield jobs and their results, as they are finished."""
     if processes == 1:
         for job in jobs:
             yield job, job.run()
@@ -238,113 +266,6 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, dict[st
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _interval(values: tuple[float, float, float], digits: int) -> str:
-    value, low, high = values
-    if not np.isfinite(value):
-        return "-"
-    text = f"{value:.{digits}f}"
-    return text if not np.isfinite(low) else f"{text} ({low:.{digits}f}-{high:.{digits}f})"
-
-
-def _bins(edges: Sequence[float]) -> list[tuple[float, float]]:
-    return list(zip(edges[:-1], edges[1:], strict=True))
-
-
-def print_tables(console: Console, title: str, samples: Mapping[str, DetectionSample]) -> None:
-    """Print what was found in the scenes of a kind."""
-    summary = Table(title=title, title_justify="left")
-    summary.add_column("detector", no_wrap=True)
-    for name in ("Mpix", "trails", "false per detector", "completeness"):
-        summary.add_column(name, justify="right")
-    for name in ("SNR50", "SNR50, 20-150 px", "midpoint, px", "angle, deg", "length, %", "of"):
-        summary.add_column(name, justify="right")
-    bins = Table(title=f"{title}: completeness by SNR and by length", title_justify="left")
-    bins.add_column("detector", no_wrap=True)
-    bins.add_column("false per detector", justify="right")
-    for low, high in _bins(SNR_BINS):
-        bins.add_column(f"SNR {low:g}-{high:g}", justify="right")
-    for low, high in _bins(LENGTH_BINS):
-        bins.add_column(f"{low:g}-{high:g} px", justify="right")
-    for name, sample in samples.items():
-        for i, point in enumerate(sample.operating_points(FALSE_RATES)):
-            errors, count = sample.median_errors(point.rate)
-            summary.add_row(
-                *((name, f"{sample.megapixels:.0f}", str(len(sample.all.snr))) if i == 0 else ("", "", "")),
-                f"{point.rate:g}",
-                _interval(point.completeness, 2),
-                _interval(point.snr50, 1),
-                _interval(point.snr50_long, 1),
-                *(f"{e:.{d}f}" if count else "-" for e, d in zip(errors * [1.0, 1.0, 100.0], (2, 1, 1))),
-                str(count),
-                end_section=i == len(FALSE_RATES) - 1,
-            )
-            fractions = [
-                *sample.completeness(point.rate, "snr", SNR_BINS)[0],
-                *sample.completeness(point.rate, "length", LENGTH_BINS)[0],
-            ]
-            bins.add_row(
-                name if i == 0 else "",
-                f"{point.rate:g}",
-                *(f"{value:.2f}" if np.isfinite(value) else "-" for value in fractions),
-                end_section=i == len(FALSE_RATES) - 1,
-            )
-    console.print(summary)
-    console.print("Medians of errors: trails of SNR > 10 that are found at that rate.", style="dim")
-    console.print(bins)
-
-
-def operating_table(groups: Mapping[str, Mapping[str, DetectionSample]]) -> astropy.table.Table:
-    """Return operating points as a table, one row a kind, detector and rate."""
-    rows = []
-    for kind, samples in groups.items():
-        for name, sample in samples.items():
-            for point in sample.operating_points(FALSE_RATES):
-                errors, count = sample.median_errors(point.rate)
-                row: dict[str, object] = {
-                    "kind": kind,
-                    "detector": name,
-                    "megapixels": sample.megapixels,
-                    "trails": len(sample.all.snr),
-                    "false_per_detector": point.rate,
-                    "threshold": point.threshold,
-                }
-                for key in ("completeness", "snr50", "snr50_long"):
-                    row |= zip((key, f"{key}_low", f"{key}_high"), getattr(point, key), strict=True)
-                keys = ("median_midpoint_error", "median_angle_error", "median_length_error")
-                row |= zip(keys, errors, strict=True)
-                rows.append(row | {"errors_of": count})
-    table = astropy.table.Table(rows)
-    table["median_midpoint_error"].unit = "pix"
-    table["median_angle_error"].unit = "deg"
-    return table
-
-
-def bin_table(groups: Mapping[str, Mapping[str, DetectionSample]]) -> astropy.table.Table:
-    """Return completeness in bins, one row a bin."""
-    rows = []
-    for kind, samples in groups.items():
-        for name, sample in samples.items():
-            for rate in FALSE_RATES:
-                for by, edges in (("snr", SNR_BINS), ("length", LENGTH_BINS)):
-                    columns = sample.completeness(rate, by, edges)
-                    for (start, stop), *values in zip(_bins(edges), *columns, strict=True):
-                        rows.append((kind, name, float(rate), by, start, stop, *values))
-    names = ("kind", "detector", "false_per_detector", "by", "start", "stop", "completeness", "low", "high")
-    return astropy.table.Table(rows=rows, names=(*names, "trails"))
-
-
-def reliability_table(groups: Mapping[str, Mapping[str, DetectionSample]]) -> astropy.table.Table:
-    """Return the calibration curves of scores, one row a bin."""
-    rows = []
-    for kind, samples in groups.items():
-        for name, sample in samples.items():
-            curve = sample.reliability()
-            for values in zip(curve.score, curve.fraction, curve.low, curve.high, curve.count, strict=True):
-                rows.append((kind, name, *values, curve.error))
-    names = ("kind", "detector", "score", "fraction", "low", "high", "candidates", "calibration_error")
-    return astropy.table.Table(rows=rows, names=names)
 
 
 @click.command()
@@ -361,12 +282,12 @@ def reliability_table(groups: Mapping[str, Mapping[str, DetectionSample]]) -> as
     "--baseline-scenes",
     default=None,
     type=int,
-    help="So many of them are searched by the baselines as well, which take 10 s each.  [default: all]",
+    help="Number of these scenes that the baselines search as well, in 10 s each.  [default: all]",
 )
 @click.option(
     "--reference-image",
     type=click.Path(exists=True, dir_okay=False),
-    help="A real visit image to take PSF and noise from for scenes of the kind 'like'.",
+    help="Real visit image whose PSF and noise scenes of the kind 'like' have.",
 )
 @click.option(
     "--kind",
@@ -375,7 +296,9 @@ def reliability_table(groups: Mapping[str, Mapping[str, DetectionSample]]) -> as
     type=click.Choice(list(KINDS)),
     help="Only this kind of scenes; may be repeated.",
 )
-@click.option("--seed", default=770_000, show_default=True, help="Seed; no training set may have it.")
+@click.option(
+    "--seed", default=770_000, show_default=True, help="Seed; must differ from the seeds of training sets."
+)
 @click.option("--jobs", default=None, type=int, help="Processes.  [default: all cores]")
 @click.option(
     "-o",
@@ -393,18 +316,18 @@ def main(
     jobs: int | None,
     output: Path | None,
 ) -> None:
-    """Measure what models and their baselines find."""
+    """Measure the detections of models and baselines."""
     console, log = Console(width=200), Console(stderr=True)
     models = {name: _model(name) for name in names}
     kinds = [kind for kind in KINDS if not chosen or kind in chosen]
     if "template" in kinds and not any(wants_template(model) for model in models.values()):
-        console.print("No scenes with a template: none of the models wants one.")
+        console.print("Scenes with a template are skipped: no model has a template channel.")
         kinds.remove("template")
     if "like" in kinds and reference_image is None:
-        console.print("No scenes on a real PSF: --reference-image names no image.")
+        console.print("Scenes of the kind 'like' are skipped: pass --reference-image to run them.")
         kinds.remove("like")
     if not kinds:
-        raise click.UsageError("No kind of scenes is left.")
+        raise click.UsageError("No kind of scene remains to be run.")
     for name, model in models.items():
         console.print(f"{name}: model {model.specification.name} {model.specification.version}")
     console.print(f"seed {seed}, {scenes} scenes of each kind")
@@ -421,10 +344,9 @@ def main(
         for kind in kinds
         for index in range(scenes)
     ]
-    # Those with baselines take longest: they start first, and by index, so that a
-    # scene is the same whatever else is run.
+    # Jobs with baselines take longest, and start first.
     work.sort(key=lambda job: (not job.baselines, job.index))
-    found: dict[tuple[str, int], dict[str, ImageSearch]] = {}
+    found: dict[tuple[str, int], dict[str, Tables]] = {}
     processes = jobs or len(os.sched_getaffinity(0))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
@@ -435,47 +357,53 @@ def main(
                 progress.advance(task)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
-    groups: dict[str, dict[str, DetectionSample]] = {}
+    groups: dict[str, dict[str, MethodResult]] = {}
     for kind in kinds:
-        results = [found[kind, index] for index in range(scenes)]
-        detectors = [*names, *(BASELINES if baselines else ())]
+        scenes_of_kind = [found[kind, index] for index in range(scenes)]
         groups[kind] = {
-            name: DetectionSample([result[name] for result in results if name in result])
-            for name in detectors
+            name: MethodResult([tables[name] for tables in scenes_of_kind if name in tables])
+            for name in (*names, *(BASELINES if baselines else ()))
         }
         print_tables(console, KINDS[kind], groups[kind])
-    scored = {kind: {name: samples[name] for name in names} for kind, samples in groups.items()}
-    for kind, samples in scored.items():
-        for name, sample in samples.items():
-            ece = sample.reliability().error
-            console.print(f"{KINDS[kind]}, {name}: expected calibration error of the score {ece:.3f}")
+    for kind, results in groups.items():
+        for name in names:
+            error = results[name].calibration_error
+            console.print(f"{KINDS[kind]}, {name}: expected calibration error of the score {error:.3f}")
     if output is not None:
-        write(output, groups, scored)
+        write(output, groups, names)
         console.print(f"Figures and numbers are in {output}.")
 
 
-def write(
-    output: Path,
-    groups: Mapping[str, Mapping[str, DetectionSample]],
-    scored: Mapping[str, Mapping[str, DetectionSample]],
-) -> None:
-    """Write figures and numbers into a folder."""
+def write(output: Path, groups: Groups, models: Sequence[str]) -> None:
+    """Write figures and numbers to a folder; calibration of the models only."""
     output.mkdir(parents=True, exist_ok=True)
+    scored = {kind: {name: results[name] for name in models} for kind, results in groups.items()}
     for name, table in (
         ("operating_points", operating_table(groups)),
         ("completeness", bin_table(groups)),
         ("reliability", reliability_table(scored)),
     ):
         table.write(output / f"{name}.ecsv", format="ascii.ecsv", overwrite=True)
-    for kind, samples in groups.items():
-        figure = completeness_figure(
-            samples, title=KINDS[kind], rates=FALSE_RATES, snr_edges=SNR_BINS, length_edges=LENGTH_BINS
-        )
+    for kind, results in groups.items():
+        panels = {
+            point_name(rate): {
+                name: select(result.metrics, section="completeness", operatingPoint=point_name(rate))
+                for name, result in results.items()
+            }
+            for rate in FALSE_RATES
+        }
+        figure = completeness_comparison(panels, by=tuple(OPTIONS.quantities))
+        figure.suptitle(f"{KINDS[kind]}: completeness, with intervals of 95%")
         figure.savefig(output / f"completeness_{kind}.png", dpi=150)
-    titled = {KINDS[kind]: samples for kind, samples in groups.items()}
-    froc_figure(titled).savefig(output / "froc.png", dpi=150)
-    titled = {KINDS[kind]: samples for kind, samples in scored.items()}
-    reliability_figure(titled).savefig(output / "reliability.png", dpi=150)
+    froc_comparison(_metrics(groups)).savefig(output / "froc.png", dpi=150)
+    calibration_comparison(_metrics(scored)).savefig(output / "reliability.png", dpi=150)
+
+
+def _metrics(groups: Groups) -> dict[str, dict[str, astropy.table.Table]]:
+    return {
+        KINDS[kind]: {name: result.metrics for name, result in results.items()}
+        for kind, results in groups.items()
+    }
 
 
 if __name__ == "__main__":

@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
-from lsst.meas.trails.core.geometry import Trails
+from lsst.meas.trails.core.geometry import Trail, Trails
 from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS
 from lsst.meas.trails.core.photometry import flux_to_mag
 from lsst.meas.trails.core.pixel_histogram import BINS
+from lsst.meas.trails.core.planes import ImagePlanes
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
 from lsst.meas.trails.evaluation.columns import SEARCH_COLUMNS, table_of
 from lsst.meas.trails.evaluation.match_table import ImageContext, match_table
 
@@ -198,3 +201,18 @@ def make_detector(
 def collection() -> list[tuple[astropy.table.Table, astropy.table.Table]]:
     """Return the matches and searches of six detectors."""
     return [make_detector(seed) for seed in range(6)]
+
+
+PSF = PsfGrid.gaussian(4.0)
+"""PSF of `make_image`."""
+
+
+def make_image(*trails: tuple[float, float, float, float, float], seed: int = 1) -> ImagePlanes:
+    """Return white noise with trails of x, y, length, angle and SNR."""
+    shape = (256, 300)
+    image = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    planes = ImagePlanes(image, np.ones(shape, np.float32), np.zeros(shape, np.uint32), PSF)
+    for x, y, length, angle, snr in trails:
+        stamp = render_trail(PSF, Trail(x, y, length, angle))
+        add_trail(image, PSF, Trail(x, y, length, angle, snr / optimal_snr(stamp, planes.variance, 1.0)))
+    return planes

@@ -9,21 +9,16 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Detectors to compare with: what finds trails without a network.
-
-Each takes an image and gives trails with a rank, like a detector whose score
-is the rank:
+"""Baselines: methods that find trails without a network.
 
 `elongated_footprints`
-    PSF-matched footprints, as the stack detects sources, ranked by how
-    elongated they are.
+    PSF-matched footprints, as the stack detects sources, ranked by elongation.
 `sep_sources`
     Sources of SExtractor's algorithm (Bertin and Arnouts 1996; Barbary 2016,
-    JOSS 1, 58).  At 3 to 5 sigma it stands in for the stack's catalog, and
-    with `SEP_FOR_TRAILS` it is tuned for trails.
+    JOSS 1, 58).  At 3 to 5 sigma they substitute for the stack's catalog; with
+    `SEP_FOR_TRAILS` they are tuned for trails.
 
-The bank of matched filters, the limit of what noise allows, is in
-`benchmarks.matched_filter`.
+The matched-filter bank, which is the noise limit, is `benchmarks.matched_filter`.
 """
 
 from __future__ import annotations
@@ -32,6 +27,7 @@ __all__ = ("SEP_FOR_TRAILS", "BaselineDetections", "SepOptions", "elongated_foot
 
 import dataclasses
 
+import astropy.table
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
@@ -39,75 +35,88 @@ import scipy.signal
 import sep
 
 from ..core.background import BackgroundMesh, fit_background
+from ..core.catalog.columns import CANDIDATE_COLUMNS
 from ..core.geometry import Trails, wrap_angle
 from ..core.planes import ImagePlanes
 from ..core.psf import FWHM_PER_SIGMA, kernel_fwhm
+from .columns import blank_table
 
 _GROW = 2.4
-"""Pixels that footprints are grown by before the background is estimated
-again, in standard deviations of the PSF, as the stack does.
+"""Growth of the footprints that are masked in the second estimate of the
+background, in standard deviations of the PSF, as in the stack.
 """
 
 _PIXSTACK = 4_000_000
 _SUB_OBJECTS = 65_536
-"""Buffers of sep: crowded images overflow its defaults."""
+"""Buffers of sep, whose defaults overflow in crowded images."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BaselineDetections:
-    """Trails found by a detector without a network, best first.
-
-    Parameters
-    ----------
-    trails
-        The trails, array coordinates, fluxes in units of the image.
-    rank
-        What they are ranked by, not negative, shape (n,).
-    significance
-        Significance of the detection, sigma, shape (n,).
-    """
+    """Trails found without a network, best first."""
 
     trails: Trails
+    """The trails, array coordinates, fluxes in units of the image."""
+
     rank: npt.NDArray[np.float64]
+    """Rank of each, not negative, shape (n,)."""
+
     significance: npt.NDArray[np.float64]
+    """Significance of the detection, sigma, shape (n,)."""
 
     def __post_init__(self) -> None:
         if not len(self.trails) == len(self.rank) == len(self.significance):
             raise ValueError(
-                f"{len(self.trails)} trails need as many ranks and significances, not {len(self.rank)} "
-                f"and {len(self.significance)}."
+                f"{len(self.trails)} trails need one rank and one significance each, not {len(self.rank)} "
+                f"ranks and {len(self.significance)} significances."
             )
 
     def sorted(self) -> BaselineDetections:
-        """Return the same with the highest rank first."""
+        """Return the detections with the highest rank first."""
         order = np.argsort(-self.rank, kind="stable")
         return BaselineDetections(self.trails[order], self.rank[order], self.significance[order])
+
+    def catalog(self) -> astropy.table.Table:
+        """Return a candidate catalog, whose score is the rank.
+
+        Other columns than position, shape, flux and SNR are unknown.
+        """
+        trails = self.trails
+        table = blank_table(CANDIDATE_COLUMNS, len(trails))
+        values = {
+            "x": trails.x,
+            "y": trails.y,
+            **dict(zip(("x0", "y0", "x1", "y1"), trails.ends, strict=True)),
+            "trailLengthPix": trails.length,
+            "trailAnglePix": trails.angle,
+            "trailFlux": trails.flux,
+            "snr": self.significance,
+            "score": self.rank,
+        }
+        for name, column in values.items():
+            table[name][:] = column
+        return table
 
 
 @dataclasses.dataclass(frozen=True)
 class SepOptions:
-    """How `sep_sources` detects.
-
-    Parameters
-    ----------
-    threshold
-        Detection threshold on the matched-filtered image, sigma.
-    min_area
-        Fewest pixels above it.
-    min_elongation
-        Least ratio of the axes.
-    by_elongation
-        Whether the rank is the elongation, and not the significance.
-    """
+    """Options of `sep_sources`."""
 
     threshold: float = 5.0
+    """Detection threshold on the matched-filtered image, sigma."""
+
     min_area: int = 5
+    """Fewest pixels above the threshold."""
+
     min_elongation: float = 1.0
+    """Lowest ratio of the axes."""
+
     by_elongation: bool = False
+    """Whether to rank by elongation instead of significance."""
 
 
 SEP_FOR_TRAILS = SepOptions(threshold=2.5, min_area=40, min_elongation=2.0, by_elongation=True)
-"""Options that find trails."""
+"""Options tuned for trails."""
 
 
 def elongated_footprints(
@@ -117,26 +126,26 @@ def elongated_footprints(
     threshold: float = 5.0,
     min_elongation: float = 1.2,
 ) -> BaselineDetections:
-    """Detect as the stack does, and rank the footprints by elongation.
+    """Detect footprints as the stack does, and rank them by elongation.
 
     Parameters
     ----------
     planes
         The image.
     background
-        Its background; estimated again without the pixels of what is
-        detected above it, and those around them.
+        Its background; estimated again with the grown footprints of a first
+        detection masked.
     threshold
         Threshold on the image convolved with the PSF, sigma.
     min_elongation
-        Least ratio of the axes of a footprint; a trail of 6 pixels has 1.25
+        Lowest ratio of the axes of a footprint; a trail of 6 pixels has 1.25
         in typical seeing.
 
     Notes
     -----
-    A footprint is a set of connected pixels above the threshold, of the
-    significance ``sum(k d) / sqrt(sum(k^2 V))`` with the PSF ``k``, as in the
-    stack's SourceDetectionTask.  Masked pixels are left out of both sums.
+    A footprint is a set of connected pixels whose significance
+    ``sum(k d) / sqrt(sum(k^2 V))`` with the PSF ``k`` is above the threshold, as
+    in the stack's SourceDetectionTask.  Both sums ignore masked pixels.
     """
     bad = planes.bad()
     kernel = planes.psf.mean_kernel
@@ -150,19 +159,19 @@ def elongated_footprints(
     significance, convolved = _psf_matched(planes, bad, level, kernel)
     labels, count = scipy.ndimage.label(significance > threshold, structure=np.ones((3, 3)))
     if count == 0:
-        return _none()
+        return BaselineDetections(Trails.empty(), np.zeros(0), np.zeros(0))
     weight = np.where(labels > 0, convolved, 0.0)
     x, y, xx, yy, xy, total = _moments(labels, weight, count)
     peak = scipy.ndimage.maximum(significance, labels, np.arange(1, count + 1))
     flux = scipy.ndimage.sum_labels(np.where(bad, 0.0, planes.image - level), labels, np.arange(1, count + 1))
     half_sum, half_difference = 0.5 * (xx + yy), np.hypot(0.5 * (xx - yy), xy)
-    # The moments of pixels: a footprint of one has those of a pixel.
+    # With the moments of a pixel, for footprints of a single pixel.
     major, minor = half_sum + half_difference + 1.0 / 12.0, half_sum - half_difference + 1.0 / 12.0
     a, b = np.sqrt(major), np.sqrt(np.maximum(minor, 1.0 / 12.0))
     angle = 0.5 * np.rad2deg(np.arctan2(2.0 * xy, xx - yy))
     keep = (total > 0.0) & (a / b >= min_elongation)
     trails = Trails(x, y, _line_length(a, b), wrap_angle(angle), flux)[keep]
-    # Narrower than the PSF is no merit: cosmic rays are.
+    # Cosmic rays are narrower than the PSF, which must not raise their rank.
     rank = a / np.maximum(b, sigma)
     return BaselineDetections(trails, rank[keep], np.asarray(peak, dtype=np.float64)[keep]).sorted()
 
@@ -170,7 +179,7 @@ def elongated_footprints(
 def sep_sources(
     planes: ImagePlanes, background: BackgroundMesh, options: SepOptions = SepOptions()
 ) -> BaselineDetections:
-    """Detect sources with sep, matched to the PSF.
+    """Detect sources with sep in the PSF-matched image.
 
     Parameters
     ----------
@@ -189,8 +198,7 @@ def sep_sources(
     sep.set_extract_pixstack(max(stack, _PIXSTACK))
     sep.set_sub_object_limit(max(limit, _SUB_OBJECTS))
     try:
-        # sep's own matched filter misses bright sources if there is a mask;
-        # what it measures is on the filtered image in either case.
+        # The matched filter of sep misses bright sources if there is a mask.
         found, segments = sep.extract(
             significance, options.threshold, minarea=options.min_area, filter_kernel=None,
             segmentation_map=True,
@@ -232,19 +240,17 @@ def _psf_matched(
     level: npt.NDArray[np.float32],
     kernel: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the significance of a source at each pixel, and the convolved
-    image, shape (ny, nx).
-    """
+    """Return the significance of a source at each pixel, and the convolved image."""
     data = np.where(bad, 0.0, planes.image - level).astype(np.float32)
     variance = np.where(bad, 0.0, planes.variance).astype(np.float32)
-    # Correlation with the PSF is convolution with it turned round.
-    turned = kernel[::-1, ::-1].astype(np.float32)
-    signal = scipy.signal.oaconvolve(data, turned, mode="same")
-    noise = scipy.signal.oaconvolve(variance, np.square(turned), mode="same")
+    # Correlation with the PSF is convolution with the flipped PSF.
+    flipped = kernel[::-1, ::-1].astype(np.float32)
+    signal = scipy.signal.oaconvolve(data, flipped, mode="same")
+    noise = scipy.signal.oaconvolve(variance, np.square(flipped), mode="same")
     if np.all(bad):
         return np.zeros(bad.shape, dtype=np.float32), np.zeros(bad.shape, dtype=np.float32)
-    # Where hardly a pixel is left, rounding errors of the transforms are.
-    usable = noise > 1e-3 * np.sum(np.square(turned)) * np.median(planes.variance[~bad])
+    # Rounding errors of the transforms dominate where nearly all pixels are masked.
+    usable = noise > 1e-3 * np.sum(np.square(flipped)) * np.median(planes.variance[~bad])
     significance = np.where(usable, signal / np.sqrt(np.where(usable, noise, 1.0)), 0.0)
     return significance.astype(np.float32), signal.astype(np.float32)
 
@@ -252,8 +258,9 @@ def _psf_matched(
 def _moments(
     labels: npt.NDArray[np.int32], weight: npt.NDArray[np.floating], count: int
 ) -> tuple[npt.NDArray[np.float64], ...]:
-    """Return the weighted centers x, y, second moments xx, yy, xy and total
-    weights of labeled pixels, each of shape (count,).
+    """Return the weighted moments x, y, xx, yy, xy and total weights of labels.
+
+    Each has the shape (count,).
     """
     rows, columns = np.nonzero(labels)
     index = labels[rows, columns] - 1
@@ -270,11 +277,8 @@ def _moments(
 
 
 def _line_length(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the length of a uniform line that, blurred, has the axes ``a``
-    and ``b``: its variance, length^2 / 12, adds to one axis only.
+    """Return the length of a uniform line that has the axes ``a`` and ``b`` if blurred.
+
+    Its variance, length^2 / 12, adds to one axis only.
     """
     return np.sqrt(12.0 * np.maximum(np.square(a) - np.square(b), 0.0))
-
-
-def _none() -> BaselineDetections:
-    return BaselineDetections(Trails.empty(), np.zeros(0), np.zeros(0))

@@ -65,7 +65,7 @@ def completeness_comparison(panels: _Panels, *, by: Sequence[str] = ("snr",)) ->
             if edges:
                 log_axis(axis, sorted(edges))
             finish_fractions(axis)
-            axis.set_xlabel(f"{QUANTITIES[quantity].label} of the trail")
+            axis.set_xlabel(QUANTITIES[quantity].label)
             axis.set_title(title)
         line[0].set_ylabel("fraction of trails found")
     legend_below(figure, handles)
