@@ -81,7 +81,7 @@ def froc_comparison(panels: _Panels) -> Figure:
         Metrics of each panel; a curve ends with its lowest score.
     """
     figure = _figure(panels, 4.6)
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     order = _order(panels)
     handles: dict[str, Artist] = {}
     for axis, (title, metrics) in zip(axes, panels.items(), strict=True):
