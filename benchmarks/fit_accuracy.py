@@ -9,30 +9,29 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""How good are the fitted positions, lengths, angles and fluxes, and their
-errors?
+"""Accuracy of fitted positions, lengths, angles and fluxes, and their errors.
 
     python benchmarks/fit_accuracy.py [--trails 100] [-o DIR]
 
-Trails of given length and SNR are put on white noise and into simulated
-fields of stars and galaxies.  The candidates start from components such as a
-network gives: a part of the trail, up to two pixels off, with gaps and ragged
-ends.  What `find_candidates` makes of them is compared with the truth:
+Trails of given length and SNR are added to white noise and to simulated
+fields of stars and galaxies.  The components are imperfect like the ones of a
+network: a part of the trail, up to two pixels off, with gaps and ragged ends.
+The trails that `find_candidates` fits are compared with the truth:
 
 bias
     Median of the residuals.
 scatter
     1.4826 times their median absolute deviation.
 pull
-    The same of residual over stated error, with its median and its root mean
-    square: 0, 1 and 1 where errors are honest.
+    The scatter of residual over stated error, with its median and its root
+    mean square: 1, 0 and 1 if the errors are correct.
 bound
-    The Cramer-Rao bound of the trail on its pixels: no unbiased fit has less
-    scatter, unless noise hides where the trail ends.
+    The Cramer-Rao bound of the trail on its pixels, the least scatter of an
+    unbiased fit unless noise hides the ends of the trail.
 
-``along`` and ``across`` are the midpoint's components in the direction of the
-trail, ``end`` the distance along it of the two ends, for which the catalog has
-no errors of their own.
+``along`` and ``across`` are the components of the midpoint in the direction of
+the trail, ``end`` is the distance along it of an end, which has no error in
+the catalog.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ LENGTHS = (10.0, 20.0, 40.0, 80.0, 120.0)
 SNRS = (6.0, 8.0, 10.0, 15.0, 25.0)
 SHAPE = (768, 768)
 PER_SCENE = 8
-"""Trails of one scene."""
+"""Number of trails in a scene."""
 
 COLUMNS = ("x", "y", "along", "across", "length", "angle", "flux", "end")
 WITH_ERRORS = COLUMNS[:-1]
@@ -82,7 +81,7 @@ GOOD_PULL = (0.8, 1.3)
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One scene of trails of one length and SNR."""
+    """A scene of trails with one length and SNR."""
 
     setting: str
     length: float
@@ -91,9 +90,7 @@ class Job:
     index: int
 
     def run(self) -> list[dict[str, float]]:
-        """Return residuals, errors and bounds of each trail that was fitted,
-        and the number of those that were not under ``failed``.
-        """
+        """Return residuals, errors and bounds of each trail, or ``failed``."""
         try:
             return self._run()
         except Exception as error:
@@ -110,12 +107,12 @@ class Job:
             separation=40.0,
         )
         trails = draw_trails(population, before, rng)
-        # What is fitted must be all there; that of a part has no truth.
+        # The truth of a trail in part beyond the image is not defined.
         inside = np.all([(end > 30.0) & (end < SHAPE[0] - 31.0) for end in trails.ends], axis=0)
         bad = before.bad()
         seen = [not _near(trail, bad) for trail in trails]
         trails = trails[inside & np.array(seen, dtype=bool)]
-        # Noise and all else are in the image already: the trails add theirs.
+        # The image already has its noise: the trails are noiseless.
         planes = inject_trails(before, trails, None)
         probability = components(planes, trails, rng)
         sky = SkySubtracted.from_planes(planes)
@@ -136,19 +133,19 @@ class Job:
 
 
 def _near(trail: Trail, where: npt.NDArray[np.bool_], margin: float = 4.0) -> bool:
-    """Return whether a trail comes near any of some pixels."""
+    """Return whether a trail comes near any of the given pixels."""
     pixels = near_segment(*trail.ends, margin, where.shape)
     return bool(np.any(where[pixels.rows[pixels.use], pixels.columns[pixels.use]]))
 
 
 def components(planes: ImagePlanes, trails: Trails, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Return a probability map as of a network that sees trails imperfectly."""
+    """Return a probability map like the one of an imperfect network."""
     probability = np.zeros(planes.shape, dtype=np.float32)
     rows, columns = np.mgrid[: planes.shape[0], : planes.shape[1]]
     for trail in trails:
         length = trail.length
         fwhm = planes.psf.fwhm(trail.x, trail.y)
-        # Of the whole between 70 and 105%, anywhere on it.
+        # Between 70 and 105% of the trail, anywhere on it.
         part = length * rng.uniform(0.7, 1.05)
         shift = rng.uniform(-0.5, 0.5) * abs(length - part)
         c, s = trail.direction
@@ -162,9 +159,7 @@ def components(planes: ImagePlanes, trails: Trails, rng: np.random.Generator) ->
 
 
 def cramer_rao(trail: Trail, planes: ImagePlanes, bad: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """Return the Cramer-Rao bounds of a trail, with a constant background as
-    the sixth parameter.
-    """
+    """Return the Cramer-Rao bounds of a trail on a constant background."""
     x0, y0, x1, y1 = trail.ends
     reach = 4.0 * planes.psf.fwhm(trail.x, trail.y)
     left, bottom, rows, columns, _, use = near_segment(x0, y0, x1, y1, reach, planes.shape)
@@ -269,7 +264,7 @@ def _robust(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def print_tables(console: Console, table: astropy.table.Table) -> None:
-    """Print one table a setting and column: lengths down, SNR across."""
+    """Print a table per setting and column: lengths down, SNR across."""
     for setting in dict.fromkeys(table["setting"]):
         for name in COLUMNS:
             part = table[(table["setting"] == setting) & (table["column"] == name)]
@@ -295,7 +290,7 @@ def _cell(row: astropy.table.Row) -> str:
 
 
 def pull_figure(table: astropy.table.Table) -> Figure:
-    """Draw the scatter of pulls against SNR, one panel a column."""
+    """Return a figure of the scatter of pulls against SNR, by column."""
     settings = list(dict.fromkeys(table["setting"]))
     names = ("along", "across", "length", "angle", "flux")
     figure = Figure(figsize=(3.4 * len(names) + 0.6, 3.2 * len(settings) + 1.2), layout="constrained")
@@ -320,15 +315,19 @@ def pull_figure(table: astropy.table.Table) -> Figure:
         line[0].set_ylabel("scatter of the pulls")
     for axis in panels[-1]:
         axis.set_xlabel("optimal SNR")
-    figure.suptitle("Residual over stated error: 1 is honest, gray is 0.8 to 1.3")
+    figure.suptitle("Scatter of residual over stated error: 1 is correct, gray is 0.8 to 1.3")
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
 @click.command()
-@click.option("--trails", default=100, show_default=True, help="About so many trails of each length and SNR.")
-@click.option("--setting", "chosen", multiple=True, type=click.Choice(list(SETTINGS)), help="Only this one.")
+@click.option(
+    "--trails", default=100, show_default=True, help="Approximate number of trails of each length and SNR."
+)
+@click.option(
+    "--setting", "chosen", multiple=True, type=click.Choice(list(SETTINGS)), help="Only this setting."
+)
 @click.option("--length", "lengths", multiple=True, type=float, help="Only these lengths.")
 @click.option("--snr", "snrs", multiple=True, type=float, help="Only these SNR.")
 @click.option("--seed", default=780_000, show_default=True, help="Seed.")

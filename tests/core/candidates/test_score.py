@@ -148,7 +148,7 @@ def test_separable_and_constant_features() -> None:
     "is_trail", [np.zeros(5, dtype=bool), np.ones(5, dtype=bool), np.zeros(0, dtype=bool)]
 )
 def test_nothing_to_learn_from(is_trail: npt.NDArray[np.bool_]) -> None:
-    with pytest.raises(ValueError, match="cannot be calibrated"):
+    with pytest.raises(ValueError, match=f"{len(is_trail)} candidates"):
         ScoreModel.fit(np.zeros((len(is_trail), len(FEATURES))), is_trail)
 
 
@@ -175,11 +175,11 @@ def test_scores_lie_between_zero_and_one(model: ScoreModel) -> None:
     ("change", "message"),
     [
         ({"features": ["beauty"]}, "beauty"),
-        ({"features": None}, "calibrate the model again"),
-        ({"features": list(FEATURES[::-1])}, "calibrate the model again"),
+        ({"features": None}, "None"),
+        ({"features": list(FEATURES[::-1])}, "failed"),
         ({"mean": [1.0]}, "mean"),
-        ({"scale": [0.0] * len(FEATURES)}, "not positive"),
-        ({"scale": [-1.0] * len(FEATURES)}, "not positive"),
+        ({"scale": [0.0] * len(FEATURES)}, "scale"),
+        ({"scale": [-1.0] * len(FEATURES)}, "scale"),
         ({"scale": "wide"}, "scale"),
         ({"coefficients": [np.nan] * len(FEATURES)}, "coefficients"),
         ({"coefficients": None}, "coefficients"),

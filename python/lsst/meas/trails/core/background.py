@@ -58,24 +58,19 @@ class BackgroundMesh:
     block: int = BLOCK
 
     def level(self, y: slice = slice(None), x: slice = slice(None)) -> npt.NDArray[np.float32]:
-        """Return the level over (part of) the image.
+        """Return the level over a part of the image, float32.
 
         Parameters
         ----------
         y, x
-            The part, as slices of array coordinates.
-
-        Returns
-        -------
-        level
-            Shape of the part, float32.
+            Slices of array coordinates; by default the whole image.
         """
         (below, above, fy), (left, right, fx) = (
             _neighbors(np.arange(*part.indices(size)), count, size)
             for part, size, count in zip((y, x), self.shape, self.values.shape, strict=True)
         )
-        # Not a product of matrices: for small ones the threads of a BLAS
-        # cost several times what the sums do.
+        # Sums instead of a matrix product: for small matrices the threads of
+        # a BLAS cost several times more.
         rows = self.values[below] * (1.0 - fy)[:, None] + self.values[above] * fy[:, None]
         return np.asarray(rows[:, left] * (1.0 - fx) + rows[:, right] * fx, dtype=np.float32)
 
@@ -129,9 +124,9 @@ def fit_background(
     Parameters
     ----------
     image
-        Pixel values, shape (ny, nx); may hold NaN where ``bad``.
+        Pixel values, shape (ny, nx); bad pixels may be NaN.
     bad
-        Pixels to leave out, same shape.
+        Pixels to ignore, same shape.
     block
         Approximate side of the blocks, pixels.  The image is divided evenly,
         so that no block is cut off at the edge.
@@ -139,17 +134,16 @@ def fit_background(
     Returns
     -------
     mesh
-        The background; zero where the whole image is bad.
+        The background; zero if all pixels are bad.
 
     Notes
     -----
-    The level of a block is a clipped median: pixels farther from the median
-    than 2.5 times the scatter are dropped, up to four times over.  The
-    scatter is taken from the pixels below the median, which stars and
-    galaxies do not reach.  Blocks with less than a fifth of good pixels take
-    the level of their nearest neighbor; a block that stands out from the
-    median of its 3x3 neighborhood, as one that a bright star fills, takes
-    that median.
+    The level of a block is a median, clipped up to four times at 2.5 times
+    the scatter.  The scatter is taken from the pixels below the median, which
+    stars and galaxies do not affect.  A block with less than a fifth of good
+    pixels takes the level of its nearest neighbor.  A block that stands out
+    from the median of its 3x3 neighborhood, such as one filled by a bright
+    star, takes that median.
     """
     ny, nx = image.shape
     rows = _block_edges(ny, block)
@@ -171,14 +165,14 @@ def _block_edges(size: int, block: int) -> npt.NDArray[np.int64]:
 
 
 def _clipped_median(pixels: npt.NDArray[np.floating]) -> float:
-    """Median of pixels after clipping; see `fit_background`."""
+    """Return the median of pixels after clipping; see `fit_background`."""
     ordered = np.sort(pixels)
     low, high = 0, ordered.size
     median = float(ordered[ordered.size // 2])
     for _ in range(_CLIP_ITERATIONS):
         count = high - low
         median = float(0.5 * (ordered[low + (count - 1) // 2] + ordered[low + count // 2]))
-        # 15.9% of a Gaussian lie below minus one sigma.
+        # 15.9% of a Gaussian lies below minus one sigma.
         sigma = median - float(ordered[low + int(0.1587 * count)])
         new_low = int(np.searchsorted(ordered, median - _CLIP_SIGMA * sigma, side="left"))
         new_high = int(np.searchsorted(ordered, median + _CLIP_SIGMA * sigma, side="right"))
@@ -197,9 +191,8 @@ def _fill_and_smooth(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]
         nearest = scipy.ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
         values = values[tuple(nearest)]
     if min(values.shape) >= 3:
-        # Only blocks that stand out are replaced, and the blocks beyond the
-        # edge are an odd reflection, which goes on with a gradient: others
-        # would flatten it at the edges.
+        # The blocks beyond the edge are an odd reflection, which continues a
+        # gradient: other extensions would flatten it at the edges.
         padded = np.pad(values, 1, mode="reflect", reflect_type="odd")
         median = scipy.ndimage.median_filter(padded, size=3)[1:-1, 1:-1]
         residual = values - median
@@ -211,9 +204,11 @@ def _fill_and_smooth(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]
 def _neighbors(
     positions: npt.NDArray[np.int64], count: int, size: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return the blocks before and after positions along one axis, and the
-    weight of the latter in a linear interpolation between their centers;
-    linear extrapolation within the outer half blocks.
+    """Return the blocks before and after positions along one axis.
+
+    The third value is the weight of the block after each position in a linear
+    interpolation between their centers, an extrapolation in the outer half
+    blocks.
     """
     u = (positions + 0.5) * count / size - 0.5
     lower = np.clip(np.floor(u).astype(np.int64), 0, max(count - 2, 0))

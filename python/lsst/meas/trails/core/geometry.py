@@ -64,9 +64,7 @@ class Trail:
 
     @classmethod
     def from_ends(cls, x0: float, y0: float, x1: float, y1: float, flux: float = np.nan) -> Self:
-        """Return the trail between two ends; the inverse of `ends`, with the
-        angle in [0, 180) degrees.
-        """
+        """Return the trail between two ends, with its angle in [0, 180)."""
         dx, dy = np.subtract(x1, x0), np.subtract(y1, y0)
         angle = wrap_angle(np.rad2deg(np.arctan2(dy, dx)))
         return cls(0.5 * (x0 + x1), 0.5 * (y0 + y1), float(np.hypot(dx, dy)), float(angle), flux)
@@ -147,7 +145,7 @@ class Trails:
         table
             The table.
         length, angle, flux
-            Names of its other columns; by default those of a truth table.
+            Names of its other columns; by default as in a truth table.
         """
         return cls(*(np.asarray(table[name], dtype=np.float64) for name in ("x", "y", length, angle, flux)))
 
@@ -170,7 +168,7 @@ def _ends(trail: Trail | Trails) -> tuple[Any, Any, Any, Any]:
 
 
 class SegmentPixels(NamedTuple):
-    """A box around a segment, and the pixels near it; see `near_segment`."""
+    """Pixels near a segment, in a box around it; see `near_segment`."""
 
     left: int
     """First column of the box."""
@@ -223,8 +221,9 @@ def segment_distance(px: Any, py: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> An
 
 
 def clip_segment(x0: Any, y0: Any, x1: Any, y1: Any, shape: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
-    """Return the ends of the part of segments that lies on an image (Liang &
-    Barsky 1984, ACM Trans. Graph. 3, 1).
+    """Clip segments at the edges of an image.
+
+    The algorithm is from Liang & Barsky (1984, ACM Trans. Graph. 3, 1).
 
     Parameters
     ----------
@@ -237,13 +236,14 @@ def clip_segment(x0: Any, y0: Any, x1: Any, y1: Any, shape: tuple[int, int]) -> 
     Returns
     -------
     x0, y0, x1, y1
-        The ends; as they were for segments that do not touch the image.
+        Ends of the parts on the image; unchanged for segments that do not
+        touch the image.
     """
     start, stop = np.zeros(np.shape(x0)), np.ones(np.shape(x0))
     for begin, step, size in ((x0, np.subtract(x1, x0), shape[1]), (y0, np.subtract(y1, y0), shape[0])):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             bounds = np.sort(np.stack([(-0.5 - begin) / step, (size - 0.5 - begin) / step]), axis=0)
-        # Parallel to two of the edges, between them or not.
+        # A segment parallel to two edges lies between them or not.
         inside = (begin >= -0.5) & (begin <= size - 0.5)
         low = np.where(step == 0.0, np.where(inside, 0.0, np.inf), bounds[0])
         high = np.where(step == 0.0, np.where(inside, 1.0, -np.inf), bounds[1])
@@ -251,7 +251,7 @@ def clip_segment(x0: Any, y0: Any, x1: Any, y1: Any, shape: tuple[int, int]) -> 
     outside = start > stop
     start, stop = np.where(outside, 0.0, start), np.where(outside, 1.0, stop)
     dx, dy = np.subtract(x1, x0), np.subtract(y1, y0)
-    # Exactly as they were where nothing is cut.
+    # Ends that are not clipped stay exactly the same.
     first, last = start == 0.0, stop == 1.0
     return (
         np.where(first, x0, x0 + start * dx),
@@ -277,8 +277,8 @@ def near_segment(
 
     Notes
     -----
-    The box goes on beyond the image where the segment does: what is drawn in
-    Fourier space on a smaller one would come back on the other side.
+    The box reaches beyond the image like the segment: in a smaller box, a
+    trail drawn in Fourier space would wrap around.
     """
     left, right = int(np.floor(min(x0, x1) - margin)), int(np.ceil(max(x0, x1) + margin)) + 1
     bottom, top = int(np.floor(min(y0, y1) - margin)), int(np.ceil(max(y0, y1) + margin)) + 1
@@ -292,7 +292,7 @@ def near_segment(
 def line_band(
     shape: tuple[int, int], x: float, y: float, angle: float, width: float
 ) -> npt.NDArray[np.bool_]:
-    """Return the pixels of an image near a line that has no ends.
+    """Return the pixels of an image near an infinite line.
 
     Parameters
     ----------
@@ -301,9 +301,9 @@ def line_band(
     x, y
         A point of the line, array coordinates.
     angle
-        Its angle, degrees counter-clockwise from +x.
+        Angle of the line, degrees counter-clockwise from +x.
     width
-        Distance from the line within which pixels are near it.
+        Largest distance from the line, pixels.
     """
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     radians = np.deg2rad(angle)

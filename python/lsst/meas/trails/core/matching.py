@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The one matcher of candidates with true trails."""
+"""Matching of candidates with true trails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ type _Ints = npt.NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True)
 class MatchCriteria:
-    """When a candidate is a true trail.
+    """Criteria for a match of a candidate with a true trail.
 
     Parameters
     ----------
@@ -36,15 +36,15 @@ class MatchCriteria:
         Largest distance of the candidate's midpoint from the true segment,
         pixels.
     max_angle
-        Largest angle between them, degrees, where both are longer than
+        Largest angle between the two, degrees, if both are longer than
         ``min_angle_length``.
     min_angle_length
-        Trails shorter than this have no angle to speak of, pixels.
+        Shortest trails with a meaningful angle, pixels.
     min_overlap
-        Smallest part of the true trail that the candidate covers, and of the
-        candidate that lies on the true trail, both along the true trail and
-        widened by ``max_distance`` at each end.  A candidate that covers less
-        but lies on the trail is a fragment: no match, but not false either.
+        Smallest fraction of the true trail that the candidate covers, and of
+        the candidate that lies on the true trail, both along the true trail
+        and widened by ``max_distance`` at each end.  A candidate that covers
+        less but lies on the trail is a fragment: neither a match nor false.
     """
 
     max_distance: float = 6.0
@@ -55,18 +55,18 @@ class MatchCriteria:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Matches:
-    """Which candidate is which trail.
+    """Matches of candidates with trails.
 
     Parameters
     ----------
     candidate_of
-        For each true trail the number of its candidate, or -1, shape (m,).
+        Number of each true trail's candidate, or -1, shape (m,).
     truth_of
-        For each candidate the number of the trail that it touches, or -1,
-        shape (n,): of its own trail, or of the one that it duplicates.
+        Number of the trail that each candidate matches or duplicates, or -1,
+        shape (n,).
     is_duplicate
-        Candidates on a trail that they are not the match of, because another
-        is or because they are only a fragment of it, (n,).
+        Candidates on a trail that has another match, or of which they are
+        only a fragment, shape (n,).
     """
 
     candidate_of: _Ints
@@ -75,7 +75,7 @@ class Matches:
 
     @property
     def is_true(self) -> npt.NDArray[np.bool_]:
-        """Candidates that are the match of a trail, shape (n,)."""
+        """Candidates that match a trail, shape (n,)."""
         return (self.truth_of >= 0) & ~self.is_duplicate
 
     @property
@@ -95,19 +95,20 @@ def match_trails(
     Parameters
     ----------
     candidates, truth
-        The two lists, in the same coordinates.
+        Candidates and trails, in the same coordinates.
     criteria
-        When they agree.
+        Criteria for a match.
     rank
-        Of several candidates on one trail the one of the highest rank is its
-        match, for instance the score; by default the one that overlaps most.
+        Rank of the candidates, such as the score: of several candidates on
+        a trail, its match has the highest rank; by default the largest
+        overlap.
     """
     n, m = len(candidates), len(truth)
     candidate_of = np.full(m, -1, dtype=np.int64)
     truth_of = np.full(n, -1, dtype=np.int64)
     pairs, overlap = _pairs(candidates, truth, criteria)
     quality = overlap if rank is None else np.asarray(rank)[pairs[:, 0]]
-    # The best pairs choose first; ties go to the greater overlap.
+    # The best pairs are matched first; ties go to the greater overlap.
     order = np.lexsort((-overlap, -quality))
     pairs, overlap = pairs[order], overlap[order]
     for i, j in pairs[overlap >= criteria.min_overlap]:
@@ -122,14 +123,15 @@ def match_trails(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sorting:
-    """What each candidate of an image is.
+    """Classes of the candidates of an image.
 
     Parameters
     ----------
     matches
-        Which candidate is which trail.
+        Matches with trails.
     on_satellite
-        Candidates on a satellite's streak, and on no trail, shape (n,).
+        Candidates that match no trail and lie on a satellite's streak, shape
+        (n,).
     """
 
     matches: Matches
@@ -137,9 +139,7 @@ class Sorting:
 
     @property
     def is_false(self) -> npt.NDArray[np.bool_]:
-        """Candidates that are on nothing, shape (n,): neither a trail or a
-        repetition of one, nor a satellite.
-        """
+        """Candidates on neither a trail nor a satellite, shape (n,)."""
         return self.matches.is_false & ~self.on_satellite
 
 
@@ -152,20 +152,20 @@ def classify_candidates(
     streak_flag: npt.NDArray[np.bool_],
     criteria: MatchCriteria = MatchCriteria(),
 ) -> Sorting:
-    """Sort the candidates of an image into true, repeated, satellite, false.
+    """Classify the candidates of an image: true, duplicate, satellite, false.
 
     Parameters
     ----------
     candidates
         The candidates.
     trails, satellites
-        What is there, in the same coordinates.
+        True trails and satellite streaks, in the same coordinates.
     rank
         Score of the candidates; see `match_trails`.
     streak_flag
         Candidates that are flagged as a streak across the image.
     criteria
-        When a candidate is a trail.
+        Criteria for a match.
     """
     matches = match_trails(candidates, trails, criteria, rank=rank)
     on_streak = match_trails(candidates, satellites, criteria).truth_of >= 0
@@ -176,9 +176,7 @@ def classify_candidates(
 def _pairs(
     candidates: Trails, truth: Trails, criteria: MatchCriteria
 ) -> tuple[_Ints, npt.NDArray[np.float64]]:
-    """Return the pairs of which the candidate lies on the trail, shape
-    (k, 2), and their overlaps, (k,).
-    """
+    """Return pairs of a candidate on a trail, (k, 2), and overlaps, (k,)."""
     none = np.zeros((0, 2), dtype=np.int64), np.zeros(0)
     if len(candidates) == 0 or len(truth) == 0:
         return none
@@ -199,7 +197,7 @@ def _pairs(
     close = segment_distance(c.x, c.y, x0, y0, x1, y1) <= criteria.max_distance
     long = np.minimum(c.length, t.length) >= criteria.min_angle_length
     aligned = ~long | (angle_difference(c.angle, t.angle) <= criteria.max_angle)
-    # Both as intervals along the true trail, about its midpoint.
+    # Intervals of both along the true trail, relative to its midpoint.
     radians = np.deg2rad(t.angle)
     shift = (c.x - t.x) * np.cos(radians) + (c.y - t.y) * np.sin(radians)
     half_c = 0.5 * c.length * np.abs(np.cos(np.deg2rad(c.angle - t.angle))) + criteria.max_distance

@@ -9,11 +9,11 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The one normalization of images for the network.
+"""Normalization of images for the network, in training and inference.
 
-Training and inference both come through here; the name of the normalization
-and its version are part of a model's specification.  `network_input` is that
-of this package; `adcnn_input` serves networks that came from elsewhere.
+The name of the normalization and its version are part of a model's
+specification: `network_input` for networks of this package, `adcnn_input` for
+networks of Asteroid_detection_CNN.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from .background import SkySubtracted
 from .planes import ImagePlanes
 
 NORMALIZATION = "background-variance-asinh-1"
-"""Name and version of what `network_input` does."""
+"""Name and version of the normalization of `network_input`."""
 
 ADCNN_NORMALIZATION = "medmad_clip_k5"
-"""Name of what `adcnn_input` does: that of Asteroid_detection_CNN."""
+"""Name of the normalization of `adcnn_input`, from Asteroid_detection_CNN."""
 
 NORMALIZATIONS = (NORMALIZATION, ADCNN_NORMALIZATION)
-"""Normalizations that a model may ask for."""
+"""Normalizations of models."""
 
 ADCNN_CHANNELS = ("science",)
-"""The one channel that `adcnn_input` makes: it knows nothing but pixels."""
+"""Channels of `adcnn_input`."""
 
 _ADCNN_CROP = 512
 _ADCNN_CLIP = 5.0
@@ -60,19 +60,18 @@ _SOFTENING = 5.0
 """Significance at which the compression turns from linear to logarithmic."""
 
 _LARGEST = np.float32(1e18)
-"""Significance that absurd pixel values are cut to: its square is still a
-float32, and the logarithm of infinity is no number for a network.
-"""
+"""Greatest significance, whose square is still a finite float32."""
 
 type _Float32 = npt.NDArray[np.float32]
 
 
 def compress(significance: _Float32) -> _Float32:
-    """Compress significances so that stars do not drown what is faint.
+    """Return significances z as ``5 asinh(z / 5)``.
 
-    ``5 asinh(z / 5)``: linear within the noise, logarithmic beyond 5 sigma.
+    The function is linear within the noise and logarithmic beyond 5 sigma, so
+    that bright stars do not dominate faint trails.
     """
-    # By its logarithm, which numpy computes five times as fast; 1e-6 is lost.
+    # numpy computes the logarithm five times as fast as asinh, to 1e-6.
     scaled = np.abs(significance) * np.float32(1.0 / _SOFTENING)
     result = np.square(scaled)
     result += np.float32(1.0)
@@ -129,29 +128,29 @@ CHANNELS: dict[str, Callable[[SkySubtracted], _Float32]] = {
     "template": _template,
     "template_missing": _template_missing,
 }
-"""Input channels that a model may ask for, by name.
+"""Input channels by name.
 
 ``science`` is the background-subtracted image in units of its own noise,
 compressed, and 0 at bad pixels; ``bad`` is 1 at bad pixels and 0 elsewhere.
 ``template`` is the template in units of the image's noise, compressed, and 0
-where there is none; ``template_missing`` is 1 there and 0 elsewhere.
+where it has no data; ``template_missing`` is 1 there and 0 elsewhere.
 """
 
 TEMPLATE_CHANNELS = frozenset({"template", "template_missing"})
-"""Channels that are made of a template."""
+"""Channels that need a template."""
 
 
 def network_input(planes: ImagePlanes, background: _Float32, channels: Sequence[str]) -> _Float32:
-    """Turn an image into the input of a network.
+    """Return the input of a network.
 
     Parameters
     ----------
     planes
         Image, variance and mask, shape (ny, nx).
     background
-        Background level of the whole image, at these pixels, same shape and
-        units.  It is never estimated on a cutout, so that a tile and the
-        image it comes from look alike to the network.
+        Background level at these pixels, same shape and units, fitted to the
+        whole image: fitted to a cutout it would differ between a tile and its
+        image.
     channels
         Names of the channels, in order; see `CHANNELS`.
 
@@ -166,7 +165,7 @@ def network_input(planes: ImagePlanes, background: _Float32, channels: Sequence[
         Raised if a channel is unknown.
     """
     if unknown := [name for name in channels if name not in CHANNELS]:
-        raise ValueError(f"Unknown input channels {unknown}; known are {list(CHANNELS)}.")
+        raise ValueError(f"Unknown input channels {unknown}; use some of {list(CHANNELS)}.")
     sky = SkySubtracted(planes, background, planes.bad())
     with np.errstate(invalid="ignore", over="ignore"):
         return np.stack([CHANNELS[name](sky) for name in channels])
@@ -174,17 +173,14 @@ def network_input(planes: ImagePlanes, background: _Float32, channels: Sequence[
 
 @dataclasses.dataclass(frozen=True)
 class PanelScale:
-    """Level and scatter of a whole image, one number each."""
+    """Median and scatter of the pixels of a whole image, image units."""
 
     median: float
-    """Median of the pixels, image units."""
-
     sigma: float
-    """Their scatter, image units."""
 
 
 def measure_panel(image: _Float32) -> PanelScale:
-    """Measure what `adcnn_input` needs to know of the whole image.
+    """Return the level and scatter of an image for `adcnn_input`.
 
     Parameters
     ----------
@@ -199,22 +195,18 @@ def measure_panel(image: _Float32) -> PanelScale:
 
     Notes
     -----
-    Pixels that are not finite are left out, which the original did not do:
-    a single one made its whole panel NaN.  Where the center holds no finite
-    pixel the whole image is measured, and one without any has the median 0
-    and the scatter 1.
+    Non-finite pixels are ignored; in the original a single one made the whole
+    panel NaN.  Without finite pixels in the center the whole image is
+    measured; an image without any has the median 0 and the scatter 1.
     """
-    crop = tuple(
-        slice(max(0, (size - _ADCNN_CROP) // 2), max(0, (size - _ADCNN_CROP) // 2) + _ADCNN_CROP)
-        for size in image.shape
-    )
-    pixels = image[crop]
-    pixels = pixels[np.isfinite(pixels)]
+    top, left = (max(0, (size - _ADCNN_CROP) // 2) for size in image.shape)
+    crop = image[top : top + _ADCNN_CROP, left : left + _ADCNN_CROP]
+    pixels = crop[np.isfinite(crop)]
     if pixels.size == 0:
         pixels = image[np.isfinite(image)]
     if pixels.size == 0:
         return PanelScale(median=0.0, sigma=1.0)
-    # In double precision no difference of two pixels overflows.
+    # In double precision the difference of two pixels does not overflow.
     pixels = pixels.astype(np.float64)
     median = np.median(pixels)
     deviation = np.median(np.abs(pixels - median))
@@ -222,21 +214,21 @@ def measure_panel(image: _Float32) -> PanelScale:
 
 
 def adcnn_input(image: _Float32, scale: PanelScale) -> _Float32:
-    """Turn an image into the input of a network of Asteroid_detection_CNN.
+    """Return the input of a network of Asteroid_detection_CNN.
 
     Parameters
     ----------
     image
-        Pixel values, shape (ny, nx); 0 beyond the edges of the image, which
-        is what these networks saw there.
+        Pixel values, shape (ny, nx); 0 beyond the edges of the image, as in
+        the training of these networks.
     scale
         Level and scatter of the whole image.
 
     Returns
     -------
     array
-        Shape (1, ny, nx), float32, in [-5, 5]: distances from the median in
-        units of the scatter.  Pixels that are not finite are 0, like sky.
+        Distances from the median in units of the scatter, in [-5, 5], float32,
+        shape (1, ny, nx); 0 for non-finite pixels.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         significance = (image.astype(np.float64) - scale.median) / scale.sigma

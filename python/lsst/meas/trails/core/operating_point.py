@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Thresholds and summary numbers of a detector: FROC points and SNR50."""
+"""Score thresholds, completeness and SNR50 of a detector."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ import numpy.typing as npt
 from .logistic import fit_logistic
 
 DETECTOR_PIXELS = 16.4e6
-"""Pixels of the detector that false detections are counted per."""
+"""Pixels of a detector, the unit of rates of false detections."""
 
 FALSE_RATES = (1, 10, 100)
-"""False detections per detector at which completeness is stated."""
+"""False detections per detector at which completeness is measured."""
 
 LONG = 20.0
-"""Trails of at least this length, pixels, are also counted for themselves."""
+"""Least length of long trails, which are also measured separately, pixels."""
 
 _STEEPNESS = (1.0, 40.0)
-"""Least and greatest steepness of the curve of completeness in ln(SNR)."""
+"""Least and greatest slope of the logit of completeness in ln(SNR)."""
 
 
 def score_threshold(
@@ -46,15 +46,14 @@ def score_threshold(
     n_pixels: float,
     false_per_detector: float,
 ) -> float:
-    """Return the lowest score threshold with no more than a rate of false
-    detections.
+    """Return the lowest threshold with at most a rate of false detections.
 
     Parameters
     ----------
     scores
         Scores of all candidates, not negative.
     is_false
-        Which of them are false.
+        Candidates that are false.
     n_pixels
         Area searched, pixels.
     false_per_detector
@@ -63,7 +62,7 @@ def score_threshold(
     Returns
     -------
     threshold
-        Candidates with this score or more are kept; 0 if all may be.
+        Least score of the candidates to keep; 0 if all can be kept.
     """
     allowed = int(np.floor(false_per_detector * n_pixels / DETECTOR_PIXELS))
     false_scores = np.sort(np.asarray(scores)[np.asarray(is_false, dtype=bool)])[::-1]
@@ -75,7 +74,7 @@ def found_at_threshold(
     scores: npt.NDArray[np.floating],
     candidate_of: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_]:
-    """Return which true trails are found at a threshold.
+    """Return the true trails that are found at a threshold, shape (m,).
 
     Parameters
     ----------
@@ -84,7 +83,7 @@ def found_at_threshold(
     scores
         Scores of all candidates.
     candidate_of
-        Candidate of each trail or -1, as in
+        Candidate of each trail or -1; see
         `~lsst.meas.trails.core.matching.Matches`.
     """
     found = candidate_of >= 0
@@ -101,14 +100,14 @@ def snr50(snr: npt.NDArray[np.floating], found: npt.NDArray[np.bool_]) -> float:
     snr
         SNR of the trails.
     found
-        Which of them were found.
+        Trails that were found.
 
     Returns
     -------
     snr50
-        Where the logistic curve of completeness against the logarithm of SNR
-        that fits best crosses one half; NaN where there are fewer than ten
-        trails, or all or none were found.
+        SNR at which the best-fitting logistic curve of completeness against
+        the logarithm of SNR crosses one half; NaN for fewer than ten trails,
+        or if all or none were found.
     """
     snr, found = np.asarray(snr, dtype=np.float64), np.asarray(found, dtype=bool)
     usable = np.isfinite(snr) & (snr > 0.0)
@@ -135,14 +134,14 @@ def measure_detection(
     length: npt.NDArray[np.floating],
     n_pixels: float,
 ) -> tuple[dict[str, float], dict[str, float | None]]:
-    """Measure what is found at fixed rates of false detections.
+    """Measure completeness and SNR50 at fixed rates of false detections.
 
     Parameters
     ----------
     scores
         Scores of all candidates, shape (n,).
     is_false
-        Which of them are false.
+        Candidates that are false, same shape.
     candidate_of
         Candidate of each trail or -1, shape (m,).
     snr, length
@@ -155,8 +154,8 @@ def measure_detection(
     thresholds
         Score threshold by rate of `FALSE_RATES`, as text.
     metrics
-        ``completeness_at_R``, ``snr50_at_R`` of all trails and
-        ``snr50_long_at_R`` of those of 20 pixels and more; `None` for what
+        ``completeness_at_R`` and ``snr50_at_R`` of all trails and
+        ``snr50_long_at_R`` of trails of at least 20 pixels; `None` if it
         cannot be measured.
     """
     thresholds: dict[str, float] = {}

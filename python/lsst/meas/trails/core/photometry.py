@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Magnitudes, the two scales of signal-to-noise, and the gain of an image."""
+"""Magnitudes, signal-to-noise scales, and the gain of an image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AB_ZEROPOINT_NJY = 31.4
 
 
 def flux_to_mag(flux: Any, zeropoint: float = AB_ZEROPOINT_NJY) -> Any:
-    """Return magnitudes of fluxes; NaN where the flux is not positive.
+    """Return magnitudes of fluxes; NaN for fluxes that are not positive.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def mag_to_flux(mag: Any, zeropoint: float = AB_ZEROPOINT_NJY) -> Any:
 
 
 def detection_magnitude_loss(length: Any, fwhm: Any) -> Any:
-    """Return how much fainter a trail looks to point-source detection.
+    """Return the loss of a trail in point-source detection, magnitudes.
 
-    ``1.25 log10(1 + a x^2 / (1 + b x))`` with ``x = length / fwhm``,
+    The loss is ``1.25 log10(1 + a x^2 / (1 + b x))`` with ``x = length / fwhm``,
     ``a = 0.42`` and ``b = 0`` (Jones et al. 2018, Icarus 303, 181, eq. 5).
 
     Parameters
@@ -72,7 +72,7 @@ def detection_magnitude_loss(length: Any, fwhm: Any) -> Any:
 
 
 def point_source_flux_limit(kernel: npt.NDArray[np.floating], variance: Any, nsigma: float = 5.0) -> Any:
-    """Return the flux of a point source at a given optimal SNR.
+    """Return the flux of a point source with a given optimal SNR.
 
     Parameters
     ----------
@@ -87,19 +87,19 @@ def point_source_flux_limit(kernel: npt.NDArray[np.floating], variance: Any, nsi
 
 
 def typical_variance(planes: ImagePlanes, bad: npt.NDArray[np.bool_]) -> float:
-    """Return the median variance of an image's good pixels: that of its sky.
+    """Return the median variance of an image, the variance of its sky.
 
     Parameters
     ----------
     planes
         The image.
     bad
-        Pixels to leave out, shape (ny, nx).
+        Pixels to ignore, shape (ny, nx).
 
     Returns
     -------
     variance
-        Image units squared; NaN where all pixels are bad.
+        Image units squared; NaN if all pixels are bad.
     """
     good = planes.variance[~bad]
     return float(np.median(good[:: max(1, good.size // 100_000)])) if good.size else float("nan")
@@ -113,24 +113,23 @@ def estimate_gain(
 ) -> float:
     """Estimate the gain of an image from its variance plane.
 
-    The variance of a pixel is that of the sky plus signal over gain, so that
-    the slope of variance against signal is the inverse gain.
+    The variance of a pixel is the variance of the sky plus signal over gain,
+    so that the slope of variance against signal is the inverse gain.
 
     Parameters
     ----------
     image, variance
         The planes, shape (ny, nx), image units and their square.
     bad
-        Pixels to leave out.
+        Pixels to ignore.
     max_pixels
-        Sample at most about this many pixels, evenly.
+        Approximate number of pixels to sample at most.
 
     Returns
     -------
     gain
-        Electrons per image unit; ``inf`` where the variance plane does not
-        grow with the signal (a flat plane, or one without the Poisson noise
-        of sources).
+        Electrons per image unit; ``inf`` if the variance does not grow with
+        the signal, as in a plane without the Poisson noise of sources.
     """
     step = max(1, int(np.sqrt(image.size / max_pixels)))
     good = ~bad[::step, ::step]
@@ -138,12 +137,11 @@ def estimate_gain(
     v = variance[::step, ::step][good].astype(np.float64)
     if signal.size < 100:
         return np.inf
-    # The median of the slopes from the sky to each bright pixel: neither the
-    # noise of the faint pixels, which biases a regression, nor single odd
-    # pixels matter.
+    # The median of the slopes from the sky to each bright pixel is robust to
+    # outliers and to the noise of faint pixels, which biases a regression.
     sky = np.median(signal)
     noise = np.sqrt(np.median(v))
-    # Beyond 5 sigma there are sources alone, and no tail of the noise.
+    # Beyond 5 sigma there are only sources, not the tail of the noise.
     bright = signal - sky > 5.0 * noise
     if np.count_nonzero(bright) < 20:
         return np.inf

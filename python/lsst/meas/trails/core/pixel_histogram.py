@@ -37,8 +37,8 @@ def _no_counts() -> _Counts:
 class PixelHistogram:
     """Histograms of the logits of trail and of background pixels.
 
-    They do not grow with the number of pixels, and add up over detectors.
-    Bins of 0.05 in the logit make areas under curves exact to about 1e-3.
+    Histograms of several detectors can be added.  Bins of 0.05 in the logit
+    make areas under curves exact to about 1e-3.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ class PixelHistogram:
         truth: npt.NDArray[np.bool_],
         ignored: npt.NDArray[np.bool_],
     ) -> PixelHistogram:
-        """Count the pixels of an image.
+        """Return the histograms of an image.
 
         Parameters
         ----------
         probability
-            Shape (ny, nx); pixels that are not finite do not count.
+            Probabilities, shape (ny, nx); non-finite pixels do not count.
         truth
             Pixels that belong to trails.
         ignored
@@ -75,7 +75,7 @@ class PixelHistogram:
 
     @classmethod
     def from_logits(cls, logit: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> PixelHistogram:
-        """Count pixels of given logits.
+        """Return the histograms of pixels with given logits.
 
         Parameters
         ----------
@@ -96,16 +96,14 @@ class PixelHistogram:
 
     @property
     def rates(self) -> tuple[_Floats, _Floats]:
-        """Trail and background pixels above a falling threshold, each of
-        shape (`BINS` + 1,), from none to all.
-        """
+        """Numbers of trail and background pixels above the `thresholds`."""
         true = np.concatenate([[0], np.cumsum(self.true[::-1])]).astype(np.float64)
         false = np.concatenate([[0], np.cumsum(self.false[::-1])]).astype(np.float64)
         return true, false
 
     @property
     def thresholds(self) -> _Floats:
-        """Probabilities of the thresholds of `rates`, falling from 1 to 0."""
+        """Probabilities falling from 1 to 0, shape (`BINS` + 1,)."""
         edges = np.linspace(_LOGIT_RANGE, -_LOGIT_RANGE, BINS + 1)
         thresholds = 1.0 / (1.0 + np.exp(-edges))
         thresholds[0], thresholds[-1] = 1.0, 0.0
@@ -121,9 +119,7 @@ class PixelHistogram:
 
     @property
     def average_precision(self) -> float:
-        """Sum of the precision over the steps in recall; NaN without trail
-        pixels.
-        """
+        """Precision averaged over recall; NaN without trail pixels."""
         true, false = self.rates
         if true[-1] == 0.0:
             return float("nan")
@@ -131,18 +127,22 @@ class PixelHistogram:
         return float(np.sum(np.diff(true) * precision[1:]) / true[-1])
 
     def at(self, threshold: float) -> dict[str, float]:
-        """Return ``precision``, ``recall``, ``f1`` and ``iou`` of the pixels
-        of at least a probability; NaN for what is not defined.
+        """Return ``precision``, ``recall``, ``f1`` and ``iou`` at a threshold.
 
         Parameters
         ----------
         threshold
-            Probability; the nearest edge of a bin is taken.
+            Least probability of trail pixels, rounded to the edge of a bin.
+
+        Returns
+        -------
+        measures
+            NaN if undefined.
         """
         return self._measures(int(np.argmin(np.abs(self.thresholds - threshold))))
 
     def best(self) -> tuple[float, dict[str, float]]:
-        """Return the threshold of the greatest F1, and the measures there."""
+        """Return the threshold with the greatest F1 and its measures."""
         true, false = self.rates
         if true[-1] == 0.0:
             return float("nan"), dict.fromkeys(("precision", "recall", "f1", "iou"), float("nan"))
@@ -150,13 +150,12 @@ class PixelHistogram:
         return float(self.thresholds[index]), self._measures(index)
 
     def threshold_at_precision(self, precision: float) -> float:
-        """Return the lowest probability above which at least a fraction of
-        the pixels belong to trails; 1 if there is none.
+        """Return the lowest threshold with a precision; 1 if there is none.
 
         Parameters
         ----------
         precision
-            The fraction.
+            Least fraction of the pixels above it that belong to trails.
         """
         true, false = self.rates
         reached = np.flatnonzero((true > 0.0) & (true >= precision * (true + false)))

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Images as plain arrays, and the names of their mask planes."""
+"""Images as arrays, and the names of their mask planes."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ MASK_PLANES: tuple[str, ...] = (
     "UNMASKED_NAN",
     "HIGH_VARIANCE",
 )
-"""Mask planes that this package knows, under the names of `lsst.images`;
-plane ``i`` is bit ``i`` of the masks of `ImagePlanes` and of tile files.
+"""Mask planes, under the names of `lsst.images`; plane ``i`` is bit ``i`` of
+the masks of `ImagePlanes` and of tile files.
 """
 
 ALIASES: dict[str, str] = {
@@ -62,7 +62,7 @@ ALIASES: dict[str, str] = {
     "EDGE": "DETECTION_EDGE",
     "UNMASKEDNAN": "UNMASKED_NAN",
 }
-"""Names of `lsst.afw` for the planes that `lsst.images` calls otherwise."""
+"""Names of `lsst.afw` for planes that have another name in `lsst.images`."""
 
 BAD_PLANES: tuple[str, ...] = (
     "BAD",
@@ -72,15 +72,15 @@ BAD_PLANES: tuple[str, ...] = (
     "NO_DATA",
     "UNMASKED_NAN",
 )
-"""Planes whose pixels say nothing about the sky.
+"""Mask planes of pixels without information on the sky.
 
-``DETECTION_EDGE`` is not among them: its pixels are good, they were only too
-close to the edge for the stack's own convolution.
+``DETECTION_EDGE`` is not one of them: its pixels are good, but too close to
+the edge for the convolution of the stack.
 """
 
 
 def canonical_plane(name: str) -> str:
-    """Return the name of a mask plane in `lsst.images`' spelling."""
+    """Return the name of a mask plane in `lsst.images`."""
     return ALIASES.get(name, name)
 
 
@@ -90,7 +90,7 @@ def plane_bits(names: Iterable[str]) -> int:
     Parameters
     ----------
     names
-        Names of mask planes, in either spelling.
+        Names of mask planes, in `lsst.images` or `lsst.afw`.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def plane_bits(names: Iterable[str]) -> int:
         try:
             bits |= 1 << MASK_PLANES.index(canonical_plane(name))
         except ValueError:
-            raise ValueError(f"Unknown mask plane {name!r}; known are {', '.join(MASK_PLANES)}.") from None
+            raise ValueError(f"Unknown mask plane {name!r}; use one of {', '.join(MASK_PLANES)}.") from None
     return bits
 
 
@@ -134,9 +134,8 @@ class PixelPlane:
 class ImagePlanes:
     """A calibrated image as arrays, all of shape (ny, nx).
 
-    The fields that are described by a `PixelPlane` are the table of planes
-    that the layout, writer, reader and cutter of tiles follow: a new field
-    needs no edit there.
+    The fields with a `PixelPlane` are the table of planes that layout, writer,
+    reader and cutter of tiles follow, so that a new field needs no edit there.
 
     Raises
     ------
@@ -190,34 +189,33 @@ class ImagePlanes:
 
     def __post_init__(self) -> None:
         if self.image.ndim != 2:
-            raise ValueError(f"An image must have two dimensions, not shape {self.image.shape}.")
+            raise ValueError(f"The image has shape {self.image.shape}; pass an image of two dimensions.")
         for name, plane in self.arrays().items():
             if plane.shape != self.image.shape:
                 raise ValueError(
-                    f"The {name} plane has shape {plane.shape}, the image {self.image.shape}: "
-                    "they must be the same."
+                    f"The {name} plane has shape {plane.shape}, the image {self.image.shape}; "
+                    "pass planes of one shape."
                 )
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Shape (ny, nx) of the image (`tuple` [`int`, `int`])."""
+        """Shape (ny, nx) of the image."""
         return (self.image.shape[0], self.image.shape[1])
 
     def has(self, *names: str) -> npt.NDArray[np.bool_]:
-        """Return where any of some mask planes is set, shape (ny, nx)."""
+        """Return the pixels with any of some mask planes, shape (ny, nx)."""
         return (self.mask & np.uint32(plane_bits(names))) != 0
 
     def bad(self, planes: Iterable[str] = BAD_PLANES) -> npt.NDArray[np.bool_]:
-        """Return where the pixels carry no information, shape (ny, nx).
+        """Return the pixels that carry no information, shape (ny, nx).
 
         Parameters
         ----------
         planes
-            Mask planes that make a pixel bad.  Pixels with a value that is
-            not finite, or with a variance that is not finite and positive,
-            are bad whatever their mask says.
+            Mask planes that make a pixel bad.  Pixels with a non-finite value
+            or a variance that is not finite and positive are always bad.
         """
-        bad = (self.mask & np.uint32(plane_bits(planes))) != 0
+        bad = self.has(*planes)
         bad |= ~np.isfinite(self.image)
         # A NaN variance fails both comparisons.
         bad |= ~((self.variance > 0.0) & (self.variance < np.inf))

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The point-spread function as arrays: kernels on a grid of positions."""
+"""Point-spread functions as arrays: kernels on a grid of positions."""
 
 from __future__ import annotations
 
@@ -28,32 +28,27 @@ FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
 class PsfModel(Protocol):
-    """What is asked of a PSF model; that of `lsst.images` has it."""
+    """Interface of PSF models, as in `lsst.images`."""
 
     def compute_kernel_image(self, *, x: float, y: float) -> Any:
-        """Return an image, with an ``array``, of the PSF at a position."""
+        """Return an image of the PSF at a position, with an ``array``."""
         ...
 
 
 def kernel_fwhm(kernel: npt.NDArray[np.floating]) -> float:
-    """Full width at half maximum of a PSF kernel, in pixels.
+    """Return the FWHM of the Gaussian with the same effective area, pixels.
 
     Parameters
     ----------
     kernel
-        PSF image, shape (k, k), centerd on its central pixel.
-
-    Returns
-    -------
-    fwhm : `float`
-        FWHM of the Gaussian with the same effective area, in pixels.
+        PSF image, shape (k, k), centered on its central pixel.
 
     Notes
     -----
-    The effective area of a PSF, ``(sum p)^2 / sum p^2``, is
-    ``4 pi sigma^2`` for a Gaussian (King 1983, PASP 95, 163).  Unlike second
-    moments it does not depend on where the wings of the stamp are cut off,
-    and it is what sets the noise of a matched filter.
+    The effective area of a PSF, ``(sum p)^2 / sum p^2``, is ``4 pi sigma^2``
+    for a Gaussian (King 1983, PASP 95, 163).  It determines the noise of a
+    matched filter, and unlike second moments it does not depend on the size
+    of the stamp.
     """
     area = np.sum(kernel) ** 2 / np.sum(np.square(kernel))
     return float(FWHM_PER_SIGMA * np.sqrt(area / (4.0 * np.pi)))
@@ -63,9 +58,9 @@ def kernel_fwhm(kernel: npt.NDArray[np.floating]) -> float:
 class PsfGrid:
     """PSF kernels at the nodes of a rectangular grid over an image.
 
-    A plain-array stand-in for the PSF model of an image: evaluating such a
-    model costs milliseconds, while trails, stars and fits ask for the PSF at
-    thousands of places where it hardly changes.
+    Evaluating the PSF model of an image takes milliseconds; trails, stars and
+    fits need the PSF at thousands of positions, between which it hardly
+    changes.
 
     Parameters
     ----------
@@ -73,7 +68,7 @@ class PsfGrid:
         Positions of the nodes in array coordinates, pixels, shapes (nx,) and
         (ny,), increasing.
     kernels
-        PSF images, shape (ny, nx, k, k) with odd ``k``, each centerd on its
+        PSF images, shape (ny, nx, k, k) with odd ``k``, each centered on its
         central pixel and with a sum of 1.
 
     Raises
@@ -90,15 +85,13 @@ class PsfGrid:
     def __post_init__(self) -> None:
         kernels = np.asarray(self.kernels, dtype=np.float64)
         if kernels.ndim != 4 or kernels.shape[:2] != (len(self.y), len(self.x)):
-            raise ValueError(
-                f"PSF kernels of shape {kernels.shape} do not fit a grid of {len(self.y)} x {len(self.x)} "
-                "nodes."
-            )
+            nodes = f"{len(self.y)} x {len(self.x)}"
+            raise ValueError(f"PSF kernels of shape {kernels.shape} do not fit a grid of {nodes} nodes.")
         if kernels.shape[2] != kernels.shape[3] or kernels.shape[2] % 2 != 1:
-            raise ValueError(f"PSF kernels must be square with an odd side, not {kernels.shape[2:]}.")
+            raise ValueError(f"PSF kernels have shape {kernels.shape[2:]}; pass squares with an odd side.")
         sums = kernels.sum(axis=(2, 3), keepdims=True)
         if not np.all(np.isfinite(kernels)) or np.any(sums <= 0.0):
-            raise ValueError("A PSF kernel is not finite or has no positive flux.")
+            raise ValueError("A PSF kernel is not finite or its flux is not positive.")
         object.__setattr__(self, "x", np.asarray(self.x, dtype=np.float64))
         object.__setattr__(self, "y", np.asarray(self.y, dtype=np.float64))
         object.__setattr__(self, "kernels", kernels / sums)
@@ -136,14 +129,14 @@ class PsfGrid:
         Parameters
         ----------
         function
-            Called with a position (x, y) in array coordinates; returns the
-            kernel there, shape (k, k).
+            Function of a position (x, y) in array coordinates that returns the
+            kernel, shape (k, k).
         shape
             Shape (ny, nx) of the image.
         spacing
             Largest distance between nodes, pixels.  Over 512 pixels of an
-            LSST detector a kernel changes by a per cent or two, so that
-            linear interpolation is good to a few parts in ten thousand.
+            LSST detector a kernel changes by 1 to 2%, so that linear
+            interpolation is accurate to a few parts in ten thousand.
         """
         nodes = []
         for size in shape:
@@ -157,14 +150,14 @@ class PsfGrid:
     def from_model(
         cls, model: PsfModel, origin: tuple[int, int], shape: tuple[int, int], spacing: float = 512.0
     ) -> PsfGrid:
-        """Sample a PSF model of an image that need not start at (0, 0).
+        """Sample a PSF model in the coordinates of its image.
 
         Parameters
         ----------
         model
-            The model, in the image's own coordinates.
+            The model.
         origin
-            Coordinates (x, y) of the first pixel.
+            Coordinates (x, y) of the first pixel of the image.
         shape
             Shape (ny, nx) of the image.
         spacing
@@ -178,7 +171,7 @@ class PsfGrid:
 
     @property
     def size(self) -> int:
-        """Side of the kernels in pixels (`int`)."""
+        """Side of the kernels in pixels."""
         return int(self.kernels.shape[-1])
 
     @functools.cached_property
@@ -209,9 +202,7 @@ class PsfGrid:
 
 
 def _locate(nodes: npt.NDArray[np.float64], value: float) -> tuple[int, float]:
-    """Return the index of the node below a value and the fraction of the way
-    to the next one.
-    """
+    """Return the node below a value, and the fraction to the next node."""
     if len(nodes) == 1:
         return 0, 0.0
     index = int(np.clip(np.searchsorted(nodes, value, side="right") - 1, 0, len(nodes) - 2))

@@ -9,15 +9,15 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The one trail renderer: a uniform line convolved with the PSF.
+"""Rendering of trails: a uniform line convolved with the PSF.
 
-A trail is a line of uniform brightness convolved with the PSF at its place
-(Veres et al. 2012, PASP 124, 1197, eq. 1).  It is drawn in Fourier space,
-where the line of extent (dx, dy) around its midpoint is the factor
+A trail is a line of uniform brightness convolved with the local PSF (Veres et
+al. 2012, PASP 124, 1197, eq. 1).  It is drawn in Fourier space, where the
+line of extent (dx, dy) around its midpoint is the factor
 ``sinc(fx dx + fy dy) exp(-2 pi i (fx x + fy y))`` on the transform of the PSF
-kernel.  That is exact for a PSF that the pixels sample well, at any sub-pixel
-position, keeps the flux exactly, and has derivatives in closed form, so that
-injection, truth masks, fits and tests can share it.
+kernel.  This is exact at any sub-pixel position for a well-sampled PSF,
+conserves flux exactly, and has derivatives in closed form.  Injection, truth
+masks and fits share it.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from .psf import PsfGrid
 type _Floats = npt.NDArray[np.float64]
 
 PIECE_LENGTH = 64.0
-"""Longest part of a trail that is drawn with a single PSF, pixels."""
+"""Longest piece of a trail that is drawn with one PSF, pixels."""
 
 _MARGIN = 2
-"""Pixels beyond the reach of the kernel that take up a sub-pixel shift."""
+"""Pixels beyond the reach of the kernel, for a sub-pixel shift."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,8 +60,8 @@ class TrailStamp:
     array
         Pixel values, shape (h, w), with a sum of 1.
     x0, y0
-        Array coordinates in the image of the stamp's first pixel; the stamp
-        may reach beyond the image.
+        Array coordinates of the stamp's first pixel; the stamp may reach
+        beyond the image.
     """
 
     array: _Floats
@@ -69,7 +69,7 @@ class TrailStamp:
     y0: int
 
     def clipped(self, shape: tuple[int, int]) -> tuple[tuple[slice, slice], _Floats]:
-        """Return the part of the stamp that lies in an image.
+        """Return the part of the stamp in an image.
 
         Parameters
         ----------
@@ -79,9 +79,9 @@ class TrailStamp:
         Returns
         -------
         slices
-            Slices (y, x) of the image; empty where nothing overlaps.
+            Slices (y, x) of the image; empty without overlap.
         array
-            View of the stamp's pixels there.
+            View of these pixels of the stamp.
         """
         h, w = self.array.shape
         y_start, y_stop = max(self.y0, 0), min(self.y0 + h, shape[0])
@@ -92,7 +92,7 @@ class TrailStamp:
 
 
 class FourierTrail:
-    """Draws trails of unit flux into a box of fixed size.
+    """Renderer of trails of unit flux in a box of fixed size.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ class FourierTrail:
     def __init__(self, kernels: _Floats, shape: tuple[int, int]) -> None:
         self._shape = shape
         self._count = len(kernels)
-        # What reaches beyond the edge of the box wraps around: the padding
-        # takes it.  A box may be smaller than the kernel.
+        # A trail beyond the edge of the box wraps around, into the padding.
+        # A box may be smaller than the kernel.
         k = kernels.shape[-1]
         r = k // 2 + _MARGIN
         fast = tuple(scipy.fft.next_fast_len(max(size + r, k), real=True) for size in shape)
@@ -124,8 +124,10 @@ class FourierTrail:
         return np.asarray(image[..., : self._shape[0], : self._shape[1]])
 
     def _line(self, q: _Floats) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.complex128]]:
-        """Return the transform of the PSF-convolved line about its midpoint,
-        and its derivative by ``q = fx dx + fy dy``.
+        """Return the transform of the line and its derivative by q.
+
+        The line is centered and convolved with the PSF, and
+        ``q = fx dx + fy dy``.
         """
         n = self._count
         sinc = np.sinc(q / n)
@@ -142,7 +144,7 @@ class FourierTrail:
         return total * sinc / n, (moment * sinc + total * slope) / n
 
     def image(self, x: float, y: float, dx: float, dy: float) -> _Floats:
-        """Draw a trail, shape (h, w).
+        """Return a trail of unit flux, shape (h, w).
 
         Parameters
         ----------
@@ -158,7 +160,7 @@ class FourierTrail:
         return np.asarray(np.exp(-2j * np.pi * self._fx * x) * np.exp(-2j * np.pi * self._fy * y))
 
     def image_and_jacobian(self, x: float, y: float, dx: float, dy: float) -> tuple[_Floats, _Floats]:
-        """Draw a trail and its derivatives.
+        """Return a trail of unit flux and its derivatives.
 
         Returns
         -------
@@ -186,8 +188,9 @@ def _sinc_slope(q: _Floats) -> _Floats:
 
 
 def trail_kernels(psf: PsfGrid, x0: float, y0: float, x1: float, y1: float) -> _Floats:
-    """Return the PSF along a trail, shape (n, k, k), one kernel a piece of at
-    most `PIECE_LENGTH` pixels.
+    """Return the PSF in the n pieces of a trail, shape (n, k, k).
+
+    A piece is at most `PIECE_LENGTH` pixels long.
     """
     if psf.kernels.shape[:2] == (1, 1):
         return psf.kernels[0]
@@ -197,7 +200,7 @@ def trail_kernels(psf: PsfGrid, x0: float, y0: float, x1: float, y1: float) -> _
 
 
 def render_trail(psf: PsfGrid, trail: Trail) -> TrailStamp:
-    """Draw a trail with unit flux on a stamp that holds all of it.
+    """Return a trail of unit flux on a stamp that holds all of it.
 
     Parameters
     ----------
@@ -213,7 +216,7 @@ def render_trail(psf: PsfGrid, trail: Trail) -> TrailStamp:
     """
     parameters = trail.x, trail.y, trail.length, trail.angle
     if not np.all(np.isfinite(parameters)) or trail.length < 0.0:
-        raise ValueError(f"No trail can be drawn with x, y, length, angle = {parameters}.")
+        raise ValueError(f"Cannot draw a trail with x, y, length, angle = {parameters}.")
     x0, y0, x1, y1 = trail.ends
     r = psf.size // 2 + _MARGIN
     left, bottom = int(np.floor(min(x0, x1))) - r, int(np.floor(min(y0, y1))) - r
@@ -261,8 +264,8 @@ def truth_mask(
     shape
         Shape (ny, nx) of the image.
     fraction
-        A pixel belongs to a trail where the noiseless trail is brighter than
-        this fraction of its ridge, so that the mask follows the seeing.
+        A pixel belongs to a trail if the noiseless trail is brighter there
+        than this fraction of its ridge, so that the mask follows the seeing.
     """
     mask = np.zeros(shape, dtype=bool)
     for trail in trails:
@@ -278,10 +281,10 @@ def optimal_snr(
     flux: float,
     bad: npt.NDArray[np.bool_] | None = None,
 ) -> float:
-    """Signal-to-noise ratio of a matched filter on a trail.
+    """Return the signal-to-noise ratio of a matched filter on a trail.
 
-    ``sqrt(sum (F t)^2 / V)``, with ``t`` the unit-flux trail and ``V`` the
-    variance without it.
+    The SNR is ``sqrt(sum (F t)^2 / V)`` for a trail of flux ``F``, with ``t``
+    the unit-flux trail and ``V`` the variance without it.
 
     Parameters
     ----------
@@ -292,7 +295,7 @@ def optimal_snr(
     flux
         Flux of the whole trail.
     bad
-        Pixels without information, shape (ny, nx); they do not count.
+        Pixels to ignore, shape (ny, nx).
     """
     slices, part = stamp.clipped((variance.shape[0], variance.shape[1]))
     v = np.asarray(variance[slices], dtype=np.float64)
@@ -312,8 +315,8 @@ def variance_under(stamp: TrailStamp, variance: npt.NDArray[np.floating], sky_va
     variance
         Variance plane of the image, shape (ny, nx).
     sky_variance
-        Variance of clean sky, which is taken for what lies beyond the edge or
-        has none of its own.
+        Variance of clean sky, used beyond the edge and for pixels without a
+        valid variance.
     """
     slices, _ = stamp.clipped((variance.shape[0], variance.shape[1]))
     result = np.full(stamp.array.shape, sky_variance)

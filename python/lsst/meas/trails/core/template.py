@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The template of an image: the same sky as it was seen before."""
+"""Templates, earlier images of the same sky, as inputs of a network."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def cut_template(
     origin: tuple[int, int] = (0, 0),
     shape: tuple[int, int] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Bring a template into the form in which networks know it.
+    """Return the template of an image as used by networks.
 
     Parameters
     ----------
     template
         Pixel values in the units of the image, shape (my, mx).
     missing
-        Where the template has no data, same shape.
+        Pixels of the template without data, same shape.
     origin
-        Array coordinates (x, y) of its first pixel in the image, as templates
+        Array coordinates (x, y) of its first pixel in the image; a template
         may cover more than the image, or less.
     shape
-        Shape (ny, nx) of the image; that of the template by default.
+        Shape (ny, nx) of the image; the shape of the template by default.
 
     Returns
     -------
     template
-        Shape (ny, nx): without its background, which is fitted to all of the
-        template, and NaN where it has no data.
+        The template on the pixels of the image, shape (ny, nx), without its
+        background, which is fitted to the whole template; NaN without data.
     """
     missing = missing | ~np.isfinite(template)
     values = np.where(missing, np.float32(np.nan), template).astype(np.float32)

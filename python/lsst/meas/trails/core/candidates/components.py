@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""From a probability map to connected components that may be trails."""
+"""Connected components of a probability map."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from .crossings import split_lines
 _EIGHT = np.ones((3, 3), dtype=bool)
 
 _ELONGATED = 6.0
-"""Length over width (root-mean-square) from which on the angle of a component
-means something; a disk has 4, an ellipse of axis ratio 1.5 has 6.
+"""Least ratio of length and rms width for a meaningful angle of a component; a
+disk has 4, an ellipse of axis ratio 1.5 has 6.
 """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Component:
-    """Pixels of a probability map that belong together.
+    """Connected pixels of a probability map.
 
     Parameters
     ----------
     rows, columns
-        The pixels, array coordinates, shape (n,).
+        Array coordinates of the pixels, shape (n,).
     probability
         Their probabilities, shape (n,).
     line
-        Midpoint, the probability-weighted centroid, with the extent along
-        the principal axis and its angle.
+        Principal axis: the probability-weighted centroid, and the extent and
+        angle of the axis.
     width
-        Root-mean-square extent across the principal axis, pixels.
+        Root-mean-square extent across the axis, pixels.
     """
 
     rows: npt.NDArray[np.int64]
@@ -80,26 +80,26 @@ class Component:
 
     @property
     def area(self) -> int:
-        """Number of pixels (`int`)."""
+        """Number of pixels."""
         return len(self.rows)
 
     def fraction_of(self, mask: npt.NDArray[np.bool_]) -> float:
-        """Return the fraction of its pixels that are set in a mask."""
+        """Return the fraction of the pixels that are set in a mask."""
         return float(np.mean(mask[self.rows, self.columns]))
 
     @property
     def is_elongated(self) -> bool:
-        """Whether it is long enough for its angle to have a meaning."""
+        """Whether the angle of the component is meaningful."""
         return self.line.length >= _ELONGATED * self.width
 
     @property
     def peak(self) -> float:
-        """Largest probability (`float`)."""
+        """Largest probability."""
         return float(self.probability.max())
 
     @property
     def top_quarter(self) -> float:
-        """Mean of the largest quarter of the probabilities (`float`)."""
+        """Mean of the largest quarter of the probabilities."""
         count = max(1, (len(self.probability) + 3) // 4)
         return float(np.mean(np.partition(self.probability, -count)[-count:]))
 
@@ -114,29 +114,29 @@ def find_components(
     max_angle: float = 15.0,
     max_components: int = 5000,
 ) -> list[Component]:
-    """Find connected components by hysteresis, separate lines that cross and
-    join collinear fragments.
+    """Find connected components by hysteresis.
+
+    Crossing lines are separated and collinear fragments are joined.
 
     Parameters
     ----------
     probability
         Probability per pixel that it belongs to a trail, shape (ny, nx);
-        pixels that are not finite belong to no component.
+        non-finite pixels belong to no component.
     grow
-        Pixels of at least this, which must be positive, belong to a
-        component ...
+        Least probability of the pixels of a component; must be positive.
     seed
-        ... that holds at least one pixel of at least this.
+        Least peak probability of a component.
     min_area
-        Components with fewer pixels are dropped, unless they join others.
+        Fewest pixels of a component after fragments are joined.
     max_gap
         Largest gap between the ends of two fragments of one trail, pixels.
     max_angle
         Largest angle between fragments, and between each of them and the
         line that joins their centroids, degrees.
     max_components
-        Keep no more than this many, those of the highest peaks: a ruined
-        image must not hold up a night's processing.
+        Most components, the ones with the highest peaks, so that a ruined
+        image does not delay the processing of a night.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def find_components(
     labels, count = scipy.ndimage.label((probability >= grow) & np.isfinite(probability), structure=_EIGHT)
     if count == 0:
         return []
-    # Only few pixels have a label: scipy.ndimage.maximum would sort them all.
+    # Few pixels have a label, but scipy.ndimage.maximum would sort all.
     labeled = np.flatnonzero(labels)
     peaks = np.zeros(count, dtype=probability.dtype)
     np.maximum.at(peaks, labels.ravel()[labeled] - 1, probability.ravel()[labeled])
@@ -169,7 +169,7 @@ def find_components(
 
 
 def _join_collinear(components: list[Component], max_gap: float, max_angle: float) -> list[Component]:
-    """Join fragments that continue each other."""
+    """Join collinear fragments."""
     if len(components) < 2 or max_gap <= 0.0:
         return components
     ends = np.array([component.line.ends for component in components])
@@ -208,8 +208,8 @@ def _join_collinear(components: list[Component], max_gap: float, max_angle: floa
 def _collinear(a: Component, b: Component, max_angle: float) -> bool:
     """Return whether two fragments lie on one line.
 
-    The angle of a fragment no longer than wide says nothing, so that the
-    longer of the two must be elongated, and decides.
+    The longer one must be elongated, because only then its angle has a
+    meaning.
     """
     longer, shorter = (a, b) if a.line.length >= b.line.length else (b, a)
     if not longer.is_elongated:

@@ -9,9 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Separating lines that cross: one component of a probability map may hold
-several trails.
-"""
+"""Separation of crossing trails in one component of a probability map."""
 
 from __future__ import annotations
 
@@ -25,22 +23,20 @@ type _Indices = npt.NDArray[np.int64]
 type _Floats = npt.NDArray[np.float64]
 
 _ANGLES = np.deg2rad(np.arange(0.0, 180.0, 3.0))
-"""Directions of the lines that are tried."""
+"""Angles of the trial lines, radians."""
 
 _MAX_LINES = 4
-"""Most lines in one component."""
+"""Most lines of a component."""
 
 _SHARE = 0.15
-"""A line holds at least this fraction of the pixels of its component."""
+"""Least fraction of the pixels of a component on a line."""
 
 _ELONGATION = 4.0
-"""What lies beside a line is another line if it is longer than its thickness
-by this factor.
-"""
+"""Least ratio of length and thickness of another line."""
 
 
 def split_lines(rows: _Indices, columns: _Indices) -> list[_Indices]:
-    """Find the lines that a connected set of pixels is made of.
+    """Split a connected set of pixels into lines.
 
     Parameters
     ----------
@@ -50,16 +46,15 @@ def split_lines(rows: _Indices, columns: _Indices) -> list[_Indices]:
     Returns
     -------
     lines
-        Indices of the pixels of each line, the one of most pixels first;
-        pixels where lines cross belong to all of them.  Pixels near no line
-        belong to the nearest.  What is not made of several lines comes back
-        whole.
+        Indices of the pixels of each line, most pixels first.  Pixels at a
+        crossing belong to all its lines, all other pixels to the nearest
+        line.  Pixels that do not form several lines are returned as one.
 
     Notes
     -----
-    A Hough transform (Duda & Hart 1972, CACM 15, 11) finds the strip, as wide
-    as the lines are thick, that holds most pixels; the same is done with what
-    lies outside of it as long as that is elongated itself.
+    A Hough transform (Duda & Hart 1972, CACM 15, 11) finds the strip with
+    most pixels, as wide as the lines are thick.  This is repeated with the
+    pixels outside of the strips while they are elongated.
     """
     everything = np.arange(len(rows))
     half = _half_thickness(rows, columns)
@@ -75,13 +70,13 @@ def split_lines(rows: _Indices, columns: _Indices) -> list[_Indices]:
         distance = np.abs(y * np.cos(angle) - x * np.sin(angle) - offset)
         members = left & (distance <= half)
         along = x[members] * np.cos(angle) + y[members] * np.sin(angle)
-        # A strip across what is left of a thick or bent line holds few
-        # pixels for its length.
+        # A strip across the rest of a thick or bent line holds few pixels for
+        # its length.
         full = np.count_nonzero(members) >= 0.4 * min(np.ptp(along) + 1.0, 2.0 * len(along)) * half
         if np.count_nonzero(members) < least or np.ptp(along) < 2.0 * _ELONGATION * half or not full:
             break
         strips.append(distance)
-        # What is just outside belongs to the same line.
+        # Pixels just outside belong to the same line.
         left &= distance > 2.0 * half
     if len(strips) < 2:
         return [everything]
@@ -94,8 +89,8 @@ def split_lines(rows: _Indices, columns: _Indices) -> list[_Indices]:
 def _half_thickness(rows: _Indices, columns: _Indices) -> float:
     """Return half of the thickness of the lines, pixels.
 
-    Distances to the border are uniform up to half of the thickness, so that
-    their median is a quarter of it.
+    Distances to the border are uniform up to half of the thickness: their
+    median is a quarter of the thickness.
     """
     mask = np.zeros((np.ptp(rows) + 3, np.ptp(columns) + 3), dtype=bool)
     mask[rows - rows.min() + 1, columns - columns.min() + 1] = True
@@ -104,9 +99,7 @@ def _half_thickness(rows: _Indices, columns: _Indices) -> float:
 
 
 def _best_strip(x: _Floats, y: _Floats, half: float) -> tuple[float, float]:
-    """Return the angle, radians, and the offset from the origin of the strip
-    of a given half width that holds most points.
-    """
+    """Return angle, radians, and offset of the strip with most points."""
     across = y[None, :] * np.cos(_ANGLES)[:, None] - x[None, :] * np.sin(_ANGLES)[:, None]
     first = np.floor(across.min(axis=1, keepdims=True))
     bins = (across - first).astype(np.int64)
@@ -117,8 +110,8 @@ def _best_strip(x: _Floats, y: _Floats, half: float) -> tuple[float, float]:
     sums = scipy.ndimage.uniform_filter1d(counts.astype(np.float64), width, axis=1, mode="constant")
     best = np.unravel_index(int(np.argmax(sums)), sums.shape)
     angle = float(_ANGLES[best[0]])
-    # The bins are a pixel wide, the directions three degrees apart: the
-    # points themselves know better.
+    # Refine by a fit to the points: the bins are a pixel wide and the angles
+    # three degrees apart.
     offset = float(first[best[0], 0] + best[1] + 0.5)
     for _ in range(2):
         distance = y * np.cos(angle) - x * np.sin(angle) - offset
@@ -128,7 +121,7 @@ def _best_strip(x: _Floats, y: _Floats, half: float) -> tuple[float, float]:
         along = x[near] * np.cos(angle) + y[near] * np.sin(angle)
         slope, shift = np.polyfit(along - along.mean(), distance[near], 1)
         middle = float(along.mean())
-        # The line through (middle, offset + shift) at a slope.
+        # The line through (middle, offset + shift) with the fitted slope.
         px = middle * np.cos(angle) - (offset + shift) * np.sin(angle)
         py = middle * np.sin(angle) + (offset + shift) * np.cos(angle)
         angle += float(np.arctan(slope))

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""From a probability map and an image to a list of trail candidates."""
+"""Detection of trail candidates in a probability map and its image."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from .score import ScoreModel, candidate_features
 from .spikes import find_bright_stars, spike_likeness
 
 _REACHES = (3.0, 1.5)
-"""Distances from the component, in FWHM, up to which pixels are fitted."""
+"""Largest distances of fitted pixels from the component, FWHM."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CandidateOptions:
-    """How candidates are made of a probability map.
+    """Options of the detection of candidates.
 
     Parameters
     ----------
@@ -50,17 +50,17 @@ class CandidateOptions:
     max_gap
         Largest gap between fragments of one trail, pixels.
     min_score
-        Candidates with a lower score are dropped.
+        Lowest score of a candidate.
     max_bad_fraction
-        Components with more than this fraction of bad pixels are dropped:
-        nothing was seen there.
+        Largest fraction of bad pixels in a component.
     streak_margin
-        A candidate whose ends both lie within this many pixels of the edge
-        of the image crosses it.
+        Largest distance from the edge of the image of both ends of a
+        candidate that crosses it, pixels.
     min_streak_length
-        Shortest candidate that is a satellite's streak if it crosses the
-        image, pixels: no asteroid is that long.  One of more than
-        `~lsst.meas.trails.core.fit.fit.MAX_FITTED_LENGTH` is, wherever it ends.
+        Shortest satellite streak that crosses the image, pixels; the trails
+        of asteroids are shorter.  A candidate longer than
+        `~lsst.meas.trails.core.fit.fit.MAX_FITTED_LENGTH` is a streak
+        wherever it ends.
     """
 
     grow: float = 0.2
@@ -150,8 +150,9 @@ def _fit(component: Component, sky: SkySubtracted) -> TrailFit:
 
 
 def _scan_and_fit(sky: SkySubtracted, start: Trail, reach: float) -> TrailFit:
-    """Fit a trail from the ends that a scan along its line finds, and again
-    along the line of the fit, which is better known.
+    """Scan along a line for the ends of a trail, and fit; do this twice.
+
+    The second scan is along the line of the first fit, which is more accurate.
     """
     first = fit_trail(sky, find_ends(sky, start), reach=reach)
     if first.failed:
@@ -188,9 +189,7 @@ def _edge_distance(x: float, y: float, shape: tuple[int, int]) -> float:
 
 
 def _on_streak(table: astropy.table.Table, width: float = 15.0, angle: float = 5.0) -> npt.NDArray[np.bool_]:
-    """Return the candidates that are fragments of a flagged streak: on its
-    line and along it.
-    """
+    """Return the candidates on the line of a flagged streak and along it."""
     trails = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
     found = np.zeros(len(table), dtype=bool)
     for streak in trails[np.asarray(table["streakFlag"])]:
@@ -200,15 +199,16 @@ def _on_streak(table: astropy.table.Table, width: float = 15.0, angle: float = 5
 
 
 def _without_repeats(table: astropy.table.Table) -> astropy.table.Table:
-    """Return a table, best first, without candidates that lie on better ones:
-    fits of two fragments may both have grown to the whole trail.
+    """Return a table, best first, without candidates on better candidates.
+
+    Fits of two fragments may both have grown to the whole trail.
     """
     points = np.stack([np.asarray(table[name]) for name in ("x0", "y0", "x1", "y1", "x", "y")])
     fwhm = np.asarray(table["psfFwhm"])
     kept: list[int] = []
     for i in range(len(table)):
         better = points[:4, kept]
-        # The ends of faint trails are known less well than the line.
+        # The ends of faint trails are less accurate than their lines.
         repeats = segment_distance(points[4, i], points[5, i], *better) < 1.5 * fwhm[i]
         for end in (0, 2):
             repeats &= segment_distance(points[end, i], points[end + 1, i], *better) < 3.0 * fwhm[i]
@@ -218,9 +218,9 @@ def _without_repeats(table: astropy.table.Table) -> astropy.table.Table:
 
 
 def _on_image(table: astropy.table.Table, shape: tuple[int, int]) -> astropy.table.Table:
-    """Return a table of the parts of the trails on the image, with the flux
-    of these parts: the pixels say nothing of how a trail goes on, and the end
-    of a fit beyond them is arbitrary.
+    """Return a table with trails clipped at the edges, and their fluxes.
+
+    The end of a fit beyond the image is arbitrary.
     """
     x0, y0, x1, y1 = (np.asarray(table[name]) for name in ("x0", "y0", "x1", "y1"))
     ends = clip_segment(x0, y0, x1, y1, shape)
@@ -239,7 +239,7 @@ def _on_image(table: astropy.table.Table, shape: tuple[int, int]) -> astropy.tab
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A component and its fit, with the values that columns share."""
+    """A component, its fit, and the values that several columns share."""
 
     component: Component
     fit: TrailFit
@@ -249,9 +249,7 @@ class _Candidate:
 
     @functools.cached_property
     def trail(self) -> Trail:
-        """Fitted trail; of a streak the component's line, as the ends of a
-        streak are not in the image.
-        """
+        """Fitted trail, or the component's line of a streak without ends."""
         return self.component.line if self.crosses else self.fit
 
     @functools.cached_property

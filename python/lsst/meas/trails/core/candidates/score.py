@@ -9,10 +9,10 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The score of a candidate: the probability that it is a trail.
+"""Score of a candidate: its probability of being a trail.
 
-A logistic regression on a handful of features of fit, shape and probability.
-Its coefficients belong to a network and are kept in that model's
+The score is a logistic regression on features of fit, shape and probability.
+Its coefficients are calibrated for a network and are part of the model's
 specification.
 """
 
@@ -43,12 +43,13 @@ FEATURES: tuple[str, ...] = (
     "length",
     "failed",
 )
-"""Names of the features, in the order of `candidate_features`."""
+"""Features, in the order of `candidate_features`."""
 
 FEATURES_VERSION = 2
-"""Raised whenever the same image would give other features, because the
-candidates, their fit or the features themselves are made differently: a score
-that was calibrated on the old ones does not hold then.
+"""Version of the features.
+
+Increase it with each change of the features of an image, of candidates or of
+fits: a score calibrated on other features is wrong.
 """
 
 _EPSILON = 1e-4
@@ -60,17 +61,17 @@ def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.ND
     Parameters
     ----------
     table
-        Columns ``topProbability``, ``peakProbability``, ``trailLengthPix``,
+        One row per candidate, with the columns ``topProbability``, ``peakProbability``, ``trailLengthPix``,
         ``snr``, ``trailChi2``, ``trailNdata``, ``deltaChi2``,
         ``wideSignificance``, ``coreSignificance``, ``lengthSignificance``
         (see `~lsst.meas.trails.core.fit.shape_tests.ShapeTests`), ``componentWidth``,
-        ``psfFwhm`` and ``fitFailedFlag``, one row a candidate.
+        ``psfFwhm`` and ``fitFailedFlag``.
 
     Notes
     -----
-    ``log_gain`` is what the trail improves the chi-square by over a plain
-    background, as a fraction of what its flux promises: a star or a galaxy
-    is bright, but a trail describes it badly.
+    ``log_gain`` is the improvement of the chi-square by the trail over a
+    constant background, as a fraction of the improvement expected from its
+    flux.  It is low for a bright star or galaxy, which a trail fits badly.
     """
 
     def column(name: str) -> npt.NDArray[np.float64]:
@@ -88,7 +89,7 @@ def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.ND
     reduced = column("trailChi2") / np.maximum(column("trailNdata"), 1.0)
     reduced = np.clip(np.nan_to_num(reduced, nan=10.0), 0.1, 1e3)
     gain = np.clip(np.nan_to_num(column("deltaChi2"), nan=0.0), 1.0, None) / np.square(snr)
-    features = np.stack(
+    return np.stack(
         [
             logit(column("topProbability")),
             logit(column("peakProbability")),
@@ -102,7 +103,6 @@ def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.ND
         ],
         axis=1,
     )
-    return features
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class ScoreModel:
     intercept: float
 
     def __call__(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return scores in [0, 1] of features of shape (n, len(FEATURES))."""
+        """Return scores in [0, 1] of features, shape (n, len(FEATURES))."""
         logit = (features - self.mean) / self.scale @ self.coefficients + self.intercept
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -50.0, 50.0))))
 
@@ -147,12 +147,12 @@ class ScoreModel:
         Raises
         ------
         ValueError
-            Raised if there are no trails, or nothing else, to learn from.
+            Raised if all or none of the candidates are trails.
         """
         if not np.any(is_trail) or np.all(is_trail):
             raise ValueError(
-                f"A score cannot be calibrated on {len(is_trail)} candidates of which "
-                f"{int(np.sum(is_trail))} are trails: train longer, or simulate more scenes."
+                f"Cannot calibrate a score: {int(np.sum(is_trail))} of {len(is_trail)} candidates are "
+                "trails; train longer, or simulate more scenes."
             )
         mean, scale = features.mean(axis=0), features.std(axis=0)
         scale = np.where(scale > 1e-6, scale, 1.0)
@@ -160,7 +160,7 @@ class ScoreModel:
         return cls(mean=mean, scale=scale, coefficients=coefficients, intercept=intercept)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return the model as plain numbers, for JSON."""
+        """Return the model as numbers and text, for JSON."""
         return {
             "features": list(FEATURES),
             "features_version": FEATURES_VERSION,
@@ -172,41 +172,41 @@ class ScoreModel:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
-        """Read what `to_mapping` returns.
+        """Return the model of a mapping from `to_mapping`.
 
         Raises
         ------
         ValueError
-            Raised if the features are not those of this package, or a number
-            is missing or not finite.
+            Raised if the features differ from `FEATURES`, or a number is
+            missing or not finite.
         """
         features = mapping.get("features")
         if features != list(FEATURES):
             raise ValueError(
-                f"The score uses the features {features}, this package computes {list(FEATURES)}: "
+                f"The score uses the features {features}, this package computes {list(FEATURES)}; "
                 "calibrate the model again."
             )
         version = mapping.get("features_version")
         if version != FEATURES_VERSION:
             raise ValueError(
                 f"The score was calibrated on version {version} of the features, this package computes "
-                f"version {FEATURES_VERSION}: calibrate the model again."
+                f"version {FEATURES_VERSION}; calibrate the model again."
             )
         values = {
             name: _finite_numbers(name, mapping.get(name), (len(FEATURES),))
             for name in ("mean", "scale", "coefficients")
         }
         if np.any(values["scale"] <= 0.0):
-            raise ValueError("The score's scales are not positive.")
+            raise ValueError(f"The scale of the score must be positive, not {mapping['scale']}.")
         return cls(**values, intercept=float(_finite_numbers("intercept", mapping.get("intercept"), ())))
 
 
 def _finite_numbers(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Return a part of a mapping as an array, or say what is wrong with it."""
+    """Return a part of a mapping as an array of a given shape."""
     try:
         numbers = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         numbers = np.array(np.nan)
     if numbers.shape != shape or not np.all(np.isfinite(numbers)):
-        raise ValueError(f"The score's {name} must be finite, of shape {shape}, not {value!r}.")
+        raise ValueError(f"The {name} of the score must be finite, of shape {shape}, not {value!r}.")
     return numbers

@@ -9,13 +9,12 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Is a candidate the diffraction spike of a bright star?
+"""Identification of diffraction spikes of bright stars among candidates.
 
-A spike is as straight and as narrow as a trail, and no network that sees a
-part of it can tell them apart.  What gives it away is that it points at a
-star, and that the star is bright enough for it: the surface brightness of a
-spike falls as the square of the distance, and its ratio to the flux of the
-star is the telescope's.
+A spike is as straight and narrow as a trail, so that a network cannot
+distinguish them in a part of an image.  But a spike points at a star that is
+bright enough: its surface brightness falls as the square of the distance, and
+its ratio to the flux of the star is a constant of the telescope.
 """
 
 from __future__ import annotations
@@ -35,22 +34,22 @@ from ..background import SkySubtracted
 type _Floats = npt.NDArray[np.float64]
 
 _MIN_SIGNIFICANCE = 100.0
-"""Pixels above this, in sigma, belong to a bright star; saturated ones do too."""
+"""Least significance of the unsaturated pixels of bright stars, sigma."""
 
 _WIDTH = 0.6
-"""By how much a spike may miss its star, in FWHM, one sigma."""
+"""Distance by which a spike misses its star, one sigma, FWHM."""
 
 _SLOPE = 0.1
-"""The same as a fraction of the distance: the halo of the star bends fits."""
+"""The same as a fraction of the distance, as the halo of a star biases fits."""
 
 _RATIO = 4.0, 5.0
-"""Logarithm of the flux of the star over (surface brightness times squared
-distance), below which it is too faint for the spike, and from which on it is
-bright enough: a spike that has 0.6% of the light of its star has 5.
+"""Greatest and least logarithm of the flux of a star over (surface brightness
+times squared distance) of a candidate for likeness 0 and 1; a spike with 0.6%
+of the light of its star has 5.
 """
 
 _SATURATED_RATIO = 2.0, 3.0
-"""The same for saturated stars, much of whose flux is lost."""
+"""The same for saturated stars, which have lost much of their flux."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ class BrightStars:
     extent
         Longer side of the box around the bright pixels, pixels, shape (n,).
     saturated
-        Whether pixels of it are saturated, shape (n,).
+        Whether the star has saturated pixels, shape (n,).
     """
 
     x: _Floats
@@ -78,7 +77,7 @@ class BrightStars:
 
 
 def find_bright_stars(sky: SkySubtracted) -> BrightStars:
-    """Find the stars that are bright enough for spikes.
+    """Find stars that are bright enough for spikes.
 
     Parameters
     ----------
@@ -87,7 +86,7 @@ def find_bright_stars(sky: SkySubtracted) -> BrightStars:
     """
     excess = sky.planes.image - sky.level
     saturated = sky.saturated
-    # Comparisons with what is NaN are false, as they should be.
+    # Comparisons with NaN are false.
     bright = (excess > _MIN_SIGNIFICANCE * np.sqrt(np.maximum(sky.planes.variance, 0.0))) | saturated
     labels, count = scipy.ndimage.label(bright, structure=np.ones((3, 3)))
     boxes = scipy.ndimage.find_objects(labels)
@@ -95,7 +94,7 @@ def find_bright_stars(sky: SkySubtracted) -> BrightStars:
     for number, box in enumerate(boxes):
         inside = labels[box] == number + 1
         light = np.where(inside, np.nan_to_num(np.maximum(excess[box], 0.0), posinf=0.0), 0.0)
-        # Saturated pixels may hold nothing at all.
+        # Saturated pixels may have no light.
         weight = light if light.sum() > 0.0 else inside.astype(np.float64)
         y, x = np.indices(weight.shape)
         rows[number] = (
@@ -110,13 +109,13 @@ def find_bright_stars(sky: SkySubtracted) -> BrightStars:
 
 
 def spike_likeness(table: Mapping[str, Any], stars: BrightStars) -> _Floats:
-    """Return how well a bright star explains each candidate as its spike.
+    """Return the likeness of each candidate to a spike of a bright star.
 
     Parameters
     ----------
     table
         Columns ``x``, ``y``, ``trailLengthPix``, ``trailAnglePix``, ``flux``
-        and ``psfFwhm`` in array coordinates and image units, one row a
+        and ``psfFwhm`` in array coordinates and image units, one row per
         candidate.
     stars
         The bright stars of the image.
@@ -124,8 +123,8 @@ def spike_likeness(table: Mapping[str, Any], stars: BrightStars) -> _Floats:
     Returns
     -------
     likeness
-        From 0, no star does, to 1: it points at a star that is bright enough;
-        shape (n,).
+        From 0 to 1, for a candidate that points at a star that is bright
+        enough; shape (n,).
     """
     x, y, length, angle, flux, fwhm = (
         np.asarray(table[name], dtype=np.float64)[:, None]
@@ -137,12 +136,12 @@ def spike_likeness(table: Mapping[str, Any], stars: BrightStars) -> _Floats:
     dx, dy = stars.x - x, stars.y - y
     along, across = np.abs(dx * cos + dy * sin), dy * cos - dx * sin
     aligned = np.exp(-0.5 * np.square(across) / (np.square(_WIDTH * fwhm) + np.square(_SLOPE * along)))
-    # Of a star on the candidate, the two arms reach half its length.
+    # The two arms of a star on the candidate reach half its length.
     distance = np.maximum(np.maximum(along, 0.5 * length), fwhm)
     brightness = np.maximum(flux, 1e-30) / np.maximum(length, fwhm)
     ratio = np.log(np.maximum(stars.flux, 1e-30) / (brightness * np.square(distance)))
     low, high = (np.where(stars.saturated, *pair) for pair in zip(_SATURATED_RATIO, _RATIO, strict=True))
     likeness = aligned * np.clip((ratio - low) / (high - low), 0.0, 1.0)
-    # A bright trail is no star on itself.
+    # A bright trail is not a star on itself.
     itself = (along < 0.5 * length) & (stars.extent > 0.5 * length)
     return np.asarray(np.where(itself, 0.0, likeness).max(axis=1))

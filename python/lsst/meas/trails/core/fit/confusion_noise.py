@@ -9,12 +9,12 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What sources too faint to be told apart add to the noise.
+"""Confusion noise from unresolved faint sources.
 
-The variance plane knows the photons of the sky and of what stands out of it.
-A crowd of faint stars and galaxies is one more noise, correlated over the
-PSF: a sum over many pixels, as the flux of a trail is one, scatters more than
-its pixels say.
+The variance plane holds the photon noise of the sky and of bright sources.
+Faint stars and galaxies add a noise that is correlated over the PSF, so that
+sums over many pixels, such as the flux of a trail, scatter more than the
+variance of their pixels suggests.
 """
 
 from __future__ import annotations
@@ -33,23 +33,22 @@ from ..background import SkySubtracted
 from ..psf import FWHM_PER_SIGMA
 
 _BLOCK = 256
-"""Side of the parts of an image that are looked at, pixels."""
+"""Side of the sampled blocks of an image, pixels."""
 
 _BLOCKS = 4
-"""So many of them along each side of a large image."""
+"""Number of blocks along each side of a large image."""
 
 _BRIGHT = 5.0
-"""Significance from which on a source stands out, and is not looked at."""
+"""Least significance of bright sources, which are ignored."""
 
 _MIN_PIXELS = 2000
-"""Fewer pixels without bright sources say nothing."""
+"""Fewest pixels without bright sources for a measurement."""
 
 _LINEAR = ("xErr", "yErr", "trailLengthPixErr", "trailAnglePixErr", "fluxErr")
 
 
 def confusion_excess(sky: SkySubtracted) -> float:
-    """Return the variance that faint sources add to the PSF flux of a place,
-    in units of that of the noise.
+    """Return the variance of PSF fluxes from faint sources.
 
     Parameters
     ----------
@@ -59,14 +58,15 @@ def confusion_excess(sky: SkySubtracted) -> float:
     Returns
     -------
     excess
-        0 where noise is all that there is; also where so much is masked or
-        bright that nothing can be said.
+        Variance in units of the variance from the noise; 0 for pure noise,
+        and with too few pixels that are neither masked nor bright.
 
     Notes
     -----
-    It is the variance, less one, of the significance of PSF fluxes between
-    sources above 5 sigma.  Sources of a peak significance ``a`` and density
-    ``n`` add ``2 pi n (a sigma)^2``, for a Gaussian PSF of width ``sigma``.
+    The excess is the variance, less one, of the significance of PSF fluxes
+    between sources above 5 sigma.  For a Gaussian PSF of width ``sigma``,
+    sources of a peak significance ``a`` and density ``n`` add
+    ``2 pi n (a sigma)^2``.
     """
     ny, nx = sky.shape
     total, square, count = 0.0, 0.0, 0
@@ -86,7 +86,7 @@ def confusion_excess(sky: SkySubtracted) -> float:
 
 
 def _starts(size: int) -> npt.NDArray[np.int64]:
-    """Return where the parts begin along an axis."""
+    """Return the first pixels of the blocks along an axis."""
     number = min(_BLOCKS, -(-size // _BLOCK))
     return np.unique(np.linspace(0, max(size - _BLOCK, 0), number).astype(np.int64))
 
@@ -97,9 +97,7 @@ def _significance(
     good: npt.NDArray[np.bool_],
     fwhm: float,
 ) -> npt.NDArray[np.float64]:
-    """Return the significance of the PSF flux at the pixels between bright
-    sources, shape (n,).
-    """
+    """Return the significance of PSF fluxes between bright sources, (n,)."""
     good = good & np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)
     scaled = np.zeros(data.shape)
     scaled[good] = data[good] / np.sqrt(variance[good].astype(np.float64))
@@ -109,18 +107,18 @@ def _significance(
     bright = unit * scipy.ndimage.gaussian_filter(scaled, sigma) > _BRIGHT
     good &= ~scipy.ndimage.binary_dilation(bright, iterations=max(1, round(fwhm)))
     scaled[~good] = 0.0
-    # Only where all of the PSF is there is the norm that.
+    # The norm holds only for pixels with a complete PSF.
     whole = scipy.ndimage.binary_erosion(good, iterations=max(1, round(fwhm)))
     return np.asarray(unit * scipy.ndimage.gaussian_filter(scaled, sigma)[whole])
 
 
 def trail_excess(excess: float, length: npt.ArrayLike, fwhm: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return what an excess of PSF fluxes is for the flux of a trail.
+    """Return the excess of trail fluxes for an excess of PSF fluxes.
 
     Parameters
     ----------
     excess
-        That of PSF fluxes; see `confusion_excess`.
+        Excess of PSF fluxes; see `confusion_excess`.
     length
         Length of the trail, pixels.
     fwhm
@@ -129,27 +127,28 @@ def trail_excess(excess: float, length: npt.ArrayLike, fwhm: npt.ArrayLike) -> n
     Returns
     -------
     excess
-        The same for a point, greater by the square root of 2 for a line
-        without end.
+        Equal to the excess of PSF fluxes for a point, greater by the square
+        root of 2 for an infinite line.
 
     Notes
     -----
-    Sources are noise that was convolved with the PSF.  With F the Fourier
-    transform of the convolved line and P that of the PSF, the excess goes as
-    the integral of ``F^2 P^2`` over that of ``F^2``; across the line nothing
-    depends on its length, and along it both are integrals of a triangle times
-    a Gaussian.
+    The sources are noise convolved with the PSF.  With F and P the Fourier
+    transforms of the convolved line and the PSF, the excess is proportional
+    to the ratio of the integrals of ``F^2 P^2`` and ``F^2``.  Across the line
+    the integrals do not depend on its length; along the line both are
+    integrals of a triangle times a Gaussian.
     """
     sigma = np.asarray(fwhm, dtype=np.float64) / FWHM_PER_SIGMA
-    # Of a point both integrals are the limit of those of short lines.
+    # A point is the limit of short lines.
     lengths = np.maximum(np.asarray(length, dtype=np.float64), 1e-3 * sigma)
     ratio = _along(lengths, math.sqrt(2.0) * sigma) / _along(lengths, sigma)
     return np.asarray(excess * math.sqrt(2.0) * ratio)
 
 
 def _along(length: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the integral of the square of a line of unit flux that was
-    convolved with a Gaussian, in one dimension.
+    """Return the integral over a squared line, convolved with a Gaussian.
+
+    The line has unit flux and one dimension.
     """
     ratio = length / (2.0 * sigma)
     return np.asarray(
@@ -159,15 +158,14 @@ def _along(length: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]) -> n
 
 
 def inflate_errors(table: astropy.table.Table, excess: float) -> None:
-    """Raise the errors of fits by what faint sources add to the noise.
+    """Add the confusion noise to the errors of candidates, in place.
 
     Parameters
     ----------
     table
-        Candidates as `~lsst.meas.trails.core.candidates.find.find_candidates` has
-        them; changed in place.
+        Candidates; see `~lsst.meas.trails.core.candidates.find.find_candidates`.
     excess
-        That of PSF fluxes; see `confusion_excess`.
+        Excess of PSF fluxes; see `confusion_excess`.
     """
     factor = np.sqrt(1.0 + trail_excess(excess, table["trailLengthPix"], table["psfFwhm"]))
     for name in _LINEAR:

@@ -9,13 +9,12 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Where does a trail end, and how well is that known?
+"""Locate the ends of a trail and estimate their uncertainty.
 
-The likelihood of a trail has many maxima in its length: noise, and stars on
-the line, make ends at wrong places look better than those a little further.
-A scan before the fit tries all pairs of ends at once, and gives the fit a
-start from which it finds the right maximum; another one after it says how far
-off the other maxima, between which noise has chosen, are.
+The likelihood of a trail has many maxima in its length, because of noise and
+of stars on the line.  A scan of all pairs of ends before the fit finds a
+start near the right maximum; a scan after the fit measures the scatter of the
+maxima of similar likelihood.
 """
 
 from __future__ import annotations
@@ -32,28 +31,28 @@ from ..geometry import Trail
 from ..psf import FWHM_PER_SIGMA
 
 _HALF_WIDTH = 1.2
-"""Half of the width of the strip that is summed, in FWHM."""
+"""Half of the width of the strip that is summed, FWHM."""
 
 _MAX_EXTENSION = 120.0
-"""Farthest beyond the given ends that is searched, pixels."""
+"""Farthest extension of the given ends, pixels."""
 
 _BRIGHTEST = 3.0
-"""Brightest part of a trail, in units of its median brightness."""
+"""Greatest brightness of a trail, in units of its median brightness."""
 
 _GRID = 81
-"""Places of each end that are tried."""
+"""Number of positions of each end on the grid."""
 
 _LOCAL_REACH = 6.0
-"""How far from the fitted end they reach, in units of its local error."""
+"""Reach of the grid from the fitted end, in units of its local error."""
 
 _WALK_REACH = 20.0
-"""The same, in units of the length that a trail needs for a significance of
-one; see `end_variances`.
+"""The same, in units of the length with a significance of one; see
+`end_variances`.
 """
 
 _WALK_MATTERS = 0.16
-"""Least ratio of that length to the local error at which it matters: the ends
-scatter by five times the length.
+"""Least relevant ratio of this length to the local error: the ends scatter by
+five times the length.
 """
 
 
@@ -75,12 +74,12 @@ def find_ends(sky: SkySubtracted, trail: Trail) -> Trail:
 
     Notes
     -----
-    With ``a`` the brightness per pixel of line that fits best at each place
-    and ``w`` its inverse variance, a piece with constant brightness improves
-    the log-likelihood by ``(sum a w)^2 / (2 sum w)``.  Places brighter than
-    three times the median over the given trail, and what is within a FWHM of
-    them, are left out, so that a star on the line does not pass for the whole
-    of it.
+    With ``a`` the best-fitting brightness per pixel of line at each position
+    and ``w`` its inverse variance, a piece of constant brightness improves
+    the log-likelihood by ``(sum a w)^2 / (2 sum w)``.  Positions brighter than
+    three times the median over the given trail, and positions within a FWHM
+    of them, are ignored, so that a star on the line is not taken for the
+    trail.
     """
     fwhm = sky.psf.fwhm(trail.x, trail.y)
     reach = 0.5 * trail.length + min(max(0.6 * trail.length, 3.0 * fwhm), _MAX_EXTENSION)
@@ -129,18 +128,18 @@ def end_variances(
     -------
     midpoint, length
         Mean square deviations, from the fit, of the midpoint along the line
-        and of the length, pixels squared; zero where the curvature says all
-        there is to know.
+        and of the length, pixels squared; zero if the curvature is
+        sufficient.
 
     Notes
     -----
-    While the end is moved along the line the log-likelihood falls by
-    ``snr^2 / (2 length)`` per pixel on average and walks at random on top of
-    that: a change point.  Its place scatters by ``5.1 length / snr^2``
-    (Yao 1987, Ann. Statist. 15, 1321) however sharp the maximum, which for
-    faint and long trails is several times what the curvature promises.  The
-    mean squares are those over the likelihood of all pairs of ends on a grid,
-    the brightness being what fits best for each.
+    As an end moves along the line, the log-likelihood falls by
+    ``snr^2 / (2 length)`` per pixel on average, plus a random walk: the end is
+    a change point.  Its position scatters by ``5.1 length / snr^2`` (Yao 1987,
+    Ann. Statist. 15, 1321) however sharp the maximum, for faint and long
+    trails several times more than the curvature suggests.  The mean squares
+    are averages over the likelihood of all pairs of ends on a grid, each with
+    its best-fitting brightness.
     """
     length = trail.length
     walk = length / max(snr, 1.0) ** 2
@@ -157,8 +156,7 @@ def end_variances(
         return 0.0, 0.0
     weight = _without_stars(brightness, weight, typical, fwhm)
     shift = np.linspace(-reach, reach, _GRID)
-    # The line from an end on, blurred by the PSF; a trail is the difference
-    # of two of them.
+    # A trail is the difference of two half-lines, blurred by the PSF.
     first = scipy.special.ndtr((t - (shift - 0.5 * length)[:, None]) / sigma)
     last = scipy.special.ndtr((t - (shift + 0.5 * length)[:, None]) / sigma)
     signal = (first @ (weight * brightness))[:, None] - (last @ (weight * brightness))[None, :]
@@ -192,8 +190,8 @@ def _typical(
 def _without_stars(
     brightness: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], typical: float, fwhm: float
 ) -> npt.NDArray[np.float64]:
-    """Return the weights of a profile without places that are too bright."""
-    # Noise must not be clipped, or faint trails would lose their mean.
+    """Return the weights of a profile, zero near stars."""
+    # Clipped noise would bias the mean of faint trails.
     noise = 1.0 / np.sqrt(np.where(weight > 0.0, weight, np.inf))
     star = brightness > _BRIGHTEST * typical + 5.0 * noise
     return np.where(scipy.ndimage.binary_dilation(star, iterations=max(1, round(fwhm))), 0.0, weight)
@@ -209,8 +207,8 @@ def _profile(
     c, s = trail.direction
     columns = np.rint(x + t[:, None] * c - v[None, :] * s).astype(np.int64)
     rows = np.rint(y + t[:, None] * s + v[None, :] * c).astype(np.int64)
-    # Rounding to whole pixels moves them by up to half of one: the profile
-    # is taken at where they are.
+    # The pixels are up to half a pixel off the strip: use their own distance
+    # from the line.
     off = (rows - y) * c - (columns - x) * s
     cross = np.exp(-0.5 * np.square(off / sigma)) / (np.sqrt(2.0 * np.pi) * sigma)
     inside = (rows >= 0) & (rows < sky.shape[0]) & (columns >= 0) & (columns < sky.shape[1])

@@ -12,10 +12,9 @@
 """Robust maximum-likelihood fit of a PSF-convolved trail to an image.
 
 The model is the trail of `lsst.meas.trails.core.render` plus a constant
-background; its parameters are midpoint, extent (dx, dy), flux and
-background.  In these parameters nothing is singular when a trail is short,
-where length and angle would be, so that the fit works from point sources to
-trails of hundreds of pixels.
+background; its parameters are midpoint, extent (dx, dy), flux and background.
+Unlike length and angle, these are not singular for short trails, so that the
+fit works from point sources to trails of hundreds of pixels.
 """
 
 from __future__ import annotations
@@ -100,9 +99,9 @@ def _solve(region: FitRegion, max_length: float, max_evaluations: int) -> tuple[
 
 
 def start_as_fit(sky: SkySubtracted, start: Trail, reach: float = 1.5) -> TrailFit:
-    """Return a trail as a failed fit, with the flux that fits best.
+    """Return a trail as a failed fit, with its best-fitting flux.
 
-    Parameters are those of `fit_trail`.
+    The parameters are the same as for `fit_trail`.
     """
     region = _region(sky, start, reach, MAX_FITTED_LENGTH)
     return TrailFit.failure(start) if region is None else region.failure()
@@ -118,9 +117,7 @@ def _region(sky: SkySubtracted, start: Trail, reach: float, max_length: float) -
 
 
 def _with_end_errors(fit: TrailFit, sky: SkySubtracted) -> TrailFit:
-    """Return a fit whose errors along the line allow for ends that noise has
-    moved; the other errors do not change.
-    """
+    """Return a fit with errors along the line that allow for noisy ends."""
     if fit.failed or fit.length_err > 0.5 * fit.length + sky.psf.fwhm(fit.x, fit.y):
         # Noise does not explain an end that is not seen at all.
         return fit

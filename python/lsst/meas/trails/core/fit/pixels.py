@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The pixels of a trail fit, and the model on them."""
+"""Pixels of a trail fit, the model on these pixels, and the result."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ..geometry import Trail, near_segment, wrap_angle
 from ..render import FourierTrail, trail_kernels
 
 MIN_PIXELS = 20
-"""Fewest good pixels that a fit is tried on."""
+"""Fewest good pixels for a fit."""
 
 MAX_FITTED_LENGTH = 400.0
 """Longest trail that is fitted, pixels."""
 
-_BESIDE = (5.0, 2.0)
-"""Significance, and multiple of the ridge of the trail, from which on a pixel
-more than a FWHM beside it is a neighbor's.
+_OFF_LINE = (5.0, 2.0)
+"""Least significance, and least multiple of the trail's ridge, of neighbors
+more than a FWHM off its line.
 """
 
 _ON_LINE = (8.0, 4.0)
@@ -66,8 +66,8 @@ class TrailFit(Trail):
     chi2_null
         The same without a trail, background alone.
     failed
-        Whether the fit failed.  The trail is then the start, with the flux
-        that fits best there, or NaN if the flux was not fitted either.
+        Whether the fit failed.  The trail is then the start, with its
+        best-fitting flux, or NaN if the flux was not fitted.
     """
 
     background: float = np.nan
@@ -83,18 +83,15 @@ class TrailFit(Trail):
     failed: bool = False
 
     @classmethod
-    def failure(cls, start: Trail, flux: float = np.nan, **values: float) -> Self:
-        """Return a failed fit at a start, with the given other fields."""
-        angle = float(wrap_angle(start.angle))
-        return cls(start.x, start.y, start.length, angle, flux, failed=True, **values)  # type: ignore[arg-type]
+    def failure(cls, start: Trail) -> Self:
+        """Return a failed fit without a flux."""
+        return cls(start.x, start.y, start.length, float(wrap_angle(start.angle)), failed=True)
 
 
 def _significance(
     data: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], good: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
-    """Return pixels above their median in units of their noise, NaN at bad
-    ones.
-    """
+    """Return pixels less their median in units of their noise, or NaN."""
     result = np.full(data.shape, np.nan)
     if np.any(good):
         result[good] = (data[good] - np.median(data[good])) / np.sqrt(variance[good])
@@ -107,32 +104,42 @@ def _on_neighbors(
     aside: npt.NDArray[np.float64],
     fwhm: float,
 ) -> npt.NDArray[np.bool_]:
-    """Return the pixels of stars and other trails on and beside a trail.
+    """Return the pixels of stars and other trails on and near a trail.
 
-    However robust the fit, a star that outshines a faint trail draws it
-    away: what is much brighter than the trail is not part of it.
+    Even a robust fit is drawn to a star that outshines a faint trail, so that
+    pixels much brighter than the trail are not fitted.
 
     Parameters
     ----------
     significance
-        Pixels in units of their noise, NaN at bad ones, shape (h, w).
+        Pixels in units of their noise, NaN if bad, shape (h, w).
     distance
         Distance from the segment, pixels, same shape.
     aside
-        Distance from its line, pixels, same shape.
+        Distance from the line of the segment, pixels, same shape.
     fwhm
         FWHM of the PSF, pixels.
     """
     on_ridge = (distance < 0.5 * fwhm) & np.isfinite(significance)
     ridge = float(np.median(significance[on_ridge])) if np.any(on_ridge) else 0.0
-    beside, on_line = (max(least, factor * ridge) for least, factor in (_BESIDE, _ON_LINE))
-    bright = (significance > on_line) | ((aside > fwhm) & (significance > beside))
+    off_line, on_line = (max(least, factor * ridge) for least, factor in (_OFF_LINE, _ON_LINE))
+    bright = (significance > on_line) | ((aside > fwhm) & (significance > off_line))
     # The wings of a star are as harmful as its core.
     return np.asarray(scipy.ndimage.binary_dilation(bright, iterations=max(1, round(0.75 * fwhm))))
 
 
 class FitRegion:
-    """The pixels of a fit, and the model on them."""
+    """Pixels of a fit, and the model on these pixels.
+
+    Parameters
+    ----------
+    sky
+        The image.
+    start
+        Start of the fit.
+    reach
+        Largest distance of the pixels from the start, FWHM.
+    """
 
     def __init__(self, sky: SkySubtracted, start: Trail, reach: float) -> None:
         self._start = start
@@ -170,21 +177,20 @@ class FitRegion:
         self.flux_scale = max(1.0 / np.sqrt(np.sum(np.square(trail / self.sigma))), 1e-30)
         self.background_scale = float(np.median(self.sigma)) / np.sqrt(self.n_data)
         # The solver stops at steps that are small against the norm of all
-        # parameters: flux and level are of order one so that it does not
-        # stop a pixel away from where a bright trail is.
+        # parameters: with flux and level of order one it does not stop a
+        # pixel away from a bright trail.
         self._flux_unit = max(abs(flux), self.flux_scale)
         self.parameters = np.array([*shape, flux / self._flux_unit, 0.0])
         self.scales = np.array([1.0, 1.0, 2.0, 2.0, self.flux_scale / self._flux_unit, 1.0])
 
     def _linear(self, trail: npt.NDArray[np.float64]) -> tuple[float, float]:
-        """Return the flux and background that fit best for a given shape."""
+        """Return the best-fitting flux and background of a given shape."""
         design = np.stack([trail / self.sigma, 1.0 / self.sigma], axis=1)
         solution = np.linalg.lstsq(design, self.data / self.sigma, rcond=None)[0]
         return float(solution[0]), float(solution[1])
 
     def evaluate(self, p: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return residuals in sigma, shape (n,), and their derivatives by
-        the parameters, shape (n, 6).
+        """Return residuals in sigma, (n,), and their derivatives, (n, 6).
 
         The parameters are x, y, dx, dy in the box, flux and level; for the
         units of the last two see `_linear_values`.
@@ -206,36 +212,28 @@ class FitRegion:
         return float(p[4] * self._flux_unit), float(self._level + p[5] * self.background_scale)
 
     def _chi2(self, residual: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.bool_]]:
-        """Return the chi-square over the pixels that are no outliers."""
+        """Return the chi-square without outliers, and the pixels it uses."""
         kept = np.abs(residual) < 2.0 * OUTLIER
         return float(np.sum(np.square(residual[kept]))), kept
 
     def _null(self, kept: npt.NDArray[np.bool_]) -> float:
+        """Return the chi-square of a constant background."""
         weight = 1.0 / np.square(self.sigma[kept])
         level = np.sum(weight * self.data[kept]) / np.sum(weight)
         return float(np.sum(weight * np.square(self.data[kept] - level)))
 
     def result(self, p: npt.NDArray[np.float64], max_length: float) -> TrailFit:
-        """Turn the parameters of a solution into a `TrailFit`."""
+        """Return the parameters of a solution as a `TrailFit`."""
         residual, jacobian = self.evaluate(p)
         chi2, kept = self._chi2(residual)
         x, y, dx, dy = (float(value) for value in p[:4])
         flux, level = self._linear_values(p)
         length = float(np.hypot(dx, dy))
         inside = -1.0 <= x <= self._use.shape[1] and -1.0 <= y <= self._use.shape[0]
-        if (
-            not np.all(np.isfinite(p))
-            or flux <= 0.0
-            or length > max_length
-            or not inside
-            or kept.sum() < MIN_PIXELS
-        ):
+        possible = np.all(np.isfinite(p)) and flux > 0.0 and length <= max_length and inside
+        if not possible or kept.sum() < MIN_PIXELS or not chi2 < (null := self._null(kept)):
             return self.failure()
-        null = self._null(kept)
-        if not chi2 < null:
-            return self.failure()
-        # The direction of a trail shorter than a pixel is not defined: the
-        # errors are then those of the extents themselves.
+        # A trail of length zero has no direction: x and y take its place.
         unit = (dx / length, dy / length) if length > 0.0 else (1.0, 0.0)
         blocks = self._blocks[kept]
         covariance = _covariance(jacobian[kept], residual[kept], blocks, unit)
@@ -243,8 +241,8 @@ class FitRegion:
             return self.failure()
         length_err, angle_err = float(np.sqrt(covariance[2, 2])), float(np.sqrt(covariance[3, 3]))
         if length_err > 0.5 * length + self._fwhm:
-            # An end beyond the edge of the image or behind a mask: the other
-            # errors are those for a trail of the fitted length.
+            # An end lies beyond the edge of the image or behind a mask: the
+            # other errors are for a trail of the fitted length.
             covariance = _covariance(jacobian[kept], residual[kept], blocks, unit, fixed_length=True)
             if covariance is None:
                 return self.failure()
@@ -265,16 +263,15 @@ class FitRegion:
             chi2=chi2,
             n_data=int(kept.sum()),
             chi2_null=null,
-            failed=False,
         )
 
     def failure(self) -> TrailFit:
-        """Return the start's parameters, marked as failed."""
+        """Return the start with its best-fitting flux as a failed fit."""
         flux, level = self._linear_values(self.parameters)
         residual, _ = self.evaluate(self.parameters)
         chi2, kept = self._chi2(residual)
-        return TrailFit.failure(
-            self._start,
+        return dataclasses.replace(
+            TrailFit.failure(self._start),
             flux=flux,
             background=level,
             flux_err=float(self.flux_scale),
@@ -291,8 +288,7 @@ def _covariance(
     unit: tuple[float, float],
     fixed_length: bool = False,
 ) -> npt.NDArray[np.float64] | None:
-    """Return the covariance of midpoint, extent along and across the trail,
-    flux and background, shape (6, 6), or `None` where it is singular.
+    """Return the covariance of the parameters, or `None` if it is singular.
 
     Parameters
     ----------
@@ -302,26 +298,33 @@ def _covariance(
     residual
         Residuals in sigma, shape (n,).
     blocks
-        Number of the block of the image that each pixel lies in, shape (n,).
+        Number of the block of the image with each pixel, shape (n,).
     unit
         Direction of the trail.
     fixed_length
-        Whether the extent along the trail is taken as known; its own row and
-        column are zero then.
+        Whether the extent along the trail is known; its row and column are
+        then zero.
+
+    Returns
+    -------
+    covariance
+        Covariance of midpoint, extent along and across the trail, flux and
+        background, shape (6, 6).
 
     Notes
     -----
-    It is that of the noise, with each error raised to the robust one where
-    that is greater: the pull of the residuals on the parameters is summed
-    over blocks, whose scatter says what faint neighbors on the line do to
-    the fit (Huber 1967, Proc. Fifth Berkeley Symp. 1, 221; in blocks, Liang
-    and Zeger 1986, Biometrika 73, 13).
+    Each error is the larger of the error from the noise and a robust error.
+    The robust error is the scatter over blocks of the pull of their residuals
+    on the parameters, which includes the effect of faint neighbors on the
+    line (Huber 1967, Proc. Fifth Berkeley Symp. 1, 221; in blocks, Liang and
+    Zeger 1986, Biometrika 73, 13).
     """
     rotation = np.eye(6)
     rotation[2:4, 2:4] = [[unit[0], -unit[1]], [unit[1], unit[0]]]
     rotated = jacobian @ rotation
     free = [0, 1, 3, 4, 5] if fixed_length else [0, 1, 2, 3, 4, 5]
-    # In units of its own, no parameter makes the matrix look singular.
+    # Scaled columns keep the units of a parameter from making the matrix
+    # look singular.
     scale = np.linalg.norm(rotated[:, free], axis=0)
     if not np.all(np.isfinite(scale)) or np.any(scale == 0.0):
         return None
@@ -338,7 +341,7 @@ def _covariance(
         * (residual * np.minimum(1.0, OUTLIER / np.maximum(np.abs(residual), 1e-30)))[:, None]
     )
     sums = np.stack([np.bincount(blocks, weights=column) for column in pull.T], axis=1)
-    # In units of the errors, so that nothing overflows.
+    # Units of the errors avoid an overflow.
     shifts = sums @ inverse / np.sqrt(variances)
     raised = np.sqrt(np.maximum(np.sum(np.square(shifts), axis=0), 1.0))
     if not np.all(np.isfinite(raised)):

@@ -9,12 +9,11 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Is a fitted trail a trail?  Tests of its shape against other sources.
+"""Tests of the shape of a fitted trail against other sources.
 
 A trail is as wide as the PSF, equally bright along its length, and longer
-than a star.  A galaxy is wider and brighter in the middle.  Each of these
-alternatives is one more component in a linear fit, and its significance says
-how much of it the pixels want.
+than a star.  A galaxy is wider and brighter in the middle.  Each alternative
+is an additional component of a linear fit, tested by its significance.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from ..render import FourierTrail, trail_kernels
 from .pixels import MAX_FITTED_LENGTH
 
 _REACH = 2.5
-"""Pixels within this many FWHM of the segment are used."""
+"""Largest distance of the pixels from the segment, FWHM."""
 
 _BLUR = 0.8
-"""FWHM of the blur that makes the trail wider, in units of the PSF's."""
+"""FWHM of the blur of the wide trail, in units of the FWHM of the PSF."""
 
 _CORE = 0.4
-"""Length of the inner part, in units of the trail's."""
+"""Length of the core, in units of the length of the trail."""
 
 _OUTLIER = 8.0
 """Residual, in sigma, beyond which a pixel belongs to a neighbor."""
@@ -48,20 +47,20 @@ _OUTLIER = 8.0
 
 @dataclasses.dataclass(frozen=True)
 class ShapeTests:
-    """How much a source differs from a trail.
+    """Significance of the deviations of a source from a trail.
 
     Parameters
     ----------
     wide
-        Significance of a wider trail in addition to the trail, in sigma:
-        standard normal for a trail, large for a galaxy.
+        Significance of an additional wider trail, in sigma: standard normal
+        for a trail, large for a galaxy.
     core
-        Significance of a shorter trail of the same midpoint and angle in
-        addition: large for what is brighter in the middle.
+        Significance of an additional shorter trail with the same midpoint and
+        angle: large for a source that is brighter in the middle.
     length
-        By how much a trail fits better than a point source of the same
-        midpoint, as the root of the difference in chi-square; negative where
-        the point source fits better.
+        Square root of the difference in chi-square between a point source
+        with the same midpoint and the trail; negative if the point source
+        fits better.
     """
 
     wide: float
@@ -82,8 +81,8 @@ def measure_shape(sky: SkySubtracted, trail: Trail) -> ShapeTests:
     Returns
     -------
     tests
-        Zero throughout where there are too few good pixels, and for what is
-        too long to be fitted, as a satellite.
+        Zero with too few good pixels, and for a trail that is too long to be
+        fitted, such as a satellite.
     """
     nothing = ShapeTests(0.0, 0.0, 0.0)
     if not trail.length <= MAX_FITTED_LENGTH:
@@ -147,8 +146,8 @@ def _linear_fit(
     chi2
         Sum of the squared residuals.
     significance
-        Amplitude of the first component over its error; 0 where it is not
-        distinct from the others.
+        Amplitude of the first component over its error; 0 if it is degenerate
+        with the others.
     residual
         Data minus model.
     """
