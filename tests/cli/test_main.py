@@ -43,7 +43,7 @@ def test_every_command_explains_itself(name: str) -> None:
 
 @pytest.mark.process
 def test_help_imports_nothing_heavy() -> None:
-    """It has to answer at once."""
+    """Help must be fast."""
     program = (
         "import sys\n"
         "from lsst.meas.trails.cli import main\n"
@@ -67,7 +67,8 @@ def test_unknown_command() -> None:
     assert "did you mean 'simulate'?" in result.output
     result = CliRunner().invoke(main, ["xyzzy"])
     assert result.exit_code == 2
-    assert "No command 'xyzzy'; there are " in result.output
+    assert "No command 'xyzzy'" in result.output
+    assert "simulate" in result.output
 
 
 def test_unknown_option() -> None:

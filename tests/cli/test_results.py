@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The commands that look at what the pipelines have written."""
+"""The commands that read the outputs of the pipelines: candidates, compare and show."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 
 def invoke(*args: object) -> tuple[int, str]:
     result = CliRunner().invoke(main, [str(arg) for arg in args])
-    # A traceback is not a message.
+    # Errors are messages, not tracebacks.
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, " ".join(result.output.split())
 
@@ -54,13 +54,13 @@ def test_compare_in_brief(chain: Any) -> None:
 
 
 def test_compare_with_injected_trails(chain: Any) -> None:
-    """The truth of an injected image: the injected and the simulated trails."""
+    """The truth of an injected image has the injected and the simulated trails."""
     injected = chain.butler(chain.training).get("injected_preliminary_visit_image_catalog", chain.data_id(1))
     code, output = invoke("compare", chain.repo, chain.injected, "--brief")
     assert code == 0
     assert f"of {len(injected) + 2} trails" in output
-    # The collection of candidates on the images themselves may lead to those
-    # catalogs, too.
+    # A chain with the injected catalogs does not change the truth of the
+    # original images.
     butler = Butler.from_config(chain.repo, writeable=True)
     butler.collections.register("both", CollectionType.CHAINED)
     butler.collections.redefine_chain("both", [chain.detected, chain.training])
@@ -73,7 +73,7 @@ def test_compare_without_truth(chain: Any) -> None:
     (run,) = chain.butler(chain.detected).collections.query(f"{chain.detected}/*")
     code, output = invoke("compare", chain.repo, run)
     assert code == 1
-    assert "has a truth table" in output
+    assert "truth table" in output
 
 
 def test_candidates(chain: Any) -> None:
@@ -88,7 +88,7 @@ def test_candidates(chain: Any) -> None:
 
 
 def exported(chain: Any, path: Path, *options: object) -> astropy.table.Table:
-    """Return what is written with some options."""
+    """Return the exported catalog of some options."""
     code, message = invoke("candidates", chain.repo, chain.detected, "--streaks", "-o", path, *options)
     assert code == 0, message
     return astropy.table.Table.read(path)
@@ -108,17 +108,17 @@ def test_candidates_are_selected_sorted_and_limited(chain: Any, tmp_path: Path) 
     np.testing.assert_array_equal(backwards["trailLengthPix"], np.sort(everything["trailLengthPix"])[::-1])
 
 
-def test_what_cannot_be_selected(chain: Any) -> None:
+def test_invalid_options(chain: Any) -> None:
     for options, message in (
-        (("--where", "snr >"), "is missing, at the end"),
+        (("--where", "snr >"), "--where"),
         (("--where", "Snr > 3"), "did you mean snr?"),
         (("--sort", "scores"), "did you mean score?"),
         (("--columns", "ra,dek"), "did you mean dec?"),
-        (("--columns", ","), "at least one column"),
-        (("--format", "parquet"), "name a file with -o"),
-        (("--format", "ades", "--columns", "ra"), "the fields of ADES cannot be chosen"),
+        (("--columns", ","), "--columns"),
+        (("--format", "parquet"), "-o"),
+        (("--format", "ades", "--columns", "ra"), "--columns"),
         (("--format", "ades", "--station", "W84"), "--telescope DESIGN APERTURE DETECTOR"),
-        (("--format", "ades", "--star-catalog", "Gaia DR3"), "not allowed in ADES"),
+        (("--format", "ades", "--star-catalog", "Gaia DR3"), "Gaia DR3"),
     ):
         code, output = invoke("candidates", chain.repo, chain.detected, *options)
         assert code == 2, output
@@ -159,12 +159,12 @@ def test_ades(chain: Any, tmp_path: Path) -> None:
     place = rows[0].index(next(name for name in rows[0] if name.strip() == "ra"))
     ends = sorted(float(row[place]) for row in rows[1:])
     np.testing.assert_allclose(ends, sorted([*table["ra0"], *table["ra1"]]), atol=1e-7)
-    # What cannot be written leaves the file as it was.
+    # A failed export does not change the file.
     code, message = invoke(
         "candidates", chain.repo, chain.detected, "-o", path, *options, "--where", "snr > 1e9"
     )
     assert code == 1
-    assert "There are no candidates" in message
+    assert "no candidates" in message
     assert path.read_text(encoding="utf-8").splitlines() == lines
     assert list(tmp_path.iterdir()) == [path]
 
@@ -177,7 +177,7 @@ def test_export(chain: Any, tmp_path: Path, suffix: str) -> None:
     assert "candidates written to" in message
     formats = {".csv": "ascii.csv", ".vot": "votable", ".xml": "votable"}
     with warnings.catch_warnings():
-        # A file that its readers complain of is not a good one.
+        # A good file can be read without warnings.
         warnings.simplefilter("error")
         table = astropy.table.Table.read(output, format=formats.get(suffix))
     expected = chain.butler(chain.detected).get("trail_candidate", chain.data_id(1))
@@ -194,14 +194,14 @@ def test_export(chain: Any, tmp_path: Path, suffix: str) -> None:
 def test_export_to_an_unknown_format(chain: Any, tmp_path: Path) -> None:
     code, output = invoke("candidates", chain.repo, chain.detected, "-o", tmp_path / "candidates.doc")
     assert code == 2
-    assert "choose one of the endings .ecsv" in output
+    assert ".ecsv" in output
     assert not list(tmp_path.iterdir())
 
 
 def test_export_to_nowhere(chain: Any, tmp_path: Path) -> None:
     code, output = invoke("candidates", chain.repo, chain.detected, "-o", tmp_path / "no" / "c.ecsv")
     assert code == 1
-    assert "cannot be written" in output
+    assert "c.ecsv" in output
 
 
 def test_show(chain: Any, tmp_path: Path) -> None:
@@ -217,27 +217,27 @@ def test_show(chain: Any, tmp_path: Path) -> None:
 
 
 def test_show_cutouts(chain: Any, tmp_path: Path) -> None:
-    """The best two candidates, at full resolution beside the image."""
+    """The best two candidates are shown at full resolution next to the image."""
     plain, mosaic = tmp_path / "plain.svg", tmp_path / "mosaic.svg"
     for output, options in ((plain, ()), (mosaic, ("--cutouts", 2))):
         code, _ = invoke("show", chain.repo, chain.detected, "--detector", 1, "-o", output, *options)
         assert code == 0
-    # An image of a panel, and two of each cutout.
+    # One image per panel, two per cutout.
     assert plain.read_text().count("<image") in (3, 4)
     assert mosaic.read_text().count("<image") == 5
 
 
-def test_show_says_why_there_are_no_candidates(chain: Any, tmp_path: Path) -> None:
+def test_show_explains_missing_candidates(chain: Any, tmp_path: Path) -> None:
     output = tmp_path / "picture.png"
     code, message = invoke(
         "show", chain.repo, chain.detected, "--detector", 1, "-o", output, "--min-score", 1.0
     )
     assert code == 0
-    assert "lower --min-score to see them" in message
+    assert "--min-score" in message
 
 
 def test_show_the_injected_image(chain: Any, tmp_path: Path) -> None:
-    """It is the one that the candidates were found in."""
+    """The default image is the searched image."""
     pictures = []
     for options in ((), ("--image", "preliminary_visit_image")):
         code, _ = invoke("show", chain.repo, chain.injected, "-o", tmp_path / "picture.png", *options)
@@ -250,13 +250,13 @@ def test_show_the_injected_image(chain: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--visit", 7), "no such trail_candidate_detector; it may have others"),
-        (("--image", "visit_image"), "holds no visit_image of visit"),
-        (("-o", "picture.doc"), "cannot be written"),
-        (("-o", "no/such/folder/picture.png"), "cannot be written"),
+        (("--visit", 7), "no trail_candidate_detector where visit = 7"),
+        (("--image", "visit_image"), "visit_image of visit"),
+        (("-o", "picture.doc"), "picture.doc"),
+        (("-o", "no/such/folder/picture.png"), "picture.png"),
     ],
 )
-def test_show_cannot(
+def test_show_errors(
     chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -270,10 +270,10 @@ def test_show_cannot(
 def test_no_such_repository_or_collection(chain: Any, tmp_path: Path, command: str) -> None:
     code, output = invoke(command, tmp_path, "anything")
     assert code == 1
-    assert "There is no Butler repository at" in output
+    assert f"Butler repository at {tmp_path}" in output
     code, output = invoke(command, chain.repo, "anything")
     assert code == 1
-    assert "has no collection 'anything'" in output
+    assert "'anything'" in output
     code, output = invoke(command, chain.repo, "input")
     assert code == 1
-    assert "run pipelines/DetectTrails.yaml first" in output
+    assert "pipelines/DetectTrails.yaml" in output

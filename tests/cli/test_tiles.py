@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The commands that look into tile files, join and exchange them."""
+"""The commands that summarize, join, import and export tile files."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from lsst.meas.trails.training.scenes import TrainingScenes, simulate_tile_file
 
 def invoke(*args: object) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["tiles", *(str(arg) for arg in args)])
-    # A traceback is not a message.
+    # Errors are messages, not tracebacks.
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, " ".join(result.output.split())
 
 
 def test_export_and_import(chain: Any, tmp_path: Path) -> None:
-    """The same pixels, masks and rows on the way there and back."""
+    """Pixels, masks and rows survive a round trip."""
     pair = tmp_path / "train.h5", tmp_path / "train.csv"
     code, output = invoke("export-adcnn", chain.repo, chain.training, *pair)
     assert code == 0, output
-    # The third image holds nothing but NaN: nothing was injected into it.
+    # The third image is NaN: nothing was injected into it.
     assert "2 images with" in output
     butler = chain.butler(chain.training)
     expected = []
@@ -90,28 +90,28 @@ def test_export_and_import(chain: Any, tmp_path: Path) -> None:
         np.testing.assert_array_equal(made.catalog["mag"], catalog["mag"])
         np.testing.assert_allclose(made.catalog["flux"], catalog["flux"], rtol=1e-6)
 
-    # Nothing is written over unasked.
+    # Existing files are not overwritten by default.
     code, output = invoke("export-adcnn", chain.repo, chain.training, *pair)
     assert code == 1
-    assert "is there already" in output
+    assert "train.h5 exists" in output
     code, output = invoke("import-adcnn", *pair, tiles, *options)
     assert code == 1
-    assert "train_000000.h5 is there already" in output
+    assert "train_000000.h5 exists" in output
     (tiles / names[1]).unlink()
     code, output = invoke("import-adcnn", *pair, tiles, *options, "--resume")
     assert code == 0
-    assert "1 were there already" in output
+    assert "1 tile files existed" in output
     assert sorted(os.listdir(tiles)) == names
 
 
-def test_export_of_what_is_not_there(chain: Any, tmp_path: Path) -> None:
+def test_export_from_missing_collections(chain: Any, tmp_path: Path) -> None:
     pair = tmp_path / "train.h5", tmp_path / "train.csv"
     for arguments, message in (
-        ((tmp_path / "none", chain.training), "no Butler repository"),
-        ((chain.repo, "nothing"), "no collection 'nothing'"),
-        ((chain.repo, chain.detected), "run pipelines/MakeTrainingSet.yaml first"),
-        ((chain.repo, chain.training, "--where", "detector = 77"), "none where"),
-        ((chain.repo, chain.training, "--where", "detector ="), "--where"),
+        ((tmp_path / "none", chain.training), "Butler repository"),
+        ((chain.repo, "nothing"), "'nothing'"),
+        ((chain.repo, chain.detected), "pipelines/MakeTrainingSet.yaml"),
+        ((chain.repo, chain.training, "--where", "detector = 77"), "where detector = 77"),
+        ((chain.repo, chain.training, "--where", "detector ="), "where detector ="),
     ):
         code, output = invoke("export-adcnn", *arguments[:2], *pair, *arguments[2:])
         assert code == 1, output
@@ -119,7 +119,7 @@ def test_export_of_what_is_not_there(chain: Any, tmp_path: Path) -> None:
         assert not any("train" in name for name in os.listdir(tmp_path))
 
 
-def test_import_of_what_it_cannot_use(tmp_path: Path) -> None:
+def test_import_of_unusable_images(tmp_path: Path) -> None:
     hdf5, table, tiles = (tmp_path / name for name in ("train.h5", "train.csv", "tiles"))
     image = np.random.default_rng(1).standard_normal((2, 128, 128), dtype=np.float32)
     with h5py.File(hdf5, "w") as file:
@@ -131,11 +131,11 @@ def test_import_of_what_it_cannot_use(tmp_path: Path) -> None:
     table.write_text("image_id,x,y,trail_length,beta,mag\n0,50,60,20,10,24\n")
     code, output = invoke("import-adcnn", hdf5, table, tiles, "--first", 1)
     assert code == 1
-    assert "train.h5, row 1: its PSF cannot be measured" in output
+    assert "train.h5, row 1" in output
     assert os.listdir(tiles) == []
     code, output = invoke("import-adcnn", hdf5, table, tiles, "--overlap", 256)
     assert code == 2
-    assert "must be smaller" in output
+    assert "--overlap" in output
 
 
 @pytest.mark.parametrize("command", ["export-adcnn", "import-adcnn"])
@@ -172,7 +172,7 @@ def test_describe(tmp_path: Path) -> None:
     assert summary["images"][0]["distractors"] == np.count_nonzero(~trails)
     code, output = invoke("describe", tmp_path / "none.h5")
     assert code == 1
-    assert "no tile file" in output
+    assert "none.h5" in output
 
 
 def test_consolidate_files(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_consolidate_files(tmp_path: Path) -> None:
     assert "by groups that share visit or sky" in text
     code, text = invoke("consolidate", output, *paths)
     assert code == 1
-    assert "is there already" in text
+    assert "set.h5 exists" in text
     code, text = invoke("consolidate", output, *paths[:2], "--overwrite")
     assert code == 1
     assert "2 independent groups" in text
@@ -214,4 +214,4 @@ def test_consolidate_a_collection(chain: Any, tmp_path: Path) -> None:
     for arguments in ((), ("--repo", chain.repo), (*where, tmp_path / "set.h5")):
         code, text = invoke("consolidate", tmp_path / "other.h5", *arguments)
         assert code == 2
-        assert "Give either FILES" in text
+        assert "FILES" in text.partition("Error:")[2]

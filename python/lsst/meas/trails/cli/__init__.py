@@ -11,10 +11,13 @@
 
 """The command ``meas-trails``.
 
-Every module of this package whose name does not begin with an underscore is a
-command of that name, with hyphens for underscores, and defines a
-`click.Command` of the same name.  A module is imported only when its command
-is asked for, and imports heavy packages only when its command runs.
+Every module of this package without a leading underscore is a command of the
+same name, with hyphens for underscores, and defines a `click.Command` of that
+name.  A module is imported only for its own command, and imports heavy
+packages only when the command runs.
+
+The errors of this package and of the operating system end a command with
+their message and exit code 1; all other exceptions show a traceback.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from __future__ import annotations
 __all__ = ("main",)
 
 import difflib
+import errno
 import importlib
 import logging
 import pkgutil
@@ -34,7 +38,22 @@ _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 class _CommandGroup(click.Group):
-    """Commands that live in the modules of this package."""
+    """Commands in the modules of this package."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            named = error.filename and error.strerror
+            raise click.ClickException(
+                f"{error.filename}: {error.strerror}" if named else str(error)
+            ) from error
+        except Exception as error:
+            if not type(error).__module__.startswith("lsst.meas.trails."):
+                raise
+            raise click.ClickException(str(error)) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(
@@ -58,20 +77,20 @@ class _CommandGroup(click.Group):
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             commands = self.list_commands(ctx)
             close = difflib.get_close_matches(name, commands, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(commands)}."
+            hint = f"did you mean {close[0]!r}?" if close else f"commands are {', '.join(commands)}."
             raise click.UsageError(f"No command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-v", "--verbose", count=True, help="Log more: -v what is done, -vv every detail.")
+@click.option("-v", "--verbose", count=True, help="Log progress (-v) or every detail (-vv).")
 @click.version_option(__version__, prog_name="meas-trails")
 def main(verbose: int) -> None:
     """Find faint asteroid trails in single-visit images.
 
-    Detection itself runs as a pipeline, with `pipetask run -p
-    pipelines/DetectTrails.yaml`; these commands make what it reads and look
-    at what it writes.
+    Detection itself is a pipeline: run `pipetask run -p
+    pipelines/DetectTrails.yaml`. These commands prepare its inputs and
+    inspect its outputs.
     """
     from rich.console import Console
     from rich.logging import RichHandler

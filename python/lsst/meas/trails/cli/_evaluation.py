@@ -90,7 +90,7 @@ class Evaluation:
         """
         import astropy.table
 
-        from ._collections import CATALOG_TYPE
+        from ..repository.candidates import CATALOG_TYPE
 
         counts: dict[tuple[str, str, str], int] = {}
         for ref in self._refs(CATALOG_TYPE):

@@ -142,7 +142,7 @@ class Gallery:
     def _find_image(
         self, instrument: str, visit: int, detector: int
     ) -> tuple[str, tuple[int, int, int, int]] | None:
-        from ._collections import CATALOG_TYPE, image_type_of
+        from ..repository.candidates import CATALOG_TYPE, image_type_of
 
         data_id = self._data_id(instrument, visit, detector)
         try:

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Atomic writing with errors for the command line."""
+"""Atomic writing with an error message for the command line."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from ..core.atomic import atomic_path
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name first, and move it when it is complete.
+    """Write a file atomically.
 
     Parameters
     ----------
     path
-        The file, which is replaced if it is there.
+        The file, which is overwritten.
     write
-        Writes the file that it is given, whose ending is that of ``path``.
+        Function that writes a temporary file with the ending of ``path``.
 
     Raises
     ------
     click.ClickException
-        Raised if it cannot be written.  What was there stays as it was.
+        Raised if the file cannot be written; an existing file is unchanged.
     """
     try:
         with atomic_path(path, keep_suffix=True) as partial:

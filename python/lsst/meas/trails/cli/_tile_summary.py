@@ -9,94 +9,26 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What is in a tile file, for people and for programs."""
+"""Table of the summary of a tile file."""
 
 from __future__ import annotations
 
-__all__ = ("summarize", "summary_table")
+__all__ = ("summary_table",)
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from rich.table import Table
+
+    from ..core.tiles.summary import TileSummary
 
 _SHOWN_IMAGES = 5
 
 
-def summarize(path: Path) -> dict[str, Any]:
-    """Return what is in a tile file, as JSON can hold it.
-
-    Raises
-    ------
-    TileFileError
-        Raised if it is none.
-    """
-    import numpy as np
-
-    from ..core.injection.truth import is_trail
-    from ..core.psf import kernel_fwhm
-    from ..core.tiles.layout import SPLITS, TILE_CLASSES
-    from ..core.tiles.writer import TileReader
-
-    with TileReader(path) as reader:
-        table = reader.table
-        images = []
-        for number in range(reader.source_count):
-            source, catalog = reader.source(number), reader.catalog(number)
-            images.append(
-                {
-                    "data_id": source.data_id,
-                    "shape": list(source.shape),
-                    "unit": source.unit,
-                    "psf_fwhm": round(kernel_fwhm(source.psf_kernel), 3),
-                    "tiles": int(np.count_nonzero(table["source"] == number)),
-                    "trails": int(np.count_nonzero(is_trail(catalog))),
-                    "distractors": int(np.count_nonzero(~is_trail(catalog))),
-                    "wcs": bool(source.wcs),
-                    "real_sources": source.real_sources,
-                    "config": source.config,
-                }
-            )
-        manifest = reader.manifest()
-        return {
-            "file": str(path),
-            "bytes": path.stat().st_size,
-            "format_version": reader.format_version,
-            "package_version": reader.package_version,
-            "virtual": reader.is_virtual,
-            "planes": list(reader.datasets),
-            "tile_size": reader.tile_size,
-            "tiles": len(reader),
-            "classes": {
-                name: int(np.count_nonzero(table["tile_class"] == value))
-                for name, value in TILE_CLASSES.items()
-            },
-            "splits": {
-                name: int(np.count_nonzero(table["split"] == value))
-                for name, value in SPLITS.items()
-                if np.any(table["split"] == value)
-            },
-            "max_snr": _range(table["max_snr"][table["max_snr"] > 0.0]),
-            "noise": _range(table["noise"]),
-            "ra": _range(table["ra"]),
-            "dec": _range(table["dec"]),
-            "images": images,
-            "joined_by": None if manifest is None else manifest.get("method"),
-        }
-
-
-def _range(values: Any) -> list[float] | None:
-    """Return least, middle and greatest value; `None` of nothing known."""
-    import numpy as np
-
-    known = values[np.isfinite(values)]
-    return [float(f(known)) for f in (np.min, np.median, np.max)] if len(known) else None
-
-
-def summary_table(summary: dict[str, Any]) -> Table:
-    """Return a summary to be read."""
+def summary_table(summary: TileSummary) -> Table:
+    """Return a summary as a table."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -108,7 +40,8 @@ def summary_table(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(summary: TileSummary) -> list[tuple[str, str]]:
+    """Return the names and values of the table."""
     side, images = summary["tile_size"], summary["images"]
     rows = [
         (
@@ -142,7 +75,7 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if len(images) > _SHOWN_IMAGES:
         rows.append(("", f"... and {len(images) - _SHOWN_IMAGES} more"))
     if images:
-        # That of the first stands for all: they are made by one command.
+        # All images were made by one command with the same configuration.
         rows += [(f"config {key}", str(value)) for key, value in images[0]["config"].items()]
     rows.append(
         (
@@ -153,12 +86,12 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _counts(counts: dict[str, int]) -> str:
+def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _span(values: list[float] | None, form: str) -> str:
     if values is None:
-        return "not known"
+        return "unknown"
     low, middle, high = (form.format(value) for value in values)
     return f"{low} to {high}, median {middle}"

@@ -9,13 +9,14 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""``meas-trails candidates``: the candidate catalog, printed or exported."""
+"""``meas-trails candidates``: print or export the candidate catalog."""
 
 from __future__ import annotations
 
 __all__ = ("candidates",)
 
-import difflib
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,20 +39,17 @@ _SHOWN = (
     "snr",
     "score",
 )
-_ASTROPY_FORMATS = {"ecsv": "ascii.ecsv", "csv": "ascii.csv", "parquet": "parquet", "votable": "votable"}
-_ENDINGS = {
-    ".ecsv": "ecsv",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".parq": "parquet",
-    ".vot": "votable",
-    ".xml": "votable",
-    ".psv": "ades",
-}
 _RUBIN_TELESCOPE = ("reflector", 8.4, "CCD")
+_EXAMPLES = """\b
+Examples:
+  meas-trails candidates REPO u/me/trails --min-score 0.5
+  meas-trails candidates REPO u/me/trails --where "trailRate > 2 and snr > 8" -o fast.ecsv
+  meas-trails candidates REPO u/me/trails --min-score 0.9 --submitter "A. Observer" \\
+      --star-catalog Gaia3 -o report.psv
+"""
 
 
-@click.command()
+@click.command(epilog=_EXAMPLES)
 @click.argument("repo")
 @click.argument("collection")
 @click.option("--visit", type=int, help="Only this visit.")
@@ -61,58 +59,58 @@ _RUBIN_TELESCOPE = ("reflector", 8.4, "CCD")
     type=click.FloatRange(0.0, 1.0),
     default=0.0,
     show_default=True,
-    help="Least score of a candidate.",
+    help="Lowest score of a candidate.",
 )
-@click.option("--streaks/--no-streaks", default=False, help="Also those that cross the detector.")
+@click.option("--streaks/--no-streaks", default=False, help="Include candidates that cross the detector.")
 @click.option(
     "--where",
     metavar="CONDITION",
-    help="Only the candidates that fulfill a condition on their columns, such as "
-    "\"snr > 8 and trailLengthPix > 20\" or \"band in ('r', 'i') and not edgeFlag\". Comparisons, and, or, "
-    "not, parentheses; in the columns' own units (doc/catalog.md).",
+    help="Condition on the columns of a candidate, such as "
+    "\"snr > 8 and trailLengthPix > 20\" or \"band in ('r', 'i') and not edgeFlag\": comparisons, and, or, "
+    "not, parentheses; in the units of the columns (doc/catalog.md).",
 )
 @click.option(
     "--sort",
     default="-score",
     show_default=True,
     metavar="COLUMN",
-    help="Column to sort by; '-' before it puts the largest first.",
+    help="Column to sort by; a leading '-' sorts in descending order.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Only so many, the first ones.")
+@click.option("--limit", type=click.IntRange(min=1), help="Largest number of candidates.")
 @click.option(
     "--columns",
     metavar="NAMES",
-    help="Columns to print or write, with commas between them, or 'all'. "
-    "[default: a choice on the screen, all in a file]",
+    help="Columns to print or write, separated by commas, or 'all'. "
+    "[default: a selection on the screen, all in a file]",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; its ending decides the format: .ecsv, .csv, .parquet, .vot or .xml (VOTable), "
+    help="File to write; its ending selects the format: .ecsv, .csv, .parquet, .vot or .xml (VOTable), "
     ".psv (ADES).",
 )
 @click.option(
     "--format",
     "file_format",
     type=click.Choice(["ecsv", "csv", "parquet", "votable", "ades"]),
-    help="Format, whatever the file's ending. Without a file the catalog goes to the screen in this format.",
+    help="Format, regardless of the ending of the file. Without a file the catalog is printed in it.",
 )
 @click.option("--station", default="X05", show_default=True, help="ADES: observatory code.")
 @click.option(
-    "--submitter", default="Unnamed", show_default=True, help="ADES: name of who submits and measures."
+    "--submitter", default="Unnamed", show_default=True, help="ADES: name of the submitter and measurer."
 )
 @click.option(
     "--star-catalog",
     default="UNK",
     show_default=True,
-    help="ADES: the Minor Planet Center's code of the catalog of reference stars, such as Gaia3.",
+    help="ADES: code of the catalog of reference stars at the Minor Planet Center, such as Gaia3.",
 )
 @click.option(
     "--telescope",
     type=(str, float, str),
     metavar="DESIGN APERTURE DETECTOR",
-    help="ADES: the telescope, its aperture in meters.  [default: that of station X05, 'reflector 8.4 CCD']",
+    help="ADES: the telescope, its aperture in meters.  [default for station X05: 'reflector 8.4 CCD']",
 )
 def candidates(
     repo: str,
@@ -132,73 +130,75 @@ def candidates(
     star_catalog: str,
     telescope: tuple[str, float, str] | None,
 ) -> None:
-    r"""Print the trail candidates of COLLECTION in REPO, best first, or export them.
+    """Print the trail candidates of COLLECTION in REPO, best first, or export them.
 
-    ADES, the format of the Minor Planet Center, gets two observations for
-    every candidate: the ends of the trail, at the start and the end of the
-    exposure (UTC). Which end comes first cannot be told from one image: the
-    file's comment and every remark say that the times of the two may be
-    exchanged. A score for what goes into it (--min-score) is for you to choose.
-
-    \b
-    Examples:
-      meas-trails candidates REPO u/me/trails --min-score 0.5
-      meas-trails candidates REPO u/me/trails --where "trailRate > 2 and snr > 8" -o fast.ecsv
-      meas-trails candidates REPO u/me/trails --min-score 0.9 --submitter "A. Observer" \
-          --star-catalog Gaia3 -o report.psv
+    ADES, the format of the Minor Planet Center, has two observations per
+    candidate: the ends of the trail, at the start and the end of the exposure
+    (UTC). One image does not show which end comes first: the comment of the
+    file and every remark say that the two times may be exchanged. Choose a
+    --min-score for ADES.
     """
     import astropy.table
     import numpy as np
 
+    from ..core.catalog.export import (
+        CatalogFormatError,
+        choose_columns,
+        format_catalog,
+        format_of_path,
+        sort_rows,
+        write_catalog,
+    )
     from ..core.catalog.row_filter import FilterError, select_rows
-    from ._collections import detector_results
+    from ..repository.candidates import detector_results
 
-    written = _file_format(output, file_format)
+    with _blame("--output", CatalogFormatError):
+        written = format_of_path(output) if output is not None and file_format is None else file_format
     context = _ades_context(station, submitter, star_catalog, telescope) if written == "ades" else None
     if context is not None and columns is not None:
-        raise click.UsageError("--columns: the fields of ADES cannot be chosen; leave it out.")
+        raise click.UsageError("--columns does not apply to ADES, whose fields are fixed; omit it.")
     if written == "parquet" and output is None:
-        raise click.UsageError("Parquet is not for the screen: name a file with -o.")
+        raise click.UsageError("Parquet cannot be printed; name a file with -o.")
 
     def select(table: astropy.table.Table) -> astropy.table.Table:
         keep = np.asarray(table["score"]) >= min_score
         if not streaks:
             keep &= ~np.asarray(table["streakFlag"])
         if where is not None:
-            try:
+            with _blame("--where", FilterError):
                 keep &= select_rows(table, where)
-            except FilterError as error:
-                raise click.BadParameter(str(error), param_hint="--where") from error
         return table[keep]
 
     results = detector_results(repo, collection, visit=visit, detector=detector, with_truth=False)
     joined = astropy.table.vstack(
         [select(result.candidates) for result in results], metadata_conflicts="silent"
     )
-    joined = _sorted(joined, sort)
+    with _blame("--sort", CatalogFormatError):
+        joined = sort_rows(joined, sort)
     total = len(joined)
     joined = joined[:limit]
+    with _blame("--columns", CatalogFormatError):
+        chosen = choose_columns(joined, columns or (",".join(_SHOWN) if written is None else "all"))
     if written is None:
-        _print(joined[_chosen(joined, columns or ",".join(_SHOWN))], total)
+        _print(joined[chosen], total)
         return
-    text = _Export(written, context, _chosen(joined, columns or "all"))
-    if output is None:
-        click.echo(text.as_text(joined), nl=False)
-        return
-    text.write(joined, output)
-    click.echo(f"{len(joined)} candidates written to {output}")
+    try:
+        if output is None:
+            click.echo(format_catalog(joined, written, chosen, context), nl=False)
+        else:
+            write_catalog(joined, output, written, chosen, context)
+            click.echo(f"{len(joined)} candidates written to {output}")
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
 
 
-def _file_format(output: Path | None, file_format: str | None) -> str | None:
-    """Return the format to write, none for a table on the screen."""
-    if file_format is not None or output is None:
-        return file_format
-    if output.suffix not in _ENDINGS:
-        raise click.BadParameter(
-            f"{output}: choose one of the endings {', '.join(_ENDINGS)}, or a format with --format.",
-            param_hint="--output",
-        )
-    return _ENDINGS[output.suffix]
+@contextlib.contextmanager
+def _blame(option: str, *errors: type[Exception]) -> Iterator[None]:
+    """Convert errors to errors of an option."""
+    try:
+        yield
+    except errors as error:
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def _ades_context(
@@ -210,7 +210,7 @@ def _ades_context(
 
     if telescope is None and station != RUBIN:
         raise click.UsageError(
-            f"Of station {station} the telescope is not known: --telescope DESIGN APERTURE DETECTOR, for "
+            f"The telescope of station {station} is unknown; pass --telescope DESIGN APERTURE DETECTOR, for "
             "example --telescope reflector 4.0 CCD."
         )
     design, aperture, detector = telescope or _RUBIN_TELESCOPE
@@ -228,103 +228,11 @@ def _ades_context(
         raise click.UsageError(str(error)) from error
 
 
-def _sorted(table: astropy.table.Table, sort: str) -> astropy.table.Table:
-    """Return the rows in order, those without a value last."""
-    import numpy as np
-
-    name, descending = sort.removeprefix("-"), sort.startswith("-")
-    (name,) = _chosen(table, name, "--sort")
-    values = np.asarray(table[name])
-    if descending:
-        # A stable sort of texts backwards: sort the reversed, and reverse.
-        order = len(values) - 1 - np.argsort(values[::-1], kind="stable")[::-1]
-    else:
-        order = np.argsort(values, kind="stable")
-    if values.dtype.kind == "f":
-        unknown = np.isnan(values[order])
-        order = np.concatenate([order[~unknown], order[unknown]])
-    return table[order]
-
-
-def _chosen(table: astropy.table.Table, names: str, option: str = "--columns") -> list[str]:
-    """Return the columns that are named in an option."""
-    if names == "all":
-        return list(table.colnames)
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
-    for name in chosen:
-        if name not in table.colnames:
-            close = difflib.get_close_matches(name, table.colnames, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(table.colnames)}."
-            raise click.BadParameter(f"There is no column {name!r}; {hint}", param_hint=option)
-    if not chosen:
-        raise click.BadParameter("Name at least one column.", param_hint=option)
-    return list(dict.fromkeys(chosen))
-
-
-class _Export:
-    """A catalog in one of the formats.
-
-    Parameters
-    ----------
-    file_format
-        Its name.
-    context
-        What ADES needs to know.
-    columns
-        The columns, for the other formats.
-    """
-
-    def __init__(self, file_format: str, context: AdesContext | None, columns: list[str]) -> None:
-        self._format = file_format
-        self._context = context
-        self._columns = columns
-
-    def as_text(self, table: astropy.table.Table) -> str:
-        """Return what the file would hold."""
-        import io
-
-        if self._context is not None:
-            return self._ades(table, self._context)
-        if self._format == "votable":
-            binary = io.BytesIO()
-            self._prepared(table).write(binary, format="votable")
-            return binary.getvalue().decode()
-        text = io.StringIO()
-        self._prepared(table).write(text, format=_ASTROPY_FORMATS[self._format])
-        return text.getvalue()
-
-    def write(self, table: astropy.table.Table, output: Path) -> None:
-        """Write a file."""
-        from ._output import write_whole
-
-        if self._context is not None:
-            text = self._ades(table, self._context)
-            write_whole(output, lambda path: path.write_text(text, encoding="utf-8"))
-            return
-        prepared = self._prepared(table)
-        write_whole(output, lambda path: prepared.write(str(path), format=_ASTROPY_FORMATS[self._format]))
-
-    def _ades(self, table: astropy.table.Table, context: AdesContext) -> str:
-        from ..core.catalog.ades import ades_psv
-
-        try:
-            return ades_psv(table, context)
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
-
-    def _prepared(self, table: astropy.table.Table) -> astropy.table.Table:
-        prepared = table[self._columns]
-        if self._format == "votable" and "trailMag" in self._columns:
-            # VOTables have no unit for AB magnitudes.
-            prepared["trailMag"].unit = "mag"
-        return prepared
-
-
 def _print(table: astropy.table.Table, total: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ._collections import make_console
+    from ._console import make_console
 
     console = make_console()
     shown = Table(header_style="bold")
@@ -340,7 +248,7 @@ def _print(table: astropy.table.Table, total: int) -> None:
 
 
 def _written(name: str, value: object) -> str:
-    """Return a value with as many digits as it deserves."""
+    """Return a value with its significant digits."""
     import numpy as np
 
     digits = {"score": 3, "snr": 1, "raErr": 7, "decErr": 7, "midpointMjdTai": 6}

@@ -21,7 +21,7 @@ import click
 
 if TYPE_CHECKING:
     from ..evaluation.comparison import DetectorComparison
-    from ._collections import DetectorResult
+    from ..repository.candidates import DetectorResult
 
 
 @click.command()
@@ -45,7 +45,8 @@ def compare(
     Detectors without truth are left out.
     """
     from ..evaluation.comparison import compare_detector, tally
-    from ._collections import default_min_score, detector_results, make_console
+    from ..repository.candidates import detector_results
+    from ._console import make_console
 
     console = make_console()
     comparisons = []
@@ -56,7 +57,7 @@ def compare(
             without_truth += 1
             continue
         if threshold is None:
-            threshold = default_min_score(result)
+            threshold = result.default_min_score
         comparison = compare_detector(result.candidates, result.truth, result.n_pixels, min_score=threshold)
         comparisons.append(comparison)
         if not brief:

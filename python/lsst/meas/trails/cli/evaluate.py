@@ -79,7 +79,7 @@ def evaluate(
     """
     from ..evaluation.report.headlines import headlines
     from ..evaluation.report.page import ReportError, write_report
-    from ._collections import make_console
+    from ._console import make_console
     from ._evaluation import read_evaluation
 
     names = (collection, *against)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ._collections import DetectorResult
+    from ..repository.candidates import DetectorResult
 
 _CUTOUTS = 12
 
@@ -74,7 +74,7 @@ def show(
     and beside it the best of them at full resolution.
     """
     from ..evaluation.figures.detector import LARGE, detector_figure, mosaic_figure
-    from ._collections import default_min_score, detector_results
+    from ..repository.candidates import detector_results
     from ._output import write_whole
 
     result = next(detector_results(repo, collection, visit=visit, detector=detector))
@@ -92,7 +92,7 @@ def show(
         raise click.ClickException(
             f"{collection!r} holds no trail_probability of {result.label}: it was not written, or removed."
         ) from error
-    threshold = default_min_score(result) if min_score is None else min_score
+    threshold = result.default_min_score if min_score is None else min_score
     if cutouts is None:
         cutouts = _CUTOUTS if max(image.array.shape) > LARGE else 0
     options: dict[str, Any] = {

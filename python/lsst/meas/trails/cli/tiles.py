@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""``meas-trails tiles``: look into tile files, join them, exchange them."""
+"""``meas-trails tiles``: summarize, join, import and export tile files."""
 
 from __future__ import annotations
 
@@ -21,38 +21,29 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from lsst.resources import ResourcePath
+
+_HINT = "run pipelines/MakeTrainingSet.yaml first"
 
 
 @click.group()
 def tiles() -> None:
-    """Look into files of tiles, join them, exchange them with others."""
-
-
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    """Summarize, join, import and export files of tiles."""
 
 
 @tiles.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON, one object a file.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, one object per file.")
 def describe(files: tuple[Path, ...], as_json: bool) -> None:
-    """Say what is in tile files."""
+    """Summarize the content of tile files."""
     import json
 
-    from ..core.tiles.writer import TileFileError
-    from ._collections import make_console
-    from ._tile_summary import summarize, summary_table
+    from ..core.tiles.summary import summarize_tiles
+    from ._console import make_console
+    from ._tile_summary import summary_table
 
     for path in files:
-        try:
-            summary = summarize(path)
-        except TileFileError as error:
-            raise click.ClickException(str(error)) from error
+        summary = summarize_tiles(path)
         if as_json:
             click.echo(json.dumps(summary))
         else:
@@ -62,9 +53,9 @@ def describe(files: tuple[Path, ...], as_json: bool) -> None:
 @tiles.command()
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--repo", help="Butler repository to take the tile files from, in place of FILES.")
-@click.option("--collection", help="Its collection.")
-@click.option("--where", default="", help='Which data IDs of it, as in a query: "visit IN (...)".')
+@click.option("--repo", help="Butler repository of the tile files, instead of FILES.")
+@click.option("--collection", help="Collection of the tile files.")
+@click.option("--where", default="", help='Condition on data IDs, as in a Butler query: "visit IN (...)".')
 @click.option(
     "--fractions",
     type=click.FloatRange(min=0.0),
@@ -72,21 +63,21 @@ def describe(files: tuple[Path, ...], as_json: bool) -> None:
     default=(0.8, 0.1, 0.1),
     show_default=True,
     metavar="TRAIN VALIDATION TEST",
-    help="Parts of the tiles.",
+    help="Fractions of the tiles in the splits.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the choice.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the split.")
 @click.option(
     "--drop-overlaps",
     is_flag=True,
-    help="Split by visit, and leave out images that share sky with those of another split: where all images "
-    "are connected.",
+    help="Split by visit, and omit images that share sky with another split; needed if overlaps connect all "
+    "images.",
 )
 @click.option(
     "--virtual",
     is_flag=True,
-    help="Point to the files, which must be below the folder of OUTPUT, instead of copying tiles.",
+    help="Refer to the files, which must be below the folder of OUTPUT, instead of copying tiles.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@click.option("--overwrite", is_flag=True, help="Overwrite an existing file.")
 def consolidate(
     output: Path,
     files: tuple[Path, ...],
@@ -99,31 +90,30 @@ def consolidate(
     virtual: bool,
     overwrite: bool,
 ) -> None:
-    """Join tile files into one, OUTPUT, to train, validate and test on.
+    """Join tile files into one, OUTPUT, with training, validation and test splits.
 
-    The splits share neither visits nor sky.  A recipe names them as
-    OUTPUT#train, OUTPUT#validation and OUTPUT#test.  What went where is
-    written to the file and beside it, to OUTPUT's name with .manifest.json.
+    The splits share neither visits nor sky. A recipe names them
+    OUTPUT#train, OUTPUT#validation and OUTPUT#test. The file and a manifest
+    next to it, named like OUTPUT with .manifest.json, list the split of every
+    image.
     """
     from rich.table import Table
 
     from ..core.tiles.join import list_images, split_images, write_tile_set
     from ..core.tiles.layout import SPLITS
     from ..core.tiles.splits import SplitError
-    from ..core.tiles.writer import TileFileError
-    from ._collections import make_console
+    from ..repository.query import query_collection
+    from ._console import make_console, make_progress
 
     if (repo is None) != (collection is None) or (repo is None) == (not files):
-        raise click.UsageError("Give either FILES, or --repo and --collection.")
+        raise click.UsageError("Pass either FILES, or --repo and --collection.")
     if not sum(fractions) > 0.0:
-        raise click.BadParameter("one of them must be positive.", param_hint="--fractions")
-    if output.exists() and not overwrite:
-        raise click.ClickException(f"{output} is there already; --overwrite replaces it.")
+        raise click.BadParameter("one fraction must be positive.", param_hint="--fractions")
+    _refuse_existing(output, overwrite)
     paths = list(files)
     if repo is not None and collection is not None:
-        from ._injected import tile_files
-
-        paths = tile_files(repo, collection, where)
+        butler, refs = query_collection(repo, collection, "trail_tiles", where=where, hint=_HINT)
+        paths = [_local_path(butler.getURI(ref)) for ref in refs]
     named = dict(zip(SPLITS, fractions, strict=True))
     about = {
         "method": "visits, without overlaps" if drop_overlaps else "groups that share visit or sky",
@@ -131,7 +121,7 @@ def consolidate(
         "seed": seed,
     }
     try:
-        with _progress() as progress:
+        with make_progress() as progress:
             listed = list_images(progress.track(paths, description="Looking"))
             images = split_images(list(listed), named, seed=seed, drop=drop_overlaps)
             task = progress.add_task("Joining", total=len({i.path for i in images if i.split and i.tiles}))
@@ -139,21 +129,30 @@ def consolidate(
                 images, output, virtual=virtual, about=about, advance=lambda: progress.advance(task)
             )
     except SplitError as error:
-        hint = "" if drop_overlaps else "  Or leave images out that connect others: --drop-overlaps."
+        hint = "" if drop_overlaps else " Or pass --drop-overlaps to omit the images that connect others."
         raise click.ClickException(f"{error}{hint}") from error
-    except TileFileError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or output}: {error.strerror or error}") from error
     console = make_console()
     table = Table("split", "images", "visits", "tiles", "trails")
     for name, row in manifest["splits"].items():
         table.add_row(name, *(str(row[key]) for key in ("images", "visits", "tiles", "trails")))
     console.print(table)
     if manifest["left_out"]:
-        console.print(f"{manifest['left_out']} images were left out: they share sky with another split.")
+        console.print(f"{manifest['left_out']} images were omitted: they share sky with another split.")
     if manifest["without_sky"]:
-        console.print(f"Of {manifest['without_sky']} images the sky is not known: the visit alone counted.")
+        console.print(f"{manifest['without_sky']} images without sky coordinates were split by visit only.")
+
+
+def _local_path(uri: ResourcePath) -> Path:
+    """Return the path of a local file."""
+    if not uri.isLocal:
+        raise click.ClickException(f"{uri} is not a local file; copy it to this machine first.")
+    return Path(uri.ospath)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    """Refuse to overwrite a file without permission."""
+    if path.exists() and not overwrite:
+        raise click.ClickException(f"{path} exists; pass --overwrite.")
 
 
 @tiles.command("import-adcnn")
@@ -162,30 +161,29 @@ def consolidate(
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--first", type=click.IntRange(min=0), default=0, help="First image to import, from 0.")
 @click.option("--count", type=click.IntRange(min=1), help="Number of images.  [default: all]")
-@click.option("--resume", is_flag=True, help="Leave out images whose tiles are in OUTPUT already.")
+@click.option("--resume", is_flag=True, help="Skip images whose tile file exists in OUTPUT.")
 @click.option("--tile-size", type=click.IntRange(32, 4096), default=256, show_default=True)
 @click.option(
-    "--overlap", type=click.IntRange(min=0), default=0, help="What neighboring tiles share, pixels."
+    "--overlap", type=click.IntRange(min=0), default=0, help="Overlap of neighboring tiles, pixels."
 )
 @click.option(
     "--empty-fraction",
     type=click.FloatRange(0.0, 1.0),
     default=0.5,
     show_default=True,
-    help="Fraction of the tiles without a trail that are kept.",
+    help="Fraction to keep of the tiles without a trail.",
 )
 @click.option(
     "--ignore-below-snr",
     type=click.FloatRange(min=0.0),
     default=3.0,
     show_default=True,
-    help="Trails of a lower optimal SNR are kept out of the loss.",
+    help="The loss ignores trails with a lower optimal SNR.",
 )
 @click.option(
     "--redraw-masks",
     is_flag=True,
-    help="Draw the masks anew, as wide as the seeing makes the trails; those of the file are bands of 20 "
-    "pixels.",
+    help="Replace the masks of the file, bands of 20 pixels, by masks as wide as the trails.",
 )
 @click.option(
     "--fwhm",
@@ -197,9 +195,9 @@ def consolidate(
     type=float,
     default=31.4,
     show_default=True,
-    help="AB magnitude of one image unit; the default is that of nJy.",
+    help="AB magnitude of one image unit; the default is for nJy.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the choice of tiles.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the selection of tiles.")
 def import_adcnn(
     hdf5: Path,
     csv: Path,
@@ -216,20 +214,22 @@ def import_adcnn(
     zeropoint: float,
     seed: int,
 ) -> None:
-    """Make tile files of a train.h5 and train.csv of Asteroid_detection_CNN.
+    """Convert a train.h5 and train.csv of Asteroid_detection_CNN to tile files.
 
-    HDF5 holds whole images and masks, CSV a row for each trail.  Each image
-    becomes a tile file in the folder OUTPUT.  Variance, mask, PSF and WCS,
-    which these files lack, are estimated, and the tile files say so.  Images
-    that are all zero and without trails, failed detectors, are left out.
+    HDF5 has whole images and masks, CSV a row for each trail. Each image
+    becomes a tile file in the folder OUTPUT. Variance, mask, PSF and WCS,
+    which these files lack, are estimated; the tile files record this. Images
+    of failed detectors, all zero and without trails, are skipped.
     """
     from rich.console import Console
 
-    from ..adcnn.files import AdcnnFileError, AdcnnReader
-    from ..adcnn.tiles import ImportOptions, adcnn_tiles
+    from ..adcnn.files import AdcnnReader
+    from ..adcnn.import_images import import_images
+    from ..adcnn.tiles import ImportOptions
+    from ._console import make_progress
 
     if overlap >= tile_size:
-        raise click.BadParameter(f"{overlap} must be smaller than the tiles.", param_hint="--overlap")
+        raise click.BadParameter(f"{overlap} must be smaller than the tile size.", param_hint="--overlap")
     options = ImportOptions(
         tile_size=tile_size,
         overlap=overlap,
@@ -241,38 +241,16 @@ def import_adcnn(
         zeropoint=zeropoint,
         seed=seed,
     )
-    written = trails = failed = present = number = 0
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with AdcnnReader(hdf5, csv) as reader, _progress() as progress:
-            stop = len(reader) if count is None else min(first + count, len(reader))
-            for number in progress.track(range(first, stop), description="Importing"):
-                path = output / f"{hdf5.stem}_{number:06d}.h5"
-                if path.exists():
-                    if not resume:
-                        raise click.ClickException(
-                            f"{path} is there already; remove it, choose another OUTPUT, or --resume."
-                        )
-                    present += 1
-                    continue
-                image = reader.read(number)
-                if image is None:
-                    failed += 1
-                    continue
-                adcnn_tiles(image, hdf5.name, options).write(path)
-                written, trails = written + 1, trails + len(image.trails)
-    except AdcnnFileError as error:
-        raise click.ClickException(str(error)) from error
-    except ValueError as error:
-        raise click.ClickException(f"{hdf5}, row {number}: {error}.") from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or output}: {error.strerror or error}") from error
-    told = f"{written} images with {trails} trails made into tile files in {output}."
-    if failed:
-        told += f"  {failed} failed detectors were left out."
-    if present:
-        told += f"  {present} were there already."
-    Console().print(told, soft_wrap=True)
+    with AdcnnReader(hdf5, csv) as reader, make_progress() as progress:
+        stop = len(reader) if count is None else min(first + count, len(reader))
+        numbers = progress.track(range(first, stop), description="Importing")
+        counts = import_images(reader, output, options, numbers, resume=resume)
+    text = f"{counts.images} images with {counts.trails} trails converted to tile files in {output}."
+    if counts.failed:
+        text += f" {counts.failed} failed detectors were skipped."
+    if counts.present:
+        text += f" {counts.present} tile files existed."
+    Console().print(text, soft_wrap=True)
 
 
 @tiles.command("export-adcnn")
@@ -280,21 +258,21 @@ def import_adcnn(
 @click.argument("collection")
 @click.argument("hdf5", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("csv", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--where", default="", help='Which data IDs, as in a query: "visit IN (...)".')
+@click.option("--where", default="", help='Condition on data IDs, as in a Butler query: "visit IN (...)".')
 @click.option(
     "--input-image",
     default="preliminary_visit_image",
     show_default=True,
-    help="Dataset type of the images that trails were injected into.",
+    help="Dataset type of the images before the injection.",
 )
 @click.option(
     "--real-labels/--no-real-labels",
     default=True,
     show_default=True,
-    help="Write the footprints of real sources: plane DETECTED, from before the injection.",
+    help="Write the footprints of real sources: plane DETECTED from before the injection.",
 )
-@click.option("--gzip", is_flag=True, help="Compress; that takes longer than it saves.")
-@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@click.option("--gzip", is_flag=True, help="Compress; slow, and saves little.")
+@click.option("--overwrite", is_flag=True, help="Overwrite existing files.")
 def export_adcnn(
     repo: str,
     collection: str,
@@ -308,41 +286,24 @@ def export_adcnn(
 ) -> None:
     """Write injected images as train.h5 and train.csv of Asteroid_detection_CNN.
 
-    Whole detectors with their masks, and a CSV file with a row for each
-    trail, of the injected images of COLLECTION in REPO, all of one shape.
-    Images that cannot be used are left out, with a warning.
+    HDF5 gets whole detectors with their masks, CSV a row for each trail, of
+    the injected images of COLLECTION in REPO, which must have the same shape.
+    Images that cannot be used are skipped, with a warning.
     """
     from rich.console import Console
 
     from ..adcnn.files import AdcnnWriter
-    from ._injected import injected_images
+    from ..repository.query import query_collection
+    from ..tasks.adcnn_export import export_images
+    from ._console import make_progress
 
     for path in (hdf5, csv):
-        if path.exists() and not overwrite:
-            raise click.ClickException(f"{path} is there already; --overwrite replaces it.")
-    images = injected_images(repo, collection, where, input_image)
-    trails = failed = 0
-    label = ""
-    try:
-        with AdcnnWriter(hdf5, csv, real_labels=real_labels, gzip=gzip) as writer, _progress() as progress:
-            for image in progress.track(images, description="Exporting"):
-                label = image.label
-                content = image.read()
-                if content is None:
-                    failed += 1
-                    continue
-                writer.append(
-                    content.image, content.mask, content.trails, content.real_labels if real_labels else None
-                )
-                trails += len(content.trails)
-            if len(writer) == 0:
-                raise click.ClickException(f"Not one of the {len(images)} images can be used.")
-            written = len(writer)
-    except ValueError as error:
-        raise click.ClickException(f"{label}: {error}  Choose images with --where.") from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or hdf5}: {error.strerror or error}") from error
-    told = f"{written} images with {trails} trails written to {hdf5} and {csv}."
-    if failed:
-        told += f"  {failed} images that cannot be used were left out."
-    Console().print(told, soft_wrap=True)
+        _refuse_existing(path, overwrite)
+    butler, refs = query_collection(repo, collection, f"injected_{input_image}", where=where, hint=_HINT)
+    with AdcnnWriter(hdf5, csv, real_labels=real_labels, gzip=gzip) as writer, make_progress() as progress:
+        tracked = progress.track(refs, description="Exporting")
+        counts = export_images(butler, tracked, writer, real_labels=real_labels)
+    text = f"{counts.images} images with {counts.trails} trails written to {hdf5} and {csv}."
+    if counts.failed:
+        text += f" {counts.failed} unusable images were skipped."
+    Console().print(text, soft_wrap=True)

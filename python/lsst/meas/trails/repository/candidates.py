@@ -1,0 +1,140 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Candidate catalogs of a collection, with the truth of their images."""
+
+from __future__ import annotations
+
+__all__ = ("CATALOG_TYPE", "DetectorResult", "detector_results", "image_type_of", "read_catalog")
+
+import dataclasses
+from collections.abc import Iterator
+
+import astropy.table
+
+from lsst.daf.butler import Butler, DataCoordinate, DataId, DatasetRef
+
+from .query import query_collection
+
+CATALOG_TYPE = "trail_candidate_detector"
+"""Dataset type of the candidate catalog of a detector."""
+
+_SIMULATED_TRUTH_TYPE = "simulated_trail_catalog"
+_PROBABILITY_TYPE = "trail_probability"
+_DEFAULT_IMAGE_TYPE = "preliminary_visit_image"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DetectorResult:
+    """Candidates of one detector and their origin."""
+
+    butler: Butler
+    """Butler of the collection."""
+
+    data_id: dict[str, int | str]
+    """Data ID of the detector."""
+
+    candidates: astropy.table.Table
+    """The `trail_candidate_detector`."""
+
+    image_type: str
+    """Dataset type of the searched image."""
+
+    truth: astropy.table.Table | None
+    """Truth table of the image, `None` if unknown or not requested."""
+
+    @property
+    def n_pixels(self) -> int:
+        """Area of the image, pixels."""
+        ny, nx = self.candidates.meta["imageShape"]
+        return int(ny) * int(nx)
+
+    @property
+    def label(self) -> str:
+        """Data ID for messages."""
+        return f"visit {self.data_id['visit']}, detector {self.data_id['detector']}"
+
+    @property
+    def default_min_score(self) -> float:
+        """Score at which the model has 10 false candidates per detector.
+
+        Calibrated on the validation scenes; 0.5 without a calibration.
+        """
+        return float(self.candidates.meta.get("scoreAtFalsePerDetector", {}).get("10", 0.5))
+
+
+def detector_results(
+    repo: str,
+    collection: str,
+    *,
+    visit: int | None = None,
+    detector: int | None = None,
+    with_truth: bool = True,
+) -> Iterator[DetectorResult]:
+    """Iterate over the candidate catalogs of a collection.
+
+    Parameters
+    ----------
+    repo, collection
+        The repository and the collection.
+    visit, detector
+        Restriction to one visit or detector.
+    with_truth
+        Whether to read the truth tables.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if there is no such repository, collection or catalog.
+    """
+    conditions = {"visit": visit, "detector": detector}
+    where = " AND ".join(f"{name} = {value}" for name, value in conditions.items() if value is not None)
+    hint = "choose another visit or detector" if where else "run pipelines/DetectTrails.yaml first"
+    butler, refs = query_collection(repo, collection, CATALOG_TYPE, where=where, hint=hint)
+    known = {dataset_type.name for dataset_type in butler.registry.queryDatasetTypes()}
+    for ref in refs:
+        candidates = read_catalog(butler, ref)
+        image_type = image_type_of(candidates)
+        truth_types = (f"{image_type}_catalog", _SIMULATED_TRUTH_TYPE) if with_truth else ()
+        yield DetectorResult(
+            butler=butler,
+            data_id=dict(ref.dataId.required),
+            candidates=candidates,
+            image_type=image_type,
+            truth=_read_truth(butler, ref.dataId, [name for name in truth_types if name in known]),
+        )
+
+
+def read_catalog(
+    butler: Butler, dataset: DatasetRef | str, data_id: DataId | None = None
+) -> astropy.table.Table:
+    """Read a table with its metadata, such as the model, which the Butler drops by default."""
+    table: astropy.table.Table = butler.get(dataset, data_id, parameters={"strip_astropy_meta_yaml": False})
+    return table
+
+
+def image_type_of(candidates: astropy.table.Table) -> str:
+    """Return the dataset type of the searched image, from the provenance of the candidates."""
+    inputs = [
+        str(value)
+        for key, value in candidates.meta.items()
+        if key.startswith("LSST.BUTLER.INPUT.") and key.endswith(".DATASETTYPE")
+    ]
+    return next((name for name in inputs if name != _PROBABILITY_TYPE), _DEFAULT_IMAGE_TYPE)
+
+
+def _read_truth(
+    butler: Butler, data_id: DataCoordinate, dataset_types: list[str]
+) -> astropy.table.Table | None:
+    """Return the joined truth tables of an image: injected and simulated trails."""
+    refs = [butler.find_dataset(name, data_id) for name in dataset_types]
+    tables = [butler.get(ref) for ref in refs if ref is not None]
+    return astropy.table.vstack(tables, metadata_conflicts="silent") if tables else None

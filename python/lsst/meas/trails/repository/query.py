@@ -1,0 +1,76 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Queries for the datasets of a collection."""
+
+from __future__ import annotations
+
+__all__ = ("query_collection",)
+
+from lsst.daf.butler import (
+    Butler,
+    ButlerUserError,
+    DatasetRef,
+    EmptyQueryResultError,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+)
+
+from .visit_record import RepositoryError
+
+
+def query_collection(
+    repo: str, collection: str, dataset_type: str, *, where: str = "", hint: str
+) -> tuple[Butler, list[DatasetRef]]:
+    """Return the datasets of a type in a collection, by instrument, visit and detector.
+
+    Parameters
+    ----------
+    repo, collection
+        The repository and the collection.
+    dataset_type
+        Name of the dataset type.
+    where
+        Condition of a Butler query, without the instrument; may be empty.
+    hint
+        Remedy in the message if the collection has no such dataset.
+
+    Returns
+    -------
+    butler
+        Read-only Butler of the collection.
+    refs
+        References of the datasets, at least one.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if there is no such repository, collection or dataset.
+    """
+    try:
+        butler = Butler.from_config(repo, collections=collection, writeable=False)
+        full = where
+        if where and "instrument" not in where:
+            # A Butler rejects a condition on visits without the instrument.
+            instruments = [repr(record.name) for record in butler.query_dimension_records("instrument")]
+            full = f"instrument IN ({', '.join(instruments)}) AND ({where})"
+        refs = butler.query_datasets(dataset_type, where=full, limit=None)
+    except FileNotFoundError as error:
+        raise RepositoryError(f"There is no Butler repository at {repo}.") from error
+    except MissingCollectionError as error:
+        raise RepositoryError(f"{repo} has no collection {collection!r}.") from error
+    except (EmptyQueryResultError, MissingDatasetTypeError) as error:
+        condition = f" where {where}" if where else ""
+        raise RepositoryError(f"{collection!r} has no {dataset_type}{condition}; {hint}.") from error
+    except ButlerUserError as error:
+        raise RepositoryError(f"Cannot query where {where}: {error}") from error
+    order = ("instrument", "visit", "detector")
+    return butler, sorted(refs, key=lambda ref: [ref.dataId[n] for n in order if n in ref.dimensions.names])
