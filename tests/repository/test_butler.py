@@ -25,14 +25,13 @@ from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.repository.butler import (
     Dataset,
     RepositoryError,
-    VisitRecord,
     find_existing,
-    image_region,
     open_or_create,
     put_datasets,
     register_instrument,
     register_visit,
 )
+from lsst.meas.trails.repository.visit_record import VisitRecord, image_region
 from lsst.meas.trails.sim.instrument import TrailSimCam
 from lsst.meas.trails.sim.observation import make_obs_info, make_sky_projection, plan_visit
 from lsst.sphgeom import ConvexPolygon

@@ -94,8 +94,7 @@ Then find trails with:
 def ingest_fits(
     repo: str, files: tuple[Path, ...], run: str, ignore_mask: bool, **header_values: Any
 ) -> None:
-    """Put calibrated images of any telescope, FILE..., into the Butler
-    repository REPO.
+    """Put calibrated images FILE... of any telescope into the Butler repository REPO.
 
     The repository is created if it does not exist. Each image becomes a
     preliminary_visit_image of the instrument FitsCam, in nJy. A file must have
@@ -106,7 +105,7 @@ def ingest_fits(
     interrupted run.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import track
     from rich.table import Table
 
     from lsst.meas.trails.ingest import ingest as fits_ingest
@@ -119,16 +118,15 @@ def ingest_fits(
 
     options = FitsOptions(use_mask=not ignore_mask, **header_values)
     done: list[IngestSummary] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
         # Inspect the files before the repository is created.
         observations = inspect_all(files, options)
         butler = open_for_pipelines(repo)
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("Ingesting", total=len(files))
-            for summary in fits_ingest.ingest_fits(butler, run, observations, options):
-                done.append(summary)
-                progress.advance(task)
+        images = fits_ingest.ingest_fits(butler, run, observations, options)
+        for summary in track(
+            images, "Ingesting", total=len(files), console=Console(stderr=True), transient=True
+        ):
+            done.append(summary)
     except (FitsIngestError, RepositoryError) as error:
         before = f" ({len(done)} of {len(files)} files were ingested before the error.)" if done else ""
         raise click.ClickException(f"{error}{before}") from error

@@ -108,7 +108,7 @@ def simulate(
     make equal pixels, and the same command resumes an interrupted run.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import track
     from rich.table import Table
 
     from lsst.meas.trails.repository.butler import (
@@ -136,22 +136,20 @@ def simulate(
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    rows = []
     try:
         butler = open_for_pipelines(repo)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("Simulating", total=visits * detectors)
-            for row in simulation.run(butler, run, jobs):
-                rows.append(row)
-                progress.advance(task)
+        images = simulation.run(butler, run, jobs)
+        progress = track(
+            images, "Simulating", total=visits * detectors, console=Console(stderr=True), transient=True
+        )
+        rows = sorted(progress, key=lambda row: (row["visit"], row["detector"]))
     except RepositoryError as error:
         raise click.ClickException(str(error)) from error
 
     table = Table("visit", "detector", "trails", "satellites", 'FWHM (")', "limiting mag")
-    for row in sorted(rows, key=lambda row: (row["visit"], row["detector"])):
-        counts = (str(row[name]) for name in ("visit", "detector", "trails", "satellites"))
-        table.add_row(*counts, f"{row['fwhm']:.2f}", f"{row['mag_lim']:.2f}")
+    for row in rows:
+        counts = (row["visit"], row["detector"], row["trails"], row["satellites"])
+        table.add_row(*map(str, counts), f"{row['fwhm']:.2f}", f"{row['mag_lim']:.2f}")
     console = Console()
     console.print(table)
     kinds = [IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE]

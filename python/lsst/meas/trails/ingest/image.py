@@ -28,9 +28,10 @@ from astro_metadata_translator import ObservationInfo
 from lsst.images import MaskPlane, VisitImage
 
 from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
+from ..repository.camera import make_detector
 from ..repository.visit_image import make_summary_stats, make_visit_image, sample_psf
 from .header import ZeroPoint, find_gain, find_saturation
-from .instrument import FitsCam, make_fits_detector
+from .instrument import FitsCam
 from .layout import FitsIngestError, FitsLayout
 from .noise import estimate_variance, rescale_weight
 from .observation import FitsObservation, FitsOptions
@@ -136,7 +137,16 @@ def make_fits_image(
         psf=psf.psf,
         sky_projection=observation.sky_projection,
         obs_info=_make_obs_info(observation),
-        detector=make_fits_detector(observation.visit, observation.detector, layout.shape, scale),
+        detector=make_detector(
+            FitsCam,
+            observation.visit,
+            observation.detector,
+            name=FitsCam.detector_name(observation.detector),
+            serial="unknown",
+            physical_type="unknown",
+            shape=layout.shape,
+            pixel_scale=scale,
+        ),
         band=observation.filter.band,
         summary_stats=stats,
     )

@@ -25,13 +25,12 @@ from ..repository.butler import (
     IMAGE_DATASET_TYPE,
     Dataset,
     RepositoryError,
-    VisitRecord,
     find_existing,
-    image_region,
     put_datasets,
     register_instrument,
     register_visit,
 )
+from ..repository.visit_record import VisitRecord, image_region
 from .image import ORIGIN_KEY, IngestSummary, image_origin, make_fits_image
 from .instrument import FitsCam
 from .observation import FitsObservation, FitsOptions

@@ -13,13 +13,11 @@
 
 from __future__ import annotations
 
-__all__ = ("FitsCam", "make_fits_detector")
+__all__ = ("FitsCam",)
 
 from typing import TYPE_CHECKING
 
-from lsst.images.cameras import Detector
-
-from ..repository.camera import CalibratedInstrument, make_detector
+from ..repository.camera import CalibratedInstrument
 
 if TYPE_CHECKING:
     from lsst.daf.butler import Registry
@@ -52,34 +50,3 @@ class FitsCam(CalibratedInstrument):
         with registry.transaction():
             self.register_filter(registry, physical_filter, band)
             self.register_detector(registry, detector, self.detector_name(detector))
-
-
-def make_fits_detector(visit: int, detector: int, shape: tuple[int, int], pixel_scale: float) -> Detector:
-    """Describe a detector of `FitsCam`.
-
-    Parameters
-    ----------
-    visit
-        Visit number.
-    detector
-        Detector number.
-    shape
-        Shape (ny, nx) of the image, pixels.
-    pixel_scale
-        Arcseconds per pixel.
-
-    Returns
-    -------
-    detector
-        A detector in the middle of the focal plane, without amplifiers.
-    """
-    return make_detector(
-        FitsCam,
-        visit,
-        detector,
-        name=FitsCam.detector_name(detector),
-        serial="unknown",
-        physical_type="unknown",
-        shape=shape,
-        pixel_scale=pixel_scale,
-    )

@@ -20,22 +20,18 @@ __all__ = (
     "TRUTH_DATASET_TYPE",
     "Dataset",
     "RepositoryError",
-    "VisitRecord",
     "find_existing",
-    "image_region",
     "open_or_create",
     "put_datasets",
     "register_instrument",
     "register_visit",
-    "repository_config",
 )
 
-import dataclasses
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, MissingCollectionError, Timespan
 from lsst.daf.butler.registry import CollectionTypeError, ConflictingDefinitionError
@@ -43,7 +39,7 @@ from lsst.pipe.base import Instrument
 from lsst.resources import ResourcePath, ResourcePathExpression
 from lsst.sphgeom import ConvexPolygon
 
-from .visit_record import RepositoryError, VisitRecord, image_region
+from .visit_record import RepositoryError, VisitRecord
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,29 +55,35 @@ DIFFERENCE_DATASET_TYPE = "difference_image"
 TRUTH_DATASET_TYPE = "simulated_trail_catalog"
 """Dataset type of the true trails of simulated images."""
 
-_CONFIG_PARTS = ("storageClasses.yaml", "datastores/fileDatastore.yaml")
-
 _VISIT_SYSTEM = (0, "one-to-one")
 
+_SHARED_FIELDS = (
+    "instrument",
+    "physical_filter",
+    "day_obs",
+    "seq_num",
+    "exposure_time",
+    "target_name",
+    "observation_reason",
+    "science_program",
+    "azimuth",
+    "zenith_angle",
+)
+"""Fields of the dimension records of exposures and visits."""
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """A dataset to put, with the dimensions instrument, visit and detector."""
+
+class Dataset(NamedTuple):
+    """Dataset type, storage class and content of a dataset to put."""
 
     name: str
-    """Name of the dataset type."""
-
     storage_class: str
-    """Name of the storage class."""
-
     content: object
-    """In-memory dataset."""
 
 
-def repository_config() -> Config:
+def _default_config() -> Config:
     """Return the default configuration with the storage classes of this package."""
     config = Config()
-    for part in _CONFIG_PARTS:
+    for part in ("storageClasses.yaml", "datastores/fileDatastore.yaml"):
         config.update(Config(ResourcePath(f"resource://lsst.meas.trails/resources/butler/{part}")))
     return config
 
@@ -159,28 +161,13 @@ def register_visit(butler: Butler, record: VisitRecord) -> None:
         lacks the filter or a detector.
     """
     registry = butler.registry
-    timespan = Timespan(record.begin, record.end)
-    common = {
-        "instrument": record.instrument,
-        "physical_filter": record.physical_filter,
-        "day_obs": record.day_obs,
-    }
     system_id, system_name = _VISIT_SYSTEM
-    described = {
-        "exposure_time": record.exposure_time,
-        "target_name": record.target_name[:64],
-        "observation_reason": record.observation_reason[:68],
-        "science_program": record.science_program[:64],
-        "azimuth": record.azimuth,
-        "zenith_angle": record.zenith_angle,
-        "seq_num": record.seq_num,
-    }
+    shared = {name: getattr(record, name) for name in _SHARED_FIELDS}
+    shared |= {"id": record.visit, "timespan": Timespan(record.begin, record.end)}
     exposure = {
-        **common,
-        **described,
-        "id": record.visit,
-        "obs_id": record.name[:64],
-        "group": record.group[:64],
+        **shared,
+        "obs_id": record.name,
+        "group": record.group,
         "dark_time": record.dark_time,
         "observation_type": "science",
         "seq_start": record.seq_num,
@@ -190,18 +177,17 @@ def register_visit(butler: Butler, record: VisitRecord) -> None:
         "sky_angle": record.sky_angle,
         "has_simulated": record.has_simulated,
         "can_see_sky": True,
-        "timespan": timespan,
     }
+    visit = {**shared, "name": record.name}
     data_id = {"instrument": record.instrument, "visit": record.visit}
     old_region = _visit_region(butler, record)
     new_region = _hull(
         record.regions.values() if old_region is None else (*record.regions.values(), old_region)
     )
-    visit = {**common, **described, "id": record.visit, "name": record.name[:64], "timespan": timespan}
     try:
         with registry.transaction():
             registry.syncDimensionData("day_obs", {"instrument": record.instrument, "id": record.day_obs})
-            registry.syncDimensionData("group", {"instrument": record.instrument, "name": exposure["group"]})
+            registry.syncDimensionData("group", {"instrument": record.instrument, "name": record.group})
             registry.syncDimensionData(
                 "visit_system", {"instrument": record.instrument, "id": system_id, "name": system_name}
             )
@@ -335,7 +321,7 @@ def _create(root: ResourcePath, prepare: Callable[[Butler], None]) -> None:
     ) as folder:
         # The Butler takes a folder with a dot in its name for a file.
         made = Path(folder) / "repo"
-        Butler.makeRepo(made, config=repository_config())
+        Butler.makeRepo(made, config=_default_config())
         with Butler.from_config(made, writeable=True) as butler:
             prepare(butler)
         try:

@@ -82,15 +82,15 @@ class VisitRecord:
     exposure_time: float
     dark_time: float
     group: str
-    target_name: str = "unknown"
-    observation_reason: str = "science"
-    science_program: str = "unknown"
-    tracking_ra: float | None = None
-    tracking_dec: float | None = None
-    sky_angle: float | None = None
-    azimuth: float | None = None
-    zenith_angle: float | None = None
-    has_simulated: bool = False
+    target_name: str
+    observation_reason: str
+    science_program: str
+    tracking_ra: float | None
+    tracking_dec: float | None
+    sky_angle: float | None
+    azimuth: float | None
+    zenith_angle: float | None
+    has_simulated: bool
 
     @classmethod
     def from_obs_info(
@@ -129,7 +129,7 @@ class VisitRecord:
         return cls(
             instrument=instrument,
             visit=visit,
-            name=str(obs_info.observation_id or visit),
+            name=str(obs_info.observation_id or visit)[:64],
             day_obs=int(day_obs),
             seq_num=int(obs_info.observation_counter or 0),
             physical_filter=physical_filter,
@@ -139,10 +139,11 @@ class VisitRecord:
             regions=dict(regions),
             exposure_time=exposure_time,
             dark_time=exposure_time if dark_time is None else dark_time,
-            group=str(obs_info.exposure_group or visit),
-            target_name=obs_info.object or "unknown",
-            observation_reason=obs_info.observation_reason or "science",
-            science_program=obs_info.science_program or "unknown",
+            # Limits of the dimension records.
+            group=str(obs_info.exposure_group or visit)[:64],
+            target_name=(obs_info.object or "unknown")[:64],
+            observation_reason=(obs_info.observation_reason or "science")[:68],
+            science_program=(obs_info.science_program or "unknown")[:64],
             tracking_ra=None if radec is None else float(radec.icrs.ra.deg),
             tracking_dec=None if radec is None else float(radec.icrs.dec.deg),
             sky_angle=_value(obs_info.boresight_rotation_angle, u.deg),

@@ -82,20 +82,10 @@ def assemble_image(
         The scene; it must have a template if one is requested.
     plan
         The visit.
-    psf
-        The PSF, in the image's own coordinates.
-    sky_projection
-        Mapping of the image's own coordinates to the sky.
-    obs_info
-        The observation.
-    detector
-        The detector.
-    bbox
-        Box of the image.
-    zeropoint
-        AB magnitude of one count in the summary statistics.
-    background
-        Subtracted sky level, nJy.
+    psf, sky_projection, obs_info, detector, bbox
+        Arguments of `~lsst.meas.trails.repository.visit_image.make_visit_image`.
+    zeropoint, background
+        Arguments of `~lsst.meas.trails.repository.visit_image.make_summary_stats`.
     with_template, with_difference
         Whether to return the template and the difference image.
     """

@@ -19,7 +19,6 @@ __all__ = (
     "N_DETECTORS",
     "DetectorPlace",
     "TrailSimCam",
-    "band_of",
     "detector_place",
     "physical_filter_of",
 )
@@ -122,20 +121,6 @@ def physical_filter_of(band: str) -> str:
     if band not in BANDS:
         raise ValueError(f"Unknown band {band!r}; choose one of {', '.join(BANDS)}.")
     return f"{band}_sim"
-
-
-def band_of(physical_filter: str) -> str:
-    """Return the band of a filter of this instrument.
-
-    Raises
-    ------
-    ValueError
-        Raised if the instrument has no filter of this name.
-    """
-    for band in BANDS:
-        if physical_filter_of(band) == physical_filter:
-            return band
-    raise ValueError(f"{TrailSimCam.getName()} has no filter {physical_filter!r}.")
 
 
 class TrailSimCam(CalibratedInstrument):

@@ -252,20 +252,7 @@ def make_obs_info(plan: VisitPlan, detector: int) -> ObservationInfo:
 
 
 def visit_info(plan: VisitPlan, detector: int) -> dict[str, Any]:
-    """Return the fields of the observation information that a plan determines.
-
-    Parameters
-    ----------
-    plan
-        The visit.
-    detector
-        Detector number.
-
-    Raises
-    ------
-    ValueError
-        Raised if the instrument has no detector of this number.
-    """
+    """Return the fields of the observation information that follow from a plan."""
     place = detector_place(detector)
     return {
         "instrument": TrailSimCam.getName(),

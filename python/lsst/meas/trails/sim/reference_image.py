@@ -34,7 +34,7 @@ from lsst.images.serialization import ArchiveReadError, read_archive
 
 from ..core.photometry import AB_ZEROPOINT_NJY
 from ..repository.ast import inverse, parse_mapping, series, to_text
-from .detector import focal_plane_offset, move_detector
+from .detector import focal_plane_offset
 from .instrument import BANDS, TrailSimCam
 from .observation import EXPOSURE_TIME, VisitPlan, plan_visit, visit_info
 
@@ -206,7 +206,7 @@ class ReferenceImage:
             Raised if the index exceeds the visits of a night.
         """
         plan = plan_visit(seed, index, self.band, self.exposure_time)
-        center, _, angle = self._axes()
+        center, _, angle, _ = self._axes
         radec, altaz = self.obs_info.tracking_radec, self.obs_info.altaz_begin
         boresight = center if radec is None else radec.icrs
         if altaz is not None:
@@ -219,20 +219,7 @@ class ReferenceImage:
         )
 
     def make_obs_info(self, plan: VisitPlan, detector: int) -> ObservationInfo:
-        """Describe a simulated observation.
-
-        Parameters
-        ----------
-        plan
-            The visit.
-        detector
-            Detector number.
-
-        Raises
-        ------
-        ValueError
-            Raised if the instrument has no detector of this number.
-        """
+        """Describe a simulated observation of a detector."""
         altaz = self.obs_info.altaz_begin
         with self.obs_info.edit_copy() as info:
             for name, value in visit_info(plan, detector).items():
@@ -244,41 +231,12 @@ class ReferenceImage:
             info.altaz_end = None
         return info
 
-    def make_detector(self, plan: VisitPlan, detector: int) -> Detector:
-        """Describe a detector with the properties of the reference detector.
-
-        Parameters
-        ----------
-        plan
-            The visit.
-        detector
-            Detector number.
-
-        Raises
-        ------
-        ValueError
-            Raised if the instrument has no detector of this number.
-        """
-        return move_detector(self.detector, plan.visit, detector)
-
     def make_sky_projection(self, plan: VisitPlan, detector: int) -> SkyProjection[DetectorFrame]:
         """Return the mapping to the sky, moved to another detector.
 
         Detector 0 has the mapping of the reference image; the others lie
         around it as in the focal plane. The mapping is rotated about the
         center of the celestial sphere, which preserves its distortions.
-
-        Parameters
-        ----------
-        plan
-            The visit.
-        detector
-            Detector number.
-
-        Raises
-        ------
-        ValueError
-            Raised if the instrument has no detector of this number.
         """
         bbox = self.detector.bbox
         mapping = parse_mapping(self.sky_projection.pixel_to_sky_transform.show())
@@ -287,10 +245,10 @@ class ReferenceImage:
         x0, y0 = focal_plane_offset(0, shape)
         x, y = x - x0, y - y0
         if x or y:
-            center, scale, angle = self._axes()
+            center, scale, angle, parity = self._axes
             # Position angles grow from North to East, which is the sense from
             # +x to +y or the opposite, depending on the parity of the detector.
-            turn = np.arctan2(y, x) * self._parity()
+            turn = np.arctan2(y, x) * parity
             target = center.directional_offset_by(angle + turn * u.rad, np.hypot(x, y) * scale)
             rotation = starlink.Ast.MatrixMap(_rotation(center, target))
             to_vectors = inverse(starlink.Ast.SphMap("UnitRadius=1"))
@@ -311,23 +269,19 @@ class ReferenceImage:
         return model.deserialize(archive=None)  # type: ignore[arg-type]
 
     @functools.cached_property
-    def _corner(self) -> tuple[SkyCoord, SkyCoord, SkyCoord]:
-        """Sky at the center of the detector, one pixel to the right and one above."""
+    def _axes(self) -> tuple[SkyCoord, Angle, Angle, float]:
+        """Center, size of a pixel, position angle of +x, and parity.
+
+        The parity is 1 if +y is 90 degrees East of +x, -1 if it is West.
+        """
         bbox = self.detector.bbox
         x, y = 0.5 * (bbox.x.min + bbox.x.max), 0.5 * (bbox.y.min + bbox.y.max)
-        sky = self.sky_projection.pixel_to_sky(x=np.array([x, x + 1.0, x]), y=np.array([y, y, y + 1.0]))
-        return sky[0], sky[1], sky[2]
-
-    def _axes(self) -> tuple[SkyCoord, Angle, Angle]:
-        """Return the center, the size of a pixel, and the position angle of +x."""
-        center, right, _ = self._corner
-        return center, center.separation(right), center.position_angle(right)
-
-    def _parity(self) -> float:
-        """Return 1 if +y is 90 degrees East of +x, -1 if it is West."""
-        center, right, above = self._corner
-        turn = (center.position_angle(above) - center.position_angle(right)).wrap_at(180.0 * u.deg)
-        return 1.0 if turn > 0.0 * u.deg else -1.0
+        center, right, above = self.sky_projection.pixel_to_sky(
+            x=np.array([x, x + 1.0, x]), y=np.array([y, y, y + 1.0])
+        )
+        angle = center.position_angle(right)
+        turn = (center.position_angle(above) - angle).wrap_at(180.0 * u.deg)
+        return center, center.separation(right), angle, 1.0 if turn > 0.0 * u.deg else -1.0
 
 
 class _Pointer(pydantic.BaseModel, extra="forbid"):

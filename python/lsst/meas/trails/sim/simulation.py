@@ -25,7 +25,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from lsst.daf.butler import Butler, DatasetRef
+from lsst.daf.butler import Butler
 from lsst.images import Box, DetectorFrame, SkyProjection
 
 from ..core.injection.population import TrailPopulation
@@ -43,7 +43,7 @@ from ..repository.butler import (
 )
 from ..repository.visit_image import sample_psf
 from ..repository.visit_record import RepositoryError, VisitRecord, image_region
-from .detector import make_detector
+from .detector import make_detector, move_detector
 from .image import SimulatedImage, assemble_image
 from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
 from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
@@ -206,7 +206,7 @@ class Simulation:
             obs_info=(make_obs_info if source is None else source.make_obs_info)(plan, detector),
             detector=make_detector(plan.visit, detector, shape)
             if source is None
-            else source.make_detector(plan, detector),
+            else move_detector(source.detector, plan.visit, detector),
             bbox=bbox,
             zeropoint=AB_ZEROPOINT_NJY if source is None else source.zeropoint,
             # The sky level is the number of electrons whose noise is sky_noise.
@@ -234,9 +234,12 @@ class Simulation:
         names = (IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE, TEMPLATE_DATASET_TYPE, DIFFERENCE_DATASET_TYPE)
         existing = find_existing(butler, run, names, self.data_ids())
         images = [key for key in existing if key[0] == IMAGE_DATASET_TYPE]
-        foreign = [
-            key for key in existing if not self._made(butler, existing.get((TRUTH_DATASET_TYPE, *key[1:])))
-        ]
+        # The truth table, which is put first, identifies the simulation.
+        truths = [key for key in existing if key[0] == TRUTH_DATASET_TYPE]
+        own = {
+            key[1:] for key in truths if butler.get(existing[key])[_IDENTITY].description == self._description
+        }
+        foreign = [key for key in existing if key[1:] not in own]
         if foreign or len(images) == self.visits * self.detectors:
             name, visit, detector = (foreign or images)[0]
             raise RepositoryError(
@@ -244,10 +247,6 @@ class Simulation:
                 f"{name} of visit {visit}, detector {detector}; choose another --run or another --seed."
             )
         return {key[1:] for key in images}
-
-    def _made(self, butler: Butler, truth: DatasetRef | None) -> bool:
-        """Return whether a truth table, which is put first, is from this simulation."""
-        return truth is not None and butler.get(truth)[_IDENTITY].description == self._description
 
     def register(self, butler: Butler, run: str) -> None:
         """Insert the instrument and the visits into a repository.
