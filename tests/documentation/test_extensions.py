@@ -31,6 +31,7 @@ from trails_tasks import (
 )
 
 import lsst.pipe.base.connectionTypes as cT
+from lsst.meas.trails.tasks import TrailCandidateTask
 from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 from lsst.pipe.base import PipelineTask, PipelineTaskConfig, PipelineTaskConnections
 
@@ -238,7 +239,7 @@ def test_build_fails_where_a_page_is_wrong(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     html = (tmp_path / "out" / "index.html").read_text()
     assert 'href="#config-field-trailCandidate-minScore"' in html
-    assert "Candidates with a lower score are not written." in html
+    assert TrailCandidateTask.ConfigClass.minScore.doc in html
     (tmp_path / "index.md").write_text(
         f"{good}\n{{config-field}}`trailCandidate:gone`\n\n<a href='gone.html'>gone</a>\n\n"
         "```{task-config} NoTask\n```\n"
