@@ -9,14 +9,14 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Follow pages as a reader would: run their commands, in order.
+"""Run the commands of pages in order.
 
+    source bin/_environment.sh
     python doc/follow.py doc/getting-started.md ...
 
-The commands of each page run in one shell, in a folder of their own that is
-empty at first, and stop at the first that fails.  Blocks after a comment
-``% not followed: REASON`` are left out, and said to be.  The environment is
-that of the checkout (``source bin/_environment.sh`` first).
+The commands of each page run in one shell, in a new empty folder, up to the
+first that fails.  Blocks after a comment ``% not followed: REASON`` are
+skipped and listed.
 """
 
 from __future__ import annotations
@@ -51,15 +51,13 @@ def follow(page: Path) -> bool:
 
 
 def _processor_time() -> float:
-    """Return what commands have used so far, seconds: other work on the
-    machine changes it little.
-    """
+    """Return the processor time of all commands so far, seconds."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def main() -> int:
-    """Follow the pages that are named on the command line."""
+    """Follow the pages named on the command line."""
     if len(sys.argv) < 2:
         print(__doc__, file=sys.stderr)
         return 2

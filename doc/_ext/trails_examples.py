@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The commands in pages: what they are, to check them and to follow them."""
+"""Commands in pages, to check them and to run them."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Block:
     text
         The commands.
     reason
-        Why a reader cannot follow it just anywhere; empty if one can.
+        Reason why it cannot be run everywhere; empty if it can.
     fenced
-        Whether it is marked as commands; an indented block may be anything.
+        Whether it is marked as commands; an indented block may hold other text.
     """
 
     page: Path
@@ -66,9 +66,9 @@ def find_blocks(page: Path) -> list[Block]:
     Parameters
     ----------
     page
-        The page.  Fenced blocks of ``bash`` are commands; the comment
-        ``% not followed: REASON`` before one says that it needs what not
-        everybody has.  Indented blocks may hold commands too.
+        The page.  Fenced blocks of ``bash`` are commands, not run everywhere
+        after a comment ``% not followed: REASON``.  Indented blocks may hold
+        commands too.
     """
     lines = page.read_text(encoding="utf-8").splitlines()
     blocks, reason, i = [], "", 0
@@ -94,8 +94,7 @@ def find_blocks(page: Path) -> list[Block]:
 def command_lines(text: str) -> Iterator[list[str]]:
     """Iterate over the commands of a block, each split into words.
 
-    Comments, what a command reads from the lines that follow it, and
-    placeholders such as ``...`` are left out.
+    Comments, here-documents, and placeholders such as ``...`` are omitted.
     """
     lines = iter(text.replace("\\\n", " ").splitlines())
     for line in lines:
@@ -104,7 +103,7 @@ def command_lines(text: str) -> Iterator[list[str]]:
                 if other == found["end"]:
                     break
             line = line[: found.start()]
-        # Not by shlex, for which FILE#PART has a comment too.
+        # shlex would cut FILE#PART at the #.
         words = [word for word in shlex.split(_COMMENT.sub("", line)) if word != "..."]
         while words:
             end = words.index("&&") if "&&" in words else len(words)

@@ -9,11 +9,11 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Check of the links in the pages that were made, without a network.
+"""Check of the links in the built pages, without a network.
 
-Links and pictures within the documentation must lead to a file that is there,
-and to an anchor in it; of links elsewhere only the form is checked.  What is
-wrong is a warning of the build, which fails with ``-W``.
+Links and pictures within the documentation must lead to an existing file and
+anchor; links elsewhere must have the form of an https address.  Each problem
+is a warning of the build, which fails with ``-W``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Collector(HTMLParser):
 
 
 def check_links(folder: Path) -> Iterator[str]:
-    """Iterate over what is wrong with the links of the pages in a folder.
+    """Iterate over the broken links of the pages in a folder.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def check_links(folder: Path) -> Iterator[str]:
     """
     pages = {}
     for path in sorted(folder.rglob("*.html")):
-        # Templates of the theme, not pages.
+        # Skip the templates of the theme.
         if "_static" in path.relative_to(folder).parts:
             continue
         collector = _Collector()
@@ -82,7 +82,7 @@ def check_links(folder: Path) -> Iterator[str]:
 
 
 def _problem(link: str, name: str, pages: dict[str, _Page], folder: Path) -> str | None:
-    """Return what is wrong with a link of a page, if anything is."""
+    """Return the problem of a link of a page, if it has one."""
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
         return _external_problem(parts)
@@ -92,22 +92,22 @@ def _problem(link: str, name: str, pages: dict[str, _Page], folder: Path) -> str
     if target.startswith(".."):
         return "leads out of the documentation"
     if not (folder / target).is_file():
-        return "there is no such file"
+        return "the file does not exist"
     anchor = unquote(parts.fragment)
     if anchor and target in pages and anchor not in pages[target].anchors:
-        return "there is no such anchor"
+        return "the anchor does not exist"
     return None
 
 
 def _external_problem(parts: SplitResult) -> str | None:
     if parts.scheme == "mailto":
-        return None if "@" in parts.path else "is no address"
+        return None if "@" in parts.path else "not an address"
     if parts.scheme == "data":
         return None
     if parts.scheme != "https":
-        return "is no https address"
+        return "not an https address"
     if "." not in parts.netloc or any(c.isspace() for c in parts.geturl()):
-        return "is no address"
+        return "not an address"
     return None
 
 
@@ -118,6 +118,6 @@ def _check(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Have Sphinx check the links at the end of a build."""
+    """Check the links at the end of a build."""
     app.connect("build-finished", _check)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

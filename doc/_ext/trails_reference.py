@@ -9,18 +9,17 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Pages about pipelines, recipes and changes, made of the files that they are
-about.
+"""Directives for pipelines, tables, recipes and changes, generated from their files.
 
 ``pipeline-summary NAME.yaml``
     Description, parameters, tasks and subsets of a pipeline.
 ``columns MODULE.NAME``
-    The columns of a table, which a dictionary of that name describes.
+    Columns of a table, described by a dictionary of that name.
 ``recipe-reference``
-    The sections and fields of a training recipe.
+    Sections and fields of a training recipe.
 ``unreleased-changes``
-    What `towncrier <https://towncrier.readthedocs.io>`_ would put into the
-    list of changes now.
+    Changes since the last release, from the fragments of
+    `towncrier <https://towncrier.readthedocs.io>`_.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pipeline_lines(name: str) -> list[str]:
-    """Return what a pipeline of the package does.
+    """Return description, tasks, parameters and subsets of a pipeline.
 
     Parameters
     ----------
@@ -64,8 +63,7 @@ def pipeline_lines(name: str) -> list[str]:
     """
     folder = importlib.resources.files("lsst.meas.trails.resources") / "pipelines"
     uri = str(folder / name)
-    # Imports are resolved in both; one has the descriptions, the other the
-    # order of the tasks.
+    # One has the descriptions, the other the order of the tasks.
     pipeline, texts = Pipeline.from_uri(uri), PipelineIR.from_uri(uri)
     tasks = pipeline.to_graph().tasks.values()
     lines = [markdown(str(texts.description)), "", "Tasks, in this order:", ""]
@@ -83,14 +81,13 @@ def pipeline_lines(name: str) -> list[str]:
 
 
 def column_lines(name: str) -> list[str]:
-    """Return the table of the columns of a table.
+    """Return the columns of a table as a Markdown table.
 
     Parameters
     ----------
     name
-        Where their description is: a dictionary, by name, of tuples that
-        begin with the type and end with the meaning; what is between is the
-        unit, if it is one.
+        Dotted name of a dictionary of tuples (type, unit, meaning) by column
+        name; a second item that is not a unit is ignored.
     """
     module, _, attribute = name.rpartition(".")
     lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
@@ -177,12 +174,12 @@ def change_lines(root: Path = ROOT) -> list[str]:
     Parameters
     ----------
     root
-        Folder of the ``pyproject.toml`` that says where their fragments are.
+        Folder of the ``pyproject.toml`` that configures towncrier.
 
     Raises
     ------
     RuntimeError
-        Raised if towncrier does not understand them.
+        Raised if towncrier fails.
     """
     result = subprocess.run(
         [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "next", "--date", "unreleased"],
@@ -197,9 +194,7 @@ def change_lines(root: Path = ROOT) -> list[str]:
 
 
 def _without_title(lines: list[str]) -> Iterator[str]:
-    """Iterate over a draft without its title and what comes before it; other
-    headings become bold, for there are none within directives.
-    """
+    """Iterate over a draft below its title, with headings as bold text."""
     headings = [i for i, line in enumerate(lines) if line.startswith("#")]
     for line in lines[headings[0] + 1 :] if headings else ():
         yield f"**{line.lstrip('# ')}**" if line.startswith("#") else line

@@ -43,31 +43,32 @@ LAYERING = ROOT / "tests" / "test_layering.py"
 _PACKAGE = ("lsst", "meas", "trails")
 _PLACES = {
     "core": (5.0, 10.0),
-    "nn": (1.3, 2.6),
-    "repository": (4.95, 2.7),
+    "repository": (2.5, 3.4),
+    "nn": (5.8, 2.0),
     "evaluation": (8.6, 2.8),
-    "sim": (3.2, 1.9),
-    "ingest": (6.1, 1.7),
-    "training": (2.0, 2.6),
-    "adcnn": (5.9, 2.3),
-    "tasks": (7.4, 5.2),
-    "cli": (5.0, 5.2),
+    "ingest": (1.2, 2.0),
+    "sim": (3.9, 2.0),
+    "adcnn": (1.35, 2.3),
+    "training": (5.85, 4.3),
+    "tasks": (7.5, 5.0),
+    "cli": (5.9, 5.2),
 }
 """Center and width of the box of each room; the levels decide the heights."""
 _ANCHORS = {
-    ("nn", "training"): 0.95,
-    ("training", "nn"): 0.95,
-    ("nn", "adcnn"): 1.65,
-    ("adcnn", "nn"): 5.1,
-    ("adcnn", "ingest"): 6.1,
-    ("ingest", "adcnn"): 6.1,
-    ("tasks", "evaluation"): 8.6,
-    ("evaluation", "tasks"): 8.6,
-    ("cli", "training"): 2.8,
-    ("training", "cli"): 2.8,
+    ("ingest", "adcnn"): 1.2,
+    ("adcnn", "ingest"): 1.2,
+    ("adcnn", "nn"): 2.2,
+    ("nn", "adcnn"): 5.2,
+    ("training", "nn"): 5.85,
+    ("nn", "training"): 5.85,
+    ("cli", "training"): 4.4,
+    ("training", "cli"): 4.4,
+    ("tasks", "adcnn"): 5.5,
+    ("tasks", "evaluation"): 9.0,
+    ("evaluation", "tasks"): 9.0,
 }
 """Horizontal position at which an arrow touches the first room; default: middle of the shared span."""
-_VIA = {("adcnn", "nn"): 4.6}
+_VIA = {("adcnn", "nn"): 2.55, ("tasks", "adcnn"): 5.5}
 """Gaps between boxes that an arrow goes through."""
 _HEIGHT, _STEP = 0.78, 1.32
 _FILLS = {"arrays": "#d6e6f4", "torch": "#fbe3cf", "stack": "#e4e9ec"}
@@ -198,13 +199,14 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], via: float | No
     points, codes = [start, end], [Curve.MOVETO, Curve.LINETO]
     if via is not None:
         # Down through the gap, along the corridor below it, down to the end.
-        turn = end[1] + (_STEP - _HEIGHT) / 2
-        points = [start, (start[0], start[1] - 0.25), (via, start[1] - 0.25), (via, start[1] - 0.5)]
-        codes = [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4]
-        points += [(via, turn + 0.2), (via, turn), (via - 0.2, turn)]
-        points += [(end[0] + 0.2, turn), (end[0], turn), (end[0], turn - 0.15), end]
-        codes += [Curve.LINETO, Curve.CURVE3, Curve.CURVE3] + [Curve.LINETO, Curve.CURVE3, Curve.CURVE3]
-        codes += [Curve.LINETO]
+        turn, side = end[1] + (_STEP - _HEIGHT) / 2, 0.2 if end[0] > via else -0.2
+        points, codes = [start], [Curve.MOVETO]
+        if via != start[0]:
+            points += [(start[0], start[1] - 0.25), (via, start[1] - 0.25), (via, start[1] - 0.5)]
+            codes += [Curve.CURVE4] * 3
+        points += [(via, turn + 0.2), (via, turn), (via + side, turn)]
+        points += [(end[0] - side, turn), (end[0], turn), (end[0], turn - 0.15), end]
+        codes += [Curve.LINETO, Curve.CURVE3, Curve.CURVE3] * 2 + [Curve.LINETO]
     style = "-|>,head_length=5,head_width=2.6"
     return FancyArrowPatch(path=Curve(points, codes), arrowstyle=style, color="#4a545c", linewidth=1.3)
 

@@ -9,20 +9,20 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Pages about tasks, made of their classes.
+"""Directives for tasks, generated from their classes.
 
-Directives for Markdown pages, each with a task's class as its argument:
+Each takes the class of a task:
 
 ``task-summary``
-    What it is called, what it does and where it stands in the pipelines.
+    Summary, class, label and dimensions.
 ``task-connections``
-    Its inputs and outputs.
+    Inputs and outputs.
 ``task-config``
-    Its configuration, a target for ``{config-field}`` for each field.
+    Configuration; ``{config-field}`` links to its fields.
 
-and without an argument ``task-datasets``, the table of the dataset types that
-all tasks read and write.  The functions here make Markdown, which the
-directives hand to the page's own parser.
+Without an argument, ``task-datasets`` is the table of the dataset types that
+the tasks read and write.  The functions return Markdown, which the directives
+parse.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ TASKS_MODULE = "lsst.meas.trails.tasks"
 _KINDS: tuple[tuple[type, str], ...] = (
     (cT.PrerequisiteInput, "Prerequisite input"),
     (cT.Input, "Input"),
-    (cT.InitInput, "Input of the start"),
-    (cT.InitOutput, "Output of the start"),
+    (cT.InitInput, "Init input"),
+    (cT.InitOutput, "Init output"),
     (cT.Output, "Output"),
 )
 
@@ -76,7 +76,7 @@ def find_task(name: str) -> type[PipelineTask]:
     for task in all_tasks():
         if task.__name__ == name:
             return task
-    raise ValueError(f"There is no task {name!r}; there are {', '.join(t.__name__ for t in all_tasks())}.")
+    raise ValueError(f"Unknown task {name!r}; the tasks are {', '.join(t.__name__ for t in all_tasks())}.")
 
 
 def markdown(text: str) -> str:
@@ -85,13 +85,13 @@ def markdown(text: str) -> str:
     for i in range(0, len(parts), 2):
         parts[i] = re.sub(r"([\\*\[\]<>|$])", r"\\\1", parts[i])
     for i in range(1, len(parts), 2):
-        # A reference to Python is shown as code.
+        # References to Python become code.
         parts[i] = parts[i].replace("`~", "`")
     return "".join(parts)
 
 
 def summary_lines(task: type[PipelineTask]) -> list[str]:
-    """Return what a task does, its label and its dimensions."""
+    """Return summary, class, label and dimensions of a task."""
     dimensions = _join(sorted(_connections(task).dimensions, key=_dimension_order))
     first = inspect.getdoc(task).partition("\n\n")[0]  # type: ignore[union-attr]
     return [
@@ -151,7 +151,7 @@ def dataset_lines(tasks: Sequence[type[PipelineTask]]) -> list[str]:
     ]
     for name, (facts, written, read) in sorted(rows.items(), key=lambda item: item[0].strip("_")):
         if len(facts) > 1:
-            raise ValueError(f"Tasks do not agree what {name} is: {' or '.join(sorted(facts))}.")
+            raise ValueError(f"Tasks disagree on dataset type {name}: {' or '.join(sorted(facts))}.")
         lines.append(f"| `{name}` | {facts.pop()} | {_unique(written)} | {_unique(read)} |")
     return lines
 
@@ -165,8 +165,7 @@ def _connections(task: type[PipelineTask]) -> Any:
 
 
 def _all_connections(task: type[PipelineTask]) -> Iterator[tuple[str, Any]]:
-    # Those that a configuration leaves out are there too, and those that it
-    # adds.
+    # Connections that a configuration removes, and those that it adds.
     declared = dict(_connections(task).allConnections)
     made = _connections(task)(config=task.ConfigClass()).allConnections
     yield from (declared | {name: made[name] for name in made if name not in declared}).items()
@@ -185,7 +184,7 @@ def _resolved(task: type[PipelineTask], connection: Any) -> str:
 
 
 def _connection_facts(task: type[PipelineTask], connection: Any) -> list[str]:
-    """Return what a connection is, a line of Markdown a sentence."""
+    """Return the properties of a connection, one sentence per line."""
     name = _resolved(task, connection)
     templates = re.findall(r"\{(\w+)\}", connection.name)
     facts = [
@@ -229,7 +228,7 @@ def _default(config: Any, name: str, field: Any) -> str:
 
 
 def _show_field(env: BuildEnvironment, signature: str, node: addnodes.desc_signature) -> str:
-    """Fill in what the page shows of a field, and return its full name."""
+    """Format the signature of a field, and return its full name."""
     name, _, about = signature.partition(" ")
     kind, _, default = about.partition(" = ")
     node += addnodes.desc_name(text=name.partition(":")[2])
@@ -238,7 +237,7 @@ def _show_field(env: BuildEnvironment, signature: str, node: addnodes.desc_signa
 
 
 class _TaskDirective(SphinxDirective):
-    """Markdown made of a task's class."""
+    """Directive with Markdown generated from the class of a task."""
 
     required_arguments = 1
     make: ClassVar[Callable[[type[PipelineTask]], list[str]]]
@@ -271,7 +270,7 @@ class _TaskDatasets(SphinxDirective):
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Add the directives to Sphinx."""
     app.add_object_type("config-field", "config-field", "%s (configuration field)", _show_field)
-    # A field that is gone must not be spoken of.
+    # References to removed fields fail the build.
     app.add_role_to_domain("std", "config-field", XRefRole(warn_dangling=True), override=True)
     app.add_directive("task-summary", _TaskSummary)
     app.add_directive("task-connections", _TaskConnections)

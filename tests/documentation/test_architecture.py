@@ -24,6 +24,7 @@ import click
 import numpy as np
 import pytest
 import torch
+import trails_rooms
 import yaml
 from trails_rooms import SOURCE, Rooms, draw_rooms, read_rooms, room_lines
 
@@ -153,6 +154,17 @@ def test_arrows_imply_all_imports(rooms: Rooms) -> None:
             assert rooms.imports[room] <= reached[room]
     assert ("training", "nn") in arrows
     assert ("cli", "core") not in arrows
+
+
+def test_straight_arrows_pass_no_room(rooms: Rooms) -> None:
+    """A new import may need another place of its rooms, or a gap in `_VIA`."""
+    level_of = {room: i for i, level in enumerate(rooms.levels) for room in level}
+    for upper, lower in set(rooms.drawn()) - set(trails_rooms._VIA):
+        ends = [trails_rooms._anchor(upper, lower), trails_rooms._anchor(lower, upper)]
+        for room, (center, width) in trails_rooms._PLACES.items():
+            if level_of[lower] < level_of[room] < level_of[upper]:
+                low, high = center - width / 2, center + width / 2
+                assert max(ends) < low or min(ends) > high, (upper, lower, room)
 
 
 def test_list_of_the_rooms(rooms: Rooms) -> None:

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The commands that the documentation shows are there, with these options."""
+"""Commands in the documentation exist, with their options."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FOLDERS = ("bin", "bps", "benchmarks", "pipelines", "config", "doc", "tests")
 
 
 class ExampleError(Exception):
-    """An example cannot be right."""
+    """Raised if an example is wrong."""
 
 
 def examples() -> Iterator[Any]:
@@ -56,7 +56,7 @@ EXAMPLES = list(examples())
 
 
 def check(words: list[str]) -> None:
-    """Raise an error if a command could not be understood."""
+    """Raise an error if a command is invalid."""
     check_files(words)
     for name, program in PROGRAMS.items():
         if name in words[:8]:
@@ -76,16 +76,16 @@ def check(words: list[str]) -> None:
 
 
 def check_files(words: list[str]) -> None:
-    """Raise an error if a file of the checkout is not there."""
+    """Raise an error if a file of the checkout does not exist."""
     for word in words:
         name = word.replace("$MEAS_TRAILS_DIR/", "").replace("eups://meas_trails/", "").partition("#")[0]
         of_checkout = word != name or name.partition("/")[0] in FOLDERS
         if of_checkout and "/" in name and re.fullmatch(r"[\w./-]+", name) and not (ROOT / name).exists():
-            raise ExampleError(f"There is no file {name}.")
+            raise ExampleError(f"File {name} does not exist.")
 
 
 def check_arguments(program: click.Command, name: str, words: list[str]) -> None:
-    """Raise an error if a program would not take these arguments."""
+    """Raise an error if a program does not accept these arguments."""
     command, context = program, click.Context(program, info_name=name)
     while isinstance(command, click.Group):
         _, words, _ = command.make_parser(context).parse_args(list(words))
@@ -110,7 +110,7 @@ def check_arguments(program: click.Command, name: str, words: list[str]) -> None
 
 
 def check_pipeline(words: list[str]) -> None:
-    """Raise an error if a pipeline is not there or cannot be so configured."""
+    """Raise an error if a pipeline does not exist or refuses its configuration."""
     for name in values(words, "-p", "--pipeline"):
         uri = re.sub(r"^(\$MEAS_TRAILS_DIR|eups://meas_trails)/", f"{ROOT}/", name)
         uri = uri if uri.startswith("/") else f"{ROOT}/{uri}"
@@ -126,9 +126,7 @@ def check_pipeline(words: list[str]) -> None:
 
 
 def check_overrides(texts: list[str]) -> None:
-    """Raise an error if a task cannot be so configured; several overrides in
-    a line belong together.
-    """
+    """Raise an error if a task refuses the overrides of a line, applied together."""
     configs = {task._DefaultName: task.ConfigClass() for task in all_tasks()}
     changed = set()
     for label, key, value in map(override, texts):
@@ -159,7 +157,7 @@ def override(text: str) -> tuple[str, str, str]:
 
 
 def values(words: list[str], *options: str) -> list[str]:
-    """Return what follows an option, wherever it stands."""
+    """Return the values of an option."""
     return [words[i + 1] for i, word in enumerate(words) if word in options]
 
 

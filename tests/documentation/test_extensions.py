@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The extensions of Sphinx that the documentation brings with it."""
+"""Sphinx extensions of the documentation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ExampleConnections(
     """Connections."""
 
     image = cT.Input(
-        doc="What is read.",
+        doc="Input image.",
         name="{kind}_image",
         storageClass="VisitImage",
         dimensions=("instrument", "visit"),
@@ -55,7 +55,7 @@ class ExampleConnections(
         multiple=True,
         minimum=0,
     )
-    result = cT.Output(doc="What is made.", name="result", storageClass="MaskV2", dimensions=())
+    result = cT.Output(doc="Output mask.", name="result", storageClass="MaskV2", dimensions=())
 
 
 class ExampleConfig(PipelineTaskConfig, pipelineConnections=ExampleConnections):
@@ -71,8 +71,8 @@ class ExampleConfig(PipelineTaskConfig, pipelineConnections=ExampleConnections):
 
 
 class ExampleTask(PipelineTask):
-    """Do nothing,
-    well.
+    """Test a summary
+    of two lines.
 
     And more.
     """
@@ -86,7 +86,7 @@ def test_config_of_a_task() -> None:
     text = "\n".join(lines)
     signatures = [line for line in lines if line.startswith("```{config-field}")]
     assert signatures == [
-        # What the task sets itself counts, not the field's own default.
+        # The default of the task, not of the field.
         "```{config-field} example:size int = 5, in [1,9]",
         "```{config-field} example:mode str = 'slow'",
         "```{config-field} example:names list of str = ['a', 'b']",
@@ -98,7 +98,7 @@ def test_config_of_a_task() -> None:
 
 def test_connections_of_a_task() -> None:
     text = "\n".join(connection_lines(ExampleTask))
-    assert "`image`\n: What is read." in text
+    assert "`image`\n: Input image." in text
     assert "Input: `raw_image`, storage class `VisitImage`, dimensions instrument and visit." in text
     assert "The name follows `connections.kind`." in text
     assert "Prerequisite input: `table`" in text
@@ -109,7 +109,7 @@ def test_connections_of_a_task() -> None:
 
 def test_summary_of_a_task() -> None:
     lines = summary_lines(ExampleTask)
-    assert lines[0] == "Do nothing, well."
+    assert lines[0] == "Test a summary of two lines."
     assert "- Label in the pipelines: `example`" in lines
     assert "- A quantum is: instrument and visit" in lines
 
@@ -122,7 +122,7 @@ def test_dataset_types_of_all_tasks() -> None:
     assert any("`trail_candidate_detector`" in line for line in dataset_lines(all_tasks()))
 
 
-def test_tasks_that_do_not_agree_on_a_dataset_type() -> None:
+def test_tasks_that_disagree_on_a_dataset_type() -> None:
     class OtherConnections(PipelineTaskConnections, dimensions=("instrument",)):
         result = cT.Input(doc="It.", name="result", storageClass="ImageV2", dimensions=())
 
@@ -133,12 +133,12 @@ def test_tasks_that_do_not_agree_on_a_dataset_type() -> None:
         ConfigClass: ClassVar[Any] = OtherConfig
         _DefaultName: ClassVar[str] = "other"
 
-    with pytest.raises(ValueError, match="do not agree what result is"):
+    with pytest.raises(ValueError, match="result"):
         dataset_lines([ExampleTask, OtherTask])
 
 
 def test_task_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="no task 'NoTask'; there are .*InjectTrailsTask"):
+    with pytest.raises(ValueError, match="NoTask.*InjectTrailsTask"):
         find_task("NoTask")
 
 
@@ -158,7 +158,7 @@ def test_columns_of_a_table() -> None:
     lines = column_lines("lsst.meas.trails.evaluation.match_table.MATCH_COLUMNS")
     assert "| `trueX` | float64 | pix | True midpoint, column. |" in lines
     assert any(line.startswith("| `trailLength` | float64 | arcsec |") for line in lines)
-    # What is between type and meaning need not be a unit.
+    # The second item need not be a unit.
     lines = column_lines("lsst.meas.trails.evaluation.metrics_table.METRIC_COLUMNS")
     assert "| `value` | float64 |  | The number. |" in lines
 
@@ -207,22 +207,20 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
         '<span id="there"></span><a href="../a.html#top">ok</a><a href="../../x.html">no</a>'
     )
     assert list(check_links(tmp_path)) == [
-        "a.html: #bottom: there is no such anchor",
-        "a.html: sub/b.html#nowhere: there is no such anchor",
-        "a.html: c.html: there is no such file",
-        "a.html: picture.png: there is no such file",
-        "a.html: http://example.org: is no https address",
-        "a.html: https://nothing: is no address",
-        "a.html: mailto:nobody: is no address",
+        "a.html: #bottom: the anchor does not exist",
+        "a.html: sub/b.html#nowhere: the anchor does not exist",
+        "a.html: c.html: the file does not exist",
+        "a.html: picture.png: the file does not exist",
+        "a.html: http://example.org: not an https address",
+        "a.html: https://nothing: not an address",
+        "a.html: mailto:nobody: not an address",
         "sub/b.html: ../../x.html: leads out of the documentation",
     ]
 
 
 @pytest.mark.process
 def test_build_fails_where_a_page_is_wrong(tmp_path: Path) -> None:
-    """The directives work in a page, and a broken link or a field that is
-    gone fails the build.
-    """
+    """Directives work in a page; broken links and unknown fields fail the build."""
     conf = (
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[2] / 'doc' / '_ext')!r})\n"
         "extensions = ['myst_parser', 'trails_links', 'trails_tasks']\n"
@@ -247,8 +245,8 @@ def test_build_fails_where_a_page_is_wrong(tmp_path: Path) -> None:
     done = _build(tmp_path)
     assert done.returncode != 0
     assert "trailCandidate:gone" in done.stderr
-    assert "index.html: gone.html: there is no such file" in done.stderr
-    assert "There is no task 'NoTask'" in done.stderr
+    assert "index.html: gone.html: the file does not exist" in done.stderr
+    assert "'NoTask'" in done.stderr
 
 
 def _build(folder: Path) -> subprocess.CompletedProcess[str]:
