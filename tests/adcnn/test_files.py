@@ -149,7 +149,7 @@ def test_images_without_trails(pair: tuple[Path, Path]) -> None:
     [
         ({"mag": "nan"}, "line 3: mag is nan"),
         ({"mag": ""}, "line 3: mag is"),
-        ({"mag": "bright"}, "line 3: mag is 'bright', no number"),
+        ({"mag": "bright"}, "line 3: mag is 'bright'"),
         ({"x": "inf"}, "line 3: x is inf"),
         ({"trail_length": -3.0}, "line 3: trail_length is -3"),
         ({"image_id": 3}, "line 3: image_id is 3; the HDF5 file has 3 images"),
@@ -174,14 +174,14 @@ def test_a_failed_detector_with_trails(pair: tuple[Path, Path]) -> None:
     write_csv(pair[1], [{**ROW, "image_id": 1}])
     with (
         AdcnnReader(*pair) as reader,
-        pytest.raises(AdcnnFileError, match="row 1 is all zero, but .* 1 trails"),
+        pytest.raises(AdcnnFileError, match="row 1 .* 1 trails"),
     ):
         reader.read(1)
 
 
 def test_other_files(pair: tuple[Path, Path]) -> None:
     hdf5, table = pair
-    with pytest.raises(AdcnnFileError, match="no file"):
+    with pytest.raises(AdcnnFileError, match="none.h5"):
         AdcnnReader(hdf5.with_name("none.h5"), table)
     with pytest.raises(AdcnnFileError, match="cannot be opened"):
         AdcnnReader(table, table)
@@ -238,7 +238,7 @@ def test_images_of_another_shape(tmp_path: Path) -> None:
                     np.ones((20, width), dtype=np.float32), np.zeros((20, width), bool), astropy.table.Table()
                 )
 
-    with pytest.raises(ValueError, match="20 x 21 pixels, those before it 20 x 20"):
+    with pytest.raises(ValueError, match="\\(20, 21\\).*\\(20, 20\\)"):
         write()
     assert os.listdir(tmp_path) == []
 

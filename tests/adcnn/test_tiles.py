@@ -170,7 +170,7 @@ def test_a_given_psf_and_zero_point(adcnn: AdcnnImage) -> None:
 def test_a_field_without_stars(make_image: Callable[..., Any], adcnn: AdcnnImage) -> None:
     image = make_image(shape=(128, 128)).image.image.array
     blank = AdcnnImage(0, image, np.zeros((128, 128), dtype=bool), None, adcnn.trails[:0])
-    with pytest.raises(ValueError, match="PSF cannot be measured.*give a FWHM"):
+    with pytest.raises(ValueError, match="PSF .*FWHM"):
         convert(blank, fwhm=None)
     tiles = convert(blank)
     assert len(tiles) == 4
@@ -179,5 +179,5 @@ def test_a_field_without_stars(make_image: Callable[..., Any], adcnn: AdcnnImage
 
 
 def test_no_pixel_at_all(adcnn: AdcnnImage) -> None:
-    with pytest.raises(ValueError, match="no pixel that is finite"):
+    with pytest.raises(ValueError, match="no pixel"):
         convert(dataclasses.replace(adcnn, image=np.full(SHAPE, np.nan, dtype=np.float32)))

@@ -9,11 +9,10 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Checkpoints of Asteroid_detection_CNN, and from them to model files.
+"""Conversion of checkpoints of Asteroid_detection_CNN to model files.
 
-A checkpoint is a file of `torch.save`, which can hold anything, code
-included.  It is read as weights only, and nothing in it is believed before
-its type, shape and values have been checked.
+A checkpoint is a file of `torch.save`, which can contain code.  It is read as
+weights only, and used only after its types, shapes and values are checked.
 """
 
 from __future__ import annotations
@@ -37,20 +36,20 @@ from ..nn.model_file import ModelError, ModelSpecification, save_model
 from ..nn.networks.registry import TrailNetwork
 
 MAX_CHECKPOINT_BYTES = 4_000_000_000
-"""Largest checkpoint that is read: weights, averages and an optimizer's
-state of the widest network are below one gigabyte.
+"""Largest checkpoint: weights, averages and optimizer state of the widest
+network are below one gigabyte.
 """
 
 _THRESHOLDS = {"grow": 0.2, "seed": 0.2}
-"""Of the original's post-processing: support and peak."""
+"""Thresholds of the original post-processing: support and peak."""
 
-# What wrappers for several processes or compiled networks put before names.
 _WRAPPERS = ("module.", "_orig_mod.")
+"""Prefixes of names in states of distributed and compiled networks."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AdcnnWeights:
-    """Weights of a checkpoint, checked, and the network they are for."""
+    """Checked weights of a checkpoint and their network."""
 
     architecture: str
     """Name of the architecture."""
@@ -76,10 +75,10 @@ def convert_checkpoint(
     path
         The checkpoint, such as ``ckpt_best.pt``.
     output
-        Specification to write, ``NAME.json``; the weights go beside it.
+        Specification to write, ``NAME.json``; the weights go next to it.
     ema
-        Whether to take the moving average of the parameters instead of the
-        parameters; see `read_adcnn_weights`.
+        Whether to use the moving average of the parameters; see
+        `read_adcnn_weights`.
     concatenation
         Order of channels where skip connections join; see
         `~lsst.meas.trails.nn.networks.unet_res_se.UNetResSE`.
@@ -92,16 +91,16 @@ def convert_checkpoint(
     Raises
     ------
     ModelError
-        Raised if the checkpoint cannot be used or the model not be written.
+        Raised if the checkpoint cannot be used or the model cannot be written.
 
     Notes
     -----
-    The model has the original's normalization and thresholds (probability
-    0.2), and no calibrated score.
+    The model has the original normalization and thresholds (probability 0.2)
+    and no calibrated score.
     """
     path, output = Path(path), Path(output)
     if output.suffix != ".json":
-        raise ModelError(f"{output}: the model to write must be called NAME.json.")
+        raise ModelError(f"{output}: the name of the model does not end with .json; pass NAME.json.")
     weights = read_adcnn_weights(path, ema=ema)
     try:
         with path.open("rb") as stream:
@@ -132,15 +131,14 @@ def read_adcnn_weights(path: str | os.PathLike[str], *, ema: bool = False) -> Ad
     path
         The checkpoint.
     ema
-        Whether to take the parameters of ``best_state_ema``, or of ``ema``
-        where it has none, instead of those of ``state``.  Averages hold no
-        buffers; these are those of ``state``.
+        Whether to take the parameters from ``best_state_ema``, or else
+        ``ema``, instead of ``state``.  Buffers are always those of ``state``.
 
     Raises
     ------
     ModelError
-        Raised if the file cannot be read, holds more than weights, or
-        weights that are not those of the architecture, or not finite.
+        Raised if the file cannot be read, contains more than weights, or
+        has weights that do not fit the architecture or are not finite.
     """
     path = Path(path)
     content = _load(path)
@@ -152,16 +150,16 @@ def read_adcnn_weights(path: str | os.PathLike[str], *, ema: bool = False) -> Ad
             average, key = average["shadow"], f"{key}.shadow"
         averages = _tensors(average, path, key)
         if unknown := sorted(set(averages) - set(state)):
-            raise ModelError(f"{path}: {key} holds {unknown[0]}, which state does not.")
+            raise ModelError(f"{path}: {key} has {unknown[0]}, which state lacks.")
     stem = state.get("stem.0.weight")
     if stem is None or stem.ndim != 4:
         raise ModelError(
-            f"{path}: state holds no weights of a stem (stem.0.weight), from which the widths are inferred; "
-            "this is no checkpoint of UNetResSE or UNetResSEASPP."
+            f"{path}: state has no stem.0.weight, from which the widths are inferred; pass a checkpoint of "
+            "UNetResSE or UNetResSEASPP."
         )
     width, channels = int(stem.shape[0]), int(stem.shape[1])
     if channels != len(ADCNN_CHANNELS):
-        raise ModelError(f"{path}: the network takes {channels} input channels; only those of one are known.")
+        raise ModelError(f"{path}: the network has {channels} input channels; only one is supported.")
     architecture = "UNetResSEASPP" if any(name.startswith("aspp.") for name in state) else "UNetResSE"
     try:
         network = _specification(architecture, width).create_network(meta=True)
@@ -173,64 +171,65 @@ def read_adcnn_weights(path: str | os.PathLike[str], *, ema: bool = False) -> Ad
             raise ModelError(f"{path}: {key} lacks the parameter {missing[0]}.")
         state |= averages
     _check_names_and_shapes(network, state, path)
-    # Only now: a tensor of a few bytes can claim to be of any size.
+    # Only after the shapes: a tensor of a few bytes can claim any size.
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise ModelError(f"{path}: the weights {name} are not finite; the training had failed.")
+            raise ModelError(f"{path}: the weights {name} are not finite: the training failed.")
     floats = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     return AdcnnWeights(architecture=architecture, width=width, state=floats)
 
 
-def _load(path: Path) -> Mapping[str, Any]:
-    """Return what is in a file of `torch.save` that holds plain data."""
+def _load(path: Path) -> Mapping[str, object]:
+    """Return the content of a file of `torch.save` that has plain data."""
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error}).") from error
     if size > MAX_CHECKPOINT_BYTES:
-        raise ModelError(f"{path}: has {size} bytes, and no checkpoint has over {MAX_CHECKPOINT_BYTES}.")
+        raise ModelError(f"{path}: has {size} bytes, more than {MAX_CHECKPOINT_BYTES}.")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                # Torch never compresses: a file that grows is not of its making.
+                # Torch never compresses.
                 if sum(entry.file_size for entry in archive.infolist()) > size:
-                    raise ModelError(f"{path}: is a compressed archive, which no checkpoint is.")
+                    raise ModelError(f"{path}: is a compressed archive, not a checkpoint.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except ModelError:
         raise
     except Exception as error:
-        # Inside of torch, damaged and hostile files raise almost anything.
+        # Damaged and hostile files raise almost anything inside torch.
         raise ModelError(f"{path}: {_reason(error)}") from error
     if not isinstance(content, Mapping):
-        raise ModelError(f"{path}: holds a {type(content).__name__}, and not the dictionary of a checkpoint.")
+        raise ModelError(f"{path}: has a {type(content).__name__}, not the dictionary of a checkpoint.")
     return content
 
 
 def _reason(error: Exception) -> str:
-    """Return why a checkpoint was refused.  Torch's own text would advise to
-    load it in a way that executes what is in it.
+    """Return the reason for refusing a checkpoint.
+
+    Torch's own text would advise to execute the code in the file.
     """
     if found := re.search(r"GLOBAL ([\w.]{1,100})", str(error)):
-        return f"refers to {found[1]}, which is no plain weight; nothing of it was executed or loaded."
+        return f"refers to {found[1]}, which is not a weight; nothing was executed or loaded."
     if type(error).__name__ == "UnpicklingError":
-        return "holds more than plain weights; nothing of it was executed or loaded."
-    return f"is no complete checkpoint ({type(error).__name__}): it may be cut short: copy it again."
+        return "contains more than weights; nothing was executed or loaded."
+    return f"is not a complete checkpoint ({type(error).__name__}); copy it again."
 
 
-def _tensors(value: Any, path: Path, key: str) -> dict[str, torch.Tensor]:
-    """Return a state of a checkpoint if it is one of plain tensors."""
+def _tensors(value: object, path: Path, key: str) -> dict[str, torch.Tensor]:
+    """Return a state of a checkpoint, checked to have only plain tensors."""
     if not isinstance(value, Mapping) or not value:
-        raise ModelError(f"{path}: holds no weights under {key!r}.")
+        raise ModelError(f"{path}: has no weights under {key!r}.")
     tensors = {}
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise ModelError(f"{path}: {key} holds something other than named weights: {str(name)[:80]!r}.")
+            raise ModelError(f"{path}: {key} has something other than named weights: {str(name)[:80]!r}.")
         plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
         if not plain or tensor.is_complex():
-            raise ModelError(f"{path}: the weights {name[:80]} of {key} are not a plain array of numbers.")
+            raise ModelError(f"{path}: the weights {name[:80]} of {key} are not a plain array.")
         tensors[name] = tensor.detach()
     for wrapper in _WRAPPERS:
         if all(name.startswith(wrapper) for name in tensors):
@@ -239,7 +238,7 @@ def _tensors(value: Any, path: Path, key: str) -> dict[str, torch.Tensor]:
 
 
 def _specification(architecture: str, width: int, **fields: Any) -> ModelSpecification:
-    """Return the specification of a network of a checkpoint."""
+    """Return the specification of a checkpoint's network."""
     return ModelSpecification(
         architecture=architecture,
         channels=ADCNN_CHANNELS,
@@ -250,11 +249,11 @@ def _specification(architecture: str, width: int, **fields: Any) -> ModelSpecifi
 
 
 def _check_names_and_shapes(network: TrailNetwork, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Check that a state is that of a network, which lies on ``meta``."""
+    """Check that a state fits a network on the device ``meta``."""
     try:
         network.load_state_dict({name: tensor.to("meta") for name, tensor in state.items()}, strict=True)
     except RuntimeError as error:
         problems = " ".join(line.strip() for line in str(error).splitlines()[1:])
         raise ModelError(
-            f"{path}: the weights are not those of {type(network).__name__}: {problems[:300]}"
+            f"{path}: the weights do not fit {type(network).__name__}: {problems[:300]}"
         ) from error

@@ -9,18 +9,17 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The pair of files that Asteroid_detection_CNN trains on.
+"""Training files of Asteroid_detection_CNN: an HDF5 file and a CSV file.
 
-An HDF5 file with ``images`` (N, H, W) float32, ``masks`` (N, H, W) bool and,
-at times, ``real_labels`` (N, H, W) uint16, whole detectors all of one shape,
-beside a CSV file with a row for each trail.  They reach 100 GB: one image at
-a time is in memory.
+The HDF5 file has ``images`` (N, H, W) float32, ``masks`` (N, H, W) bool and
+optionally ``real_labels`` (N, H, W) uint16: whole detectors, all of one shape.
+Files reach 100 GB, so only one image at a time is in memory.
 
-In the CSV file ``image_id`` is the number of the image; ``x`` and ``y`` are
-the midpoint, cut to whole pixels; ``beta`` is in degrees counter-clockwise
-from +x and ``trail_length`` in pixels; ``mag`` is that of a pixel of length,
-so that the flux of the trail is ``flux(mag) * trail_length``.  Columns may be
-missing: there were layouts of 22, 19 and fewer.
+The CSV file has one row per trail.  ``image_id`` is the number of the image;
+``x`` and ``y`` are the midpoint, truncated to whole pixels; ``beta`` is in
+degrees counter-clockwise from +x, ``trail_length`` in pixels; ``mag`` is per
+pixel of length: the flux of the trail is ``flux(mag) * trail_length``.
+Columns may be missing: layouts of 22, 19 and fewer columns exist.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ ADCNN_COLUMNS: dict[str, type] = {
     "stack_snr": float,
     "image_id": int,
 }
-"""Columns of the CSV file, in their order."""
+"""Columns of the CSV file, in order."""
 
 _NEEDED = ("image_id", "x", "y", "trail_length", "beta", "mag")
 _CHUNK = 128
@@ -83,37 +82,33 @@ _MAX_LINE = 100_000
 
 
 class AdcnnFileError(ValueError):
-    """A adcnn file that cannot be used; the message names file and row."""
+    """Raised if a file cannot be used; the message has the file and the row."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AdcnnImage:
-    """One image of the pair, with what is in it.
-
-    Parameters
-    ----------
-    number
-        Its row in the HDF5 file.
-    image
-        Pixels, shape (H, W), float32.
-    mask
-        Pixels of injected trails, same shape.
-    real_labels
-        Non-zero on the real sources that the stack had found before the
-        injection, same shape; `None` where the file has none.
-    trails
-        Rows of the CSV file, with those of `ADCNN_COLUMNS` that it has.
-    """
+    """One image of the HDF5 file with its trails."""
 
     number: int
+    """Row in the HDF5 file."""
+
     image: npt.NDArray[np.float32]
+    """Pixels, shape (H, W)."""
+
     mask: npt.NDArray[np.bool_]
+    """Pixels of injected trails, shape (H, W)."""
+
     real_labels: npt.NDArray[np.uint16] | None
+    """Non-zero on real sources that the stack had found before the injection,
+    shape (H, W); `None` if the file has no such dataset.
+    """
+
     trails: astropy.table.Table
+    """Rows of the CSV file, with its columns of `ADCNN_COLUMNS`."""
 
 
 class AdcnnReader:
-    """Reads the pair of files, an image at a time.
+    """Reader of the two files, one image at a time.
 
     Parameters
     ----------
@@ -125,8 +120,8 @@ class AdcnnReader:
     Raises
     ------
     AdcnnFileError
-        Raised if a file is missing, damaged, or not of this layout, or a row
-        of the CSV file is no trail of an image of the HDF5 file.
+        Raised if a file is missing, damaged, or of another layout, or if a
+        row of the CSV file does not describe a trail of an image.
     """
 
     trails: astropy.table.Table
@@ -136,7 +131,7 @@ class AdcnnReader:
         self.hdf5, self.csv = Path(hdf5), Path(table)
         for path in (self.hdf5, self.csv):
             if not path.is_file():
-                raise AdcnnFileError(f"There is no file {path}.")
+                raise AdcnnFileError(f"{path} does not exist.")
         try:
             self._file = h5py.File(self.hdf5, "r")
         except OSError as error:
@@ -149,27 +144,27 @@ class AdcnnReader:
             raise
 
     def _check(self) -> tuple[tuple[int, int, int], bool]:
-        shape: tuple[int, int, int] | None = None
+        shapes: dict[str, tuple[int, int, int]] = {}
         for name, kinds in (("images", "f"), ("masks", "bui"), ("real_labels", "bui")):
             if name not in set(self._file) and name == "real_labels":
                 continue
-            problem = unsafe_storage(self._file, name)
-            if problem is not None:
+            if problem := unsafe_storage(self._file, name):
                 raise AdcnnFileError(f"{self.hdf5} has no array {name} of shape (N, H, W): it {problem}.")
             dataset = self._file[name]
             if dataset.ndim != 3 or dataset.dtype.kind not in kinds:
                 raise AdcnnFileError(f"{self.hdf5} has no array {name} of shape (N, H, W).")
-            shape = shape or dataset.shape
-            if dataset.shape != shape:
+            shapes[name] = dataset.shape
+            if dataset.shape != shapes["images"]:
                 raise AdcnnFileError(
-                    f"{self.hdf5}: {name} has shape {dataset.shape}, images {shape}; they must be the same."
+                    f"{self.hdf5}: {name} has shape {dataset.shape}, images has {shapes['images']}."
                 )
-        assert shape is not None
-        if shape[0] > _MAX_IMAGES:
-            raise AdcnnFileError(f"{self.hdf5} claims to have {shape[0]} images.")
-        if not 0 < max(shape[1:]) <= _MAX_SIDE or min(shape[1:]) < 1:
-            raise AdcnnFileError(f"{self.hdf5} has images of {shape[1]} x {shape[2]} pixels.")
-        return shape, "real_labels" in set(self._file)
+        count, height, width = shapes["images"]
+        if count > _MAX_IMAGES or not 1 <= min(height, width) <= max(height, width) <= _MAX_SIDE:
+            raise AdcnnFileError(
+                f"{self.hdf5} has {count} images of {height} x {width} pixels; at most {_MAX_IMAGES} of "
+                f"1 to {_MAX_SIDE} pixels a side can be read."
+            )
+        return shapes["images"], "real_labels" in shapes
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -187,24 +182,19 @@ class AdcnnReader:
         self._file.close()
 
     def read(self, number: int) -> AdcnnImage | None:
-        """Read an image.
-
-        Parameters
-        ----------
-        number
-            Its row in the HDF5 file.
+        """Read the image in a row of the HDF5 file.
 
         Returns
         -------
         image
-            The image; `None` for a failed detector, which is all zero and
-            has no trail.
+            `None` for a failed detector: all pixels are zero and there are no
+            trails.
 
         Raises
         ------
         AdcnnFileError
-            Raised if the file is damaged there, or the image is all zero
-            though it has trails.
+            Raised if the row is damaged, or all pixels are zero although the
+            CSV file has trails in it.
         """
         try:
             image = np.asarray(self._file["images"][number], dtype=np.float32)
@@ -223,13 +213,15 @@ class AdcnnReader:
 
 
 def _read_csv(path: Path, count: int) -> astropy.table.Table:
-    """Read the rows of a CSV file, and check that each is a trail."""
+    """Read the rows of a CSV file and check that each is a trail."""
     size = path.stat().st_size
     if size > _MAX_CSV_BYTES:
-        raise AdcnnFileError(f"{path} has {size} bytes, more than the table of any data set.")
+        raise AdcnnFileError(f"{path} has {size} bytes, more than {_MAX_CSV_BYTES}.")
     with path.open("rb") as stream:
         if len(stream.readline(_MAX_LINE)) == _MAX_LINE:
-            raise AdcnnFileError(f"{path} begins with a line of {_MAX_LINE} characters: it is no CSV file.")
+            raise AdcnnFileError(
+                f"{path} is not a CSV file: its first line has {_MAX_LINE} or more characters."
+            )
     try:
         raw = astropy.table.Table.read(path, format="ascii.csv", guess=False)
     except Exception as error:
@@ -250,15 +242,13 @@ def _read_csv(path: Path, count: int) -> astropy.table.Table:
         if np.any(wrong):
             row = int(np.flatnonzero(wrong)[0])
             hint = f"; the HDF5 file has {count} images" if name == "image_id" else ""
-            # The first line holds the names.
+            # Line 1 has the names.
             raise AdcnnFileError(f"{path}, line {row + 2}: {name} is {raw[name][row]}{hint}.")
     return table
 
 
 def _column(column: Any, kind: type, name: str, path: Path) -> npt.NDArray[Any]:
-    """Return a column of the type that it has; masked values are NaN or,
-    where there is none, what is read as false.
-    """
+    """Return a column as its type; masked values are NaN, False or empty."""
     masked = np.ma.getmaskarray(np.ma.asarray(column))
     texts = np.ma.filled(np.ma.asarray(column).astype(str), "")
     if kind is str:
@@ -271,20 +261,20 @@ def _column(column: Any, kind: type, name: str, path: Path) -> npt.NDArray[Any]:
             result[row] = float(column[row])
         except (ValueError, OverflowError):
             raise AdcnnFileError(
-                f"{path}, line {row + 2}: {name} is {str(column[row])!r}, no number."
+                f"{path}, line {row + 2}: {name} is {str(column[row])!r}, not a number."
             ) from None
     if kind is int and np.all(np.isfinite(result)):
-        # Visits need more digits than a float has left for halves of them.
+        # Visits have more digits than a float.
         whole = np.ma.filled(column, 0)
         return np.asarray(whole if whole.dtype.kind in "iu" else np.trunc(result), dtype=np.int64)
     return result
 
 
 class AdcnnWriter:
-    """Writes the pair of files, an image at a time.
+    """Writer of the two files, one image at a time.
 
-    Use it as a context manager: the two files appear when the block is done,
-    and nothing is left behind where it fails.
+    A context manager: both files appear when the block ends; after an
+    exception nothing is left behind.
 
     Parameters
     ----------
@@ -295,8 +285,8 @@ class AdcnnWriter:
     real_labels
         Whether to write footprints of real sources.
     gzip
-        Whether to compress.  Masks shrink to nothing, images hardly at all,
-        and reading takes longer.
+        Whether to compress: masks become tiny, images hardly shrink, and
+        reading takes longer.
 
     Raises
     ------
@@ -315,9 +305,9 @@ class AdcnnWriter:
         self.csv = Path(table)
         self._output = Hdf5Output(hdf5, compatible=True)
         self._gzip = gzip
-        self._names = {"images": np.float32, "masks": np.bool_}
+        self._dtypes: dict[str, type] = {"images": np.float32, "masks": np.bool_}
         if real_labels:
-            self._names["real_labels"] = np.uint16
+            self._dtypes["real_labels"] = np.uint16
         self._rows: list[astropy.table.Table] = []
         self._count = 0
 
@@ -331,27 +321,27 @@ class AdcnnWriter:
         trails: astropy.table.Table,
         real_labels: npt.NDArray[np.uint16] | None = None,
     ) -> None:
-        """Write an image.
+        """Append an image.
 
         Parameters
         ----------
         image, mask, real_labels
             As in `AdcnnImage`.
         trails
-            Its trails; columns of `ADCNN_COLUMNS` that are missing stay
-            empty, others are left out.
+            Trails in the image; missing columns of `ADCNN_COLUMNS` stay
+            empty, other columns are ignored.
 
         Raises
         ------
         ValueError
-            Raised if the image is not of the shape of those before it.
+            Raised if the shape differs from the previous images'.
         """
         file = self._output.file
-        planes = {"images": image, "masks": mask, "real_labels": real_labels}
-        for name, dtype in self._names.items():
-            values = planes[name]
+        arrays = {"images": image, "masks": mask, "real_labels": real_labels}
+        for name, dtype in self._dtypes.items():
+            values = arrays[name]
             if values is None or values.shape != image.shape:
-                raise ValueError(f"The {name} of an image must have its shape, {image.shape}.")
+                raise ValueError(f"{name} must have the shape {image.shape} of the image.")
             if name not in file:
                 file.create_dataset(
                     name,
@@ -364,8 +354,8 @@ class AdcnnWriter:
             dataset = file[name]
             if dataset.shape[1:] != image.shape:
                 raise ValueError(
-                    f"The image has {image.shape[0]} x {image.shape[1]} pixels, those before it "
-                    f"{dataset.shape[1]} x {dataset.shape[2]}: a file holds images of one shape."
+                    f"The image has shape {image.shape}, the previous ones {dataset.shape[1:]}: all images "
+                    "of a file must have the same shape."
                 )
             dataset.resize(self._count + 1, axis=0)
             dataset[self._count] = values
@@ -376,7 +366,7 @@ class AdcnnWriter:
                 rows[name] = np.full(len(trails), self._count)
             elif name in trails.colnames:
                 values = np.ma.filled(np.ma.asarray(trails[name]))
-                # Midpoints are cut to whole pixels.
+                # Midpoints are truncated to whole pixels.
                 rows[name] = np.trunc(values).astype(np.int64) if kind is int else values.astype(kind)
             else:
                 rows[name] = np.full(len(trails), "")
@@ -405,8 +395,8 @@ class AdcnnWriter:
                 writer.writerows([_text(row[name]) for name in columns] for row in table)
 
 
-def _text(value: Any) -> str:
-    """Return a value as CSV text, numbers with all their digits."""
+def _text(value: object) -> str:
+    """Return a value as CSV text, numbers with all digits."""
     if isinstance(value, (float, np.floating)):
         return "" if np.isnan(value) else repr(float(value))
     return str(value)

@@ -8,11 +8,11 @@
 #
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
-"""The measures of Asteroid_detection_CNN, so that its numbers can be compared.
+"""Detection measures of Asteroid_detection_CNN, for comparison with its numbers.
 
-They are its own in every detail that is known, and not how this package
-counts: a trail is found as soon as a component touches a band of 20 pixels
-around it, however short or askew, and satellites are false detections.
+They follow the original in every known detail, unlike this package's own: a
+trail is found if a component of any length and angle touches a band of 20
+pixels around it, and satellites are false detections.
 """
 
 from __future__ import annotations
@@ -28,36 +28,28 @@ import scipy.ndimage
 from ..core.geometry import Trails, near_segment
 
 ADCNN_THRESHOLD = 0.20
-"""Least probability of a pixel, of a component's peak and of its score."""
+"""Smallest probability of a pixel, of a component's peak and of its score."""
 
 ADCNN_GAP = 2
-"""Pixels that components are grown by before they are labeled."""
+"""Growth of components before labeling, pixels."""
 
 _MIN_AREA = 3
 _TOP = 0.05
-"""Fraction of a component's pixels whose mean is its score."""
+"""Fraction of a component's pixels that are averaged for its score."""
 
 _HALF_WIDTH = 10.0
-"""Half of the width of the band around a trail: its lines were drawn 20
-pixels thick, whatever the seeing.
-"""
+"""Half of the width of the band around a trail, pixels, for any seeing."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AdcnnDetections:
-    """Components of a probability map in the manner of Asteroid_detection_CNN.
-
-    Parameters
-    ----------
-    labels
-        Number of the component of each pixel, 0 where there is none, shape
-        (ny, nx).
-    score
-        Score of each component, shape (n,); that of label 1 is the first.
-    """
+    """Components of a probability map as Asteroid_detection_CNN defines them."""
 
     labels: npt.NDArray[np.int32]
+    """Number of the component of each pixel, 0 for none, shape (ny, nx)."""
+
     score: npt.NDArray[np.float64]
+    """Score of each component, from label 1 on, shape (n,)."""
 
 
 def adcnn_detections(
@@ -70,14 +62,14 @@ def adcnn_detections(
     probability
         Probability per pixel, shape (ny, nx).
     threshold
-        Least probability of its pixels, peaks and scores.
+        Smallest probability of pixels, peaks and scores.
 
     Notes
     -----
     Pixels of at least the threshold are grown by a square of 5x5 pixels (gap
-    2) and labeled with 8 neighbors; a component is the pixels above the
-    threshold under one label.  Its score is the mean of the largest 5% of
-    them; it needs 3 pixels.
+    2) and labeled with 8 neighbors.  A component is the pixels above the
+    threshold with one label, at least 3.  Its score is the mean of the largest
+    5% of their probabilities.
     """
     support = probability >= threshold
     size = 2 * ADCNN_GAP + 1
@@ -87,7 +79,7 @@ def adcnn_detections(
     index = np.flatnonzero(labels)
     owner = labels.ravel()[index]
     value = np.asarray(probability, dtype=np.float64).ravel()[index]
-    # Pixels of one component after the other, the largest first.
+    # Pixels by component, the largest probability first.
     order = np.lexsort((-value, owner))
     value, area = value[order], np.bincount(owner, minlength=count + 1)[1:]
     first = np.concatenate([[0], np.cumsum(area)])
@@ -100,7 +92,7 @@ def adcnn_detections(
 
 
 def adcnn_match(detections: AdcnnDetections, trails: Trails) -> npt.NDArray[np.float64]:
-    """Return the score of the component that each trail is found with.
+    """Return the score of the component that matches each trail.
 
     Parameters
     ----------
@@ -112,14 +104,13 @@ def adcnn_match(detections: AdcnnDetections, trails: Trails) -> npt.NDArray[np.f
     Returns
     -------
     score
-        0 for a trail that is not found, shape (m,).
+        0 for trails without a match, shape (m,).
 
     Notes
     -----
-    A trail is found if a component that no earlier trail has taken touches
-    the band around it, and takes all that do.  All other components count as
-    false there: their number is that of all components less that of the
-    trails found.
+    A trail is found if a component that matches no earlier trail touches the
+    band around it; it matches all such components.  The original counts the
+    number of components minus the number of trails found as false.
     """
     taken = np.zeros(len(detections.score) + 1, dtype=bool)
     taken[0] = True

@@ -9,10 +9,10 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Tiles of the images of Asteroid_detection_CNN, which say little of themselves.
+"""Conversion of images of Asteroid_detection_CNN to tiles.
 
-Their files have pixels and trails.  Variance, mask, PSF and WCS are estimated
-here; the tile files say so in the ``estimated`` entry of their configuration.
+Its files have only pixels and trails.  Variance, mask, PSF and WCS are
+estimated; the ``estimated`` entry of the tiles' configuration says how.
 """
 
 from __future__ import annotations
@@ -46,53 +46,54 @@ from ..ingest.star_psf import TooFewStarsError, measure_psf
 from .files import AdcnnImage
 
 _DEAD_AREA = 64
-"""Connected pixels that are exactly zero have no data, from this many on."""
+"""Smallest number of connected pixels of exactly zero that have no data."""
 
 _MASK_HALF_WIDTH = 12.0
-"""The masks are bands of 20 pixels, and midpoints are cut to whole pixels."""
+"""Half of the width of the masks, pixels: bands of 20 pixels around midpoints
+that are truncated to whole pixels.
+"""
 
 _MIN_WCS_TRAILS = 6
 _MAX_WCS_RESIDUAL = 1.5
-"""Positions are cut to whole pixels: they scatter by 0.4 pixels."""
+"""Largest median residual, pixels: truncated positions scatter by 0.4."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """How tiles are made of a adcnn image.
-
-    Parameters
-    ----------
-    tile_size, overlap
-        Side of the tiles and what neighbors share, pixels.
-    empty_fraction, source_fraction
-        Fractions of the tiles without a trail that are kept; see
-        `lsst.meas.trails.core.tiles.cut.cut_tiles`.
-    ignore_below_snr
-        Trails of a lower optimal SNR are kept out of the loss.
-    redraw_masks
-        Draw the masks anew, as wide as the seeing makes the trails, in place
-        of the bands of 20 pixels that the files have.
-    fwhm
-        FWHM of the PSF, pixels; measured on the stars if `None`.
-    zeropoint
-        AB magnitude of one image unit.
-    seed
-        Seed of the choice of tiles.
-    """
+    """Options of the conversion of an image to tiles."""
 
     tile_size: int = 256
+    """Side of the tiles, pixels."""
+
     overlap: int = 0
+    """Overlap of neighboring tiles, pixels."""
+
     empty_fraction: float = 0.5
+    """Fraction of the tiles without trail and source to keep."""
+
     source_fraction: float = 0.5
+    """Fraction of the tiles with a source and no trail to keep."""
+
     ignore_below_snr: float = 3.0
+    """Optimal SNR below which trails are excluded from the loss."""
+
     redraw_masks: bool = False
+    """Whether to draw masks as wide as the PSF instead of the original bands
+    of 20 pixels.
+    """
+
     fwhm: float | None = None
+    """FWHM of the PSF, pixels; `None` measures it on the stars."""
+
     zeropoint: float = AB_ZEROPOINT_NJY
+    """AB magnitude of one image unit."""
+
     seed: int = 0
+    """Seed of the choice of tiles."""
 
 
 def adcnn_tiles(adcnn: AdcnnImage, name: str, options: ImportOptions) -> TrailTiles:
-    """Cut a adcnn image into tiles.
+    """Cut an image of Asteroid_detection_CNN into tiles.
 
     Parameters
     ----------
@@ -101,13 +102,13 @@ def adcnn_tiles(adcnn: AdcnnImage, name: str, options: ImportOptions) -> TrailTi
     name
         Name of its file, for the data ID.
     options
-        How.
+        Options of the conversion.
 
     Raises
     ------
     ValueError
-        Raised if the image has no pixel to learn from, or no star on which
-        its PSF could be measured.
+        Raised if the image has no usable pixel, or too few stars to measure
+        the PSF.
     """
     bits = _mask_bits(adcnn)
     bad = bits & np.uint32(plane_bits(["NO_DATA"])) != 0
@@ -118,13 +119,12 @@ def adcnn_tiles(adcnn: AdcnnImage, name: str, options: ImportOptions) -> TrailTi
     planes = ImagePlanes(image=adcnn.image, variance=variance, mask=bits, psf=psf)
     wcs = _fit_wcs(adcnn.trails)
     catalog = _catalog(adcnn, planes, options)
-    # Not one source in a whole image means that nobody has looked.
+    # A whole image without a source has not been searched.
     has_labels = adcnn.real_labels is not None and bool(np.any(adcnn.real_labels))
     source = TileSource(
         data_id=_data_id(adcnn, name),
         shape=planes.shape,
         psf_kernel=psf.mean_kernel,
-        # The zero point says what it is.
         unit="nJy" if options.zeropoint == AB_ZEROPOINT_NJY else "",
         wcs="" if wcs is None else str(wcs.to_header(relax=True).tostring(sep="\n")),
         config={
@@ -157,7 +157,7 @@ def adcnn_tiles(adcnn: AdcnnImage, name: str, options: ImportOptions) -> TrailTi
 
 
 def _mask_bits(adcnn: AdcnnImage) -> npt.NDArray[np.uint32]:
-    """Return mask bits: what has no data, and real sources where known."""
+    """Return mask bits for pixels without data and for real sources."""
     finite = np.isfinite(adcnn.image)
     bits = np.where(finite, 0, plane_bits(["NO_DATA", "UNMASKED_NAN"])).astype(np.uint32)
     nothing = ~finite | (adcnn.image == 0.0)
@@ -179,14 +179,14 @@ def _psf(
     bad: npt.NDArray[np.bool_],
     fwhm: float | None,
 ) -> tuple[PsfGrid, str]:
-    """Return the PSF, and how it was found."""
+    """Return the PSF and a description of its origin."""
     if fwhm is not None:
         size = max(25, 2 * int(np.ceil(2.7 * fwhm)) + 1)
         return PsfGrid.gaussian(fwhm, size), f"Gaussian of a given FWHM of {fwhm:g} pixels"
     try:
         measured = measure_psf(adcnn.image, variance, bad | ~(variance > 0.0))
     except TooFewStarsError as error:
-        raise ValueError(f"its PSF cannot be measured, as {error}; give a FWHM") from error
+        raise ValueError(f"its PSF cannot be measured, as {error}; pass its FWHM") from error
     grid = PsfGrid.from_model(measured.psf, (0, 0), adcnn.image.shape)
     return grid, f"{measured.kind}, on {measured.n_stars} stars"
 
@@ -196,14 +196,12 @@ def _units_per_njy(options: ImportOptions) -> float:
 
 
 def _catalog(adcnn: AdcnnImage, planes: ImagePlanes, options: ImportOptions) -> astropy.table.Table:
-    """Return the truth table of an image: its rows of the CSV file, and what
-    they lack.
-    """
+    """Return the truth table of an image, with the columns of the CSV file."""
     rows = adcnn.trails
     length = np.asarray(rows["trail_length"], dtype=np.float64)
     mag = np.asarray(rows["mag"], dtype=np.float64)
     trails = Trails(
-        # The middle of what was cut off.
+        # Truncated positions are half a pixel too small on average.
         x=np.asarray(rows["x"]) + 0.5,
         y=np.asarray(rows["y"]) + 0.5,
         length=length,
@@ -212,7 +210,7 @@ def _catalog(adcnn: AdcnnImage, planes: ImagePlanes, options: ImportOptions) -> 
     )
     table = truth_table(planes, trails, flux_per_njy=_units_per_njy(options))
     for name in rows.colnames:
-        # Their magnitudes and scales are of the image with its own noise.
+        # Magnitudes and SNRs of the file refer to its own noise.
         if name not in ("x", "y"):
             table[name] = rows[name]
     return table
@@ -221,7 +219,7 @@ def _catalog(adcnn: AdcnnImage, planes: ImagePlanes, options: ImportOptions) -> 
 def _truth(
     adcnn: AdcnnImage, planes: ImagePlanes, catalog: astropy.table.Table, options: ImportOptions
 ) -> npt.NDArray[np.uint8]:
-    """Return the truth plane: the mask, but for trails too faint to be seen."""
+    """Return the truth plane: the mask, without trails below the SNR limit."""
     if options.redraw_masks:
         mask = truth_mask(planes.psf, Trails.from_table(catalog), planes.shape)
     else:
@@ -233,7 +231,7 @@ def _truth(
 
 
 def _data_id(adcnn: AdcnnImage, name: str) -> dict[str, Any]:
-    """Return what identifies an image: its row, and what the CSV file says."""
+    """Return the data ID of an image: file, row, and visit and detector if known."""
     data_id: dict[str, Any] = {"file": name, "row": adcnn.number}
     for key in ("visit", "detector"):
         if key in adcnn.trails.colnames:
@@ -244,8 +242,9 @@ def _data_id(adcnn: AdcnnImage, name: str) -> dict[str, Any]:
 
 
 def _fit_wcs(trails: astropy.table.Table) -> astropy.wcs.WCS | None:
-    """Fit a tangential projection to the trails, whose positions are known
-    in pixels and on the sky; `None` where they do not tell.
+    """Fit a tangential projection to the trails' positions.
+
+    Returns `None` if there are too few trails or the residuals are too large.
     """
     if not {"ra", "dec"} <= set(trails.colnames):
         return None
@@ -261,7 +260,7 @@ def _fit_wcs(trails: astropy.table.Table) -> astropy.wcs.WCS | None:
             wcs = fit_wcs_from_points((x, y), sky, projection="TAN")
             fitted_x, fitted_y = wcs.world_to_pixel(sky)
     except Exception:
-        # Whatever a fit raises that does not converge.
+        # A fit that does not converge raises many types.
         return None
     residual = np.hypot(fitted_x - x, fitted_y - y)
     return wcs if np.median(residual) <= _MAX_WCS_RESIDUAL else None
