@@ -48,7 +48,7 @@ TYPES: dict[str, tuple[str, set[str]]] = {
 SUMMARY = {"matched_injected_trail_detector", "trail_search_detector", "trail_metrics"} | {
     f"trail_{name}_plot" for name in PLOTS
 }
-"""What every evaluation ends with."""
+"""Dataset types of every evaluation."""
 
 INPUTS_AND_OUTPUTS = {
     "DetectTrails": (
@@ -121,9 +121,7 @@ SUBSETS = {
 
 
 def data_types(graph: PipelineGraph) -> tuple[set[str], set[str]]:
-    """Return the inputs and the outputs of a pipeline, those of the
-    middleware aside.
-    """
+    """Return the inputs and outputs of a pipeline, without those of the middleware."""
     inputs, outputs = set(), set()
     for name in graph.dataset_types:
         if name.endswith(("_config", "_log", "_metadata")) or name == "packages":
@@ -160,7 +158,7 @@ def test_inputs_and_outputs(name: str) -> None:
 @pytest.mark.parametrize("product_dir", [str(ROOT), None], ids=["set up", "installed"])
 @pytest.mark.parametrize("name", NAMES)
 def test_eups_uri(name: str, product_dir: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the product set up, and from a package that only pip knows."""
+    """The URI works for a product set up with EUPS and for an installed package."""
     if product_dir is None:
         monkeypatch.delenv("MEAS_TRAILS_DIR", raising=False)
     else:
@@ -201,7 +199,7 @@ def test_documented(name: str) -> None:
 
 @pytest.mark.process
 def test_graphs_need_no_torch() -> None:
-    """Batch systems build them on machines where it takes its time to load."""
+    """Batch systems build graphs on machines that load torch slowly."""
     program = (
         "import sys\n"
         "from lsst.pipe.base import Pipeline\n"
