@@ -53,9 +53,7 @@ def checksum(image: VisitImage) -> str:
 
 @pytest.fixture(scope="module")
 def image(make_image: Callable[..., Any]) -> VisitImage:
-    """Return an image off the corner of its detector, with stars that tell
-    a gain of 2.
-    """
+    """Return an image not at the origin, with stars that reveal a gain of 2."""
     made = make_image(shape=(200, 260), start=(300, 500), stars=40).image
     assert isinstance(made, VisitImage)
     return made

@@ -35,9 +35,7 @@ STREAK = (slice(100, 110), slice(0, 200))
 
 @pytest.fixture(scope="module")
 def injected(make_image: Callable[..., Any]) -> Struct:
-    """Return trails of SNR 1 to 40 injected into an image off the corner of
-    its detector, that a satellite has crossed.
-    """
+    """Return trails of SNR 1 to 40 injected into an image with a satellite streak."""
     image = make_image(shape=SHAPE, start=(300, 500), masked=[("STREAK", STREAK)]).image
     config = InjectTrailsConfig()
     config.number = 6.0

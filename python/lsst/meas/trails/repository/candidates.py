@@ -93,7 +93,7 @@ def detector_results(
     Raises
     ------
     RepositoryError
-        Raised if there is no such repository, collection or catalog.
+        Raised if the repository, collection or catalog does not exist.
     """
     conditions = {"visit": visit, "detector": detector}
     where = " AND ".join(f"{name} = {value}" for name, value in conditions.items() if value is not None)

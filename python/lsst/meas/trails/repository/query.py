@@ -53,7 +53,7 @@ def query_collection(
     Raises
     ------
     RepositoryError
-        Raised if there is no such repository, collection or dataset.
+        Raised if the repository, collection or dataset does not exist.
     """
     try:
         butler = Butler.from_config(repo, collections=collection, writeable=False)

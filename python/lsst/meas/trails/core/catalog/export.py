@@ -78,7 +78,7 @@ def choose_columns(table: astropy.table.Table, names: str) -> list[str]:
     Raises
     ------
     CatalogFormatError
-        Raised if there is no such column, or no name.
+        Raised if a column does not exist, or there is no name.
     """
     if names == "all":
         return list(table.colnames)
@@ -107,7 +107,7 @@ def sort_rows(table: astropy.table.Table, column: str) -> astropy.table.Table:
     Raises
     ------
     CatalogFormatError
-        Raised if there is no such column.
+        Raised if the column does not exist.
     """
     (name,) = choose_columns(table, column.removeprefix("-"))
     values = np.asarray(table[name])
