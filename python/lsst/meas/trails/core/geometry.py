@@ -32,12 +32,16 @@ __all__ = (
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, Self, overload
+from typing import NamedTuple, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
 type _Floats = npt.NDArray[np.float64]
+"""Arrays; functions of scalars return scalars."""
+
+type _Subset = slice | npt.NDArray[np.bool_ | np.integer]
+type _Values = float | npt.NDArray[np.floating | np.integer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +118,11 @@ class Trails:
     def __getitem__(self, index: int | np.integer) -> Trail: ...
 
     @overload
-    def __getitem__(self, index: slice | npt.NDArray[np.bool_ | np.integer] | list[int]) -> Trails: ...
+    def __getitem__(self, index: _Subset) -> Trails: ...
 
-    def __getitem__(self, index: Any) -> Trail | Trails:
+    def __getitem__(
+        self, index: int | np.integer | slice | npt.NDArray[np.bool_ | np.integer]
+    ) -> Trail | Trails:
         values = [getattr(self, field.name)[index] for field in dataclasses.fields(self)]
         return Trail(*map(float, values)) if np.ndim(values[0]) == 0 else Trails(*values)
 
@@ -132,7 +138,7 @@ class Trails:
     @classmethod
     def from_table(
         cls,
-        table: Mapping[str, Any],
+        table: Mapping[str, npt.ArrayLike],
         *,
         length: str = "trail_length",
         angle: str = "beta",
@@ -160,7 +166,7 @@ class Trails:
         return _ends(self)
 
 
-def _ends(trail: Trail | Trails) -> tuple[Any, Any, Any, Any]:
+def _ends(trail: Trail | Trails) -> tuple[_Floats, _Floats, _Floats, _Floats]:
     radians = np.deg2rad(trail.angle)
     dx = 0.5 * np.asarray(trail.length) * np.cos(radians)
     dy = 0.5 * np.asarray(trail.length) * np.sin(radians)
@@ -189,20 +195,20 @@ class SegmentPixels(NamedTuple):
     """Pixels near the segment that lie in the image, shape (h, w)."""
 
 
-def wrap_angle(angle: Any) -> Any:
+def wrap_angle(angle: npt.ArrayLike) -> _Floats:
     """Return an angle of an undirected line in [0, 180) degrees."""
     wrapped = np.mod(angle, 180.0)
     # The remainder of a tiny negative angle rounds to 180 itself.
     return np.where(wrapped >= 180.0, 0.0, wrapped)[()]
 
 
-def angle_difference(a: Any, b: Any) -> Any:
+def angle_difference(a: npt.ArrayLike, b: npt.ArrayLike) -> _Floats:
     """Return the angle between undirected lines, degrees in [0, 90]."""
     difference = np.mod(np.asarray(a) - b, 180.0)
     return np.minimum(difference, 180.0 - difference)
 
 
-def segment_distance(px: Any, py: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> Any:
+def segment_distance(px: _Values, py: _Values, x0: _Values, y0: _Values, x1: _Values, y1: _Values) -> _Floats:
     """Return distances of points to line segments, pixels.
 
     Parameters
@@ -220,7 +226,9 @@ def segment_distance(px: Any, py: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> An
     return np.hypot(px - (x0 + t * dx), py - (y0 + t * dy))
 
 
-def clip_segment(x0: Any, y0: Any, x1: Any, y1: Any, shape: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+def clip_segment(
+    x0: _Values, y0: _Values, x1: _Values, y1: _Values, shape: tuple[int, int]
+) -> tuple[_Floats, _Floats, _Floats, _Floats]:
     """Clip segments at the edges of an image.
 
     The algorithm is from Liang & Barsky (1984, ACM Trans. Graph. 3, 1).
@@ -311,7 +319,7 @@ def line_band(
     return np.asarray(np.abs(across) < width)
 
 
-def position_angle(ra0: Any, dec0: Any, ra1: Any, dec1: Any) -> Any:
+def position_angle(ra0: _Values, dec0: _Values, ra1: _Values, dec1: _Values) -> _Floats:
     """Return the position angle of segments on the sky at their midpoints.
 
     Parameters

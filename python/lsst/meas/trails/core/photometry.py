@@ -23,18 +23,19 @@ __all__ = (
     "typical_variance",
 )
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from .planes import ImagePlanes
 
+type _Floats = npt.NDArray[np.float64]
+"""Arrays; functions of scalars return scalars."""
+
 AB_ZEROPOINT_NJY = 31.4
 """AB magnitude of 1 nJy."""
 
 
-def flux_to_mag(flux: Any, zeropoint: float = AB_ZEROPOINT_NJY) -> Any:
+def flux_to_mag(flux: npt.ArrayLike, zeropoint: float = AB_ZEROPOINT_NJY) -> _Floats:
     """Return magnitudes of fluxes; NaN for fluxes that are not positive.
 
     Parameters
@@ -49,12 +50,12 @@ def flux_to_mag(flux: Any, zeropoint: float = AB_ZEROPOINT_NJY) -> Any:
     return np.where(positive, zeropoint - 2.5 * np.log10(np.where(positive, flux, 1.0)), np.nan)[()]
 
 
-def mag_to_flux(mag: Any, zeropoint: float = AB_ZEROPOINT_NJY) -> Any:
+def mag_to_flux(mag: npt.ArrayLike, zeropoint: float = AB_ZEROPOINT_NJY) -> _Floats:
     """Return fluxes of magnitudes; nJy for the default zero point."""
     return np.power(10.0, -0.4 * (np.asarray(mag, dtype=np.float64) - zeropoint))
 
 
-def detection_magnitude_loss(length: Any, fwhm: Any) -> Any:
+def detection_magnitude_loss(length: npt.ArrayLike, fwhm: float | _Floats) -> _Floats:
     """Return the loss of a trail in point-source detection, magnitudes.
 
     The loss is ``1.25 log10(1 + a x^2 / (1 + b x))`` with ``x = length / fwhm``,
@@ -71,7 +72,9 @@ def detection_magnitude_loss(length: Any, fwhm: Any) -> Any:
     return 1.25 * np.log10(1.0 + 0.42 * np.square(x))
 
 
-def point_source_flux_limit(kernel: npt.NDArray[np.floating], variance: Any, nsigma: float = 5.0) -> Any:
+def point_source_flux_limit(
+    kernel: npt.NDArray[np.floating], variance: npt.ArrayLike, nsigma: float = 5.0
+) -> _Floats:
     """Return the flux of a point source with a given optimal SNR.
 
     Parameters

@@ -318,12 +318,8 @@ def variance_under(stamp: TrailStamp, variance: npt.NDArray[np.floating], sky_va
         Variance of clean sky, used beyond the edge and for pixels without a
         valid variance.
     """
-    slices, _ = stamp.clipped((variance.shape[0], variance.shape[1]))
     result = np.full(stamp.array.shape, sky_variance)
-    inner = result[
-        slices[0].start - stamp.y0 : slices[0].stop - stamp.y0,
-        slices[1].start - stamp.x0 : slices[1].stop - stamp.x0,
-    ]
+    slices, inner = TrailStamp(result, stamp.x0, stamp.y0).clipped((variance.shape[0], variance.shape[1]))
     local = variance[slices]
     usable = (local > 0.0) & np.isfinite(local)
     inner[usable] = local[usable]

@@ -22,9 +22,8 @@ __all__ = ("FEATURES", "ScoreModel", "candidate_features")
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
-import astropy.table
 import numpy as np
 import numpy.typing as npt
 
@@ -55,7 +54,7 @@ fits: a score calibrated on other features is wrong.
 _EPSILON = 1e-4
 
 
-def candidate_features(table: Mapping[str, Any] | astropy.table.Table) -> npt.NDArray[np.float64]:
+def candidate_features(table: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.float64]:
     """Return the features of candidates, shape (n, len(FEATURES)).
 
     Parameters
@@ -159,7 +158,7 @@ class ScoreModel:
         coefficients, intercept = fit_logistic((features - mean) / scale, is_trail, penalty=penalty)
         return cls(mean=mean, scale=scale, coefficients=coefficients, intercept=intercept)
 
-    def to_mapping(self) -> dict[str, Any]:
+    def to_mapping(self) -> dict[str, object]:
         """Return the model as numbers and text, for JSON."""
         return {
             "features": list(FEATURES),
@@ -171,7 +170,7 @@ class ScoreModel:
         }
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+    def from_mapping(cls, mapping: Mapping[str, object]) -> Self:
         """Return the model of a mapping from `to_mapping`.
 
         Raises
@@ -201,7 +200,7 @@ class ScoreModel:
         return cls(**values, intercept=float(_finite_numbers("intercept", mapping.get("intercept"), ())))
 
 
-def _finite_numbers(name: str, value: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+def _finite_numbers(name: str, value: object, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Return a part of a mapping as an array of a given shape."""
     try:
         numbers = np.asarray(value, dtype=np.float64)

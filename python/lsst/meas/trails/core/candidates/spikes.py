@@ -23,7 +23,6 @@ __all__ = ("BrightStars", "find_bright_stars", "spike_likeness")
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +107,7 @@ def find_bright_stars(sky: SkySubtracted) -> BrightStars:
     return BrightStars(x=x_star, y=y_star, flux=flux, extent=extent, saturated=is_saturated > 0.0)
 
 
-def spike_likeness(table: Mapping[str, Any], stars: BrightStars) -> _Floats:
+def spike_likeness(table: Mapping[str, npt.ArrayLike], stars: BrightStars) -> _Floats:
     """Return the likeness of each candidate to a spike of a bright star.
 
     Parameters
