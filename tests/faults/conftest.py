@@ -45,7 +45,7 @@ _PRELOADED = [
     "lsst.images.psfs",
     "lsst.meas.trails.cli.train",
     "lsst.meas.trails.nn.predict",
-    "lsst.meas.trails.training.trainer",
+    "lsst.meas.trails.training.run",
     "lsst.meas.trails.sim.simulation",
     "lsst.meas.trails.tasks",
     "lsst.pipe.base.tests.mocks",
