@@ -18,7 +18,7 @@ import multiprocessing
 import multiprocessing.process
 import runpy
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,7 @@ import pytest
 
 from lsst.daf.butler import Butler
 from lsst.images import Image, Mask, VisitImage
-from lsst.meas.trails.core.background import fit_background
-from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.core.tiles.writer import TileSource, TrailTiles
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 
 _CHILD = Path(__file__).with_name("child.py")
 _PRELOADED = [
@@ -258,32 +256,3 @@ def repo(chain: Any, tmp_path: Path) -> Repo:
     """Return a copy, for one test, of a repository in which the pipelines have run."""
     shutil.copytree(chain.repo, tmp_path / "repo")
     return Repo(tmp_path / "repo")
-
-
-@pytest.fixture(scope="session")
-def make_tile_file() -> Callable[..., Path]:
-    """Return a function that writes a file of two tiles."""
-
-    def make(path: Path, *, visit: int = 1, size: int = 32) -> Path:
-        rng = np.random.default_rng(visit)
-        image = rng.normal(100.0, 1.0, (2 * size, size)).astype(np.float32)
-        tiles = TrailTiles.allocate(
-            2,
-            size,
-            source=TileSource(
-                data_id={"instrument": "Cam", "visit": visit, "detector": 0},
-                shape=image.shape,
-                psf_kernel=PsfGrid.gaussian(4.0).mean_kernel,
-            ),
-            background=fit_background(image, np.zeros(image.shape, dtype=bool)),
-            catalog=astropy.table.Table({"x": [1.0], "y": [2.0]}),
-        )
-        tiles.pixels["image"][:] = image.reshape(2, size, size)
-        tiles.pixels["variance"][:] = 1.0
-        tiles.pixels["truth"][0, 8:12, 4:28] = 1
-        tiles.table["y0"] = [0, size]
-        tiles.table["tile_class"] = [1, 0]
-        tiles.write(path)
-        return path
-
-    return make

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, train
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 from lsst.sphgeom import HtmPixelization, LonLat, UnitVector3d
+
+from support.small import SMALL_NETWORK, write_tile_file
 
 _PIPELINES = Path(__file__).parents[2] / "pipelines"
 
@@ -129,13 +131,12 @@ def test_adcnn_file_cut_short(name: str, tmp_path: Path) -> None:
         assert len(reader.trails) == 2
 
 
-def test_checkpoint_of_changed_bytes(make_tile_file: Callable[..., Path], tmp_path: Path) -> None:
+def test_checkpoint_of_changed_bytes(tmp_path: Path) -> None:
     """A change of any byte is detected; an intact copy resumes."""
-    tiles = make_tile_file(tmp_path / "tiles.h5")
-    small = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+    tiles = write_tile_file(tmp_path / "tiles.h5")
     recipe = Recipe.from_mapping(
         {
-            "model": {"name": "tiny", "hyperparameters": small},
+            "model": {"name": "tiny", "hyperparameters": SMALL_NETWORK},
             "data": {"train": [str(tiles)], "tiles_per_epoch": 4},
             "stages": [{"steps": 4, "batch_size": 2}],
             "threads": 1,

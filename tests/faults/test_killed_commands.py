@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,9 @@ from lsst.meas.trails.core.tiles.writer import TileReader
 from lsst.meas.trails.nn.model_file import ModelError, load_model, shipped_model_path
 from lsst.meas.trails.repository.butler import IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE
 
-pytestmark = pytest.mark.process
+from support.small import SMALL_NETWORK, write_tile_file
 
-_SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+pytestmark = pytest.mark.process
 
 
 def is_killed(outcome: Any) -> bool:
@@ -125,7 +124,7 @@ def training(faulty: Any, tmp_path: Path) -> tuple[object, ...]:
     """Return a command that trains a small network on simulated tiles."""
     scenes = {"count": 1, "shape": [96, 128], "trails": 4.0, "length": [20.0, 40.0], "snr": [30.0, 60.0]}
     mapping = {
-        "model": {"name": "tiny", "hyperparameters": _SMALL},
+        "model": {"name": "tiny", "hyperparameters": SMALL_NETWORK},
         "data": {
             "simulate": {
                 "train": {"seed": 1, **scenes},
@@ -173,8 +172,8 @@ def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> Non
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
 
 
-def test_tiles_consolidate(make_tile_file: Callable[..., Path], faulty: Any, tmp_path: Path) -> None:
-    files = [make_tile_file(tmp_path / f"{visit}.h5", visit=visit) for visit in (1, 2, 3)]
+def test_tiles_consolidate(faulty: Any, tmp_path: Path) -> None:
+    files = [write_tile_file(tmp_path / f"{visit}.h5", visit=visit) for visit in (1, 2, 3)]
     output = tmp_path / "all.h5"
     command = ("meas-trails", "tiles", "consolidate", output, *files)
     assert is_killed(faulty.run(*command, killed_in="lsst.meas.trails.core.hdf5:Hdf5Output.check", count=3))

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,19 @@ from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.recipe import Recipe
 from lsst.meas.trails.training.trainer import CHECKPOINT_NAME, train
 
+from support.small import SMALL_NETWORK, write_tile_file
+
 STEPS = 30
 
 
-def test_schedule_does_not_drift(make_tile_file: Callable[..., Path], tmp_path: Path) -> None:
+def test_schedule_does_not_drift(tmp_path: Path) -> None:
     """Thirty parts of one step each give the same learning rates, losses, order of
     tiles, moving average and optimizer state.
     """
-    tiles = make_tile_file(tmp_path / "tiles.h5")
-    small = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+    tiles = write_tile_file(tmp_path / "tiles.h5")
     recipe = Recipe.from_mapping(
         {
-            "model": {"name": "tiny", "hyperparameters": small},
+            "model": {"name": "tiny", "hyperparameters": SMALL_NETWORK},
             "data": {"train": [str(tiles)], "tiles_per_epoch": 7},
             "augmentation": {"noise": 0.5, "masked_columns": 0.5},
             "stages": [

@@ -42,10 +42,8 @@ from hypothesis import strategies as st
 
 from lsst.meas.trails.adcnn.checkpoints import read_adcnn_weights
 from lsst.meas.trails.adcnn.files import ADCNN_COLUMNS, AdcnnFileError, AdcnnReader
-from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.injection.catalog import CatalogError, ImageFootprint, select_trails
-from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TileSource, TrailTiles
+from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TrailTiles
 from lsst.meas.trails.ingest.layout import FitsIngestError, read_layout
 from lsst.meas.trails.ingest.pixels import read_pixels
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model, save_model
@@ -58,7 +56,8 @@ from lsst.meas.trails.training.checkpoint import (
 )
 from lsst.meas.trails.training.recipe import RecipeError, load_recipe
 
-_SMALL = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
+from support.small import SMALL_NETWORK, write_tile_file
+
 _FUZZ = settings(settings.get_profile("fuzz"))
 
 _HOSTILE: st.SearchStrategy[Any] = st.one_of(
@@ -126,7 +125,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
         name="tiny",
         version="1",
         architecture="trail_unet",
-        hyperparameters=_SMALL,
+        hyperparameters=SMALL_NETWORK,
         channels=("science", "bad"),
     )
     save_model(stem, specification.create_network(), specification)
@@ -229,15 +228,7 @@ def test_fuzz_training_checkpoint(
 @given(data=st.data())
 def test_fuzz_tile_file(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "tiles.h5"
-    image = np.ones((32, 32), dtype=np.float32)
-    tiles = TrailTiles.allocate(
-        1,
-        32,
-        source=TileSource(data_id={"visit": 1}, shape=(32, 32), psf_kernel=PsfGrid.gaussian(4.0).mean_kernel),
-        background=fit_background(image, np.zeros((32, 32), dtype=bool)),
-        catalog=astropy.table.Table({"x": [1.0]}),
-    )
-    tiles.write(path)
+    write_tile_file(path)
     source = "sources/0000"
     kind = data.draw(st.sampled_from(["dataset", "attribute", "bytes"]))
     if kind == "bytes":
@@ -423,7 +414,7 @@ _RECIPE = {
     "model": {
         "name": "tiny",
         "architecture": "trail_unet",
-        "hyperparameters": _SMALL,
+        "hyperparameters": SMALL_NETWORK,
         "channels": ["science"],
     },
     "data": {"train": ["a.h5"], "mixture": {"missed": 1.0}, "workers": 0},
@@ -550,17 +541,8 @@ def test_hdf5_of_variable_length(place: str, tile_file: Path) -> None:
 
 @pytest.fixture
 def tile_file(tmp_path: Path) -> Path:
-    """Return a file of one tile."""
-    image = np.ones((32, 32), dtype=np.float32)
-    tiles = TrailTiles.allocate(
-        1,
-        32,
-        source=TileSource(data_id={"visit": 1}, shape=(32, 32), psf_kernel=PsfGrid.gaussian(4.0).mean_kernel),
-        background=fit_background(image, np.zeros((32, 32), dtype=bool)),
-        catalog=astropy.table.Table({"x": [1.0]}),
-    )
-    tiles.write(tmp_path / "tiles.h5")
-    return tmp_path / "tiles.h5"
+    """Return a file of two tiles."""
+    return write_tile_file(tmp_path / "tiles.h5")
 
 
 @pytest.mark.parametrize("name", ["image", "template", "table", "sources", "sources/0000", "manifest"])
