@@ -112,7 +112,7 @@ def recipe_lines() -> list[str]:
     from lsst.meas.trails.training.scenes import TrainingScenes
 
     sections: list[tuple[str, type[Section]]] = [
-        ("The whole", Recipe),
+        ("Top level", Recipe),
         ("`model`", ModelRecipe),
         ("`data`", DataRecipe),
         ("`data.simulate`", SimulationRecipe),
@@ -154,7 +154,7 @@ def _recipe_type(annotation: str, field: FieldInfo) -> str:
     """Return type and default of a field as in a recipe."""
     kind = annotation.replace("object", "anything").replace("None", "null")
     if field.is_required():
-        return f"`{kind}`, needed"
+        return f"`{kind}`, required"
     if isinstance(field.default, Section):
         return f"`{kind}`"
     return f"`{kind}`, by default `{_yaml(field.default)}`"

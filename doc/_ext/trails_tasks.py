@@ -99,7 +99,7 @@ def summary_lines(task: type[PipelineTask]) -> list[str]:
         "",
         f"- Class: {{py:class}}`~{TASKS_MODULE}.{task.__name__}`",
         f"- Label in the pipelines: `{task._DefaultName}`",
-        f"- A quantum is: {dimensions}",
+        f"- Dimensions: {dimensions}",
     ]
 
 

@@ -111,7 +111,7 @@ def test_summary_of_a_task() -> None:
     lines = summary_lines(ExampleTask)
     assert lines[0] == "Test a summary of two lines."
     assert "- Label in the pipelines: `example`" in lines
-    assert "- A quantum is: instrument and visit" in lines
+    assert "- Dimensions: instrument and visit" in lines
 
 
 def test_dataset_types_of_all_tasks() -> None:
