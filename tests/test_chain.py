@@ -233,9 +233,7 @@ def test_model_that_cannot_be_used_leaves_nothing(fresh_repo: Any, tmp_path: Pat
 
 
 def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
-    """A model in the inputs is used and named in the outputs; the default is the
-    shipped model.
-    """
+    """A model in the inputs replaces the shipped model; the outputs name the model used."""
     shipped = load_model(shipped_model_path())
     mine = shipped.specification.replace(name="mine", version="7")
     save_model(tmp_path / "mine", shipped.network, mine)
@@ -281,9 +279,7 @@ def test_detection_with_a_template(tmp_path: Path) -> None:
 
 
 def test_detection_in_differences(tmp_path: Path) -> None:
-    """Trails are found among residuals of the subtraction, negative sources and
-    dipoles; the residuals alone are not candidates.
-    """
+    """Trails are found among negative sources and dipoles, which are not candidates."""
     repo = tmp_path / "repo"
     butler = open_or_create(repo)
     with_trails = Simulation(seed=12, detectors=2, shape=(300, 400), trails=6, difference=True)

@@ -110,9 +110,7 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize("configured", [False, True], ids=["without settings", "with settings"])
 def test_repository_of_a_site(chain: Any, tmp_path: Path, configured: bool) -> None:
-    """A client without this package's settings reads all datasets but the tiles
-    from a repository without their storage class.
-    """
+    """Tiles alone need this package's settings to be read."""
     repo = tmp_path / "repo"
     shutil.copytree(chain.repo, repo)
     content = yaml.safe_load((repo / "butler.yaml").read_text())

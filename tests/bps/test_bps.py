@@ -129,9 +129,7 @@ def count(repo: Path, collection: str) -> dict[str, int]:
 def test_failed_parsl_run_is_restarted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_program: Callable[..., Any]
 ) -> None:
-    """The quantum of a damaged file fails and the outputs of the second detector
-    are kept; with the file repaired, the run resumes.
-    """
+    """The run keeps the outputs of intact files, and resumes once the damaged file is repaired."""
     repo, submitted = tmp_path / "repo", tmp_path / "submit" / "trails" / "bps"
     simulation = Simulation(seed=3, visits=1, detectors=2, shape=(200, 256), trails=2)
     butler = open_or_create(repo)

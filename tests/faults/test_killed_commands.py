@@ -74,9 +74,7 @@ def test_simulate(faulty: Any, tmp_path: Path) -> None:
 
 
 def test_ingest_fits(faulty: Any, tmp_path: Path) -> None:
-    """Kill the command in the creation of the repository, before the first image
-    is registered, and with half of the second image written.
-    """
+    """Kill the command before and after the first image, and with half of the second written."""
     files = []
     for number in (1, 2):
         pixels = np.random.default_rng(number).normal(100.0, 5.0, (64, 80)).astype(np.float32)
@@ -141,9 +139,7 @@ def training(faulty: Any, tmp_path: Path) -> tuple[object, ...]:
 
 
 def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> None:
-    """Kill the command in the simulation of tiles, in a step, and with half of a
-    checkpoint or of the model written.
-    """
+    """Kill the command during simulation, during a step, and with half of a file written."""
     output = tmp_path / "out"
     tiles = "lsst.meas.trails.core.hdf5:Hdf5Output.check"
     assert is_killed(faulty.run(*training, killed_in=tiles, count=9))

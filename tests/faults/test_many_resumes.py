@@ -30,9 +30,7 @@ STEPS = 30
 
 
 def test_schedule_does_not_drift(tmp_path: Path) -> None:
-    """Thirty parts of one step each give the same learning rates, losses, order of
-    tiles, moving average and optimizer state.
-    """
+    """Learning rates, losses, order of tiles, average and optimizer state are the same."""
     tiles = write_tile_file(tmp_path / "tiles.h5")
     recipe = Recipe.from_mapping(
         {
