@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lsst.meas.trails.core.candidates import components
 from lsst.meas.trails.core.candidates.components import Component, find_components
 from lsst.meas.trails.core.geometry import Trail, angle_difference
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA, PsfGrid
@@ -75,13 +76,13 @@ def test_diagonal_neighbors_are_connected() -> None:
     assert components[0].line.angle == pytest.approx(45.0)
 
 
-def test_order_is_by_peak() -> None:
+def test_order_is_by_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     probability = blank()
     for row, peak in ((10, 0.6), (30, 0.9), (50, 0.7)):
         add_line(probability, 60.0, row, 30.0, 0.0, peak)
     assert [round(component.line.y) for component in find(probability)] == [30, 50, 10]
-    # No more than so many are looked at.
-    assert [round(component.line.y) for component in find(probability, max_components=2)] == [30, 50]
+    monkeypatch.setattr(components, "MAX_COMPONENTS", 2)
+    assert [round(component.line.y) for component in find(probability)] == [30, 50]
 
 
 def test_small_components_are_dropped() -> None:

@@ -125,14 +125,6 @@ def test_a_known_logistic_model_is_recovered() -> None:
         assert np.mean(is_trail[near]) == pytest.approx(np.mean(scores[near]), abs=error)
 
 
-def test_the_intercept_is_not_penalized() -> None:
-    """Without any signal the score is the fraction of trails."""
-    features = np.random.default_rng(1).standard_normal((2000, len(FEATURES)))
-    is_trail = np.arange(2000) % 10 == 0
-    model = ScoreModel.fit(features, is_trail, penalty=1e6)
-    np.testing.assert_allclose(model(features), 0.1, atol=1e-3)
-
-
 def test_separable_and_constant_features() -> None:
     """The penalty keeps what would be infinite finite."""
     features = np.zeros((50, len(FEATURES)))

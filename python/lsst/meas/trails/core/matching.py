@@ -23,6 +23,7 @@ import scipy.spatial
 
 from .geometry import Trails, angle_difference, segment_distance
 
+type _Floats = npt.NDArray[np.float64]
 type _Ints = npt.NDArray[np.int64]
 
 
@@ -173,9 +174,7 @@ def classify_candidates(
     return Sorting(matches=matches, on_satellite=on_streak & ~matches.is_true)
 
 
-def _pairs(
-    candidates: Trails, truth: Trails, criteria: MatchCriteria
-) -> tuple[_Ints, npt.NDArray[np.float64]]:
+def _pairs(candidates: Trails, truth: Trails, criteria: MatchCriteria) -> tuple[_Ints, _Floats]:
     """Return pairs of a candidate on a trail, (k, 2), and overlaps, (k,)."""
     none = np.zeros((0, 2), dtype=np.int64), np.zeros(0)
     if len(candidates) == 0 or len(truth) == 0:

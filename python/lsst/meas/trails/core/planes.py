@@ -206,16 +206,13 @@ class ImagePlanes:
         """Return the pixels with any of some mask planes, shape (ny, nx)."""
         return (self.mask & np.uint32(plane_bits(names))) != 0
 
-    def bad(self, planes: Iterable[str] = BAD_PLANES) -> npt.NDArray[np.bool_]:
+    def bad(self) -> npt.NDArray[np.bool_]:
         """Return the pixels that carry no information, shape (ny, nx).
 
-        Parameters
-        ----------
-        planes
-            Mask planes that make a pixel bad.  Pixels with a non-finite value
-            or a variance that is not finite and positive are always bad.
+        A mask plane of `BAD_PLANES` makes a pixel bad, and so does a value
+        that is not finite or a variance that is not finite and positive.
         """
-        bad = self.has(*planes)
+        bad = self.has(*BAD_PLANES)
         bad |= ~np.isfinite(self.image)
         # A NaN variance fails both comparisons.
         bad |= ~((self.variance > 0.0) & (self.variance < np.inf))

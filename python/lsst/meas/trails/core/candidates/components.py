@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Component", "find_components")
+__all__ = ("MAX_COMPONENTS", "Component", "find_components")
 
 import dataclasses
 
@@ -26,6 +26,12 @@ import scipy.spatial
 
 from ..geometry import Trail, angle_difference, wrap_angle
 from .crossings import split_lines
+
+MAX_COMPONENTS = 5000
+"""Most components, so that a ruined image does not delay a night's processing."""
+
+_MAX_ANGLE = 15.0
+"""Largest angle of a fragment with the line to the next fragment, degrees."""
 
 _EIGHT = np.ones((3, 3), dtype=bool)
 
@@ -111,12 +117,11 @@ def find_components(
     seed: float,
     min_area: int = 6,
     max_gap: float = 12.0,
-    max_angle: float = 15.0,
-    max_components: int = 5000,
 ) -> list[Component]:
     """Find connected components by hysteresis.
 
-    Crossing lines are separated and collinear fragments are joined.
+    Crossing lines are separated and collinear fragments are joined.  Only the
+    components with the highest peaks are returned, at most `MAX_COMPONENTS`.
 
     Parameters
     ----------
@@ -131,12 +136,6 @@ def find_components(
         Fewest pixels of a component after fragments are joined.
     max_gap
         Largest gap between the ends of two fragments of one trail, pixels.
-    max_angle
-        Largest angle between fragments, and between each of them and the
-        line that joins their centroids, degrees.
-    max_components
-        Most components, the ones with the highest peaks, so that a ruined
-        image does not delay the processing of a night.
 
     Returns
     -------
@@ -151,7 +150,7 @@ def find_components(
     peaks = np.zeros(count, dtype=probability.dtype)
     np.maximum.at(peaks, labels.ravel()[labeled] - 1, probability.ravel()[labeled])
     kept = np.flatnonzero(peaks >= seed)
-    kept = kept[np.argsort(-peaks[kept], kind="stable")][:max_components]
+    kept = kept[np.argsort(-peaks[kept], kind="stable")][:MAX_COMPONENTS]
     regions = scipy.ndimage.find_objects(labels, count)
     components = []
     for index in kept:
@@ -163,12 +162,12 @@ def find_components(
             Component.from_pixels(rows[line], columns[line], values[line])
             for line in split_lines(rows, columns)
         ]
-    joined = _join_collinear(components, max_gap, max_angle)
+    joined = _join_collinear(components, max_gap)
     joined = [component for component in joined if component.area >= min_area]
     return sorted(joined, key=lambda component: -component.peak)
 
 
-def _join_collinear(components: list[Component], max_gap: float, max_angle: float) -> list[Component]:
+def _join_collinear(components: list[Component], max_gap: float) -> list[Component]:
     """Join collinear fragments."""
     if len(components) < 2 or max_gap <= 0.0:
         return components
@@ -176,36 +175,21 @@ def _join_collinear(components: list[Component], max_gap: float, max_angle: floa
     points = np.concatenate([ends[:, :2], ends[:, 2:]])
     owner = np.tile(np.arange(len(components)), 2)
     pairs = scipy.spatial.KDTree(points).query_pairs(max_gap, output_type="ndarray")
-    first, second = owner[pairs[:, 0]], owner[pairs[:, 1]]
-    links = [
-        (a, b)
-        for a, b in zip(first, second, strict=True)
-        if a != b and _collinear(components[a], components[b], max_angle)
-    ]
+    links = [(a, b) for a, b in owner[pairs] if a != b and _collinear(components[a], components[b])]
     if not links:
         return components
-    rows, columns = np.array(links).T
-    graph = scipy.sparse.coo_array(
-        (np.ones(len(rows)), (rows, columns)), shape=(len(components), len(components))
-    )
+    graph = scipy.sparse.coo_array((np.ones(len(links)), np.array(links).T), shape=(len(components),) * 2)
     count, group = scipy.sparse.csgraph.connected_components(graph, directed=False)
     result = []
     for number in range(count):
         members = [components[i] for i in np.flatnonzero(group == number)]
-        if len(members) == 1:
-            result.append(members[0])
-            continue
-        result.append(
-            Component.from_pixels(
-                np.concatenate([m.rows for m in members]),
-                np.concatenate([m.columns for m in members]),
-                np.concatenate([m.probability for m in members]),
-            )
-        )
+        pixels = ((member.rows, member.columns, member.probability) for member in members)
+        joined = (np.concatenate(values) for values in zip(*pixels, strict=True))
+        result.append(members[0] if len(members) == 1 else Component.from_pixels(*joined))
     return result
 
 
-def _collinear(a: Component, b: Component, max_angle: float) -> bool:
+def _collinear(a: Component, b: Component) -> bool:
     """Return whether two fragments lie on one line.
 
     The longer one must be elongated, because only then its angle has a
@@ -215,8 +199,8 @@ def _collinear(a: Component, b: Component, max_angle: float) -> bool:
     if not longer.is_elongated:
         return False
     joint = Trail.from_ends(a.line.x, a.line.y, b.line.x, b.line.y)
-    if angle_difference(joint.angle, longer.line.angle) > max_angle:
+    if angle_difference(joint.angle, longer.line.angle) > _MAX_ANGLE:
         return False
-    if shorter.is_elongated:
-        return bool(angle_difference(longer.line.angle, shorter.line.angle) <= 2.0 * max_angle)
-    return True
+    if not shorter.is_elongated:
+        return True
+    return bool(angle_difference(longer.line.angle, shorter.line.angle) <= 2.0 * _MAX_ANGLE)

@@ -36,6 +36,18 @@ from .spikes import find_bright_stars, spike_likeness
 _REACHES = (3.0, 1.5)
 """Largest distances of fitted pixels from the component, FWHM."""
 
+_MAX_BAD_FRACTION = 0.5
+"""Largest fraction of bad pixels in a component."""
+
+_STREAK_MARGIN = 12.0
+"""Largest distance from the edges of both ends of a streak, pixels."""
+
+_MIN_STREAK_LENGTH = 200.0
+"""Shortest satellite streak that crosses the image, pixels; the trails of
+asteroids are shorter.  A candidate longer than `MAX_FITTED_LENGTH` is a streak
+wherever it ends.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class CandidateOptions:
@@ -51,16 +63,6 @@ class CandidateOptions:
         Largest gap between fragments of one trail, pixels.
     min_score
         Lowest score of a candidate.
-    max_bad_fraction
-        Largest fraction of bad pixels in a component.
-    streak_margin
-        Largest distance from the edge of the image of both ends of a
-        candidate that crosses it, pixels.
-    min_streak_length
-        Shortest satellite streak that crosses the image, pixels; the trails
-        of asteroids are shorter.  A candidate longer than
-        `~lsst.meas.trails.core.fit.fit.MAX_FITTED_LENGTH` is a streak
-        wherever it ends.
     """
 
     grow: float = 0.2
@@ -68,9 +70,6 @@ class CandidateOptions:
     min_area: int = 12
     max_gap: float = 12.0
     min_score: float = 0.0
-    max_bad_fraction: float = 0.5
-    streak_margin: float = 12.0
-    min_streak_length: float = 200.0
 
 
 def find_candidates(
@@ -109,12 +108,12 @@ def find_candidates(
     )
     candidates = []
     for component in components:
-        if component.fraction_of(sky.bad) > options.max_bad_fraction:
+        if component.fraction_of(sky.bad) > _MAX_BAD_FRACTION:
             continue
         fit = _fit(component, sky)
         # Reject components with non-positive flux.
         if not fit.flux <= 0.0:
-            crosses = _crosses(component, sky.shape, options)
+            crosses = _crosses(component.line, sky.shape)
             candidates.append(_Candidate(component, fit, sky, measure_shape(sky, fit), crosses))
     table = astropy.table.Table()
     for name, dtype, value in _COLUMNS:
@@ -173,14 +172,14 @@ def _is_same(line: Trail, fit: Trail, fwhm: float) -> bool:
     return 0.5 * (line.length - 2.0 * fwhm) <= fit.length <= 4.0 * line.length + 4.0 * fwhm
 
 
-def _crosses(component: Component, shape: tuple[int, int], options: CandidateOptions) -> bool:
+def _crosses(line: Trail, shape: tuple[int, int]) -> bool:
     """Return whether a component is a streak across the image."""
-    if component.line.length < options.min_streak_length:
+    if line.length < _MIN_STREAK_LENGTH:
         return False
-    if component.line.length > MAX_FITTED_LENGTH:
+    if line.length > MAX_FITTED_LENGTH:
         return True
-    x0, y0, x1, y1 = component.line.ends
-    return all(_edge_distance(x, y, shape) < options.streak_margin for x, y in ((x0, y0), (x1, y1)))
+    x0, y0, x1, y1 = line.ends
+    return all(_edge_distance(x, y, shape) < _STREAK_MARGIN for x, y in ((x0, y0), (x1, y1)))
 
 
 def _edge_distance(x: float, y: float, shape: tuple[int, int]) -> float:
@@ -188,13 +187,13 @@ def _edge_distance(x: float, y: float, shape: tuple[int, int]) -> float:
     return min(x, y, shape[1] - 1 - x, shape[0] - 1 - y)
 
 
-def _on_streak(table: astropy.table.Table, width: float = 15.0, angle: float = 5.0) -> npt.NDArray[np.bool_]:
+def _on_streak(table: astropy.table.Table) -> npt.NDArray[np.bool_]:
     """Return the candidates on the line of a flagged streak and along it."""
     trails = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
     found = np.zeros(len(table), dtype=bool)
     for streak in trails[np.asarray(table["streakFlag"])]:
-        near = segment_distance(trails.x, trails.y, *streak.ends) < width
-        found |= near & (angle_difference(trails.angle, streak.angle) < angle)
+        near = segment_distance(trails.x, trails.y, *streak.ends) < 15.0
+        found |= near & (angle_difference(trails.angle, streak.angle) < 5.0)
     return found
 
 

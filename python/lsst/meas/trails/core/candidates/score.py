@@ -129,10 +129,8 @@ class ScoreModel:
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -50.0, 50.0))))
 
     @classmethod
-    def fit(
-        cls, features: npt.NDArray[np.float64], is_trail: npt.NDArray[np.bool_], penalty: float = 1.0
-    ) -> Self:
-        """Fit the regression by penalized maximum likelihood.
+    def fit(cls, features: npt.NDArray[np.float64], is_trail: npt.NDArray[np.bool_]) -> Self:
+        """Fit the regression by maximum likelihood with a ridge penalty of 1.
 
         Parameters
         ----------
@@ -140,8 +138,6 @@ class ScoreModel:
             Shape (n, len(FEATURES)).
         is_trail
             Whether each candidate is a trail, shape (n,).
-        penalty
-            Strength of the ridge penalty on the coefficients.
 
         Raises
         ------
@@ -155,7 +151,7 @@ class ScoreModel:
             )
         mean, scale = features.mean(axis=0), features.std(axis=0)
         scale = np.where(scale > 1e-6, scale, 1.0)
-        coefficients, intercept = fit_logistic((features - mean) / scale, is_trail, penalty=penalty)
+        coefficients, intercept = fit_logistic((features - mean) / scale, is_trail, penalty=1.0)
         return cls(mean=mean, scale=scale, coefficients=coefficients, intercept=intercept)
 
     def to_mapping(self) -> dict[str, object]:

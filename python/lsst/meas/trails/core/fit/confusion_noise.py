@@ -32,6 +32,8 @@ import scipy.special
 from ..background import SkySubtracted
 from ..psf import FWHM_PER_SIGMA
 
+type _Floats = npt.NDArray[np.float64]
+
 _BLOCK = 256
 """Side of the sampled blocks of an image, pixels."""
 
@@ -96,7 +98,7 @@ def _significance(
     variance: npt.NDArray[np.floating],
     good: npt.NDArray[np.bool_],
     fwhm: float,
-) -> npt.NDArray[np.float64]:
+) -> _Floats:
     """Return the significance of PSF fluxes between bright sources, (n,)."""
     good = good & np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)
     scaled = np.zeros(data.shape)
@@ -112,7 +114,7 @@ def _significance(
     return np.asarray(unit * scipy.ndimage.gaussian_filter(scaled, sigma)[whole])
 
 
-def trail_excess(excess: float, length: npt.ArrayLike, fwhm: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def trail_excess(excess: float, length: npt.ArrayLike, fwhm: npt.ArrayLike) -> _Floats:
     """Return the excess of trail fluxes for an excess of PSF fluxes.
 
     Parameters
@@ -145,7 +147,7 @@ def trail_excess(excess: float, length: npt.ArrayLike, fwhm: npt.ArrayLike) -> n
     return np.asarray(excess * math.sqrt(2.0) * ratio)
 
 
-def _along(length: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _along(length: _Floats, sigma: _Floats) -> _Floats:
     """Return the integral over a squared line, convolved with a Gaussian.
 
     The line has unit flux and one dimension.

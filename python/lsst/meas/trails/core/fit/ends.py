@@ -30,6 +30,8 @@ from ..background import SkySubtracted
 from ..geometry import Trail
 from ..psf import FWHM_PER_SIGMA
 
+type _Floats = npt.NDArray[np.float64]
+
 _HALF_WIDTH = 1.2
 """Half of the width of the strip that is summed, FWHM."""
 
@@ -176,20 +178,13 @@ def end_variances(
     return float(np.sum(probability * np.square(midpoint))), float(np.sum(probability * np.square(longer)))
 
 
-def _typical(
-    brightness: npt.NDArray[np.float64],
-    weight: npt.NDArray[np.float64],
-    t: npt.NDArray[np.float64],
-    length: float,
-) -> float:
+def _typical(brightness: _Floats, weight: _Floats, t: _Floats, length: float) -> float:
     """Return the median brightness on a trail, 0 without good pixels."""
     inside = (np.abs(t) <= 0.5 * length) & (weight > 0.0)
     return float(np.median(brightness[inside])) if np.any(inside) else 0.0
 
 
-def _without_stars(
-    brightness: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], typical: float, fwhm: float
-) -> npt.NDArray[np.float64]:
+def _without_stars(brightness: _Floats, weight: _Floats, typical: float, fwhm: float) -> _Floats:
     """Return the weights of a profile, zero near stars."""
     # Clipped noise would bias the mean of faint trails.
     noise = 1.0 / np.sqrt(np.where(weight > 0.0, weight, np.inf))
@@ -198,8 +193,8 @@ def _without_stars(
 
 
 def _profile(
-    sky: SkySubtracted, trail: Trail, t: npt.NDArray[np.float64], fwhm: float, level: float = 0.0
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    sky: SkySubtracted, trail: Trail, t: _Floats, fwhm: float, level: float = 0.0
+) -> tuple[_Floats, _Floats]:
     """Return brightness along a line and its inverse variance, shape (n,)."""
     sigma = fwhm / FWHM_PER_SIGMA
     v = np.arange(-np.ceil(_HALF_WIDTH * fwhm), np.ceil(_HALF_WIDTH * fwhm) + 1.0)

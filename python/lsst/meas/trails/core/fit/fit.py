@@ -31,18 +31,14 @@ from ..geometry import Trail
 from .ends import end_variances
 from .pixels import MAX_FITTED_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit
 
+_EVALUATIONS = 40
+"""Most evaluations of the model for each choice of pixels."""
+
 _PASSES = 4
 """Most choices of the pixels to fit."""
 
 
-def fit_trail(
-    sky: SkySubtracted,
-    start: Trail,
-    *,
-    max_length: float = MAX_FITTED_LENGTH,
-    max_evaluations: int = 40,
-    reach: float = 3.0,
-) -> TrailFit:
+def fit_trail(sky: SkySubtracted, start: Trail, reach: float = 3.0) -> TrailFit:
     """Fit a trail, starting from approximate parameters.
 
     Parameters
@@ -51,25 +47,21 @@ def fit_trail(
         The image; its background level is subtracted before the fit.
     start
         Approximate trail; its flux is not used.
-    max_length
-        Longest trail that counts as a success, pixels.  Not even the flux of
-        a longer start is measured, as the cost grows with its cube.
-    max_evaluations
-        Most evaluations of the model for each choice of pixels.
     reach
         Pixels farther from the segment than this many FWHM are not fitted.
 
     Returns
     -------
     fit
-        The fit; ``failed`` is set if the start is too long or not finite,
-        fewer than 20 good pixels are left, the fit did not converge, or its
-        result is not a trail.
+        The fit; ``failed`` is set if the start is not finite, fewer than 20
+        good pixels are left, the fit did not converge, or its result is not a
+        trail.  Of a start longer than `MAX_FITTED_LENGTH` not even the flux is
+        measured, as the cost grows with the cube of the length.
     """
     for _ in range(_PASSES):
-        if (region := _region(sky, start, reach, max_length)) is None:
+        if (region := _region(sky, start, reach)) is None:
             return TrailFit.failure(start)
-        converged, fit = _solve(region, max_length, max_evaluations)
+        converged, fit = _solve(region)
         # Pixels are chosen around the start: a trail that has grown or moved
         # out of them is fitted again around its new position.
         if fit.failed or (converged and _ends_moved(start, fit) < sky.psf.fwhm(fit.x, fit.y)):
@@ -78,7 +70,7 @@ def fit_trail(
     return _with_end_errors(fit, sky) if converged else last.failure()
 
 
-def _solve(region: FitRegion, max_length: float, max_evaluations: int) -> tuple[bool, TrailFit]:
+def _solve(region: FitRegion) -> tuple[bool, TrailFit]:
     """Return whether the fit to given pixels converged, and the fit."""
     # Neighbors and cosmic rays are not part of the model: a Huber loss
     # limits their pull (Huber 1964).
@@ -90,12 +82,12 @@ def _solve(region: FitRegion, max_length: float, max_evaluations: int) -> tuple[
         loss="huber",
         f_scale=OUTLIER,
         x_scale=region.scales,
-        max_nfev=max_evaluations,
+        max_nfev=_EVALUATIONS,
         xtol=1e-8,
         ftol=1e-7,
         gtol=1e-8,
     )
-    return bool(solution.success), region.result(solution.x, max_length)
+    return bool(solution.success), region.result(solution.x)
 
 
 def start_as_fit(sky: SkySubtracted, start: Trail, reach: float = 1.5) -> TrailFit:
@@ -103,14 +95,14 @@ def start_as_fit(sky: SkySubtracted, start: Trail, reach: float = 1.5) -> TrailF
 
     The parameters are the same as for `fit_trail`.
     """
-    region = _region(sky, start, reach, MAX_FITTED_LENGTH)
+    region = _region(sky, start, reach)
     return TrailFit.failure(start) if region is None else region.failure()
 
 
-def _region(sky: SkySubtracted, start: Trail, reach: float, max_length: float) -> FitRegion | None:
+def _region(sky: SkySubtracted, start: Trail, reach: float) -> FitRegion | None:
     """Return the pixels around a start, or `None` if it cannot be fitted."""
     finite = np.all(np.isfinite([start.x, start.y, start.length, start.angle]))
-    if not finite or not 0.0 <= start.length <= max_length:
+    if not finite or not 0.0 <= start.length <= MAX_FITTED_LENGTH:
         return None
     region = FitRegion(sky, start, reach)
     return region if region.n_data >= MIN_PIXELS else None

@@ -26,6 +26,8 @@ from ..background import SkySubtracted
 from ..geometry import Trail, near_segment, wrap_angle
 from ..render import FourierTrail, trail_kernels
 
+type _Floats = npt.NDArray[np.float64]
+
 MIN_PIXELS = 20
 """Fewest good pixels for a fit."""
 
@@ -88,9 +90,7 @@ class TrailFit(Trail):
         return cls(start.x, start.y, start.length, float(wrap_angle(start.angle)), failed=True)
 
 
-def _significance(
-    data: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], good: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
+def _significance(data: _Floats, variance: _Floats, good: npt.NDArray[np.bool_]) -> _Floats:
     """Return pixels less their median in units of their noise, or NaN."""
     result = np.full(data.shape, np.nan)
     if np.any(good):
@@ -99,26 +99,17 @@ def _significance(
 
 
 def _on_neighbors(
-    significance: npt.NDArray[np.float64],
-    distance: npt.NDArray[np.float64],
-    aside: npt.NDArray[np.float64],
+    significance: _Floats,
+    distance: _Floats,
+    aside: _Floats,
     fwhm: float,
 ) -> npt.NDArray[np.bool_]:
     """Return the pixels of stars and other trails on and near a trail.
 
     Even a robust fit is drawn to a star that outshines a faint trail, so that
-    pixels much brighter than the trail are not fitted.
-
-    Parameters
-    ----------
-    significance
-        Pixels in units of their noise, NaN if bad, shape (h, w).
-    distance
-        Distance from the segment, pixels, same shape.
-    aside
-        Distance from the line of the segment, pixels, same shape.
-    fwhm
-        FWHM of the PSF, pixels.
+    pixels much brighter than the trail are not fitted.  The pixels have a
+    significance, NaN if bad, a distance from the segment and a distance aside
+    from its line, shape (h, w).
     """
     on_ridge = (distance < 0.5 * fwhm) & np.isfinite(significance)
     ridge = float(np.median(significance[on_ridge])) if np.any(on_ridge) else 0.0
@@ -170,7 +161,7 @@ class FitRegion:
         self.data = data[good]
         self.sigma = np.sqrt(variance[good])
         self._renderer = FourierTrail(trail_kernels(sky.psf, x0, y0, x1, y1), use.shape)
-        self._cache: tuple[bytes, npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
+        self._cache: tuple[bytes, _Floats, _Floats] | None = None
         shape = np.array([x - left, y - bottom, x1 - x0, y1 - y0])
         trail = self._renderer.image(*shape)[use]
         flux, self._level = self._linear(trail)
@@ -183,13 +174,13 @@ class FitRegion:
         self.parameters = np.array([*shape, flux / self._flux_unit, 0.0])
         self.scales = np.array([1.0, 1.0, 2.0, 2.0, self.flux_scale / self._flux_unit, 1.0])
 
-    def _linear(self, trail: npt.NDArray[np.float64]) -> tuple[float, float]:
+    def _linear(self, trail: _Floats) -> tuple[float, float]:
         """Return the best-fitting flux and background of a given shape."""
         design = np.stack([trail / self.sigma, 1.0 / self.sigma], axis=1)
         solution = np.linalg.lstsq(design, self.data / self.sigma, rcond=None)[0]
         return float(solution[0]), float(solution[1])
 
-    def evaluate(self, p: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def evaluate(self, p: _Floats) -> tuple[_Floats, _Floats]:
         """Return residuals in sigma, (n,), and their derivatives, (n, 6).
 
         The parameters are x, y, dx, dy in the box, flux and level; for the
@@ -207,11 +198,11 @@ class FitRegion:
             self._cache = (key, residual, jacobian)
         return self._cache[1], self._cache[2]
 
-    def _linear_values(self, p: npt.NDArray[np.float64]) -> tuple[float, float]:
+    def _linear_values(self, p: _Floats) -> tuple[float, float]:
         """Return flux and background level in image units."""
         return float(p[4] * self._flux_unit), float(self._level + p[5] * self.background_scale)
 
-    def _chi2(self, residual: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.bool_]]:
+    def _chi2(self, residual: _Floats) -> tuple[float, npt.NDArray[np.bool_]]:
         """Return the chi-square without outliers, and the pixels it uses."""
         kept = np.abs(residual) < 2.0 * OUTLIER
         return float(np.sum(np.square(residual[kept]))), kept
@@ -222,7 +213,7 @@ class FitRegion:
         level = np.sum(weight * self.data[kept]) / np.sum(weight)
         return float(np.sum(weight * np.square(self.data[kept] - level)))
 
-    def result(self, p: npt.NDArray[np.float64], max_length: float) -> TrailFit:
+    def result(self, p: _Floats) -> TrailFit:
         """Return the parameters of a solution as a `TrailFit`."""
         residual, jacobian = self.evaluate(p)
         chi2, kept = self._chi2(residual)
@@ -230,7 +221,7 @@ class FitRegion:
         flux, level = self._linear_values(p)
         length = float(np.hypot(dx, dy))
         inside = -1.0 <= x <= self._use.shape[1] and -1.0 <= y <= self._use.shape[0]
-        possible = np.all(np.isfinite(p)) and flux > 0.0 and length <= max_length and inside
+        possible = np.all(np.isfinite(p)) and flux > 0.0 and length <= MAX_FITTED_LENGTH and inside
         if not possible or kept.sum() < MIN_PIXELS or not chi2 < (null := self._null(kept)):
             return self.failure()
         # A trail of length zero has no direction: x and y take its place.
@@ -282,12 +273,12 @@ class FitRegion:
 
 
 def _covariance(
-    jacobian: npt.NDArray[np.float64],
-    residual: npt.NDArray[np.float64],
+    jacobian: _Floats,
+    residual: _Floats,
     blocks: npt.NDArray[np.int64],
     unit: tuple[float, float],
     fixed_length: bool = False,
-) -> npt.NDArray[np.float64] | None:
+) -> _Floats | None:
     """Return the covariance of the parameters, or `None` if it is singular.
 
     Parameters
@@ -302,14 +293,13 @@ def _covariance(
     unit
         Direction of the trail.
     fixed_length
-        Whether the extent along the trail is known; its row and column are
-        then zero.
+        Whether the extent along the trail is known.
 
     Returns
     -------
     covariance
         Covariance of midpoint, extent along and across the trail, flux and
-        background, shape (6, 6).
+        background, shape (6, 6); zero for a fixed length.
 
     Notes
     -----

@@ -32,6 +32,8 @@ from ..psf import FWHM_PER_SIGMA
 from ..render import FourierTrail, trail_kernels
 from .pixels import MAX_FITTED_LENGTH
 
+type _Floats = npt.NDArray[np.float64]
+
 _REACH = 2.5
 """Largest distance of the pixels from the segment, FWHM."""
 
@@ -129,27 +131,21 @@ def measure_shape(sky: SkySubtracted, trail: Trail) -> ShapeTests:
     )
 
 
-def _blurred(kernels: npt.NDArray[np.float64], sigma: float) -> npt.NDArray[np.float64]:
+def _blurred(kernels: _Floats, sigma: float) -> _Floats:
     """Return PSF kernels convolved with a Gaussian, on larger stamps."""
     pad = int(np.ceil(3.0 * sigma))
     padded = np.pad(kernels, ((0, 0), (pad, pad), (pad, pad)))
     return np.asarray(scipy.ndimage.gaussian_filter(padded, (0.0, sigma, sigma), mode="constant"))
 
 
-def _linear_fit(
-    components: list[npt.NDArray[np.float64]], data: npt.NDArray[np.float64]
-) -> tuple[float, float, npt.NDArray[np.float64]]:
+def _linear_fit(components: list[_Floats], data: _Floats) -> tuple[float, float, _Floats]:
     """Fit amplitudes of components to data, both in units of the noise.
 
     Returns
     -------
-    chi2
-        Sum of the squared residuals.
-    significance
-        Amplitude of the first component over its error; 0 if it is degenerate
-        with the others.
-    residual
-        Data minus model.
+    chi2, significance, residual
+        Sum of the squared residuals; amplitude of the first component over
+        its error, 0 if it is degenerate with the others; data minus model.
     """
     design = np.stack(components, axis=1)
     design = design / np.maximum(np.linalg.norm(design, axis=0), 1e-30)
