@@ -9,43 +9,42 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What is found in difference images that hold no trail.
+"""Count the false candidates in simulated difference images without trails.
 
     python benchmarks/difference.py [--scenes 16] [--model difference --model direct]
 
-Simulated difference images of 1024x1024 pixels without trails are searched by
-TrailSegmentationTask and TrailCandidateTask.  Every candidate is false; the
-sources that the mask marks within 3 pixels of its line say what it lies on:
+TrailSegmentationTask and TrailCandidateTask search images of 1024x1024 pixels.
+Each candidate is classified by the masked sources within 3 pixels of its line:
 
 dipole
-    A source marked DETECTED that touches one marked DETECTED_NEGATIVE, as an
-    error of registration leaves it.
+    A DETECTED source next to a DETECTED_NEGATIVE source, from an error of
+    registration.
 negative
-    One marked DETECTED_NEGATIVE alone: something that has faded, or that was
-    in the template only.
+    A DETECTED_NEGATIVE source alone, which faded or exists in the template
+    only.
 positive
-    One marked DETECTED alone: something that has brightened, is new, or was
-    badly subtracted.
+    A DETECTED source alone, which brightened, is new, or was badly subtracted.
 nothing
     No source above 5 sigma.
 
-Candidates with streakFlag, on what crosses the image as a satellite does, are
-left out.  Numbers are of a detector of 16.4 Mpix.
+Candidates with streakFlag are ignored. Numbers are per detector of 16.4 Mpix.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
+from astropy.table import Row, Table
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Table as RichTable
 
+from lsst.images import DifferenceImage
+from lsst.meas.trails.core.geometry import segment_distance
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import TrailCandidateTask, TrailSegmentationTask
 
@@ -54,13 +53,13 @@ DETECTOR = 16.4e6
 """Pixels of a detector."""
 
 DISTANCE = 3.0
-"""From the line of a candidate to the sources that it lies on, pixels."""
+"""Largest distance between a candidate and its sources, pixels."""
 
 KINDS = ("dipole", "negative", "positive", "nothing")
 SCORES = (0.0, 0.1, 0.3, 0.5, 0.9)
 
 
-def find(image: Any, model: str) -> Any:
+def find(image: DifferenceImage, model: str) -> Table:
     """Return the candidates of an image."""
     config = TrailSegmentationTask.ConfigClass()
     config.model = model
@@ -69,10 +68,8 @@ def find(image: Any, model: str) -> Any:
     return task.run(image=image, trail_probability=probability).trail_candidate_detector
 
 
-def label_sources(image: Any) -> tuple[npt.NDArray[np.int_], dict[int, str]]:
-    """Return the number of the source that each pixel belongs to, 0 for none,
-    and the kind of each source.
-    """
+def label_sources(image: DifferenceImage) -> tuple[npt.NDArray[np.int_], dict[int, str]]:
+    """Return the source number of each pixel, 0 for none, and the kinds of the sources."""
     positive, negative = (image.mask.get(name) for name in ("DETECTED", "DETECTED_NEGATIVE"))
     labels, number = scipy.ndimage.label(positive | negative, structure=np.ones((3, 3)))
     index = np.arange(1, number + 1)
@@ -84,13 +81,11 @@ def label_sources(image: Any) -> tuple[npt.NDArray[np.int_], dict[int, str]]:
     return labels, kinds
 
 
-def kind_of(row: Any, labels: npt.NDArray[np.int_], kinds: dict[int, str]) -> str:
-    """Return what a candidate lies on."""
-    x0, y0, x1, y1 = (float(row[name]) for name in ("x0", "y0", "x1", "y1"))
+def kind_of(row: Row, labels: npt.NDArray[np.int_], kinds: dict[int, str]) -> str:
+    """Return the kind of the sources along a candidate."""
+    ends = (float(row[name]) for name in ("x0", "y0", "x1", "y1"))
     y, x = np.indices(labels.shape)
-    length = max(np.hypot(x1 - x0, y1 - y0), 1e-9)
-    along = np.clip(((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length**2, 0.0, 1.0)
-    near = np.hypot(x - x0 - along * (x1 - x0), y - y0 - along * (y1 - y0)) <= DISTANCE
+    near = segment_distance(x, y, *ends) <= DISTANCE
     found = {kinds[int(label)] for label in np.unique(labels[near]) if label}
     if "dipole" in found or {"positive", "negative"} <= found:
         return "dipole"
@@ -108,7 +103,11 @@ def kind_of(row: Any, labels: npt.NDArray[np.int_], kinds: dict[int, str]) -> st
     help="Shipped model or file; may be repeated.",
 )
 @click.option(
-    "--seed", type=int, default=990_000, show_default=True, help="Seed; no training set may have it."
+    "--seed",
+    type=int,
+    default=990_000,
+    show_default=True,
+    help="Seed; it must not be the seed of a training set.",
 )
 def main(scenes: int, models: tuple[str, ...], seed: int) -> None:
     """Count the false candidates in difference images."""
@@ -126,9 +125,9 @@ def main(scenes: int, models: tuple[str, ...], seed: int) -> None:
             found[model] += [(describe(row), float(row["score"])) for row in rows]
     factor = DETECTOR / (scenes * SIDE**2)
     counts = ", ".join(f"{factor * sources.count(kind):.0f} {kind}" for kind in KINDS[:3])
-    console.print(f"{scenes} images, seed {seed}. Sources in a detector: {counts}.")
+    console.print(f"{scenes} images, seed {seed}. Sources per detector: {counts}.")
     for model in models:
-        table = Table(title=f"{model}: false candidates in a detector", title_justify="left")
+        table = RichTable(title=f"{model}: false candidates per detector", title_justify="left")
         table.add_column("on")
         for score in SCORES:
             table.add_column(f"score > {score}" if score else "all", justify="right")

@@ -8,17 +8,16 @@
 #
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
-"""Whether memory and open files stay what they are over hundreds of quanta.
+"""Measure memory and open files of a process over hundreds of quanta.
 
     python benchmarks/endurance.py [--quanta 300] [--size 256x256]
 
-Small images are simulated, and one process, ``pipetask run -j 1``, does
-``DetectTrails.yaml#perDetector`` on all of them: two quanta an image.  After
-every so many quanta its resident memory and its open files are read from
-/proc; this needs Linux.
+One process, ``pipetask run -j 1``, runs ``DetectTrails.yaml#perDetector`` on
+small simulated images, with two quanta per image. Its resident memory and open
+files are read from /proc at regular intervals, which requires Linux.
 
-What grows by a quantum is the slope of a straight line through the second
-half of the measurements: before, libraries are loaded and caches filled.
+The growth per quantum is the slope of a straight line through the second half
+of the measurements, after libraries are loaded and caches are full.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from rich.table import Table
 
 _PIPELINE = Path(__file__).resolve().parents[1] / "pipelines" / "DetectTrails.yaml"
 _DETECTORS = 10
-"""Most detectors of a visit."""
+"""Largest number of detectors of a visit."""
 
 _DONE = re.compile(r"Executed (\d+) quanta successfully, (\d+) failed")
 
@@ -50,10 +49,10 @@ class Sample:
     """The state of the process after some quanta."""
 
     quanta: int
-    """Number of quanta that are done."""
+    """Number of finished quanta."""
 
     seconds: float
-    """Time since the first of the samples."""
+    """Time since the start of the process."""
 
     memory: int
     """Resident memory, bytes."""
@@ -63,7 +62,7 @@ class Sample:
 
 
 def sample(pid: int, quanta: int, seconds: float) -> Sample:
-    """Look at a process."""
+    """Measure memory and open files of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     files = len(os.listdir(f"/proc/{pid}/fd"))
     return Sample(quanta, seconds, pages * os.sysconf("SC_PAGE_SIZE"), files)
@@ -75,7 +74,7 @@ def command(name: str) -> str:
 
 
 def run(repo: Path, log: Path, every: int) -> list[Sample]:
-    """Run the pipeline, and look at its process after every so many quanta."""
+    """Run the pipeline and sample its process after every ``every`` quanta."""
     arguments = [
         command("pipetask"), "run", "-j", "1", "-b", repo, "-p", f"{_PIPELINE}#perDetector",
         "-i", "input", "-o", "endurance",
@@ -89,20 +88,19 @@ def run(repo: Path, log: Path, every: int) -> list[Sample]:
         assert process.stderr is not None
         for line in process.stderr:
             file.write(line)
-            # Once per quantum.
             if found := _DONE.search(line):
                 done, failed = map(int, found.groups())
                 if failed:
-                    raise click.ClickException(f"A quantum failed; {log} says why.")
+                    raise click.ClickException(f"A quantum failed; see {log}.")
                 if done % every == 0 and (not samples or samples[-1].quanta < done):
                     samples.append(sample(process.pid, done, time.monotonic() - started))
     if process.returncode != 0:
-        raise click.ClickException(f"pipetask ended with status {process.returncode}; {log} says why.")
+        raise click.ClickException(f"pipetask exited with status {process.returncode}; see {log}.")
     return samples
 
 
 def growth(samples: list[Sample]) -> float:
-    """Return the bytes that a quantum adds to the memory."""
+    """Return the growth of memory per quantum, bytes."""
     late = samples[len(samples) // 2 :]
     slope, _ = np.polyfit([each.quanta for each in late], [each.memory for each in late], 1)
     return float(slope)
@@ -125,7 +123,7 @@ def growth(samples: list[Sample]) -> float:
 def main(quanta: int, every: int, size: str, seed: int, output: Path | None) -> None:
     """Measure memory and open files of one process over many quanta."""
     if quanta // every < 4:
-        raise click.BadParameter("there must be four measurements at least", param_hint="--every")
+        raise click.BadParameter("at least four measurements are required", param_hint="--every")
     console = Console()
     images = -(-quanta // 2)
     detectors = min(images, _DETECTORS)
@@ -148,7 +146,7 @@ def main(quanta: int, every: int, size: str, seed: int, output: Path | None) -> 
     console.print(table)
     slope = growth(samples)
     console.print(
-        f"{samples[-1].quanta} quanta in one process: {slope / 1024:.1f} KiB a quantum in the second half, "
+        f"{samples[-1].quanta} quanta in one process: {slope / 1024:.1f} KiB per quantum in the second half, "
         f"{samples[-1].files - samples[0].files:+d} open files."
     )
     if output is not None:

@@ -26,7 +26,7 @@ CALEXP = Path(__file__).resolve().parents[3] / "shared" / "data" / "calexp-09414
 
 def invoke(*args: object) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["ingest-fits", *map(str, args)])
-    # A traceback is not a message.
+    # Unexpected exceptions fail.
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, " ".join(result.output.split())
 

@@ -25,7 +25,7 @@ from lsst.pipe.base import Pipeline
 
 def invoke(*args: object) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["simulate", *map(str, args)])
-    # A traceback is not a message.
+    # Unexpected exceptions fail.
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, " ".join(result.output.split())
 
@@ -44,7 +44,7 @@ def test_makes_a_repository(tmp_path: Path) -> None:
         assert ref.dataId["band"] == "i"
         assert butler.get(ref).image.array.shape == (64, 96)
 
-    # Again: nothing is put, and the message says what to do.
+    # The second run is refused with a remedy.
     code, output = invoke(repo, *options)
     assert code == 1
     assert "Error: Run 'input'" in output
@@ -65,11 +65,11 @@ def test_templates(tmp_path: Path) -> None:
     assert template.bbox == image.bbox
     no_data = template.mask.get("NO_DATA")
     np.testing.assert_array_equal(np.isnan(template.image.array), no_data)
-    # The same sky with less noise: what both see is correlated.
+    # Image and template show the same sky.
     good = ~no_data & np.isfinite(image.image.array)
     assert np.corrcoef(image.image.array[good], template.image.array[good])[0, 1] > 0.5
     assert np.nanmedian(template.variance.array) < 0.7**2 * np.nanmedian(image.variance.array)
-    # The image is the one that it is without a template.
+    # The image does not depend on the template.
     code, _ = invoke(tmp_path / "other", *options)
     assert code == 0
     alone = Butler.from_config(tmp_path / "other", collections="input").get(ref.datasetType.name, ref.dataId)
@@ -81,8 +81,7 @@ def test_difference_images(tmp_path: Path) -> None:
     assert code == 0
     assert "difference_image" in output
     butler = Butler.from_config(tmp_path / "repo", collections="input")
-    # The stack's own storage class, also where a pipeline came first that
-    # asks for any visit image.
+    # The stack's storage class, although pipelines ask for any visit image.
     dataset_type = butler.get_dataset_type("difference_image")
     assert dataset_type.storageClass_name == "DifferenceImage"
     (ref,) = butler.query_datasets("difference_image")
@@ -101,7 +100,7 @@ def test_pipelines_run_in_a_new_repository(tmp_path: Path) -> None:
     for path in pipelines:
         graph = Pipeline.from_uri(str(path)).to_graph(registry=butler.registry)
         graph.check_dataset_type_registrations(butler)
-    # In a repository that is there, nothing but what is put is registered.
+    # Existing repositories get no additional dataset types.
     butler.registry.removeDatasetType("trail_mask")
     code, _ = invoke(tmp_path / "repo", "--size", 64, 64, "--seed", 5)
     assert code == 0

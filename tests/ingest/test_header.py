@@ -34,7 +34,7 @@ from lsst.meas.trails.ingest.header import (
         ({"BUNIT": "adu", "MAGZPT": "26.25"}, 26.25),
         # AB: 3631 Jy.
         ({"FLUXMAG0": 1e11}, 27.5),
-        # The stack's own card is by the second of exposure.
+        # The stack's card is for counts per second.
         ({"MAGZERO": 25.0, "MAGZERO_NOBJ": 12, "EXPTIME": 100.0}, 30.0),
         ({"MAGZERO": 25.0, "EXPTIME": 100.0}, 25.0),
         ({"MAGZP": -21.1, "PHOTZP": 30.0}, 30.0),
@@ -57,7 +57,7 @@ def make_header(cards: dict[str, object]) -> Header:
 def test_zeropoint_of_the_stack_comes_first() -> None:
     found = find_zeropoint(Header({"BUNIT": "adu", "MAGZERO": 25.0}), flux_per_count=2.0)
     assert found.njy_per_count == pytest.approx(2.0)
-    # But pixels that are in nJy are so already.
+    # Pixels in nJy need no calibration.
     assert find_zeropoint(Header({"BUNIT": "nJy"}), flux_per_count=2.0).njy_per_count == pytest.approx(1.0)
 
 
@@ -77,7 +77,7 @@ def test_no_zeropoint() -> None:
         ({"GAIN": 2.5, "BUNIT": "adu/s", "EXPTIME": 60.0}, 150.0),
         ({"BUNIT": "electron s-1", "EXPTIME": 60.0}, 60.0),
         ({"GAIN": 2.5, "BUNIT": "adu/s"}, None),
-        # The gain is meant for counts.
+        # The gain applies to counts.
         ({"GAIN": 2.5, "BUNIT": "nJy"}, None),
         ({"GAIN": 0.0}, None),
         ({}, None),
@@ -121,7 +121,7 @@ def test_filter_given_or_missing() -> None:
     assert find_filter(Header({"FILTER": "clear"}), "r").band == "r"
     found = find_filter(Header())
     assert (found.name, found.band) == (UNKNOWN_BAND, UNKNOWN_BAND)
-    # The name becomes part of file names.
+    # The name is part of file names.
     assert find_filter(Header({"FILTER": "a/b"})).name == "a_b"
 
 

@@ -42,9 +42,7 @@ needs_calexp = pytest.mark.skipif(not CALEXP.exists(), reason="the shared data a
 
 
 def plain_image(*, fwhm: float = 4.0, stars: int = 16) -> np.ndarray:
-    """Return an image with Gaussian stars of 2000 to 40000 counts on a grid,
-    a sky of 500 counts, and noise.
-    """
+    """Return Gaussian stars of 2000 to 40000 counts on a noisy sky of 500 counts."""
     rng = np.random.default_rng(8)
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     image = np.zeros((SIZE, SIZE))

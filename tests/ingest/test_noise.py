@@ -35,9 +35,7 @@ def test_blank_sky(shape: tuple[int, int]) -> None:
 
 
 def test_stars_are_not_noise() -> None:
-    """Poisson noise is added on sources only where the gain is known, and
-    does not follow the noise of the sky.
-    """
+    """Poisson noise requires a gain and does not follow the noise of the sky."""
     image = sky((256, 256), sigma=10.0)
     image[100:110, 100:110] += 1000.0
     bad = np.zeros(image.shape, dtype=bool)
@@ -63,7 +61,7 @@ def test_no_noise() -> None:
 
 
 def test_mostly_bad() -> None:
-    """Where no block has enough pixels the few there are must do."""
+    """Use the good pixels if no block has enough of them."""
     image = sky((128, 128))
     bad = np.ones(image.shape, dtype=bool)
     bad[40:80, 40:80] = False

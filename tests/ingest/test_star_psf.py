@@ -32,9 +32,7 @@ def field(
     size: int = 400,
     seed: int = 2,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image with its variance: sources on a jittered grid, so that
-    they do not overlap, with fluxes over two magnitudes.
-    """
+    """Return image and variance of sources on a jittered grid over two magnitudes."""
     rng = np.random.default_rng(seed)
     image = galsim.Image(size, size, xmin=0, ymin=0, dtype=np.float64)
     steps = int(np.ceil(np.sqrt(max(1, stars + galaxies))))
@@ -74,9 +72,7 @@ PROFILES = {
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_fwhm(name: str) -> None:
-    """Among as many galaxies and cosmic rays, the stars are found and their
-    FWHM is right to 3%.
-    """
+    """The FWHM is accurate to 3% among galaxies and cosmic rays."""
     psf = PROFILES[name]
     image, variance = field(psf, stars=12, galaxies=12, cosmic_rays=30)
     measured = measure_psf(image, variance, np.zeros(image.shape, dtype=bool), pixel_scale=0.25)
@@ -93,7 +89,7 @@ def test_fwhm(name: str) -> None:
 
 
 def test_bad_pixels_and_one_star() -> None:
-    """A single star will do; one with a bad pixel will not."""
+    """A single star is sufficient, except with a bad pixel."""
     psf = galsim.Gaussian(fwhm=4.0)
     image, variance = field(psf, stars=1, size=128)
     bad = np.zeros(image.shape, dtype=bool)

@@ -27,7 +27,7 @@ TAI = "2020-03-06T00:04:52.410"
         {"DATE-OBS": "2020-03-06T00:04:15.410"},
         {"DATE-OBS": "2020-03-06", "TIME-OBS": "00:04:15.410"},
         {"MJD-OBS": 58914.00295613426},
-        # What the stack adds to the header of the telescope.
+        # The stack adds DATE-AVG and TIMESYS.
         {"DATE-AVG": "2020-03-06T00:05:52.410", "TIMESYS": "TAI", "DATE-OBS": "2020-03-06T00:04:15.410"},
         {"DATE-BEG": "2020-03-06T00:04:52.410", "TIMESYS": "TAI"},
         {"DATE-AVG": "2020-03-06T00:05:15.410Z"},
@@ -41,7 +41,7 @@ def test_header(cards: dict[str, object]) -> None:
     assert not timing.date_assumed
     assert not timing.exposure_time_assumed
     assert timing.day_obs == 20200305
-    # Half a day and 4 minutes 52 seconds after the beginning of the night.
+    # 12 hours, 4 minutes and 52 seconds after the beginning of the night.
     assert timing.second == 43200 + 292
 
 
@@ -76,7 +76,7 @@ def test_visit() -> None:
     timing = Timing(begin, begin, 120.0)
     assert find_visit(Header({"EXPNUM": 941420}), timing, 5) == 941420
     assert find_visit(Header({"EXPNUM": "941420"}), timing, 5) == 941420
-    # All detectors of an exposure get the same number.
+    # All detectors of an exposure have the same number.
     assert find_visit(Header(), timing, 5) == find_visit(Header(), timing, 6) == 20200305_43492
     unknown = Timing(begin, begin, 120.0, date_assumed=True)
     assert find_visit(Header(), unknown, 5) != find_visit(Header(), unknown, 6)

@@ -68,14 +68,14 @@ def test_created_once(tmp_path: Path) -> None:
     assert [r.name for r in second.query_dimension_records("instrument")] == ["TrailSimCam"]
 
 
-def test_knows_tiles_without_the_environment(tmp_path: Path) -> None:
+def test_tile_storage_class_without_environment(tmp_path: Path) -> None:
     """The storage class is part of the repository's own configuration."""
     open_or_create(tmp_path / "repo")
     butler = Butler.from_config(tmp_path / "repo")
     assert butler.storageClasses.getStorageClass("TrailTiles").pytype is TrailTiles
 
 
-def test_other_files_in_the_way(tmp_path: Path) -> None:
+def test_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RepositoryError, match=r"butler\.yaml"):
         open_or_create(tmp_path)
@@ -146,7 +146,7 @@ def test_unknown_filter_or_detector(butler: Butler) -> None:
         register_visit(butler, dataclasses.replace(record(), regions={}))
 
 
-def test_record_without_what_it_needs() -> None:
+def test_record_of_incomplete_information() -> None:
     info = make_obs_info(plan_visit(1, 0, "r"), 0)
     with info.edit_copy() as bare:
         bare.visit_id = None
@@ -155,8 +155,8 @@ def test_record_without_what_it_needs() -> None:
         VisitRecord.from_obs_info(bare, band="r", regions=record().regions)
 
 
-def test_record_fills_in_what_may_be_absent() -> None:
-    """A FITS header often has little more than the time."""
+def test_record_has_defaults() -> None:
+    """FITS headers often have only the time."""
     info = make_obs_info(plan_visit(1, 0, "r"), 0)
     with info.edit_copy() as sparse:
         for name in (
@@ -168,7 +168,7 @@ def test_record_fills_in_what_may_be_absent() -> None:
             "object",
         ):
             setattr(sparse, name, None)
-        # 03:00 UTC still belongs to the night that began the day before.
+        # 03:00 belongs to the night of the previous date.
         sparse.datetime_begin = Time("2021-03-05T03:00:00", scale="tai")
         sparse.datetime_end = sparse.datetime_begin + TimeDelta(45.0 * u.s)
     visit = VisitRecord.from_obs_info(sparse, band="r", regions=record().regions)
@@ -179,7 +179,7 @@ def test_record_fills_in_what_may_be_absent() -> None:
     assert visit.azimuth is None
 
 
-def test_put_all_or_nothing(butler: Butler, tmp_path: Path) -> None:
+def test_put_is_atomic(butler: Butler, tmp_path: Path) -> None:
     register_visit(butler, record())
     good = Dataset(NAMES[0], "ArrowAstropy", Table({"x": [1.0, 2.0]}))
     bad = Dataset(NAMES[1], "ArrowAstropy", "no table")

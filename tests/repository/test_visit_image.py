@@ -30,14 +30,13 @@ def test_mask_planes_by_name() -> None:
     np.testing.assert_array_equal(mask.get("SATURATED"), (bits & plane_bits(["SAT"])) != 0)
     np.testing.assert_array_equal(mask.get("BAD"), (bits & plane_bits(["BAD"])) != 0)
     assert not mask.get("COSMIC_RAY").any()
-    # The planes of the stack are there whether they are set or not, others
-    # only where they are.
+    # The stack's planes always exist, others only if set.
     assert {"DETECTED", "SPIKE", "NOT_DEBLENDED"} <= set(mask.schema.names)
     assert "STREAK" not in mask.schema.names
 
 
 @pytest.mark.parametrize("plane", MASK_PLANES)
-def test_every_plane_arrives(plane: str) -> None:
+def test_every_plane_is_converted(plane: str) -> None:
     bits = np.zeros((4, 5), dtype=np.uint32)
     bits[1, 2] = plane_bits([plane])
     mask = make_mask(bits)
@@ -73,7 +72,7 @@ def test_summary_of_a_known_image() -> None:
     assert stats.psfIxx == pytest.approx(4.0, rel=1e-3)
     assert stats.psfIxy == pytest.approx(0.0, abs=1e-6)
     assert stats.psfArea == pytest.approx(4.0 * np.pi * 4.0, rel=1e-3)
-    # A zero point 2.5 magnitudes above that of nJy: ten counts each.
+    # The zero point is 2.5 magnitudes above nJy: 10 counts per nJy.
     assert stats.skyNoise == pytest.approx(200.0)
     assert stats.meanVar == pytest.approx(40_000.0)
     assert stats.skyBg == pytest.approx(1000.0)

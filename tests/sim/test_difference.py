@@ -47,7 +47,7 @@ WIDTHS = pytest.mark.parametrize(("fwhm", "template_fwhm"), [(4.0, 4.0), (4.0, 5
 
 
 @WIDTHS
-def test_what_has_not_changed_is_gone(fwhm: float, template_fwhm: float) -> None:
+def test_constant_star_vanishes(fwhm: float, template_fwhm: float) -> None:
     star = (150.0, 120.0, 2e5)
     image = make_planes(fwhm, NOISE, 1, star)
     template = make_planes(template_fwhm, TEMPLATE_NOISE, 2, star)
@@ -60,7 +60,7 @@ def test_what_has_not_changed_is_gone(fwhm: float, template_fwhm: float) -> None
 
 
 @WIDTHS
-def test_what_is_new_keeps_its_flux_and_has_the_psf(fwhm: float, template_fwhm: float) -> None:
+def test_new_star_has_flux_and_psf(fwhm: float, template_fwhm: float) -> None:
     image = make_planes(fwhm, NOISE, 3, (150.0, 120.0, 1e5))
     planes = subtract_template(image, make_planes(template_fwhm, TEMPLATE_NOISE, 4)).planes
     seen = around(planes.image, 150, 120)
@@ -76,17 +76,17 @@ def test_what_is_new_keeps_its_flux_and_has_the_psf(fwhm: float, template_fwhm: 
 
 
 @WIDTHS
-def test_noise_is_white_and_what_the_variance_says(fwhm: float, template_fwhm: float) -> None:
+def test_noise_is_white_with_the_nominal_variance(fwhm: float, template_fwhm: float) -> None:
     image, template = make_planes(fwhm, NOISE, 5), make_planes(template_fwhm, TEMPLATE_NOISE, 6)
     planes = subtract_template(image, template).planes
     inner = planes.image[25:-25, 25:-25]
-    # 50 000 pixels know a standard deviation to 0.3%.
+    # The standard deviation of 50 000 pixels has an error of 0.3%.
     assert inner.std() == pytest.approx(np.sqrt(np.median(planes.variance)), rel=0.015)
     assert inner.std() == pytest.approx(np.hypot(NOISE, TEMPLATE_NOISE), rel=0.02)
     assert abs(np.corrcoef(inner[1:].ravel(), inner[:-1].ravel())[0, 1]) < 0.02
 
 
-def test_registration_and_variability_leave_their_marks() -> None:
+def test_registration_and_variability_are_marked() -> None:
     image = make_planes(4.0, NOISE, 7, (60.0, 60.0, 3e4), (200.0, 80.0, 1e4), (100.0, 200.0, 1e4))
     moved = ((60.6, 60.0, 3e4), (200.0, 80.0, 2e4), (100.0, 200.0, 4e3))
     planes = subtract_template(image, make_planes(4.0, TEMPLATE_NOISE, 8, *moved)).planes
@@ -101,7 +101,7 @@ def test_registration_and_variability_leave_their_marks() -> None:
     assert not negative[200, 100]
 
 
-def test_where_one_has_no_data() -> None:
+def test_missing_data() -> None:
     image, template = make_planes(4.0, NOISE, 9), make_planes(5.0, TEMPLATE_NOISE, 10)
     template.image[:, :40] = np.nan
     template.variance[:, :40] = np.nan
@@ -113,17 +113,17 @@ def test_where_one_has_no_data() -> None:
     assert np.all(bad[:, :40])
     assert planes.has("NO_DATA")[130, 20]
     assert np.all(bad[100:110, 200:210])
-    # Where the image is convolved, what is bad of it spreads.
+    # Convolution spreads bad pixels.
     assert planes.has("COSMIC_RAY")[50, 151]
     assert not planes.has("COSMIC_RAY")[50, 165]
     assert not planes.has("DETECTED")[50, 150]
     assert not np.any(bad[:90, 60:140])
     assert np.all(np.isfinite(planes.image[~bad]))
-    # Elsewhere the noise is that of everywhere.
+    # Good pixels have the usual noise.
     assert planes.image[~bad].std() == pytest.approx(np.hypot(NOISE, TEMPLATE_NOISE), rel=0.03)
 
 
-def test_nothing_but_missing_data() -> None:
+def test_only_missing_data() -> None:
     image, template = make_planes(4.0, NOISE, 11), make_planes(4.0, TEMPLATE_NOISE, 12)
     template.image[...] = np.nan
     planes = subtract_template(image, template).planes

@@ -40,23 +40,23 @@ def test_plans_are_reproducible_and_distinct() -> None:
     assert all(plan.altitude >= 35.0 for plan in plans)
 
 
-def test_visit_number_names_the_night() -> None:
+def test_visit_number_contains_the_night() -> None:
     plan = plan_visit(0, 4, "g")
     assert plan.visit == 20170101_00005
     assert plan.physical_filter == "g_sim"
-    # The night of the first of January, which goes on after midnight UTC.
+    # The night of January 1 starts after midnight UTC.
     assert plan.begin.utc.iso.startswith("2017-01-02 01:0")
     assert (plan.end - plan.begin).sec == pytest.approx(30.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_boresight_is_where_the_telescope_points(seed: int) -> None:
+def test_boresight_agrees_with_altaz(seed: int) -> None:
     plan = plan_visit(seed, seed, "r")
     info = make_obs_info(plan, 0)
     assert info.tracking_radec is not None
     with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("iers_degraded_accuracy", "warn"):
         altaz = info.tracking_radec.transform_to(AltAz(obstime=plan.begin, location=SITE))
-    # Precession since 2000 is left out: a quarter of a degree.
+    # Precession since 2000, a quarter of a degree, is neglected.
     assert altaz.separation(info.altaz_begin) < 0.3 * u.deg
     assert info.boresight_airmass == pytest.approx(altaz.secz.value, abs=0.02)
 
@@ -72,7 +72,7 @@ def test_observation_is_fully_described() -> None:
     assert info.has_simulated_content
 
 
-def test_middle_of_the_camera_looks_at_the_boresight() -> None:
+def test_center_of_the_camera_is_the_boresight() -> None:
     plan = plan_visit(3, 2, "i")
     projection = make_sky_projection(plan, 94, SHAPE)
     center = projection.pixel_to_sky(x=249.5, y=199.5)
@@ -80,9 +80,9 @@ def test_middle_of_the_camera_looks_at_the_boresight() -> None:
     assert center.separation(boresight) < 1e-6 * u.arcsec
     right, above = projection.pixel_to_sky(x=250.5, y=199.5), projection.pixel_to_sky(x=249.5, y=200.5)
     assert center.separation(right).arcsec == pytest.approx(0.2, rel=1e-6)
-    # A step of 0.2 arcsec is known to 1e-7 of it.
+    # A step of 0.2 arcsec has a relative precision of 1e-7.
     assert center.position_angle(above).deg == pytest.approx(plan.rotation, abs=1e-4)
-    # Seen on the sky, with North up and East left: x to the West.
+    # With North up and East left, x points West.
     turn = (center.position_angle(right) - center.position_angle(above)).wrap_at(180 * u.deg)
     assert turn.deg == pytest.approx(-90.0, abs=1e-4)
 
@@ -137,8 +137,8 @@ def test_detector_geometry() -> None:
 
 
 @pytest.mark.parametrize("seed", [*range(0, 3650, 73), 20261101])
-def test_no_night_needs_tables_of_the_earths_rotation(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Astropy's tables go out of date, and it then wants to download others.
+def test_tables_of_earth_rotation_are_not_used(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # astropy downloads tables that are out of date.
     def refuse(*args: object) -> None:
         raise AssertionError("a table of the Earth's rotation was read")
 

@@ -31,13 +31,13 @@ def test_seeing_is_in_range() -> None:
     fwhm = np.array([seeing.fwhm for seeing in drawn])
     assert fwhm.min() >= 3.0
     assert fwhm.max() <= 6.0
-    # Median 3.9 with a spread of 18%, 200 draws: known to 1.6%.
+    # The median of 200 draws with a spread of 18% has an error of 1.6%.
     assert np.median(fwhm) == pytest.approx(3.9, rel=0.06)
     assert max(np.hypot(seeing.e1, seeing.e2) for seeing in drawn) <= 0.15
 
 
 def test_shape_is_that_of_the_seeing() -> None:
-    """Averaged over many detectors, what varies cancels."""
+    """Variations cancel in the mean over many detectors."""
     seeing = Seeing(fwhm=4.0, beta=3.5, e1=0.08, e2=-0.05)
     expected = galsim.Moffat(fwhm=4.0, beta=3.5).shear(galsim.Shear(e1=0.08, e2=-0.05))
     reference = moments(expected.drawImage(nx=25, ny=25, scale=1.0).array)
@@ -45,8 +45,8 @@ def test_shape_is_that_of_the_seeing() -> None:
     for seed in range(30):
         psf = make_psf(seeing, np.random.default_rng(seed), DETECTOR)
         shapes.append(moments(psf.compute_kernel_image(x=2035.5, y=1999.5).array))
-    # In the middle of the detector the polynomials have their mean values;
-    # the half-ellipticity that stands for the shear is good to 1%.
+    # In the middle of the detector the polynomials have their mean values.
+    # Half of the ellipticity approximates the shear to 1%.
     assert np.mean([s.moments_sigma for s in shapes]) == pytest.approx(reference.moments_sigma, rel=0.01)
     assert np.mean([s.observed_shape.e1 for s in shapes]) == pytest.approx(
         reference.observed_shape.e1, rel=0.02
@@ -78,7 +78,7 @@ def test_ellipticity_is_limited() -> None:
         for x in (0, 4071):
             for y in (0, 3999):
                 shape = moments(psf.compute_kernel_image(x=x, y=y).array).observed_shape
-                # Round pixels make it rounder, never more elliptical.
+                # Pixel integration reduces the ellipticity.
                 assert np.hypot(shape.e1, shape.e2) < 0.151
 
 
@@ -102,8 +102,7 @@ def test_sampled_in_array_coordinates() -> None:
 
 @pytest.mark.parametrize(
     ("bbox", "tolerance"),
-    # Between the corners of a small image a linear polynomial does; it is
-    # exact but for the mixed term.
+    # Small images have a linear polynomial without mixed term.
     [(Box.factory[1000:1200, 500:760], 2e-3), (DETECTOR, 2e-3)],
     ids=["corners", "detector"],
 )
@@ -117,7 +116,7 @@ def test_psf_of_pixels(bbox: Box, tolerance: float) -> None:
         kernel = again.compute_kernel_image(x=x, y=y).array
         assert kernel.sum() == pytest.approx(1.0)
         np.testing.assert_allclose(kernel, expected / expected.sum(), rtol=0.0, atol=tolerance * kernel.max())
-    # Off the center of a pixel, too, where the images are interpolated.
+    # Images off the center of a pixel are interpolated.
     moved = again.compute_stellar_image(x=bbox.x.min + 100.4, y=bbox.y.min + 90.3)
     expected = psf.compute_stellar_image(x=bbox.x.min + 100.4, y=bbox.y.min + 90.3)
     assert moved.bbox == expected.bbox

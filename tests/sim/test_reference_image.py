@@ -52,10 +52,10 @@ def test_properties_of_the_reference_image(original: VisitImage, reference_file:
     x, y = np.array([0.0, 255.0, 17.0]), np.array([0.0, 299.0, 80.0])
     here, there = (i.sky_projection.pixel_to_sky(x=x, y=y) for i in (image, original))
     assert np.all(here.separation(there) < 1e-6 * u.arcsec)
-    # The median over a starry image is slightly above the sky's.
+    # Stars raise the median slightly.
     assert image.summary_stats.skyNoise == pytest.approx(original.summary_stats.skyNoise, rel=0.02)
     assert image.detector.serial == original.detector.serial
-    # It is another observation, of other pixels.
+    # Observation and pixels differ.
     assert image.obs_info.visit_id != original.obs_info.visit_id
     assert image.obs_info.datetime_begin != original.obs_info.datetime_begin
     assert image.obs_info.tracking_radec is not None

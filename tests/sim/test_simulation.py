@@ -87,17 +87,17 @@ def test_detectors_lie_side_by_side(butler: Butler) -> None:
     first, second = butler.query_dimension_records("visit_detector_region", instrument="TrailSimCam")
     assert first.region.isDisjointFrom(second.region)
     gap = first.region.getBoundingCircle().getCenter().dot(second.region.getBoundingCircle().getCenter())
-    # Next to each other: their centers are hardly more than a width apart.
+    # The distance of the centers is a width and a gap.
     assert np.rad2deg(np.arccos(gap)) * 3600.0 == pytest.approx(160 * 0.2 * 42.25 / 40.72, rel=1e-3)
 
 
-def test_sky_noise_is_what_the_variance_says() -> None:
+def test_sky_noise_agrees_with_the_variance() -> None:
     image = SIMULATION.image(0, 0).image
     blank = Simulation(seed=11, detectors=1, shape=(128, 160), trails=0).image(0, 0).image
     assert blank.summary_stats.skyNoise == pytest.approx(image.summary_stats.skyNoise, rel=1e-2)
     pixels = blank.image.array
-    # Differences of neighbors leave out the background; the median absolute
-    # one, the stars.  20000 pixels know a standard deviation to 1%.
+    # Differences of neighbors remove the background, their median the stars.
+    # The standard deviation of 20000 pixels has an error of 1%.
     steps = np.diff(pixels, axis=1)
     noise = 1.4826 * np.nanmedian(np.abs(steps - np.nanmedian(steps))) / np.sqrt(2.0)
     assert noise == pytest.approx(np.sqrt(np.nanmedian(blank.variance.array)), rel=0.05)
@@ -112,7 +112,7 @@ def test_truth_is_in_the_coordinates_of_the_image() -> None:
     sky = simulated.image.sky_projection.pixel_to_sky(x=np.array(truth["x0"]), y=np.array(truth["y0"]))
     np.testing.assert_allclose(sky.ra.deg, truth["ra0"], rtol=0, atol=1e-12)
     np.testing.assert_allclose(sky.dec.deg, truth["dec0"], rtol=0, atol=1e-12)
-    # TAN over a few pixels: the lengths on the sky are those in pixels.
+    # Over a few pixels of TAN, lengths on the sky and in pixels agree.
     other = simulated.image.sky_projection.pixel_to_sky(x=np.array(truth["x1"]), y=np.array(truth["y1"]))
     np.testing.assert_allclose(sky.separation(other).arcsec, 0.2 * truth["trail_length"], rtol=2e-3)
 
@@ -120,7 +120,7 @@ def test_truth_is_in_the_coordinates_of_the_image() -> None:
 def test_reproducible() -> None:
     first, again = SIMULATION.image(0, 1), SIMULATION.image(0, 1)
     np.testing.assert_array_equal(first.image.image.array, again.image.image.array)
-    # Neither do the other images matter.
+    # Other images have no influence.
     more = dataclasses.replace(SIMULATION, visits=3, detectors=4).image(0, 1)
     np.testing.assert_array_equal(first.image.image.array, more.image.image.array)
 
@@ -129,8 +129,8 @@ def test_reproducible() -> None:
     ("other", "visit", "detector"),
     [(dataclasses.replace(SIMULATION, seed=12), 0, 0), (SIMULATION, 0, 1), (SIMULATION, 1, 0)],
 )
-def test_noise_is_its_own(other: Simulation, visit: int, detector: int) -> None:
-    """Neither seed nor visit nor detector shares its noise with another."""
+def test_noise_is_independent(other: Simulation, visit: int, detector: int) -> None:
+    """Seeds, visits and detectors do not share noise."""
     noises = []
     for simulation, v, d in ((SIMULATION, 0, 0), (other, visit, detector)):
         image = simulation.image(v, d).image
@@ -138,7 +138,7 @@ def test_noise_is_its_own(other: Simulation, visit: int, detector: int) -> None:
         steps = np.nan_to_num(np.diff(pixels, axis=1)).clip(-4.0, 4.0)
         noises.append(steps.ravel())
     correlation = np.corrcoef(noises[0], noises[1])[0, 1]
-    # 20000 pixels: independent ones correlate by 0.01.
+    # 20000 independent pixels correlate by 0.01.
     assert abs(correlation) < 0.05
 
 
@@ -161,7 +161,7 @@ def test_difference_image(repo: Path) -> None:
         )
         assert difference.kernel.compute_kernel_image(x=x, y=y).array.sum() == pytest.approx(1.0)
     assert difference.summary_stats == made.summary_stats
-    # The image is as it is without; its template is the one subtracted.
+    # The image does not depend on the template, which is subtracted.
     image, template, alone = (
         butler.get(name, data_id, collections=run)
         for name, run in (
@@ -177,14 +177,14 @@ def test_difference_image(repo: Path) -> None:
     good = np.isfinite(difference.image.array) & np.isfinite(image.image.array)
     light = [np.quantile(np.abs(part.image.array[good]), 0.99) for part in (difference, image)]
     assert light[0] < light[1]
-    # Without the other option, the template itself is not kept.
+    # The template is stored only if requested.
     only = dataclasses.replace(simulation, template=False).image(0, 0)
     assert only.template is None
     assert only.difference is not None
     np.testing.assert_array_equal(only.difference.image.array, made.image.array)
 
 
-def test_existing_datasets_stop_it_early(repo: Path) -> None:
+def test_existing_datasets_are_refused(repo: Path) -> None:
     butler = Butler.from_config(repo, writeable=True)
     with pytest.raises(RepositoryError, match="Run 'input' holds 4 .*--run"):
         next(SIMULATION.run(butler, "input"))
@@ -193,7 +193,7 @@ def test_existing_datasets_stop_it_early(repo: Path) -> None:
 
 
 @pytest.mark.process
-def test_processes_make_the_same(repo: Path) -> None:
+def test_processes_make_equal_images(repo: Path) -> None:
     butler = Butler.from_config(repo, writeable=True)
     rows = list(SIMULATION.run(butler, "parallel", jobs=2))
     assert len(rows) == 2

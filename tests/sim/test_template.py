@@ -76,7 +76,7 @@ def moments(image: np.ndarray) -> tuple[float, float, float, float]:
 def test_perfect_template_shows_the_star_where_it_is() -> None:
     template = make_template(PERFECT, one_star(), (140, 128), 1.0, 1)
     flux, x, y, _ = moments(template)
-    # The wings of a Moffat profile beyond the PSF's stamp hold a per cent.
+    # The wings of a Moffat profile beyond the PSF's stamp hold one percent.
     assert flux == pytest.approx(10_000.0, rel=0.03)
     assert (x, y) == pytest.approx((60.0, 70.0), abs=0.02)
 
@@ -92,7 +92,7 @@ def test_width_of_the_psf(factor: float) -> None:
     assert np.sqrt(area / expected) == pytest.approx(factor, rel=0.03)
 
 
-def test_registration_is_off_by_no_more_than_asked_for() -> None:
+def test_registration_error_is_limited() -> None:
     config = dataclasses.replace(PERFECT, shift=0.3)
     offsets = []
     for seed in range(12):
@@ -108,7 +108,7 @@ def test_noise_is_less_and_correlated() -> None:
     template = make_template(config, None, (300, 300), 10.0, 3)
     assert template.std() == pytest.approx(4.0, rel=0.02)
     neighbors = np.corrcoef(template[:, :-1].ravel(), template[:, 1:].ravel())[0, 1]
-    # Of white noise smoothed by a Gaussian: exp(-1 / (4 sigma^2)).
+    # White noise smoothed by a Gaussian: exp(-1 / (4 sigma^2)).
     assert neighbors == pytest.approx(np.exp(-1.0 / (4.0 * 0.8**2)), abs=0.02)
 
 
@@ -121,10 +121,10 @@ def test_absent_star_and_missing_regions() -> None:
     assert 0.05 < np.mean(fractions) < 0.9
 
 
-def test_remains_are_positive_and_not_in_the_image() -> None:
+def test_residual_trails_are_positive() -> None:
     config = dataclasses.replace(PERFECT, trails=300.0, satellite_chance=1.0, noise=(0.3, 0.3))
     template = make_template(config, None, (200, 200), 1.0, 5)
-    # Of 40 000 pixels of noise, three are beyond 4 sigma on each side.
+    # Three of 40 000 pixels of noise exceed 4 sigma on each side.
     assert np.count_nonzero(template > 4.0 * 0.3) > 8
     assert np.count_nonzero(template < -4.0 * 0.3) < 10
 
@@ -146,6 +146,6 @@ def test_an_image_is_the_same_with_and_without_a_template() -> None:
 
 @pytest.mark.parametrize("name", ["width", "noise", "correlation"])
 @pytest.mark.parametrize("value", [(0.0, 1.0), (2.0, 1.0), (1.0, np.inf)])
-def test_impossible_ranges_are_refused(name: str, value: tuple[float, float]) -> None:
+def test_bad_ranges(name: str, value: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match=name):
         TemplateConfig(**{name: value})

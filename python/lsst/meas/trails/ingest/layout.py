@@ -22,7 +22,6 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import astropy.io.fits
 import astropy.wcs
@@ -57,6 +56,8 @@ _ROLES: Mapping[str, str] = {
     "WHT": "weight",
 }
 """Content of an HDU by EXTTYPE (the stack's calexps) or EXTNAME."""
+
+type _ImageHdu = astropy.io.fits.PrimaryHDU | astropy.io.fits.ImageHDU | astropy.io.fits.CompImageHDU
 
 _WCS_NUMBER = re.compile(r"(CRVAL|CRPIX|CDELT|CROTA)[12]$|(CD|PC|PV)[12]_\d+$|[AB]_\d_\d$")
 
@@ -197,7 +198,7 @@ def _readable(header: astropy.io.fits.Header) -> astropy.io.fits.Header:
     return astropy.io.fits.Header(cards, copy=True)
 
 
-def _role(hdu: Any) -> str:
+def _role(hdu: _ImageHdu) -> str:
     """Return the content of an HDU by its name, ``image`` by default."""
     header = hdu.header
     name = str(header.get("EXTTYPE") or header.get("EXTNAME") or "").strip().upper()
@@ -206,7 +207,7 @@ def _role(hdu: Any) -> str:
     return _ROLES.get(name, "image")
 
 
-def _image_shape(hdu: Any) -> tuple[int, int] | None:
+def _image_shape(hdu: _ImageHdu) -> tuple[int, int] | None:
     """Return the shape (ny, nx) of an HDU with a two-dimensional image.
 
     Additional axes of length 1 are ignored. Other HDUs give `None`.
@@ -283,7 +284,7 @@ def _check_shape(shape: tuple[int, int], path: Path, number: int) -> None:
         )
 
 
-def _check_complete(hdu: Any, number: int, path: Path) -> None:
+def _check_complete(hdu: _ImageHdu, number: int, path: Path) -> None:
     """Raise if a file is too short for the pixels of a header."""
     if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip", ".z"):
         return

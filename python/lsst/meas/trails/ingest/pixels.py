@@ -30,6 +30,8 @@ from lsst.images import MaskPlane
 from ..core.planes import MASK_PLANES, canonical_plane, plane_bits
 from .layout import FitsIngestError, FitsLayout, one_line, open_fits
 
+type _Pixels = npt.NDArray[Any]
+
 _PADDING_AREA = 64
 """Smallest number of adjacent zeros that are padding, pixels."""
 
@@ -124,7 +126,7 @@ def read_pixels(layout: FitsLayout) -> FitsPixels:
     )
 
 
-def _read_hdu(hdu: Any, number: int, path: Path) -> npt.NDArray[Any]:
+def _read_hdu(hdu: astropy.io.fits.ImageHDU, number: int, path: Path) -> _Pixels:
     """Read the pixels of an HDU with the scaling of its header, shape (ny, nx)."""
     try:
         data = hdu.data
@@ -139,14 +141,14 @@ def _read_hdu(hdu: Any, number: int, path: Path) -> npt.NDArray[Any]:
     return pixels.reshape(pixels.shape[-2:])
 
 
-def _as_float32(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def _as_float32(pixels: _Pixels) -> npt.NDArray[np.float32]:
     """Copy pixels to native float32; values out of range become infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.array(pixels, dtype=np.float32, order="C")
 
 
 def _unpack_mask(
-    pixels: npt.NDArray[Any], header: astropy.io.fits.Header, number: int, path: Path
+    pixels: _Pixels, header: astropy.io.fits.Header, number: int, path: Path
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Yield the planes of a mask HDU with the names of `lsst.images`.
 
@@ -186,7 +188,7 @@ def _unpack_mask(
         yield canonical_plane(name), (pixels >> pixels.dtype.type(bit)) & 1 != 0
 
 
-def _padding(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _padding(image: _Pixels) -> npt.NDArray[np.bool_]:
     """Return patches of exact zeros in images with fractional values."""
     zero = image == 0
     if image.dtype.kind != "f" or np.count_nonzero(zero) < _PADDING_AREA:

@@ -19,7 +19,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import galsim
 import numpy as np
@@ -270,7 +270,7 @@ def _measure(
 
 def _extract(
     data: npt.NDArray[np.float32], noise: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]
-) -> Any:
+) -> npt.NDArray[np.void]:
     """Detect sources with a pixel buffer for crowded images."""
     original = sep.get_extract_pixstack()
     try:

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 __all__ = ("inverse", "parse_mapping", "series", "to_text")
 
-from typing import Any
-
 import starlink.Ast
 
 
@@ -33,14 +31,14 @@ class _Lines:
         self.lines.append(line)
 
 
-def to_text(ast_object: Any) -> str:
+def to_text(ast_object: starlink.Ast.Object) -> str:
     """Return the native serialization of an AST object."""
     sink = _Lines()
     starlink.Ast.Channel(None, sink).write(ast_object)
     return "\n".join(sink.lines) + "\n"
 
 
-def parse_mapping(text: str) -> Any:
+def parse_mapping(text: str) -> starlink.Ast.Mapping:
     """Return the AST mapping of a native serialization.
 
     A frame set yields the mapping from its base frame to its current frame.
@@ -51,14 +49,14 @@ def parse_mapping(text: str) -> Any:
     return ast_object
 
 
-def inverse(mapping: Any) -> Any:
+def inverse(mapping: starlink.Ast.Mapping) -> starlink.Ast.Mapping:
     """Return the inverse of an AST mapping."""
     result = mapping.copy()
     result.invert()
     return result
 
 
-def series(*mappings: Any) -> Any:
+def series(*mappings: starlink.Ast.Mapping) -> starlink.Ast.Mapping:
     """Return the composition of AST mappings; the first is applied first."""
     result = mappings[0]
     for mapping in mappings[1:]:

@@ -31,7 +31,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, MissingCollectionError, Timespan
 from lsst.daf.butler.registry import CollectionTypeError, ConflictingDefinitionError
@@ -251,7 +251,7 @@ def find_existing(
 
 
 def put_datasets(
-    butler: Butler, run: str, data_id: Mapping[str, Any], datasets: Iterable[Dataset]
+    butler: Butler, run: str, data_id: Mapping[str, str | int], datasets: Iterable[Dataset]
 ) -> list[DatasetRef]:
     """Put the datasets of one image atomically.
 
@@ -298,7 +298,7 @@ def put_datasets(
 
 
 def _put_together(
-    butler: Butler, run: str, data_id: Mapping[str, Any], items: list[tuple[Dataset, DatasetType]]
+    butler: Butler, run: str, data_id: Mapping[str, str | int], items: list[tuple[Dataset, DatasetType]]
 ) -> list[DatasetRef]:
     refs: list[DatasetRef] = []
     try:

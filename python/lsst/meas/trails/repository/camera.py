@@ -16,7 +16,7 @@ from __future__ import annotations
 __all__ = ("CalibratedInstrument", "camera_frames", "make_detector")
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import numpy as np
 import starlink.Ast
@@ -194,7 +194,11 @@ def make_detector(
 
 
 def camera_frames(
-    instrument: str, detector: int, bbox: Box, to_focal_plane: Any, to_field_angle: Any
+    instrument: str,
+    detector: int,
+    bbox: Box,
+    to_focal_plane: starlink.Ast.Mapping,
+    to_field_angle: starlink.Ast.Mapping,
 ) -> CameraFrameSet:
     """Return the coordinate systems of a camera with one detector.
 

@@ -17,7 +17,7 @@ __all__ = ("RepositoryError", "VisitRecord", "image_region")
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import astropy.units as u
 import numpy as np
@@ -28,7 +28,7 @@ from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 if TYPE_CHECKING:
     from astro_metadata_translator import ObservationInfo
 
-    from lsst.images import Box, SkyProjection
+    from lsst.images import Box, DetectorFrame, SkyProjection
 
 
 class RepositoryError(RuntimeError):
@@ -153,7 +153,7 @@ class VisitRecord:
         )
 
 
-def image_region(sky_projection: SkyProjection[Any], bbox: Box) -> ConvexPolygon:
+def image_region(sky_projection: SkyProjection[DetectorFrame], bbox: Box) -> ConvexPolygon:
     """Return the sky region of an image.
 
     Parameters

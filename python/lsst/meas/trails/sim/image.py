@@ -17,7 +17,6 @@ __all__ = ("SimulatedImage", "assemble_image", "image_truth")
 
 import dataclasses
 import functools
-from typing import Any
 
 import astropy.table
 import numpy as np
@@ -133,7 +132,7 @@ def assemble_image(
 
 
 def image_truth(
-    truth: astropy.table.Table, bbox: Box, sky_projection: SkyProjection[Any]
+    truth: astropy.table.Table, bbox: Box, sky_projection: SkyProjection[DetectorFrame]
 ) -> astropy.table.Table:
     """Convert a truth table from array coordinates to image coordinates.
 

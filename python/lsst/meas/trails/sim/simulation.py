@@ -160,10 +160,14 @@ class Simulation:
     def data_ids(self) -> list[dict[str, str | int]]:
         """Return the data IDs of all images."""
         return [
-            {"instrument": TrailSimCam.getName(), "visit": self.plan(index).visit, "detector": detector}
+            self._data_id(self.plan(index).visit, detector)
             for index in range(self.visits)
             for detector in range(self.detectors)
         ]
+
+    @staticmethod
+    def _data_id(visit: int, detector: int) -> dict[str, str | int]:
+        return {"instrument": TrailSimCam.getName(), "visit": visit, "detector": detector}
 
     def record(self, index: int) -> VisitRecord:
         """Return the dimension records of a visit."""
@@ -305,7 +309,7 @@ class Simulation:
             datasets.append(Dataset(DIFFERENCE_DATASET_TYPE, "DifferenceImage", simulated.difference))
         datasets.append(Dataset(IMAGE_DATASET_TYPE, "VisitImage", simulated.image))
         visit = self.plan(index).visit
-        data_id = {"instrument": TrailSimCam.getName(), "visit": visit, "detector": detector}
+        data_id = self._data_id(visit, detector)
         names = [dataset.name for dataset in datasets]
         existing = {name for name, _, _ in find_existing(butler, run, names, [data_id])}
         if IMAGE_DATASET_TYPE not in existing:
