@@ -12,11 +12,13 @@
 
 from __future__ import annotations
 
+import astropy.table
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.matching import MatchCriteria
 from lsst.meas.trails.evaluation.columns import MATCH_COLUMNS
-from lsst.meas.trails.evaluation.match_table import ImageContext, match_table
+from lsst.meas.trails.evaluation.match_table import ImageContext, MatchOptions, match_table, search_table
 
 from .conftest import leak, make_candidates, make_truth, random_trails
 
@@ -27,18 +29,61 @@ def categories(table: object) -> list[str]:
     return [str(name) for name in table["category"]]  # type: ignore[index]
 
 
+def test_every_kind_of_candidate() -> None:
+    truth = make_truth([(100.0, 100.0, 60.0, 20.0), (300.0, 150.0, 30.0, 90.0), (200.0, 400.0, 10.0, 45.0)])
+    satellite = make_truth([(250.0, 300.0, 700.0, 0.0)], source_type="Satellite")
+    rows = {
+        (101.0, 99.0, 55.0, 22.0): "found",
+        (110.0, 104.0, 40.0, 20.0): "duplicate",
+        (400.0, 50.0, 40.0, 70.0): "false",
+        (251.0, 301.0, 600.0, 0.5): "satellite",
+        (420.0, 298.0, 50.0, 178.0): "satellite",  # a fragment
+        (300.0, 150.0, 30.0, 30.0): "false",  # across the second trail
+    }
+    candidates = make_candidates(list(rows), score=np.array([0.9, 0.6, 0.7, 0.8, 0.5, 0.4]))
+    table = match_table(candidates, astropy.table.vstack([truth, satellite]), AROUND)
+    assert categories(table) == ["found", "missed", "missed", "distractor", *list(rows.values())[1:]]
+    assert list(table["trailCandidateId"][4:]) == [1, 2, 3, 4, 5]
+
+
+def test_highest_score_is_the_match() -> None:
+    truth = make_truth([(100.0, 100.0, 60.0, 20.0)])
+    rows = [(100.0, 100.0, 60.0, 20.0), (104.0, 101.0, 50.0, 20.0)]
+    table = match_table(make_candidates(rows, score=np.array([0.3, 0.8])), truth, AROUND)
+    assert table["trailCandidateId"][0] == 1
+
+
+def test_a_flagged_streak_on_a_trail_is_found() -> None:
+    truth = make_truth([(250.0, 300.0, 60.0, 0.0)])
+    satellite = make_truth([(250.0, 300.0, 700.0, 0.0)], source_type="Satellite")
+    table = match_table(
+        make_candidates([(250.0, 300.0, 60.0, 0.0)], streak=True),
+        astropy.table.vstack([truth, satellite]),
+        AROUND,
+    )
+    assert categories(table) == ["found", "distractor"]
+
+
+def test_criteria() -> None:
+    truth = make_truth([(100.0, 100.0, 60.0, 20.0)])
+    candidates = make_candidates([(100.0, 110.0, 60.0, 20.0)])
+    assert categories(match_table(candidates, truth, AROUND)) == ["missed", "false"]
+    options = MatchOptions(criteria=MatchCriteria(max_distance=12.0))
+    assert categories(match_table(candidates, truth, AROUND, options=options)) == ["found"]
+
+
 def test_two_trails_that_cross() -> None:
     truth = make_truth([(500.0, 500.0, 80.0, 20.0), (500.0, 500.0, 80.0, 110.0)])
     table = match_table(leak(truth), truth, AROUND)
     assert categories(table) == ["found", "found"]
     # Each with the candidate of its own angle.
     np.testing.assert_allclose(table["dAngle"], 0.0, atol=1e-9)
-    # One of them alone is not the other.
+    # A candidate of one trail does not match the other trail.
     table = match_table(leak(truth)[1:], truth, AROUND)
     assert categories(table) == ["missed", "found"]
 
 
-def test_one_broken_in_three() -> None:
+def test_a_trail_broken_in_three() -> None:
     truth = make_truth([(500.0, 500.0, 90.0, 0.0)])
     parts = [(470.0, 500.0, 24.0, 0.0), (500.0, 500.0, 40.0, 0.0), (530.0, 500.0, 24.0, 0.0)]
     table = match_table(make_candidates(parts, score=np.array([0.5, 0.9, 0.6])), truth, AROUND)
@@ -57,9 +102,7 @@ def test_one_candidate_over_two_trails() -> None:
 
 
 def test_trail_at_the_edge() -> None:
-    """What lies beyond the edge cannot be seen: the half inside is enough, a
-    tenth is not.
-    """
+    """A trail counts with half of its flux inside, not with a tenth."""
     truth = make_truth([(0.0, 500.0, 80.0, 0.0), (-30.0, 700.0, 80.0, 0.0)], visible=np.array([0.5, 0.1]))
     inside = make_candidates([(20.0, 500.0, 40.0, 0.0), (5.0, 700.0, 10.0, 0.0)])
     table = match_table(inside, truth, AROUND)
@@ -73,7 +116,7 @@ def test_trail_on_a_bleed() -> None:
     table = match_table(leak(truth), truth, AROUND)
     assert categories(table) == ["masked", "found"]
     assert list(table["isCounted"]) == [False, True]
-    # Nobody need find it, and who does has not found what is not there.
+    # A masked trail counts neither as missed nor, if found, as false.
     assert not np.any(table["isFalse"])
 
 
@@ -107,8 +150,6 @@ def test_all_masked() -> None:
 
 
 def test_satellites_are_neither_found_nor_false() -> None:
-    import astropy.table
-
     satellite = make_truth([(500.0, 500.0, 1500.0, 30.0)], source_type="Satellite")
     star = make_truth([(200.0, 700.0, 0.0, 0.0)], source_type="Star")
     truth = astropy.table.vstack([satellite, star, make_truth([(100.0, 100.0, 30.0, 0.0)])])
@@ -178,3 +219,20 @@ def test_inputs_are_not_changed_and_columns_are_needed() -> None:
     truth.remove_column("snr_optimal")
     with pytest.raises(ValueError, match="snr_optimal"):
         match_table(candidates, truth, AROUND)
+
+
+def test_search_totals() -> None:
+    truth = make_truth([(500.0, 500.0, 40.0, 0.0), (200.0, 200.0, 40.0, 0.0)], visible=np.array([1.0, 0.2]))
+    candidates = make_candidates([(500.0, 500.0, 40.0, 0.0), (800.0, 100.0, 20.0, 0.0)])
+    context = ImageContext(shape=(1000, 500), visit=7, detector=3, band="r")
+    matches = match_table(candidates, truth, context)
+    (row,) = search_table(matches, context, n_searched=400_000, measured={"nSources": 12})
+    assert (row["visit"], row["detector"], row["band"]) == (7, 3, "r")
+    assert (row["nPixels"], row["nSearched"], row["nSources"]) == (500_000, 400_000, 12)
+    assert row["skyArea"] == pytest.approx(400_000 * (0.2 / 3600.0) ** 2)
+    counts = ("nTrails", "nCounted", "nCandidates", "nFalse", "nDuplicates", "nSatellite")
+    assert [row[name] for name in counts] == [2, 1, 2, 1, 0, 0]
+    # Unknown values.
+    assert row["nStack"] == -1
+    assert np.isnan(row["modelThreshold1"])
+    assert not row["hasPixels"]

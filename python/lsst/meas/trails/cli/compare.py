@@ -9,19 +9,27 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""``meas-trails compare``: candidates beside the truth."""
+"""``meas-trails compare``: candidates compared with the truth."""
 
 from __future__ import annotations
 
 __all__ = ("compare",)
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from ..evaluation.comparison import DetectorComparison
-    from ..repository.candidates import DetectorResult
+    import astropy.table
+    from rich.table import Table
+
+_COLORS = {
+    "found": "green",
+    "missed": "dim",
+    "false": "red",
+    "satellite": "magenta",
+    "duplicate": "yellow",
+}
 
 
 @click.command()
@@ -32,25 +40,28 @@ if TYPE_CHECKING:
 @click.option(
     "--min-score",
     type=click.FloatRange(0.0, 1.0),
-    help="Least score of a candidate. By default the one at which the model had 10 false candidates per "
-    "detector on its validation scenes.",
+    help="Lowest score of a candidate.  [default: score at which the model had 10 false candidates per "
+    "detector in its calibration]",
 )
-@click.option("--brief", is_flag=True, help="Only the counts.")
+@click.option("--brief", is_flag=True, help="Print only the counts.")
 def compare(
     repo: str, collection: str, visit: int | None, detector: int | None, min_score: float | None, brief: bool
 ) -> None:
-    """Print the candidates of COLLECTION in REPO beside the truth.
+    """Compare the candidates of COLLECTION in REPO with the truth.
 
     The truth is that of `meas-trails simulate` or of InjectTrailsTask.
-    Detectors without truth are left out.
+    Detectors without truth are skipped.
     """
-    from ..evaluation.comparison import compare_detector, tally
+    import numpy as np
+
+    from ..evaluation.comparison import tally
+    from ..evaluation.match_table import ImageContext, match_table
     from ..repository.candidates import detector_results
     from ._console import make_console
 
     console = make_console()
-    comparisons = []
-    without_truth = 0
+    tables = []
+    without_truth = n_pixels = 0
     threshold = min_score
     for result in detector_results(repo, collection, visit=visit, detector=detector):
         if result.truth is None:
@@ -58,79 +69,72 @@ def compare(
             continue
         if threshold is None:
             threshold = result.default_min_score
-        comparison = compare_detector(result.candidates, result.truth, result.n_pixels, min_score=threshold)
-        comparisons.append(comparison)
+        candidates = result.candidates[np.asarray(result.candidates["score"]) >= threshold]
+        ny, nx = result.candidates.meta["imageShape"]
+        matches = match_table(candidates, result.truth, ImageContext(shape=(int(ny), int(nx))))
+        tables.append(matches)
+        n_pixels += result.n_pixels
         if not brief:
-            console.print(_table(result, comparison))
-    if not comparisons:
+            console.print(_table(result.label, matches))
+    if not tables:
         raise click.ClickException(
-            f"No detector in {collection!r} has a truth table, of simulated or of injected trails: there is "
-            "nothing to compare with."
+            f"No detector in {collection!r} has a truth table of simulated or injected trails to compare "
+            "with: run meas-trails simulate, or InjectTrailsTask, first."
         )
-    everything = tally(comparisons)
-    bright = tally(comparisons, min_snr=15.0, min_length=20.0)
-    megapixels = sum(comparison.n_pixels for comparison in comparisons) / 1e6
+    counts = tally(tables, n_pixels)
+    bright = tally(tables, n_pixels, min_snr=15.0, min_length=20.0)
     console.print(
-        f"Candidates with a score of at least {threshold:.3f}, in {everything.detectors} detectors "
-        f"({megapixels:.1f} Mpix):"
+        f"Candidates with a score of at least {threshold:.3f}, in {len(tables)} detectors "
+        f"({n_pixels / 1e6:.1f} Mpix):"
     )
-    console.print(f"  found {everything.found} of {everything.trails} trails")
+    console.print(f"  found {counts.found} of {counts.trails} trails")
     console.print(
         f"  found {bright.found} of {bright.trails} trails with SNR > 15 and length > 20 pixels"
         + (f" ({100.0 * bright.completeness:.0f}%)" if bright.trails else "")
     )
     console.print(
-        f"  {everything.false} false candidates: {everything.false_per_detector:.1f} per detector of "
-        "16.4 Mpix"
+        f"  {counts.false} false candidates: {counts.false_per_detector:.1f} per detector of 16.4 Mpix"
     )
     if without_truth:
-        console.print(f"  {without_truth} detectors without truth were left out")
+        console.print(f"  skipped {without_truth} detectors without truth")
 
 
-def _table(result: DetectorResult, comparison: DetectorComparison) -> Any:
-    """Return a table of trails with their candidates, and of the rest."""
+def _table(label: str, matches: astropy.table.Table) -> Table:
+    """Return a table of trails with their candidates, and of other candidates."""
     import numpy as np
     from rich.table import Table
 
-    table = Table(title=result.label[0].upper() + result.label[1:], title_justify="left", header_style="bold")
-    for name, justify in (("", "left"), ("true SNR", "right"), ("length", "right"), ("angle", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = Table(title=label[0].upper() + label[1:], title_justify="left", header_style="bold")
+    table.add_column("")
+    for name in ("true SNR", "length", "angle"):
+        table.add_column(name, justify="right")
     for name in ("score", "SNR", "length", "angle", "mag", "offset"):
         table.add_column(name, justify="right", style="cyan")
-    candidates, truth, matches = comparison.candidates, comparison.truth, comparison.matches
-    for index in np.argsort(-np.asarray(truth["snr_optimal"])):
-        row = truth[index]
-        number = int(matches.candidate_of[index])
-        measured = [""] * 6
-        if number >= 0:
-            candidate = candidates[number]
-            offset = np.hypot(candidate["x"] - row["x"], candidate["y"] - row["y"])
-            measured = [*_describe(candidate), f"{offset:.1f}"]
+    is_trail = np.asarray(matches["isTrail"])
+    trails = matches[is_trail]
+    for row in trails[np.argsort(-np.asarray(trails["snrOptimal"]))]:
         table.add_row(
-            "[green]found" if number >= 0 else "[dim]missed",
-            f"{row['snr_optimal']:.1f}",
-            f"{row['trail_length']:.1f}",
-            f"{row['beta']:.1f}",
-            *measured,
+            _colored("found" if row["isCandidate"] else "missed"),
+            *(f"{row[name]:.1f}" for name in ("snrOptimal", "trueLength", "trueAngle")),
+            *([*_describe(row), f"{row['dMidpoint']:.1f}"] if row["isCandidate"] else [""] * 6),
         )
-    for index, candidate in enumerate(candidates):
-        if comparison.false[index]:
-            table.add_row("[red]false", "", "", "", *_describe(candidate), "")
-        elif comparison.on_satellite[index]:
-            table.add_row("[magenta]satellite", "", "", "", *_describe(candidate), "")
-        elif matches.is_duplicate[index]:
-            table.add_row("[yellow]duplicate", "", "", "", *_describe(candidate), "")
+    for row in matches[~is_trail & np.asarray(matches["isCandidate"])]:
+        table.add_row(_colored(str(row["category"])), "", "", "", *_describe(row), "")
     table.caption = (
-        "lengths and offsets in pixels, angles in degrees from +x; left the truth, right the candidate"
+        "lengths and offsets in pixels, angles in degrees from +x; truth on the left, candidate on the right"
     )
     return table
 
 
-def _describe(candidate: Any) -> list[str]:
+def _colored(category: str) -> str:
+    return f"[{_COLORS[category]}]{category}"
+
+
+def _describe(row: astropy.table.Row) -> list[str]:
     return [
-        f"{candidate['score']:.2f}",
-        f"{candidate['snr']:.1f}",
-        f"{candidate['trailLengthPix']:.1f}",
-        f"{candidate['trailAnglePix']:.1f}",
-        f"{candidate['trailMag']:.2f}",
+        f"{row['score']:.2f}",
+        f"{row['snr']:.1f}",
+        f"{row['trailLengthPix']:.1f}",
+        f"{row['trailAnglePix']:.1f}",
+        f"{row['trailMag']:.2f}",
     ]
