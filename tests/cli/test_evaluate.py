@@ -175,7 +175,7 @@ def test_what_cannot_be_evaluated(repo: Path, chain: Any, tmp_path: Path) -> Non
         ((repo, EVALUATED, "--against", chain.detected), "holds no trail_metrics"),
         ((repo, EVALUATED, "--against", EVALUATED), "name other collections"),
         ((repo, EVALUATED, "--instrument", "LSSTCam"), "no evaluation of instrument 'LSSTCam', only of"),
-        ((repo, EVALUATED, "-o", repo), "is no report of this program: name another folder"),
+        ((repo, EVALUATED, "-o", repo), "is not a report"),
     ):
         code, output = invoke(*arguments)
         assert code in (1, 2)

@@ -156,7 +156,7 @@ def test_any_text_stays_text(text: str) -> None:
 def test_names_of_files_are_names(tmp_path: Path, name: str) -> None:
     table = astropy.table.Table({"x": [1]})
     parts = [TablePart("numbers", table, "one"), TablePart(name, table, "another")]
-    with pytest.raises(ValueError, match="no name for a file"):
+    with pytest.raises(ValueError, match="file name"):
         write_report(Report("t", "s", [], [Section("s", parts)]), tmp_path / "report")
     assert list(tmp_path.iterdir()) == []
 
@@ -173,10 +173,10 @@ def test_an_earlier_report_is_replaced(tmp_path: Path) -> None:
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("important")
-    with pytest.raises(ReportError, match="no report of this program: name another folder"):
+    with pytest.raises(ReportError, match=re.escape(str(tmp_path))):
         write_report(make_report(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(ReportError, match="no report of this program"):
+    with pytest.raises(ReportError, match="thesis.tex"):
         write_report(make_report(), tmp_path / "thesis.tex")
 
 

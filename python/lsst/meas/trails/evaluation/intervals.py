@@ -9,11 +9,11 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Intervals of confidence: of fractions, and of anything by bootstrap."""
+"""Confidence intervals: of fractions, and of any statistic by bootstrap."""
 
 from __future__ import annotations
 
-__all__ = ("CONFIDENCE", "binomial_interval", "bootstrap_interval", "bootstrap_samples")
+__all__ = ("CONFIDENCE", "binomial_interval", "bootstrap_interval")
 
 from collections.abc import Callable
 
@@ -22,11 +22,11 @@ import numpy.typing as npt
 from astropy.stats import binom_conf_interval
 
 CONFIDENCE = 0.95
-"""Probability that an interval holds the true value."""
+"""Probability that an interval contains the true value."""
 
 
 def binomial_interval(
-    found: npt.ArrayLike, total: npt.ArrayLike, confidence: float = CONFIDENCE
+    found: npt.ArrayLike, total: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return Wilson's interval of fractions.
 
@@ -34,13 +34,11 @@ def binomial_interval(
     ----------
     found, total
         Successes and trials, of one shape.
-    confidence
-        Probability of the interval.
 
     Returns
     -------
     low, high
-        Its ends, same shape; NaN where there were no trials.
+        Ends of the interval, same shape; NaN without trials.
 
     Raises
     ------
@@ -49,8 +47,8 @@ def binomial_interval(
 
     Notes
     -----
-    Wilson (1927), JASA 22, 209: unlike that of the normal approximation it
-    stays within [0, 1] and is not empty where all or none were found.
+    Wilson (1927), JASA 22, 209: unlike the normal approximation it stays
+    within [0, 1], and has a width for fractions of 0 and 1.
     """
     found, total = np.broadcast_arrays(np.asarray(found), np.asarray(total))
     if np.any(found < 0) or np.any(found > total):
@@ -58,29 +56,11 @@ def binomial_interval(
     some = total > 0
     interval = np.asarray(
         binom_conf_interval(
-            np.where(some, found, 0), np.where(some, total, 1), confidence_level=confidence, interval="wilson"
+            np.where(some, found, 0), np.where(some, total, 1), confidence_level=CONFIDENCE, interval="wilson"
         )
     )
     low, high = np.where(some, interval, np.nan)
     return low, high
-
-
-def bootstrap_samples(n_groups: int, resamples: int = 200, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Return bootstrap samples of groups, shape (resamples, n_groups).
-
-    Parameters
-    ----------
-    n_groups
-        Number of groups, for instance scenes or detectors: what they hold is
-        drawn together, as trails on one image share its seeing, its stars
-        and its false detections.
-    resamples
-        Number of samples.
-    seed
-        Seed of the random numbers; different detectors that are compared on
-        the same samples share it.
-    """
-    return np.random.default_rng(seed).integers(0, n_groups, size=(resamples, n_groups))
 
 
 def bootstrap_interval(
@@ -89,28 +69,30 @@ def bootstrap_interval(
     *,
     confidence: float = CONFIDENCE,
     resamples: int = 200,
-    seed: int = 0,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the percentile interval of statistics under bootstrap of groups.
+    """Return the percentile interval of statistics by bootstrap of groups.
 
     Parameters
     ----------
     statistic
-        Called with the numbers of the groups of a sample, shape (n_groups,),
-        some of them more than once; returns one or more numbers, always of
-        the same shape, NaN for what the sample does not tell.
+        Function of the numbers of the groups of a sample, shape (n_groups,),
+        with repetitions; returns one or more numbers, always of the same
+        shape, NaN for undefined ones.
     n_groups
-        Number of groups.
+        Number of groups, such as scenes or detectors.  Each is resampled as a
+        whole, because the trails on an image share its seeing, stars and
+        false detections.
     confidence
         Probability of the interval.
-    resamples, seed
-        See `bootstrap_samples`.
+    resamples
+        Number of samples.  Their random numbers are always the same, so that
+        compared methods share the samples.
 
     Returns
     -------
     low, high
-        Ends of the interval, each of the statistic's shape; NaN where fewer
-        than nine tenths of the samples gave a number, or there are fewer
+        Ends of the interval, each of the statistic's shape; NaN if fewer than
+        nine tenths of the samples define the statistic, or there are fewer
         than two groups.
 
     Notes
@@ -118,12 +100,12 @@ def bootstrap_interval(
     Efron (1979), Ann. Statist. 7, 1.
     """
     if n_groups < 2:
-        nothing = np.full(np.shape(statistic(np.arange(n_groups))), np.nan)
-        return nothing, nothing.copy()
-    samples = bootstrap_samples(n_groups, resamples, seed)
+        undefined = np.full(np.shape(statistic(np.arange(n_groups))), np.nan)
+        return undefined, undefined.copy()
+    samples = np.random.default_rng(0).integers(0, n_groups, size=(resamples, n_groups))
     values = np.array([np.asarray(statistic(sample), dtype=np.float64) for sample in samples])
-    told = np.mean(np.isfinite(values), axis=0) >= 0.9
+    defined = np.mean(np.isfinite(values), axis=0) >= 0.9
     tails = [50.0 * (1.0 - confidence), 50.0 * (1.0 + confidence)]
-    # A column of NaN has no percentile, and is none of the result either.
-    low, high = np.nanpercentile(np.where(told, values, 0.0), tails, axis=0)
-    return np.where(told, low, np.nan), np.where(told, high, np.nan)
+    # Zeros avoid percentiles of nothing but NaN.
+    low, high = np.nanpercentile(np.where(defined, values, 0.0), tails, axis=0)
+    return np.where(defined, low, np.nan), np.where(defined, high, np.nan)

@@ -9,11 +9,10 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""A report in one HTML file that needs nothing else, and its numbers and
-figures as files beside it.
+"""Report in a single HTML file, with its numbers and figures next to it.
 
-What is in it is said with `Section` and the parts of one; all texts are
-escaped when the page is made, wherever they came from.
+The content is described by `Section` and its parts; all texts are escaped in the
+page.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import astropy.table
 import jinja2
@@ -51,10 +50,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 PAGE = "report.html"
-"""Name of the page, by which an earlier report is known."""
+"""Name of the page."""
 
 MARK = "made_by_meas_trails"
-"""Name of the file that marks a folder as one that may be replaced."""
+"""Name of the file that marks a folder as a report, which may be replaced."""
 
 _SCREEN_DPI = 110
 _PRINT_DPI = 200
@@ -62,146 +61,98 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class ReportError(RuntimeError):
-    """A report that cannot be written."""
+    """Raised if a report cannot be written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """One of the numbers at the head of the page.
-
-    Parameters
-    ----------
-    value
-        The number, with unit and interval.
-    label
-        What it is.
-    """
+    """Number at the top of the page."""
 
     value: str
+    """The number, with unit and interval."""
+
     label: str
+    """Meaning of the number."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Paragraph:
-    """Text.
-
-    Parameters
-    ----------
-    text
-        The text.
-    warning
-        Whether it is set apart, as what a reader must not miss.
-    """
+    """Text."""
 
     text: str
+
     warning: bool = False
+    """Whether the text is set off as a warning."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """A long text that is folded away, such as a configuration.
-
-    Parameters
-    ----------
-    title
-        What it is.
-    text
-        The text, shown as it is.
-    """
+    """Long text that is collapsed at first, such as a configuration."""
 
     title: str
+
     text: str
+    """The text, shown verbatim."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FigurePart:
-    """A figure, also written as PNG and PDF.
-
-    Parameters
-    ----------
-    name
-        Of the files, without ending.
-    figure
-        The figure.
-    caption
-        What it shows and how to read it.
-    alt
-        What it shows, for those who cannot see it.
-    """
+    """Figure, also written as PNG and PDF."""
 
     name: str
+    """Name of the files, without ending."""
+
     figure: Figure
+
     caption: str
+    """Content of the figure, and how to read it."""
+
     alt: str
+    """Alternative text."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TablePart:
-    """A table, also written as ECSV.
-
-    Parameters
-    ----------
-    name
-        Of the file, without ending.
-    table
-        The numbers.
-    caption
-        What they are.
-    labels
-        Headings of columns, where they are not the columns' names.
-    formats
-        Format specifications of columns, where 4 digits are not right.
-    shown
-        Columns on the page; all of them by default.
-    max_rows
-        So many rows are on the page at most; the file has all.
-    """
+    """Table, also written as ECSV."""
 
     name: str
+    """Name of the file, without ending."""
+
     table: astropy.table.Table
+
     caption: str
+
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    formats: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Headings of columns; their names by default."""
+
     shown: Sequence[str] | None = None
+    """Columns on the page; all by default."""
+
     max_rows: int = 200
+    """Most rows on the page; the file has all."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GalleryItem:
-    """One picture of a gallery.
-
-    Parameters
-    ----------
-    picture
-        Red, green and blue of its pixels, first row at the top, shape (ny,
-        nx, 3), uint8.
-    caption
-        What it is.
-    alt
-        What it shows, for those who cannot see it.
-    """
+    """Picture of a gallery."""
 
     picture: npt.NDArray[np.uint8]
+    """Red, green and blue of its pixels, first row at the top, shape (ny, nx, 3)."""
+
     caption: str
+
     alt: str
+    """Alternative text."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GalleryPart:
-    """Small pictures beside each other.
-
-    Parameters
-    ----------
-    title
-        Its heading.
-    caption
-        What the pictures show.
-    items
-        The pictures.
-    """
+    """Small pictures in a grid."""
 
     title: str
+
     caption: str
+
     items: Sequence[GalleryItem]
 
 
@@ -210,73 +161,57 @@ type Part = Paragraph | Listing | FigurePart | TablePart | GalleryPart
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Section:
-    """A part of the page with a heading.
-
-    Parameters
-    ----------
-    title
-        The heading.
-    parts
-        What is below it.
-    """
+    """Part of the page with a heading."""
 
     title: str
+
     parts: Sequence[Part]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Report:
-    """All that is on the page.
-
-    Parameters
-    ----------
-    title, subtitle
-        Its heading.
-    cards
-        The most important numbers.
-    sections
-        The rest.
-    footer
-        Last line.
-    generator
-        Name and version of the program.
-    """
+    """Content of the page."""
 
     title: str
+
     subtitle: str
+
     cards: Sequence[Card]
+    """The most important numbers."""
+
     sections: Sequence[Section]
+
     footer: str = ""
+    """Last line."""
+
     generator: str = "meas_trails"
+    """Name and version of the program."""
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write a report: all of it, or nothing.
+    """Write a report to a folder atomically.
 
     Parameters
     ----------
     report
-        What it holds.
+        Content of the report.
     folder
-        Where to; made if it is not there.  An earlier report in it is
-        replaced.
+        Folder, created if missing.  An earlier report in it is replaced.
 
     Returns
     -------
     page : `pathlib.Path`
-        ``report.html``.  Beside it are ``figures`` with every figure as PNG
+        ``report.html``.  Next to it are ``figures`` with every figure as PNG
         and PDF, and ``tables`` with every table as ECSV.
 
     Raises
     ------
     ReportError
-        Raised if the folder holds something else than a report, or cannot be
-        written to.  It is as it was before, then.
+        Raised if the folder has other content than a report, or cannot be
+        written.  It is unchanged in this case.
     """
     if folder.exists() and not _replaceable(folder):
-        raise ReportError(
-            f"{folder} is there and is no report of this program: name another folder, or an empty one."
-        )
+        raise ReportError(f"{folder} exists and is not a report; pass another folder.")
     _check_names(report)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -286,12 +221,12 @@ def write_report(report: Report, folder: Path) -> Path:
             _write_files(report, made)
             _put_in_place(made, folder, Path(scratch) / "earlier")
     except OSError as error:
-        raise ReportError(f"The report cannot be written to {folder}: {error}") from error
+        raise ReportError(f"Cannot write the report to {folder}: {error}") from error
     return folder / PAGE
 
 
 def _put_in_place(made: Path, folder: Path, earlier: Path) -> None:
-    """Exchange a folder for a new one; on failure the old one comes back."""
+    """Replace a folder by a new one; restore the old one on failure."""
     replaced = folder.exists()
     if replaced:
         os.rename(folder, earlier)
@@ -313,12 +248,12 @@ def _parts(report: Report) -> Iterator[Part]:
 
 
 def _check_names(report: Report) -> None:
-    """See that files have names of their own, without folders in them."""
+    """Check that file names are unique and valid."""
     for kind in (FigurePart, TablePart):
         names = [part.name for part in _parts(report) if isinstance(part, kind)]
         wrong = [name for name in names if not _NAME.fullmatch(name) or names.count(name) > 1]
         if wrong:
-            raise ValueError(f"{wrong[0]!r} is no name for a file of its own.")
+            raise ValueError(f"{wrong[0]!r} is not a unique, valid file name.")
 
 
 def _write_files(report: Report, folder: Path) -> None:
@@ -331,20 +266,20 @@ def _write_files(report: Report, folder: Path) -> None:
         elif isinstance(part, TablePart):
             part.table.write(folder / "tables" / f"{part.name}.ecsv", format="ascii.ecsv")
     (folder / PAGE).write_text(render(report), encoding="utf-8")
-    (folder / MARK).write_text("A new report of meas-trails evaluate may replace this folder.\n")
+    (folder / MARK).write_text("meas-trails evaluate may replace this folder by a new report.\n")
 
 
 def render(report: Report) -> str:
-    """Return the page.
+    """Return the HTML page of a report.
 
     Parameters
     ----------
     report
-        What it holds.
+        Content of the report.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lsst.meas.trails.resources", "templates"),
-        # By hand: the ending is not one that jinja2 would escape.
+        # jinja2 does not escape templates with this ending by default.
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -360,70 +295,64 @@ def render(report: Report) -> str:
     return environment.get_template("report.html.j2").render(report=view)
 
 
-def _view(part: Part) -> dict[str, Any]:
-    """Return what the template needs of a part."""
+def _view(part: Part) -> dict[str, object]:
+    """Return the values of a part for the template."""
     match part:
         case Paragraph():
             return {"kind": "paragraph", "text": part.text, "warning": part.warning}
         case Listing():
             return {"kind": "listing", "title": part.title, "text": part.text}
         case FigurePart():
-            return {"kind": "figure", "caption": part.caption, "alt": part.alt, **_embed(_drawn(part.figure))}
+            picture = _embed(lambda stream: part.figure.savefig(stream, format="png", dpi=_SCREEN_DPI))
+            return {"kind": "figure", "caption": part.caption, "alt": part.alt, **picture}
         case GalleryPart():
-            items = [
-                {"caption": item.caption, "alt": item.alt, **_embed(_encoded(item.picture))}
-                for item in part.items
-            ]
-            return {"kind": "gallery", "title": part.title, "caption": part.caption, "pictures": items}
+            return {
+                "kind": "gallery",
+                "title": part.title,
+                "caption": part.caption,
+                "pictures": [_picture(item) for item in part.items],
+            }
         case TablePart():
             return _table_view(part)
 
 
-def _drawn(figure: Figure) -> bytes:
+def _picture(item: GalleryItem) -> dict[str, object]:
+    picture = _embed(lambda stream: matplotlib.image.imsave(stream, item.picture, format="png"))
+    return {"caption": item.caption, "alt": item.alt, **picture}
+
+
+def _embed(write: Callable[[BinaryIO], None]) -> dict[str, object]:
+    """Return a PNG as a data URL, with its size."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=_SCREEN_DPI)
-    return stream.getvalue()
-
-
-def _encoded(picture: npt.NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    matplotlib.image.imsave(stream, picture, format="png")
-    return stream.getvalue()
-
-
-def _embed(png: bytes) -> dict[str, Any]:
-    # A PNG's first chunk begins with its width and height.
+    write(stream)
+    png = stream.getvalue()
+    # The first chunk of a PNG begins with its width and height.
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))
     source = "data:image/png;base64," + base64.b64encode(png).decode()
     return {"source": source, "width": width, "height": height}
 
 
-def _table_view(part: TablePart) -> dict[str, Any]:
+def _table_view(part: TablePart) -> dict[str, object]:
     names = list(part.table.colnames if part.shown is None else part.shown)
-    columns = []
-    for name in names:
-        unit = part.table[name].unit
-        columns.append(
-            {
-                "label": part.labels.get(name, name),
-                "unit": "" if unit is None else str(unit),
-                "is_text": part.table[name].dtype.kind in "USO",
-            }
-        )
-    rows = [
-        [_cell(row[name], part.formats.get(name, ".4g")) for name in names]
-        for row in part.table[: part.max_rows]
+    columns = [
+        {
+            "label": part.labels.get(name, name),
+            "unit": str(part.table[name].unit or ""),
+            "is_text": part.table[name].dtype.kind in "USO",
+        }
+        for name in names
     ]
+    rows = [[_cell(row[name]) for name in names] for row in part.table[: part.max_rows]]
     caption = part.caption
     if len(part.table) > part.max_rows:
         caption += f" The first {part.max_rows} of {len(part.table)} rows; tables/{part.name}.ecsv has all."
     return {"kind": "table", "caption": caption, "columns": columns, "rows": rows}
 
 
-def _cell(value: Any, spec: str) -> str:
-    """Return a value as people read it."""
+def _cell(value: object) -> str:
+    """Return the text of a table cell."""
     if isinstance(value, (float, np.floating)):
-        return format(float(value), spec) if np.isfinite(value) else "\N{EN DASH}"
+        return f"{float(value):.4g}" if np.isfinite(value) else "\N{EN DASH}"
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     return str(value)
