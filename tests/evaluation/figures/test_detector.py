@@ -23,14 +23,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from lsst.meas.trails.core.catalog.columns import empty_catalog
-from lsst.meas.trails.evaluation.figures.detector import detector_figure, mosaic_figure
+from lsst.meas.trails.evaluation.figures.detector import DetectorView, detector_figure, mosaic_figure
 
 ORIGIN = (100, 50)
 
 
 @pytest.fixture(autouse=True)
 def warnings_are_errors() -> Iterator[None]:
-    """Warnings of numpy would end up on the terminal of ``meas-trails show``."""
+    """Turn warnings into errors, because ``meas-trails show`` would print them."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # Garbage of other tests is collected at any time.
@@ -49,7 +49,7 @@ def image() -> np.ndarray:
 
 
 def segments(*scores: float, **columns: Any) -> astropy.table.Table:
-    """Return trails of 40 pixels along x, one below the other."""
+    """Return trails of 40 pixels along x, 10 pixels apart."""
     count = len(scores)
     y = 60.0 + 10.0 * np.arange(count)
     table = astropy.table.Table({"x0": np.full(count, 120.0), "x1": np.full(count, 160.0), "y0": y, "y1": y})
@@ -62,7 +62,7 @@ def segments(*scores: float, **columns: Any) -> astropy.table.Table:
 def draw(image: np.ndarray, candidates: Any, truth: Any = None, **keywords: Any) -> Figure:
     probability = np.zeros(image.shape, dtype=np.float32)
     probability[30, 20:60] = 1.0
-    figure = detector_figure(image, probability, candidates, truth, origin=ORIGIN, **keywords)
+    figure = detector_figure(DetectorView(image, probability, candidates, truth, origin=ORIGIN, **keywords))
     # The color bar is an axis, too.
     assert [axis.get_title() for axis in figure.axes[:2]] == ["Image", "Trail probability"]
     assert len(figure.axes) == 4
@@ -117,9 +117,9 @@ def test_axes_are_the_pixels(image: np.ndarray) -> None:
 
 
 def test_large_images_are_binned() -> None:
-    """A pixel stays where it is; what fills no bin is not drawn."""
+    """Pixels keep their coordinates; incomplete bins are not drawn."""
     image = np.zeros((50, 2801), dtype=np.float32)
-    figure = detector_figure(image, image, empty_catalog())
+    figure = detector_figure(DetectorView(image, image, empty_catalog()))
     picture = figure.axes[0].images[0]
     assert picture.get_array().shape == (16, 933)
     assert picture.get_extent() == [-0.5, 2798.5, -0.5, 47.5]
@@ -127,13 +127,16 @@ def test_large_images_are_binned() -> None:
 
 
 def catalog(*scores: float) -> astropy.table.Table:
-    """Return candidates of 40 pixels along x, with what cutouts are labeled by."""
+    """Return candidates of 40 pixels along x, with the columns of cutout labels."""
     return segments(*scores, snr=9.0, trailLengthPix=40.0)
 
 
-def draw_mosaic(image: np.ndarray, candidates: Any, truth: Any = None, **keywords: Any) -> Figure:
+def draw_mosaic(
+    image: np.ndarray, candidates: Any, truth: Any = None, cutouts: int = 12, **keywords: Any
+) -> Figure:
     probability = np.zeros(image.shape, dtype=np.float32)
-    figure = mosaic_figure(image, probability, candidates, truth, origin=ORIGIN, title="visit 1", **keywords)
+    view = DetectorView(image, probability, candidates, truth, origin=ORIGIN, title="visit 1", **keywords)
+    figure = mosaic_figure(view, cutouts)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=30)
     buffer.seek(0)
@@ -152,7 +155,7 @@ def test_mosaic_shows_the_best_first(image: np.ndarray) -> None:
     assert shown(figure) == ["1:  score 0.90, SNR 9.0, 40 pixels", "2:  score 0.70, SNR 9.0, 40 pixels"]
     overview = figure.axes[0]
     assert overview.get_title() == "visit 1: 3 candidates"
-    # The number of each is beside it: the best one is at y = 70.
+    # The number of each is next to it: the best is at y = 70.
     assert [(text.get_text(), text.xy) for text in overview.texts] == [
         ("1", (160.0, 70.0)),
         ("2", (160.0, 80.0)),

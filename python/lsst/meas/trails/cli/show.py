@@ -16,7 +16,7 @@ from __future__ import annotations
 __all__ = ("show",)
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,32 +29,32 @@ _CUTOUTS = 12
 @click.command()
 @click.argument("repo")
 @click.argument("collection")
-@click.option("--visit", type=int, help="Visit; by default the first.")
-@click.option("--detector", type=int, help="Detector; by default the first.")
+@click.option("--visit", type=int, help="Visit.  [default: first]")
+@click.option("--detector", type=int, help="Detector.  [default: first]")
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("trails.png"),
     show_default=True,
-    help="File to write; its ending (.png, .pdf, .svg) decides the format.",
+    help="Output file; its ending (.png, .pdf, .svg) selects the format.",
 )
 @click.option(
     "--image",
     "image_type",
-    help="Dataset type of the image.  [default: that of the image that the candidates were found in]",
+    help="Dataset type of the image.  [default: the image in which the candidates were found]",
 )
 @click.option(
     "--min-score",
     type=click.FloatRange(0.0, 1.0),
-    help="Least score drawn. By default the one at which the model had 10 false candidates per detector on "
-    "its validation scenes.",
+    help="Lowest score drawn.  [default: score at which the model had 10 false candidates per detector in "
+    "its calibration]",
 )
 @click.option(
     "--cutouts",
     type=click.IntRange(min=0),
-    help="So many of the best candidates are shown at full resolution beside the image.  [default: 12 where "
-    "a side of the image is longer than 1400 pixels, otherwise none]",
+    help="Number of best candidates to show at full resolution next to the image.  [default: 12 for "
+    "images with a side longer than 1400 pixels, otherwise 0]",
 )
 def show(
     repo: str,
@@ -68,12 +68,12 @@ def show(
 ) -> None:
     """Draw one detector of COLLECTION in REPO.
 
-    Of a small image three panels: the image, the probability that a pixel
-    belongs to a trail, and the candidates, over the truth where there is one.
-    Of a large one the whole image with the candidates numbered, best first,
-    and beside it the best of them at full resolution.
+    A small image is drawn in three panels: the image, the probability that
+    each pixel belongs to a trail, and the candidates, over the truth if there
+    is one. A large image is drawn with numbered candidates, best first, next
+    to the best candidates at full resolution.
     """
-    from ..evaluation.figures.detector import LARGE, detector_figure, mosaic_figure
+    from ..evaluation.figures.detector import LARGE, DetectorView, detector_figure, mosaic_figure
     from ..repository.candidates import detector_results
     from ._output import write_whole
 
@@ -83,36 +83,36 @@ def show(
         image = result.butler.get(f"{image_type}.image", result.data_id)
     except LookupError as error:
         raise click.ClickException(
-            f"{collection!r} holds no {image_type} of {result.label}. Name the dataset type of the image "
-            "with --image."
+            f"{collection!r} has no {image_type} of {result.label}; pass the dataset type of the image with "
+            "--image."
         ) from error
     try:
         probability = result.butler.get("trail_probability", result.data_id)
     except LookupError as error:
         raise click.ClickException(
-            f"{collection!r} holds no trail_probability of {result.label}: it was not written, or removed."
+            f"{collection!r} has no trail_probability of {result.label}; run TrailSegmentationTask with "
+            "writeProbability."
         ) from error
     threshold = result.default_min_score if min_score is None else min_score
     if cutouts is None:
         cutouts = _CUTOUTS if max(image.array.shape) > LARGE else 0
-    options: dict[str, Any] = {
-        "origin": (int(image.bbox.x.start), int(image.bbox.y.start)),
-        "title": f"{result.data_id['instrument']}, {result.label}",
-        "min_score": threshold,
-    }
-    content = (image.array, probability.array, result.candidates, result.truth)
-    figure = (
-        mosaic_figure(*content, **options, cutouts=cutouts)
-        if cutouts
-        else detector_figure(*content, **options)
+    view = DetectorView(
+        image.array,
+        probability.array,
+        result.candidates,
+        result.truth,
+        origin=(int(image.bbox.x.start), int(image.bbox.y.start)),
+        title=f"{result.data_id['instrument']}, {result.label}",
+        min_score=threshold,
     )
+    figure = mosaic_figure(view, cutouts) if cutouts else detector_figure(view)
     write_whole(output, lambda path: figure.savefig(path, dpi=110))
     click.echo(str(output))
     _explain(result, threshold)
 
 
 def _explain(result: DetectorResult, threshold: float) -> None:
-    """Say why there are no candidates in the picture, if there are none."""
+    """Print why the picture has no candidates, if so."""
     import numpy as np
 
     scores = np.asarray(result.candidates["score"], dtype=np.float64)
@@ -120,7 +120,7 @@ def _explain(result: DetectorResult, threshold: float) -> None:
         click.echo(f"There are no candidates on {result.label}.", err=True)
     elif not np.any(scores >= threshold):
         click.echo(
-            f"None of the {len(scores)} candidates on {result.label} has a score of {threshold:.3f}; the "
-            f"best has {scores.max():.3f}: lower --min-score to see them.",
+            f"None of the {len(scores)} candidates on {result.label} has a score of at least "
+            f"{threshold:.3f}; the highest is {scores.max():.3f}: lower --min-score to see them.",
             err=True,
         )

@@ -9,18 +9,19 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Small pictures of single trails: image, probability, and what was fitted."""
+"""Small pictures of single trails: image, probability and fitted line."""
 
 from __future__ import annotations
 
 __all__ = ("CANDIDATE_COLOR", "TRUTH_COLOR", "Line", "cutout_box", "cutout_picture", "draw_cutout", "stretch")
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib.patheffects
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -28,53 +29,45 @@ from ...core.geometry import Trail
 
 TRUTH_COLOR = "#56B4E9"
 CANDIDATE_COLOR = "#E69F00"
-"""Colors of Okabe and Ito (2008), which also those who are color-blind can
-tell apart."""
+"""Colors of Okabe and Ito (2008), distinguishable with color blindness."""
 
 MIN_SIDE = 64
-"""Least side of a cutout, pixels."""
+"""Smallest side of a cutout, pixels."""
 
 MAX_SIDE = 256
-"""A trail that is longer is shown in part, pixels."""
+"""Largest side of a cutout, pixels; longer trails are cropped."""
 
 _MARGIN = 24
-"""Around a trail, pixels."""
+"""Margin around a trail, pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A trail to be drawn.
-
-    Parameters
-    ----------
-    trail
-        The trail, pixels of the image's own coordinates.
-    color
-        Its color.
-    dashed
-        Whether it is dashed, so that it can be told from another one without
-        seeing colors.
-    """
+    """Trail with its style in a figure."""
 
     trail: Trail
+    """The trail, in the image's own coordinates."""
+
     color: str
+
     dashed: bool = False
+    """Whether it is dashed, as a distinction without colors."""
 
 
-def cutout_box(lines: list[Line], bounds: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+def cutout_box(lines: Sequence[Line], bounds: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     """Return a square around trails, within an image.
 
     Parameters
     ----------
     lines
-        The trails; the first one is in the middle.
+        The trails; the first is centered.
     bounds
         First and last-plus-one column, first and last-plus-one row.
 
     Returns
     -------
     box : `tuple` [`int`]
-        The same of the cutout.  Smaller than the square at the image's edge,
+        Bounds of the cutout, smaller than the square at the edge of the image,
         never empty.
 
     Raises
@@ -83,7 +76,7 @@ def cutout_box(lines: list[Line], bounds: tuple[int, int, int, int]) -> tuple[in
         Raised if the image is empty.
     """
     if bounds[0] >= bounds[1] or bounds[2] >= bounds[3]:
-        raise ValueError("An empty image has no cutouts.")
+        raise ValueError(f"An image with bounds {bounds} is empty and has no cutouts.")
     middle = lines[0].trail.x, lines[0].trail.y
     reach = max(
         abs(value - middle[place % 2]) for line in lines for place, value in enumerate(line.trail.ends)
@@ -98,7 +91,7 @@ def cutout_box(lines: list[Line], bounds: tuple[int, int, int, int]) -> tuple[in
 
 
 def stretch(image: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Map an image to [0, 1] so that both the noise and stars can be seen.
+    """Map an image to [0, 1], with both noise and stars visible.
 
     Parameters
     ----------
@@ -111,16 +104,16 @@ def stretch(image: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     low, middle = np.percentile(finite, [15.87, 50.0])
     sigma = max(middle - low, 1e-30)
     scaled = np.arcsinh((image - middle) / (2.0 * sigma))
-    # From 2 sigma below the sky to 20 above it.
+    # From 2 sigma below the sky to 20 sigma above.
     bottom, top = np.arcsinh(-1.0), np.arcsinh(10.0)
     return np.clip(np.nan_to_num((scaled - bottom) / (top - bottom), nan=0.0), 0.0, 1.0)
 
 
 def draw_cutout(
-    axis: Any,
+    axis: Axes,
     pixels: npt.NDArray[np.floating],
     box: tuple[int, int, int, int],
-    lines: list[Line],
+    lines: Sequence[Line],
     *,
     probability: bool = False,
     ends_only: bool = False,
@@ -130,17 +123,17 @@ def draw_cutout(
     Parameters
     ----------
     axis
-        Where to.
+        Axes to draw on.
     pixels
-        The cutout.
+        Pixels of the cutout.
     box
-        Where it lies, as `cutout_box` returns it.
+        Output of `cutout_box`.
     lines
-        Trails over it.
+        Trails drawn over the cutout.
     probability
-        Whether the pixels are probabilities, and not an image.
+        Whether the pixels are probabilities instead of an image.
     ends_only
-        Whether only the ends are marked, and the trail is left to be seen.
+        Whether to mark only the ends, which leaves the trail visible.
     """
     extent = (box[0] - 0.5, box[1] - 0.5, box[2] - 0.5, box[3] - 0.5)
     axis.imshow(
@@ -174,18 +167,18 @@ def cutout_picture(
     image: npt.NDArray[np.floating],
     probability: npt.NDArray[np.floating] | None,
     box: tuple[int, int, int, int],
-    lines: list[Line],
+    lines: Sequence[Line],
 ) -> npt.NDArray[np.uint8]:
     """Draw the image, the probability, and the image with trails over it.
 
     Parameters
     ----------
     image, probability
-        The cutouts, shape (ny, nx); no probability leaves its panel black.
+        The cutouts, shape (ny, nx); without a probability its panel is black.
     box
-        Where they lie, as `cutout_box` returns it.
+        Output of `cutout_box`.
     lines
-        Trails over the last panel.
+        Trails drawn over the last panel.
 
     Returns
     -------
@@ -208,8 +201,8 @@ def cutout_picture(
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _scale_bar(axis: Any, box: tuple[int, int, int, int]) -> None:
-    """Draw how long 20 pixels are."""
+def _scale_bar(axis: Axes, box: tuple[int, int, int, int]) -> None:
+    """Draw a bar of 20 pixels."""
     x, y = box[0] + 0.06 * (box[1] - box[0]), box[2] + 0.07 * (box[3] - box[2])
     outline = [matplotlib.patheffects.withStroke(linewidth=3.0, foreground="black")]
     axis.plot([x, x + 20.0], [y, y], color="white", linewidth=1.6, path_effects=outline)

@@ -13,15 +13,18 @@
 
 from __future__ import annotations
 
-__all__ = ("LARGE", "detector_figure", "mosaic_figure")
+__all__ = ("LARGE", "DetectorView", "detector_figure", "mosaic_figure")
 
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import astropy.table
 import matplotlib.patheffects
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ...core.geometry import Trail
 from .cutouts import CANDIDATE_COLOR, TRUTH_COLOR, Line, cutout_box, draw_cutout, stretch
@@ -31,135 +34,158 @@ _PANEL_HEIGHT = 6.0
 """Height of a panel, inches."""
 
 LARGE = 1400
-"""Larger images are binned for display, in which trails can hardly be seen,
+"""Side above which images are binned for display, which hides most trails,
 pixels.
 """
 
 
-def detector_figure(
-    image: npt.NDArray[np.floating],
-    probability: npt.NDArray[np.floating],
-    candidates: astropy.table.Table,
-    truth: astropy.table.Table | None = None,
-    *,
-    origin: tuple[int, int] = (0, 0),
-    title: str = "",
-    min_score: float = 0.0,
-) -> Figure:
-    """Draw an image, its trail probability, and candidates over the truth.
+@dataclasses.dataclass(frozen=True, eq=False)
+class DetectorView:
+    """Image of a detector, with its candidates and truth."""
+
+    image: npt.NDArray[np.floating]
+    """Pixels, shape (ny, nx)."""
+
+    probability: npt.NDArray[np.floating] | None
+    """Trail probability, shape (ny, nx)."""
+
+    candidates: astropy.table.Table
+    """A `trail_candidate_detector`."""
+
+    truth: astropy.table.Table | None = None
+    """Truth table of the image."""
+
+    origin: tuple[int, int] = (0, 0)
+    """Coordinates (x, y) of the first pixel."""
+
+    title: str = ""
+
+    min_score: float = 0.0
+    """Lowest score of drawn candidates."""
+
+    @property
+    def step(self) -> int:
+        """Factor by which the image is binned for display (`int`)."""
+        return max(1, int(np.ceil(max(self.image.shape) / LARGE)))
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top edges of the binned image, pixels.
+
+        Rows and columns that do not fill a bin are dropped.
+        """
+        (ny, nx), step = self.image.shape, self.step
+        x0, y0 = self.origin[0] - 0.5, self.origin[1] - 0.5
+        return x0, x0 + nx // step * step, y0, y0 + ny // step * step
+
+    def chosen(self) -> astropy.table.Table:
+        """Return the candidates with at least the lowest score."""
+        return self.candidates[np.asarray(self.candidates["score"]) >= self.min_score]
+
+    def of_type(self, source_type: str) -> astropy.table.Table:
+        """Return the rows of the truth of a type."""
+        if self.truth is None:
+            return self.candidates[:0]
+        return self.truth[np.asarray(self.truth["source_type"]).astype(str) == source_type]
+
+    def draw_image(self, axis: Axes) -> None:
+        """Draw the image, binned if it is large."""
+        shown = stretch(_bin(self.image, self.step, np.mean))
+        axis.imshow(shown, origin="lower", extent=self.extent, cmap="gray", vmin=0.0, vmax=1.0)
+        self.limit(axis)
+
+    def limit(self, axis: Axes) -> None:
+        """Label an axis, and limit it to the image."""
+        (ny, nx), (x0, _, y0, _) = self.image.shape, self.extent
+        axis.set_xlim(x0, x0 + nx)
+        axis.set_ylim(y0, y0 + ny)
+        axis.set_xlabel("x (pixels)")
+
+    def draw_lines(self, axis: Axes, truth_width: float, width: float, label: str) -> list[Line2D]:
+        """Draw candidates over the truth, and return handles for a legend."""
+        return [
+            *_draw(axis, self.of_type("Trail"), TRUTH_COLOR, truth_width, "true trail", alpha=0.8),
+            *_draw(axis, self.of_type("Satellite"), _SATELLITE, truth_width, "satellite", alpha=0.8),
+            *_draw(axis, self.chosen(), CANDIDATE_COLOR, width, label),
+        ]
+
+
+def detector_figure(view: DetectorView) -> Figure:
+    """Draw an image, its trail probability, and its candidates over the truth.
 
     Parameters
     ----------
-    image, probability
-        Shape (ny, nx).
-    candidates
-        A `trail_candidate_detector`; those below ``min_score`` are left out.
-    truth
-        What is known to be there, if anything is.
-    origin
-        Coordinates (x, y) of the first pixel.
-    title
-        Heading.
-    min_score
-        Least score drawn.
+    view
+        The detector, with a probability.
 
     Returns
     -------
     figure : `matplotlib.figure.Figure`
-        Three panels, one beside the other.
+        Three panels side by side.
     """
-    ny, nx = image.shape
+    assert view.probability is not None
+    ny, nx = view.image.shape
     panel = float(np.clip(_PANEL_HEIGHT * nx / ny, 3.0, 2.0 * _PANEL_HEIGHT))
     figure = Figure(figsize=(3.0 * panel + 1.6, _PANEL_HEIGHT + 1.2), layout="constrained")
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    step = max(1, int(np.ceil(max(image.shape) / LARGE)))
-    # Binning drops the rows and columns that fill no bin.
-    x0, y0 = origin[0] - 0.5, origin[1] - 0.5
-    extent = (x0, x0 + nx // step * step, y0, y0 + ny // step * step)
-    shown = stretch(_bin(image, step, np.mean))
-    peak = _bin(probability, step, np.max)
-    for axis in (axes[0], axes[2]):
-        axis.imshow(shown, origin="lower", extent=extent, cmap="gray", vmin=0.0, vmax=1.0)
+    view.draw_image(axes[0])
     axes[0].set_title("Image")
-    picture = axes[1].imshow(peak, origin="lower", extent=extent, cmap="magma", vmin=0.0, vmax=1.0)
+    axes[0].set_ylabel("y (pixels)")
+    picture = axes[1].imshow(
+        _bin(view.probability, view.step, np.max),
+        origin="lower",
+        extent=view.extent,
+        cmap="magma",
+        vmin=0.0,
+        vmax=1.0,
+    )
+    view.limit(axes[1])
     axes[1].set_title("Trail probability")
     figure.colorbar(picture, ax=axes[1], shrink=0.8, label="probability")
-    chosen = candidates[np.asarray(candidates["score"]) >= min_score]
-    handles = []
-    if truth is not None:
-        kind = np.asarray(truth["source_type"]).astype(str)
-        handles += _draw(axes[2], truth[kind == "Trail"], TRUTH_COLOR, 5.0, "true trail", alpha=0.8)
-        handles += _draw(axes[2], truth[kind == "Satellite"], _SATELLITE, 5.0, "satellite", alpha=0.8)
-    threshold = f", score ≥ {min_score:.2f}" if min_score > 0.0 else ""
-    handles += _draw(axes[2], chosen, CANDIDATE_COLOR, 1.8, f"candidate{threshold}")
-    for row in chosen:
-        _label(axes[2], row, extent[1] - 0.07 * nx, f"{row['score']:.2f}")
-    against = "Candidates with their scores" + ("" if truth is None else ", over the truth")
-    axes[2].set_title(against)
+    view.draw_image(axes[2])
+    threshold = f", score ≥ {view.min_score:.2f}" if view.min_score > 0.0 else ""
+    handles = view.draw_lines(axes[2], 5.0, 1.8, f"candidate{threshold}")
+    for row in view.chosen():
+        _label(axes[2], row, view.extent[1] - 0.07 * nx, f"{row['score']:.2f}")
+    axes[2].set_title("Candidates with their scores" + ("" if view.truth is None else ", over the truth"))
     if handles:
-        # Below the panels, where it hides nothing.
         figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), fontsize=9)
-    for axis in axes:
-        axis.set_xlabel("x (pixels)")
-    axes[0].set_ylabel("y (pixels)")
-    axes[0].set_xlim(x0, x0 + nx)
-    axes[0].set_ylim(y0, y0 + ny)
-    figure.suptitle(title)
+    figure.suptitle(view.title)
     return figure
 
 
-def mosaic_figure(
-    image: npt.NDArray[np.floating],
-    probability: npt.NDArray[np.floating] | None,
-    candidates: astropy.table.Table,
-    truth: astropy.table.Table | None = None,
-    *,
-    origin: tuple[int, int] = (0, 0),
-    title: str = "",
-    min_score: float = 0.0,
-    cutouts: int = 12,
-) -> Figure:
-    """Draw a large image with numbered candidates, and the best of them at
-    full resolution beside it.
+def mosaic_figure(view: DetectorView, cutouts: int = 12) -> Figure:
+    """Draw a large image with numbered candidates, and cutouts of the best.
 
     Parameters
     ----------
-    image, probability
-        Shape (ny, nx); without a probability the cutouts show the image only.
-    candidates
-        A `trail_candidate_detector`; those below ``min_score`` are left out.
-    truth
-        What is known to be there, if anything is.
-    origin
-        Coordinates (x, y) of the first pixel.
-    title
-        Heading.
-    min_score
-        Least score drawn.
+    view
+        The detector; without a probability the cutouts show the image only.
     cutouts
-        So many candidates are shown at full resolution at most.
+        Largest number of candidates shown at full resolution.
 
     Returns
     -------
     figure : `matplotlib.figure.Figure`
     """
-    chosen = candidates[np.asarray(candidates["score"]) >= min_score]
+    chosen = view.chosen()
     chosen = chosen[np.argsort(-np.asarray(chosen["score"]), kind="stable")]
     count = min(cutouts, len(chosen))
     columns = int(np.clip(np.ceil(count / 4), 1, 3))
     rows = max(1, int(np.ceil(count / columns)))
-    overview = 9.0 * image.shape[1] / image.shape[0]
-    figure = Figure(figsize=(overview + 4.2 * columns * bool(count) + 0.8, 10.0), layout="constrained")
-    subfigures = figure.subfigures(
-        1, 2, squeeze=False, width_ratios=(overview, max(4.2 * columns * bool(count), 0.01))
-    )
-    left, right = subfigures[0]
+    overview = 9.0 * view.image.shape[1] / view.image.shape[0]
+    width = 4.2 * columns * bool(count)
+    figure = Figure(figsize=(overview + width + 0.8, 10.0), layout="constrained")
+    ratios = (overview, max(width, 0.01))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=ratios)[0]
     axis = left.subplots()
-    handles = _draw_overview(axis, image, chosen, truth, origin, min_score)
+    view.draw_image(axis)
+    axis.set_ylabel("y (pixels)")
+    handles = view.draw_lines(axis, 4.0, 1.6, "candidate")
     for number, row in enumerate(chosen[:count], start=1):
-        _label(axis, row, origin[0] + 0.93 * image.shape[1], str(number), size=11)
-    above = f" with a score ≥ {min_score:.2f}" if min_score > 0.0 else ""
-    axis.set_title(f"{title}: {len(chosen)} candidate{'s' if len(chosen) != 1 else ''}{above}")
+        _label(axis, row, view.origin[0] + 0.93 * view.image.shape[1], str(number), size=11)
+    above = f" with a score ≥ {view.min_score:.2f}" if view.min_score > 0.0 else ""
+    axis.set_title(f"{view.title}: {len(chosen)} candidate{'s' if len(chosen) != 1 else ''}{above}")
     if handles:
         left.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
     if count == 0:
@@ -169,7 +195,7 @@ def mosaic_figure(
         axis.set_axis_off()
     for number, row in enumerate(chosen[:count]):
         pair = panels[number % rows][2 * (number // rows) : 2 * (number // rows) + 2]
-        _draw_pair(pair, image, probability, row, truth, origin)
+        _draw_pair(pair, view, row)
         pair[0].set_title(
             f"{number + 1}:  score {row['score']:.2f}, SNR {row['snr']:.1f}, "
             f"{row['trailLengthPix']:.0f} pixels",
@@ -183,64 +209,27 @@ def mosaic_figure(
     return figure
 
 
-def _draw_overview(
-    axis: Any,
-    image: npt.NDArray[np.floating],
-    chosen: astropy.table.Table,
-    truth: astropy.table.Table | None,
-    origin: tuple[int, int],
-    min_score: float,
-) -> list[Any]:
-    """Draw an image with candidates and truth; returns handles for a legend."""
-    ny, nx = image.shape
-    step = max(1, int(np.ceil(max(image.shape) / LARGE)))
-    x0, y0 = origin[0] - 0.5, origin[1] - 0.5
-    extent = (x0, x0 + nx // step * step, y0, y0 + ny // step * step)
-    axis.imshow(
-        stretch(_bin(image, step, np.mean)), origin="lower", extent=extent, cmap="gray", vmin=0.0, vmax=1.0
-    )
-    handles = []
-    if truth is not None:
-        kind = np.asarray(truth["source_type"]).astype(str)
-        handles += _draw(axis, truth[kind == "Trail"], TRUTH_COLOR, 4.0, "true trail", alpha=0.8)
-        handles += _draw(axis, truth[kind == "Satellite"], _SATELLITE, 4.0, "satellite", alpha=0.8)
-    handles += _draw(axis, chosen, CANDIDATE_COLOR, 1.6, "candidate")
-    axis.set_xlim(x0, x0 + nx)
-    axis.set_ylim(y0, y0 + ny)
-    axis.set_xlabel("x (pixels)")
-    axis.set_ylabel("y (pixels)")
-    return handles
-
-
-def _draw_pair(
-    pair: Any,
-    image: npt.NDArray[np.floating],
-    probability: npt.NDArray[np.floating] | None,
-    row: astropy.table.Row,
-    truth: astropy.table.Table | None,
-    origin: tuple[int, int],
-) -> None:
-    """Draw a candidate at full resolution: the image and its probability."""
-    ny, nx = image.shape
+def _draw_pair(pair: Sequence[Axes], view: DetectorView, row: astropy.table.Row) -> None:
+    """Draw the image and the probability of a candidate at full resolution."""
+    (ny, nx), (x0, y0) = view.image.shape, view.origin
     fitted = Line(_trail(row), CANDIDATE_COLOR)
-    box = cutout_box([fitted], (origin[0], origin[0] + nx, origin[1], origin[1] + ny))
-    part = (slice(box[2] - origin[1], box[3] - origin[1]), slice(box[0] - origin[0], box[1] - origin[0]))
-    known: list[Line] = []
-    if truth is not None:
-        trails = truth[np.asarray(truth["source_type"]).astype(str) == "Trail"]
-        known = [Line(_trail(known_row), TRUTH_COLOR, dashed=True) for known_row in trails]
+    left, right, bottom, top = box = cutout_box([fitted], (x0, x0 + nx, y0, y0 + ny))
+    part = (slice(bottom - y0, top - y0), slice(left - x0, right - x0))
+    known = [Line(_trail(true), TRUTH_COLOR, dashed=True) for true in view.of_type("Trail")]
     pair[0].set_axis_on()
-    draw_cutout(pair[0], image[part], box, [*known, fitted], ends_only=True)
-    if probability is not None:
+    draw_cutout(pair[0], view.image[part], box, [*known, fitted], ends_only=True)
+    if view.probability is not None:
         pair[1].set_axis_on()
-        draw_cutout(pair[1], probability[part], box, [*known, fitted], probability=True)
+        draw_cutout(pair[1], view.probability[part], box, [*known, fitted], probability=True)
 
 
 def _trail(row: astropy.table.Row) -> Trail:
-    return Trail.from_ends(float(row["x0"]), float(row["y0"]), float(row["x1"]), float(row["y1"]))
+    return Trail.from_ends(*(float(row[name]) for name in ("x0", "y0", "x1", "y1")))
 
 
-def _bin(array: npt.NDArray[np.floating], step: int, reduce: Any) -> npt.NDArray[np.floating]:
+def _bin(
+    array: npt.NDArray[np.floating], step: int, reduce: Callable[..., npt.ArrayLike]
+) -> npt.NDArray[np.floating]:
     """Bin an image by an integer factor, dropping the incomplete rest."""
     if step == 1:
         return array
@@ -250,22 +239,18 @@ def _bin(array: npt.NDArray[np.floating], step: int, reduce: Any) -> npt.NDArray
 
 
 def _draw(
-    axis: Any, table: astropy.table.Table, color: str, width: float, label: str, alpha: float = 1.0
-) -> list[Any]:
+    axis: Axes, table: astropy.table.Table, color: str, width: float, label: str, alpha: float = 1.0
+) -> list[Line2D]:
     """Draw the segments of a table; returns a handle for the legend."""
     if len(table) == 0:
         return []
-    x = np.stack([table["x0"], table["x1"], np.full(len(table), np.nan)], axis=1).ravel()
-    y = np.stack([table["y0"], table["y1"], np.full(len(table), np.nan)], axis=1).ravel()
-    return list(
-        axis.plot(x, y, color=color, linewidth=width, alpha=alpha, label=label, solid_capstyle="round")
-    )
+    gap = np.full(len(table), np.nan)
+    x, y = (np.stack([table[f"{n}0"], table[f"{n}1"], gap], axis=1).ravel() for n in "xy")
+    return axis.plot(x, y, color=color, linewidth=width, alpha=alpha, label=label, solid_capstyle="round")
 
 
-def _label(axis: Any, row: astropy.table.Row, right_edge: float, text: str, size: int = 7) -> None:
-    """Write something beside the right end of a candidate, or beside its left
-    one where there is no room.
-    """
+def _label(axis: Axes, row: astropy.table.Row, right_edge: float, text: str, size: int = 7) -> None:
+    """Write a text at the right end of a candidate, or at the left end near the edge."""
     ends = sorted([(float(row["x0"]), float(row["y0"])), (float(row["x1"]), float(row["y1"]))])
     room = ends[1][0] < right_edge
     axis.annotate(
