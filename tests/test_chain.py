@@ -28,7 +28,8 @@ from lsst.daf.butler import Butler
 from lsst.images import Mask
 from lsst.meas.trails.cli import main
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
-from lsst.meas.trails.core.tiles.writer import TileReader, TrailTiles
+from lsst.meas.trails.core.tiles.reader import TileReader
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
 from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.simulation import Simulation

@@ -25,7 +25,7 @@ from lsst.meas.trails.adcnn.files import AdcnnImage
 from lsst.meas.trails.adcnn.tiles import ImportOptions, adcnn_tiles
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.psf import kernel_fwhm
-from lsst.meas.trails.core.tiles.cut import IGNORED, TILE_CLASSES
+from lsst.meas.trails.core.tiles.layout import IGNORED, TILE_CLASSES
 from lsst.meas.trails.core.tiles.writer import TrailTiles
 
 SHAPE = (400, 450)

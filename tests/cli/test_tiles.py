@@ -25,7 +25,8 @@ from click.testing import CliRunner
 
 from lsst.meas.trails.adcnn.files import AdcnnReader
 from lsst.meas.trails.cli import main
-from lsst.meas.trails.core.tiles.writer import TileReader, TrailTiles
+from lsst.meas.trails.core.tiles.reader import TileReader
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.scenes import TrainingScenes, simulate_tile_file
 

@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from lsst.daf.butler import Butler
-from lsst.meas.trails.core.tiles.writer import TileReader
+from lsst.meas.trails.core.tiles.reader import TileReader
 from lsst.meas.trails.nn.model_file import ModelError, load_model, shipped_model_path
 from lsst.meas.trails.repository.butler import IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE
 

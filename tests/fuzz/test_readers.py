@@ -43,7 +43,9 @@ from hypothesis import strategies as st
 from lsst.meas.trails.adcnn.checkpoints import read_adcnn_weights
 from lsst.meas.trails.adcnn.files import ADCNN_COLUMNS, AdcnnFileError, AdcnnReader
 from lsst.meas.trails.core.injection.catalog import CatalogError, ImageFootprint, select_trails
-from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader, TrailTiles
+from lsst.meas.trails.core.tiles.layout import TileFileError
+from lsst.meas.trails.core.tiles.reader import TileReader
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.ingest.layout import FitsIngestError, read_layout
 from lsst.meas.trails.ingest.pixels import read_pixels
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model, save_model

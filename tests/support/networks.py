@@ -23,8 +23,8 @@ import torch
 from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.core.tiles.cut import TILE_CLASSES
-from lsst.meas.trails.core.tiles.writer import TileSource, TrailTiles
+from lsst.meas.trails.core.tiles.layout import TILE_CLASSES, TileSource
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
 from lsst.meas.trails.nn.networks.registry import TrailNetwork, create_network
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from lsst.meas.trails.core.background import fit_background
 from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.core.tiles.writer import TileSource, TrailTiles
+from lsst.meas.trails.core.tiles.layout import TileSource
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 
 SMALL_NETWORK = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
 """Hyperparameters of a network that is trained in milliseconds."""

@@ -23,8 +23,9 @@ import pytest
 
 from lsst.images import Box, Mask, MaskPlane, MaskSchema
 from lsst.meas.trails.core.planes import plane_bits
-from lsst.meas.trails.core.tiles.cut import IGNORED, TILE_CLASSES
-from lsst.meas.trails.core.tiles.writer import TileReader, TrailTiles
+from lsst.meas.trails.core.tiles.layout import IGNORED, TILE_CLASSES
+from lsst.meas.trails.core.tiles.reader import TileReader
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.tasks import InjectTrailsConfig, InjectTrailsTask, TileToHdf5Config, TileToHdf5Task
 from lsst.pipe.base import InvalidQuantumError, Struct, UpstreamFailureNoWorkFound
 

@@ -25,8 +25,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from lsst.meas.trails.core.planes import plane_bits
-from lsst.meas.trails.core.tiles.cut import TILE_CLASSES
-from lsst.meas.trails.core.tiles.writer import TileFileError, TileReader
+from lsst.meas.trails.core.tiles.layout import TILE_CLASSES, TileFileError
+from lsst.meas.trails.core.tiles.reader import TileReader
 from lsst.meas.trails.training.augmentation import apply_symmetry, augment_tile
 from lsst.meas.trails.training.dataset import TileDatasetError, TileKey, TrailTileDataset
 from lsst.meas.trails.training.recipe import AugmentationRecipe

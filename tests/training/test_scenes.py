@@ -18,7 +18,7 @@ import pytest
 
 from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.render import render_trail
-from lsst.meas.trails.core.tiles.cut import IGNORED
+from lsst.meas.trails.core.tiles.layout import IGNORED
 from lsst.meas.trails.training.scenes import TrainingScenes, scene_truth
 
 SMALL = TrainingScenes(seed=11, count=2, shape=(384, 384), trails=40.0, satellite_chance=0.0)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.tiles.writer import Tile
+from lsst.meas.trails.core.tiles.reader import Tile
 from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.target import tile_target
 

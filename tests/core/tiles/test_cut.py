@@ -28,8 +28,10 @@ from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.injection.truth import truth_table
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import truth_mask
-from lsst.meas.trails.core.tiles.cut import IGNORED, TILE_CLASSES, cut_tiles, tile_origins
-from lsst.meas.trails.core.tiles.writer import TileReader, TileSource, TrailTiles
+from lsst.meas.trails.core.tiles.cut import cut_tiles, tile_origins
+from lsst.meas.trails.core.tiles.layout import IGNORED, TILE_CLASSES, TileSource
+from lsst.meas.trails.core.tiles.reader import TileReader
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 
 type MakePlanes = Callable[..., ImagePlanes]
 

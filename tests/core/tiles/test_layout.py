@@ -35,7 +35,8 @@ from lsst.meas.trails.core.tiles.layout import (
     encode_text,
     parse_split,
 )
-from lsst.meas.trails.core.tiles.writer import TileReader, TrailTiles
+from lsst.meas.trails.core.tiles.reader import TileReader
+from lsst.meas.trails.core.tiles.writer import TrailTiles
 
 SIZE = 32
 

@@ -173,7 +173,7 @@ def test_every_split_gets_a_group() -> None:
 
 
 def test_too_few_groups() -> None:
-    with pytest.raises(SplitError, match="make 2 independent groups.*3 splits"):
+    with pytest.raises(SplitError, match="2 independent groups.*3 splits"):
         assign_splits(
             np.array([0, 1, 1]), np.ones(3, dtype=int), {"train": 1, "validation": 1, "test": 1},
             np.random.default_rng(1),

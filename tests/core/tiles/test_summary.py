@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.tiles.layout import TileFileError
 from lsst.meas.trails.core.tiles.reader import TileReader
 from lsst.meas.trails.core.tiles.summary import summarize_tiles
-from lsst.meas.trails.core.tiles.writer import TileFileError
 from lsst.meas.trails.training.scenes import TrainingScenes, simulate_tile_file
 
 

@@ -40,7 +40,8 @@ from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
 from ..core.render import truth_mask
 from ..core.tiles.cut import SkyFunction, cut_tiles, ignore_trail
-from ..core.tiles.writer import TileSource, TrailTiles
+from ..core.tiles.layout import TileSource
+from ..core.tiles.writer import TrailTiles
 from ..ingest.noise import estimate_variance
 from ..ingest.star_psf import TooFewStarsError, measure_psf
 from .files import AdcnnImage

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""HDF5 files that are there whole or not at all."""
+"""Atomic writing and safe reading of HDF5 files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = (
     "MAX_CHUNK_BYTES",
     "Hdf5Output",
     "has_hard_links",
+    "is_stored",
     "read_attribute",
     "unsafe_storage",
 )
@@ -35,17 +36,17 @@ from .atomic import atomic_path
 
 
 class Hdf5Output:
-    """A new HDF5 file that appears under its name only when it is complete.
+    """New HDF5 file that appears under its name when it is complete.
 
-    Use it as a context manager; where its block is left by an exception
-    nothing is left behind, and a file that was there before stays.
+    A context manager: after an exception nothing is left behind, and an
+    earlier file stays.
 
     Parameters
     ----------
     path
         The file to write.
     compatible
-        Whether versions of HDF5 before 1.10 shall read it.  Without, its
+        Whether versions of HDF5 before 1.10 can read it; otherwise its
         structure has checksums.
 
     Raises
@@ -56,7 +57,7 @@ class Hdf5Output:
     """
 
     file: h5py.File
-    """The file to write into."""
+    """The open file."""
 
     def __init__(self, path: str | os.PathLike[str], *, compatible: bool = False) -> None:
         with contextlib.ExitStack() as stack:
@@ -67,10 +68,9 @@ class Hdf5Output:
             self._stack = stack.pop_all()
 
     def check(self) -> None:
-        """Raise the error that writing has met, if any.
+        """Raise the first error of writing, if any.
 
-        HDF5 does not tell; a writer of many gigabytes asks now and then, so
-        as not to go on in vain.
+        HDF5 itself does not report it.
         """
         if self._raw.failure is not None:
             raise self._raw.failure
@@ -91,10 +91,9 @@ class Hdf5Output:
 
 
 class _RawOutput(io.FileIO):
-    """A file that keeps the first error of writing, and takes and forgets
-    everything after it.
+    """File that keeps the first error of writing and discards later data.
 
-    HDF5 that cannot write cannot close the file either, and ends the process
+    If writing fails, HDF5 cannot close the file either, and ends the process
     with a segmentation fault.
     """
 
@@ -126,36 +125,26 @@ class _RawOutput(io.FileIO):
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         count = super().readinto(view) or 0
         if count < len(view):
-            # What was forgotten.
+            # Discarded data.
             view[count:] = bytes(len(view) - count)
         return len(view)
 
 
 MAX_ATTRIBUTE_BYTES = 10_000_000
-"""Largest attribute that is read: a configuration, a FITS header."""
-
+"""Largest attribute that is read: a configuration or a FITS header."""
 
 MAX_CHUNK_BYTES = 2_000_000_000
-"""Largest chunk that is read.  Of a compressed dataset a whole chunk is in
-memory for each pixel that is wanted.
+"""Largest chunk that is read: any pixel of a compressed dataset needs a
+whole chunk in memory.
 """
 
 
 def has_hard_links(file: h5py.File, name: str) -> bool:
-    """Return whether something is in the file itself, under its own name.
+    """Return whether a group or dataset is in the file itself.
 
-    Parameters
-    ----------
-    file
-        The file.
-    name
-        Path of a group or a dataset in it.
-
-    Notes
-    -----
-    An external link would open any HDF5 file that this process may read, and
-    wait for ever for a named pipe.  Nothing is opened here: ``name in file``
-    follows links, and so does `h5py.Group.get`.
+    External links would open any HDF5 file that this process may read, or
+    block on a named pipe.  Unlike ``name in file`` and `h5py.Group.get`, this
+    function does not follow links.
     """
     parts = name.strip("/").split("/")
     links = file.id.links
@@ -167,29 +156,29 @@ def has_hard_links(file: h5py.File, name: str) -> bool:
 
 
 def read_attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = None) -> Any:
-    """Return an attribute.
+    """Return an attribute of a group or dataset.
 
     Parameters
     ----------
     item
-        What has it.
+        The group or dataset.
     name
-        Its name.
+        Name of the attribute.
     default
-        What to return where there is none.
+        Value if there is no such attribute.
 
     Raises
     ------
     ValueError
-        Raised if it is larger than any needs to be, or its values are of
-        variable length: these are claims about another part of the file, and
-        HDF5 does not return from some that are false.
+        Raised if the attribute is larger than `MAX_ATTRIBUTE_BYTES`, or has
+        values of variable length: these refer to another part of the file,
+        and HDF5 does not return from some false references.
     """
     if name not in item.attrs:
         return default
     attribute = item.attrs.get_id(name)
     if attribute.dtype.hasobject:
-        raise ValueError(f"its attribute {name} has values of variable length; write it with a fixed one")
+        raise ValueError(f"its attribute {name} has values of variable length; write a fixed length")
     size = attribute.get_space().get_simple_extent_npoints() * attribute.dtype.itemsize
     if size > MAX_ATTRIBUTE_BYTES:
         raise ValueError(f"its attribute {name} claims {size} bytes")
@@ -197,39 +186,47 @@ def read_attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = No
 
 
 def unsafe_storage(file: h5py.File, name: str, *, virtual: bool = False) -> str | None:
-    """Return why a dataset is not to be read, if so.
+    """Return the reason why a dataset must not be read.
 
     Parameters
     ----------
     file
         The file.
     name
-        Path of the dataset in it.
+        Path of the dataset in the file.
     virtual
-        Whether the dataset may stand for parts of other files: then only
-        these may be read, after a look at their names.
+        Whether the dataset may be virtual; the caller must then check the
+        names of the other files and read these instead.
 
     Returns
     -------
     problem
-        The end of a sentence that begins with its name; `None` where it can
-        be read.
+        End of a sentence that begins with the dataset's name; `None` if it
+        can be read.
     """
     parent, _, last = name.strip("/").rpartition("/")
     if parent and not has_hard_links(file, parent):
-        return "lies elsewhere"
+        return "is in another file"
     if last not in set(file[parent or "/"]):
-        return "is not there: the file is damaged"
+        return "does not exist: the file is damaged"
     if not has_hard_links(file, name):
-        return "lies elsewhere"
+        return "is in another file"
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
         return "is not an array"
     if dataset.external or (dataset.is_virtual and not virtual):
-        # Raw bytes of any file of this machine, or datasets of others.
-        return "lies in other files"
+        # Raw bytes of any file of this machine, or datasets of other files.
+        return "is in other files"
     if dataset.dtype.hasobject:
-        return "has values of variable length, which HDF5 does not return from where they are damaged"
+        return "has values of variable length, which hang HDF5 if they are damaged"
     if dataset.chunks is not None and math.prod(dataset.chunks) * dataset.dtype.itemsize > MAX_CHUNK_BYTES:
-        return f"has chunks of {dataset.chunks} values, more than any needs"
+        return f"has chunks of {dataset.chunks} values, more than {MAX_CHUNK_BYTES} bytes"
     return None
+
+
+def is_stored(dataset: h5py.Dataset) -> bool:
+    """Return whether all values are stored; HDF5 reads zeros for others."""
+    if dataset.chunks is None:
+        return bool(dataset.id.get_storage_size() == dataset.nbytes)
+    expected = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+    return bool(dataset.id.get_num_chunks() == expected)

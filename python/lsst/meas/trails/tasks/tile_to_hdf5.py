@@ -38,8 +38,8 @@ from lsst.pipe.base import (
 from ..core.background import fit_background
 from ..core.geometry import line_band
 from ..core.injection.truth import check_trail_table, is_trail
-from ..core.tiles.cut import IGNORED, cut_tiles, ignore_trail
-from ..core.tiles.writer import TileSource
+from ..core.tiles.cut import cut_tiles, ignore_trail
+from ..core.tiles.layout import IGNORED, TileSource
 from ._connections import DETECTOR, TemplateConnections
 from ._ids import TILES, SeededConfig, pack_data_id, quantum_seed
 from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image, read_template

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from ..core.planes import plane_bits
-from ..core.tiles.writer import Tile
+from ..core.tiles.reader import Tile
 from .recipe import AugmentationRecipe
 
 

@@ -27,9 +27,8 @@ import torch
 from torch.utils.data import Dataset
 
 from ..core.normalize import CHANNELS, network_input
-from ..core.tiles.cut import TILE_CLASSES
-from ..core.tiles.layout import parse_split
-from ..core.tiles.writer import Tile, TileReader
+from ..core.tiles.layout import TILE_CLASSES, parse_split
+from ..core.tiles.reader import Tile, TileReader
 from .augmentation import apply_symmetry, augment_tile
 from .recipe import AugmentationRecipe
 from .recipe_data import HARD

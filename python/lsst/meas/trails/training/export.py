@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from ..core.pixel_histogram import PixelHistogram
-from ..core.tiles.writer import TileReader
+from ..core.tiles.reader import TileReader
 from ..nn.model_file import ModelSpecification, rounded, save_model
 from ..nn.networks.registry import TrailNetwork, count_parameters
 from .recipe import Recipe

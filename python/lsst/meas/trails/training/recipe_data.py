@@ -22,7 +22,7 @@ import pydantic
 from pydantic import Field
 
 from ..core.section import require
-from ..core.tiles.cut import TILE_CLASSES
+from ..core.tiles.layout import TILE_CLASSES
 from .recipe_section import RecipeSection
 
 HARD = "hard"
@@ -37,7 +37,7 @@ def check_mixture(value: object, *, also: Sequence[str] = ()) -> dict[str, int |
     value
         Fractions by class, or `None`.
     also
-        Known classes in addition to `~lsst.meas.trails.core.tiles.cut.TILE_CLASSES`.
+        Known classes in addition to `~lsst.meas.trails.core.tiles.layout.TILE_CLASSES`.
     """
     if value is None:
         return None
@@ -109,7 +109,7 @@ class DataRecipe(RecipeSection):
 
     mixture: dict[str, int | float] | None = None
     """Fractions of the drawn tiles by class (``missed``, ``found``,
-    ``empty``, ``source``; see `lsst.meas.trails.core.tiles.cut.TILE_CLASSES`);
+    ``empty``, ``source``; see `lsst.meas.trails.core.tiles.layout.TILE_CLASSES`);
     by default every tile is drawn equally often.
     """
 

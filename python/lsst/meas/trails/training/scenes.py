@@ -37,8 +37,8 @@ from ..core.injection.population import TrailPopulation
 from ..core.injection.truth import truth_table
 from ..core.render import truth_mask
 from ..core.template import cut_template
-from ..core.tiles.cut import IGNORED, cut_tiles
-from ..core.tiles.writer import TileSource
+from ..core.tiles.cut import cut_tiles
+from ..core.tiles.layout import IGNORED, TileSource
 from ..repository.visit_image import sample_psf
 from ..sim.detector import PIXEL_SCALE
 from ..sim.difference import subtract_template, template_planes

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from ..core.tiles.cut import IGNORED
-from ..core.tiles.writer import Tile
+from ..core.tiles.layout import IGNORED
+from ..core.tiles.reader import Tile
 
 _REFERENCE_AREA = 320.0
 """Area of a trail whose pixels weigh 1, pixels: about the mean, at half

@@ -14,8 +14,6 @@
 from __future__ import annotations
 
 __all__ = (
-    "IGNORED",
-    "TILE_CLASSES",
     "SkyFunction",
     "cut_tiles",
     "ignore_trail",
@@ -33,16 +31,14 @@ from ..geometry import Trail, near_segment
 from ..injection.truth import check_trail_table, is_trail
 from ..planes import ImagePlanes, pad_array
 from ..render import render_trail
-from .layout import IGNORED, TILE_CLASSES
-from .writer import TileSource, TrailTiles
+from .layout import IGNORED, TILE_CLASSES, TileSource
+from .writer import TrailTiles
 
 type SkyFunction = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]]
-
+"""Map from array coordinates x and y to ICRS degrees."""
 
 _IN_TILE = 0.1
-"""A trail is in a tile where the truth has it and it is brighter than this
-fraction of its ridge.
-"""
+"""Smallest brightness, as a fraction of its ridge, of a trail in a tile."""
 
 
 def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDArray[np.int64]:
@@ -55,14 +51,14 @@ def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDA
     size
         Side of the tiles, pixels.
     overlap
-        Pixels that neighbors share, at least.
+        Smallest overlap of neighboring tiles, pixels.
 
     Returns
     -------
     origins
-        Array of (y0, x0), shape (n, 2).  The last tiles of a row or column
-        are moved inwards, so that every tile lies in the image; an image
-        smaller than a tile gets one at (0, 0) that reaches beyond it.
+        Array of (y0, x0), shape (n, 2).  The last tiles of rows and columns
+        are shifted to end at the edge of the image; an image smaller than a
+        tile has one tile at (0, 0) that extends beyond it.
 
     Raises
     ------
@@ -70,7 +66,7 @@ def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDA
         Raised if the overlap is not smaller than the tile.
     """
     if not 0 <= overlap < size:
-        raise ValueError(f"An overlap of {overlap} pixels does not fit tiles of {size}.")
+        raise ValueError(f"The overlap of {overlap} pixels is not between 0 and the tile size of {size}.")
     axes = []
     for extent in shape:
         if extent <= size:
@@ -84,14 +80,14 @@ def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDA
 
 
 def ignore_trail(truth: npt.NDArray[np.uint8], row: astropy.table.Row, width: float) -> None:
-    """Keep a trail out of the loss, in place.
+    """Exclude a trail from the loss, in place.
 
     Parameters
     ----------
     truth
         1 on trails; becomes `IGNORED` on this one.
     row
-        Its row of the truth table, in array coordinates.
+        Row of the truth table, in array coordinates.
     width
         Half of the width of trails in the truth, pixels.
     """
@@ -119,44 +115,41 @@ def cut_tiles(
     pixel_to_sky: SkyFunction | None = None,
     rng: np.random.Generator,
 ) -> TrailTiles:
-    """Cut an image into tiles, keeping those with trails and a sample of the
-    others.
+    """Cut an image into tiles; keep all with trails and a sample of the rest.
 
     Parameters
     ----------
     planes
-        The image with the trails in it.
+        Image with trails.
     background
-        Its background.
+        Background of the image.
     truth
-        1 on trails, 0 elsewhere, 2 where the loss should not look; same
-        shape.
+        1 on trails, 0 elsewhere, 2 where the loss ignores pixels, shape
+        (ny, nx).
     catalog
-        Truth table of the image, in array coordinates.  Rows of a
-        ``source_type`` other than ``Trail`` are kept, and that is all.
+        Truth table of the image, in array coordinates.  Rows with a
+        ``source_type`` other than ``Trail`` are only copied.
     source
-        What image this is.
+        Description of the image.
     size, overlap
-        Side of the tiles and what neighbors share, pixels.
+        Side of the tiles and overlap of neighbors, pixels.
     flux_per_njy
         Image units per nJy, the unit of the fluxes in the catalog.
     empty_fraction
-        Fraction of the tiles without trail and source that are kept.
+        Fraction of the tiles without trail and source to keep.
     source_fraction
-        Fraction of the tiles with a source and no trail that are kept; as
-        for empty ones if `None`.
+        Fraction of the tiles with a source and no trail to keep; `None` for
+        ``empty_fraction``.
     found
-        Rows of the catalog that the stack has found, shape (m,); none of
-        them if `None`.
+        Rows of the catalog that the stack found, shape (m,); `None` for none.
     sources
-        Real sources, array coordinates x and y, shape (k, 2).  Where
-        ``source.real_sources`` says that they are known, the pixels of the
-        mask plane ``DETECTED`` are sources as well.
+        Real sources, array coordinates x and y, shape (k, 2).  Pixels of the
+        mask plane ``DETECTED`` are sources too if ``source.real_sources`` is
+        not empty.
     pixel_to_sky
-        Maps array coordinates x and y to right ascension and declination,
-        degrees, for the positions of the tiles.
+        Map for the positions of the tiles.
     rng
-        Random numbers, for the choice of tiles.
+        Random numbers for the choice of tiles.
 
     Raises
     ------
@@ -222,7 +215,7 @@ def _has_source(
     origins: npt.NDArray[np.int64],
     size: int,
 ) -> npt.NDArray[np.bool_]:
-    """Return which tiles hold a real source, as far as that is known."""
+    """Return which tiles contain a known real source, shape (n,)."""
     result = np.zeros(len(origins), dtype=bool)
     if source.real_sources:
         footprints = planes.has("DETECTED")
@@ -243,9 +236,10 @@ def _trails_in_tiles(
     flux_per_njy: float,
     found: npt.NDArray[np.bool_] | None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return the optimal SNR of the brightest part of a trail in each tile,
-    and whether the tile has a trail that the stack missed, and one that it
-    found.
+    """Return the SNR, missed trails and found trails of each tile.
+
+    The first is the largest optimal SNR of the part of a trail in the tile;
+    the others are whether the stack missed or found a trail in it.
     """
     snr = np.zeros(len(origins), dtype=np.float32)
     missed_trail, found_trail = (np.zeros(len(origins), dtype=bool) for _ in range(2))
@@ -282,11 +276,9 @@ def _measure(
     size: int,
     table: npt.NDArray[np.void],
 ) -> None:
-    """Write the level and the noise of each tile to its row: the median of
-    the background, and of the error of good pixels.
-    """
+    """Write the medians of background and noise of each tile to its row."""
     for i, (y, x) in enumerate(origins):
-        # A sample will do for a median.
+        # A sample is enough for a median.
         rows, columns = (slice(s.start, s.stop, 4) for s in _part(y, x, size))
         table["background"][i] = np.median(background.level(rows, columns))
         sample = planes.cut(rows, columns)

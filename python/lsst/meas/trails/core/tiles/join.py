@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Tile files of many images joined into one, with splits."""
+"""Joining tile files of many images into one, with splits."""
 
 from __future__ import annotations
 
@@ -34,45 +34,42 @@ from .splits import ImagePlace, assign_splits, drop_overlaps, group_images
 from .writer import create_pixels, write_header, write_source
 
 _BLOCK = 64
-"""Tiles copied at a time."""
+"""Number of tiles copied at a time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class JoinedImage:
-    """An image whose tiles go into a set.
-
-    Parameters
-    ----------
-    path
-        Its tile file.
-    number
-        Its number in that.
-    source
-        What is known of it.
-    place
-        Where and when it was taken.
-    tiles, trails
-        How many there are; distractors are no trails.
-    tile_size
-        Side of the tiles, pixels.
-    datasets
-        Names of the datasets of pixels.
-    split
-        Name of its split; `None` where it is left out, or before it has one.
-    group
-        Number of its group of images that share a visit or sky.
-    """
+    """Image whose tiles go into a joined file."""
 
     path: Path
+    """Tile file of the image."""
+
     number: int
+    """Number of the image in the tile file."""
+
     source: TileSource
+    """Description of the image."""
+
     place: ImagePlace
+    """Visit and position of the image."""
+
     tiles: int
+    """Number of tiles."""
+
     trails: int
+    """Number of trails, without distractors."""
+
     tile_size: int
+    """Side of the tiles, pixels."""
+
     datasets: tuple[str, ...]
+    """Names of the datasets of pixels."""
+
     split: str | None = None
+    """Name of the split; `None` if unassigned or left out."""
+
     group: int = -1
+    """Number of the group of images that share a visit or sky."""
 
 
 def list_images(files: Iterable[str | os.PathLike[str]]) -> Iterator[JoinedImage]:
@@ -81,8 +78,8 @@ def list_images(files: Iterable[str | os.PathLike[str]]) -> Iterator[JoinedImage
     Raises
     ------
     TileFileError
-        Raised if a file cannot be read, or its tiles are of another size than
-        those before, or an image comes twice.
+        Raised if a file cannot be read, the sizes of tiles differ, or an
+        image is repeated.
     """
     seen: dict[str, Path] = {}
     tile_size = 0
@@ -90,8 +87,8 @@ def list_images(files: Iterable[str | os.PathLike[str]]) -> Iterator[JoinedImage
         with TileReader(name) as reader:
             if len(reader) and tile_size not in (0, reader.tile_size):
                 raise TileFileError(
-                    f"{name} has tiles of {reader.tile_size} pixels, the files before it of {tile_size}: "
-                    "they cannot be joined."
+                    f"{name} has tiles of {reader.tile_size} pixels, the previous files of {tile_size}; "
+                    "join tiles of one size."
                 )
             tile_size = reader.tile_size if len(reader) else tile_size
             counts = np.bincount(reader.table["source"], minlength=reader.source_count)
@@ -100,7 +97,7 @@ def list_images(files: Iterable[str | os.PathLike[str]]) -> Iterator[JoinedImage
                 identity = json.dumps(source.data_id, sort_keys=True)
                 if identity in seen and source.data_id:
                     raise TileFileError(
-                        f"{name} and {seen[identity]} are both of {identity}: leave out one of them."
+                        f"{name} and {seen[identity]} have the same image {identity}; leave one out."
                     )
                 seen[identity] = Path(name)
                 yield JoinedImage(
@@ -118,24 +115,24 @@ def list_images(files: Iterable[str | os.PathLike[str]]) -> Iterator[JoinedImage
 def split_images(
     images: Sequence[JoinedImage], fractions: Mapping[str, float], *, seed: int = 0, drop: bool = False
 ) -> list[JoinedImage]:
-    """Return images with their splits, no two of which share visit or sky.
+    """Assign images to splits that share neither visit nor sky.
 
     Parameters
     ----------
     images
         The images.
     fractions
-        Part of the tiles that each split shall have, by its name.
+        Fraction of the tiles for each split, by name.
     seed
-        Seed of the choice.
+        Seed of the random choice.
     drop
-        Split by visit alone, and leave out images that share sky with those
-        of another split: for surveys that connect everything.
+        Whether to split by visit only, and leave out images that share sky
+        with another split: for surveys that connect all images.
 
     Raises
     ------
     SplitError
-        Raised if the images make too few independent groups.
+        Raised if there are fewer independent groups of images than splits.
     """
     places = [image.place for image in images]
     groups = group_images(places, by_sky=not drop)
@@ -156,39 +153,39 @@ def write_tile_set(
     about: Mapping[str, Any] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Write the tiles of many files into one.
+    """Write the tiles of many files into one, atomically.
 
     Parameters
     ----------
     images
-        The images, those of a file one after the other; those without a
-        split are left out, and that they were is written down.
+        The images, grouped by file; images without a split are left out and
+        only listed in the manifest.
     path
-        The file to write.  What is in it is written beside it as JSON, too.
+        The file to write; the manifest is also written next to it, as JSON.
     virtual
-        Point to the files, which must be beside the new file or below that,
-        instead of copying their pixels.
+        Whether to point to the files, which must be in the folder of ``path``
+        or below, instead of copying their pixels.
     about
-        What else to write down, for instance how they were split.
+        Further entries of the manifest, for instance the options of the split.
     advance
         Called after every file.
 
     Returns
     -------
     manifest
-        What was written down.
+        Splits and images of the file.
 
     Raises
     ------
     TileFileError
         Raised if a file cannot be read, or cannot be pointed to.
     OSError
-        Raised if the file cannot be written; nothing is left behind then.
+        Raised if the file cannot be written.
     """
     path = Path(path)
     kept = [image for image in images if image.split is not None and image.tiles]
     if not kept:
-        raise TileFileError("There is not a single tile to join.")
+        raise TileFileError("The files have no tile to join.")
     files = list(dict.fromkeys(image.path for image in kept))
     count, size = sum(image.tiles for image in kept), kept[0].tile_size
     names = [name for name in TILE_DATASETS if any(name in image.datasets for image in kept)]
@@ -225,12 +222,12 @@ def write_tile_set(
 
 
 def manifest_path(path: Path) -> Path:
-    """Return the name of the manifest beside a file."""
+    """Return the name of the manifest of a joined file."""
     return path.with_name(f"{path.stem}.manifest.json")
 
 
 class _CopiedPixels:
-    """Pixels that are copied into a file."""
+    """Writer of pixels that are copied into a file."""
 
     def __init__(self, file: h5py.File, names: Sequence[str], count: int, size: int) -> None:
         self._datasets = {name: create_pixels(file, name, count, size) for name in names}
@@ -253,7 +250,7 @@ class _CopiedPixels:
 
 
 class _VirtualPixels:
-    """Pixels that stay in the files that they are in."""
+    """Writer of virtual datasets that point to the pixels of other files."""
 
     def __init__(self, path: Path, names: Sequence[str], count: int, size: int) -> None:
         self._folder, self._size = path.resolve().parent, size
@@ -265,12 +262,12 @@ class _VirtualPixels:
         source = reader.path.resolve()
         if not source.is_relative_to(self._folder):
             raise TileFileError(
-                f"{reader.path} is not below {self._folder}, where the new file is, and cannot be "
-                "pointed to: write the new file into a folder that holds all of them, or copy the tiles."
+                f"{reader.path} is not in {self._folder} or a subfolder and cannot be pointed to; write the "
+                "new file into a folder above all tile files, or copy the tiles."
             )
         if reader.is_virtual or not np.all(keep):
-            problem = "itself points to other files" if reader.is_virtual else "would be used in part"
-            raise TileFileError(f"{reader.path} {problem}: copy the tiles instead.")
+            problem = "points to other files itself" if reader.is_virtual else "is used only in part"
+            raise TileFileError(f"{reader.path} {problem}; copy the tiles.")
         shape = (len(reader), self._size, self._size)
         for name, layout in self._layouts.items():
             if name in reader.datasets:

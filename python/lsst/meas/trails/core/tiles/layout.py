@@ -9,9 +9,9 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The HDF5 layout of tile files: version 2 of it, and what version 1 lacked.
+"""HDF5 layout of tile files, versions 1 and 2.
 
-A file holds the tiles of one or more images::
+A file has the tiles of one or more images::
 
     /                  attributes: format, format_version, tile_size, planes
                        and tile_classes (JSON), package_version
@@ -21,32 +21,31 @@ A file holds the tiles of one or more images::
                        `planes`
     /truth             (n, t, t) uint8: 1 trail, 0 none, 2 ignored
     /template          (n, t, t) float32, optional: the same sky without its
-                       background, image units, NaN where there is none
+                       background, image units, NaN without data
     /table             (n,) compound: source, x0, y0 (first pixel in the
                        image), tile_class, split, max_snr, background and
-                       noise (image units), ra, dec (of the middle, degrees)
-    /manifest          optional: JSON text, where a file joins others
-    /sources/NNNN      one group an image; attributes: data_id (JSON), shape,
+                       noise (image units), ra, dec (center, degrees)
+    /manifest          optional: JSON text, if the file joins others
+    /sources/NNNN      one group per image; attributes: data_id (JSON), shape,
                        unit, psf_fwhm, wcs (FITS header), config (JSON),
-                       real_sources (where plane DETECTED comes from),
+                       real_sources (origin of the plane DETECTED),
                        background_block (pixels)
     /sources/NNNN/background   level at block centers
     /sources/NNNN/psf          mean PSF kernel
-    /sources/NNNN/catalog      compound: the trails in the image; attribute:
+    /sources/NNNN/catalog      compound: trails in the image; attribute:
                                units (JSON)
 
-The footprints of real sources are the plane DETECTED of the mask: of the
-image as it was before trails were injected, so that no trail is in it.  They
-are known where the attribute ``real_sources`` is not empty.
+The mask plane DETECTED has the footprints of real sources in the image before
+the injection of trails.  They are known if ``real_sources`` is not empty.
 
-Pixels are stored a tile per chunk and compressed with LZF, which every build
-of h5py can read; in a file that only points to others they are virtual
-datasets.  Texts are UTF-8 of fixed length, and the layout is that of HDF5
-1.10, so that pixels and structure have checksums.  HDF5 does not return from
-reading text of variable length in some damaged files.
+Each tile is one chunk, compressed with LZF, which every build of h5py can
+read; files that point to others have virtual datasets.  Pixels have Fletcher
+checksums and the structure is that of HDF5 1.10, which has checksums too.
+Texts are UTF-8 of fixed length: in some damaged files HDF5 does not return
+from reading texts of variable length.
 
-Version 1 has neither ``tile_classes`` nor ``real_sources``, and no columns
-split, background, noise, ra and dec.
+Version 1 lacks ``tile_classes``, ``real_sources`` and the columns split,
+background, noise, ra and dec.
 """
 
 from __future__ import annotations
@@ -85,16 +84,16 @@ FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 
 TILE_CLASSES: dict[str, int] = {"empty": 0, "missed": 1, "found": 2, "source": 3}
-"""What a tile holds: nothing, a trail that the stack missed, only trails that
-it found, a real source and no trail.  Without a catalog of the stack all
-trails are missed.
+"""Content of a tile: nothing, a trail that the stack missed, only trails that
+the stack found, or a real source and no trail.  Without a catalog of the
+stack all trails count as missed.
 """
 
 IGNORED = 2
 """Value in truth planes of pixels that are neither trail nor background."""
 
 SPLITS: dict[str, int] = {"train": 0, "validation": 1, "test": 2}
-"""What the tiles of an image are for; -1 in a table is for nothing said."""
+"""Uses of tiles; -1 in a table means unassigned."""
 
 TILE_DATASETS: dict[str, PixelPlane] = dict(
     sorted({**ImagePlanes.table(), "truth": PixelPlane(np.uint8)}.items(), key=lambda item: item[1].optional)
@@ -124,47 +123,43 @@ _SINCE_VERSION_2: dict[str, float] = {
     "ra": np.nan,
     "dec": np.nan,
 }
-"""Columns that version 1 lacks, and what is read in their place."""
+"""Columns that version 1 lacks, with their values in that case."""
 
 
 class TileFileError(ValueError):
-    """Raised when a file is not a tile file that can be read."""
+    """Raised if a file is not a readable tile file."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TileSource:
-    """The image that tiles were cut from.
-
-    Parameters
-    ----------
-    data_id
-        What identifies it: instrument, visit, detector, ... or a seed.
-    shape
-        Shape (ny, nx) of the image.
-    psf_kernel
-        Mean PSF kernel, shape (k, k).
-    unit
-        Unit of the pixels.
-    wcs
-        FITS header of the WCS, as text; may be empty.
-    config
-        Configuration that made the tiles.
-    real_sources
-        Where the footprints of real sources in the mask plane ``DETECTED``
-        come from; empty where they are not known.
-    """
+    """Image that tiles were cut from."""
 
     data_id: dict[str, Any]
+    """Instrument, visit, detector, ..., or the seed of a simulation."""
+
     shape: tuple[int, int]
+    """Shape (ny, nx) of the image."""
+
     psf_kernel: npt.NDArray[np.float64]
+    """Mean PSF kernel, shape (k, k)."""
+
     unit: str = "nJy"
+    """Unit of the pixels."""
+
     wcs: str = ""
+    """FITS header of the WCS, as text; may be empty."""
+
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Configuration of the task that cut the tiles."""
+
     real_sources: str = ""
+    """Origin of the footprints of real sources in the mask plane
+    ``DETECTED``; empty if they are not known.
+    """
 
 
 def empty_table(count: int) -> npt.NDArray[np.void]:
-    """Return a table of tiles of which nothing is known."""
+    """Return a table of tiles with default values."""
     table = np.zeros(count, dtype=TABLE_DTYPE)
     for name, value in _SINCE_VERSION_2.items():
         table[name] = value
@@ -172,14 +167,15 @@ def empty_table(count: int) -> npt.NDArray[np.void]:
 
 
 def required_columns(version: int) -> tuple[str, ...]:
-    """Return the columns that the table of a version must have."""
+    """Return the columns of the table in a version of the layout."""
     names = TABLE_DTYPE.names or ()
     return tuple(name for name in names if version > 1 or name not in _SINCE_VERSION_2)
 
 
 def parse_split(name: str | os.PathLike[str]) -> tuple[Path, str | None]:
-    """Return the file and the split that a name like ``tiles.h5#train`` stands
-    for; a file that has such a name itself is meant where there is one.
+    """Return the file and the split of a name like ``tiles.h5#train``.
+
+    The split is `None` if a file of the full name exists.
     """
     path = Path(name)
     base, mark, split = path.name.rpartition("#")
@@ -189,12 +185,12 @@ def parse_split(name: str | os.PathLike[str]) -> tuple[Path, str | None]:
 
 
 def encode_text(text: str) -> np.bytes_ | h5py.Empty:
-    """Return a text as an attribute of fixed length; HDF5 has none of zero."""
+    """Return a text as an HDF5 value of fixed length, which cannot be zero."""
     return np.bytes_(text.encode()) if text else h5py.Empty("S1")
 
 
-def decode_text(value: Any) -> str:
-    """Return an attribute as text."""
+def decode_text(value: object) -> str:
+    """Return an HDF5 value as text."""
     if isinstance(value, h5py.Empty):
         return ""
     return value.decode() if isinstance(value, bytes) else str(value)

@@ -18,12 +18,9 @@ __all__ = ("Tile", "TileReader")
 import contextlib
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import astropy.table
 import h5py
@@ -31,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..background import BLOCK, BackgroundMesh
-from ..hdf5 import has_hard_links, read_attribute, unsafe_storage
+from ..hdf5 import has_hard_links, is_stored, read_attribute, unsafe_storage
 from ..planes import MASK_PLANES, ImagePlanes, pad_array
 from ..psf import PsfGrid
 from .layout import (
@@ -47,53 +44,49 @@ from .layout import (
     parse_split,
     required_columns,
 )
+from .parts import OpenFiles, read_parts
 
 _MAX_TILE_SIZE = 4096
 _OPEN_PARTS = 64
-"""Files that a file of virtual datasets keeps open at a time."""
+"""Largest number of files that a file of virtual datasets keeps open."""
 
 _MAX_BLOCKS = 4096
-"""Most blocks of a background along one side."""
+"""Largest number of blocks of a background along one axis."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tile:
-    """One tile, ready to be normalized.
-
-    Parameters
-    ----------
-    planes
-        Image, variance, mask and PSF of the tile.
-    background
-        Background level of the image on the tile, shape (t, t).
-    truth
-        1 on trails, 0 elsewhere, 2 where the loss should not look, (t, t).
-    """
+    """One tile, ready to be normalized."""
 
     planes: ImagePlanes
+    """Pixels and PSF of the tile."""
+
     background: npt.NDArray[np.float32]
+    """Background level of the image on the tile, shape (t, t)."""
+
     truth: npt.NDArray[np.uint8]
+    """1 on trails, 0 elsewhere, 2 where the loss ignores pixels, (t, t)."""
 
 
-class TileReader:
-    """Reads tiles from a file, one at a time.
+class TileReader(contextlib.AbstractContextManager["TileReader"]):
+    """Reader of a tile file.
 
     Parameters
     ----------
     path
         The HDF5 file; ``FILE#train``, ``FILE#validation`` or ``FILE#test``
-        reads the tiles of that split alone.  Every process opens its own
-        reader.
+        selects the tiles of that split.  Every process needs a reader of its
+        own.
 
     Raises
     ------
     TileFileError
         Raised if the file is missing, damaged, or not a tile file; the
-        message names it.
+        message has its name.
     """
 
     table: npt.NDArray[np.void]
-    """One row a tile, with the columns of
+    """One row per tile, with the columns of
     `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`.
     """
 
@@ -107,14 +100,14 @@ class TileReader:
     """Number of images that the tiles were cut from."""
 
     datasets: tuple[str, ...]
-    """Names of the datasets of pixels that the file has."""
+    """Names of the datasets of pixels in the file."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path, split = parse_split(path)
         if not self.path.is_file():
-            raise TileFileError(f"There is no tile file {self.path}.")
+            raise TileFileError(f"{self.path} does not exist.")
         with self._guarded("cannot be opened as an HDF5 file"):
-            # A chunk is a tile, read whole: a cache of them would only fill the
+            # A chunk is a tile, read whole: caching chunks would only use
             # memory, a megabyte for each dataset of each file of a training.
             self._file = h5py.File(self.path, "r", rdcc_nbytes=0)
         try:
@@ -123,163 +116,167 @@ class TileReader:
         except BaseException:
             self._file.close()
             raise
-        # All tiles of the file, and the numbers of those that are read.
+        # All tiles of the file, and the numbers of the selected ones.
         self._table = self.table
         self._rows = np.arange(len(self._table))
         if split is not None:
             self._rows = np.flatnonzero(self._table["split"] == SPLITS[split])
             self.table = self._table[self._rows]
         self._sources: dict[int, tuple[BackgroundMesh, PsfGrid]] = {}
-        # In the order in which they were last used.
-        self._open_parts: dict[int, TileReader] = {}
+        self._open_parts = OpenFiles[TileReader](_OPEN_PARTS)
 
-    @contextlib.contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        """Turn whatever reading raises into errors that name the file: of a
-        damaged file HDF5 raises OSError, RuntimeError, KeyError, ... .
-        """
-        try:
-            yield
-        except TileFileError:
-            raise
-        except Exception as error:
-            raise TileFileError(f"{self.path} {what}: {error}") from error
-
-    def _check(self) -> None:
-        """Check everything that can be checked without reading pixels."""
-        if decode_text(read_attribute(self._file, "format")) != FORMAT:
-            raise TileFileError(f"{self.path} is an HDF5 file, but not of trail tiles (format {FORMAT!r}).")
-        version = read_attribute(self._file, "format_version")
-        if version not in READABLE_VERSIONS:
-            raise TileFileError(
-                f"{self.path} has version {version} of the tile format; this package reads versions "
-                f"{' and '.join(map(str, READABLE_VERSIONS))}."
-            )
-        self.format_version = int(version)
-        planes = json.loads(decode_text(read_attribute(self._file, "planes", "null")))
-        if not isinstance(planes, list) or planes != list(MASK_PLANES[: len(planes)]):
-            raise TileFileError(f"{self.path} has masks of other planes than this package: {planes}.")
-        names = set(self._file)
-        required = [name for name, plane in TILE_DATASETS.items() if not plane.optional]
-        if missing := [name for name in (*required, "table", "sources") if name not in names]:
-            raise TileFileError(f"{self.path} lacks {', '.join(missing)}.")
-        self.datasets = tuple(name for name in TILE_DATASETS if name in names)
-        self._parts = _read_parts(self._dataset("image"), self.path)
-        shape = self._dataset("image").shape
-        if len(shape) != 3 or shape[1] != shape[2] or not 0 < shape[1] <= _MAX_TILE_SIZE:
-            raise TileFileError(
-                f"{self.path} has tiles of shape {shape[1:]}; they must be square, of at most "
-                f"{_MAX_TILE_SIZE} pixels."
-            )
-        self.tile_size = int(shape[1])
-        sources = self._file["sources"] if has_hard_links(self._file, "sources") else None
-        if not isinstance(sources, h5py.Group):
-            raise TileFileError(f"{self.path}: sources is no group of images.")
-        self.source_count = len(sources)
-        self._pixels: dict[str, h5py.Dataset] = {}
-        for name in self.datasets:
-            dataset, dtype = self._dataset(name), np.dtype(TILE_DATASETS[name].dtype)
-            if dataset.is_virtual != (len(self._parts) > 0):
-                raise TileFileError(f"{self.path}: some planes are in the file, others in other files.")
-            if dataset.shape != shape or dataset.dtype != dtype:
-                raise TileFileError(
-                    f"{self.path}: {name} is {dataset.dtype} {dataset.shape}, expected {dtype} {shape}."
-                )
-            # To look them up takes as long as to read a tile.
-            self._pixels[name] = dataset
-            if not dataset.is_virtual and not _is_stored(dataset):
-                raise TileFileError(f"{self.path}: {name} does not hold the {shape[0]} tiles that it claims.")
-        table = self._dataset("table")
-        if table.shape != shape[:1] or table.dtype.names is None:
-            raise TileFileError(f"{self.path}: the table does not have one row a tile.")
-        columns = required_columns(self.format_version)
-        for name in columns:
-            if name not in table.dtype.names or table.dtype[name] != TABLE_DTYPE[name]:
-                raise TileFileError(f"{self.path}: the table has no column {name} of {TABLE_DTYPE[name]}.")
-        rows = self._small(table)
-        self.table = empty_table(len(rows))
-        for name in columns:
-            self.table[name] = rows[name]
-        if any(np.any(self.table[name] < 0) for name in ("source", "x0", "y0")):
-            raise TileFileError(f"{self.path}: the table has tiles that start at negative coordinates.")
-        if len(self.table) and (last := int(self.table["source"].max())) >= self.source_count:
-            raise TileFileError(f"{self.path} has no image number {last}, of which the table has tiles.")
-
-    def _dataset(self, name: str) -> h5py.Dataset:
-        # Of pixels that lie in other files, these files are read.
-        problem = unsafe_storage(self._file, name, virtual=name in self.datasets)
-        if problem is not None:
-            raise TileFileError(f"{self.path}: {name} {problem}.")
-        return self._file[name]
-
-    def _small(self, dataset: h5py.Dataset) -> npt.NDArray[Any]:
-        """Read a dataset that is stored plainly, as all but the pixels are:
-        it cannot be greater than the file, whatever the file claims.
-        """
-        if dataset.nbytes > self.path.stat().st_size:
-            raise TileFileError(f"{self.path}: {dataset.name} claims more bytes than the file has.")
-        return np.asarray(dataset[()])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __len__(self) -> int:
         return len(self.table)
 
     def close(self) -> None:
-        """Close the file, and those that it points to."""
+        """Close the file, and the files that it points to."""
         self._file.close()
-        while self._open_parts:
-            self._open_parts.popitem()[1].close()
+        self._open_parts.close()
+
+    @contextlib.contextmanager
+    def _guarded(self, problem: str) -> Iterator[None]:
+        """Convert all errors of reading to errors that name the file.
+
+        For a damaged file HDF5 raises OSError, RuntimeError, KeyError, ... .
+        """
+        try:
+            yield
+        except TileFileError:
+            raise
+        except Exception as error:
+            raise TileFileError(f"{self.path} {problem}: {error}") from error
+
+    def _require(self, condition: object, problem: str) -> None:
+        if not condition:
+            raise TileFileError(f"{self.path}: {problem}.")
+
+    def _check(self) -> None:
+        """Check everything but the pixels."""
+        found = decode_text(read_attribute(self._file, "format"))
+        self._require(found == FORMAT, f"an HDF5 file, but not of trail tiles (format {FORMAT!r})")
+        version = read_attribute(self._file, "format_version")
+        self._require(
+            version in READABLE_VERSIONS,
+            f"version {version} of the tile format; this package reads versions {READABLE_VERSIONS}",
+        )
+        self.format_version = int(version)
+        masks = json.loads(decode_text(read_attribute(self._file, "planes", "null")))
+        known = isinstance(masks, list) and masks == list(MASK_PLANES[: len(masks)])
+        self._require(known, f"its mask planes are not those of this package: {masks}")
+        names = set(self._file)
+        required = [name for name, plane in TILE_DATASETS.items() if not plane.optional]
+        missing = [name for name in (*required, "table", "sources") if name not in names]
+        self._require(not missing, f"it lacks {', '.join(missing)}")
+        self.datasets = tuple(name for name in TILE_DATASETS if name in names)
+        self._parts = read_parts(self._dataset("image"), self.path)
+        shape = self._dataset("image").shape
+        self._require(
+            len(shape) == 3 and shape[1] == shape[2] and 0 < shape[1] <= _MAX_TILE_SIZE,
+            f"the tiles have shape {shape[1:]}; they must be squares of at most {_MAX_TILE_SIZE} pixels",
+        )
+        self.tile_size = int(shape[1])
+        sources = self._file["sources"] if has_hard_links(self._file, "sources") else None
+        if not isinstance(sources, h5py.Group):
+            raise TileFileError(f"{self.path}: sources is not a group of images.")
+        self.source_count = len(sources)
+        # Looking datasets up takes as long as reading a tile.
+        self._pixels = {name: self._check_pixels(name, shape) for name in self.datasets}
+        self._check_table(shape[0])
+
+    def _check_pixels(self, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+        dataset, dtype = self._dataset(name), np.dtype(TILE_DATASETS[name].dtype)
+        self._require(
+            dataset.is_virtual == self.is_virtual, "some datasets are in the file, others in other files"
+        )
+        self._require(
+            dataset.shape == shape and dataset.dtype == dtype,
+            f"{name} is {dataset.dtype} {dataset.shape}, expected {dtype} {shape}",
+        )
+        self._require(
+            dataset.is_virtual or is_stored(dataset),
+            f"{name} does not have the {shape[0]} tiles that it claims",
+        )
+        return dataset
+
+    def _check_table(self, count: int) -> None:
+        table = self._dataset("table")
+        names = table.dtype.names
+        self._require(
+            table.shape == (count,) and names is not None, "the table does not have one row per tile"
+        )
+        columns = required_columns(self.format_version)
+        for name in columns:
+            dtype = TABLE_DTYPE[name]
+            self._require(
+                name in names and table.dtype[name] == dtype, f"the table has no column {name} of {dtype}"
+            )
+        rows = self._small(table)
+        self.table = empty_table(len(rows))
+        for name in columns:
+            self.table[name] = rows[name]
+        negative = any(np.any(self.table[name] < 0) for name in ("source", "x0", "y0"))
+        self._require(not negative, "the table has tiles that start at negative coordinates")
+        last = int(self.table["source"].max(initial=-1))
+        self._require(last < self.source_count, f"the table has tiles of image {last}, which does not exist")
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        # Pixels may be in other files; these are read, after checks.
+        if problem := unsafe_storage(self._file, name, virtual=name in self.datasets):
+            raise TileFileError(f"{self.path}: {name} {problem}.")
+        return self._file[name]
+
+    def _small(self, dataset: h5py.Dataset) -> npt.NDArray[Any]:
+        """Read a dataset other than pixels.
+
+        It is not compressed, so it cannot be larger than the file.
+        """
+        fits = dataset.nbytes <= self.path.stat().st_size
+        self._require(fits, f"{dataset.name} claims more bytes than the file has")
+        return np.asarray(dataset[()])
 
     def manifest(self) -> dict[str, Any] | None:
-        """Return what a file that joins others says of them, if it does."""
+        """Return the manifest of a file that joins others, if it has one."""
         if "manifest" not in set(self._file):
             return None
         with self._guarded("is damaged in its manifest"):
             manifest = json.loads(decode_text(self._small(self._dataset("manifest"))[()]))
-            if not isinstance(manifest, dict):
-                raise TileFileError(f"{self.path}: its manifest is no mapping.")
-            return manifest
+            self._require(isinstance(manifest, dict), "its manifest is not a mapping")
+            return dict(manifest)
 
     def source(self, number: int) -> TileSource:
-        """Return what is known of one of the images in the file."""
+        """Return the description of an image in the file."""
         with self._guarded(f"is damaged in image number {number}"):
             group = self._group(number)
-            data_id, config = (
-                json.loads(decode_text(read_attribute(group, name))) for name in ("data_id", "config")
-            )
-            if not isinstance(data_id, dict) or not isinstance(config, dict):
-                raise TileFileError(f"{self.path}: data_id or config of image {number} is no mapping.")
-            _, psf = self._geometry(number)
+            unit, wcs = (decode_text(read_attribute(group, name)) for name in ("unit", "wcs"))
+            mappings = {}
+            for name in ("data_id", "config"):
+                mappings[name] = json.loads(decode_text(read_attribute(group, name)))
+                self._require(isinstance(mappings[name], dict), f"{name} of image {number} is not a mapping")
             return TileSource(
-                data_id=data_id,
                 shape=self._shape(number),
-                psf_kernel=psf.kernels[0, 0],
-                unit=decode_text(read_attribute(group, "unit")),
-                wcs=decode_text(read_attribute(group, "wcs")),
-                config=config,
+                psf_kernel=self._geometry(number)[1].kernels[0, 0],
+                unit=unit,
+                wcs=wcs,
                 real_sources=decode_text(read_attribute(group, "real_sources", "")),
+                **mappings,
             )
 
     def background(self, number: int) -> BackgroundMesh:
-        """Return the background of one of the images in the file."""
+        """Return the background of an image in the file."""
         with self._guarded(f"is damaged in image number {number}"):
             return self._geometry(number)[0]
 
     def catalog(self, number: int = 0) -> astropy.table.Table:
-        """Return the truth table of one of the images in the file."""
+        """Return the truth table of an image in the file."""
         with self._guarded(f"is damaged in image number {number}"):
             dataset = self._dataset(f"{self._group(number).name}/catalog")
             if dataset.shape is None:
                 return astropy.table.Table()
-            if len(dataset.shape) != 1 or dataset.dtype.names is None:
-                raise TileFileError(f"{self.path}: the catalog of image {number} has no rows and columns.")
+            is_table = len(dataset.shape) == 1 and dataset.dtype.names is not None
+            self._require(is_table, f"the catalog of image {number} has no rows and columns")
             table = astropy.table.Table(self._small(dataset))
             units = json.loads(decode_text(read_attribute(dataset, "units", "{}")))
             for name in table.colnames:
@@ -301,15 +298,14 @@ class TileReader:
         return len(self._parts) > 0
 
     def pixels(self, name: str, rows: slice = slice(None)) -> npt.NDArray[Any]:
-        """Return one of the planes of many tiles, shape (n, t, t).
+        """Return a dataset of pixels of many tiles, shape (n, t, t).
 
         Parameters
         ----------
         name
-            ``image``, ``variance``, ``mask``, ``truth`` or, where the file has
-            it, ``template``.
+            One of `datasets`.
         rows
-            Which tiles, one after the other; by default all.
+            Consecutive tiles; by default all.
         """
         if name not in self.datasets:
             raise ValueError(f"Unknown dataset {name!r}; the tiles have {', '.join(self.datasets)}.")
@@ -319,7 +315,7 @@ class TileReader:
         return self._read_pixels(name, *((chosen[0], chosen[-1] + 1) if len(chosen) else (0, 0)))
 
     def _read_pixels(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return tiles of the file that follow each other."""
+        """Return consecutive tiles of the file."""
         with self._guarded(f"is damaged in {name}"):
             dataset = self._dataset(name)
             if not self._parts:
@@ -334,29 +330,25 @@ class TileReader:
             return result
 
     def _part(self, number: int) -> TileReader:
-        """Return one of the files that this one points to, opened if it is
-        not.  HDF5 itself would give zeros for what it cannot open.
-        """
-        reader = self._open_parts.pop(number, None)
-        if reader is None:
-            while len(self._open_parts) >= _OPEN_PARTS:
-                self._open_parts.pop(next(iter(self._open_parts))).close()
-            part = self._parts[number]
-            reader = TileReader(part.path)
-            here = self._table[part.first : part.first + part.count]
-            same = len(reader) == part.count and reader.tile_size == self.tile_size
-            if not same or any(np.any(reader.table[name] != here[name]) for name in ("x0", "y0")):
-                reader.close()
-                raise TileFileError(f"{part.path} has changed since {self.path} was made; make that anew.")
-        self._open_parts[number] = reader
+        """Return one of the files that this one points to, opened if necessary."""
+        return self._open_parts.get(number, self._open_part)
+
+    def _open_part(self, number: int) -> TileReader:
+        # HDF5 itself returns zeros for files that it cannot open.
+        part = self._parts[number]
+        reader = TileReader(part.path)
+        here = self._table[part.first : part.first + part.count]
+        same = len(reader) == part.count and reader.tile_size == self.tile_size
+        if not same or any(np.any(reader.table[name] != here[name]) for name in ("x0", "y0")):
+            reader.close()
+            raise TileFileError(f"{part.path} changed since {self.path} was created; recreate {self.path}.")
         return reader
 
     def _group(self, number: int) -> h5py.Group:
         name = f"/sources/{number:04d}"
-        if name.rpartition("/")[2] not in set(self._file["sources"]):
-            raise TileFileError(f"{self.path} has no image number {number}.")
-        if not has_hard_links(self._file, name):
-            raise TileFileError(f"{self.path}: image number {number} lies elsewhere.")
+        known = name.rpartition("/")[2] in set(self._file["sources"])
+        self._require(known, f"image number {number} does not exist")
+        self._require(has_hard_links(self._file, name), f"image number {number} is in another file")
         return self._file[name]
 
     def _shape(self, number: int) -> tuple[int, int]:
@@ -367,8 +359,8 @@ class TileReader:
         if number not in self._sources:
             group = self._group(number)
             values = self._dataset(f"{group.name}/background")
-            if len(values.shape) != 2 or not all(0 < size <= _MAX_BLOCKS for size in values.shape):
-                raise TileFileError(f"{self.path}: a background has {values.shape} blocks.")
+            sensible = len(values.shape) == 2 and all(0 < size <= _MAX_BLOCKS for size in values.shape)
+            self._require(sensible, f"the background of image {number} has {values.shape} blocks")
             mesh = BackgroundMesh(
                 values=self._small(values).astype(np.float32),
                 shape=self._shape(number),
@@ -384,7 +376,7 @@ class TileReader:
         Parameters
         ----------
         index
-            Number of the tile in the file.
+            Number of the tile.
 
         Raises
         ------
@@ -407,54 +399,8 @@ class TileReader:
             mesh, psf = self._geometry(int(row["source"]))
             t = self.tile_size
             y0, x0 = int(row["y0"]), int(row["x0"])
-            inside = mesh.level(slice(y0, y0 + t), slice(x0, x0 + t))
-            if inside.size == 0:
-                raise TileFileError(f"{self.path}: tile {index} lies outside its image.")
+            level = mesh.level(slice(y0, y0 + t), slice(x0, x0 + t))
+            self._require(level.size, f"tile {index} is outside its image")
             pixels = {name: dataset[index] for name, dataset in self._pixels.items()}
             truth = pixels.pop("truth")
-            level = pad_array(np.asarray(inside, dtype=np.float32), (t, t))
-            return Tile(planes=ImagePlanes(psf=psf, **pixels), background=level, truth=truth)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """A file that holds some of the tiles of a file that joins others."""
-
-    path: Path
-    first: int
-    count: int
-
-
-def _read_parts(image: h5py.Dataset, path: Path) -> list[_Part]:
-    """Return the files that hold the tiles of a file, if it does not itself.
-
-    Raises
-    ------
-    TileFileError
-        Raised if they leave tiles out, or are not beside or below the file:
-        what it names is not to open any file of this machine.
-    """
-    if not image.is_virtual:
-        return []
-    parts = []
-    for source in image.virtual_sources():
-        low, high = (int(bound[0]) for bound in source.vspace.get_select_bounds())
-        name = Path(source.file_name)
-        if name.is_absolute() or ".." in name.parts:
-            raise TileFileError(f"{path} points to {name}, which is not beside or below it.")
-        parts.append(_Part(path=path.parent / name, first=low, count=high - low + 1))
-    parts.sort(key=lambda part: part.first)
-    stops = np.cumsum([part.count for part in parts])
-    if [part.first for part in parts] != [0, *stops[:-1]] or stops[-1] != len(image):
-        raise TileFileError(f"{path} points to other files that do not hold each of its tiles once.")
-    return parts
-
-
-def _is_stored(dataset: h5py.Dataset) -> bool:
-    """Return whether a dataset has all its pixels: HDF5 reads zeros where
-    there are none.
-    """
-    if dataset.chunks is None:
-        return bool(dataset.id.get_storage_size() == dataset.nbytes)
-    expected = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
-    return bool(dataset.id.get_num_chunks() == expected)
+            return Tile(ImagePlanes(psf=psf, **pixels), background=pad_array(level, (t, t)), truth=truth)

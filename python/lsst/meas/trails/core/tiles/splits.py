@@ -9,13 +9,12 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Splitting images into those to train, validate and test on.
+"""Splitting images into sets for training, validation and tests.
 
-What is tested on must not have been seen: neither the visit, whose seeing,
-sky and satellites all its detectors share, nor the sky, whose stars and
-galaxies are the same in every visit.  Images that share either go together;
-groups of them, connected through any chain of visits and overlaps, are dealt
-out whole.
+Different splits must share neither visits, whose detectors have the same
+seeing, sky and satellites, nor parts of the sky, whose stars and galaxies are
+the same in every visit.  Images that any chain of visits and overlaps
+connects form a group; each group goes to one split.
 """
 
 from __future__ import annotations
@@ -46,32 +45,26 @@ from .layout import SPLITS, TileSource
 
 
 class SplitError(ValueError):
-    """Raised where images cannot be split; the message says what can be done."""
+    """Raised if images cannot be split."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImagePlace:
-    """Where and when an image was taken.
-
-    Parameters
-    ----------
-    visit
-        What its visit is called: images of the same are not independent.
-    corners
-        Unit vectors of its corners on the sky, in order, shape (4, 3);
-        `None` where that is not known, or it shows no sky that another
-        image could show.
-    """
+    """Visit and position of an image."""
 
     visit: str
+    """Name of the visit."""
+
     corners: npt.NDArray[np.float64] | None
+    """Unit vectors of the corners on the sky, in order, shape (4, 3); `None`
+    if unknown, or if no other image can share the sky.
+    """
 
     @classmethod
     def of(cls, source: TileSource) -> ImagePlace:
-        """Return the place of an image from what its tile file says of it.
+        """Return the place of an image of a tile file.
 
-        Simulated scenes have a sky of their own each, which their data ID,
-        seed and number, stands for.
+        A simulated scene, identified by seed and number, has its own sky.
         """
         data_id = source.data_id
         if "visit" not in data_id:
@@ -81,7 +74,7 @@ class ImagePlace:
 
     @property
     def center(self) -> tuple[float, float] | None:
-        """Right ascension and declination of the middle, degrees."""
+        """Right ascension and declination of the center, degrees."""
         if self.corners is None:
             return None
         x, y, z = self.corners.sum(axis=0)
@@ -101,8 +94,8 @@ def image_corners(wcs: str, shape: tuple[int, int]) -> npt.NDArray[np.float64] |
     Returns
     -------
     corners
-        Unit vectors in order around the image, shape (4, 3); `None` where
-        the header tells of no sky.
+        Unit vectors in order around the image, shape (4, 3); `None` if the
+        header has no celestial projection.
     """
     if not wcs:
         return None
@@ -117,7 +110,7 @@ def image_corners(wcs: str, shape: tuple[int, int]) -> npt.NDArray[np.float64] |
                 return None
             ra, dec = (np.deg2rad(angle) for angle in projection.celestial.all_pix2world(x, y, 0))
     except Exception:
-        # Whatever a header raises that is none.
+        # Invalid headers raise many types.
         return None
     corners = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
     return corners if np.all(np.isfinite(corners)) else None
@@ -134,12 +127,12 @@ def corners_overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> b
 
     Notes
     -----
-    Two convex polygons are apart where an edge of one of them, a great
-    circle, has the other on its far side (the separating axis theorem).
+    Two convex polygons are disjoint if an edge of one, a great circle, has
+    the other on its outer side (separating axis theorem).
     """
     for polygon, other in ((a, b), (b, a)):
         normals = np.cross(polygon, np.roll(polygon, -1, axis=0))
-        # Outwards, whichever way around the corners go.
+        # Outward for either orientation of the corners.
         normals *= -np.sign(normals @ polygon.sum(axis=0))[:, None]
         if np.any(np.all(other @ normals.T >= 0.0, axis=0)):
             return False
@@ -149,15 +142,14 @@ def corners_overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> b
 def group_images(places: Sequence[ImagePlace], *, by_sky: bool = True) -> npt.NDArray[np.int64]:
     """Return the number of the group of each image, shape (n,).
 
-    Images are in one group if they are of one visit, or share sky, or others
-    connect them.
+    Images are in one group if a chain of shared visits or sky connects them.
 
     Parameters
     ----------
     places
         The images.
     by_sky
-        Whether the sky matters, or the visit alone.
+        Whether shared sky connects images; otherwise only visits do.
     """
     visits = {name: i for i, name in enumerate(dict.fromkeys(place.visit for place in places))}
     n = len(places)
@@ -173,20 +165,17 @@ def group_images(places: Sequence[ImagePlace], *, by_sky: bool = True) -> npt.ND
 
 
 def drop_overlaps(places: Sequence[ImagePlace], splits: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Return which images have to go so that no two splits share sky.
+    """Return which images to drop so that no two splits share sky, shape (n,).
+
+    Of two images that share sky, the image of the first split in `SPLITS` is
+    dropped.
 
     Parameters
     ----------
     places
         The images.
     splits
-        Name of the split of each.
-
-    Returns
-    -------
-    dropped
-        Shape (n,).  Of two images that share sky the one that there are more
-        of goes, that is first those to train on.
+        Split of each image.
     """
     rank = list(SPLITS)
     dropped = np.zeros(len(places), dtype=bool)
@@ -215,7 +204,7 @@ def assign_splits(
     fractions: Mapping[str, float],
     rng: np.random.Generator,
 ) -> list[str]:
-    """Deal groups of images out to splits.
+    """Assign groups of images to splits.
 
     Parameters
     ----------
@@ -224,9 +213,9 @@ def assign_splits(
     weights
         Number of tiles of each image, shape (n,).
     fractions
-        Part of the tiles that each split shall have, of any sum.
+        Relative number of tiles for each split.
     rng
-        Random numbers: which of the groups of alike size goes where.
+        Random numbers for the order of groups of equal size.
 
     Returns
     -------
@@ -242,16 +231,16 @@ def assign_splits(
     count = int(groups.max()) + 1 if len(groups) else 0
     if count < len(wanted):
         raise SplitError(
-            f"The images make {count} independent groups, which share neither visit nor sky; "
-            f"{len(wanted)} splits need as many. Add images of other fields, or ask for fewer splits."
+            f"The images form {count} independent groups, fewer than the {len(wanted)} splits; add images "
+            "of other visits and fields, or use fewer splits."
         )
     total = float(sum(wanted.values()))
     sizes = np.bincount(groups, weights=weights, minlength=count)
     target = {name: fraction / total * float(sizes.sum()) for name, fraction in wanted.items()}
     filled = dict.fromkeys(wanted, 0.0)
     chosen: dict[int, str] = {}
-    # The largest first, each to where it exceeds what is wanted least; of
-    # those of one size a random one.
+    # Largest group first, each to the split that lacks the largest fraction;
+    # groups of equal size in random order.
     order = rng.permutation(count)
     order = order[np.argsort(-sizes[order], kind="stable")]
     for place, group in enumerate(order):

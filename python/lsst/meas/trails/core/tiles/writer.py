@@ -9,18 +9,11 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The tiles of an image in memory, and how they are written.
-
-`lsst.meas.trails.core.tiles.layout` describes the files.
-"""
+"""Writing tile files; `lsst.meas.trails.core.tiles.layout` describes them."""
 
 from __future__ import annotations
 
 __all__ = (
-    "Tile",
-    "TileFileError",
-    "TileReader",
-    "TileSource",
     "TrailTiles",
     "create_pixels",
     "write_header",
@@ -52,35 +45,31 @@ from .layout import (
     empty_table,
     encode_text,
 )
-from .reader import Tile, TileReader
+from .reader import TileReader
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrailTiles:
-    """Tiles of one image in memory, as they go to a file.
-
-    Parameters
-    ----------
-    pixels
-        Arrays of shape (n, t, t), by the names of
-        `~lsst.meas.trails.core.tiles.layout.TILE_DATASETS`; optional ones may
-        be missing.
-    table
-        One row a tile, with the columns of
-        `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`.
-    source
-        The image that they were cut from.
-    background
-        Its background.
-    catalog
-        The trails in it.
-    """
+    """Tiles of one image in memory."""
 
     pixels: dict[str, npt.NDArray[Any]]
+    """Arrays of shape (n, t, t), by the names of
+    `~lsst.meas.trails.core.tiles.layout.TILE_DATASETS`.
+    """
+
     table: npt.NDArray[np.void]
+    """One row per tile, with the columns of
+    `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`.
+    """
+
     source: TileSource
+    """Image that the tiles were cut from."""
+
     background: BackgroundMesh
+    """Background of the image."""
+
     catalog: astropy.table.Table
+    """Truth table of the image."""
 
     @classmethod
     def allocate(
@@ -93,7 +82,10 @@ class TrailTiles:
         catalog: astropy.table.Table,
         optional: Iterable[str] = (),
     ) -> TrailTiles:
-        """Return ``count`` tiles of side ``size``: zeros, and without values in the optional datasets."""
+        """Return ``count`` tiles of ``size`` pixels a side, filled with zeros.
+
+        Optional datasets are filled with their value of missing pixels.
+        """
         wanted = {n: p for n, p in TILE_DATASETS.items() if not p.optional or n in set(optional)}
         return cls(
             pixels={
@@ -111,22 +103,17 @@ class TrailTiles:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `write` wrote.
-
-        Parameters
-        ----------
-        path
-            A file with the tiles of one image.
+        """Read a file with the tiles of one image.
 
         Raises
         ------
         TileFileError
-            Raised if the file is missing, damaged, or not a tile file, or
-            holds tiles of several images; `TileReader` reads those.
+            Raised if the file is missing, damaged, or not a tile file, or has
+            tiles of several images.
         """
         with TileReader(path) as reader:
             if reader.source_count != 1:
-                raise TileFileError(f"{path} holds the tiles of {reader.source_count} images, not of one.")
+                raise TileFileError(f"{path} has tiles of {reader.source_count} images; use TileReader.")
             return cls(
                 pixels={name: reader.pixels(name) for name in reader.datasets},
                 table=reader.table,
@@ -136,18 +123,12 @@ class TrailTiles:
             )
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the tiles to a new HDF5 file.
-
-        Parameters
-        ----------
-        path
-            The file; it appears under this name only when it is complete.
+        """Write the tiles to an HDF5 file, atomically.
 
         Raises
         ------
         OSError
-            Raised if the file cannot be written, for instance on a full
-            disk; nothing is left behind then.
+            Raised if the file cannot be written, for instance on a full disk.
         """
         with Hdf5Output(path) as output:
             file = output.file
@@ -160,15 +141,7 @@ class TrailTiles:
 
 
 def write_header(file: h5py.File, tile_size: int) -> None:
-    """Write what a file of tiles says about itself.
-
-    Parameters
-    ----------
-    file
-        A file without anything.
-    tile_size
-        Side of the tiles, pixels.
-    """
+    """Write the attributes of a new tile file."""
     file.attrs.update(
         {
             "format": encode_text(FORMAT),
@@ -182,21 +155,9 @@ def write_header(file: h5py.File, tile_size: int) -> None:
 
 
 def create_pixels(file: h5py.File, name: str, count: int, tile_size: int) -> h5py.Dataset:
-    """Create a dataset of pixels.
-
-    Parameters
-    ----------
-    file
-        The file.
-    name
-        Name of the dataset.
-    count
-        Number of tiles.
-    tile_size
-        Their side, pixels.
-    """
-    # Byte shuffling does nothing for noise but halves flat planes.  A dataset
-    # without tiles has no chunks.
+    """Create one of `TILE_DATASETS` for a number of tiles."""
+    # Byte shuffling does not compress noise, but halves flat images.  A
+    # dataset without tiles has no chunks.
     chunked = {"chunks": (1, tile_size, tile_size), "compression": "lzf", "shuffle": True, "fletcher32": True}
     return file.create_dataset(
         name,
@@ -209,21 +170,7 @@ def create_pixels(file: h5py.File, name: str, count: int, tile_size: int) -> h5p
 def write_source(
     file: h5py.File, number: int, source: TileSource, background: BackgroundMesh, catalog: astropy.table.Table
 ) -> None:
-    """Write what is known of an image.
-
-    Parameters
-    ----------
-    file
-        The file.
-    number
-        Number of the image in the file.
-    source
-        The image.
-    background
-        Its background.
-    catalog
-        The trails in it.
-    """
+    """Write the group of an image, with its number in the file."""
     group = file.create_group(f"sources/{number:04d}")
     group.attrs.update(
         {
@@ -240,14 +187,14 @@ def write_source(
     group.create_dataset("background", data=background.values)
     group.create_dataset("psf", data=source.psf_kernel)
     rows = _to_compound(catalog)
-    # HDF5 has no compound types without fields.
+    # HDF5 compound types need at least one field.
     dataset = group.create_dataset("catalog", data=rows if rows.dtype.names else h5py.Empty("f4"))
     units = {name: column.unit.to_string() for name, column in catalog.items() if column.unit}
     dataset.attrs["units"] = encode_text(json.dumps(units))
 
 
 def _to_compound(table: astropy.table.Table) -> npt.NDArray[np.void]:
-    """Return a table as a compound array that HDF5 can hold."""
+    """Return a table as a structured array of types that HDF5 supports."""
     columns = {}
     for name in table.colnames:
         values = np.asarray(table[name])
