@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from lsst.daf.butler import DataCoordinate, DimensionPacker, DimensionUniverse
-from lsst.meas.trails.tasks import TrailCandidateConfig
-from lsst.meas.trails.tasks._ids import INJECTION, TILES, first_candidate_id, max_candidates, quantum_seed
+from lsst.meas.trails.tasks import InjectTrailsConfig, TrailCandidateConfig
+from lsst.meas.trails.tasks._ids import INJECTION, TILES, first_candidate_id, max_candidates
 from lsst.pipe.base import InvalidQuantumError
 
 UNIVERSE = DimensionUniverse()
-# The numbers of LSSTCam.
+# Numbers of visits and detectors of LSSTCam.
 N_VISITS, N_DETECTORS = 6_050_123_199_999, 256
 
 
@@ -44,7 +44,7 @@ def test_identifiers_lead_back_to_their_images() -> None:
     for visit, detector in images:
         first = first_candidate_id(pack, pack.pack(coordinate(visit, detector)), 500)
         assert 0 <= first <= np.iinfo(np.int64).max - 500
-        # The largest of them still is of this image.
+        # The largest identifier belongs to this image.
         for identifier in (first, first + 499):
             unpacked = pack.unpack(identifier >> (63 - pack.maxBits))
             assert (unpacked["visit"], unpacked["detector"]) == (visit, detector)
@@ -67,11 +67,14 @@ def test_no_room_at_all() -> None:
 
 
 def test_seeds_differ_by_image_offset_and_use() -> None:
-    draws = {
-        np.random.default_rng(quantum_seed(packed, offset, use)).integers(2**62)
-        for packed in (0, 1, 2**60)
-        for offset in (0, 1)
-        for use in (INJECTION, TILES)
-    }
-    assert len(draws) == 12
-    assert quantum_seed(5, 6, TILES) == quantum_seed(5, 6, TILES)
+    def draw(packed: int, offset: int, use: int) -> int:
+        config = InjectTrailsConfig()
+        config.seedOffset = offset
+        return int(config.random_generator(packed, use).integers(2**62))
+
+    arguments = [
+        (packed, offset, use) for packed in (0, 1, 2**60) for offset in (0, 1) for use in (INJECTION, TILES)
+    ]
+    draws = [draw(*each) for each in arguments]
+    assert len(set(draws)) == 12
+    assert draws == [draw(*each) for each in arguments]

@@ -73,9 +73,9 @@ def show(
     is one. A large image is drawn with numbered candidates, best first, next
     to the best candidates at full resolution.
     """
+    from ..core.atomic import atomic_path
     from ..evaluation.figures.detector import LARGE, DetectorView, detector_figure, mosaic_figure
     from ..repository.candidates import detector_results
-    from ._output import write_whole
 
     result = next(detector_results(repo, collection, visit=visit, detector=detector))
     image_type = image_type or result.image_type
@@ -106,7 +106,11 @@ def show(
         min_score=threshold,
     )
     figure = mosaic_figure(view, cutouts) if cutouts else detector_figure(view)
-    write_whole(output, lambda path: figure.savefig(path, dpi=110))
+    try:
+        with atomic_path(output, keep_suffix=True) as partial:
+            figure.savefig(partial, dpi=110)
+    except ValueError as error:
+        raise click.ClickException(f"{output} cannot be written: {error}") from error
     click.echo(str(output))
     _explain(result, threshold)
 

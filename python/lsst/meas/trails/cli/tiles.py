@@ -16,7 +16,7 @@ from __future__ import annotations
 __all__ = ("tiles",)
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -205,14 +205,8 @@ def import_adcnn(
     first: int,
     count: int | None,
     resume: bool,
-    tile_size: int,
-    overlap: int,
     empty_fraction: float,
-    ignore_below_snr: float,
-    redraw_masks: bool,
-    fwhm: float | None,
-    zeropoint: float,
-    seed: int,
+    **values: Any,
 ) -> None:
     """Convert a train.h5 and train.csv of Asteroid_detection_CNN to tile files.
 
@@ -228,19 +222,9 @@ def import_adcnn(
     from ..adcnn.tiles import ImportOptions
     from ._console import make_progress
 
-    if overlap >= tile_size:
-        raise click.BadParameter(f"{overlap} must be smaller than the tile size.", param_hint="--overlap")
-    options = ImportOptions(
-        tile_size=tile_size,
-        overlap=overlap,
-        empty_fraction=empty_fraction,
-        source_fraction=empty_fraction,
-        ignore_below_snr=ignore_below_snr,
-        redraw_masks=redraw_masks,
-        fwhm=fwhm,
-        zeropoint=zeropoint,
-        seed=seed,
-    )
+    options = ImportOptions(empty_fraction=empty_fraction, source_fraction=empty_fraction, **values)
+    if options.overlap >= options.tile_size:
+        raise click.BadParameter(f"{options.overlap} is not below the tile size.", param_hint="--overlap")
     with AdcnnReader(hdf5, csv) as reader, make_progress() as progress:
         stop = len(reader) if count is None else min(first + count, len(reader))
         numbers = progress.track(range(first, stop), description="Importing")

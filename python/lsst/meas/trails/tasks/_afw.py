@@ -26,7 +26,7 @@ __all__ = (
     "is_exposure",
 )
 
-import dataclasses
+import types
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,9 @@ AFW_STORAGE_CLASS = "ExposureF"
 
 _UNIX_EPOCH_MJD = 40587.0
 _NANOSECONDS_PER_DAY = 86400.0e9
+
+_UNKNOWN_FIELDS = "day_obs obs_id group seq_num seq_start seq_end can_see_sky azimuth zenith_angle".split()
+"""Fields of an ``exposure`` record that visit information lacks."""
 
 
 def is_exposure(image: object) -> bool:
@@ -129,28 +132,11 @@ def find_exposure_record(handle: DeferredDatasetHandle) -> DimensionRecord | Non
     return records[0] if len(records) == 1 else None
 
 
-@dataclasses.dataclass(frozen=True)
-class _VisitInfoRecord:
-    """Substitute for an ``exposure`` record, from a `lsst.afw.image.VisitInfo`."""
+def _record_of_visit_info(exposure: Any) -> types.SimpleNamespace | None:
+    """Return a substitute for an ``exposure`` record, from the visit information.
 
-    instrument: str
-    id: int
-    physical_filter: str | None
-    exposure_time: float | None
-    timespan: Timespan
-    day_obs: int | None = None
-    obs_id: str | None = None
-    group: str | None = None
-    seq_num: int | None = None
-    seq_start: int | None = None
-    seq_end: int | None = None
-    can_see_sky: bool | None = None
-    azimuth: float | None = None
-    zenith_angle: float | None = None
-
-
-def _record_of_visit_info(exposure: Any) -> _VisitInfoRecord | None:
-    """Return the record of an observation, `None` if its time is unknown."""
+    `None` if the time of the observation is unknown.
+    """
     visit_info = exposure.info.getVisitInfo()
     if visit_info is None:
         return None
@@ -163,7 +149,8 @@ def _record_of_visit_info(exposure: Any) -> _VisitInfoRecord | None:
     )
     half = 0.5 * seconds * u.s
     label = exposure.info.getFilter()
-    return _VisitInfoRecord(
+    return types.SimpleNamespace(
+        **dict.fromkeys(_UNKNOWN_FIELDS),
         instrument=visit_info.getInstrumentLabel(),
         id=visit_info.getId(),
         physical_filter=(label.physicalLabel or None) if label is not None else None,

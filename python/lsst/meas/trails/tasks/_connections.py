@@ -23,9 +23,7 @@ DETECTOR = ("instrument", "visit", "detector")
 
 
 class ImageConnections(
-    PipelineTaskConnections,
-    dimensions=DETECTOR,
-    defaultTemplates={"input_image": "preliminary_visit_image"},
+    PipelineTaskConnections, dimensions=DETECTOR, defaultTemplates={"input_image": "preliminary_visit_image"}
 ):
     """Connections of a task that reads the calibrated image of a detector."""
 

@@ -20,18 +20,18 @@ __all__ = (
     "first_candidate_id",
     "max_candidates",
     "pack_data_id",
-    "quantum_seed",
 )
 
-import dataclasses
-from typing import Any, cast
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from lsst.daf.butler import DataCoordinate, DimensionPacker
 from lsst.pex.config import Config, RangeField
 from lsst.pipe.base import Instrument, InvalidQuantumError, QuantumContext
 
 INJECTION, TILES = 1, 2
-"""Uses of random numbers; see `quantum_seed`."""
+"""Uses of random numbers; see `SeededConfig.random_generator`."""
 
 _BITS = 63
 """Usable bits of a signed 64-bit integer."""
@@ -58,33 +58,31 @@ class SeededConfig(DataIdConfig):
         min=0,
     )
 
+    def random_generator(self, packed: int, use: int) -> np.random.Generator:
+        """Return a reproducible generator for an image.
 
-@dataclasses.dataclass(frozen=True)
-class PackedDataId:
-    """Data ID of visit and detector, also as a single integer."""
+        Parameters
+        ----------
+        packed
+            Packed data ID of the image.
+        use
+            `INJECTION` or `TILES`, so that two tasks draw different numbers.
+        """
+        return np.random.default_rng([packed, self.seedOffset, use])
+
+
+class PackedDataId(NamedTuple):
+    """Data ID of visit and detector, also packed into a single integer."""
 
     data_id: DataCoordinate
     packer: DimensionPacker
-    """Packer of the data IDs of the instrument."""
-
-    @property
-    def packed(self) -> int:
-        """The integer."""
-        return cast(int, self.packer.pack(self.data_id))
-
-    @property
-    def visit(self) -> int:
-        """The visit."""
-        return int(self.data_id["visit"])
-
-    @property
-    def detector(self) -> int:
-        """The detector."""
-        return int(self.data_id["detector"])
+    packed: int
+    visit: int
+    detector: int
 
 
 def pack_data_id(config: DataIdConfig, context: QuantumContext) -> PackedDataId:
-    """Return the data ID of a quantum with its packer.
+    """Return the packed data ID of a quantum.
 
     Parameters
     ----------
@@ -93,10 +91,11 @@ def pack_data_id(config: DataIdConfig, context: QuantumContext) -> PackedDataId:
     context
         Context of the quantum.
     """
-    data_id = context.quantum.dataId
-    assert data_id is not None, "every quantum of these tasks has a data ID"
+    data_id: Any = context.quantum.dataId
     field: Any = config.packer
-    return PackedDataId(data_id=data_id, packer=field.apply(data_id))
+    packer: DimensionPacker = field.apply(data_id)
+    packed: Any = packer.pack(data_id)
+    return PackedDataId(data_id, packer, packed, int(data_id["visit"]), int(data_id["detector"]))
 
 
 def max_candidates(packer: DimensionPacker) -> int:
@@ -128,18 +127,3 @@ def first_candidate_id(packer: DimensionPacker, packed: int, count: int) -> int:
             f"{packer.maxBits} bits leaves. Raise minScore, or configure packer['observation']."
         )
     return packed << bits
-
-
-def quantum_seed(packed: int, offset: int, use: int) -> list[int]:
-    """Return a reproducible seed for `numpy.random.default_rng`.
-
-    Parameters
-    ----------
-    packed
-        Packed data ID of the image.
-    offset
-        Configured ``seedOffset``.
-    use
-        `INJECTION` or `TILES`, so that two tasks draw different numbers.
-    """
-    return [packed, offset, use]

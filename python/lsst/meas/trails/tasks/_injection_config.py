@@ -83,8 +83,7 @@ class InjectTrailsConfig(
         default="native",
     )
     drawPopulation = Field[bool](
-        doc="Inject random trails into images that overlap with no injection catalog.",
-        default=True,
+        doc="Inject random trails into images that overlap with no injection catalog.", default=True
     )
     number = RangeField(dtype=float, doc="Mean number of trails per unit of 'per'.", default=20.0, min=0.0)
     per = ChoiceField[str](
@@ -167,10 +166,7 @@ class InjectTrailsConfig(
         dtype=float, doc="Mean number of satellite streaks per image, distractors.", default=0.0, min=0.0
     )
     cosmicRays = RangeField(
-        dtype=float,
-        doc="Mean number of unflagged cosmic rays per Mpix, distractors.",
-        default=0.0,
-        min=0.0,
+        dtype=float, doc="Mean number of unflagged cosmic rays per Mpix, distractors.", default=0.0, min=0.0
     )
     pointSources = RangeField(
         dtype=float, doc="Mean number of point sources per Mpix, distractors.", default=0.0, min=0.0

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 __all__ = ("MODEL_DATASET_TYPE", "MODEL_STORAGE_CLASS", "butler_model", "named_model")
 
-import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,11 @@ MODEL_STORAGE_CLASS = "ArrowTable"
 """Storage class of models, which every Butler has."""
 
 
+_MAX_LOADED = 4
+_LOADED: dict[str, TrailModel] = {}
+"""Models that this process loaded last."""
+
+
 def named_model(name: str) -> TrailModel:
     """Return the model of a name in a configuration.
 
@@ -53,16 +58,17 @@ def named_model(name: str) -> TrailModel:
     lsst.pipe.base.InvalidQuantumError
         Raised if the model cannot be used.
     """
-    from ..nn.model_file import ModelError, shipped_model_path
+    from ..nn.model_file import ModelError, load_model, shipped_model_path
 
     try:
         if not name.endswith(".json"):
-            return _model_of_file(shipped_model_path(name), 0)
-        uri = ResourcePath(name)
-        if uri.isLocal:
+            path = shipped_model_path(name)
+        elif not (uri := ResourcePath(name)).isLocal:
+            return _load_once(name, lambda: _remote_model(uri))
+        else:
             path = Path(uri.ospath)
-            return _model_of_file(path, os.stat(path).st_mtime_ns)
-        return _model_of_uri(name)
+        # Load a file again if it was replaced.
+        return _load_once(f"{path} {os.stat(path).st_mtime_ns}", lambda: load_model(path))
     except (ModelError, OSError, ValueError) as error:
         raise InvalidQuantumError(f"The model {name!r} cannot be used: {error}") from error
 
@@ -84,40 +90,30 @@ def butler_model(handle: DeferredDatasetHandle) -> TrailModel:
     from ..nn.model_table import model_from_table
 
     name = f"{handle.ref.datasetType.name} in {handle.ref.run}"
-    key = str(handle.ref.id)
-    if key not in _BUTLER_MODELS:
-        try:
-            model = model_from_table(handle.get(), name)
-        except (ModelError, OSError) as error:
-            raise InvalidQuantumError(f"The model cannot be used: {error}") from error
-        # A process works with few models.
-        while len(_BUTLER_MODELS) >= 4:
-            _BUTLER_MODELS.pop(next(iter(_BUTLER_MODELS)))
-        _BUTLER_MODELS[key] = model
-    return _BUTLER_MODELS[key]
+    try:
+        # The content of a dataset ID never changes.
+        return _load_once(str(handle.ref.id), lambda: model_from_table(handle.get(), name))
+    except (ModelError, OSError) as error:
+        raise InvalidQuantumError(f"The model cannot be used: {error}") from error
 
 
-_BUTLER_MODELS: dict[str, TrailModel] = {}
-"""Models by the ID of their dataset, whose content never changes."""
+def _load_once(key: str, load: Callable[[], TrailModel]) -> TrailModel:
+    """Return a loaded model, or load it."""
+    if key not in _LOADED:
+        model = load()
+        if len(_LOADED) >= _MAX_LOADED:
+            _LOADED.pop(next(iter(_LOADED)))
+        _LOADED[key] = model
+    return _LOADED[key]
 
 
-@functools.lru_cache(maxsize=4)
-def _model_of_file(path: Path, mtime_ns: int) -> TrailModel:
-    """Load a model from a file once per process and modification time."""
-    from ..nn.model_file import load_model
-
-    return load_model(path)
-
-
-@functools.lru_cache(maxsize=4)
-def _model_of_uri(uri: str) -> TrailModel:
-    """Load a model from a remote URI once per process."""
+def _remote_model(uri: ResourcePath) -> TrailModel:
+    """Load a model from a remote URI."""
     from ..nn.model_file import model_from_bytes
     from ..nn.model_specification import MAX_WEIGHTS_BYTES, ModelError, ModelSpecification
 
-    place = ResourcePath(uri)
-    text = place.read()
-    weights = place.updatedFile(ModelSpecification.from_json(text).weights_file)
+    text = uri.read()
+    weights = uri.updatedFile(ModelSpecification.from_json(text).weights_file)
     if weights.size() > MAX_WEIGHTS_BYTES:
         raise ModelError(f"{weights} has {weights.size()} bytes; the limit is {MAX_WEIGHTS_BYTES}.")
-    return model_from_bytes(text, weights.read(), source=uri)
+    return model_from_bytes(text, weights.read(), source=str(uri))

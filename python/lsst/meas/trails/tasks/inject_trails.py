@@ -42,7 +42,7 @@ from ..core.injection.population import draw_trails
 from ..core.injection.truth import add_distractors, truth_table
 from ..core.render import truth_mask
 from ._amplifiers import amplifiers_of, known_gains
-from ._ids import INJECTION, pack_data_id, quantum_seed
+from ._ids import INJECTION, pack_data_id
 from ._injection_config import InjectTrailsConfig, InjectTrailsConnections
 from ._input_image import InputImage, read_input_image
 from ._source_injection import inject_with_stack
@@ -81,15 +81,8 @@ class InjectTrailsTask(PipelineTask):
         inputRefs: InputQuantizedConnection,
         outputRefs: OutputQuantizedConnection,
     ) -> None:
-        inputs = butlerQC.get(inputRefs)
-        image_id = pack_data_id(self.config, butlerQC)
-        outputs = self.run(
-            image=inputs["image"],
-            injection_catalogs=inputs.get("injection_catalogs", ()),
-            packed=image_id.packed,
-            visit=image_id.visit,
-            detector=image_id.detector,
-        )
+        _, _, packed, visit, detector = pack_data_id(self.config, butlerQC)
+        outputs = self.run(**butlerQC.get(inputRefs), packed=packed, visit=visit, detector=detector)
         butlerQC.put(outputs, outputRefs)
 
     def run(
@@ -142,7 +135,7 @@ class InjectTrailsTask(PipelineTask):
         """
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
         planes = input_image.planes
-        rng = np.random.default_rng(quantum_seed(packed, self.config.seedOffset, INJECTION))
+        rng = self.config.random_generator(packed, INJECTION)
         # A separate generator: distractors do not change the trails.
         distractors = draw_distractors(self.config.distractors(), planes, rng.spawn(1)[0])
         if injection_catalogs or not self.config.drawPopulation:
@@ -181,29 +174,17 @@ class InjectTrailsTask(PipelineTask):
         output.image.array[...] = injected.image
         output.variance.array[...] = injected.variance
         mask = truth_mask(planes.psf, trails, planes.shape, self.config.truthFraction)
-        self.metadata["nInjected"] = len(trails)
-        self.metadata["nDistractors"] = len(distractors)
-        self.metadata["gain"] = gains.typical
-        self.log.info(
-            "Injected %d trails and %d distractors; gain %.3g electrons per %s.",
-            len(trails),
-            len(distractors),
-            gains.typical,
-            output.unit,
-        )
+        counts = {"nInjected": len(trails), "nDistractors": len(distractors), "gain": gains.typical}
+        for name, count in counts.items():
+            self.metadata[name] = count
+        text = "Injected %d trails and %d distractors; gain %.3g electrons per %s."
+        self.log.info(text, *counts.values(), output.unit)
         catalog = self._complete(catalog, distractors, input_image)
-        numbers = {
-            "visit": visit,
-            "detector": detector,
-            "seed": packed,
-            "seed_offset": self.config.seedOffset,
-        }
-        for name, value in numbers.items():
+        names = ("visit", "detector", "seed", "seed_offset")
+        for name, value in zip(names, (visit, detector, packed, self.config.seedOffset), strict=True):
             catalog[name] = np.full(len(catalog), value, dtype=np.int64)
         return Struct(
-            injected_image=output,
-            injected_catalog=catalog,
-            injected_mask=make_trail_mask(mask, input_image),
+            injected_image=output, injected_catalog=catalog, injected_mask=make_trail_mask(mask, input_image)
         )
 
     def _draw(self, image: InputImage, rng: np.random.Generator) -> Trails:
@@ -225,10 +206,7 @@ class InjectTrailsTask(PipelineTask):
         return draw_trails(population, image.planes, rng, scale)
 
     def _from_catalogs(
-        self,
-        catalogs: Sequence[astropy.table.Table | DeferredDatasetHandle],
-        image: InputImage,
-        visit: int,
+        self, catalogs: Sequence[astropy.table.Table | DeferredDatasetHandle], image: InputImage, visit: int
     ) -> tuple[Trails, npt.NDArray[np.int64]]:
         """Return the trails of catalogs for an image, and their identifiers."""
         tables, names = [], []

@@ -41,7 +41,7 @@ from ..core.injection.truth import check_trail_table, is_trail
 from ..core.tiles.cut import cut_tiles, ignore_trail
 from ..core.tiles.layout import IGNORED, TileSource
 from ._connections import DETECTOR, TemplateConnections
-from ._ids import TILES, SeededConfig, pack_data_id, quantum_seed
+from ._ids import TILES, SeededConfig, pack_data_id
 from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image, read_template
 from ._stack_sources import found_trails, read_sources
 from ._trail_images import TRAIL_PLANE
@@ -50,21 +50,6 @@ _STREAK_WIDTH = 4.0
 """Half of the width of a satellite streak, in FWHM."""
 
 _REAL_SOURCES = "plane DETECTED of the image, from before the injection"
-
-_RECORDED_FIELDS = (
-    "tileSize",
-    "overlap",
-    "emptyFraction",
-    "sourceFraction",
-    "useTemplate",
-    "useSourceCatalog",
-    "useInjectedSourceCatalog",
-    "foundDistance",
-    "ignoreBelowSnr",
-    "seedOffset",
-    "psfSpacing",
-)
-"""Configuration fields that tile files record."""
 
 
 class TileToHdf5Connections(
@@ -106,10 +91,7 @@ class TileToHdf5Connections(
         dimensions=DETECTOR,
     )
     trail_tiles = cT.Output(
-        doc="Tiles for training.",
-        name="trail_tiles",
-        storageClass="TrailTiles",
-        dimensions=DETECTOR,
+        doc="Tiles for training.", name="trail_tiles", storageClass="TrailTiles", dimensions=DETECTOR
     )
 
     def __init__(self, *, config: TileToHdf5Config) -> None:
@@ -174,6 +156,11 @@ class TileToHdf5Config(
         min=0.0,
     )
 
+    def tile_options(self) -> dict[str, object]:
+        """Return the fields that determine the tiles."""
+        others = {*PipelineTaskConfig._fields, "connections", "packer"}
+        return {name: value for name, value in self.toDict().items() if name not in others}
+
     def validate(self) -> None:
         super().validate()
         if self.overlap >= self.tileSize:
@@ -194,12 +181,9 @@ class TileToHdf5Task(PipelineTask):
         inputRefs: InputQuantizedConnection,
         outputRefs: OutputQuantizedConnection,
     ) -> None:
-        inputs = butlerQC.get(inputRefs)
-        image_id = pack_data_id(self.config, butlerQC)
+        packed = pack_data_id(self.config, butlerQC)
         outputs = self.run(
-            **inputs,
-            packed=image_id.packed,
-            data_id=dict(image_id.data_id.required),
+            **butlerQC.get(inputRefs), packed=packed.packed, data_id=dict(packed.data_id.required)
         )
         butlerQC.put(outputs, outputRefs)
 
@@ -271,7 +255,7 @@ class TileToHdf5Task(PipelineTask):
                     psf_kernel=planes.psf.mean_kernel,
                     unit=str(input_image.visit_image.unit),
                     wcs=_wcs_header(input_image),
-                    config={name: getattr(self.config, name) for name in _RECORDED_FIELDS},
+                    config=self.config.tile_options(),
                     # Injection does not change the mask.
                     real_sources=_REAL_SOURCES if np.any(planes.has("DETECTED")) else "",
                 ),
@@ -283,7 +267,7 @@ class TileToHdf5Task(PipelineTask):
                 found=found,
                 sources=None if sources is None else sources.positions,
                 pixel_to_sky=input_image.array_to_sky,
-                rng=np.random.default_rng(quantum_seed(packed, self.config.seedOffset, TILES)),
+                rng=self.config.random_generator(packed, TILES),
             )
         except ValueError as error:
             raise InvalidQuantumError(f"Cannot tile {data_id or 'the image'}: {error}") from error

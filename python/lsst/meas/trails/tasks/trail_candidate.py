@@ -98,15 +98,9 @@ class TrailCandidateTask(PipelineTask):
         inputRefs: InputQuantizedConnection,
         outputRefs: OutputQuantizedConnection,
     ) -> None:
+        _, packer, packed, visit, detector = pack_data_id(self.config, butlerQC)
         inputs = butlerQC.get(inputRefs)
-        image_id = pack_data_id(self.config, butlerQC)
-        outputs = self.run(
-            **inputs,
-            visit=image_id.visit,
-            detector=image_id.detector,
-            packed=image_id.packed,
-            packer=image_id.packer,
-        )
+        outputs = self.run(**inputs, visit=visit, detector=detector, packed=packed, packer=packer)
         butlerQC.put(outputs, outputRefs)
 
     def run(
@@ -194,9 +188,7 @@ class TrailCandidateTask(PipelineTask):
         most = len(candidates) if packer is None else max_candidates(packer)
         if len(candidates) > most:
             self.log.warning(
-                "There are %d candidates but only %d identifiers: keeping the best.",
-                len(candidates),
-                most,
+                "There are %d candidates but only %d identifiers: keeping the best.", len(candidates), most
             )
         return candidates[:most]
 

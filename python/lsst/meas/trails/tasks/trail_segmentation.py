@@ -85,10 +85,7 @@ class TrailSegmentationConnections(TemplateConnections, dimensions=DETECTOR):
 
 
 class TrailSegmentationConfig(
-    TrailPixelsConfig,
-    InputImageConfig,
-    PipelineTaskConfig,
-    pipelineConnections=TrailSegmentationConnections,
+    TrailPixelsConfig, InputImageConfig, PipelineTaskConfig, pipelineConnections=TrailSegmentationConnections
 ):
     """Configuration of TrailSegmentationTask."""
 
@@ -104,8 +101,7 @@ class TrailSegmentationConfig(
         default=None,
     )
     writeProbability = Field[bool](
-        doc="Write trail_probability, which TrailCandidateTask needs.",
-        default=True,
+        doc="Write trail_probability, which TrailCandidateTask needs.", default=True
     )
     window = RangeField(
         dtype=int,
@@ -147,15 +143,9 @@ class TrailSegmentationTask(PipelineTask):
         inputRefs: InputQuantizedConnection,
         outputRefs: OutputQuantizedConnection,
     ) -> None:
-        inputs = butlerQC.get(inputRefs)
         # Torch uses a single thread under pipetask unless the scheduler grants
         # this quantum more.
-        outputs = self.run(
-            image=inputs["image"],
-            template=inputs.get("template"),
-            trail_model=inputs.get("trail_model"),
-            num_cores=butlerQC.resources.num_cores,
-        )
+        outputs = self.run(**butlerQC.get(inputRefs), num_cores=butlerQC.resources.num_cores)
         butlerQC.put(outputs, outputRefs)
 
     def run(
@@ -230,13 +220,7 @@ class TrailSegmentationTask(PipelineTask):
             ) from error
         probability = np.round(probability / _PROBABILITY_STEP) * np.float32(_PROBABILITY_STEP)
         specification = model.specification
-        chosen = self.config.trail_pixels(
-            TrailPixels(
-                grow=specification.thresholds["grow"],
-                seed=specification.thresholds["seed"],
-                min_area=DEFAULT_MIN_AREA,
-            )
-        )
+        chosen = self.config.trail_pixels(TrailPixels(**specification.thresholds, min_area=DEFAULT_MIN_AREA))
         summary = ModelSummary(
             name=specification.name,
             version=specification.version,
