@@ -20,7 +20,7 @@ import pytest
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 
-# Examples take longer on a busy machine, and are the same on every one.
+# Examples have no deadline, for busy machines, and are reproducible.
 hypothesis.settings.register_profile("core", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("core")
 
@@ -29,8 +29,11 @@ type MakePlanes = Callable[..., ImagePlanes]
 
 @pytest.fixture
 def make_planes() -> MakePlanes:
-    """Return a function that makes planes: empty sky, or white noise where a
-    seed is given.
+    """Return a function that makes an image of empty sky, or of white noise.
+
+    Its arguments are the shape, the PSF (by default a Gaussian with a FWHM of
+    4 pixels), the noise ``sigma``, and the ``seed`` of the noise; without a
+    seed the image is zero.
     """
 
     def make(

@@ -40,11 +40,11 @@ def test_a_constant_is_its_own_background(shape: tuple[int, int]) -> None:
 
 
 def test_a_plane_is_found_to_its_corners() -> None:
-    """Also one that rises by many sigma a block."""
+    """The plane rises by many sigma per block."""
     y, x = np.mgrid[:512, :640]
     plane = 100.0 + 0.05 * x - 0.03 * y
     level = fit_background((plane + noise(plane.shape)).astype(np.float32), no_bad((512, 640))).level()
-    # The median of 4096 pixels is good to 1.25 / 64 = 0.02; the scatter
+    # The median of 4096 pixels is accurate to 1.25 / 64 = 0.02; the scatter
     # within a block grows by the slope, to 1.4; extrapolation to the corners
     # makes it two or three times worse.
     assert np.std(level - plane) < 0.04
@@ -57,7 +57,7 @@ def test_stars_galaxies_and_nan_do_not_count() -> None:
     image = truth + noise((512, 512))
     rng = np.random.default_rng(2)
     psf = PsfGrid.gaussian(4.0)
-    # 400 stars in 64 blocks: 6 a block, which cover 5% of it.
+    # 400 stars in 64 blocks: 6 per block, which cover 5% of it.
     for _ in range(400):
         flux = 10.0 ** rng.uniform(1.5, 4.5)
         add_trail(image, psf, Trail(rng.uniform(0, 511), rng.uniform(0, 511), 0.0, 0.0, flux))
@@ -73,7 +73,7 @@ def test_stars_galaxies_and_nan_do_not_count() -> None:
 
 
 def test_a_long_trail_stays_in_the_image() -> None:
-    """Of 150 pixels at an SNR of 10 the background takes less than one."""
+    """The background takes less than 1 of an SNR of 10 in 150 pixels."""
     taken = []
     for seed in range(8):
         image = noise((512, 512), seed)
@@ -146,7 +146,7 @@ def test_interpolation_is_linear_between_block_centers() -> None:
     assert level[15:17, 31:33].mean() == pytest.approx(0.0, abs=1e-5)
     assert level[47:49, 95:97].mean() == pytest.approx(30.0)
     assert level[31:33, 63:65].mean() == pytest.approx(15.0)
-    # And extrapolated beyond them.
+    # The level is extrapolated beyond them.
     assert level[0, 31:33].mean() == pytest.approx(-20.0 * 15.5 / 32.0)
 
 

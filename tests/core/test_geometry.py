@@ -92,7 +92,7 @@ def test_distances_to_a_segment() -> None:
     segment = (0.0, 0.0, 10.0, 0.0)
     px, py = np.array([5.0, 5.0, -3.0, 13.0]), np.array([0.0, 2.0, 4.0, 4.0])
     np.testing.assert_allclose(segment_distance(px, py, *segment), [0.0, 2.0, 5.0, 5.0])
-    # A point is a segment, too.
+    # A segment may be a point.
     assert segment_distance(3.0, 4.0, 0.0, 0.0, 0.0, 0.0) == pytest.approx(5.0)
 
 
@@ -118,7 +118,7 @@ def test_position_angles() -> None:
     assert position_angle(10.0, 0.0, 9.999, 0.001) == pytest.approx(135.0, abs=1e-4)
     # At a declination of 60 degrees a degree of right ascension is half one.
     assert position_angle(10.0, 60.0, 10.002, 60.001) == pytest.approx(45.0, abs=1e-2)
-    # Over the origin of right ascension.
+    # Across the origin of right ascension.
     assert position_angle(359.9995, 0.0, 0.0005, 0.001) == pytest.approx(45.0, abs=1e-4)
 
 
@@ -161,7 +161,7 @@ def test_trails_of_a_table() -> None:
 
 
 def test_pixels_near_a_segment_at_the_corner() -> None:
-    """Of a point at (0, 0), a quarter of the disk of radius 2 is on the image."""
+    """A quarter of the disk of radius 2 around (0, 0) is on the image."""
     near = near_segment(0.0, 0.0, 0.0, 0.0, 2.0, (10, 10))
     assert (near.left, near.bottom) == (-2, -2)
     found = set(zip(near.columns[near.use].tolist(), near.rows[near.use].tolist(), strict=True))

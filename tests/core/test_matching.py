@@ -56,7 +56,7 @@ def test_a_trail_and_its_candidate() -> None:
         ((100.0, 100.0, 40.0, 179.0), True),
         ((100.0, 100.0, 40.0, 21.0), False),
         ((100.0, 100.0, 40.0, 90.0), False),
-        # What is shorter than 15 pixels has no angle.
+        # Trails shorter than 15 pixels have no angle.
         ((100.0, 100.0, 14.0, 45.0), True),
         ((100.0, 100.0, 16.0, 45.0), False),
         # The midpoint has to lie on the trail ...
@@ -74,7 +74,7 @@ def test_criteria(candidate: Row, found: bool) -> None:
 
 
 def test_crossing_trails() -> None:
-    """Of the same midpoint; angles tell them apart."""
+    """Trails with the same midpoint are distinguished by their angles."""
     truth = trails((100.0, 100.0, 60.0, 30.0), (100.0, 100.0, 60.0, 100.0))
     found = trails((101.0, 100.0, 55.0, 98.0), (99.0, 100.0, 62.0, 31.0))
     matches = match_trails(found, truth)
@@ -83,7 +83,7 @@ def test_crossing_trails() -> None:
 
 
 def test_a_trail_broken_in_three() -> None:
-    """One is the match, the others are neither found nor false."""
+    """One part is the match, the others are duplicates."""
     trail = (200.0, 200.0, 90.0, 20.0)
     found = trails(piece(trail, 0.0, 0.3), piece(trail, 0.33, 0.7), piece(trail, 0.72, 1.0))
     matches = match_trails(found, trails(trail))
@@ -91,21 +91,21 @@ def test_a_trail_broken_in_three() -> None:
     assert matches.truth_of.tolist() == [0, 0, 0]
     assert matches.is_true.tolist() == [False, True, False]
     assert matches.is_duplicate.tolist() == [True, False, True]
-    # With a rank, the best of the parts that are great enough.
+    # With a rank, the best of the parts that are long enough.
     ranked = match_trails(found, trails(trail), rank=np.array([0.1, 0.5, 0.9]))
     assert ranked.candidate_of.tolist() == [2]
     assert ranked.is_duplicate.tolist() == [True, True, False]
 
 
 def test_fragments_of_a_long_trail_are_not_false() -> None:
-    """As of a satellite, whose pieces are all too short to be its match."""
+    """The pieces of a satellite are all too short to match it."""
     trail = (2000.0, 2000.0, 4000.0, 45.0)
     found = trails(*(piece(trail, t, t + 0.02) for t in np.arange(0.0, 0.9, 0.1)))
     matches = match_trails(found, trails(trail))
     assert matches.candidate_of.tolist() == [-1]
     assert not np.any(matches.is_true)
     assert not np.any(matches.is_false)
-    # What crosses it, or is longer than it, does not lie on it.
+    # A trail that crosses it or is longer does not lie on it.
     other = match_trails(trails((2000.0, 2000.0, 60.0, 135.0)), trails(trail))
     assert other.is_false.tolist() == [True]
     other = match_trails(trails((100.0, 100.0, 300.0, 0.0)), trails((100.0, 100.0, 20.0, 0.0)))
@@ -113,7 +113,7 @@ def test_fragments_of_a_long_trail_are_not_false() -> None:
 
 
 def test_one_candidate_over_two_trails() -> None:
-    """It is the match of one of them; the other is not found."""
+    """A candidate matches only one of two trails."""
     truth = trails((100.0, 100.0, 40.0, 0.0), (145.0, 101.0, 40.0, 0.0))
     matches = match_trails(trails((118.0, 100.0, 85.0, 1.0)), truth)
     assert sorted(matches.candidate_of.tolist()) == [-1, 0]
@@ -121,7 +121,7 @@ def test_one_candidate_over_two_trails() -> None:
 
 
 def test_every_trail_gets_its_own_candidate() -> None:
-    """Two parallel trails, near enough for either candidate to be of both."""
+    """Each candidate is near enough to both of two parallel trails."""
     truth = trails((100.0, 100.0, 40.0, 0.0), (100.0, 105.0, 40.0, 0.0))
     found = trails((100.0, 101.0, 40.0, 0.0), (100.0, 104.0, 40.0, 0.0))
     matches = match_trails(found, truth)
@@ -130,7 +130,7 @@ def test_every_trail_gets_its_own_candidate() -> None:
 
 
 def test_at_the_edge() -> None:
-    """Of the true trail only the part on the image was found."""
+    """Only the part of the true trail on the image is found."""
     matches = match_trails(trails((12.0, 50.0, 25.0, 0.0)), trails((0.0, 50.0, 50.0, 0.0)))
     assert matches.is_true.tolist() == [True]
 
@@ -184,7 +184,7 @@ def test_matches_are_one_to_one(found: list[Row], truth: list[Row]) -> None:
         if i >= 0:
             assert matches.truth_of[i] == j
             assert matches.is_true[i]
-    # Every candidate is exactly one of the three.
+    # Every candidate has exactly one of the three classes.
     kinds = matches.is_true.astype(int) + matches.is_duplicate + matches.is_false
     assert np.all(kinds == 1)
 

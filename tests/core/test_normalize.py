@@ -32,9 +32,7 @@ def zeros(shape: tuple[int, int]) -> npt.NDArray[np.float32]:
 
 @pytest.fixture
 def planes() -> ImagePlanes:
-    """Pixels of 0, 1, -1, 5 and 1000 sigma over a level of 100, and two bad
-    ones.
-    """
+    """Return pixels of 0 to 1000 sigma over a level of 100, and two bad ones."""
     significance = np.array([[0.0, 1.0, -1.0, 5.0, 1000.0, 3.0, np.nan]], dtype=np.float32)
     mask = np.zeros(significance.shape, dtype=np.uint32)
     mask[0, 5] = plane_bits(["SATURATED"])
@@ -73,7 +71,7 @@ def test_compression_is_linear_within_the_noise() -> None:
     # asinh(u) = u - u^3/6: at half a sigma 0.2% less.
     np.testing.assert_allclose(compress(z), z, rtol=2e-3)
     far = compress(np.array([1e4, 1e5], dtype=np.float32))
-    # A factor of ten is a constant step beyond.
+    # A factor of ten is a constant step in the logarithmic part.
     assert far[1] - far[0] == pytest.approx(5.0 * np.log(10.0), rel=1e-4)
     np.testing.assert_allclose(compress(-z), -compress(z))
 
@@ -114,7 +112,7 @@ def test_template_is_in_units_of_the_noise_of_the_image(planes: ImagePlanes) -> 
     channel, missing = network_input(
         with_template, np.full((1, 7), 100.0, dtype=np.float32), ["template", "template_missing"]
     )
-    # The saturated pixel has a template, the one without noise has no unit.
+    # The saturated pixel has a template, the pixel without noise has not.
     assert missing[0].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     expected = 5.0 * np.arcsinh(np.array([0.0, 0.2, 0.0, 1.0, 0.0, 0.4, 0.0]))
     np.testing.assert_allclose(channel[0], expected, rtol=1e-5)

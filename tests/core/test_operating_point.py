@@ -25,7 +25,7 @@ from lsst.meas.trails.core.operating_point import (
 
 
 def test_threshold_keeps_the_rate() -> None:
-    """Of two detectors with false scores .9, .8, ..., .1: one each is two."""
+    """One false detection per detector is two on two detectors."""
     scores = np.array([0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     is_false = scores < 0.95
     for rate in (0.5, 1.0, 2.0, 4.0):
@@ -35,7 +35,7 @@ def test_threshold_keeps_the_rate() -> None:
 
 
 def test_threshold_of_a_small_area() -> None:
-    """Where not even one may be false, none of them is kept."""
+    """Without any allowed false detection none of them is kept."""
     assert score_threshold(np.array([0.9, 0.4]), np.array([False, True]), 1e5, 1.0) > 0.4
 
 
@@ -47,7 +47,7 @@ def test_threshold_where_there_are_few() -> None:
 
 
 def test_ties_are_not_kept() -> None:
-    """Of equal scores, either all reach a threshold or none."""
+    """All or none of several equal scores reach a threshold."""
     scores = np.array([0.5, 0.5, 0.5, 0.2])
     threshold = score_threshold(scores, np.ones(4, dtype=bool), DETECTOR_PIXELS, 2.0)
     assert np.count_nonzero(scores >= threshold) <= 2
@@ -57,7 +57,7 @@ def test_completeness() -> None:
     scores = np.array([0.9, 0.5, 0.1])
     candidate_of = np.array([1, -1, 0, 2])
     assert list(found_at_threshold(0.3, scores, candidate_of)) == [True, False, True, False]
-    # What has the score of the threshold itself is kept.
+    # A candidate with the score of the threshold is kept.
     assert list(found_at_threshold(0.5, scores, candidate_of)) == [True, False, True, False]
     assert list(found_at_threshold(np.nextafter(0.5, 1.0), scores, candidate_of)) == [
         False,
@@ -73,7 +73,7 @@ def test_snr50_of_a_known_curve(true: float) -> None:
     rng = np.random.default_rng(3)
     snr = rng.uniform(2.0, 40.0, 4000)
     found = rng.random(4000) < 1.0 / (1.0 + (true / snr) ** 6)
-    # 4000 trails, of which some hundred are near the middle.
+    # A few hundred of 4000 trails are near the middle.
     assert snr50(snr, found) == pytest.approx(true, rel=0.05)
 
 
@@ -97,14 +97,12 @@ def test_snr50_leaves_out_what_has_no_snr() -> None:
     ],
     ids=["few", "all", "none", "empty"],
 )
-def test_snr50_that_cannot_be_told(snr: np.ndarray, found: np.ndarray) -> None:
+def test_snr50_is_undefined(snr: np.ndarray, found: np.ndarray) -> None:
     assert np.isnan(snr50(snr, found))
 
 
 def test_measures_at_all_rates() -> None:
-    """Thirty trails with scores that grow with their SNR, on one detector
-    with 200 false candidates of scores 0 to 0.5.
-    """
+    """The scores of 30 trails grow with SNR; 200 false ones have 0 to 0.5."""
     snr = np.linspace(1.0, 30.0, 30)
     scores = np.concatenate([np.linspace(0.1, 1.0, 30), np.linspace(0.0, 0.5, 200)])
     is_false = np.arange(230) >= 30
@@ -116,7 +114,7 @@ def test_measures_at_all_rates() -> None:
         assert np.count_nonzero(scores[is_false] > threshold) == rate
         found = scores[:30] > threshold
         assert metrics[f"completeness_at_{rate}"] == pytest.approx(np.mean(found))
-        # The step lies between the last that is missed and the first found.
+        # The step lies between the last missed and the first found trail.
         assert metrics[f"snr50_at_{rate}"] == pytest.approx(snr[found].min() - 0.5, rel=0.1)
         assert metrics[f"snr50_long_at_{rate}"] == pytest.approx(snr[found].min() - 0.5, rel=0.2)
 

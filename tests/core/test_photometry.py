@@ -52,7 +52,7 @@ def test_loss_of_point_source_detection() -> None:
     assert detection_magnitude_loss(0.0, 4.0) == 0.0
     # x = 10: 1.25 log10(43).
     assert detection_magnitude_loss(40.0, 4.0) == pytest.approx(2.04184, abs=1e-5)
-    # For long trails SNR falls as 1/L: 2.5 mag a factor of ten.
+    # For long trails SNR falls as 1/L: 2.5 mag per factor of ten.
     long = detection_magnitude_loss(np.array([1e4, 1e5]), 4.0)
     assert long[1] - long[0] == pytest.approx(2.5, abs=1e-5)
 
@@ -68,9 +68,7 @@ def test_flux_limit_is_where_the_optimal_snr_is() -> None:
 @pytest.mark.parametrize("stars", [10, 200])
 @pytest.mark.parametrize("from_counts", [False, True])
 def test_gain_of_a_star_field(stars: int, from_counts: bool) -> None:
-    """The variance plane may come from a model or, as the stack's, from the
-    counts themselves.
-    """
+    """The variance comes from a model or, as in the stack, from the counts."""
     gain, sky = 0.7, 500.0
     rng = np.random.default_rng(1)
     signal = np.zeros((400, 400))
@@ -82,10 +80,10 @@ def test_gain_of_a_star_field(stars: int, from_counts: bool) -> None:
     variance = ((electrons / gain if from_counts else signal + sky) / gain).astype(np.float32)
     bad = np.zeros(image.shape, dtype=bool)
     image[:, 30], bad[:, 30] = np.nan, True
-    # Pixels near 5 sigma are there because of their noise as well, which
-    # makes the signal look a few per cent greater than the variance says.
+    # Noise selects pixels near 5 sigma, which biases their signal by a few
+    # per cent.
     assert estimate_gain(image, variance, bad) == pytest.approx(gain, rel=0.05)
-    # Some of the pixels say the same.
+    # A sample of the pixels gives the same gain.
     assert estimate_gain(image, variance, bad, max_pixels=40_000) == pytest.approx(gain, rel=0.05)
 
 

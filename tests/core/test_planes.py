@@ -73,7 +73,7 @@ def test_bad_by_mask() -> None:
     mask = [[plane_bits([name]) for name in MASK_PLANES]]
     planes = planes_of(np.zeros((1, len(MASK_PLANES))), mask=mask)
     assert {name for name, bad in zip(MASK_PLANES, planes.bad()[0], strict=True) if bad} == set(BAD_PLANES)
-    # The stack's own convolution stopped short of the edge; pixels are good.
+    # The convolution of the stack stops before the edge; the pixels are good.
     assert "DETECTION_EDGE" not in BAD_PLANES
 
 

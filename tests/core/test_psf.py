@@ -31,7 +31,7 @@ def test_fwhm_of_a_gaussian(fwhm: float) -> None:
 
 def test_fwhm_does_not_depend_on_scale_or_stamp() -> None:
     assert kernel_fwhm(7.0 * gaussian(4.0)) == pytest.approx(kernel_fwhm(gaussian(4.0)))
-    # 7 pixels are 4 sigma: what is cut off there is 1e-4 of the flux.
+    # 7 pixels are 4 sigma: 1e-4 of the flux is cut off.
     assert kernel_fwhm(gaussian(4.0, 15)) == pytest.approx(kernel_fwhm(gaussian(4.0, 51)), rel=5e-4)
 
 

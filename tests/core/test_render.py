@@ -40,9 +40,7 @@ type Floats = npt.NDArray[np.float64]
 def gaussian_line(
     x: Floats, y: Floats, x0: float, y0: float, x1: float, y1: float, sigma: float = SIGMA
 ) -> Floats:
-    """Return a line of unit flux convolved with a Gaussian: an erf along it
-    times a Gaussian across.
-    """
+    """Return a line of unit flux, an erf along it times a Gaussian across."""
     length = np.hypot(x1 - x0, y1 - y0)
     c, s = (x1 - x0) / length, (y1 - y0) / length
     u = (x - 0.5 * (x0 + x1)) * c + (y - 0.5 * (y0 + y1)) * s
@@ -65,7 +63,7 @@ def test_gaussian_psf_against_the_analytic_formula(length: float, angle: float) 
     stamp = render_trail(PSF, Trail(x, y, length, angle))
     dx, dy = 0.5 * length * np.cos(np.deg2rad(angle)), 0.5 * length * np.sin(np.deg2rad(angle))
     expected = gaussian_line(*coordinates(stamp), x - dx, y - dy, x + dx, y + dy)
-    # Of a Gaussian of 4 pixels, exp(-(pi sigma)^2 / 2) = 7e-7 is beyond the
+    # exp(-(pi sigma)^2 / 2) = 7e-7 of a Gaussian of 4 pixels is beyond the
     # band limit of the pixels.
     np.testing.assert_allclose(stamp.array, expected, atol=3e-6 * expected.max())
 
@@ -94,9 +92,7 @@ def test_no_length_is_a_point_source() -> None:
 
 @pytest.mark.parametrize(("length", "angle"), [(12.0, 30.0), (60.0, 75.0), (150.0, 160.0)])
 def test_moments(length: float, angle: float) -> None:
-    """Midpoint, angle and length follow from the moments of the image: along
-    the trail L^2/12 of the line and sigma^2 of the PSF add.
-    """
+    """The second moment along a trail is L^2/12 plus sigma^2 of the PSF."""
     stamp = render_trail(PSF, Trail(10.25, 20.75, length, angle))
     px, py = coordinates(stamp)
     x, y = np.sum(stamp.array * px), np.sum(stamp.array * py)
@@ -165,7 +161,7 @@ def test_clipping_keeps_every_pixel_in_its_place(
 
 
 def test_the_psf_is_followed_along_the_trail() -> None:
-    """Against a brute-force sum of the PSFs of 2000 points on the line."""
+    """Compare with a brute-force sum of the PSFs of 2000 points."""
     narrow, wide = (PsfGrid.gaussian(fwhm).kernels[0, 0] for fwhm in (3.0, 6.0))
     psf = PsfGrid(x=np.array([0.0, 512.0]), y=np.zeros(1), kernels=np.array([[narrow, wide]]))
     stamp = render_trail(psf, Trail(256.0, 40.0, 300.0, 10.0))
@@ -196,7 +192,7 @@ def test_the_psf_is_followed_along_the_trail() -> None:
 
 
 def test_pieces_of_one_psf_are_one_trail() -> None:
-    """Cutting the line into pieces is not to be seen."""
+    """The pieces of the line are not visible."""
     whole = FourierTrail(PSF.kernels[0], (60, 200))
     pieces = FourierTrail(np.repeat(PSF.kernels[0], 5, axis=0), (60, 200))
     trail = (100.2, 30.7, 120.0, 20.0)
@@ -233,16 +229,16 @@ def test_derivatives_against_finite_differences(count: int, extent: tuple[float,
 
 
 def test_a_box_smaller_than_the_kernel() -> None:
-    """As of a fit in the corner of an image."""
+    """Such boxes occur in fits in the corner of an image."""
     psf = PsfGrid.gaussian(4.0, size=51)
     box = FourierTrail(psf.kernels[0], (5, 7)).image(3.0, 2.0, 10.0, 4.0)
     large = FourierTrail(psf.kernels[0], (105, 107)).image(53.0, 52.0, 10.0, 4.0)
-    # What differs is the ringing beyond the band limit.
+    # The difference is the ringing beyond the band limit.
     np.testing.assert_allclose(box, large[50:55, 50:57], atol=1e-8)
 
 
 def test_what_leaves_the_box_does_not_come_back() -> None:
-    """Of a trail over its edge only the part inside is drawn."""
+    """Only the part of a trail inside the box is drawn."""
     box = FourierTrail(PSF.kernels[0], (40, 50)).image(47.0, 3.0, 12.0, -8.0)
     large = FourierTrail(PSF.kernels[0], (140, 150)).image(97.0, 53.0, 12.0, -8.0)
     np.testing.assert_allclose(box, large[50:90, 50:100], atol=1e-8)
@@ -277,7 +273,7 @@ def test_impossible_trails_are_refused(trail: tuple[float, float, float, float])
 def test_any_trail_is_positive_and_whole(x: float, y: float, length: float, angle: float) -> None:
     stamp = render_trail(PSF, Trail(x, y, length, angle))
     assert stamp.array.sum() == pytest.approx(1.0)
-    # Ringing, of the order of what is beyond the band limit.
+    # Ringing is of the order of the power beyond the band limit.
     assert stamp.array.min() > -1e-5 * stamp.array.max()
     # All of it lies around the segment: at 12 pixels, 7 sigma, nothing is left.
     px, py = coordinates(stamp)
@@ -315,12 +311,12 @@ def test_truth_of_crossing_trails_is_their_union() -> None:
 
 
 def test_truth_at_the_edge() -> None:
-    """What lies beyond the image changes nothing on it."""
+    """Light beyond the edge does not change the mask on the image."""
     mask = truth_mask(PSF, one_trail(0.0, 20.0, 60.0, 30.0), (50, 50))
     large = truth_mask(PSF, one_trail(100.0, 120.0, 60.0, 30.0), (250, 250))
     np.testing.assert_array_equal(mask, large[100:150, 100:150])
     assert np.any(mask)
-    # Of this one, only the faint end reaches the image.
+    # Only the faint end of this trail reaches the image.
     assert not np.any(truth_mask(PSF, one_trail(-33.0, 20.0, 60.0, 0.0), (50, 50)))
 
 
@@ -334,14 +330,14 @@ def test_crossing_trails_add() -> None:
 
 
 def test_snr_of_a_point_source() -> None:
-    """In white noise F / sqrt(V 4 pi sigma^2) (King 1983)."""
+    """The SNR in white noise is F / sqrt(V 4 pi sigma^2) (King 1983)."""
     stamp = render_trail(PSF, Trail(30.2, 30.9, 0.0, 0.0))
     snr = optimal_snr(stamp, np.full((60, 60), 9.0), 200.0)
     assert snr == pytest.approx(200.0 / np.sqrt(9.0 * 4.0 * np.pi * SIGMA**2), rel=1e-4)
 
 
 def test_snr_of_a_long_trail() -> None:
-    """For L >> sigma, F / sqrt(V L 2 sqrt(pi) sigma)."""
+    """The SNR for L >> sigma is F / sqrt(V L 2 sqrt(pi) sigma)."""
     stamp = render_trail(PSF, Trail(250.0, 50.0, 400.0, 5.0))
     snr = optimal_snr(stamp, np.full((100, 500), 4.0), 1e4)
     # The ends take a part of order sigma / L = 0.4%.
@@ -364,7 +360,7 @@ def test_snr_counts_good_pixels_only() -> None:
     left = np.zeros(variance.shape, dtype=bool)
     left[:, :31] = True
     assert optimal_snr(stamp, variance, 100.0, left) == pytest.approx(snr / np.sqrt(2.0))
-    # A variance that is none says the same as the mask.
+    # An invalid variance has the same effect as the mask.
     for value in (np.nan, np.inf, 0.0, -1.0):
         assert optimal_snr(stamp, np.where(left, value, variance), 100.0) == pytest.approx(snr / np.sqrt(2.0))
     assert optimal_snr(stamp, variance, 100.0, np.ones_like(left)) == 0.0

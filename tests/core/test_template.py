@@ -28,7 +28,7 @@ def test_background_is_taken_off_and_gaps_are_nan() -> None:
     np.testing.assert_array_equal(template, before)
     assert cut.dtype == np.float32
     np.testing.assert_array_equal(np.isnan(cut), missing | ~np.isfinite(before))
-    # 64 x 64 pixels have a median that is good to 1.25 / 64.
+    # 64 x 64 pixels have a median that is accurate to 1.25 / 64.
     assert abs(np.nanmedian(cut)) < 0.02
 
 

@@ -32,7 +32,7 @@ def blank(shape: tuple[int, int] = (100, 120)) -> npt.NDArray[np.float32]:
 def add_line(
     probability: npt.NDArray[np.float32], x: float, y: float, length: float, angle: float, peak: float = 0.9
 ) -> None:
-    """Draw what a network makes of a trail: a ridge of some height."""
+    """Draw a trail as in a probability map: a ridge with a peak."""
     stamp = render_trail(PsfGrid.gaussian(4.0), Trail(x, y, length, angle))
     slices, part = stamp.clipped((probability.shape[0], probability.shape[1]))
     ridge = (peak * part / stamp.array.max()).astype(np.float32)
@@ -51,8 +51,8 @@ def test_shape_of_a_line(angle: float) -> None:
     # Whole pixels of a ridge 8 pixels wide.
     assert (component.line.x, component.line.y) == pytest.approx((60.3, 50.8), abs=0.2)
     assert angle_difference(component.line.angle, angle) < 0.5
-    # The ends lie where the ridge falls to 0.2 / 0.9: about a sigma and a
-    # pixel's half beyond those of the line.
+    # The ridge falls to 0.2 / 0.9 about a sigma and half a pixel beyond the
+    # ends of the line.
     assert component.line.length == pytest.approx(50.0 + 2.0 * 0.8 * 4.0 / FWHM_PER_SIGMA, abs=2.0)
     assert 1.0 < component.width < 4.0 / FWHM_PER_SIGMA
     assert component.peak == pytest.approx(0.9, abs=0.01)
@@ -93,7 +93,7 @@ def test_small_components_are_dropped() -> None:
 
 
 def test_fragments_of_one_line_are_joined() -> None:
-    """A line with two gaps of 8 pixels, as of masked columns."""
+    """The line has two gaps of 8 pixels, as from masked columns."""
     probability = blank((150, 200))
     add_line(probability, 100.0, 75.0, 120.0, 25.0)
     for column in (75, 120):
@@ -107,14 +107,14 @@ def test_fragments_of_one_line_are_joined() -> None:
 
 
 def test_a_blob_at_the_end_of_a_line_is_joined() -> None:
-    """The angle of what is as wide as long says nothing."""
+    """The angle of a blob as wide as long has no meaning."""
     probability = blank()
     add_line(probability, 50.0, 50.0, 40.0, 0.0)
     add_line(probability, 83.0, 50.0, 0.0, 0.0)
     assert len(find(probability, max_gap=12.0)) == 1
 
 
-def test_what_does_not_continue_a_line_is_not_joined() -> None:
+def test_other_fragments_are_not_joined() -> None:
     parallel, across, blobs = blank(), blank(), blank()
     add_line(parallel, 60.0, 40.0, 40.0, 0.0)
     add_line(parallel, 60.0, 52.0, 40.0, 0.0)
@@ -122,14 +122,14 @@ def test_what_does_not_continue_a_line_is_not_joined() -> None:
     add_line(across, 40.0, 50.0, 40.0, 0.0)
     add_line(across, 68.0, 50.0, 40.0, 90.0)
     assert len(find(across, max_gap=12.0)) == 2
-    # Two stars side by side are no trail.
+    # Two adjacent stars are not a trail.
     add_line(blobs, 40.0, 50.0, 0.0, 0.0)
     add_line(blobs, 52.0, 50.0, 0.0, 0.0)
     assert len(find(blobs, max_gap=12.0)) == 2
 
 
 def test_blobs_have_no_direction() -> None:
-    """Not even squares of pixels, which are longest along a diagonal."""
+    """Squares of pixels are longest along a diagonal."""
     probability = blank()
     for start in (40, 48):
         probability[start : start + 5, start : start + 5] = 0.8
@@ -139,7 +139,7 @@ def test_blobs_have_no_direction() -> None:
 
 
 def test_a_bend_is_not_joined() -> None:
-    """Though its centroid lies on the line: both have a direction."""
+    """Both fragments have an angle, although the centroid lies on the line."""
     probability = blank()
     add_line(probability, 40.0, 50.0, 50.0, 0.0)
     add_line(probability, 76.0, 55.0, 16.0, 50.0)

@@ -57,8 +57,7 @@ def test_crossing_lines_are_separated(name: str, thickness: float) -> None:
     assert len(parts) == len(lines)
     found = [measure(rows[part], columns[part]) for part in parts]
     for x, y, length, angle in lines:
-        # The nearest in angle is this one: within what the pixels that two
-        # lines share can turn and shift it by.
+        # Shared pixels may turn and shift a line.
         best = min(found, key=lambda line: abs((line[3] - angle + 90.0) % 180.0 - 90.0))
         assert abs((best[3] - angle + 90.0) % 180.0 - 90.0) < 6.0
         assert np.hypot(best[0] - x, best[1] - y) < 0.08 * length + 2.0

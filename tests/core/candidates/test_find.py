@@ -29,14 +29,14 @@ type MakePlanes = Callable[..., ImagePlanes]
 
 
 class Scene:
-    """An image, and what a good network makes of it."""
+    """An image and the probability map of a good network."""
 
     def __init__(self, planes: ImagePlanes) -> None:
         self.planes = planes
         self.probability = np.zeros(planes.shape, dtype=np.float32)
 
     def add(self, x: float, y: float, length: float, angle: float, snr: float, peak: float = 0.95) -> float:
-        """Add a trail of some SNR to the image and to the map; return its flux."""
+        """Add a trail to the image and to the map, and return its flux."""
         planes = self.planes
         stamp = render_trail(planes.psf, Trail(x, y, length, angle))
         flux = snr / optimal_snr(stamp, np.ones((1000, 1000)), 1.0) if snr > 0.0 else 0.0
@@ -76,19 +76,18 @@ def test_trails_are_found_and_measured(scene: Scene) -> None:
     assert len(table) == 3
     for (x, y, length, angle, snr), flux in zip(truth, fluxes, strict=True):
         row = table[np.argmin(np.hypot(table["x"] - x, table["y"] - y))]
-        # Four of the errors that the fit states; see test_trail_fit.
+        # Within four stated errors; see test_fit.
         assert row["x"] == pytest.approx(x, abs=4.0 * row["xErr"])
         assert row["y"] == pytest.approx(y, abs=4.0 * row["yErr"])
         assert row["trailLengthPix"] == pytest.approx(length, abs=4.0 * row["trailLengthPixErr"])
         assert angle_difference(row["trailAnglePix"], angle) < 4.0 * row["trailAnglePixErr"]
         assert row["flux"] == pytest.approx(flux, abs=4.0 * row["fluxErr"])
-        # The free background takes a part of what a matched filter has.
+        # The free background reduces the SNR of a matched filter.
         assert 0.7 * snr < row["snr"] < 1.2 * snr
         assert row["snr"] == pytest.approx(row["flux"] / row["fluxErr"])
         assert row["psfFwhm"] == pytest.approx(4.0, rel=1e-3)
         assert row["trailChi2"] / row["trailNdata"] == pytest.approx(1.0, abs=0.2)
         assert np.sqrt(row["deltaChi2"]) == pytest.approx(snr, rel=0.3)
-        # From end to end.
         assert np.hypot(row["x1"] - row["x0"], row["y1"] - row["y0"]) == pytest.approx(row["trailLengthPix"])
     for name in ("edgeFlag", "saturatedFlag", "badFlag", "streakFlag", "fitFailedFlag"):
         assert not np.any(table[name])
@@ -124,7 +123,7 @@ def test_thresholds(scene: Scene) -> None:
 
 
 def test_fragments_are_one_candidate(scene: Scene) -> None:
-    """A trail over masked columns, where the network saw nothing."""
+    """The trail crosses masked columns, where the map is zero."""
     flux = scene.add(200.0, 150.0, 90.0, 20.0, 40.0)
     columns = np.s_[:, 195:203]
     scene.probability[columns] = 0.0
@@ -139,7 +138,7 @@ def test_fragments_are_one_candidate(scene: Scene) -> None:
 
 
 def test_fragments_that_are_not_joined_are_one_candidate(scene: Scene) -> None:
-    """Each of them grows to the whole trail."""
+    """Each fragment grows to the whole trail."""
     scene.add(200.0, 150.0, 80.0, 20.0, 40.0)
     scene.probability[:, 190:212] = 0.0
     table = scene.find()
@@ -149,7 +148,7 @@ def test_fragments_that_are_not_joined_are_one_candidate(scene: Scene) -> None:
 
 @pytest.mark.parametrize("along", [15.0, 50.0])
 def test_a_star_on_the_line(scene: Scene, along: float) -> None:
-    """Within the trail or beyond its end, and a hundred times as bright."""
+    """The star is on the trail or beyond its end, and 100 times as bright."""
     flux = scene.add(200.0, 150.0, 60.0, 30.0, 20.0)
     c, s = np.cos(np.deg2rad(30.0)), np.sin(np.deg2rad(30.0))
     planes = scene.planes
@@ -164,7 +163,7 @@ def test_a_star_on_the_line(scene: Scene, along: float) -> None:
 
 @pytest.mark.parametrize("angle", [75.0, 120.0, 165.0])
 def test_crossing_trails_are_two_candidates(scene: Scene, angle: float) -> None:
-    """One component of the map, two trails of known flux."""
+    """Two trails of known flux form one component of the map."""
     truth = {
         30.0: scene.add(200.0, 150.0, 100.0, 30.0, 40.0),
         angle: scene.add(210.0, 155.0, 80.0, angle, 30.0),
@@ -175,12 +174,12 @@ def test_crossing_trails_are_two_candidates(scene: Scene, angle: float) -> None:
         row = table[int(np.argmin(angle_difference(np.asarray(table["trailAnglePix"]), expected)))]
         assert not row["fitFailedFlag"]
         assert angle_difference(row["trailAnglePix"], expected) < 1.5
-        # Where they cross, the light of both is in either fit.
+        # The fits share the light at the crossing.
         assert row["flux"] == pytest.approx(flux, rel=0.2)
 
 
 def test_a_brighter_trail_across(scene: Scene) -> None:
-    """The map has the faint one alone, the brighter one is a disturbance."""
+    """The map has only the faint trail; the brighter one is a disturbance."""
     flux = scene.add(200.0, 150.0, 60.0, 30.0, 20.0)
     planes = scene.planes
     add_trail(planes.image, planes.psf, Trail(205.0, 150.0, 50.0, 100.0, 20.0 * flux))
@@ -191,7 +190,7 @@ def test_a_brighter_trail_across(scene: Scene) -> None:
 
 
 def test_bad_pixels(scene: Scene) -> None:
-    """A tenth of them is flagged, half of them drops the candidate."""
+    """A tenth of bad pixels sets a flag, half of them drops the candidate."""
     for y, stop in ((50.0, 100), (150.0, 88), (250.0, 135)):
         scene.add(100.0, y, 60.0, 0.0, 30.0)
         scene.planes.mask[int(y) - 20 : int(y) + 20, 60:stop] = plane_bits(["NO_DATA"])
@@ -219,7 +218,7 @@ def test_at_the_edge(scene: Scene) -> None:
     assert edge["edgeFlag"]
     assert not middle["edgeFlag"]
     assert not np.any(table["streakFlag"])
-    # What is seen of it ends at 40 pixels from the midpoint.
+    # Its visible part ends at 40 pixels from the midpoint.
     assert max(edge["x0"], edge["x1"]) == pytest.approx(40.0 * np.cos(np.deg2rad(10.0)), abs=3.0)
 
 
@@ -232,7 +231,7 @@ def test_a_streak_from_edge_to_edge(scene: Scene) -> None:
     assert streak["streakFlag"]
     assert streak["edgeFlag"]
     assert not other["streakFlag"]
-    # Its line is that of the component, over the whole image.
+    # Its line is the line of the component, over the whole image.
     c, s = np.cos(np.deg2rad(20.0)), np.sin(np.deg2rad(20.0))
     assert streak["trailLengthPix"] == pytest.approx(400.0 / c, abs=15.0)
     assert angle_difference(streak["trailAnglePix"], 20.0) < 0.5
@@ -241,7 +240,7 @@ def test_a_streak_from_edge_to_edge(scene: Scene) -> None:
 
 def test_fragments_on_a_streak_are_streaks(scene: Scene) -> None:
     scene.add(200.0, 150.0, 600.0, 0.0, 300.0)
-    # Along it, beside it and far from it; beside it, but across.
+    # Fragments along it, next to it and far away; next to it, but across.
     scene.add(200.0, 162.0, 40.0, 1.0, 25.0)
     scene.add(200.0, 220.0, 40.0, 1.0, 25.0)
     scene.add(300.0, 164.0, 10.0, 90.0, 25.0)
@@ -252,7 +251,7 @@ def test_fragments_on_a_streak_are_streaks(scene: Scene) -> None:
 
 
 def test_a_satellite_over_a_large_image(make_planes: MakePlanes) -> None:
-    """Its fit would take gigabytes, and is not tried."""
+    """A fit would take gigabytes and is not tried."""
     scene = Scene(make_planes((3000, 3000)))
     diagonal = np.arange(3000)
     for offset in range(-2, 3):
@@ -293,7 +292,7 @@ def test_an_image_without_data(make_planes: MakePlanes) -> None:
 
 
 def test_noise_for_a_map(make_planes: MakePlanes) -> None:
-    """A network gone wild gives many candidates, and no error."""
+    """A random map gives many candidates and no error."""
     scene = Scene(make_planes((120, 120), seed=1))
     wild: npt.NDArray[np.float32] = np.random.default_rng(3).random(scene.planes.shape, dtype=np.float32)
     scene.probability[:] = np.where(wild > 0.72, wild, 0.0)
@@ -304,13 +303,13 @@ def test_noise_for_a_map(make_planes: MakePlanes) -> None:
 
 
 def test_a_trail_that_leaves_the_image_ends_at_its_edge(scene: Scene) -> None:
-    # Half of it is outside.
+    # Half of the trail is outside.
     flux = scene.add(200.0, 299.5, 60.0, 90.0, 60.0)
     (row,) = scene.find()
     assert row["edgeFlag"]
     assert max(row["y0"], row["y1"]) == pytest.approx(299.5)
-    # Its midpoint and its flux are those of the half on the image; the tolerances
-    # are three times the stated errors of the full trail.
+    # Midpoint and flux are for the half on the image; the tolerances are three
+    # times the stated errors of the full trail.
     assert row["x"] == pytest.approx(200.0, abs=1.0)
     assert row["y"] == pytest.approx(284.5, abs=2.0)
     assert row["trailLengthPix"] == pytest.approx(30.0, abs=4.0)

@@ -24,7 +24,7 @@ from lsst.meas.trails.core.candidates.score import FEATURES, ScoreModel, candida
 
 
 def candidates(**changes: float) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the columns of one candidate, that of a good trail."""
+    """Return the columns of one candidate, a good trail."""
     columns = {
         "topProbability": 0.9,
         "peakProbability": 0.95,
@@ -53,7 +53,7 @@ def test_features_of_a_good_trail() -> None:
     assert feature("logit_peak") == pytest.approx(np.log(19.0))
     assert feature("log_length") == pytest.approx(np.log(10.0))
     assert feature("log_snr") == pytest.approx(np.log(20.0))
-    # The trail improves chi-square by its SNR squared, and leaves 1 a pixel.
+    # The trail improves chi-square by its SNR squared and leaves 1 per pixel.
     assert feature("log_gain") == pytest.approx(0.0)
     assert feature("log_chi2") == pytest.approx(0.0)
     assert feature("width") == pytest.approx(0.5)
@@ -112,13 +112,13 @@ def test_a_known_logistic_model_is_recovered() -> None:
     probability = 1.0 / (1.0 + np.exp(-logit))
     is_trail = np.random.default_rng(2).random(len(features)) < probability
     model = ScoreModel.fit(features, is_trail)
-    # Coefficients of standardized features of 20 000 candidates are good to
+    # Coefficients of standardized features of 20 000 candidates have an error of
     # about 1 / sqrt(20000 p (1 - p)) = 0.025: four sigma.
     np.testing.assert_allclose(model.coefficients, coefficients * features.std(axis=0), atol=0.1)
     assert model.intercept == pytest.approx(-0.7, abs=0.1)
     scores = model(features)
     assert np.abs(scores - probability).mean() < 0.01
-    # Calibrated: of the candidates near a score, that fraction are trails.
+    # The score is the fraction of trails among candidates near that score.
     for low in np.arange(0.0, 1.0, 0.2):
         near = (scores >= low) & (scores < low + 0.2)
         error = 3.0 * 0.5 / np.sqrt(np.count_nonzero(near))
@@ -126,7 +126,7 @@ def test_a_known_logistic_model_is_recovered() -> None:
 
 
 def test_separable_and_constant_features() -> None:
-    """The penalty keeps what would be infinite finite."""
+    """The penalty keeps coefficients finite."""
     features = np.zeros((50, len(FEATURES)))
     features[:, 0] = np.arange(50) >= 25
     model = ScoreModel.fit(features, features[:, 0] > 0.5)

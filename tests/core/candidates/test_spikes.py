@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""A spike points at a star that is bright enough for it."""
+"""Diffraction spikes."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ def likeness(
     offset: float = 0.0,
     brightness: float | None = None,
 ) -> float:
-    """Return the likeness of a candidate to the right of (100, 100), of the
-    surface brightness that a spike has there unless told otherwise.
+    """Return the likeness of a candidate to the right of (100, 100).
+
+    Its surface brightness is by default the brightness of a spike there.
     """
     if brightness is None:
         brightness = SHARE * STAR_FLUX / distance**2
@@ -74,7 +75,7 @@ def test_both_arms_through_a_star() -> None:
 def test_a_trail_that_is_too_bright_for_the_star_is_none() -> None:
     spike = SHARE * STAR_FLUX / 50.0**2
     assert likeness(star(), 50.0, 30.0, brightness=5.0 * spike) == 0.0
-    # Of a saturated star, the flux is a lower limit.
+    # The flux of a saturated star is a lower limit.
     assert likeness(star(saturated=True), 50.0, 30.0, brightness=5.0 * spike) > 0.99
 
 
@@ -111,7 +112,7 @@ def test_stars_are_found(make_planes: MakePlanes) -> None:
     planes = make_planes((100, 100), seed=5)
     for x, y, flux in ((30.25, 40.5, 1e4), (70.0, 20.0, 1000.0)):
         add_trail(planes.image, planes.psf, Trail(x, y, 0.0, 0.0, flux))
-    # One is saturated, and its pixels are gone.
+    # One star is saturated without valid pixels.
     planes.image[60:63, 80:84] = np.nan
     planes.mask[60:63, 80:84] = plane_bits(["SATURATED"])
     planes.variance[0, 0] = np.nan

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What faint sources add to the noise."""
+"""Confusion noise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def noise(shape: tuple[int, int] = (700, 600), seed: int = 1) -> ImagePlanes:
 
 
 def points(planes: ImagePlanes, number: int, flux: float) -> ImagePlanes:
-    """Return an image with point sources anywhere."""
+    """Return an image with point sources at random positions."""
     rng = np.random.default_rng(2)
     zero = np.zeros(number)
     x, y = (rng.uniform(0.0, size, number) for size in planes.shape[::-1])
@@ -60,7 +60,7 @@ def test_noise_has_none() -> None:
 
 
 def test_known_sources() -> None:
-    """Many of them, each far below the noise."""
+    """The sources are many, and each is far below the noise."""
     planes = noise()
     density, peak = 0.02, 0.7
     expected = 2.0 * np.pi * density * (peak * SIGMA) ** 2
@@ -70,7 +70,7 @@ def test_known_sources() -> None:
 
 
 def test_bright_sources_are_not_looked_at() -> None:
-    # Of what stands out, nothing is left beside it.
+    # No light of bright sources is left around them.
     assert excess(points(noise(), 60, 300.0 * PEAK)) < 0.05
 
 
@@ -106,13 +106,13 @@ def test_points_and_lines() -> None:
 
 @pytest.mark.parametrize("length", [6.0, 25.0])
 def test_a_line_by_its_sums(length: float) -> None:
-    """The same from pixels: sources are noise, convolved with the PSF."""
+    """Compute the excess from pixels: sources are noise convolved with the PSF."""
     frequencies = np.fft.fftfreq(512)
     across = np.exp(-2.0 * np.square(np.pi * SIGMA * frequencies))
     along = across * np.sinc(length * frequencies)
 
     def integral(other: np.ndarray | float) -> float:
-        # Of both axes, which separate.
+        # The two axes separate.
         return float(np.sum(np.square(across * other)) * np.sum(np.square(along * other)))
 
     def of_a_point(other: np.ndarray | float) -> float:

@@ -50,8 +50,7 @@ def find(planes: ImagePlanes, length: float, x: float = X, y: float = Y) -> tupl
 @pytest.mark.parametrize(("length", "start"), [(60.0, 60.0), (60.0, 30.0), (100.0, 60.0), (20.0, 25.0)])
 def test_ends_are_found_from_a_part(make_planes: MakePlanes, length: float, start: float) -> None:
     found = np.array([find(make_trail(make_planes, length, 30.0, seed), length=start) for seed in range(10)])
-    # The PSF blurs an end over two pixels, and a step of noise takes it a few
-    # further; the fit knows better.
+    # The PSF blurs an end over two pixels, and noise moves it a few further.
     assert np.median(found[:, 2]) == pytest.approx(length, abs=3.0)
     assert np.abs(found[:, 2] - length).max() < 12.0
     # The midpoint stays on the line.
@@ -60,7 +59,7 @@ def test_ends_are_found_from_a_part(make_planes: MakePlanes, length: float, star
 
 
 def test_a_start_off_the_middle(make_planes: MakePlanes) -> None:
-    """Of a trail from -30 to 30, the start has 5 to 25."""
+    """The start covers 5 to 25 of a trail from -30 to 30."""
     planes = make_trail(make_planes, 60.0, 40.0, 1)
     x, y, length = find(planes, x=X + 15.0 * C, y=Y + 15.0 * S, length=20.0)
     # One end is found, the other as far as three FWHM beyond the start.
@@ -72,7 +71,7 @@ def test_a_start_off_the_middle(make_planes: MakePlanes) -> None:
 @pytest.mark.parametrize("along", [10.0, 48.0, 55.0])
 @pytest.mark.parametrize("flux", [500.0, 3000.0, 1e5])
 def test_a_star_on_the_line_is_not_the_trail(make_planes: MakePlanes, along: float, flux: float) -> None:
-    """Within it or beyond its end."""
+    """The star is on the trail or beyond its end."""
     planes = make_trail(make_planes, 60.0, 30.0, 2)
     add_trail(planes.image, PSF, Trail(X + along * C, Y + along * S, 0.0, 0.0, flux))
     x, y, length = find(planes, length=50.0)
@@ -88,7 +87,7 @@ def test_masked_pixels_do_not_count(make_planes: MakePlanes) -> None:
     assert length == pytest.approx(60.0, abs=5.0)
 
 
-def test_what_was_given_where_nothing_is(make_planes: MakePlanes) -> None:
+def test_no_light_keeps_the_start(make_planes: MakePlanes) -> None:
     given = (X, Y, 30.0)
     hole, missing = make_planes((240, 240)), make_planes((240, 240))
     hole.image[:] = -1.0
@@ -106,7 +105,7 @@ def test_units_do_not_matter(make_planes: MakePlanes) -> None:
     assert find(planes, length=40.0) == pytest.approx(before)
 
 
-# How well the ends are known.
+# Variances of the ends.
 
 
 def variances(planes: ImagePlanes, length: float, snr: float, end_error: float) -> tuple[float, float]:
@@ -114,17 +113,14 @@ def variances(planes: ImagePlanes, length: float, snr: float, end_error: float) 
 
 
 def test_noise_moves_the_ends_of_a_faint_trail(make_planes: MakePlanes) -> None:
-    """By what the theory of a change point says: 5.1 length / snr^2, where
-    that is more than the blur of the PSF.
-    """
+    """A change point scatters by 5.1 length / snr^2, here more than the PSF."""
     length, snr = 100.0, 10.0
     found = np.array(
         [variances(make_trail(make_planes, length, snr, seed), length, snr, 2.2) for seed in range(40)]
     )
     one_end = 5.1 * length / snr**2
-    # Of the two ends the midpoint has half the variance, the length twice it.
-    # The truth is where the likelihood is centerd but for noise, which
-    # varies from one to the next by a factor of two.
+    # The midpoint has half the variance of an end, the length twice as much.
+    # They vary by a factor of two between images.
     assert np.sqrt(np.mean(found[:, 0])) == pytest.approx(one_end / np.sqrt(2.0), rel=0.25)
     assert np.sqrt(np.mean(found[:, 1])) == pytest.approx(one_end * np.sqrt(2.0), rel=0.25)
 
@@ -141,7 +137,7 @@ def test_a_fit_far_off_the_ends_has_large_errors(make_planes: MakePlanes) -> Non
     assert wrong[1] > 2.0 * right[1]
 
 
-def test_no_light_and_no_pixels_say_nothing(make_planes: MakePlanes) -> None:
+def test_no_light_and_no_pixels_have_no_variance(make_planes: MakePlanes) -> None:
     hole, missing = make_planes((240, 240)), make_planes((240, 240))
     hole.image[:] = -1.0
     missing.image[:] = np.nan

@@ -53,9 +53,7 @@ class Case:
         return fit_trail(sky_of(self.planes), start or self.start)
 
     def pulls(self, fit: TrailFit) -> npt.NDArray[np.float64]:
-        """Return errors of x, y, length, angle and flux in units of the
-        errors that the fit states.
-        """
+        """Return deviations of the five parameters over their stated errors."""
         true = self.trail
         turned = np.mod(fit.angle - true.angle + 90.0, 180.0) - 90.0
         return np.array(
@@ -72,8 +70,9 @@ class Case:
 def make_case(
     length: float, snr: float, seed: int, *, angle: float | None = None, psf: PsfGrid = PSF
 ) -> Case:
-    """Return a trail on white noise, and a start such as components give:
-    within 2 pixels, 20% of the length, and what that is as an angle.
+    """Return a trail on white noise, and a start as from a component.
+
+    The start is off by up to 2 pixels, at the ends too, and 20% in length.
     """
     rng = np.random.default_rng([seed, int(length)])
     size = int(length) + 80
@@ -102,14 +101,14 @@ def check_pulls(pulls: list[npt.NDArray[np.float64]]) -> None:
     """Check the errors of a few dozen fits: no bias, and 68% within one."""
     table = np.array(pulls)
     assert np.all(np.isfinite(table))
-    # The median of n normal numbers is good to 1.25 / sqrt(n): 0.2 of 40.
-    # Five medians, three sigma, and a third of one for the non-linearity.
+    # The median of n normal numbers has an error of 1.25 / sqrt(n): allow
+    # three of them, and 0.1 for the non-linearity.
     assert np.abs(np.median(table, axis=0)).max() < 1.25 * 3.0 / np.sqrt(len(table)) + 0.1
-    # 0.68 is good to 0.074 of 40 fits, of five parameters of which two pairs
-    # are correlated to 0.04; stated errors may be wrong by a quarter.
+    # The fraction of 0.68 has an error of 0.04 to 0.074 in 40 fits of five
+    # correlated parameters; stated errors may be wrong by a quarter.
     within = np.mean(np.abs(table) < 1.0)
     assert 0.55 < within < 0.80
-    # Hardly one of 200 is beyond four.
+    # Hardly one of 200 values is beyond four.
     assert np.mean(np.abs(table) > 4.0) < 0.03
 
 
@@ -121,23 +120,23 @@ def test_no_bias_and_honest_errors(length: float) -> None:
     check_pulls([case.pulls(fit) for case, fit in zip(cases, fits, strict=True)])
     # Some 700 pixels a fit: chi-square per pixel is good to 5%, its mean to 1%.
     assert np.mean([fit.chi2 / fit.n_data for fit in fits]) == pytest.approx(1.0, abs=0.04)
-    # What the trail improves it by is the square of its SNR.
+    # The trail improves chi-square by the square of its SNR.
     gain = np.mean([fit.chi2_null - fit.chi2 for fit in fits])
     assert np.sqrt(gain) == pytest.approx(15.0, rel=0.1)
 
 
 @pytest.mark.parametrize(("length", "snr"), [(120.0, 9.0), (60.0, 12.0)])
-def test_errors_know_that_noise_hides_the_ends(length: float, snr: float) -> None:
-    """As the curvature of the likelihood does not."""
+def test_errors_allow_for_hidden_ends(length: float, snr: float) -> None:
+    """The curvature of the likelihood alone underestimates the errors."""
     cases = [make_case(length, snr, seed) for seed in range(40)]
     pulls = np.array([case.pulls(case.fit()) for case in cases])
-    # The root of the mean of 40 squares is good to 0.11, and to twice that
-    # where, as for ends, a few of them are most of it.
+    # The root of the mean of 40 squares has an error of 0.11, and twice as
+    # much if a few of them dominate it, as for ends.
     assert np.all(np.sqrt(np.mean(np.square(pulls[:, :3]), axis=0)) < 1.65)
 
 
 def check_shifts(cases: list[Case], add_neighbor: Callable[[Case], object]) -> None:
-    """Check that a neighbor changes what is fitted by less than the noise."""
+    """Check that a neighbor changes the fits by less than the noise."""
     shifts = []
     for case in cases:
         alone = case.fit()
@@ -145,15 +144,15 @@ def check_shifts(cases: list[Case], add_neighbor: Callable[[Case], object]) -> N
         fit = case.fit()
         assert not fit.failed
         shifts.append(case.pulls(fit) - case.pulls(alone))
-    # A part of the pixels is left out, and with it a part of the noise.
+    # Pixels that are not fitted change the noise.
     assert np.mean(np.abs(shifts)) < 0.7
     assert np.mean(np.abs(shifts) > 3.0) < 0.1
 
 
 @pytest.mark.parametrize("length", [10.0, 30.0, 60.0])
 @pytest.mark.parametrize("brightness", [3.0, 20.0, 300.0])
-def test_a_star_beside_the_trail(length: float, brightness: float) -> None:
-    """9 pixels off the line, and up to 300 times as bright as the trail."""
+def test_a_star_next_to_the_trail(length: float, brightness: float) -> None:
+    """The star is 9 pixels off the line and up to 300 times as bright."""
 
     def add(case: Case) -> None:
         c, s = case.trail.direction
@@ -231,7 +230,7 @@ def test_without_noise_the_truth_is_found(make_planes: MakePlanes) -> None:
     assert fit.flux == pytest.approx(2000.0, rel=1e-4)
     assert fit.background == pytest.approx(2.0, abs=1e-3)
     assert fit.chi2 < 1.0
-    # The errors do not know that there is no noise.
+    # The errors are for the variance plane, although there is no noise.
     stamp = render_trail(PSF, Trail(60.3, 58.6, 40.0, 140.0))
     assert fit.flux / fit.flux_err == pytest.approx(optimal_snr(stamp, planes.variance, 2000.0), rel=0.2)
 
@@ -281,7 +280,7 @@ def test_the_psf_of_the_place_is_used() -> None:
 
 
 def test_a_fragment_grows_to_the_whole() -> None:
-    """Of 60 pixels the component held 20, off the middle."""
+    """The start covers 20 of 60 pixels, off the middle."""
     case = make_case(60.0, 30.0, 5)
     c, s = case.trail.direction
     x, y = case.trail.x + 15.0 * c, case.trail.y + 15.0 * s
@@ -291,18 +290,18 @@ def test_a_fragment_grows_to_the_whole() -> None:
 
 
 def test_at_the_edge_the_line_is_right(make_planes: MakePlanes) -> None:
-    """Of a trail of 100 pixels half lies on the image."""
+    """Half of a trail of 100 pixels lies on the image."""
     planes = make_planes((100, 120), seed=4)
     add_trail(planes.image, PSF, Trail(0.0, 50.0, 100.0, 20.0, 1500.0))
     c, s = np.cos(np.deg2rad(20.0)), np.sin(np.deg2rad(20.0))
     fit = fit_trail(sky_of(planes), Trail(x=25.0 * c, y=50.0 + 25.0 * s, length=45.0, angle=22.0))
     assert not fit.failed
     assert angle_difference(fit.angle, 20.0) < 5.0 * fit.angle_err
-    # The end that is seen is at 50 pixels from the midpoint.
+    # The visible end is at 50 pixels from the midpoint.
     radians = np.deg2rad(fit.angle)
     end = fit.x + 0.5 * fit.length * np.cos(radians), fit.y + 0.5 * fit.length * np.sin(radians)
     assert end == pytest.approx((50.0 * c, 50.0 + 50.0 * s), abs=3.0)
-    # Brightness per pixel is known, whatever is beyond the edge.
+    # The brightness per pixel does not depend on the part beyond the edge.
     assert fit.flux / fit.length == pytest.approx(15.0, rel=0.1)
 
 
@@ -327,7 +326,7 @@ def test_flux_at_the_start() -> None:
     assert np.isnan([fit.x_err, fit.y_err, fit.length_err, fit.angle_err]).all()
 
 
-# What cannot be fitted.
+# Failures.
 
 START = Trail(x=30.0, y=28.0, length=12.0, angle=200.0)
 
@@ -348,20 +347,20 @@ def test_all_bad(make_planes: MakePlanes) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1e6, -1e6, np.nan, np.inf])
 def test_constant_data(make_planes: MakePlanes, value: float) -> None:
-    """Also NaN that nobody has marked as bad."""
+    """The value may be NaN without being marked as bad."""
     planes = make_planes()
     planes.image[:] = value
     check_failure(fit_trail(sky_of(planes, bad=np.zeros(planes.shape, dtype=bool)), START))
 
 
 @pytest.mark.parametrize("variance", [0.0, -1.0, np.nan, np.inf])
-def test_variances_that_are_none(make_planes: MakePlanes, variance: float) -> None:
+def test_invalid_variances(make_planes: MakePlanes, variance: float) -> None:
     planes = make_planes(seed=1)
     planes.variance[:] = variance
     check_failure(fit_trail(sky_of(planes, bad=np.zeros(planes.shape, dtype=bool)), START))
 
 
-def test_a_hole_is_no_trail(make_planes: MakePlanes) -> None:
+def test_a_hole_is_not_a_trail(make_planes: MakePlanes) -> None:
     planes = make_planes(seed=1)
     add_trail(planes.image, PSF, Trail(30.0, 28.0, 12.0, 20.0, -500.0))
     fit = fit_trail(sky_of(planes), START)
@@ -380,7 +379,7 @@ def test_impossible_starts(make_planes: MakePlanes, change: dict[str, float]) ->
     assert start_as_fit(sky_of(planes), start).failed
 
 
-def test_what_is_too_long_costs_nothing(make_planes: MakePlanes) -> None:
+def test_a_long_start_is_not_fitted(make_planes: MakePlanes) -> None:
     """The streak of a satellite over a detector would take gigabytes."""
     planes = make_planes((500, 500), seed=1)
     start = dataclasses.replace(START, length=1e6)
@@ -427,7 +426,7 @@ def test_nothing_raises(
 
 
 def test_a_lumpy_trail_has_larger_errors() -> None:
-    """Faint stars all along a trail are no noise that the variance knows of."""
+    """The variance does not include faint stars along a trail."""
     ratios = []
     for seed in range(16):
         case = make_case(80.0, 25.0, seed)
@@ -441,6 +440,6 @@ def test_a_lumpy_trail_has_larger_errors() -> None:
         assert not fit.failed
         relative = fit.flux_err / fit.flux, alone.flux_err / alone.flux
         ratios.append([fit.angle_err / alone.angle_err, relative[0] / relative[1]])
-    # The trail is brighter with them: by the noise alone, its errors would be
-    # smaller by a fifth.
+    # The trail with stars is brighter: from the noise alone, its errors would
+    # be smaller by a fifth.
     assert np.all(np.median(ratios, axis=0) > 1.1)

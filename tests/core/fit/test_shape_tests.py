@@ -70,7 +70,7 @@ def test_a_bright_core_is_found_out(make_planes: MakePlanes) -> None:
     assert measure(planes, 40.0).core > 5.0
 
 
-def test_a_trail_is_no_point_and_a_point_no_trail(make_planes: MakePlanes) -> None:
+def test_length_separates_trails_and_points(make_planes: MakePlanes) -> None:
     trail, star = make_planes((120, 120), seed=1), make_planes((120, 120), seed=2)
     add_trail(trail.image, PSF, Trail(60.0, 60.0, 20.0, 30.0, flux_of_snr(25.0, 20.0)))
     add_trail(star.image, PSF, Trail(60.0, 60.0, 0.0, 0.0, flux_of_snr(25.0, 0.0)))
@@ -83,7 +83,7 @@ def test_without_noise_a_trail_is_a_trail(make_planes: MakePlanes) -> None:
     add_trail(planes.image, PSF, Trail(60.0, 60.0, 40.0, 30.0, 1000.0))
     planes.image[:] += 5.0
     tests = measure(planes, 40.0)
-    # Single precision of a level of 5.
+    # The tolerance is the single precision of a level of 5.
     assert (tests.wide, tests.core) == pytest.approx((0.0, 0.0), abs=1e-2)
 
 
@@ -108,7 +108,7 @@ def test_nothing_to_measure(make_planes: MakePlanes) -> None:
     nothing = ShapeTests(0.0, 0.0, 0.0)
     planes = make_planes((120, 120), seed=1)
     assert measure(planes, 20.0, x=-500.0) == nothing
-    # Too long to be fitted, so too long for this.
+    # The trail is too long to be fitted.
     assert measure(planes, 1e6) == nothing
     assert measure(planes, np.nan) == nothing
     planes.image[:] = np.nan
