@@ -60,7 +60,7 @@ def test_the_worst_come_first(dataset: TrailTileDataset) -> None:
     hard = mine_hard_tiles(_Brightness(), dataset, _stage(hard_fraction=0.15, batch_size=3), epoch=0)
     # Tiles with trails are brighter than most, but that is no mistake.
     assert hard.tiles.tolist() == [7, 11, 3]
-    assert hard.looked_at == 20
+    assert hard.searched == 20
     assert hard.hard > 0.9 > 0.5 > hard.mean
     # Neither the number of tiles in a batch nor progress changes it.
     seen = []

@@ -33,7 +33,9 @@ class Section(pydantic.BaseModel):
     tuples, and unknown keys are errors.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
 
     accepts_single_entries: ClassVar[bool] = False
     """Whether text may stand for a list with one entry."""
@@ -102,6 +104,7 @@ def describe_error(error: pydantic.ValidationError, source: str = "", where: str
     if details["type"] == "missing":
         return f"{prefix}{place} is missing; add it."
     text = details["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+    text = text.replace("a valid tuple", "a list")
     if text.startswith("unknown key"):
         return f"{prefix}{place}{': ' if place else ''}{text}."
     if key:

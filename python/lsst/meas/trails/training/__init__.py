@@ -9,4 +9,4 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Train networks by recipes, calibrate and export them."""
+"""Training, calibration and export of networks."""

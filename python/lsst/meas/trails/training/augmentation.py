@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""How tiles are varied each time they are drawn."""
+"""Random variations of tiles."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from .recipe import AugmentationRecipe
 
 
 def apply_symmetry(array: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
-    """Return an array turned and mirrored in its last two axes.
+    """Return an array rotated and mirrored in its last two axes.
 
     Parameters
     ----------
     array
         Shape (..., n, n).
     number
-        Which of the 8 symmetries of the square: quarter turns in the lowest
-        two bits, a mirror image before them in the third.
+        Symmetry of the square, 0 to 7: the third bit mirrors, the lowest two
+        bits then count quarter turns.
     """
     if number & 4:
         array = array[..., ::-1]
@@ -44,27 +44,25 @@ def apply_symmetry(array: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
 
 
 def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generator) -> Tile:
-    """Return a tile that is blurred, or with noise, a gradient or masked
-    columns added, or without its template.
+    """Return a randomly varied tile.
 
-    The variance grows with the noise, so that the tile stays one that a
-    telescope could have taken.
+    It may be blurred, get noise, a gradient or masked columns, or lose its
+    template.  The variance grows with the noise, as in a real image.
 
     Parameters
     ----------
     tile
         The tile; it is not changed.
     recipe
-        What to do.
+        Probabilities and amplitudes of the variations.
     rng
         Random numbers.
 
     Notes
     -----
-    A blurred tile has the PSF of worse seeing.  Its variance is, as in an
-    image of the telescope, that of every pixel for itself, but a part of the
-    noise is then common to neighbors, as in an image that was resampled.
-    The PSF of the tile and its template stay as they are.
+    A blurred tile has the PSF of worse seeing.  Its variance plane holds the
+    variance of single pixels, but the noise of neighbors is correlated, as in a
+    resampled image.  The PSF model and the template do not change.
     """
     image, variance, mask = tile.planes.image, tile.planes.variance, tile.planes.mask
     if recipe.blur > 0.0:
@@ -83,7 +81,7 @@ def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generato
         image = image + plane.astype(np.float32)
     if recipe.masked_columns > 0.0 and rng.random() < recipe.masked_columns:
         mask = mask.copy()
-        # A seam of a few columns, or a block of dead ones.
+        # A seam of a few columns, or a block of dead columns.
         width = int(np.exp(rng.uniform(0.0, np.log(24.0))))
         start = int(rng.integers(0, mask.shape[1] - width)) if mask.shape[1] > width else 0
         view = mask if rng.random() < 0.5 else mask.T
@@ -105,17 +103,17 @@ _SMALLEST_BLUR = 0.1
 """Sigma, pixels, below which a Gaussian does not reach the next pixel."""
 
 _HOLES = ("BAD", "COSMIC_RAY", "NO_DATA", "UNMASKED_NAN")
-"""Pixels whose value is not of the sky, and is not to be spread."""
+"""Mask planes of pixels without a sky value, which must not spread."""
 
 
 def _blur(
     tile: Tile, sigma: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return image and variance with a PSF wider by a Gaussian.
+    """Return image and variance convolved with a Gaussian.
 
-    The excess over the background is convolved, and with it the noise, which
-    becomes less: what it lost is added as white noise.  Where brighter pixels
-    beside bring more noise than the pixel had, the variance rises.
+    The excess over the background is convolved, which reduces the noise; white
+    noise restores it.  The variance rises near brighter pixels, which bring
+    more noise.
     """
     image, variance = tile.planes.image, tile.planes.variance
     if sigma < _SMALLEST_BLUR:

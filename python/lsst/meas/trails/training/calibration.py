@@ -9,10 +9,9 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Object-level validation of a network and calibration of its score.
+"""Calibration of a model's thresholds and score on scenes with known trails.
 
-Thresholds and coefficients come from validation scenes, which neither
-training nor test may share.
+These scenes must not be used for training or tests.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ from ..nn.model_file import TrailModel
 from ..nn.predict import predict_probability
 
 THRESHOLDS = ((0.03, 0.06), (0.06, 0.12), (0.12, 0.25), (0.25, 0.4))
-"""Pairs of grow and seed thresholds that are tried."""
+"""Candidate pairs of grow and seed thresholds."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ValidationScene:
-    """An image with known content.
+    """Image with known content.
 
     Parameters
     ----------
@@ -55,7 +54,7 @@ class ValidationScene:
     snr
         Their optimal SNR on visible pixels.
     satellites
-        Satellite streaks, which count neither as found nor as false.
+        Satellite streaks, which count neither as true nor as false.
     """
 
     planes: ImagePlanes
@@ -71,10 +70,10 @@ class Calibration:
     Parameters
     ----------
     thresholds
-        The pair with the greatest completeness, on average over the rates
-        of false detections, as ``grow`` and ``seed``.
+        The pair with the highest completeness, averaged over the rates of false
+        detections, as ``grow`` and ``seed``.
     score
-        What a model's specification keeps as its ``score``.
+        The ``score`` of a model specification.
     metrics
         Completeness and SNR50 by false detections per detector.
     """
@@ -91,17 +90,16 @@ def calibrate(
     threads: int | None = None,
     thresholds: Sequence[tuple[float, float]] = THRESHOLDS,
 ) -> Calibration:
-    """Choose the thresholds of a model's candidates, fit their score and
-    measure what is found.
+    """Choose a model's thresholds, fit its score and measure the completeness.
 
     Parameters
     ----------
     model
         The network.
     scenes
-        Scenes that neither trained nor selected the network.  The score is
-        fitted on the even ones and measured on the odd ones, and the other
-        way round, so that the metrics are not those of the fit.
+        Scenes that neither trained nor selected the network.  For the metrics,
+        the score is fitted on the even scenes and measured on the odd ones, and
+        vice versa.
     threads
         Threads for the network.
     thresholds
@@ -110,8 +108,7 @@ def calibrate(
     Raises
     ------
     ValueError
-        Raised if the scenes hold no trails, or no false candidates, to learn
-        from.
+        Raised if the scenes have no trails or no false candidates.
     """
     samples = {pair: _Sample(pair) for pair in thresholds}
     for number, scene in enumerate(scenes):
@@ -128,11 +125,11 @@ def calibrate(
         try:
             results.append(sample.calibrate())
         except ValueError as error:
-            # Thresholds so high that nothing false is left, or so low that
-            # all is one component, are no choice; others may be.
+            # Thresholds may be too high for any false candidate, or so low that
+            # everything is one component.
             problems.append(str(error))
     if not results:
-        raise ValueError(problems[0] if problems else "There are no thresholds to choose from.")
+        raise ValueError(problems[0] if problems else "There are no thresholds; pass at least one pair.")
     return max(results, key=_merit)
 
 
@@ -153,7 +150,7 @@ class _Sample:
         self._n_pixels = 0
 
     def add(self, table: astropy.table.Table, scene: ValidationScene, half: int) -> None:
-        """Add the candidates of a scene, with what they are."""
+        """Add the classified candidates of a scene."""
         found = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
         sorting = classify_candidates(
             found,
@@ -165,10 +162,9 @@ class _Sample:
         matches = sorting.matches
         table["half"] = np.full(len(table), half)
         table["is_true"] = matches.is_true
-        # Numbers of trails over all scenes, so that the tables can be joined.
+        # Number trails over all scenes, so that the tables can be joined.
         table["trail"] = np.where(matches.is_true, matches.truth_of + self._trails, -1)
-        # Neither a second candidate on a trail nor one on a satellite is a
-        # mistake of the score.
+        # Second candidates on a trail, and satellites, are not errors of the score.
         table["ignored"] = ~matches.is_true & ~sorting.is_false
         self._tables.append(table)
         self._snr.append(scene.snr)
@@ -179,7 +175,7 @@ class _Sample:
     def calibrate(self) -> Calibration:
         """Fit the score and measure completeness."""
         if not self._tables:
-            raise ValueError("There are no scenes to calibrate on.")
+            raise ValueError("There are no scenes to calibrate on; raise their count.")
         joined = astropy.table.vstack(self._tables, metadata_conflicts="silent")
         features = candidate_features(joined)
         is_true = np.asarray(joined["is_true"])

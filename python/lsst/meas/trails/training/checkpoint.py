@@ -9,11 +9,10 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Checkpoints: the whole state of a training run in one safetensors file.
+"""Checkpoints of a training in safetensors.
 
-Tensors are stored as such and everything else as JSON in the file's header,
-so that nothing in a checkpoint can be executed, and one rename makes a new
-checkpoint replace the old one.  A checksum of all that tells a changed byte.
+Everything but tensors is stored as JSON in the file's header, so that nothing
+in a checkpoint can be executed.  A checksum detects any changed byte.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from __future__ import annotations
 __all__ = (
     "Checkpoint",
     "CheckpointError",
-    "copy_state",
     "optimizer_tensors",
     "read_checkpoint",
     "restore_optimizer",
@@ -38,16 +36,14 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
 
 from ..core.atomic import atomic_path
 
 _FORMAT = "meas_trails-checkpoint-2"
-_FORMAT_WITHOUT_CHECKSUM = "meas_trails-checkpoint-1"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names the file."""
+    """Raised if a checkpoint cannot be used; the message names the file."""
 
 
 @dataclasses.dataclass
@@ -55,13 +51,13 @@ class Checkpoint:
     """State of a training run."""
 
     scalars: dict[str, Any]
-    """What JSON can hold: position, best metric, digest of the recipe."""
+    """Values for JSON: position, best metrics, digest of the run."""
 
     weights: dict[str, torch.Tensor]
     """State of the network."""
 
     average: dict[str, torch.Tensor]
-    """Moving average of that state; empty if none is kept."""
+    """Moving average of that state; empty if it is disabled."""
 
     best: dict[str, torch.Tensor]
     """State that validated best; empty before the first validation."""
@@ -73,7 +69,7 @@ class Checkpoint:
     """State of torch's random generator, uint8."""
 
     sampler: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
-    """What the order of the tiles depends on beside the seed."""
+    """Inputs of the order of the tiles in addition to the seed."""
 
 
 _GROUPS = ("weights", "average", "best", "optimizer", "sampler")
@@ -84,7 +80,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {"random": checkpoint.random}
     for group in _GROUPS:
         for name, tensor in getattr(checkpoint, group).items():
-            # The format knows neither strides nor shared memory.
+            # The format supports neither strides nor shared memory.
             tensors[f"{group}/{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     scalars = json.dumps(checkpoint.scalars)
     metadata = {"format": _FORMAT, "scalars": scalars, "sha256": _checksum(scalars, tensors)}
@@ -98,23 +94,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        Raised if the file is no complete checkpoint of this version, or not
-        as it was written.
+        Raised if the file is not a complete checkpoint of this version, or is
+        damaged.
     """
     groups: dict[str, dict[str, torch.Tensor]] = {group: {} for group in _GROUPS}
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") not in (_FORMAT, _FORMAT_WITHOUT_CHECKSUM):
+            if metadata.get("format") != _FORMAT:
                 raise CheckpointError(
-                    f"{path}: is no checkpoint of this version of meas_trails; train into another folder."
+                    f"{path}: is not a checkpoint of this version; train into another folder."
                 )
             tensors = {key: file.get_tensor(key) for key in file.keys()}
         scalars = json.loads(metadata["scalars"])
-        if metadata["format"] == _FORMAT and metadata["sha256"] != _checksum(metadata["scalars"], tensors):
+        if metadata["sha256"] != _checksum(metadata["scalars"], tensors):
             raise CheckpointError(
-                f"{path}: is damaged, its content has another checksum than when it was written; remove it "
-                "to train from the start, or put a copy of it in its place."
+                f"{path}: is damaged (wrong checksum); restore a copy, or remove it to train from the start."
             )
         random = tensors.pop("random")
         for key, tensor in tensors.items():
@@ -136,7 +131,7 @@ def _checksum(scalars: str, tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256(scalars.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        # Bytes: numpy does not know all types of torch.
+        # As bytes: numpy does not support all types of torch.
         digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
@@ -152,19 +147,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put a state of `optimizer_tensors` back."""
+    """Restore the state of an optimizer from `optimizer_tensors`."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
         parameter = parameters[int(index)]
         if tensor.shape == parameter.shape:
-            # With the memory layout of the parameter.
+            # Keep the memory layout of the parameter.
             tensor = torch.empty_like(parameter).copy_(tensor)
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def copy_state(network: nn.Module) -> dict[str, torch.Tensor]:
-    """Return a copy of a network's parameters and buffers."""
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

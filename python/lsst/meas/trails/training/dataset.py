@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Tiles as a torch dataset: normalized, varied, and drawn by class."""
+"""Dataset of tiles: normalized, augmented, and drawn by class."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from .target import tile_target
 
 _NO_AUGMENTATION = AugmentationRecipe(symmetries=False)
 
-# What random numbers are for is part of their key: numpy fills a short key up
-# with zeros, so that those of different length alone are not always different.
+# Purposes of random numbers, part of their keys: numpy pads keys with zeros, so
+# that keys of different lengths may be equal.
 _ORDER, _VARIATION = 1, 2
 
 
 class TileDatasetError(ValueError):
-    """Tile files that cannot be trained on; the message names the file."""
+    """Raised if tile files cannot be trained on; the message names the file."""
 
 
 class TileKey(NamedTuple):
-    """A tile as it is drawn once: what decides every one of its numbers."""
+    """One draw of a tile; determines all of its numbers."""
 
     tile: int
     """Number of the tile in the dataset."""
@@ -59,43 +59,42 @@ class TileKey(NamedTuple):
 
 
 class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
-    """Tiles from one or many files.
+    """Tiles from one or more files.
 
     Parameters
     ----------
     files
-        Tile files, or glob patterns; with ``#train``, ``#validation`` or
-        ``#test`` at the end the tiles of that split.
+        Tile files, or glob patterns; ``#train``, ``#validation`` or ``#test``
+        at the end selects the tiles of that split.
     channels
         Input channels; see `lsst.meas.trails.core.normalize.CHANNELS`.
     seed
         Seed of order and augmentation.
     augmentation
-        How tiles are varied; by default not at all.
+        Variations of the tiles; by default none.
     balance
-        How far trails count equally whatever their size; see
+        Exponent that raises the weight of small trails; see
         `lsst.meas.trails.training.target.tile_target`.
     stride
         Pixels of a tile per pixel of the network's output, along each axis.
     open_files
-        Files that are kept open at a time, in every process; by default as
-        many as leave three quarters of what the system allows to others.
+        Maximum number of open files per process; by default a quarter of the
+        system's limit.
 
     Raises
     ------
     TileDatasetError
-        Raised if there are no files, or their tiles differ in size, or an
+        Raised if there are no files or tiles, tiles differ in size, or an
         input channel is unknown.
     TileFileError
         Raised if a file is damaged.
 
     Notes
     -----
-    An item is asked for by its number, and is then as it is in the file, or
-    by a `TileKey`, and is then varied; in both cases it is always the same.
-    Files are opened where they are first read, in every process for itself:
-    HDF5 does not survive a fork.  There may be more of them than a process
-    may have open: the one not read for longest is closed for the next.
+    The key of an item is its number, for the tile as in its file, or a
+    `TileKey`, for a varied tile; the same key always gives the same item.
+    Every process opens files on first use, as HDF5 does not survive a fork, and
+    closes the least recently used file if too many are open.
     """
 
     def __init__(
@@ -122,37 +121,34 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         for name in self.files:
             with TileReader(name) as reader:
                 if len(reader) == 0:
-                    # A detector without data gives a file without tiles.
+                    # A detector without data has a file without tiles.
                     classes.append(np.zeros(0, dtype=np.int64))
                     brightest.append(np.zeros(0, dtype=np.float32))
                     continue
                 if self.tile_size not in (0, reader.tile_size):
                     raise TileDatasetError(
-                        f"{name} has tiles of {reader.tile_size} pixels, the files before it of "
-                        f"{self.tile_size}: they cannot be trained on together."
+                        f"{name} has tiles of {reader.tile_size} pixels, and earlier files of "
+                        f"{self.tile_size}; use tiles of one size."
                     )
                 self.tile_size = reader.tile_size
                 classes.append(np.asarray(reader.table["tile_class"], dtype=np.int64))
                 brightest.append(np.asarray(reader.table["max_snr"], dtype=np.float32))
         if self.tile_size == 0:
-            raise TileDatasetError(f"There is not a single tile in {', '.join(self.files[:3])}.")
+            raise TileDatasetError(f"There are no tiles in {', '.join(self.files[:3])}.")
         if self.tile_size % stride != 0:
             raise TileDatasetError(
-                f"Tiles of {self.tile_size} pixels do not suit a network with an output pixel per {stride}: "
-                f"cut tiles whose side is a multiple of {stride}."
+                f"Tiles have {self.tile_size} pixels; use a multiple of the output stride, {stride}."
             )
         self.tile_class = np.concatenate(classes)
         """Class of every tile, a value of `TILE_CLASSES` (array, (n,))."""
 
         self.max_snr = np.concatenate(brightest)
-        """Optimal SNR of the brightest part of a trail in every tile (array,
-        (n,)).
-        """
+        """Optimal SNR of the brightest trail segment in every tile (array, (n,))."""
 
         self._first = np.concatenate(([0], np.cumsum([len(part) for part in classes])))
-        # In the order in which they were last used.
+        # Least recently used first.
         self._readers: dict[int, TileReader] = {}
-        # To open a file takes several times as long as to read a tile of it.
+        # Opening a file takes several times as long as reading a tile.
         self._open_files = open_files or max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._process = os.getpid()
 
@@ -163,8 +159,10 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         return len(self.tile_class)
 
     def __getitem__(self, key: int | TileKey) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return (input, target, valid), float32, shapes (C, T, T),
-        (1, T/s, T/s) and (1, T/s, T/s), where s is the stride.
+        """Return (input, target, valid), float32.
+
+        Their shapes are (C, T, T), (1, T/s, T/s) and (1, T/s, T/s), where s is
+        the stride.
         """
         index = key.tile if isinstance(key, TileKey) else int(key)
         tile = self.read(index)
@@ -186,9 +184,9 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         return self._reader(number).read(local)
 
     def _reader(self, number: int) -> TileReader:
-        """Return a file, opened if it is not."""
+        """Return an open file."""
         if self._process != os.getpid():
-            # Handles of the parent process are not for use here.
+            # Handles of the parent process are not valid here.
             self._readers, self._process = {}, os.getpid()
         reader = self._readers.pop(number, None)
         if reader is None:
@@ -199,7 +197,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         return reader
 
     def close(self) -> None:
-        """Close the files that this process has open."""
+        """Close the open files of this process."""
         if self._process == os.getpid():
             for reader in self._readers.values():
                 reader.close()
@@ -228,31 +226,30 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         epoch
             Number of the epoch.
         mixture
-            Fractions by class, of any sum; classes that are not named are
-            left out.  `None` draws every tile equally often.
+            Fractions by class, of any sum; unnamed classes are not drawn.
+            `None` draws every tile equally often.
         hard
             Tiles of the class ``hard``; see
             `lsst.meas.trails.training.hard_tiles.mine_hard_tiles`.
         min_snr
-            Least SNR of the brightest trail in a tile with trails.
+            Minimum SNR of the brightest trail in a tile with trails.
 
         Returns
         -------
         keys
-            The tiles in random order.  Within a class each is drawn n times
-            before any is drawn n + 1 times.
+            The tiles in random order.  Within a class, every tile is drawn n
+            times before any is drawn n + 1 times.
 
         Raises
         ------
         TileDatasetError
-            Raised if a class is asked for of which there is no tile, or none
-            that is bright enough.
+            Raised if a class of the mixture has no tile, or no bright one.
         """
         rng = np.random.default_rng([self.seed, _ORDER, epoch])
         has_trail = np.isin(self.tile_class, [TILE_CLASSES[name] for name in ("missed", "found")])
         bright = ~has_trail | (self.max_snr >= min_snr)
         if not bright.any():
-            raise TileDatasetError(f"There is no tile with a trail of an SNR of {min_snr:g}.")
+            raise TileDatasetError(f"No tile has a trail with an SNR of {min_snr:g}; reduce min_snr.")
         if mixture is None:
             drawn = _cycle(np.flatnonzero(bright), count, rng)
         else:
@@ -266,45 +263,44 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
                     members = np.flatnonzero(self.tile_class == TILE_CLASSES[name])
                 if wanted > 0 and len(members) > 0 and not bright[members].any():
                     raise TileDatasetError(
-                        f"There is no tile of class {name!r} with a trail of an SNR of {min_snr:g}; the "
-                        f"brightest has {self.max_snr[members].max():g}."
+                        f"No tile of class {name!r} has a trail with an SNR of {min_snr:g}, the maximum "
+                        f"is {self.max_snr[members].max():g}; reduce min_snr."
                     )
                 members = members[bright[members]]
                 if wanted > 0 and len(members) == 0:
                     raise TileDatasetError(
-                        f"The mixture asks for tiles of class {name!r}, of which there is none; "
-                        "leave it out or add tiles."
+                        f"There are no tiles of class {name!r}; remove it from the mixture or add tiles."
                     )
                 parts.append(_cycle(members, int(wanted), rng))
             drawn = rng.permutation(np.concatenate(parts))
         return [TileKey(int(index), epoch, slot) for slot, index in enumerate(drawn)]
 
     def _locate(self, index: int) -> tuple[int, int]:
-        """Return the number of the file and of the tile in it."""
+        """Return the number of the file, and of the tile in the file."""
         if not 0 <= index < len(self):
-            raise IndexError(f"There is no tile {index}; there are {len(self)}.")
+            raise IndexError(f"Tile {index} does not exist; there are {len(self)} tiles.")
         number = int(np.searchsorted(self._first, index, side="right")) - 1
         return number, index - int(self._first[number])
 
 
 def _expand(files: Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
-    """Return the files that names and patterns stand for, each once."""
+    """Return the files of names and patterns, without duplicates."""
     found: dict[str, None] = {}
     for item in files:
         path, split = parse_split(item)
         name = os.fspath(path)
-        # A file may itself have brackets in its name.
+        # The name of a file may contain brackets.
         names = [name] if path.exists() else sorted(glob.glob(name, recursive=True))
         if not names:
-            raise TileDatasetError(f"There is no tile file {name}.")
+            raise TileDatasetError(f"{name}: there is no such tile file.")
         found.update(dict.fromkeys(name if split is None else f"{name}#{split}" for name in names))
     if not found:
-        raise TileDatasetError("No tile files are given.")
+        raise TileDatasetError("There are no tile files; name at least one.")
     return tuple(found)
 
 
 def _cycle(members: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return random permutations one after the other, cut at a length."""
+    """Return consecutive random permutations, cut to a length."""
     if count == 0:
         return np.zeros(0, dtype=np.int64)
     rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""From a trained network to a model file."""
+"""Export of a trained network as a model file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +43,7 @@ def export_trained(
     steps: int,
     train_tiles: int,
     files: Sequence[str],
-    start: Mapping[str, Any] | None,
+    start: Mapping[str, object] | None,
     processes: int,
     measure: Callable[[TrailNetwork], tuple[dict[str, float], PixelHistogram | None]],
 ) -> tuple[Path, dict[str, float]]:
@@ -57,30 +56,30 @@ def export_trained(
     network
         The network, on the CPU.
     recipe
-        How it was trained; goes into the specification.
+        Recipe of the training, for the specification.
     steps, train_tiles
-        Steps done, and number of tiles trained on.
+        Number of steps and of training tiles.
     files
-        The tile files, from which the range of PSF widths is taken.
+        The tile files, for the range of PSF widths.
     start
-        What the training began with, if not from scratch.
+        Record of the initial weights, if they were not random.
     processes
-        Number of processes that trained.
+        Number of training processes.
     measure
-        Called with the network as stored; returns its metrics and, if there
-        was something to validate on, the pixels' scores.
+        Function of the network as stored; returns its metrics and, if there are
+        validation tiles, the pixels' scores.
 
     Returns
     -------
     path
-        The specification's file.
+        Path of the specification.
     metrics
-        The metrics of the network as stored.
+        Metrics of the network as stored.
 
     Notes
     -----
-    The thresholds come from the validation tiles: the probabilities above
-    which 0.6 (``high``) and 0.3 (``low``) of the pixels belong to trails.
+    The thresholds are the probabilities above which 0.6 (``seed``) and 0.3
+    (``grow``) of the pixels of the validation tiles belong to trails.
     """
     metrics, scores = measure(rounded(network, _STORED))
     thresholds = {"seed": 0.5, "grow": 0.2}
@@ -88,7 +87,7 @@ def export_trained(
         for key, precision in (("seed", _SEED_PRECISION), ("grow", _GROW_PRECISION)):
             thresholds[key] = float(np.clip(scores.threshold_at_precision(precision), 0.01, 0.99))
     sources = _describe_sources(files)
-    training: dict[str, Any] = {
+    training: dict[str, object] = {
         "recipe": _without_paths(recipe),
         "steps": steps,
         "tiles": train_tiles,
@@ -124,7 +123,7 @@ class _Sources:
 
 
 def _describe_sources(files: Sequence[str]) -> _Sources:
-    """Return what the images behind tile files have in common."""
+    """Return the range of PSF widths and the pixel scale of tile files."""
     from astropy.io.fits import Header
     from astropy.wcs import WCS
     from astropy.wcs.utils import proj_plane_pixel_scales
@@ -147,7 +146,7 @@ def _describe_sources(files: Sequence[str]) -> _Sources:
 
 
 def _without_paths(recipe: Recipe) -> dict[str, object]:
-    """Return a recipe as plain data, without the folders of one machine."""
+    """Return a recipe as plain data, without folders of this machine."""
     data = recipe.data
     files = {key: tuple(Path(name).name for name in getattr(data, key)) for key in ("train", "validation")}
     return recipe.model_copy(update={"data": data.model_copy(update=files)}).to_mapping()

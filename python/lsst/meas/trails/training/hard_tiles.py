@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Hard negatives: the tiles on which a network sees what is not there."""
+"""Hard negatives: tiles with high probabilities away from trails."""
 
 from __future__ import annotations
 
@@ -31,36 +31,35 @@ from .recipe import StageRecipe
 from .schedule import load_batches
 
 _MINING = 3
-"""What random numbers are for, next to order and variation of a dataset."""
+"""Purpose of random numbers, distinct from order and variation of a dataset."""
 
 _PIXELS = 32
 """Pixels of a tile whose false probability counts: at half resolution about
-what a trail of 20 pixels covers.
+the area of a trail of 20 pixels.
 """
 
 _MARGIN = 3
-"""Pixels of half resolution around trails that do not count: the flank of a
-bright trail is seen beyond its mask, and that is not what the network shall
-unlearn.
+"""Pixels of half resolution around trails that do not count: detecting the
+wings of a bright trail beyond its mask is not an error.
 """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HardTiles:
-    """What a search has found.
+    """Result of a search.
 
     Parameters
     ----------
     tiles
-        Numbers of the hard tiles, the worst first.
-    looked_at
-        Number of tiles looked at.
+        Numbers of the hard tiles, worst first.
+    searched
+        Number of searched tiles.
     hard, mean
-        Mean false probability of the hard tiles and of all looked at.
+        Mean false probability of the hard tiles and of all searched tiles.
     """
 
     tiles: npt.NDArray[np.int64]
-    looked_at: int
+    searched: int
     hard: float
     mean: float
 
@@ -76,37 +75,36 @@ def mine_hard_tiles(
     track: Callable[[Sequence[list[int]]], Iterable[list[int]]] | None = None,
     ranks: Ranks | None = None,
 ) -> HardTiles:
-    """Look for the tiles on which a network errs most.
+    """Find the tiles with the most false detections of a network.
 
     Parameters
     ----------
     network
         Network on its device, in evaluation mode.
     dataset
-        Tiles to look at, as they are in their files.
+        Tiles to search, without variations.
     stage
-        How many to look at (``mining_tiles``) and what fraction of them is
-        hard (``hard_fraction``).
+        Number of searched tiles (``mining_tiles``) and fraction of hard ones
+        (``hard_fraction``).
     epoch
-        Number of the epoch, which with the seed of the dataset decides the
-        tiles that are looked at.
+        Number of the epoch; it and the seed of the dataset select the tiles.
     bfloat16
         Whether to compute in bfloat16.
     workers
         Processes that read tiles.
     track
-        Passes on its argument and shows progress.
+        Function that yields its argument's items and shows progress.
     ranks
         Processes that share the work, with the same network; by default this
         one alone.
     """
     ranks = ranks or Ranks()
     device = next(network.parameters()).device
-    looked_at = np.arange(len(dataset), dtype=np.int64)
+    searched = np.arange(len(dataset), dtype=np.int64)
     if stage.mining_tiles is not None and stage.mining_tiles < len(dataset):
         rng = np.random.default_rng([dataset.seed, _MINING, epoch])
-        looked_at = np.sort(rng.choice(looked_at, stage.mining_tiles, replace=False))
-    indices = looked_at.tolist()
+        searched = np.sort(rng.choice(searched, stage.mining_tiles, replace=False))
+    indices = searched.tolist()
     places = range(0, len(indices), stage.batch_size)[ranks.rank :: ranks.world_size]
     batches = [indices[place : place + stage.batch_size] for place in places]
     found = torch.zeros(len(indices), device=device)
@@ -119,20 +117,20 @@ def mine_hard_tiles(
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
                 logits = network(inputs)
             found[place : place + len(inputs)] = false_probability(logits, target, valid)
-        # Zero where another process has looked.
+        # Entries of other processes are zero.
         score = ranks.all_reduce(found).cpu().numpy().astype(np.float64)
-    # Equal ones in the order of their numbers.
-    worst = np.argsort(-score, kind="stable")[: math.ceil(stage.hard_fraction * len(looked_at))]
+    # Ties in the order of their numbers.
+    worst = np.argsort(-score, kind="stable")[: math.ceil(stage.hard_fraction * len(searched))]
     return HardTiles(
-        tiles=looked_at[worst],
-        looked_at=len(looked_at),
+        tiles=searched[worst],
+        searched=len(searched),
         hard=float(np.mean(score[worst])),
         mean=float(np.mean(score)),
     )
 
 
 def false_probability(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Return how much a network sees in each tile where there is no trail.
+    """Return the false probability of each tile, away from trails.
 
     Parameters
     ----------
@@ -142,8 +140,8 @@ def false_probability(logits: torch.Tensor, target: torch.Tensor, valid: torch.T
     Returns
     -------
     score
-        Mean of the 32 greatest probabilities on pixels that count in the
-        loss and are more than 3 pixels from a trail, shape (B,).
+        Mean of the 32 highest probabilities on pixels that count in the loss
+        and are more than 3 pixels from a trail, shape (B,).
     """
     near = functional.max_pool2d(target, 2 * _MARGIN + 1, stride=1, padding=_MARGIN)
     counts = (valid > 0.0) & (near == 0.0)

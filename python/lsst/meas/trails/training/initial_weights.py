@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Training that begins with the weights of a model file."""
+"""Initial weights of a training from a model file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -29,99 +28,96 @@ from .recipe import ModelRecipe, Recipe
 
 
 class InitialWeightsError(ValueError):
-    """A model that a training cannot begin with; the message says why."""
+    """Raised if a model cannot initialize a training."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class InitialWeights:
-    """What a training begins with in place of random weights.
+    """Initial weights and stage of a training.
 
     Parameters
     ----------
     model
-        The model whose weights they are.
+        Model with the weights.
     stage
-        Name of the stage to begin with; by default the first.
+        Name of the stage to start with; by default the first.
     """
 
     model: TrailModel
     stage: str | None = None
 
     def stage_index(self, recipe: Recipe) -> int:
-        """Return the number of the stage to begin with.
+        """Return the number of the stage to start with.
 
         Raises
         ------
         InitialWeightsError
-            Raised if not exactly one stage has the name.
+            Raised unless exactly one stage has the name.
         """
         if self.stage is None:
             return 0
         names = [stage.name for stage in recipe.stages]
         if names.count(self.stage) != 1:
-            how_many = "no stage" if self.stage not in names else "more than one stage"
             raise InitialWeightsError(
-                f"The recipe has {how_many} {self.stage!r}; its stages are {', '.join(names)}."
+                f"The recipe has {names.count(self.stage)} stages {self.stage!r}; its stages are "
+                f"{', '.join(names)}."
             )
         return names.index(self.stage)
 
     def weights(self, wanted: ModelRecipe) -> dict[str, torch.Tensor]:
-        """Return the weights that a network begins with, by name.
+        """Return the initial weights of a network, by name.
 
         Parameters
         ----------
         wanted
-            The network to train.  It may have other input channels than the
-            model: of the first convolution, those that both have are taken
-            over by name, and new ones are zero, so that they change nothing
-            at first.
+            The network to train.  Its input channels may differ from the
+            model's: common channels of the first convolution are copied by
+            name, and new ones are zero, so that they have no effect at first.
 
         Raises
         ------
         InitialWeightsError
-            Raised if architecture or hyperparameters differ, or the two have
-            no channel in common, or the architecture mixes its channels in
-            another way.
+            Raised if architecture or hyperparameters differ, no channel is
+            common, or other weights depend on the channels.
         """
         specification = self.model.specification
         whose = f"The model {specification.name!r}"
         if specification.architecture != wanted.architecture:
             raise InitialWeightsError(
-                f"{whose} is a {specification.architecture} and the recipe asks for a {wanted.architecture}; "
-                "a training can begin only with weights of its own architecture."
+                f"{whose} has the architecture {specification.architecture}, and the recipe "
+                f"{wanted.architecture}; use the same architecture."
             )
         given = _all_hyperparameters(self.model.network, specification.hyperparameters)
         asked = _all_hyperparameters(self.model.network, wanted.hyperparameters)
         for key, value in asked.items():
             if given[key] != value:
                 raise InitialWeightsError(
-                    f"{whose} has {key} {given[key]} and the recipe asks for {value}; give the recipe the "
-                    "hyperparameters of the model."
+                    f"{whose} has {key} {given[key]}, and the recipe {value}; use the same hyperparameters."
                 )
         weights = {name: tensor.detach().clone() for name, tensor in self.model.network.state_dict().items()}
         if specification.channels != wanted.channels:
             if not set(specification.channels) & set(wanted.channels):
                 raise InitialWeightsError(
-                    f"{whose} has the input channels {', '.join(specification.channels)}, none of which the "
-                    "recipe has."
+                    f"{whose} has no input channel of the recipe, only {', '.join(specification.channels)}; "
+                    "use at least one of them."
                 )
             for name in _mixing_weights(wanted.architecture, given, len(specification.channels)):
                 weights[name] = _exchange_channels(weights[name], specification.channels, wanted.channels)
         return weights
 
     def check(self, recipe: Recipe) -> None:
-        """Raise an error if the recipe cannot begin with this.
+        """Raise an error if model or stage do not fit a recipe.
 
         Raises
         ------
         InitialWeightsError
-            Raised if model or stage do not fit the recipe.
+            Raised if model or stage do not fit.
         """
         self.stage_index(recipe)
         self.weights(recipe.model)
 
-    def identity(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what tells this start from others, for JSON."""
+    def identity(self, recipe: Recipe) -> dict[str, object]:
+        """Return values for JSON that identify these initial weights."""
         specification = self.model.specification
         return {
             "name": specification.name,
@@ -131,23 +127,19 @@ class InitialWeights:
             "stage": recipe.stages[self.stage_index(recipe)].name,
         }
 
-    def record(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what a trained model says of its start, for JSON: its
-        identity, and how it was itself trained.
-        """
+    def record(self, recipe: Recipe) -> dict[str, object]:
+        """Return the identity and the training of the initial model, for JSON."""
         return {**self.identity(recipe), "training": self.model.specification.training}
 
 
-def _all_hyperparameters(network: TrailNetwork, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return hyperparameters with the defaults of those left out, as JSON
-    would give them back.
-    """
+def _all_hyperparameters(network: TrailNetwork, given: Mapping[str, object]) -> dict[str, object]:
+    """Return hyperparameters with defaults filled in, in the types of JSON."""
     parameters = inspect.signature(type(network)).parameters
     values = {key: given.get(key, known.default) for key, known in parameters.items() if key != "in_channels"}
     return dict(json.loads(json.dumps(values)))
 
 
-def _mixing_weights(architecture: str, hyperparameters: Mapping[str, Any], count: int) -> list[str]:
+def _mixing_weights(architecture: str, hyperparameters: Mapping[str, object], count: int) -> list[str]:
     """Return the names of the weights with an axis of input channels."""
     other = count - 1 if count == MAX_CHANNELS else count + 1
     shapes = []
@@ -161,16 +153,18 @@ def _mixing_weights(architecture: str, hyperparameters: Mapping[str, Any], count
         shape = first[name]
         if len(shape) != 4 or (shape[0], other, *shape[2:]) != second.get(name):
             raise InitialWeightsError(
-                f"The input channels of a {architecture} cannot be exchanged ({name} depends on their "
-                "number); give the recipe the channels of the model."
+                f"The input channels of {architecture} cannot change, as {name} depends on their number; use "
+                "the channels of the model."
             )
     if not names:
-        raise InitialWeightsError(f"A {architecture} has no weights of input channels.")
+        raise InitialWeightsError(
+            f"{architecture} has no weights of input channels; use the channels of the model."
+        )
     return names
 
 
 def _exchange_channels(weight: torch.Tensor, given: Sequence[str], wanted: Sequence[str]) -> torch.Tensor:
-    """Return the weights of a first convolution for other channels."""
+    """Return the weights of the first convolution for other channels."""
     result = weight.new_zeros((weight.shape[0], len(wanted), *weight.shape[2:]))
     for i, name in enumerate(wanted):
         if name in given:

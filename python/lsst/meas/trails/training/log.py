@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What a training run tells: log, metrics file, progress bar, curves."""
+"""Progress reports of a training: log, metrics file, progress bar, curves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .hard_tiles import HardTiles
 from .recipe import Recipe
 
 METRICS_NAME = "metrics.jsonl"
-"""File in the output folder with a JSON object a line."""
+"""File in the output folder, with one JSON object per line."""
 
 _LOG = logging.getLogger("lsst.meas.trails.training")
 _LOG_STEPS = 50
@@ -47,7 +47,7 @@ class TrainingReport:
     output_dir
         Folder of the run.
     recipe
-        Its recipe, kept beside the results.
+        Its recipe, saved with the results.
     show_progress
         Whether to show a progress bar if on a terminal.
     """
@@ -98,10 +98,10 @@ class TrainingReport:
         self._handler.close()
 
     def start(self, *, step: int, total_steps: int, resumed: bool) -> None:
-        """Begin, or go on, at a step.
+        """Start or resume at a step.
 
-        Metrics of later steps, which a run left behind that was stopped
-        after its last checkpoint, are removed: they come again.
+        Metrics of later steps, from a run that stopped after its last
+        checkpoint, are removed.
         """
         kept = [line for line in read_metrics(self._output_dir) if line["step"] <= step] if resumed else []
         with atomic_path(self._metrics_path) as partial:
@@ -155,8 +155,8 @@ class TrainingReport:
             self._window.clear()
 
     def validation(self, *, step: int, epoch: int, stage: str, metrics: Mapping[str, float]) -> None:
-        """Report a validation and draw the curves anew."""
-        # JSON has no NaN.
+        """Report a validation and update the curves."""
+        # JSON does not support NaN.
         finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
         self._write({"kind": "validation", "step": step, "epoch": epoch, "stage": stage, **finite})
         shown = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
@@ -164,7 +164,7 @@ class TrainingReport:
         plot_curves(self._output_dir)
 
     def track[T](self, items: Sequence[T], description: str) -> Iterator[T]:
-        """Pass items on and show on a second bar how many are done."""
+        """Yield items and show their progress on a second bar."""
         task = None
         if self._progress is not None:
             task = self._progress.add_task(
@@ -185,7 +185,7 @@ class TrainingReport:
                 "step": step,
                 "epoch": epoch,
                 "stage": stage,
-                "looked_at": hard.looked_at,
+                "looked_at": hard.searched,
                 "tiles": len(hard.tiles),
                 "hard_false_probability": hard.hard,
                 "mean_false_probability": hard.mean,
@@ -197,7 +197,7 @@ class TrainingReport:
             epoch,
             stage,
             len(hard.tiles),
-            hard.looked_at,
+            hard.searched,
             hard.hard,
             hard.mean,
         )
@@ -214,7 +214,7 @@ class TrainingReport:
 
 
 class SilentReport(TrainingReport):
-    """Reports nothing: what the processes beside the first have."""
+    """Report that does nothing, for all processes except rank zero."""
 
     def __init__(self, output_dir: Path, recipe: Recipe, *, show_progress: bool = True) -> None:
         self._progress = None
@@ -244,9 +244,7 @@ class SilentReport(TrainingReport):
 
 
 def read_metrics(output_dir: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's metrics file; a last line that was cut off
-    when the run was killed is left out.
-    """
+    """Return the lines of a run's metrics file, without a truncated last line."""
     path = output_dir / METRICS_NAME
     if not path.exists():
         return []
@@ -270,9 +268,8 @@ def plot_curves(output_dir: Path) -> Path:
     Returns
     -------
     path
-        The picture, ``curves.png``.
+        The image, ``curves.png``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     lines = read_metrics(output_dir)
@@ -281,7 +278,6 @@ def plot_curves(output_dir: Path) -> Path:
     counted = [line for line in validations if "completeness_at_10" in line]
     panels = 4 if counted else 3
     figure = Figure(figsize=(3.4 * panels, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     loss_axes, score_axes, rate_axes, *rest = figure.subplots(1, panels)
     for axes in rest:
         x = np.array([line["step"] for line in counted])

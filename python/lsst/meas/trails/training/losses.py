@@ -9,13 +9,12 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Losses for masks in which few pixels are set, by name, and blends of them.
+"""Losses, and the recipe's blend of them.
 
-Every loss takes logits, targets in [0, 1] and a weight map (0 where a pixel
-is to be ignored) of the same shape (B, 1, h, w), works in float32 whatever
-the precision of the logits, and returns a scalar.  Averages and sums run over
-the whole batch: most tiles hold no trail, and an overlap taken tile by tile
-would be all or nothing there.
+Every loss takes logits, targets in [0, 1] and a weight map (0 on ignored
+pixels) with the same shape (B, 1, h, w), uses float32 whatever the precision of
+the logits, and returns a scalar.  Means and sums cover the whole batch: most
+tiles have no trail, and an overlap per tile would be 0 or 1 there.
 """
 
 from __future__ import annotations
@@ -27,35 +26,31 @@ __all__ = (
     "dice",
     "focal",
     "focal_tversky",
-    "loss_names",
     "tversky",
     "weighted_bce",
 )
 
 import dataclasses
 import inspect
-import math
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch.nn import functional
 
 type LossFunction = Callable[..., torch.Tensor]
-"""A function of logits, targets and weights, and of keyword parameters."""
+"""Function of logits, targets and weights, and of keyword parameters."""
 
 _SMOOTH = 1.0
-"""Pixels added to both sides of an overlap, so that a batch without a single
-trail has a defined loss with small gradients.
+"""Pixels added to numerator and denominator of an overlap, so that a batch
+without trails has a defined loss with small gradients.
 """
 
 
 def _prepare(
     logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return all three as float32, zero where a pixel is to be ignored: such
-    a pixel may hold anything, also what is not finite.
-    """
+    """Return all three as float32, and zero on ignored pixels, which may be not finite."""
     valid = valid.float()
     seen = valid > 0.0
     zero = torch.zeros_like(valid)
@@ -63,7 +58,7 @@ def _prepare(
 
 
 def _mean(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Return the weighted mean; 0 where nothing is valid."""
+    """Return the weighted mean; 0 if all weights are 0."""
     total = valid.sum()
     return (values * valid).sum() / torch.where(total > 0.0, total, torch.ones_like(total))
 
@@ -71,14 +66,14 @@ def _mean(values: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
 def weighted_bce(
     logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, *, positive_weight: float = 1.0
 ) -> torch.Tensor:
-    """Binary cross-entropy with a weight on the pixels of trails.
+    """Return the binary cross-entropy with a weight on trail pixels.
 
     Parameters
     ----------
     logits, target, valid
         Logits, targets and weights, shape (B, 1, h, w).
     positive_weight
-        Weight of a trail's pixel relative to a background pixel.
+        Weight of a trail pixel relative to a background pixel.
     """
     logits, target, valid = _prepare(logits, target, valid)
     positive = functional.softplus(-logits)
@@ -94,25 +89,26 @@ def focal(
     gamma: float = 2.0,
     alpha: float = 0.25,
 ) -> torch.Tensor:
-    """Focal loss (Lin et al. 2017, arXiv:1708.02002, equation 5).
+    """Return the focal loss (Lin et al. 2017, arXiv:1708.02002, equation 5).
 
     Parameters
     ----------
     logits, target, valid
         Logits, targets and weights, shape (B, 1, h, w).
     gamma
-        Exponent with which well classified pixels lose their weight.
+        Exponent that reduces the weight of well classified pixels.
     alpha
         Weight of trails; background has ``1 - alpha``.
     """
-    return asymmetric_focal(
+    loss = asymmetric_focal(
         logits,
         target,
         valid,
         gamma_positive=gamma,
         gamma_negative=gamma,
         positive_weight=alpha / (1.0 - alpha),
-    ) * (1.0 - alpha)
+    )
+    return loss * (1.0 - alpha)
 
 
 def asymmetric_focal(
@@ -124,9 +120,10 @@ def asymmetric_focal(
     gamma_negative: float = 2.0,
     positive_weight: float = 1.0,
 ) -> torch.Tensor:
-    """Focal loss with an exponent for each class (Ridnik et al. 2021,
-    arXiv:2009.14119, equation 4): easy background is suppressed while faint
-    trails keep their full gradient.
+    """Return the focal loss with an exponent for each class.
+
+    Easy background is suppressed while faint trails keep their full gradient
+    (Ridnik et al. 2021, arXiv:2009.14119, equation 4).
 
     Parameters
     ----------
@@ -135,11 +132,11 @@ def asymmetric_focal(
     gamma_positive, gamma_negative
         Exponents for trails and for background.
     positive_weight
-        Weight of a trail's pixel relative to a background pixel.
+        Weight of a trail pixel relative to a background pixel.
     """
     logits, target, valid = _prepare(logits, target, valid)
-    # p^gamma as exp(gamma log p): the logarithm of a sigmoid has a gradient
-    # everywhere, a power of a vanishing probability has not.
+    # p^gamma as exp(gamma log p): the gradient of the logarithm of a sigmoid is
+    # finite everywhere, unlike that of a power of a vanishing probability.
     positive = torch.exp(-gamma_positive * functional.softplus(logits)) * functional.softplus(-logits)
     negative = torch.exp(-gamma_negative * functional.softplus(-logits)) * functional.softplus(logits)
     return _mean(positive_weight * target * positive + (1.0 - target) * negative, valid)
@@ -153,7 +150,7 @@ def tversky(
     false_positive: float = 0.3,
     false_negative: float = 0.7,
 ) -> torch.Tensor:
-    """One minus the Tversky index (Salehi et al. 2017, arXiv:1706.05721).
+    """Return one minus the Tversky index (Salehi et al. 2017, arXiv:1706.05721).
 
     Parameters
     ----------
@@ -171,8 +168,10 @@ def tversky(
 
 
 def dice(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """One minus the Dice coefficient (Milletari et al. 2016,
-    arXiv:1606.04797, with sums in place of sums of squares).
+    """Return one minus the Dice coefficient.
+
+    It has sums instead of sums of squares (Milletari et al. 2016,
+    arXiv:1606.04797).
 
     Parameters
     ----------
@@ -191,7 +190,7 @@ def focal_tversky(
     false_negative: float = 0.7,
     gamma: float = 0.75,
 ) -> torch.Tensor:
-    """Compute the Tversky loss to a power (Abraham & Khan 2019, arXiv:1810.07842).
+    """Return a power of the Tversky loss (Abraham & Khan 2019, arXiv:1810.07842).
 
     Parameters
     ----------
@@ -200,7 +199,7 @@ def focal_tversky(
     false_positive, false_negative
         Weights of the two kinds of error.
     gamma
-        The exponent, the inverse of that paper's gamma.
+        The exponent, the inverse of the paper's gamma.
     """
     loss = tversky(logits, target, valid, false_positive=false_positive, false_negative=false_negative)
     # The gradient of a fractional power diverges at zero.
@@ -215,11 +214,7 @@ _LOSSES: dict[str, LossFunction] = {
     "focal_tversky": focal_tversky,
     "tversky": tversky,
 }
-
-
-def loss_names() -> tuple[str, ...]:
-    """Return the names under which a recipe knows the losses."""
-    return tuple(_LOSSES)
+"""Losses by their names in recipes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,15 +226,15 @@ class _Term:
 
 
 class BlendedLoss:
-    """A weighted sum of losses, with weights that may ramp.
+    """Weighted sum of losses, with weights that may ramp.
 
     Parameters
     ----------
     terms
-        Weights by the name of the loss.  A weight is a number, or a pair
-        (at the start of a stage, at its end), or a mapping with a key
-        ``weight`` that holds one of these and the parameters of the loss,
-        such as ``{"weight": 1.0, "positive_weight": 5.0}``.
+        Weights by name of the loss.  A weight is a number, or a pair (at the
+        start of a stage, at its end), or a mapping with such a ``weight`` and
+        parameters of the loss, such as
+        ``{"weight": 1.0, "positive_weight": 5.0}``.
 
     Raises
     ------
@@ -247,9 +242,9 @@ class BlendedLoss:
         Raised if a loss or parameter is unknown or a number is out of range.
     """
 
-    def __init__(self, terms: Mapping[str, Any]) -> None:
+    def __init__(self, terms: Mapping[str, object]) -> None:
         if not terms:
-            raise ValueError(f"A loss needs at least one term; known are {', '.join(loss_names())}.")
+            raise ValueError(f"must have at least one term; known losses are {', '.join(_LOSSES)}")
         self._terms = {name: _parse_term(name, value) for name, value in terms.items()}
 
     def weights(self, progress: float) -> dict[str, float]:
@@ -276,9 +271,9 @@ class BlendedLoss:
         return total
 
 
-def _parse_term(name: str, value: Any) -> _Term:
+def _parse_term(name: str, value: object) -> _Term:
     if name not in _LOSSES:
-        raise ValueError(f"There is no loss {name!r}; known are {', '.join(loss_names())}.")
+        raise ValueError(f"has an unknown loss {name!r}; known losses are {', '.join(_LOSSES)}")
     function = _LOSSES[name]
     parameters: dict[str, float] = {}
     if isinstance(value, Mapping):
@@ -289,28 +284,25 @@ def _parse_term(name: str, value: Any) -> _Term:
                 continue
             if key not in known:
                 raise ValueError(
-                    f"Loss {name} has no parameter {key!r}; it has {', '.join(['weight', *known])}."
+                    f"has an unknown key {key!r} in {name}; known keys are {', '.join(['weight', *known])}"
                 )
             parameters[key] = _number(f"{name}.{key}", number)
         value = value.get("weight", 1.0)
     if isinstance(value, (list, tuple)):
         if len(value) != 2:
-            raise ValueError(
-                f"The weight of loss {name} must be a number or a pair (start, end), not {value!r}."
-            )
+            raise ValueError(f"must have a number or a pair (start, end) as weight of {name}")
         start, end = (_number(name, number) for number in value)
     else:
         start = end = _number(name, value)
     if max(start, end) == 0.0:
-        raise ValueError(f"The weight of loss {name} is zero throughout; leave it out.")
+        raise ValueError(f"has a zero weight for {name}; remove {name}")
     if name == "focal" and not 0.0 < parameters.get("alpha", 0.25) < 1.0:
-        raise ValueError("focal.alpha must lie between 0 and 1.")
+        raise ValueError("must have focal.alpha between 0 and 1")
     return _Term(function=function, start=start, end=end, parameters=parameters)
 
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name} must be a number, not {value!r}.")
-    if not math.isfinite(value) or value < 0.0:
-        raise ValueError(f"{name} must be finite and not negative, not {value!r}.")
-    return float(value)
+def _number(name: str, value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if 0.0 <= value <= sys.float_info.max:
+            return float(value)
+    raise ValueError(f"must have a finite number of at least 0 for {name}")

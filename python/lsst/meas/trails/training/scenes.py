@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Tile files of simulated scenes, without a Butler in between."""
+"""Simulated training scenes and their tile files."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The order of a training run: epochs and batches."""
+"""Schedule of a training: its epochs and batches."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from .recipe import Recipe, StageRecipe
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """One pass, or part of one, over the drawn tiles."""
+    """Pass, or part of one, over the drawn tiles."""
 
     number: int
     """Number of the epoch, over all stages."""
 
     stage: StageRecipe
-    """The stage that it belongs to."""
+    """Its stage."""
 
     stage_index: int
     """Number of that stage."""
@@ -64,13 +64,13 @@ class Epoch:
     """Steps in the stage."""
 
     stage_last: bool
-    """Whether it is the last of the stage."""
+    """Whether it is the last epoch of the stage."""
 
     min_snr: float
-    """Least SNR of the brightest trail in its tiles with trails."""
+    """Minimum SNR of the brightest trail in its tiles with trails."""
 
     mines: bool
-    """Whether hard tiles are looked for before it."""
+    """Whether it starts with a search for hard tiles."""
 
 
 def dataset_length(dataset: Dataset[Any]) -> int:
@@ -87,13 +87,13 @@ def _drawn(recipe: Recipe, dataset: Dataset[Any]) -> int:
 def plan_epochs(recipe: Recipe, dataset: Dataset[Any]) -> Iterator[Epoch]:
     """Return the epochs of a run, in order.
 
-    The last epoch of a stage is cut short where its steps are at an end.
+    The last epoch of a stage may be shorter.
     """
     number = 0
     first = 0
     for index, stage in enumerate(recipe.stages):
-        # A last batch that is smaller than the others is left out: its
-        # gradient and statistics are the noisiest.
+        # Smaller last batches are omitted, as their gradient and statistics are
+        # noisier.
         per_epoch = max(1, _drawn(recipe, dataset) // stage.batch_size)
         steps = stage.steps if stage.epochs is None else stage.epochs * per_epoch
         assert steps is not None
@@ -137,7 +137,7 @@ def epoch_batches(
     recipe
         The recipe.
     dataset
-        What is trained on.
+        Training tiles.
     epoch
         The epoch.
     hard
@@ -161,7 +161,7 @@ def epoch_batches(
 
 
 def load_batches(dataset: Dataset[Any], batches: list[list[Any]], workers: int) -> DataLoader[Any]:
-    """Return what reads batches of tiles.
+    """Return an iterator over batches of tiles.
 
     Parameters
     ----------
@@ -170,44 +170,42 @@ def load_batches(dataset: Dataset[Any], batches: list[list[Any]], workers: int) 
     batches
         Keys of the tiles, batch by batch.
     workers
-        Processes that read; 0 reads in this one.
+        Processes that read; 0 reads in this process.
     """
     if not batches:
-        # A process of many may have nothing to do.
+        # A rank may have no batches.
         return DataLoader(dataset, batch_sampler=[])
     return DataLoader(dataset, batch_sampler=batches, num_workers=min(workers, len(batches)))
 
 
 _PROCEDURE = 2
-"""Raised whenever the same recipe and tiles give other weights than before."""
+"""Version of the training; raise it whenever the same recipe and tiles give other weights."""
 
 
 def run_digest(
     recipe: Recipe,
     epochs: Sequence[Epoch],
     datasets: Sequence[Dataset[Any] | None],
-    start: Mapping[str, Any] | None = None,
+    start: Mapping[str, object] | None = None,
 ) -> str:
-    """Return a digest of all that decides the weights.
+    """Return a digest of everything that determines the weights.
 
     Parameters
     ----------
     recipe
-        The recipe as it was written, with the simulation in place of the
-        files that come of it.
+        The original recipe, with a simulation instead of its tile files.
     epochs
         The epochs.
     datasets
-        What is trained on and what is validated on.
+        Training and validation tiles.
     start
-        What tells the weights that it began with from others, and the stage;
-        `None` for a run from scratch.
+        Identity of the initial weights and stage; `None` for random weights.
 
     Returns
     -------
     digest
-        Hexadecimal.  It does not change with the folders of tile files, but
-        with their number, names and sizes.
+        Hexadecimal.  It depends on the number, names and sizes of tile files,
+        but not on their folders.
     """
     mapping = _enabled(recipe)
     for key in ("threads", "checkpoint_steps"):
@@ -217,7 +215,7 @@ def run_digest(
         data.pop(key, None)
     if recipe.validation.objects_every is None:
         mapping["validation"].pop("object_scenes", None)
-    # Comes after the training.
+    # Calibration follows training.
     data.get("simulate", {}).pop("calibration", None)
     mapping["epochs"] = [epoch.steps for epoch in epochs]
     mapping["tiles"] = [None if dataset is None else _describe_tiles(dataset) for dataset in datasets]

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What a network should say of a tile, and how much each pixel counts."""
+"""Training target and pixel weights of a tile."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ..core.tiles.layout import IGNORED
 from ..core.tiles.reader import Tile
 
 _REFERENCE_AREA = 320.0
-"""Area of a trail whose pixels weigh 1, pixels: about the mean, at half
-resolution, over trails of 6-150 pixels cut by tiles of 256, with which the mean
-weight of a trail's pixels stays within 0.9-1.1 whatever the exponent.
+"""Area of a trail with pixel weight 1, pixels: about the mean, at half
+resolution, over trails of 6-150 pixels cut by tiles of 256.  The mean weight of
+trail pixels then stays within 0.9-1.1 for any exponent.
 """
 
 _WEIGHTS = (0.25, 8.0)
-"""Least and greatest weight of a trail's pixels."""
+"""Minimum and maximum weight of a trail's pixels."""
 
 _NEIGHBORS = np.ones((3, 3), dtype=np.int8)
 
@@ -44,9 +44,9 @@ def tile_target(
     tile
         The tile.
     balance
-        Exponent, 0 to 1, with which a trail's pixels weigh more the fewer
-        they are: 0 counts all pixels alike, and a trail of 150 pixels as much
-        as twenty of 6; 1 counts all trails alike.
+        Exponent, 0 to 1, that raises the weight of pixels of small trails: at 0
+        all pixels count equally, and a trail of 150 pixels as much as twenty of
+        6; at 1 all trails count equally.
     stride
         Pixels s of the tile per pixel of the network's output, along each
         axis; it must divide the tile's side.
@@ -54,13 +54,12 @@ def tile_target(
     Returns
     -------
     target
-        1 where any of the s x s pixels is on a trail, 0 elsewhere.
+        1 if any of the s x s pixels is on a trail, else 0.
     weight
-        0 where the truth says to ignore, or where there is no data at all;
-        bad pixels within data count, as the network shall bridge them.
-        Elsewhere 1 on the background, and on a trail
-        ``(320 / area)^balance``, within 0.25-8, of the area that its piece in
-        the tile has, pixels.  Trails that touch are one.
+        0 on ignored pixels and where there are no data; bad pixels within data
+        count, as the network must bridge them.  Elsewhere 1 on the background,
+        and ``(320 / area)^balance``, within 0.25-8, on a trail with this area
+        in the tile, pixels.  Touching trails count as one.
     """
     trail = _pool(tile.truth == 1, stride)
     missing = tile.planes.has("NO_DATA") | ~np.isfinite(tile.planes.image)
@@ -72,9 +71,7 @@ def tile_target(
 
 
 def _trail_weight(trail: npt.NDArray[np.bool_], balance: float, stride: int) -> npt.NDArray[np.float32]:
-    """Return the weight of each pixel by the area of its trail, 1 beside
-    trails.
-    """
+    """Return the weight of each pixel from the area of its trail, 1 off trails."""
     labels, _ = scipy.ndimage.label(trail, structure=_NEIGHBORS)
     area = np.bincount(labels.ravel()).astype(np.float64) * stride**2
     weights = np.clip((_REFERENCE_AREA / np.maximum(area, 1.0)) ** balance, *_WEIGHTS)

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Pixel-level measures of a network on a dataset of tiles."""
+"""Validation of a network: on pixels of tiles, and on trails of scenes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def evaluate_network(
     bfloat16: bool = False,
     workers: int = 0,
 ) -> tuple[dict[str, float], PixelHistogram]:
-    """Measure a network on tiles.
+    """Measure the loss and the pixel metrics of a network on tiles.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def evaluate_network(
     metrics
         ``loss``, ``pixel_auc`` and ``pixel_average_precision``.
     histogram
-        What the two latter are of.
+        Scores of the pixels, for these metrics.
     """
     device = next(network.parameters()).device
     indices = list(range(dataset_length(dataset)))
@@ -96,23 +96,22 @@ _LOG = logging.getLogger(__name__)
 
 
 _THRESHOLDS = (0.15, 0.3)
-"""Low and high threshold of the candidates, the same for every measurement,
-so that they can be compared.
-"""
+"""Grow and seed thresholds of the candidates, fixed so that counts are comparable."""
 
 
 _METRICS = ("completeness_at_", "snr50_at_")
 
 
 class ObjectValidation:
-    """Scenes in which trails are looked for with the network of the moment.
+    """Scenes in which the trails found by a network are counted.
 
     Parameters
     ----------
     scene
-        Makes the scene of a number, which training must not see.
+        Function that simulates a scene by its number; training must not see it.
     count
-        Number of scenes.  They are made once and kept: 13 MB a megapixel.
+        Number of scenes.  They are simulated once and kept in memory, 13 MB per
+        megapixel.
     """
 
     def __init__(self, scene: Callable[[int], ValidationScene], count: int) -> None:
@@ -121,23 +120,22 @@ class ObjectValidation:
         self._scenes: list[ValidationScene] = []
 
     def measure(self, network: TrailNetwork, recipe: ModelRecipe, *, threads: int) -> dict[str, float]:
-        """Return ``completeness_at_R`` and ``snr50_at_R`` at R false
-        detections per detector.
+        """Return completeness and SNR50 at 1, 10 and 100 false detections per detector.
 
         Parameters
         ----------
         network
             Network in evaluation mode.
         recipe
-            What it is.
+            Its description.
         threads
             Threads for the network.
 
         Notes
         -----
-        Candidates are ranked by a score that is fitted to the candidates of
-        the other half of the scenes.  A network that has not learned yet what
-        a trail is gives none to fit it to: then nothing is found.
+        Candidates are ranked by a score that is fitted to the other half of the
+        scenes.  Early in training there may be no candidates to fit it to; then
+        the completeness is 0.
         """
         if not self._scenes:
             self._scenes = [self._scene(number) for number in range(self._count)]
@@ -152,7 +150,7 @@ class ObjectValidation:
         try:
             found = calibrate(model, self._scenes, threads=threads, thresholds=(_THRESHOLDS,)).metrics
         except ValueError as error:
-            _LOG.info("No trails can be counted yet: %s", error)
+            _LOG.info("Trails cannot be counted yet: %s", error)
             found = {}
         names = [f"{name}{rate}" for name in _METRICS for rate in (1, 10, 100)]
         metrics = {}
