@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 #
-# Train the models that come with the package, by their recipes:
-# bin/train_models.sh DIR
+# Train the shipped models from their recipes: bin/train_models.sh DIR
 #
-# Everything goes below DIR (16 GB of simulated tiles). A run that was stopped
-# goes on where it was when it is started again. All models begin with the
-# weights of `base`; they are then DIR/NAME/NAME.json, each with its
-# .safetensors, for NAME one of direct, template and difference.
+# Everything is written below DIR (16 GB of simulated tiles). The same command
+# resumes a run that was stopped. All models start from the weights of `base`;
+# the results are DIR/NAME/NAME.json and .safetensors, for NAME one of direct,
+# template and difference.
 
 set -euo pipefail
 
@@ -19,8 +18,8 @@ fi
 source "$(dirname -- "${BASH_SOURCE[0]}")/_environment.sh"
 
 mkdir -p -- "$1"
-# A model is there before its score is calibrated: a file of its own says when
-# all is done.
+# A model exists before its score is calibrated, so that a separate file marks
+# complete runs.
 if [ ! -e "$1/base/finished" ]; then
     meas-trails train "$1/base" --config base
     : >"$1/base/finished"

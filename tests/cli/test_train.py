@@ -114,7 +114,7 @@ def test_begins_with_the_weights_of_a_model(recipe: Path, tmp_path: Path) -> Non
         assert not (tmp_path / "third").exists()
 
     fails(start[2:], "--from-stage needs --start")
-    fails([*start[:3], "start"], "stage 'start'; its stages are warm, end")
+    fails([*start[:3], "start"], "'start'; its stages are warm, end")
     fails(["--start", "nothing"], "There is no file nothing")
     # Measured on what the model it begins with was trained on.
     scenes = mapping["data"]["simulate"]
@@ -161,7 +161,7 @@ def test_problems_are_said_in_a_line(recipe: Path, tmp_path: Path) -> None:
         {"data": {"simulate": scenes}},
         "data.simulate.validation: unknown key 'trials'; did you mean 'trails'",
     )
-    fails({"data": {"train": "nowhere/*.h5"}}, "There is no tile file")
+    fails({"data": {"train": "nowhere/*.h5"}}, "nowhere/*.h5")
     missing = CliRunner().invoke(train, [str(tmp_path / "out"), "--config", "nothing"])
     assert "nothing is neither a file nor a recipe" in missing.output
     unknown = CliRunner().invoke(model, ["describe", "nothing"])

@@ -40,8 +40,8 @@ def test_there_and_back(table: pa.Table, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"specification": [b"{}"]}, "column weights"),
-        ({"specification": ["{}"], "weights": [b""]}, "specification holds str, not bytes"),
+        ({"specification": [b"{}"]}, "0 columns weights"),
+        ({"specification": ["{}"], "weights": [b""]}, "specification holds str"),
         ({"specification": [None], "weights": [b""]}, "specification holds NoneType"),
         ({"specification": [b"{}", b"{}"], "weights": [b"", b""]}, "one model"),
         ({"specification": [], "weights": []}, "one model"),

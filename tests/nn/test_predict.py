@@ -141,11 +141,11 @@ def test_image_is_not_changed(model: TrailModel, make_planes: MakePlanes) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0}, "at least 1 pixel"),
-        ({"threads": 0}, "at least 1, not 0"),
-        ({"dtype": "float64"}, "'auto', 'float32' or 'bfloat16'"),
-        ({"device": "abacus"}, "knows no device 'abacus'"),
-        ({"device": "cuda:99"}, "no device 'cuda:99' on this machine"),
+        ({"window": 0}, "window"),
+        ({"threads": 0}, "threads"),
+        ({"dtype": "float64"}, "'float64'"),
+        ({"device": "abacus"}, "'abacus'"),
+        ({"device": "cuda:99"}, "'cuda:99'"),
     ],
 )
 def test_refuses(model: TrailModel, make_planes: MakePlanes, options: dict, message: str) -> None:
@@ -227,7 +227,7 @@ def test_tiles_on_any_shape(
 
 @pytest.mark.parametrize("overlap", [-1, 65])
 def test_refuses_an_overlap(adcnn_model: TrailModel, make_planes: MakePlanes, overlap: int) -> None:
-    with pytest.raises(ValueError, match=f"by 0 to 64, not by {overlap}"):
+    with pytest.raises(ValueError, match=f"tile_overlap .*64.* {overlap}"):
         predict_probability(adcnn_model, make_planes((8, 8)), tile_overlap=overlap)
 
 

@@ -192,7 +192,7 @@ def test_draws(make_tiles: Callable[..., Path]) -> None:
     counts = np.bincount(drawn, minlength=10)
     np.testing.assert_array_equal(counts[0::2], 6)
     np.testing.assert_array_equal(counts[1::2], 2)
-    with pytest.raises(TileDatasetError, match="class 'found', of which there is none"):
+    with pytest.raises(TileDatasetError, match="class 'found'"):
         dataset.draw(4, epoch=0, mixture={"found": 1.0})
 
 
@@ -211,7 +211,7 @@ def test_bright_tiles_first(make_tiles: Callable[..., Path]) -> None:
     assert tiles(min_snr=10.0) == sorted([*empty, 6, 8])
     assert tiles(min_snr=10.0, mixture={"missed": 1}) == [6, 8]
     assert tiles(min_snr=10.0, mixture={"hard": 1}, hard=[0, 1, 6]) == [1, 6]
-    with pytest.raises(TileDatasetError, match="'missed' with a trail of an SNR of 16; the brightest has 15"):
+    with pytest.raises(TileDatasetError, match="'missed' .* 16, .* 15"):
         tiles(min_snr=16.0, mixture={"missed": 1})
     assert tiles(min_snr=16.0) == empty
 
@@ -280,15 +280,15 @@ def test_no_random_numbers_are_used_twice(
 
 def test_refuses(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
     good = make_tiles("good.h5", size=32)
-    with pytest.raises(TileDatasetError, match=r"no tile file .*nothing-\*\.h5"):
+    with pytest.raises(TileDatasetError, match=r"nothing-\*\.h5"):
         TrailTileDataset([tmp_path / "nothing-*.h5"], CHANNELS)
-    with pytest.raises(TileDatasetError, match="No tile files"):
+    with pytest.raises(TileDatasetError, match="no tile files"):
         TrailTileDataset([], CHANNELS)
-    with pytest.raises(TileDatasetError, match="Unknown input channels"):
+    with pytest.raises(TileDatasetError, match="channels"):
         TrailTileDataset([good], ("science", "color"))
-    with pytest.raises(TileDatasetError, match=r"64 pixels, the files before it of 32"):
+    with pytest.raises(TileDatasetError, match="64 .* 32"):
         TrailTileDataset([good, make_tiles("large.h5", size=64)], CHANNELS)
-    with pytest.raises(TileDatasetError, match="not a single tile"):
+    with pytest.raises(TileDatasetError, match="no tiles"):
         TrailTileDataset([make_tiles("empty.h5", count=0)], CHANNELS)
     cut = tmp_path / "cut.h5"
     shutil.copy(good, cut)

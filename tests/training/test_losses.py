@@ -35,7 +35,7 @@ def _logit(p: float) -> float:
 
 @pytest.fixture
 def pixels() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Probabilities 0.8 on a trail and 0.4 beside it, and one to ignore."""
+    """Return probabilities 0.8 on a trail, 0.4 next to it, and on an ignored pixel."""
     logits = torch.tensor([_logit(0.8), _logit(0.4), 7.0]).reshape(1, 1, 1, 3)
     target = torch.tensor([1.0, 0.0, 0.0]).reshape(1, 1, 1, 3)
     valid = torch.tensor([1.0, 1.0, 0.0]).reshape(1, 1, 1, 3)
@@ -128,14 +128,15 @@ def test_blend_ramps(pixels: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) ->
     ("terms", "message"),
     [
         ({}, "at least one term"),
-        ({"hinge": 1.0}, "no loss 'hinge'; known are .*bce"),
-        ({"bce": "much"}, "must be a number"),
-        ({"bce": -1.0}, "not negative"),
+        ({"hinge": 1.0}, "'hinge'.*bce"),
+        ({"bce": "much"}, "bce"),
+        ({"bce": -1.0}, "at least 0"),
         ({"bce": math.nan}, "finite"),
-        ({"bce": 0.0}, "zero throughout"),
-        ({"bce": [1.0, 0.5, 0.0]}, r"\(start, end\)"),
-        ({"bce": {"weight": 1.0, "alpha": 2.0}}, "no parameter 'alpha'; it has weight, positive_weight"),
-        ({"focal": {"alpha": 1.0}}, "between 0 and 1"),
+        ({"bce": 10**400}, "finite"),
+        ({"bce": 0.0}, "zero"),
+        ({"bce": [1.0, 0.5, 0.0]}, "bce"),
+        ({"bce": {"weight": 1.0, "alpha": 2.0}}, "'alpha'.*weight, positive_weight"),
+        ({"focal": {"alpha": 1.0}}, "focal.alpha"),
     ],
 )
 def test_blend_refuses(terms: dict, message: str) -> None:

@@ -78,7 +78,7 @@ def test_full_resolution_and_nothing_but_tiles(name: str) -> None:
         # What is in one tile of a batch means nothing to another.
         torch.testing.assert_close(network(tiles[1:]), logits[1:], rtol=1.0e-4, atol=1.0e-4)
         for shape in ((64, 64), (256, 256), (128, 256)):
-            with pytest.raises(ValueError, match=f"128x128 pixels only, not {shape[0]}x{shape[1]}"):
+            with pytest.raises(ValueError, match=f"128x128.* {shape[0]}x{shape[1]}"):
                 network(torch.zeros(1, 1, *shape))
 
 
@@ -126,11 +126,11 @@ def test_order_of_concatenation() -> None:
         ({"width": 12}, "multiple of 8"),
         ({"width": 0}, "multiple of 8 in 8..128"),
         ({"width": 10**6}, "multiple of 8 in 8..128"),
-        ({"width": "32"}, "not '32'"),
-        ({"width": True}, "not True"),
-        ({"concatenation": "sum"}, "one of up-skip, skip-up, not 'sum'"),
-        ({"concatenation": [1]}, "one of"),
-        ({"widths": [32]}, "no hyperparameter 'widths'; it has width, concatenation"),
+        ({"width": "32"}, "'32'"),
+        ({"width": True}, "True"),
+        ({"concatenation": "sum"}, "up-skip, skip-up.*'sum'"),
+        ({"concatenation": [1]}, "concatenation"),
+        ({"widths": [32]}, "'widths'.* width, concatenation"),
     ],
 )
 def test_refuses(hyperparameters: dict[str, Any], message: str) -> None:

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What the machine offers: devices, threads, bfloat16."""
+"""Hardware: cores, memory, devices and their precisions."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ import torch
 
 
 def available_cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of cores available to this process."""
     try:
         return max(1, len(os.sched_getaffinity(0)))
     except AttributeError:
-        # Not on every operating system.
+        # Not supported on every operating system.
         return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def thread_count(threads: int | None) -> Iterator[None]:
-    """Set the number of torch's threads for the length of a block.
+    """Set the number of torch's threads within a block.
 
     Parameters
     ----------
     threads
-        Number of threads, or `None` to leave it as it is.
+        Number of threads, or `None` to keep it.
 
     Raises
     ------
@@ -73,19 +73,18 @@ def thread_count(threads: int | None) -> Iterator[None]:
 # Parameters of mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _NEVER = 2**31 - 1
-# What glibc would come to by itself in a process with blocks of many sizes.
+# Threshold that glibc itself would reach in a process with blocks of many sizes.
 _ADAPTED = 32 * 2**20
 
 
 @contextlib.contextmanager
 def keep_memory() -> Iterator[None]:
-    """Let memory that is freed within a block stay with the process until its
-    end.
+    """Keep memory that is freed within a block for reuse in the block.
 
-    The C library of Linux gives blocks above 32 MiB back to the system as
-    soon as they are freed, and the system clears each page when it is asked
-    for again: for the layers of a network on a large window that takes a
-    third of the time.  Elsewhere this does nothing.
+    The GNU C library returns freed memory above 32 MiB to the system at once,
+    and the system clears every page when it is allocated again, which takes a
+    third of the time for the layers of a network on a large window.  With other
+    libraries this does nothing.
     """
     libc = _glibc()
     if libc is None:
@@ -103,7 +102,7 @@ def keep_memory() -> Iterator[None]:
 
 @functools.cache
 def _glibc() -> ctypes.CDLL | None:
-    """Return the C library if it is that of GNU."""
+    """Return the C library if it is GNU's."""
     try:
         library = ctypes.CDLL(None)
         return library if hasattr(library, "gnu_get_libc_version") else None
@@ -117,38 +116,38 @@ def choose_device(device: str = "auto") -> torch.device:
     Parameters
     ----------
     device
-        ``auto`` is a GPU if there is one, else the CPU; anything else is a
-        name that torch knows, such as ``cpu`` or ``cuda:1``.
+        ``auto`` is a GPU if there is one, else the CPU; otherwise a name for
+        torch, such as ``cpu`` or ``cuda:1``.
 
     Raises
     ------
     ValueError
-        Raised if there is no such device.
+        Raised if the device does not exist.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"Torch knows no device {device!r}; use 'auto', 'cpu' or 'cuda'.") from error
+        raise ValueError(f"{device!r} is not a device of torch; use 'auto', 'cpu' or 'cuda'.") from error
     if chosen.type == "cuda" and (
         not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()
     ):
-        raise ValueError(f"There is no device {device!r} on this machine; use 'auto' or 'cpu'.")
+        raise ValueError(f"The device {device!r} does not exist on this machine; use 'auto' or 'cpu'.")
     return chosen
 
 
 @functools.cache
 def cpu_has_bfloat16() -> bool:
-    """Return whether the CPU multiplies bfloat16 numbers itself.
+    """Return whether the CPU has instructions for bfloat16.
 
-    Without such instructions bfloat16 is emulated, and slower than float32.
+    Otherwise bfloat16 is emulated, and slower than float32.
     """
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
-    # The second is how 64-bit ARM spells both lines.
+    # 64-bit ARM has other names for the line and the flag.
     flags = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
     return flags is not None and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags[1].split())
 
@@ -159,15 +158,15 @@ def use_bfloat16(dtype: str, device: torch.device) -> bool:
     Parameters
     ----------
     dtype
-        ``auto`` (where the hardware is fast at it), ``float32`` or
+        ``auto`` (bfloat16 if the hardware supports it), ``float32`` or
         ``bfloat16``.
     device
-        Where the computation runs.
+        Device of the computation.
 
     Raises
     ------
     ValueError
-        Raised if ``dtype`` is something else.
+        Raised if ``dtype`` is another value.
     """
     if dtype not in ("auto", "float32", "bfloat16"):
         raise ValueError(f"The precision must be 'auto', 'float32' or 'bfloat16', not {dtype!r}.")
@@ -179,8 +178,7 @@ def use_bfloat16(dtype: str, device: torch.device) -> bool:
 
 
 def precision_name(dtype: str, device: str) -> str:
-    """Return the precision that a request comes to: ``bfloat16`` or
-    ``float32``.
+    """Return the precision of a computation, ``bfloat16`` or ``float32``.
 
     Parameters
     ----------

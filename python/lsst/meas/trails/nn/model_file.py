@@ -272,7 +272,7 @@ def shipped_model_path(name: str = "direct") -> Path:
     Raises
     ------
     ModelError
-        Raised if there is no such model.
+        Raised if the model does not exist.
     """
     folder = Path(str(importlib.resources.files("lsst.meas.trails.resources") / "models"))
     path = folder / f"{name}.json"
@@ -293,7 +293,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ModelError
-        Raised if there is no such file or name.
+        Raised if neither the file nor the name exists.
     """
     path = Path(name)
     if path.suffix in (".json", ".safetensors") or path.with_name(path.name + ".json").is_file():

@@ -9,10 +9,10 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""A model as a table, the form in which any Butler repository can hold it.
+"""Models as Arrow tables, for a Butler.
 
-The table has one row: the specification and the weights, byte by byte as they
-are in a model's two files.  What is checked of files is checked of it.
+The table has one row with the specification and the weights, byte by byte as in
+the model's two files, and is checked like these files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .model_file import TrailModel, model_from_bytes, read_model_bytes, write_mo
 from .model_specification import MAX_WEIGHTS_BYTES, ModelError
 
 MAX_TABLE_BYTES = MAX_WEIGHTS_BYTES + 10_000_000
-"""Largest table that is looked into."""
+"""Maximum size of a table."""
 
 _SCHEMA = pa.schema(
     [pa.field("specification", pa.binary(), nullable=False), pa.field("weights", pa.binary(), nullable=False)]
@@ -36,7 +36,7 @@ _SCHEMA = pa.schema(
 
 
 def model_to_table(path: str | os.PathLike[str]) -> pa.Table:
-    """Read a model from its files, check it, and return it as a table.
+    """Return the table of a model from its files.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def model_to_table(path: str | os.PathLike[str]) -> pa.Table:
     Raises
     ------
     ModelError
-        Raised if the model is not sound.
+        Raised if the model is not valid.
     """
     text, weights, weights_path = read_model_bytes(path)
     model_from_bytes(text, weights, source=str(weights_path))
@@ -54,40 +54,40 @@ def model_to_table(path: str | os.PathLike[str]) -> pa.Table:
 
 
 def model_from_table(table: pa.Table, source: str) -> TrailModel:
-    """Return the model that a table holds.
+    """Return the model in a table.
 
     Parameters
     ----------
     table
-        What `model_to_table` returned.
+        Table from `model_to_table`.
     source
-        Where it comes from, for messages.
+        Name of the dataset, for messages.
 
     Raises
     ------
     ModelError
-        Raised if it is no such table, or the model in it is not sound.
+        Raised if the table or the model is not valid.
     """
     return model_from_bytes(*_unpack(table, source), source=source)
 
 
 def write_table(table: pa.Table, path: str | os.PathLike[str], source: str) -> None:
-    """Write the model that a table holds as files.
+    """Write the model in a table as files.
 
     Parameters
     ----------
     table
-        What `model_to_table` returned.
+        Table from `model_to_table`.
     path
-        The ``.json`` file to write; the weights go beside it, under the name
-        that the specification gives them.
+        The ``.json`` file to write; the specification names the file of the
+        weights, in the same folder.
     source
-        Where the table comes from, for messages.
+        Name of the dataset, for messages.
 
     Raises
     ------
     ModelError
-        Raised if it is no such table, or the model in it is not sound.
+        Raised if the table or the model is not valid.
     OSError
         Raised if a file cannot be written.
     """
@@ -98,17 +98,15 @@ def write_table(table: pa.Table, path: str | os.PathLike[str], source: str) -> N
 
 def _unpack(table: pa.Table, source: str) -> tuple[bytes, bytes]:
     if not isinstance(table, pa.Table) or table.num_rows != 1:
-        raise ModelError(f"{source}: is not the table of one model; put it with 'meas-trails model ingest'.")
+        raise ModelError(f"{source}: is not the table of one model; use 'meas-trails model ingest'.")
     if table.nbytes > MAX_TABLE_BYTES:
-        raise ModelError(f"{source}: the table has {table.nbytes} bytes, and no model has so many.")
+        raise ModelError(f"{source}: the table has {table.nbytes} bytes, more than {MAX_TABLE_BYTES}.")
     parts = []
     for name in _SCHEMA.names:
         if (count := table.column_names.count(name)) != 1:
-            raise ModelError(
-                f"{source}: the table of a model has a column {name}, this one has {count or 'none'} of them."
-            )
+            raise ModelError(f"{source}: the table has {count} columns {name} instead of one.")
         value = table.column(name)[0].as_py()
         if not isinstance(value, bytes):
-            raise ModelError(f"{source}: the column {name} holds {type(value).__name__}, not bytes.")
+            raise ModelError(f"{source}: the column {name} holds {type(value).__name__} instead of bytes.")
         parts.append(value)
     return parts[0], parts[1]

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""From an image to a probability for every pixel."""
+"""Prediction of the probability that a pixel belongs to a trail."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from .model_file import TrailModel
 _TILES_AT_ONCE = 8
 
 type _WindowInput = Callable[[slice, slice], npt.NDArray[np.float32]]
-"""Returns the network's input, shape (C, h, w), for part of an image, which
-may reach beyond its upper edges.
+"""Function that returns the network's input, shape (C, h, w), for part of an
+image, which may reach beyond its upper edges.
 """
 
 
@@ -57,19 +57,18 @@ def predict_probability(
     planes
         The image, of any shape (ny, nx).
     background
-        Its background; estimated here if not given.
+        Its background; estimated by default.
     window
-        Side of a square of as many pixels as are computed at once.  It
-        decides the memory that is needed, not the result: windows, which need
-        not be squares, are read with a margin of all that a pixel's
-        probability depends on.
+        Side of a square with the area that is computed at once.  It determines
+        the memory, not the result: windows, of any shape, are read with a
+        margin of the receptive radius.
     tile_overlap
-        Overlap of the tiles of a network that has a ``tile_size``, pixels;
-        others do not heed it, and such a network does not heed ``window``.
+        Tile overlap in pixels; used only by models with a fixed tile size, which
+        ignore ``window``.
     threads
-        Threads of the CPU for this call; by default as torch has them.
+        CPU threads for this call; by default torch's current number.
     dtype
-        ``auto`` (bfloat16 where the hardware is fast at it), ``float32`` or
+        ``auto`` (bfloat16 if the hardware supports it), ``float32`` or
         ``bfloat16``.
     device
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ...
@@ -82,25 +81,24 @@ def predict_probability(
     Raises
     ------
     ValueError
-        Raised if an argument is out of range, or a device does not exist.
+        Raised if an argument is out of range, or the device does not exist.
 
     Notes
     -----
-    A network with a ``tile_size`` sees tiles of that size and nothing else,
-    side by side from pixel (0, 0) on, as the original does it.  Its result
-    depends on where their borders lie, by nature: a trail that crosses a
-    border is seen in two parts.  With ``tile_overlap``, the logits of tiles
-    are blended with weights that fall linearly toward their borders, at
-    more cost.
+    A network with a ``tile_size`` gets adjacent tiles of this size from pixel
+    (0, 0) on, as in the original.  The result depends on their borders: a trail
+    across a border is seen in two parts.  With ``tile_overlap``, the logits of
+    overlapping tiles are blended with weights that fall linearly toward the
+    borders, at a higher cost.
     """
     if window < 1:
-        raise ValueError(f"The window must have at least 1 pixel, not {window}.")
+        raise ValueError(f"window must be at least 1, not {window}.")
     tile_size = model.network.tile_size
     if tile_size is not None and not (
         0 <= tile_overlap <= tile_size // 2 and tile_overlap % model.network.output_stride == 0
     ):
         raise ValueError(
-            f"Tiles of {tile_size} pixels can overlap by 0 to {tile_size // 2}, not by {tile_overlap}."
+            f"tile_overlap must be 0 to {tile_size // 2} for tiles of {tile_size} pixels, not {tile_overlap}."
         )
     chosen = choose_device(device)
     precision = torch.bfloat16 if use_bfloat16(dtype, chosen) else torch.float32
@@ -124,8 +122,9 @@ def _predict_windows(
     device: torch.device,
     precision: torch.dtype,
 ) -> torch.Tensor:
-    """Return the logits of the image padded to the network's stride, at the
-    network's output resolution, shape (h, w), float32.
+    """Return the logits of the image, padded to the network's stride.
+
+    They have the network's output resolution, shape (h, w), float32.
     """
     network = model.inference_network(device, precision)
     stride, output_stride = network.stride, network.output_stride
@@ -151,9 +150,10 @@ def _predict_windows(
 
 
 def _window_shape(shape: tuple[int, int], area: int, margin: int, stride: int) -> tuple[int, int]:
-    """Return the shape of the windows, of this area at most, that cost least
-    with their margins: few, of equal size, and long, as there is no margin
-    beyond the edges of the image.
+    """Return the shape of windows, up to an area, with the least cost of margins.
+
+    These are few, of equal size, and long, as there are no margins beyond the
+    edges of the image.
     """
     best = math.inf, stride, stride
     for count in range(1, -(-shape[0] // stride) + 1):
@@ -177,17 +177,15 @@ def _predict_tiles(
     device: torch.device,
     precision: torch.dtype,
 ) -> torch.Tensor:
-    """Return the logits of the image padded to whole tiles, for a network
-    with a fixed tile size; see `_predict_windows`.
-    """
+    """Return the logits of the image, padded to whole tiles; see `_predict_windows`."""
     network = model.inference_network(device, precision)
     tile_size, output_stride = network.tile_size, network.output_stride
     assert tile_size is not None
     step = tile_size - overlap
     counts = [max(1, -(-(size - overlap) // step)) for size in shape]
     inner = tile_size // output_stride
-    # The weight of a pixel falls over the overlap; what covers the image is
-    # the same in each row and each column of tiles.
+    # The weight of a pixel falls over the overlap; the sum of weights is the same
+    # in each row and each column of tiles.
     distance = torch.minimum(torch.arange(inner) + 1, inner - torch.arange(inner)).float()
     ramp = torch.clamp(distance / (overlap // output_stride + 1), max=1.0)
     covers = [torch.zeros(((count - 1) * step + tile_size) // output_stride) for count in counts]
@@ -208,19 +206,16 @@ def _predict_tiles(
 
 
 def _window_input(model: TrailModel, planes: ImagePlanes, background: BackgroundMesh | None) -> _WindowInput:
-    """Return what makes the network's input of parts of an image, with the
-    normalization that the model asks for.
-    """
+    """Return the function of the network's input, with the model's normalization."""
     if model.specification.normalization == ADCNN_NORMALIZATION:
         scale = measure_panel(planes.image)
-        # Padded before normalizing, as the original does it.
+        # Padded before normalizing, as in the original.
         return lambda y, x: adcnn_input(planes.cut(y, x).image, scale)
     mesh = fit_background(planes.image, planes.bad()) if background is None else background
     channels = model.specification.channels
 
     def make(y: slice, x: slice) -> npt.NDArray[np.float32]:
-        # What lies beyond the edges is marked as being without data, like in
-        # the tiles of training.
+        # Mark pixels beyond the edges as without data, as in training tiles.
         part = planes.cut(y, x)
         ny, nx = planes.shape
         level = mesh.level(slice(y.start, min(y.stop, ny)), slice(x.start, min(x.stop, nx)))
@@ -232,9 +227,7 @@ def _window_input(model: TrailModel, planes: ImagePlanes, background: Background
 def _to_full_resolution(
     logits: torch.Tensor, planes: ImagePlanes, output_stride: int
 ) -> npt.NDArray[np.float32]:
-    """Return probabilities on the pixels of the image from logits of blocks
-    of them, interpolated between the blocks' centers.
-    """
+    """Return probabilities per pixel, interpolated from logits of blocks."""
     ny, nx = planes.shape
     if output_stride > 1:
         logits = functional.interpolate(

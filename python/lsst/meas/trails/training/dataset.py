@@ -292,7 +292,7 @@ def _expand(files: Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
         # The name of a file may contain brackets.
         names = [name] if path.exists() else sorted(glob.glob(name, recursive=True))
         if not names:
-            raise TileDatasetError(f"{name}: there is no such tile file.")
+            raise TileDatasetError(f"{name}: the tile file does not exist.")
         found.update(dict.fromkeys(name if split is None else f"{name}#{split}" for name in names))
     if not found:
         raise TileDatasetError("There are no tile files; name at least one.")

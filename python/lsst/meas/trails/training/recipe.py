@@ -298,7 +298,7 @@ def find_recipe(name: str | os.PathLike[str]) -> Path:
     Raises
     ------
     RecipeError
-        Raised if there is no such file or name.
+        Raised if neither the file nor the name exists.
     """
     path = Path(name)
     if path.exists():

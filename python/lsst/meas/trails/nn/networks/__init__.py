@@ -9,10 +9,10 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Network architectures: import each module, which registers its networks.
+"""Architectures of networks.
 
 To add a network, add a module that uses
-`~lsst.meas.trails.nn.networks.registry.register`, and its name below.
+`~lsst.meas.trails.nn.networks.registry.register`, and import it below.
 """
 
 from . import trail_unet, unet_res_se  # noqa: F401

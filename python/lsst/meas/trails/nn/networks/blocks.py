@@ -22,9 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class ConvUnit(nn.Module):
-    """Convolution without bias, batch normalization and, unless told
-    otherwise, ReLU.
-    """
+    """Convolution without bias, batch normalization and optional ReLU."""
 
     def __init__(
         self,
@@ -45,8 +43,8 @@ class ConvUnit(nn.Module):
         )
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
         self.activate = activate
-        # On the meta device, where a model's weights are read into it, there is
-        # nothing to draw, and torch would load its compiler for it: seconds.
+        # On the meta device there are no weights to initialize, and torch would
+        # load its compiler, which takes seconds.
         if not self.conv.weight.is_meta:
             nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
@@ -62,8 +60,10 @@ class ConvUnit(nn.Module):
 
 
 class Join(ConvUnit):
-    """Repeats the pixels of a coarser level to twice the resolution, puts
-    them behind the channels of the skip connection, and convolves both.
+    """Convolution of a skip connection and a coarser level.
+
+    The pixels of the coarser level are repeated to twice the resolution and
+    appended to the channels of the skip connection.
     """
 
     repeat: torch.Tensor | None
@@ -83,17 +83,18 @@ class Join(ConvUnit):
         return functional.relu(fine.add_(self.conv(skip)), inplace=True)
 
     def fold(self) -> None:
-        """Fold the normalization, and the repetition with its part of the
-        convolution into one transposed convolution: four multiplications
-        instead of nine, and no tensor that holds both inputs.
+        """Fold the normalization, and the repetition into a transposed convolution.
+
+        This needs four multiplications instead of nine, and no tensor with both
+        inputs.
         """
         super().fold()
         channels = self.conv.out_channels
         of_skip, of_coarse = self.conv.weight.detach().split(channels, dim=1)
         self.conv.in_channels = channels
         self.conv.weight = nn.Parameter(of_skip.clone(), requires_grad=False)
-        # Of a weight w[k], a coarse pixel i reaches the fine pixels 2i + 1 - k
-        # and 2i + 2 - k: each is there twice along an axis.
+        # With weight w[k], a coarse pixel i reaches the fine pixels 2i + 1 - k and
+        # 2i + 2 - k, as it is repeated twice along an axis.
         self.repeat = of_coarse.new_zeros((channels, channels, 4, 4))
         for y in range(2):
             for x in range(2):
@@ -101,9 +102,7 @@ class Join(ConvUnit):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions of 3x3 and a shortcut (He et al. 2016,
-    arXiv:1512.03385, figure 2).
-    """
+    """Two 3x3 convolutions and a shortcut (He et al. 2016, arXiv:1512.03385, figure 2)."""
 
     def __init__(self, channels: int, *, dilation: int = 1) -> None:
         super().__init__()
@@ -115,5 +114,5 @@ class ResidualBlock(nn.Module):
         self.radius = dilation + 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # In place: new memory costs a quarter of the time of a large window.
+        # In place: allocation takes a quarter of the time on a large window.
         return functional.relu(self.second(self.first(x)).add_(x), inplace=True)

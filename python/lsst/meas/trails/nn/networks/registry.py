@@ -9,11 +9,12 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Registry of the network architectures, and their base class.
+"""Base class and registry of the architectures.
 
 A network maps an input of shape (B, C, H, W), made by
-`lsst.meas.trails.core.normalize.network_input`, to the logit of "this pixel
-belongs to a trail", shape (B, 1, H/s, W/s) with its own ``output_stride`` s.
+`lsst.meas.trails.core.normalize.network_input`, to the logit of the probability
+that a pixel belongs to a trail, shape (B, 1, H/s, W/s), where s is its
+``output_stride``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from torch import nn
 from .blocks import ConvUnit
 
 MAX_CHANNELS = 16
-"""Most input channels that a network may be asked to have."""
+"""Maximum number of input channels."""
 
 
 type Inner = tuple[slice, slice]
@@ -50,39 +51,36 @@ class TrailNetwork(nn.Module):
 
     Notes
     -----
-    In evaluation mode the logit of a pixel may depend on the pixels within
-    ``receptive_radius`` of it and on nothing else: no statistics over the
-    tile (group or instance normalization, squeeze and excitation).  That is
-    what makes windowed prediction exact.  A network that cannot promise it
-    names its ``tile_size``, and images are cut into such tiles.
+    In evaluation mode, the logit of a pixel may depend only on the pixels within
+    ``receptive_radius``, so that windowed prediction is exact: no statistics
+    over the tile (group or instance normalization, squeeze and excitation).
+    Other networks define a ``tile_size``, and images are cut into such tiles.
 
-    One that has none takes a second argument, ``inner``: the part of the
-    input whose logits are wanted, which it may spare the rest.
+    Networks without a ``tile_size`` take a second argument, ``inner``: the part
+    of the input whose logits are needed.
     """
 
     in_channels: int
     """Number of input channels (`int`)."""
 
     stride: int
-    """Number of which both sides of the input must be multiples (`int`)."""
+    """Divisor of both sides of the input (`int`)."""
 
     output_stride: int
     """Input pixels per output pixel along a side (`int`)."""
 
     receptive_radius: int
-    """Greatest distance, in input pixels along an axis, between an output
-    pixel's own footprint and an input pixel that it depends on (`int`).
+    """Maximum distance, in input pixels along an axis, between the footprint of
+    an output pixel and an input pixel that it depends on (`int`).
     """
 
     tile_size: int | None = None
-    """Side of the only input that the network is valid on, or `None` if it
-    takes any multiple of ``stride`` (`int` | `None`).
+    """Side of the only valid input, or `None` if any multiple of ``stride`` is
+    valid (`int` | `None`).
     """
 
     def prepared_for_inference(self) -> Self:
-        """Return a copy in evaluation mode with everything that is linear
-        and constant then (batch normalization) folded into the convolutions.
-        """
+        """Return a copy in evaluation mode with batch normalizations folded into convolutions."""
         network = copy.deepcopy(self).eval().requires_grad_(False)
         for module in network.modules():
             if isinstance(module, ConvUnit):
@@ -99,17 +97,17 @@ def register(name: str) -> Callable[[type[TrailNetwork]], type[TrailNetwork]]:
     Parameters
     ----------
     name
-        Name by which recipes and model specifications ask for it.
+        Its name in recipes and model specifications.
 
     Raises
     ------
     ValueError
-        Raised if the name is taken.
+        Raised if the name is already registered.
     """
 
     def decorate(cls: type[TrailNetwork]) -> type[TrailNetwork]:
         if name in _REGISTRY:
-            raise ValueError(f"An architecture named {name!r} is already registered.")
+            raise ValueError(f"The architecture {name!r} is already registered; choose another name.")
         _REGISTRY[name] = cls
         return cls
 
@@ -131,17 +129,16 @@ def create_network(name: str, *, in_channels: int, **hyperparameters: Any) -> Tr
     in_channels
         Number of input channels.
     **hyperparameters
-        Keyword arguments of the architecture; what is left out has its
-        default.
+        Keyword arguments of the architecture.
 
     Raises
     ------
     ValueError
-        Raised if there is no such architecture, or if it does not know a
-        hyperparameter or cannot take its value.
+        Raised if the architecture or a hyperparameter is unknown, or a value
+        is not valid.
     """
     if name not in _REGISTRY:
-        raise ValueError(f"There is no architecture {name!r}; known are {', '.join(network_names())}.")
+        raise ValueError(f"The architecture {name!r} is unknown; known are {', '.join(network_names())}.")
     cls = _REGISTRY[name]
     known = [key for key in inspect.signature(cls).parameters if key != "in_channels"]
     for key in hyperparameters:

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""U-Net that works from half resolution: the architecture of the shipped models."""
+"""U-Net that starts at half resolution: the architecture of the shipped models."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from .blocks import ConvUnit, Join, ResidualBlock
 from .registry import Inner, TrailNetwork, register
 
 type _Region = tuple[tuple[int, int], ...]
-"""First pixel along each axis, and the one after the last."""
+"""First pixel along each axis, and the pixel after the last."""
 
 
 def _integers(name: str, values: Any, *, low: int, high: int, length: tuple[int, int]) -> tuple[int, ...]:
-    """Return a hyperparameter that is a list of integers, checked."""
+    """Check a list of integers and return it as a tuple."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise ValueError(f"{name} must be a list of integers, not {values!r}.")
     if not length[0] <= len(values) <= length[1]:
@@ -43,12 +43,12 @@ def _integers(name: str, values: Any, *, low: int, high: int, length: tuple[int,
 
 @register("trail_unet")
 class TrailUNet(TrailNetwork):
-    """Encoder-decoder with skip connections that works from half resolution.
+    """Encoder-decoder with skip connections that starts at half resolution.
 
-    The PSF is about four pixels wide, so nothing is lost in the first layer,
-    a convolution of 4x4 with stride 2, and all that follows costs a quarter.
-    At the coarsest level, a chain of residual blocks with growing dilation
-    lets every pixel see a whole long trail.
+    The PSF is about four pixels wide, so that the first layer, a 4x4 convolution
+    with stride 2, loses nothing, and all later layers cost a quarter.  At the
+    coarsest level, a chain of residual blocks with growing dilation extends the
+    receptive field to a whole long trail.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ class TrailUNet(TrailNetwork):
         Number of input channels.
     widths
         Number of channels at 1/2, 1/4, ... of the input's resolution.
-        Multiples of 32 are what CPUs are quickest at.
+        Multiples of 32 are fastest on CPUs.
     blocks
         Number of residual blocks at each level of the encoder.
     decoder_blocks
-        Number of residual blocks at each level of the decoder (one entry
-        fewer than ``widths``), from fine to coarse, after the one
-        convolution that joins the skip connection with what comes from below.
+        Number of residual blocks at each level of the decoder (one entry fewer
+        than ``widths``), from fine to coarse, after the convolution that joins
+        the skip connection and the coarser level.
     dilations
         Dilations of the residual blocks at the coarsest level.
 
@@ -111,11 +111,11 @@ class TrailUNet(TrailNetwork):
         )
         self.head = nn.Conv2d(widths[0], 1, 1)
         nn.init.zeros_(self.head.weight)
-        # Few pixels belong to a trail: starting from "none does" spares the
-        # first epochs the unlearning of a probability of one half.
+        # Few pixels belong to a trail: start from a probability of 1%, which
+        # shortens the first epochs.
         nn.init.constant_(self.head.bias, -math.log(99.0))  # type: ignore[arg-type]
-        # How far each level of the decoder sees, in its own pixels: by the
-        # convolution that joins, and the residual blocks.
+        # Reach of each level of the decoder, in its own pixels, by the joining
+        # convolution and the residual blocks.
         self._reaches = tuple(1 + 2 * count for count in decoder_blocks)
         self.receptive_radius = self._receptive_radius(blocks, self._reaches, dilations)
 
@@ -123,18 +123,18 @@ class TrailUNet(TrailNetwork):
     def _receptive_radius(blocks: Sequence[int], reaches: Sequence[int], dilations: Sequence[int]) -> int:
         """Return the receptive radius of the longest path, in input pixels.
 
-        A 3x3 convolution of dilation d at stride s reaches d s further; a
-        residual block has one more of them with dilation 1; the 4x4 stem
-        reaches one pixel beyond its two; a 2x2 convolution with stride 2
-        reaches nothing beyond its footprint, and repeating pixels to twice
-        the resolution adds one fine pixel, as the coarse one sticks out.
+        A 3x3 convolution with dilation d at stride s reaches d s further; a
+        residual block has a second convolution with dilation 1; the 4x4 stem
+        reaches one pixel beyond its two; a 2x2 convolution with stride 2 reaches
+        nothing beyond its footprint; and repeating pixels to twice the
+        resolution adds one fine pixel.
         """
         radius = 1
         for level, count in enumerate(blocks):
             radius += 2 * count * 2 ** (level + 1)
         radius += sum(dilation + 1 for dilation in dilations) * 2 ** len(blocks)
         for level, reach in enumerate(reaches):
-            # And the repetition.
+            # One pixel for the repetition.
             radius += (reach + 1) * 2 ** (level + 1)
         return radius
 
@@ -144,14 +144,15 @@ class TrailUNet(TrailNetwork):
         Parameters
         ----------
         x
-            Input, shape (B, C, H, W), whose sides are multiples of ``stride``.
+            Input, shape (B, C, H, W); H and W must be multiples of ``stride``.
         inner
-            The part of the input whose logits are wanted; by default all.
+            The part of the input, h x w pixels, whose logits are needed; by
+            default all.
 
         Returns
         -------
         logits
-            Shape (B, 1, h/2, w/2), for h and w the sides of that part.
+            Shape (B, 1, h/2, w/2).
         """
         if inner is None:
             inner = slice(0, x.shape[-2]), slice(0, x.shape[-1])
@@ -175,11 +176,14 @@ class TrailUNet(TrailNetwork):
         return _crop(self.head(x), wanted, here)
 
     def _regions(self, region: _Region, shape: torch.Size) -> list[_Region]:
-        """Return which part of each level, fine to coarse, the decoder needs
-        for part of the finest, of which the whole has this shape.
+        """Return the part of each level, fine to coarse, that the decoder needs.
 
-        It sees much less far than the coarsest level does, which is what the
-        margin of a window is for.
+        Parameters
+        ----------
+        region
+            Part of the finest level.
+        shape
+            Shape of the whole finest level.
         """
         regions: list[_Region] = []
         for level, reach in enumerate(self._reaches):
@@ -194,6 +198,6 @@ class TrailUNet(TrailNetwork):
 
 
 def _crop(x: torch.Tensor, region: _Region, of: _Region = ((0, 0), (0, 0))) -> torch.Tensor:
-    """Return part of a tensor that begins where the region ``of`` does."""
+    """Return a region of a tensor that starts at the origin of the region ``of``."""
     (y0, y1), (x0, x1) = ((low - origin, high - origin) for (low, high), (origin, _) in zip(region, of))
     return x[:, :, y0:y1, x0:x1]

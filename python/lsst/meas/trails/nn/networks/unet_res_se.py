@@ -9,10 +9,9 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The residual U-Nets of Asteroid_detection_CNN, so that its checkpoints run.
+"""Residual U-Nets of Asteroid_detection_CNN, to run its checkpoints.
 
-They are written from the description of its modules: the names and shapes of
-their parameters are those of its checkpoints.
+The names and shapes of their parameters match the checkpoints.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from torch.nn import functional
 from .registry import TrailNetwork, register
 
 ADCNN_TILE_SIZE = 128
-"""Side of the only tiles that these networks are valid on, pixels."""
+"""Side of the only valid tiles, pixels."""
 
 _GROUPS = 8
 _REDUCTION = 8
@@ -39,9 +38,7 @@ _CONCATENATIONS = ("up-skip", "skip-up")
 
 
 class _SqueezeExcite(nn.Module):
-    """Channels weighted by what their means say (Hu et al. 2018,
-    arXiv:1709.01507).
-    """
+    """Channels weighted by a function of their means (Hu et al. 2018, arXiv:1709.01507)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -55,9 +52,7 @@ class _SqueezeExcite(nn.Module):
 
     @staticmethod
     def _accept_linear(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Take the weights of linear layers too: on means of whole channels
-        they are the same as convolutions of 1x1.
-        """
+        """Accept weights of linear layers, equal to 1x1 convolutions of channel means."""
         for name in ("fc1.weight", "fc2.weight"):
             tensor = state.get(prefix + name)
             if isinstance(tensor, torch.Tensor) and tensor.ndim == 2:
@@ -65,8 +60,9 @@ class _SqueezeExcite(nn.Module):
 
 
 class _ResBlock(nn.Module):
-    """Residual block with pre-activation (He et al. 2016, arXiv:1603.05027),
-    group normalization, and squeeze and excitation.
+    """Residual block with group normalization, and squeeze and excitation.
+
+    It has pre-activation (He et al. 2016, arXiv:1603.05027).
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -86,7 +82,7 @@ class _ResBlock(nn.Module):
 
 
 class _Down(nn.Module):
-    """Half the resolution, and a residual block."""
+    """Max pooling and a residual block."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -98,7 +94,7 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    """Twice the resolution, the skip connection, two residual blocks."""
+    """Transposed convolution, skip connection and two residual blocks."""
 
     def __init__(self, coarse: int, fine: int, *, skip_first: bool) -> None:
         super().__init__()
@@ -115,8 +111,9 @@ class _Up(nn.Module):
 
 
 class _ASPP(nn.Module):
-    """Atrous spatial pyramid pooling (Chen et al. 2017, arXiv:1706.05587)
-    without its image-level part.
+    """Atrous spatial pyramid pooling without its image-level part.
+
+    See Chen et al. 2017, arXiv:1706.05587.
     """
 
     def __init__(self, channels: int) -> None:
@@ -146,11 +143,10 @@ class UNetResSE(TrailNetwork):
     in_channels
         Number of input channels.
     width
-        Number of channels at full resolution; every level has twice as many
-        as the one above it.
+        Number of channels at full resolution; it doubles with every level.
     concatenation
-        What comes first where a skip connection joins what comes from
-        below: ``up-skip`` or ``skip-up``.
+        Order of channels where a skip connection joins the coarser level:
+        ``up-skip`` or ``skip-up``.
 
     Raises
     ------
@@ -159,10 +155,10 @@ class UNetResSE(TrailNetwork):
 
     Notes
     -----
-    Group normalization, squeeze and excitation and, in `UNetResSEASPP`,
-    dilations that reach beyond the tile make every logit depend on the whole
-    input and on its size.  The networks were trained on tiles of 128x128
-    pixels and are valid on nothing else.
+    Every logit depends on the whole input and on its size, because of group
+    normalization, squeeze and excitation and, in `UNetResSEASPP`, dilations
+    beyond the tile.  The networks were trained on tiles of 128x128 pixels and
+    are valid only on such tiles.
     """
 
     stride = ADCNN_TILE_SIZE
@@ -189,7 +185,7 @@ class UNetResSE(TrailNetwork):
         )
         self.d1, self.d2, self.d3, self.d4 = (_Down(fine, coarse) for fine, coarse in zip(widths, widths[1:]))
         self.aspp = self._bottleneck(widths[-1])
-        # The first is the coarsest, the order in which they are used.
+        # Coarsest first, in the order of use.
         self.u1, self.u2, self.u3, self.u4 = (
             _Up(coarse, fine, skip_first=skip_first)
             for fine, coarse in reversed(list(zip(widths, widths[1:])))
@@ -202,8 +198,7 @@ class UNetResSE(TrailNetwork):
         return nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits, shape (B, 1, 128, 128), of an input, shape
-        (B, C, 128, 128).
+        """Return logits, shape (B, 1, 128, 128), of an input, shape (B, C, 128, 128).
 
         Raises
         ------
@@ -212,8 +207,8 @@ class UNetResSE(TrailNetwork):
         """
         if tuple(x.shape[-2:]) != (ADCNN_TILE_SIZE, ADCNN_TILE_SIZE):
             raise ValueError(
-                f"{type(self).__name__} is valid on tiles of {ADCNN_TILE_SIZE}x{ADCNN_TILE_SIZE} pixels "
-                f"only, not {x.shape[-2]}x{x.shape[-1]}."
+                f"{type(self).__name__} needs tiles of {ADCNN_TILE_SIZE}x{ADCNN_TILE_SIZE} pixels, not "
+                f"{x.shape[-2]}x{x.shape[-1]}."
             )
         s0 = self.stem(x)
         s1 = self.d1(s0)
@@ -226,9 +221,7 @@ class UNetResSE(TrailNetwork):
 
     @staticmethod
     def _accept_reversed(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Take weights in which ``u1`` is the finest level: the shapes say
-        which one it is.
-        """
+        """Accept weights with ``u1`` as the finest level, recognized by their shapes."""
         names: Sequence[str] = ("u1", "u2", "u3", "u4")
         first, last = (state.get(f"{prefix}{name}.up.weight") for name in (names[0], names[-1]))
         if not isinstance(first, torch.Tensor) or not isinstance(last, torch.Tensor):
