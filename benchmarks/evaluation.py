@@ -9,18 +9,16 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""How long it takes to summarize the catalogs of many detectors, and how much
-memory.
+"""Time and memory of a summary of many detectors.
 
     python benchmarks/evaluation.py [--detectors 100] [--trails 30] [--false 300]
 
-Catalogs of matches are put into a Butler repository in a temporary folder,
-drawn as the tests draw them (``tests/evaluation/conftest.py``): there are no
-images, which this step does not read.  Two commands are timed, each in a
-process of its own: `SummarizeTrailsTask` by ``pipetask run -p
-pipelines/EvaluateTrails.yaml#summarizeTrails``, with its graph, reading,
-metrics, bootstrap and figures; and ``meas-trails evaluate`` on its output, which
-prints the summary.  Peak memory is that of the process.
+Random catalogs of matches, as in the tests (``tests/evaluation/conftest.py``),
+are put into a Butler repository in a temporary folder; no images are needed.  Two
+commands are timed, each in its own process: `SummarizeTrailsTask` by
+``pipetask run -p pipelines/EvaluateTrails.yaml#summarizeTrails``, with its graph,
+reads, metrics, bootstrap and figures; and ``meas-trails evaluate`` on its output,
+which prints the summary.  Peak memory is that of the process.
 """
 
 from __future__ import annotations
@@ -54,7 +52,7 @@ _MATCHES, _SEARCHES = "matched_injected_trail_detector", "trail_search_detector"
 
 
 def drawn_catalogs() -> Any:
-    """Return the module of the tests that draws catalogs."""
+    """Return the test module that makes random catalogs."""
     path = _ROOT / "tests" / "evaluation" / "conftest.py"
     spec = importlib.util.spec_from_file_location("drawn_catalogs", path)
     assert spec is not None
@@ -85,9 +83,7 @@ def fill(repo: Path, detectors: int, trails: int, false: int) -> None:
 
 
 def timed(*command: str) -> tuple[float, float, float]:
-    """Run a command and return its seconds, its CPU seconds and its peak
-    memory in GiB.
-    """
+    """Run a command; return its wall and CPU times in s, and peak memory in GiB."""
     start = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ
@@ -102,9 +98,9 @@ def timed(*command: str) -> tuple[float, float, float]:
 
 
 @click.command()
-@click.option("--detectors", default=100, show_default=True, help="Detectors.")
-@click.option("--trails", default=30, show_default=True, help="Trails on each.")
-@click.option("--false", "false", default=300, show_default=True, help="False candidates on each.")
+@click.option("--detectors", default=100, show_default=True, help="Number of detectors.")
+@click.option("--trails", default=30, show_default=True, help="Trails on each detector.")
+@click.option("--false", "false", default=300, show_default=True, help="False candidates on each detector.")
 def main(detectors: int, trails: int, false: int) -> None:
     """Measure time and memory of the evaluation of many detectors."""
     binaries = Path(sys.executable).parent

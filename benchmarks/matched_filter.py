@@ -9,11 +9,11 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""A blind bank of matched filters: the limit of what noise allows.
+"""Bank of matched filters, which is the noise limit on blank sky.
 
-On blank sky nothing finds more trails at the same rate of false ones than a
-filter matched to each of them; among stars and galaxies, which it takes for
-trails, it finds hardly anything else.
+On blank sky no method finds more trails at the same false rate than a filter
+matched to each trail.  Among stars and galaxies, which also respond, the bank
+finds few trails.
 """
 
 from __future__ import annotations
@@ -37,54 +37,53 @@ from lsst.meas.trails.core.render import FourierTrail
 from lsst.meas.trails.evaluation.baselines import BaselineDetections
 
 _PEAK_SIZE = 5
-"""Peaks are the highest of so many pixels square."""
+"""Side of the square in which a peak is the highest pixel."""
 
 _SAME = 1.5
-"""Of two filters that respond within so many FWHM of each other, the lesser
-saw the greater one's trail.
-"""
+"""Distance within which the weaker of two responses is of the same trail, FWHM."""
 
 _MIN_SEEN = 0.1
-"""Least part of a filter's weight that must be on good pixels."""
+"""Smallest fraction of a filter's weight on good pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BankOptions:
-    """Templates of the bank, and what is kept.
-
-    Parameters
-    ----------
-    shortest, longest
-        Range of lengths, pixels.
-    lengths
-        Number of lengths, in a geometric series.
-    end_step
-        Distance of the ends of one template from those of the next, pixels:
-        sets the number of angles of each length.
-    threshold
-        Least SNR of a detection.
-    block
-        Side of the part of the image that is filtered at once, pixels.  It
-        decides the memory that is needed, not the result.
-    """
+    """Templates and threshold of the bank."""
 
     shortest: float = 6.0
+    """Shortest template, pixels."""
+
     longest: float = 140.0
+    """Longest template, pixels."""
+
     lengths: int = 10
+    """Number of lengths, in a geometric series."""
+
     end_step: float = 2.1
+    """Distance between the ends of successive templates, pixels, which sets
+    the number of angles of each length.
+    """
+
     threshold: float = 4.0
+    """Lowest SNR of a detection."""
+
     block: int = 1024
+    """Side of the part of the image that is filtered at once, pixels; changes
+    the memory, not the result.
+    """
 
     def __post_init__(self) -> None:
         if not 0.0 < self.shortest <= self.longest or self.lengths < 1 or not self.end_step > 0.0:
-            raise ValueError("The bank needs lengths 0 < shortest <= longest and a step that is positive.")
+            raise ValueError(
+                f"The bank needs lengths 0 < shortest <= longest and a positive step, not {self}."
+            )
         if self.block < 1:
             raise ValueError(f"A block must have at least 1 pixel, not {self.block}.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """A line to look for: length in pixels, angle in degrees."""
+    """Line of a length in pixels and an angle in degrees."""
 
     length: float
     angle: float
@@ -117,16 +116,16 @@ def matched_filter_bank(
     -----
     At each pixel the SNR of a template ``t`` is
     ``sum(t d / V) / sqrt(sum(t^2 / V))``, over good pixels.  The best template
-    at a pixel that is the best of its neighborhood is a detection; one that
-    comes near the line of a better detection is dropped, as the template of
-    an accepted trail responds to all that it touches.
+    at a pixel that is the best of its neighborhood is a detection.  Detections
+    close to the line of a better one are dropped, because templates that touch
+    a trail respond to it.
     """
     templates = make_templates(options)
     bad = planes.bad()
     weight = np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, planes.variance)).astype(np.float32)
     data = np.where(bad, 0.0, planes.image - background.level()).astype(np.float32) * weight
     kernel = planes.psf.mean_kernel
-    # A template that is centerd in a block sees so far beyond it.
+    # Reach of a template centered in a block.
     margin = int(np.ceil(0.5 * options.longest)) + kernel.shape[0] // 2 + _PEAK_SIZE
     found: list[npt.NDArray[np.float64]] = []
     for inner, outer in _blocks(planes.shape, options.block, margin):
@@ -178,8 +177,7 @@ def _best_response(
     kernel: npt.NDArray[np.float64],
     templates: list[Template],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int16], npt.NDArray[np.float32]]:
-    """Return the SNR of the best template at each pixel, its number, and the
-    flux of the trail.
+    """Return SNR, number and flux of the best template at each pixel.
 
     Parameters
     ----------
@@ -197,8 +195,8 @@ def _best_response(
     fast = tuple(scipy.fft.next_fast_len(size + side // 2, real=True) for size in data.shape)
     shape = data.shape
     image = scipy.fft.rfft2(data, s=fast)
-    # The norm of a template changes slowly from pixel to pixel, but at masks:
-    # a grid of every second pixel holds all of it.
+    # Except at masks, the norm of a template varies slowly: every second pixel
+    # is enough.
     coarse = _bin2(weight)
     coarse_fast = tuple(scipy.fft.next_fast_len(size + side // 4 + 1, real=True) for size in coarse.shape)
     coarse_weight = scipy.fft.rfft2(coarse, s=coarse_fast)
@@ -232,9 +230,7 @@ def _correlate(
     fast: tuple[int, ...],
     shape: tuple[int, ...],
 ) -> npt.NDArray[np.float32]:
-    """Return an image, given by its transform, correlated with a stamp that
-    is centerd on its central pixel.
-    """
+    """Return the correlation of an image, given its transform, with a stamp."""
     h, w = stamp.shape
     padded = np.zeros(fast, dtype=np.float32)
     padded[:h, :w] = stamp
@@ -244,14 +240,14 @@ def _correlate(
 
 
 def _bin2(array: npt.NDArray[np.float32], shift: int = 0) -> npt.NDArray[np.float32]:
-    """Return the means of 2x2 pixels, with zeros around."""
+    """Return the means of 2x2 pixels, padded with zeros."""
     ny, nx = array.shape
     padded = np.pad(array, ((shift, (ny + shift) % 2), (shift, (nx + shift) % 2)))
     return np.asarray(padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2).mean(axis=(1, 3)))
 
 
 def _separate(trails: Trails, distance: float) -> npt.NDArray[np.int64]:
-    """Return the trails, best first, that come near no better one."""
+    """Return the trails, best first, that are not close to a better one."""
     ends = np.stack(trails.ends)
     left = np.arange(len(trails))
     kept = []
@@ -266,7 +262,7 @@ def _separate(trails: Trails, distance: float) -> npt.NDArray[np.int64]:
 def _segment_gap(
     segment: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return the distances of segments from one, pixels; 0 where they cross.
+    """Return the distances of segments from a segment, pixels; 0 if they cross.
 
     Parameters
     ----------
@@ -279,7 +275,7 @@ def _segment_gap(
     a, b, c, d = others
 
     def side(px: Any, py: Any, qx: Any, qy: Any, rx: Any, ry: Any) -> Any:
-        """Return on which side of the line from p to q the point r lies."""
+        """Return the side of the line from p to q on which the point r lies, as a sign."""
         return np.sign((qx - px) * (ry - py) - (qy - py) * (rx - px))
 
     crossing = (side(x0, y0, x1, y1, a, b) != side(x0, y0, x1, y1, c, d)) & (

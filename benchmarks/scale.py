@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What a search costs beyond reading, network and fit, and the memory of each task.
+"""Overhead of a search, memory of each task, and cost of a night.
 
     python benchmarks/scale.py quanta [--images 1 --images 4 --images 16 --images 64 ...]
     python benchmarks/scale.py memory [--size 4000 4072]
@@ -18,21 +18,20 @@
 ``quanta`` searches small simulated images as a batch system does: a graph of
 ``DetectTrails.yaml#perDetector`` (``pipetask qgraph``), its preparation
 (``pre-exec-init-qbb``) and one job for all of its quanta (``run-qbb -j 1``),
-each a process of its own.  Each image is two quanta, one of
-TrailSegmentationTask and one of TrailCandidateTask.
-Straight lines through the processor times tell what a start costs, and what
-an image does; what the tasks need for an image that is in memory is measured
-apart, and the time between the beginning and the end of a quantum is in its
-metadata, so that the rest is known for what it is.
+each in its own process.  Each image has two quanta, one of
+TrailSegmentationTask and one of TrailCandidateTask.  Straight-line fits to the
+processor times give the cost of a start and of an image.  The work of the tasks
+on an image in memory is measured separately, and the duration of each quantum is
+read from its metadata; the rest is the middleware's.
 
 ``memory`` runs every task of this package on an image of the size of a
-detector, each in a process of its own, and reads the greatest resident memory
-that the system counted for that process.
+detector, each in its own process, and reads the peak resident memory of that
+process.
 
 ``night`` searches one image of the size of a detector as ``quanta`` does, and
 runs the network UNetResSEASPP of Asteroid_detection_CNN in float32 on the same
-machine beside it, both on one core.  It computes core-hours from the processor
-times: other work on the machine changes them less than the wall time.
+machine for comparison, both on one core.  It computes core-hours from the
+processor times, which depend less on other work on the machine than wall times.
 """
 
 from __future__ import annotations
@@ -51,14 +50,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-# Nothing large is imported here, but in functions that run in processes of
-# their own: Linux counts the memory of the process that starts another one
-# among the peak memory of that one.
+# Large libraries are imported only in functions that run in separate processes:
+# Linux includes the memory of the parent in the peak memory of a process.
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 
 STEPS = ("qgraph", "pre-exec-init-qbb", "run-qbb")
-"""What is run on each number of images."""
+"""Commands that are run for each number of images."""
 
 TASKS = ("trailSegmentation", "trailCandidate")
 
@@ -71,12 +69,12 @@ MEMORY = (
     ("MatchTrailsTask", "EvaluateTrails", "matchTrails"),
     ("SummarizeTrailsTask", "EvaluateTrails", "summarizeTrails"),
 )
-"""Task, pipeline and label, in an order in which each finds its inputs."""
+"""Task, pipeline and label, each after the tasks that make its inputs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """What a process took."""
+    """Resources used by a process."""
 
     cpu: float
     """Processor time, user and system, seconds."""
@@ -85,10 +83,10 @@ class Usage:
     """Wall time, seconds."""
 
     peak: int
-    """Greatest resident memory, bytes."""
+    """Peak resident memory, bytes."""
 
     output: str
-    """What it wrote."""
+    """Standard output."""
 
 
 def run(*command: object) -> Usage:
@@ -101,7 +99,7 @@ def run(*command: object) -> Usage:
         process = subprocess.Popen(
             [str(part) for part in command], stdout=output, stderr=messages, env=environment
         )
-        # Not `wait`: only this tells what the one process took.
+        # Unlike `wait`, this returns the resources of the one process.
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -115,7 +113,7 @@ def run(*command: object) -> Usage:
 
 
 def simulate(repo: Path, detectors: int, size: tuple[int, int], trails: int, seed: int) -> None:
-    """Make a repository of images."""
+    """Simulate a repository of images."""
     run(
         "meas-trails", "simulate", repo, "--detectors", detectors, "--size", *size,
         "--trails", trails, "--seed", seed,
@@ -123,7 +121,7 @@ def simulate(repo: Path, detectors: int, size: tuple[int, int], trails: int, see
 
 
 def search(repo: Path, images: int) -> dict[str, Usage]:
-    """Search some images; the outputs are below ``batch/IMAGES/run``."""
+    """Search some images, with outputs in ``batch/IMAGES/run``."""
     graph = repo.parent / f"{images}.qg"
     batch, pipeline = f"batch/{images}", f"{PIPELINES / 'DetectTrails.yaml'}#perDetector"
     select = ("-p", pipeline, "-i", "input", "-d", f"instrument = 'TrailSimCam' AND detector < {images}")
@@ -138,9 +136,7 @@ def search(repo: Path, images: int) -> dict[str, Usage]:
 
 
 def quantum_time(repo: Path, images: int) -> dict[str, float]:
-    """Return the processor time of the quanta of ``run-qbb``, seconds, from
-    the metadata that they leave.
-    """
+    """Return the processor time in the metadata of the quanta, seconds."""
     from lsst.pipe.base import TaskMetadata
 
     total = 0.0
@@ -154,13 +150,11 @@ def quantum_time(repo: Path, images: int) -> dict[str, float]:
 
 
 def work_time(repo: Path, images: int) -> dict[str, float]:
-    """Return the processor time that libraries, model and the tasks' own work
-    on images in memory take in this process, seconds.
-    """
+    """Return the processor time of imports, model and tasks in this process, seconds."""
     from lsst.daf.butler import Butler
 
     started = time.process_time()
-    # The tasks import these when they run for the first time.
+    # The tasks import these in their first run.
     from lsst.meas.trails.nn import predict  # noqa: F401
     from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
     from lsst.meas.trails.tasks import TrailCandidateTask, TrailSegmentationTask
@@ -182,7 +176,7 @@ def work_time(repo: Path, images: int) -> dict[str, float]:
     return {
         "import": imported - started,
         "model": loaded - imported,
-        # Torch chooses its algorithms, and compiled functions are loaded.
+        # Torch selects its algorithms, and compiled functions are loaded.
         "first": seconds[0] - sum(rest) / len(rest),
         "image": sum(rest) / len(rest),
     }
@@ -192,18 +186,18 @@ APART: dict[str, Callable[[Path, int], dict[str, float]]] = {
     "quantum-time": quantum_time,
     "work-time": work_time,
 }
-"""What is measured in a process of its own."""
+"""Functions that are measured in a separate process."""
 
 
 def apart(what: str, repo: Path, images: int) -> dict[str, float]:
-    """Return what a function of `APART` finds in a new process."""
+    """Return the result of a function of `APART` in a new process."""
     return dict(
         json.loads(run(sys.executable, __file__, "apart", what, repo, images).output.splitlines()[-1])
     )
 
 
 def line(images: list[int], seconds: list[float]) -> tuple[float, float]:
-    """Return the slope and the start of a straight line through times."""
+    """Return slope and intercept of a straight-line fit to times."""
     n, mean_x, mean_y = len(images), sum(images) / len(images), sum(seconds) / len(images)
     spread = sum((x - mean_x) ** 2 for x in images)
     slope = sum((images[i] - mean_x) * (seconds[i] - mean_y) for i in range(n)) / spread
@@ -217,8 +211,8 @@ def report_lines(
     quantum_times: list[float],
     work: dict[str, float],
 ) -> None:
-    """Print what a start costs, and an image."""
-    table = Table(title="Straight lines, CPU s", title_justify="left")
+    """Print the cost of a start and of an image."""
+    table = Table(title="Straight-line fits, CPU s", title_justify="left")
     for name in ("", "a start", "an image"):
         table.add_column(name, justify="right" if name else "left")
     lines = {step: line(numbers, [each[step].cpu for each in measured]) for step in STEPS}
@@ -238,14 +232,14 @@ def report_lines(
         table.add_row(name, f"{value:.3f}", f"{value / 2:.3f}")
     console.print(table)
     console.print(
-        f"In a start: importing tasks, networks and torch {work['import']:.2f} s, loading the model "
-        f"{work['model']:.2f} s,\nwhat is done at the first image only {work['first']:.2f} s."
+        f"In a start: import of tasks, networks and torch {work['import']:.2f} s, loading of the model "
+        f"{work['model']:.2f} s,\nextra time of the first image {work['first']:.2f} s."
     )
 
 
 @click.group()
 def main() -> None:
-    """Measure what a search costs beside the search."""
+    """Measure the overhead of a search, memory, and the cost of a night."""
 
 
 @main.command("quanta")
@@ -261,12 +255,12 @@ def main() -> None:
 @click.option(
     "--size", type=click.IntRange(64), default=256, show_default=True, help="Side of the images, pixels."
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulation.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulation.")
 def measure_quanta(numbers: tuple[int, ...], size: int, seed: int) -> None:
     """Measure the overhead of a quantum."""
     images = sorted(set(numbers))
     if len(images) < 2:
-        raise click.UsageError("A start and an image cannot be told apart with one number of --images.")
+        raise click.UsageError("Separating the cost of a start needs two different numbers: repeat --images.")
     console = Console(width=110)
     with tempfile.TemporaryDirectory(prefix="trails_scale_") as folder:
         repo = Path(folder) / "repo"
@@ -295,13 +289,11 @@ def measure_quanta(numbers: tuple[int, ...], size: int, seed: int) -> None:
     show_default=True,
     help="Rows and columns.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulation.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulation.")
 def measure_memory(size: tuple[int, int], seed: int) -> None:
-    """Measure the greatest memory of each task."""
+    """Measure the peak memory of each task."""
     console = Console(width=110)
-    table = Table(
-        title=f"{size[0]}x{size[1]} pixels, each task in a process of its own", title_justify="left"
-    )
+    table = Table(title=f"{size[0]}x{size[1]} pixels, each task in its own process", title_justify="left")
     table.add_column("")
     for name in ("peak memory", "CPU s", "wall s"):
         table.add_column(name, justify="right")
@@ -322,8 +314,8 @@ def measure_memory(size: tuple[int, int], seed: int) -> None:
 def adcnn_time(size: tuple[int, int]) -> float:
     """Return the processor time of UNetResSEASPP for an image, seconds.
 
-    Every tile takes as long as any other: the time between a small and a
-    large image is that of the tiles that one has more.
+    Every tile takes the same time, which follows from the difference between
+    a small and a large image.
     """
     import speed
 
@@ -341,9 +333,13 @@ def adcnn_time(size: tuple[int, int]) -> float:
 
 
 @main.command("night")
-@click.option("--visits", type=click.IntRange(1), default=1000, show_default=True, help="Of a night.")
-@click.option("--detectors", type=click.IntRange(1), default=189, show_default=True, help="Of a visit.")
-@click.option("--cluster", type=click.IntRange(1), default=8, show_default=True, help="Detectors of a job.")
+@click.option("--visits", type=click.IntRange(1), default=1000, show_default=True, help="Visits of a night.")
+@click.option(
+    "--detectors", type=click.IntRange(1), default=189, show_default=True, help="Detectors of a visit."
+)
+@click.option(
+    "--cluster", type=click.IntRange(1), default=8, show_default=True, help="Detectors of a batch job."
+)
 @click.option(
     "--size",
     nargs=2,
@@ -352,9 +348,9 @@ def adcnn_time(size: tuple[int, int]) -> float:
     show_default=True,
     help="Rows and columns.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulation.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulation.")
 def measure_night(visits: int, detectors: int, cluster: int, size: tuple[int, int], seed: int) -> None:
-    """Compute what a night costs."""
+    """Compute the cost of a night."""
     with tempfile.TemporaryDirectory(prefix="trails_night_") as folder:
         repo = Path(folder) / "repo"
         simulate(repo, 1, size, max(1, size[0] * size[1] // 1_000_000), seed)
@@ -372,7 +368,7 @@ def measure_night(visits: int, detectors: int, cluster: int, size: tuple[int, in
         ("a start, one for each detector", start),
         (f"a start, one for {cluster} detectors", start / cluster),
         (f"both quanta, and a start for {cluster} detectors", quanta + start / cluster),
-        ("UNetResSEASPP in float32, the network alone", adcnn),
+        ("UNetResSEASPP in float32, network only", adcnn),
     ):
         table.add_row(name, f"{seconds:.1f}", f"{seconds * visits * detectors / 3600:.0f}")
     Console(width=110).print(table)

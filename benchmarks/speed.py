@@ -9,31 +9,29 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""How long the search of a detector takes, and how much memory.
+"""Time and memory of the search of a detector.
 
     python benchmarks/speed.py [--size 1000x1018 --size 4000x4072 ...] [--threads N]
 
-Simulated images of several sizes are put into a Butler repository; then,
-each in a process of its own, so that its peak memory is its own:
+Simulated images of several sizes are put into a Butler repository.  Each
+measurement has its own process, for its peak memory:
 
 network
-    The network of the shipped model alone, in the precision that it runs in.
+    The network of the shipped model only, in its default precision.
 TrailSegmentationTask, TrailCandidateTask
-    ``run`` of the two tasks, the image being in memory.
+    ``run`` of the two tasks on an image in memory.
 quanta
     Both quanta of ``DetectTrails.yaml#perDetector``, one after the other in
-    one process, with everything that is read from the repository and written
-    to it.
+    one process, including reads from and writes to the repository.
 UNetResSEASPP
-    The network of Asteroid_detection_CNN in float32, with random weights:
-    its time does not depend on them.  It takes minutes for a detector, and
-    exactly as long for every tile, so that it is measured on a part of the
-    image and scaled by the number of tiles.
+    The network of Asteroid_detection_CNN in float32, with random weights, which
+    do not change its time.  It takes minutes for a detector, and the same time
+    for every tile; it is measured on a part of the image and scaled by the
+    number of tiles.
 
-All is measured after a first small image, which loads libraries and the
-model and makes torch choose its algorithms; the memory of all that is the
-column "at start".  Times are the fastest of the repetitions: other work on a
-machine only adds to them.
+A first small image loads libraries and the model and makes torch select its
+algorithms; the column "at start" is the memory after it.  Times are the fastest
+of the repetitions, because other work on the machine only adds to them.
 """
 
 from __future__ import annotations
@@ -55,9 +53,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-# Nothing large is imported or held here, but in the functions that run in
-# processes of their own: Linux counts the memory of the process that starts
-# another one among the peak memory of that one.
+# Large libraries are imported only in functions that run in separate processes:
+# Linux includes the memory of the parent in the peak memory of a process.
 
 SIZES = ("1000x1018", "4000x4072", "8000x8144")
 WARM_UP = 256
@@ -66,7 +63,7 @@ ADCNN = "UNetResSEASPP"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One measurement, for a process of its own."""
+    """Measurement in a separate process."""
 
     what: str
     """Key of `MEASUREMENTS`."""
@@ -81,42 +78,40 @@ class Job:
     """Name or file of the model."""
 
     threads: int
-    """Threads that may be used."""
+    """Number of threads."""
 
     repeat: int
-    """How often to measure."""
+    """Number of repetitions."""
 
     adcnn_side: int
-    """Side of the part that the network of old is measured on, pixels."""
+    """Side of the part on which UNetResSEASPP is measured, pixels."""
 
     seed: int
-    """Of the simulation."""
+    """Seed of the simulation."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What came of a measurement."""
+    """Result of a measurement."""
 
     seconds: float
-    """Of the fastest repetition."""
+    """Time of the fastest repetition."""
 
     start: int
-    """Greatest resident memory before the first repetition, bytes: libraries,
-    model and inputs.
-    """
+    """Peak resident memory before the first repetition, bytes."""
 
     peak: int
-    """Greatest resident memory of the process, bytes."""
+    """Peak resident memory of the process, bytes."""
 
     note: str = ""
-    """What it was measured on."""
+    """Remark on the measurement."""
 
     scaled: float = 1.0
-    """Factor that the time was multiplied with."""
+    """Factor by which the time was multiplied."""
 
 
 def data_id() -> dict[str, Any]:
-    """Return the data ID of the one image in a repository."""
+    """Return the data ID of the single image in the repository."""
     with open("visit.json") as stream:
         return dict(json.load(stream))
 
@@ -216,7 +211,7 @@ def run_network(job: Job) -> Result:
 
 
 def run_adcnn(job: Job) -> Result:
-    """Run the network of old on noise, and scale its time to the image."""
+    """Run UNetResSEASPP on noise, and scale its time to the image."""
     import numpy as np
 
     from lsst.meas.trails.core.normalize import ADCNN_CHANNELS, ADCNN_NORMALIZATION
@@ -268,7 +263,7 @@ MEASUREMENTS: dict[str, Callable[[Job], Result]] = {
     "TrailSegmentationTask": run_segmentation,
     "TrailCandidateTask": run_candidates,
 }
-"""What is measured, in an order in which each has what it needs."""
+"""Measurements, each after those that make its inputs."""
 
 
 def get(job: Job, dataset_type: str, storage_class: str, collection: str = "input") -> Any:
@@ -280,7 +275,7 @@ def get(job: Job, dataset_type: str, storage_class: str, collection: str = "inpu
 
 
 def corner(image: Any) -> Any:
-    """Return a small part of an image, to warm up with."""
+    """Return a small part of an image, for the warm-up."""
     from lsst.images import Box
 
     ny, nx = (min(WARM_UP, side.size) for side in (image.bbox.y, image.bbox.x))
@@ -296,13 +291,13 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def peak_memory() -> int:
-    """Return the greatest resident memory of this process so far, bytes."""
+    """Return the peak resident memory of this process so far, bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def finish(seconds: float, start: int, note: str = "") -> Result:
-    """Return a result with the memory that the process has had at most."""
+    """Return a result with the peak memory of this process."""
     return Result(seconds=seconds, start=start, peak=peak_memory(), note=note)
 
 
@@ -325,7 +320,7 @@ def measure(job: Job, folder: str) -> Result:
 
 
 def report(console: Console, results: dict[tuple[int, int], dict[str, Result]]) -> None:
-    """Print what was measured."""
+    """Print the results."""
     for shape, measured in results.items():
         pixels = shape[0] * shape[1] / 1.0e6
         table = Table(title=f"{shape[0]}x{shape[1]}: {pixels:.1f} Mpix", title_justify="left")
@@ -363,9 +358,9 @@ def parse_size(text: str) -> tuple[int, int]:
     try:
         ny, nx = (int(part) for part in text.split("x"))
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not rows and columns, such as 4000x4072.") from None
+        raise click.BadParameter(f"{text!r} is not a size; pass ROWSxCOLUMNS, such as 4000x4072.") from None
     if min(ny, nx) < WARM_UP:
-        raise click.BadParameter(f"{text}: an image must have at least {WARM_UP}x{WARM_UP} pixels.")
+        raise click.BadParameter(f"{text} is too small: an image needs at least {WARM_UP}x{WARM_UP} pixels.")
     return ny, nx
 
 
@@ -384,17 +379,17 @@ def available_cores() -> int:
     help="Rows x columns; may be repeated.",
 )
 @click.option("--model", default="direct", show_default=True, help="Shipped model, or a .json file.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; all cores by default.")
+@click.option("--threads", type=click.IntRange(min=1), help="Number of threads.  [default: all cores]")
 @click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Repetitions.")
 @click.option(
     "--adcnn-side",
     type=click.IntRange(min=128),
     default=1024,
     show_default=True,
-    help=f"Side of the part that {ADCNN} is measured on, pixels; its time is scaled to the image.",
+    help=f"Side of the part on which {ADCNN} is measured, pixels; its time is scaled to the image.",
 )
 @click.option("--seed", default=880_000, show_default=True, help="Seed of the images.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file of the figures.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for the results.")
 @click.option("--job", "text", hidden=True, help="Measure in this process.")
 def main(
     sizes: tuple[str, ...],
@@ -406,7 +401,7 @@ def main(
     output: Path | None,
     text: str | None,
 ) -> None:
-    """Measure the time and the memory of a search."""
+    """Measure time and memory of a search."""
     if text is not None:
         data = json.loads(text)
         job = Job(**{**data, "shape": tuple(data["shape"])})

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Reading an evaluation out of a Butler."""
+"""Evaluation read from a Butler repository."""
 
 from __future__ import annotations
 
@@ -45,29 +45,19 @@ _PACKAGES = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What pipelines/EvaluateTrails.yaml wrote into a collection.
-
-    Parameters
-    ----------
-    butler
-        Looks into the collection.
-    collection
-        Its name.
-    instrument
-        The instrument.
-    metrics
-        Its `trail_metrics`.
-    """
+    """Output of pipelines/EvaluateTrails.yaml in a collection."""
 
     butler: Butler
+    """Butler that reads the collection."""
+
     collection: str
     instrument: str
+
     metrics: astropy.table.Table
+    """The `trail_metrics`."""
 
     def tables(self, dataset_type: str) -> Iterator[astropy.table.Table]:
-        """Iterate over the tables of all detectors, one in memory at a time;
-        each gets a column ``instrument``.
-        """
+        """Yield the tables of all detectors, with a column ``instrument``."""
         import numpy as np
 
         for ref in self._refs(dataset_type):
@@ -85,9 +75,7 @@ class Evaluation:
         return sorted(refs, key=lambda ref: (ref.dataId["visit"], ref.dataId["detector"]))
 
     def models(self) -> astropy.table.Table:
-        """Return the models that made the candidates, and for how many
-        detectors each.
-        """
+        """Return the models of the candidates, and their numbers of detectors."""
         import astropy.table
 
         from ..repository.candidates import CATALOG_TYPE
@@ -103,9 +91,7 @@ class Evaluation:
         return astropy.table.Table(rows=rows or None, names=names, dtype=(str, str, str, int))
 
     def configurations(self) -> dict[str, str]:
-        """Return the configuration of every task that wrote here, by its
-        label.
-        """
+        """Return the configuration of every task of the collection, by its label."""
         found = {}
         for dataset_type in self.butler.registry.queryDatasetTypes("*_config"):
             ref = self.butler.find_dataset(dataset_type.name)
@@ -114,7 +100,7 @@ class Evaluation:
         return found
 
     def versions(self) -> dict[str, str]:
-        """Return versions of the packages that the tasks ran with."""
+        """Return the versions of the packages that the tasks ran with."""
         known = {str(dataset_type.name) for dataset_type in self.butler.registry.queryDatasetTypes()}
         ref = self.butler.find_dataset("packages") if "packages" in known else None
         if ref is None:
@@ -133,13 +119,13 @@ def read_evaluation(repo: str, collection: str, instrument: str | None = None) -
     collection
         The collection.
     instrument
-        Which instrument's, where there are several.
+        Instrument, needed if there are several.
 
     Raises
     ------
     click.ClickException
-        Raised if there is no such repository or collection, no evaluation in
-        it, or more than one.
+        Raised if the repository or collection does not exist, or the
+        collection has no evaluation or several.
     """
     from lsst.daf.butler import (
         Butler,
@@ -157,19 +143,18 @@ def read_evaluation(repo: str, collection: str, instrument: str | None = None) -
         raise click.ClickException(f"{repo} has no collection {collection!r}.") from error
     except (EmptyQueryResultError, MissingDatasetTypeError) as error:
         raise click.ClickException(
-            f"{collection!r} holds no {METRICS_TYPE}: run pipelines/EvaluateTrails.yaml first, which "
-            "compares candidates with the truth."
+            f"{collection!r} has no {METRICS_TYPE}: run pipelines/EvaluateTrails.yaml first."
         ) from error
     by_instrument = {str(ref.dataId["instrument"]): ref for ref in refs}
     if instrument is None and len(by_instrument) > 1:
         names = ", ".join(sorted(by_instrument))
         raise click.ClickException(
-            f"{collection!r} holds evaluations of {names}: choose one with --instrument."
+            f"{collection!r} has evaluations of {names}: select one with --instrument."
         )
     if instrument is not None and instrument not in by_instrument:
         names = ", ".join(sorted(by_instrument))
         raise click.ClickException(
-            f"{collection!r} holds no evaluation of instrument {instrument!r}, only of {names}."
+            f"{collection!r} has no evaluation of instrument {instrument!r}; select one of {names}."
         )
     name = instrument or next(iter(by_instrument))
     return Evaluation(butler, collection, name, butler.get(by_instrument[name]))

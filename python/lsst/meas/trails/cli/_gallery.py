@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Cutouts of what was found, missed and wrongly found."""
+"""Cutouts of found trails, missed trails and false candidates."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 
 class Gallery:
-    """Draws trails, with the pixels that a Butler has of them.
+    """Galleries of found trails, missed trails and false candidates.
 
     Parameters
     ----------
     butler
-        Has the images, the probabilities and the candidates.
+        Butler with the images, the probabilities and the candidates.
     number
-        Pictures of each kind.
+        Number of pictures of each kind.
     """
 
     def __init__(self, butler: Butler, number: int) -> None:
         self._butler = butler
         self._number = number
         self._missing: set[str] = set()
-        self._images: dict[tuple[str, int, int], tuple[str, tuple[int, int, int, int]] | None] = {}
+        self._images: dict[tuple[Any, ...], tuple[str, tuple[int, int, int, int]] | None] = {}
 
     @property
     def missing(self) -> list[str]:
-        """What pictures would have needed and is not there."""
+        """Datasets that pictures need but that do not exist."""
         return sorted(self._missing)
 
     def parts(self, matches: Iterable[astropy.table.Table], threshold: float) -> list[GalleryPart]:
@@ -56,10 +56,9 @@ class Gallery:
         ----------
         matches
             The `matched_injected_trail_detector` of each detector, with a
-            column ``instrument``; of each only the rows that may be shown
-            are kept in memory.
+            column ``instrument``.
         threshold
-            Score from which on a trail is found.
+            Lowest score of a found trail.
         """
         from ..evaluation.report.page import GalleryPart
 
@@ -67,32 +66,26 @@ class Gallery:
         for table in matches:
             for kind, (rows, key) in _choices(table, threshold).items():
                 kept[kind] += [(float(key[index]), table[int(index)]) for index in rows]
-                # The sort is stable: of equals the first detector's come first.
                 kept[kind] = sorted(kept[kind], key=lambda entry: entry[0])[: self._number]
-        panels = "Left the image, in the middle the trail probability, right the image with lines over it."
-        colors = "The true trail is dashed and blue, the fitted one solid and orange."
+        panels = "Panels: image, trail probability, image with lines."
+        colors = "The true trail is dashed and blue, the fitted trail solid and orange."
         texts = {
-            "found": (
-                "Best finds",
-                f"Trails that were found although they are the faintest, by their optimal SNR. {panels} "
-                f"{colors}",
-            ),
+            "found": ("Best finds", f"The faintest found trails, by optimal SNR. {panels} {colors}"),
             "missed": (
                 "Misses",
-                f"Trails that were not found although they are the brightest, by their optimal SNR. {panels} "
-                f"{colors} A candidate below the threshold is drawn, too.",
+                f"The brightest missed trails, by optimal SNR. {panels} {colors} Candidates below the "
+                "threshold are drawn, too.",
             ),
             "false": (
                 "False detections",
-                f"Candidates on no trail, with the highest scores. {panels} The candidate is solid and "
-                "orange.",
+                f"Candidates with the highest scores that are not on a trail. {panels} The candidate is "
+                "solid and orange.",
             ),
         }
         parts = []
         for kind, (title, caption) in texts.items():
             items = [item for _, row in kept[kind] if (item := self._item(row)) is not None]
-            none = "" if kept[kind] else " There are none."
-            parts.append(GalleryPart(title, caption + none, items))
+            parts.append(GalleryPart(title, caption if kept[kind] else f"{caption} There are none.", items))
         return parts
 
     def _item(self, row: astropy.table.Row) -> GalleryItem | None:
@@ -114,12 +107,16 @@ class Gallery:
             )
         if row["isCandidate"]:
             lines.append(Line(_trail(row, ("x0", "y0", "x1", "y1")), CANDIDATE_COLOR))
-        where = self._image(str(row["instrument"]), int(row["visit"]), int(row["detector"]))
+        data_id = {
+            "instrument": str(row["instrument"]),
+            "visit": int(row["visit"]),
+            "detector": int(row["detector"]),
+        }
+        where = self._image(data_id)
         if where is None or not lines or not np.all(np.isfinite(lines[0].trail.ends)):
             return None
         image_type, bounds = where
         box = cutout_box(lines, bounds)
-        data_id = self._data_id(str(row["instrument"]), int(row["visit"]), int(row["detector"]))
         image = self._pixels(f"{image_type}.image", data_id, box)
         if image is None:
             return None
@@ -127,30 +124,22 @@ class Gallery:
         caption = _caption(row)
         return GalleryItem(picture, caption, f"Image, probability and lines: {caption}")
 
-    def _data_id(self, instrument: str, visit: int, detector: int) -> dict[str, Any]:
-        return {"instrument": instrument, "visit": visit, "detector": detector}
-
-    def _image(
-        self, instrument: str, visit: int, detector: int
-    ) -> tuple[str, tuple[int, int, int, int]] | None:
+    def _image(self, data_id: dict[str, Any]) -> tuple[str, tuple[int, int, int, int]] | None:
         """Return the dataset type and the bounds of the image of a detector."""
-        key = (instrument, visit, detector)
+        key = tuple(data_id.values())
         if key not in self._images:
-            self._images[key] = self._find_image(*key)
+            self._images[key] = self._find_image(data_id)
         return self._images[key]
 
-    def _find_image(
-        self, instrument: str, visit: int, detector: int
-    ) -> tuple[str, tuple[int, int, int, int]] | None:
+    def _find_image(self, data_id: dict[str, Any]) -> tuple[str, tuple[int, int, int, int]] | None:
         from ..repository.candidates import CATALOG_TYPE, image_type_of
 
-        data_id = self._data_id(instrument, visit, detector)
         try:
             catalog = self._butler.get(CATALOG_TYPE, data_id, parameters={"strip_astropy_meta_yaml": False})
             image_type = image_type_of(catalog)
             bbox = self._butler.get(f"{image_type}.bbox", data_id)
         except LookupError as error:
-            self._missing.add(f"visit {visit}, detector {detector}: {error}")
+            self._missing.add(f"visit {data_id['visit']}, detector {data_id['detector']}: {error}")
             return None
         return image_type, (bbox.x.start, bbox.x.stop, bbox.y.start, bbox.y.stop)
 
@@ -168,7 +157,7 @@ class Gallery:
 
 
 def _choices(table: astropy.table.Table, threshold: float) -> dict[str, tuple[Any, Any]]:
-    """Return the rows of each kind, and what they are sorted by."""
+    """Return the rows of each kind, and the key that sorts them."""
     import numpy as np
 
     counted = np.asarray(table["isTrail"]) & np.asarray(table["isCounted"])
@@ -189,7 +178,7 @@ def _trail(row: astropy.table.Row, names: tuple[str, str, str, str]) -> Trail:
 
 
 def _caption(row: astropy.table.Row) -> str:
-    """Return what a picture shows, in numbers."""
+    """Return the numbers of the trail and the candidate in a picture."""
     words = [f"Visit {row['visit']}, detector {row['detector']}."]
     if row["isTrail"]:
         words.append(

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""``meas-trails evaluate``: what an evaluation found, as a table and a report."""
+"""``meas-trails evaluate``: summary and report of an evaluation."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the report: report.html, figures as PNG and PDF, numbers as ECSV. An earlier report in "
-    "it is replaced. Without it only the summary is printed.",
+    help="Folder for the report: report.html, figures as PNG and PDF, numbers as ECSV. An earlier report is "
+    "replaced. By default only the summary is printed.",
 )
 @click.option(
     "--against",
     multiple=True,
     metavar="COLLECTION",
-    help="Another evaluated collection of the same repository to compare with, for example with another "
-    "model; may be given again.",
+    help="Another evaluated collection of the repository to compare with, for example of another model; may "
+    "be repeated.",
 )
-@click.option("--instrument", help="Which instrument's evaluation, where the collection has several.")
+@click.option("--instrument", help="Instrument, if the collection has several.")
 @click.option(
     "--cutouts",
     type=click.IntRange(min=0),
     default=12,
     show_default=True,
-    help="Pictures of best finds, of misses and of false detections each.",
+    help="Number of pictures of found trails, of missed trails and of false candidates.",
 )
 def evaluate(
     repo: str,
@@ -62,15 +62,14 @@ def evaluate(
     instrument: str | None,
     cutouts: int,
 ) -> None:
-    r"""Print what the evaluation of COLLECTION in REPO found, and write a report.
+    r"""Print the evaluation of COLLECTION in REPO, and write a report.
 
     COLLECTION is the output of pipelines/EvaluateTrails.yaml. The report is
-    one HTML file, which needs no network and can be read on a phone.
+    a single HTML file that needs no network and is readable on a phone.
 
-    The stack's own catalogs are compared while trails are matched: where
-    COLLECTION was made with them (-c parameters:stack_sources=source_detector, of
-    EvaluateTrails.yaml), they are in the report; elsewhere detections with sep
-    stand in.
+    The report includes the stack's own catalogs if they were given to
+    EvaluateTrails.yaml (-c parameters:stack_sources=source_detector);
+    otherwise detections with sep substitute for them.
 
     \b
     Examples:
@@ -84,7 +83,7 @@ def evaluate(
 
     names = (collection, *against)
     if len(set(names)) < len(names):
-        raise click.UsageError("--against: name other collections, and each once.")
+        raise click.UsageError("--against: pass other collections than COLLECTION, each once.")
     evaluations = [read_evaluation(repo, name, instrument) for name in names]
     console = make_console()
     console.print(_summary([(item.collection, headlines(item.metrics)) for item in evaluations]))
@@ -99,7 +98,7 @@ def evaluate(
 
 
 def _summary(results: list[tuple[str, list[Headline]]]) -> Table:
-    """Return the table for the screen: a column for each collection."""
+    """Return the table to print, with a column for each collection."""
     from rich.table import Table
     from rich.text import Text
 
@@ -143,7 +142,7 @@ def _report(repo: str, evaluations: list[Evaluation], cutouts: int) -> Report:
     return Report(
         title=f"Asteroid trails: evaluation of {first.collection}",
         subtitle=f"Instrument {first.instrument}, repository {Path(repo).name or repo}. Intervals are of "
-        f"95%. Where one threshold of the score is meant, it is that of {point}.",
+        f"95%. Single score thresholds are those for {point}.",
         cards=head_cards(headlines(metrics), point),
         sections=sections,
         footer=f"Written by meas-trails evaluate, meas_trails {__version__}.",
@@ -161,20 +160,18 @@ def _gallery_section(evaluation: Evaluation, number: int) -> Section:
     gallery = Gallery(evaluation.butler, number)
     parts: list[Part] = [
         Paragraph(
-            f"With candidates of a score of at least {threshold:.3f}: {operating_point(evaluation.metrics)}."
+            f"Candidates with a score of at least {threshold:.3f}: {operating_point(evaluation.metrics)}."
         ),
         *gallery.parts(evaluation.tables(MATCHES_TYPE), threshold),
     ]
     if gallery.missing:
         left = f" and {len(gallery.missing) - 3} more" if len(gallery.missing) > 3 else ""
-        parts.append(
-            Paragraph(f"Not there to be drawn: {'; '.join(gallery.missing[:3])}{left}.", warning=True)
-        )
+        parts.append(Paragraph(f"Missing pictures: {'; '.join(gallery.missing[:3])}{left}.", warning=True))
     return Section("Gallery", parts)
 
 
 def _origin_section(repo: str, evaluation: Evaluation) -> Section:
-    """Return what is needed to make it again."""
+    """Return the provenance of the evaluation."""
     import astropy.table
 
     from lsst.meas.trails import __version__
@@ -186,23 +183,23 @@ def _origin_section(repo: str, evaluation: Evaluation) -> Section:
     parts: list[Part] = [
         Paragraph(
             f"Repository {repo}, collection {evaluation.collection}, instrument {evaluation.instrument}. "
-            f"This page was made by meas_trails {__version__}."
+            f"This page was written by meas_trails {__version__}."
         )
     ]
     if len(models) > 1:
-        parts.append(Paragraph("The candidates are of more than one model.", warning=True))
+        parts.append(Paragraph("The candidates belong to more than one model.", warning=True))
     parts += [
         TablePart("models", models, "Models that found the candidates."),
-        TablePart("detectors", _detectors(evaluation), "Data IDs: what was searched.", max_rows=50),
-        TablePart("trail_metrics", evaluation.metrics, "All numbers of this page.", max_rows=0, shown=()),
+        TablePart("detectors", _detectors(evaluation), "Searched images.", max_rows=50),
+        TablePart("trail_metrics", evaluation.metrics, "All metrics.", max_rows=0, shown=()),
     ]
     if versions:
         table = astropy.table.Table({"package": list(versions), "version": list(versions.values())})
-        parts.append(TablePart("versions", table, "Versions that the tasks ran with."))
+        parts.append(TablePart("versions", table, "Versions of the packages that the tasks ran with."))
     parts += [
         Listing(f"Configuration of {label}", text) for label, text in evaluation.configurations().items()
     ]
-    return Section("How it was made", parts)
+    return Section("Provenance", parts)
 
 
 def _detectors(evaluation: Evaluation) -> astropy.table.Table:

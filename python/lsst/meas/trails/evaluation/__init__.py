@@ -9,4 +9,4 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""How good the candidates are: completeness, purity, calibration, tables and figures."""
+"""Evaluation of candidates: completeness, purity, calibration, tables and figures."""

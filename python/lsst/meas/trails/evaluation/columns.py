@@ -49,29 +49,41 @@ METHODS: dict[str, str] = {
 baselines that substitute for it.
 """
 
-_TRUE: _Columns = {
-    "injection_id": (_I, None, "Number of the trail in its truth table; -1 without one."),
-    "truthSource": (_S, None, "`injected`, or `known` for sources in the image before the injection."),
-    "sourceType": (_S, None, "True type: Trail, Satellite, CosmicRay, Star."),
-    "trueX": (_F, u.pix, "True midpoint, column."),
-    "trueY": (_F, u.pix, "True midpoint, row."),
-    "trueX0": (_F, u.pix, "First true end, column."),
-    "trueY0": (_F, u.pix, "First true end, row."),
-    "trueX1": (_F, u.pix, "Second true end, column."),
-    "trueY1": (_F, u.pix, "Second true end, row."),
-    "trueRa": (_F, u.deg, "Right ascension of the true midpoint, ICRS."),
-    "trueDec": (_F, u.deg, "Declination of the true midpoint, ICRS."),
-    "trueLength": (_F, u.pix, "True length."),
-    "trueAngle": (_F, u.deg, "True angle counter-clockwise from +x, [0, 180)."),
-    "trueFlux": (_F, u.nJy, "True flux of the whole trail."),
-    "trueMag": (_F, u.ABmag, "True AB magnitude of the whole trail."),
-    "truePsfMag": (_F, u.ABmag, "AB magnitude of the trail as measured by point-source detection."),
-    "trueRate": (_F, u.deg / u.day, "True length divided by exposure time."),
-    "snrOptimal": (_F, None, "SNR of a matched filter on the unmasked pixels."),
-    "snrPointSource": (_F, None, "SNR of point-source detection."),
-    "visibleFraction": (_F, None, "Fraction of the flux on unmasked pixels of the image."),
-    "fwhm": (_F, u.pix, "FWHM of the PSF."),
+_TRUE: dict[str, tuple[str, type, u.UnitBase | None, str]] = {
+    "injection_id": ("injection_id", _I, None, "Number of the trail in its truth table; -1 without one."),
+    "truthSource": ("truthSource", _S, None, "`injected`, or `known` for sources from before the injection."),
+    "sourceType": ("source_type", _S, None, "True type: Trail, Satellite, CosmicRay, Star."),
+    "trueX": ("x", _F, u.pix, "True midpoint, column."),
+    "trueY": ("y", _F, u.pix, "True midpoint, row."),
+    "trueX0": ("x0", _F, u.pix, "First true end, column."),
+    "trueY0": ("y0", _F, u.pix, "First true end, row."),
+    "trueX1": ("x1", _F, u.pix, "Second true end, column."),
+    "trueY1": ("y1", _F, u.pix, "Second true end, row."),
+    "trueRa": ("ra", _F, u.deg, "Right ascension of the true midpoint, ICRS."),
+    "trueDec": ("dec", _F, u.deg, "Declination of the true midpoint, ICRS."),
+    "trueLength": ("trail_length", _F, u.pix, "True length."),
+    "trueAngle": ("beta", _F, u.deg, "True angle counter-clockwise from +x, [0, 180)."),
+    "trueFlux": ("flux", _F, u.nJy, "True flux of the whole trail."),
+    "trueMag": ("integrated_mag", _F, u.ABmag, "True AB magnitude of the whole trail."),
+    "truePsfMag": ("PSF_mag", _F, u.ABmag, "AB magnitude of the trail in point-source detection."),
+    "trueRate": ("", _F, u.deg / u.day, "True length divided by exposure time."),
+    "snrOptimal": ("snr_optimal", _F, None, "SNR of a matched filter on the unmasked pixels."),
+    "snrPointSource": ("SNR", _F, None, "SNR of point-source detection."),
+    "visibleFraction": (
+        "visible_fraction",
+        _F,
+        None,
+        "Fraction of the flux on unmasked pixels of the image.",
+    ),
+    "fwhm": ("fwhm", _F, u.pix, "FWHM of the PSF."),
 }
+"""Columns of the truth: source in a truth table, type, unit and description."""
+
+FROM_TRUTH = {name: source for name, (source, *_) in _TRUE.items() if source}
+"""Column of a truth table of each column of `MATCH_COLUMNS` that it fills."""
+
+TRUTH_NEEDED = tuple(name for name in FROM_TRUTH.values() if name != "truthSource")
+"""Columns that a truth table must have."""
 
 MATCH_COLUMNS: _Columns = {
     "category": (
@@ -90,7 +102,7 @@ MATCH_COLUMNS: _Columns = {
     "isFalse": (_B, None, "Whether the candidate is on no true source."),
     "isDuplicate": (_B, None, "Whether the candidate repeats a trail, or is a fragment of one."),
     "isSatellite": (_B, None, "Whether the candidate is on a satellite streak."),
-    **_TRUE,
+    **{name: (dtype, unit, text) for name, (_, dtype, unit, text) in _TRUE.items()},
     "sourceDistance": (
         _F,
         u.arcsec,
@@ -161,40 +173,12 @@ SEARCH_COLUMNS: _Columns = {
 }
 """Columns of `trail_search_detector`, a table of one row."""
 
-FROM_TRUTH = {
-    "injection_id": "injection_id",
-    "truthSource": "truthSource",
-    "sourceType": "source_type",
-    "trueX": "x",
-    "trueY": "y",
-    "trueX0": "x0",
-    "trueY0": "y0",
-    "trueX1": "x1",
-    "trueY1": "y1",
-    "trueRa": "ra",
-    "trueDec": "dec",
-    "trueLength": "trail_length",
-    "trueAngle": "beta",
-    "trueFlux": "flux",
-    "trueMag": "integrated_mag",
-    "truePsfMag": "PSF_mag",
-    "snrOptimal": "snr_optimal",
-    "snrPointSource": "SNR",
-    "visibleFraction": "visible_fraction",
-    "fwhm": "fwhm",
-}
-
-TRUTH_NEEDED = tuple(name for name in FROM_TRUTH.values() if name != "truthSource")
-"""Columns that a truth table must have."""
-
 UNKNOWN: dict[type, float | int | str] = {_F: np.nan, _I: -1, _B: False, _S: ""}
 """Value of an unknown cell, by type."""
 
 
 def table_of(columns: Mapping[str, npt.ArrayLike], layout: _Columns) -> astropy.table.Table:
-    """Return a table of columns with the order, types, units and descriptions
-    of a layout such as `MATCH_COLUMNS`.
-    """
+    """Return a table in a layout such as `MATCH_COLUMNS`, with its types and units."""
     table = astropy.table.Table()
     for name, (dtype, unit, description) in layout.items():
         values = np.asarray(columns[name])
