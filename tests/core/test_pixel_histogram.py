@@ -15,6 +15,7 @@ import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from lsst.meas.trails.core.pixel_histogram import PixelHistogram
 
@@ -77,3 +78,41 @@ def test_threshold_at_precision() -> None:
     threshold = histogram.threshold_at_precision(0.7)
     assert 1.0 / (1.0 + math.exp(0.0)) < threshold <= 1.0 / (1.0 + math.exp(-1.0)) + 1.0e-6
     assert histogram.threshold_at_precision(0.9) > threshold
+
+
+def test_scikit_learn_agrees() -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.uniform(size=(200, 300)) < 0.05
+    logit = rng.normal(np.where(truth, 1.0, -3.0), 2.0)
+    probability = (1.0 / (1.0 + np.exp(-logit))).astype(np.float32)
+    ignored = rng.uniform(size=truth.shape) < 0.1
+    histogram = PixelHistogram.from_pixels(probability, truth, ignored)
+    seen, score = truth[~ignored], probability[~ignored]
+    # Bins of 0.05 in the logit, a fortieth of the spread; precision is that at
+    # their lower ends.
+    assert histogram.auc == pytest.approx(sklearn.metrics.roc_auc_score(seen, score), abs=1e-4)
+    assert histogram.average_precision == pytest.approx(
+        sklearn.metrics.average_precision_score(seen, score), abs=5e-3
+    )
+    threshold = float(histogram.thresholds[np.argmin(np.abs(histogram.thresholds - 0.5))])
+    above = score >= threshold
+    measures = histogram.at(0.5)
+    for name, expected in (
+        ("precision", sklearn.metrics.precision_score(seen, above)),
+        ("recall", sklearn.metrics.recall_score(seen, above)),
+        ("f1", sklearn.metrics.f1_score(seen, above)),
+        ("iou", sklearn.metrics.jaccard_score(seen, above)),
+    ):
+        assert measures[name] == pytest.approx(expected, abs=1e-9)
+    _, best = histogram.best()
+    assert best["f1"] >= measures["f1"]
+
+
+def test_ignored_and_unknown_pixels_do_not_count() -> None:
+    probability = np.array([[0.0, 1.0, np.nan, 0.5]], dtype=np.float32)
+    truth = np.array([[False, True, True, True]])
+    histogram = PixelHistogram.from_pixels(probability, truth, np.array([[False, False, False, True]]))
+    assert (histogram.true.sum(), histogram.false.sum()) == (1, 1)
+    assert histogram.auc == 1.0
+    assert np.isnan(PixelHistogram().auc)
+    assert np.isnan(PixelHistogram().average_precision)

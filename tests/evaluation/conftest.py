@@ -22,13 +22,15 @@ from lsst.meas.trails.core.pixel_histogram import BINS
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
-from lsst.meas.trails.evaluation.columns import SEARCH_COLUMNS, table_of
-from lsst.meas.trails.evaluation.match_table import ImageContext, match_table
+from lsst.meas.trails.evaluation.collection_sample import CollectionSample
+from lsst.meas.trails.evaluation.match_table import ImageContext, match_table, search_table
+from lsst.meas.trails.evaluation.metrics_table import select
+from lsst.meas.trails.evaluation.summary import SummaryOptions, summarize
+
+Detectors = list[tuple[astropy.table.Table, astropy.table.Table]]
 
 SIDE = 2000
-"""Of the detectors of `make_detector`, pixels: 4.1 of them are one of 16.4
-Mpix.
-"""
+"""Side of the detectors of `make_detector`, pixels; 4.1 of them have 16.4 Mpix."""
 
 
 def make_truth(
@@ -127,33 +129,22 @@ def make_search(
     components: np.ndarray | None = None,
     model_threshold: float = np.nan,
 ) -> astropy.table.Table:
-    """Return the table of what was searched, of one detector."""
-    row: dict[str, object] = dict.fromkeys(SEARCH_COLUMNS, 0)
-    row |= {
-        "band": "r",
-        "nPixels": side * side,
-        "nSearched": side * side,
-        "skyArea": (side * 0.2 / 3600.0) ** 2,
-        "nTrails": np.count_nonzero(matches["isTrail"]),
-        "nCounted": np.count_nonzero(matches["isCounted"]),
-        "nCandidates": np.count_nonzero(matches["isCandidate"]),
-        "nFalse": np.count_nonzero(matches["isFalse"]),
-        "hasPixels": true is not None,
-        "growThreshold": 0.3,
-        "pixelTrue": np.zeros(BINS) if true is None else true,
-        "pixelFalse": np.zeros(BINS) if false is None else false,
-        "adcnnComponents": np.zeros(101) if components is None else components,
-        **{f"modelThreshold{rate}": model_threshold for rate in (1, 10, 100)},
-    }
-    return table_of({name: np.array([value]) for name, value in row.items()}, SEARCH_COLUMNS)
+    """Return the search table of a detector."""
+    measured: dict[str, object] = {f"modelThreshold{rate}": model_threshold for rate in (1, 10, 100)}
+    if true is not None:
+        measured |= {"hasPixels": True, "growThreshold": 0.3, "pixelTrue": true, "pixelFalse": false}
+    if components is not None:
+        measured["adcnnComponents"] = components
+    return search_table(matches, ImageContext(shape=(side, side), band="r"), measured=measured)
 
 
 def make_detector(
     seed: int, *, trails: int = 40, false: int = 60, sources: int = 300, found: bool = True
 ) -> tuple[astropy.table.Table, astropy.table.Table]:
-    """Return what matching makes of a detector on which trails are found by
-    their SNR, by the network at 7 and by its baselines at 12, and of false
-    candidates of low scores.
+    """Return the match and search tables of a detector.
+
+    Half of the trails are found at an SNR of 7 by the network, and of 9 to 13
+    by the baselines; false candidates have low scores.
     """
     rng = np.random.default_rng(seed)
     snr = np.exp(rng.uniform(np.log(3.0), np.log(30.0), trails))
@@ -162,7 +153,7 @@ def make_detector(
     seen = rng.uniform(size=trails) < (chance if found else 0.0)
     some = truth[seen]
     rows = np.stack([some[name] for name in ("x", "y", "trail_length", "beta")], axis=1)
-    # Errors as large as the catalog says.
+    # Errors as large as their estimates in the catalog.
     rows[:, :2] += 0.5 * rng.standard_normal((len(some), 2))
     rows[:, 2] += 0.5 * rng.standard_normal(len(some))
     rows[:, 3] = np.mod(rows[:, 3] + rng.standard_normal(len(some)), 180.0)
@@ -198,7 +189,7 @@ def make_detector(
 
 
 @pytest.fixture(scope="session")
-def collection() -> list[tuple[astropy.table.Table, astropy.table.Table]]:
+def collection() -> Detectors:
     """Return the matches and searches of six detectors."""
     return [make_detector(seed) for seed in range(6)]
 
@@ -216,3 +207,25 @@ def make_image(*trails: tuple[float, float, float, float, float], seed: int = 1)
         stamp = render_trail(PSF, Trail(x, y, length, angle))
         add_trail(image, PSF, Trail(x, y, length, angle, snr / optimal_snr(stamp, planes.variance, 1.0)))
     return planes
+
+
+QUICK = SummaryOptions(resamples=50)
+"""Options for tests in which intervals do not matter."""
+
+
+def summary(detectors: Detectors, options: SummaryOptions = QUICK) -> astropy.table.Table:
+    """Return the summary of detectors."""
+    sample = CollectionSample((matches for matches, _ in detectors), (search for _, search in detectors))
+    return summarize(sample, options)
+
+
+def number(metrics: astropy.table.Table, **which: object) -> float:
+    """Return the value of the single matching row."""
+    (row,) = select(metrics, **which)
+    return float(row["value"])
+
+
+@pytest.fixture(scope="session")
+def metrics(collection: Detectors) -> astropy.table.Table:
+    """Return the summary of the six detectors."""
+    return summary(collection, SummaryOptions())

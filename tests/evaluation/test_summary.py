@@ -19,38 +19,25 @@ import time
 import astropy.table
 import numpy as np
 import pytest
-import sklearn.metrics
 
 from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS
-from lsst.meas.trails.core.pixel_histogram import PixelHistogram
-from lsst.meas.trails.evaluation.collection_sample import CollectionSample
 from lsst.meas.trails.evaluation.figures.metrics import CAPTIONS, metric_figures
 from lsst.meas.trails.evaluation.match_table import ImageContext, match_table
 from lsst.meas.trails.evaluation.metrics_table import METRIC_COLUMNS, select
-from lsst.meas.trails.evaluation.report.headlines import HALF, headlines
-from lsst.meas.trails.evaluation.summary import SummaryOptions, summarize
+from lsst.meas.trails.evaluation.report.headlines import headlines
+from lsst.meas.trails.evaluation.summary import SummaryOptions
 
-from .conftest import SIDE, leak, make_candidates, make_detector, make_search, make_truth, random_trails
-
-Detectors = list[tuple[astropy.table.Table, astropy.table.Table]]
-
-QUICK = SummaryOptions(resamples=50)
-"""As good as more samples where intervals do not matter."""
-
-
-def summary(detectors: Detectors, options: SummaryOptions = QUICK) -> astropy.table.Table:
-    sample = CollectionSample((matches for matches, _ in detectors), (search for _, search in detectors))
-    return summarize(sample, options)
-
-
-def number(metrics: astropy.table.Table, **which: object) -> float:
-    (row,) = select(metrics, **which)
-    return float(row["value"])
-
-
-@pytest.fixture(scope="module")
-def metrics(collection: Detectors) -> astropy.table.Table:
-    return summary(collection, SummaryOptions())
+from .conftest import (
+    SIDE,
+    leak,
+    make_candidates,
+    make_detector,
+    make_search,
+    make_truth,
+    number,
+    random_trails,
+    summary,
+)
 
 
 def test_a_leak_finds_everything_and_nothing_else() -> None:
@@ -144,54 +131,6 @@ def test_calibration_by_hand() -> None:
     assert error == pytest.approx(0.05, abs=1e-6)
 
 
-def test_scikit_learn_agrees() -> None:
-    rng = np.random.default_rng(4)
-    truth = rng.uniform(size=(200, 300)) < 0.05
-    logit = rng.normal(np.where(truth, 1.0, -3.0), 2.0)
-    probability = (1.0 / (1.0 + np.exp(-logit))).astype(np.float32)
-    ignored = rng.uniform(size=truth.shape) < 0.1
-    histogram = PixelHistogram.from_pixels(probability, truth, ignored)
-    seen, score = truth[~ignored], probability[~ignored]
-    # Bins of 0.05 in the logit, a fortieth of the spread; precision is that at
-    # their lower ends.
-    assert histogram.auc == pytest.approx(sklearn.metrics.roc_auc_score(seen, score), abs=1e-4)
-    assert histogram.average_precision == pytest.approx(
-        sklearn.metrics.average_precision_score(seen, score), abs=5e-3
-    )
-    threshold = float(histogram.thresholds[np.argmin(np.abs(histogram.thresholds - 0.5))])
-    above = score >= threshold
-    measures = histogram.at(0.5)
-    for name, expected in (
-        ("precision", sklearn.metrics.precision_score(seen, above)),
-        ("recall", sklearn.metrics.recall_score(seen, above)),
-        ("f1", sklearn.metrics.f1_score(seen, above)),
-        ("iou", sklearn.metrics.jaccard_score(seen, above)),
-    ):
-        assert measures[name] == pytest.approx(expected, abs=1e-9)
-    _, best = histogram.best()
-    assert best["f1"] >= measures["f1"]
-
-
-def test_pixels_that_do_not_count() -> None:
-    probability = np.array([[0.0, 1.0, np.nan, 0.5]], dtype=np.float32)
-    truth = np.array([[False, True, True, True]])
-    histogram = PixelHistogram.from_pixels(probability, truth, np.array([[False, False, False, True]]))
-    assert (histogram.true.sum(), histogram.false.sum()) == (1, 1)
-    assert histogram.auc == 1.0
-    assert np.isnan(PixelHistogram().auc)
-    assert np.isnan(PixelHistogram().average_precision)
-
-
-def test_pixel_numbers_of_a_collection(metrics: astropy.table.Table, collection: Detectors) -> None:
-    true = np.sum([search["pixelTrue"][0] for _, search in collection], axis=0)
-    false = np.sum([search["pixelFalse"][0] for _, search in collection], axis=0)
-    expected = PixelHistogram(true, false)
-    (row,) = select(metrics, section="pixel", metric="auc")
-    assert row["value"] == pytest.approx(expected.auc)
-    assert row["valueLow"] <= row["value"] <= row["valueHigh"]
-    assert row["count"] == true.sum() + false.sum()
-
-
 def test_snr50_is_recovered(metrics: astropy.table.Table) -> None:
     (row,) = select(metrics, section="detection", metric="snr50", operatingPoint="all candidates")
     # The network of the collection finds half of the trails at 7.
@@ -210,15 +149,6 @@ def test_froc_rises_to_all_candidates(metrics: astropy.table.Table) -> None:
     np.testing.assert_allclose(degrees["low"] / curve["low"], 1.0 / (DETECTOR_PIXELS * (0.2 / 3600.0) ** 2))
 
 
-def test_pulls_of_right_errors_are_one(metrics: astropy.table.Table) -> None:
-    for name in ("X", "Y", "Length", "Angle", "Flux"):
-        (spread,) = select(metrics, section="pull", metric=f"pull{name}_spread")
-        # Of some 130 trails; lengths are off by 0.5 pixels, which is 0.1 arcsec.
-        assert spread["value"] == pytest.approx(1.0, abs=0.25)
-        total = select(metrics, section="pull", by=f"pull{name}")["value"].sum()
-        assert total == pytest.approx(1.0)
-
-
 def test_parts_of_the_comparison_add_up(metrics: astropy.table.Table) -> None:
     for name in ("sep 3 sigma", "sep 4 sigma", "sep 5 sigma"):
         part = {
@@ -235,17 +165,6 @@ def test_parts_of_the_comparison_add_up(metrics: astropy.table.Table) -> None:
     assert "stack" not in set(metrics["method"])
 
 
-def test_adcnn_counts(metrics: astropy.table.Table, collection: Detectors) -> None:
-    found = sum(int(np.sum(matches["adcnnScore"] > 0.0)) for matches, _ in collection)
-    counts = select(metrics, section="adcnn", metric="completeness", low=0.5)
-    assert counts["value"][0] == pytest.approx(found / 240)
-    assert set(counts["method"]) == {"adcnn"}
-    false = select(metrics, section="adcnn", metric="false_per_detector")
-    scale = DETECTOR_PIXELS / (6 * SIDE**2)
-    # 7 components of a score of 0.3 on each detector, and none above.
-    assert list(false["value"][[0, 2]]) == pytest.approx([42 * scale, 0.0])
-
-
 @pytest.mark.parametrize("case", ["nothing", "no trails", "no candidates", "masked"])
 def test_empty_collections(case: str) -> None:
     rng = np.random.default_rng(5)
@@ -259,28 +178,6 @@ def test_empty_collections(case: str) -> None:
     assert np.isnan(found) if case != "no candidates" else found == 0.0
     assert set(metric_figures(metrics)) <= set(CAPTIONS)
     assert headlines(metrics)
-
-
-def test_figures(metrics: astropy.table.Table) -> None:
-    figures = metric_figures(metrics, title="Test")
-    assert set(figures) == set(CAPTIONS)
-    for name, figure in figures.items():
-        figure.draw_without_rendering()
-        assert figure.get_suptitle().startswith("Test: "), name
-        width, height = figure.get_size_inches() * figure.dpi
-        drawn = [axis for axis in figure.axes if axis.axison]
-        for axis in drawn:
-            labels = [axis.xaxis.label, axis.yaxis.label, axis.title]
-            for text in labels:
-                box = text.get_window_extent()
-                inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
-                assert inside or not text.get_text(), (name, text.get_text())
-
-
-def test_headlines_have_intervals(metrics: astropy.table.Table) -> None:
-    lines = {(line.group, line.label): line.value for line in headlines(metrics)}
-    assert " to " in lines["at 10 false per detector", HALF]
-    assert lines["sample", "true trails"] == "240"
 
 
 def test_many_detectors_fast_and_in_little_memory() -> None:
