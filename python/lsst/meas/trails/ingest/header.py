@@ -22,6 +22,7 @@ __all__ = (
     "find_exposure_time",
     "find_filter",
     "find_gain",
+    "find_integer",
     "find_saturation",
     "find_zeropoint",
     "get_number",
@@ -30,6 +31,7 @@ __all__ = (
 import dataclasses
 import re
 import warnings
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import astropy.units as u
@@ -188,20 +190,22 @@ def find_filter(header: Header, band: str | None = None) -> Filter:
 
 def find_exposure_time(header: Header) -> float | None:
     """Find the exposure time of an image, seconds."""
-    for keyword in _EXPOSURE_KEYWORDS:
-        number = get_number(header, keyword)
-        if number is not None and number > 0.0:
-            return number
-    return None
+    numbers = (get_number(header, keyword) for keyword in _EXPOSURE_KEYWORDS)
+    return next((number for number in numbers if number is not None and number > 0.0), None)
 
 
 def find_detector(header: Header) -> int:
     """Find the detector number, 0 by default."""
-    for keyword in _DETECTOR_KEYWORDS:
+    return find_integer(header, _DETECTOR_KEYWORDS, 0) or 0
+
+
+def find_integer(header: Header, keywords: Iterable[str], minimum: int) -> int | None:
+    """Return the first integer of some keywords that reaches a minimum."""
+    for keyword in keywords:
         value = get_number(header, keyword)
-        if value is not None and value == int(value) and value >= 0:
+        if value is not None and value == int(value) and value >= minimum:
             return int(value)
-    return 0
+    return None
 
 
 def get_number(header: Header, keyword: str) -> float | None:

@@ -102,6 +102,14 @@ class MeasuredPsf:
     """Description of the model."""
 
 
+class _Field(NamedTuple):
+    """Sky-subtracted pixels, their variances, and bad pixels, shape (ny, nx)."""
+
+    image: npt.NDArray[np.float32]
+    variance: npt.NDArray[np.float32]
+    bad: npt.NDArray[np.bool_]
+
+
 class _Star(NamedTuple):
     """Position and FWHM of a star from its moments, pixels."""
 
@@ -131,7 +139,7 @@ def gaussian_psf(fwhm: float, shape: tuple[int, int], n_stars: int = 0) -> Measu
         raise ValueError(f"a FWHM of {fwhm:.3g} pixels is not between {_MIN_FWHM:g} and {_MAX_FWHM:g}.")
     psf = GaussianPointSpreadFunction(
         sigma=fwhm / FWHM_PER_SIGMA,
-        bounds=Box.factory[0 : shape[0], 0 : shape[1]],
+        bounds=Box.from_shape(shape),
         stamp_size=_stamp_size(fwhm),
     )
     return MeasuredPsf(psf=psf, fwhm=fwhm, n_stars=n_stars, kind="Gaussian")
@@ -168,12 +176,16 @@ def measure_psf(
         Raised if the image has no isolated point source of high
         signal-to-noise ratio.
     """
-    stars, sky_subtracted = _find_stars(image, variance, bad)
+    filled = np.where(bad, np.float32(0.0), image)
+    data = filled - sep.Background(filled, mask=bad, bw=64, bh=64).back(dtype=np.float32)
+    data[bad] = 0.0
+    field = _Field(data, variance, bad)
+    stars = _find_stars(field)
     if not stars:
         raise TooFewStarsError("the image has no bright, isolated, unsaturated star")
     fwhm = float(np.median([star.fwhm for star in stars]))
     try:
-        return _fit_profile(stars, fwhm, sky_subtracted, variance, bad, pixel_scale)
+        return _fit_profile(stars, fwhm, field, pixel_scale)
     except (RuntimeError, ValueError, galsim.GalSimError, np.linalg.LinAlgError) as error:
         _LOG.warning("The PSF fit to %d stars failed (%s); a Gaussian is used.", len(stars), error)
         return gaussian_psf(fwhm, image.shape, n_stars=len(stars))
@@ -184,22 +196,18 @@ def _stamp_size(fwhm: float) -> int:
     return max(25, 2 * int(np.ceil(2.7 * fwhm)) + 1)
 
 
-def _find_stars(
-    image: npt.NDArray[np.float32], variance: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]
-) -> tuple[list[_Star], npt.NDArray[np.float32]]:
-    """Select stars; return them and the image without background.
+def _find_stars(field: _Field) -> list[_Star]:
+    """Select stars.
 
     Point sources are a narrow concentration among the sizes of bright
     sources. Galaxies are larger; cosmic rays are smaller, and most are
     rejected by their shape.
     """
-    filled = np.where(bad, np.float32(0.0), image)
-    data = filled - sep.Background(filled, mask=bad, bw=64, bh=64).back(dtype=np.float32)
-    data[bad] = 0.0
+    data, variance, bad = field
     noise = np.sqrt(np.where(bad, np.float32(1.0), variance))
     sources = _extract(data, noise, bad)
     if len(sources) == 0:
-        return [], data
+        return []
 
     x, y = sources["x"], sources["y"]
     radius, _ = sep.flux_radius(data, x, y, np.maximum(6.0 * sources["a"], 4.0), 0.5, mask=bad, subpix=5)
@@ -211,7 +219,7 @@ def _find_stars(
     found = {int(i): _measure(data, bad, x[i], y[i], radius[i]) for i in candidates}
     measured = {i: star for i, star in found.items() if star is not None}
     if not measured:
-        return [], data
+        return []
 
     typical = _locus(np.array([star.fwhm for star in measured.values()]))
     similar = {i: star for i, star in measured.items() if abs(np.log(star.fwhm / typical)) < 0.1}
@@ -227,7 +235,7 @@ def _find_stars(
                 stars.append(star)
         if len(stars) >= MIN_STARS:
             break
-    return stars[:_MAX_STARS], data
+    return stars[:_MAX_STARS]
 
 
 def _measure(
@@ -301,16 +309,10 @@ def _locus(sizes: npt.NDArray[np.floating]) -> float:
     return float(np.exp(np.median(values[densest : densest + count[densest]])))
 
 
-def _fit_profile(
-    stars: list[_Star],
-    fwhm: float,
-    image: npt.NDArray[np.float32],
-    variance: npt.NDArray[np.float32],
-    bad: npt.NDArray[np.bool_],
-    pixel_scale: float,
-) -> MeasuredPsf:
+def _fit_profile(stars: list[_Star], fwhm: float, field: _Field, pixel_scale: float) -> MeasuredPsf:
+    shape = field.image.shape
     wcs = galsim.PixelScale(pixel_scale)
-    piff_stars = [_piff_star(star, fwhm, image, variance, bad, wcs) for star in stars]
+    piff_stars = [_piff_star(star, fwhm, field, wcs) for star in stars]
     trials = {
         name: _fit(piff_stars[:_MAX_PROFILE_STARS], make_model(), 0, wcs)
         for name, make_model in _PROFILES.items()
@@ -319,13 +321,11 @@ def _fit_profile(
     order = max(n for n, needed in enumerate(_MIN_STARS_BY_ORDER) if len(stars) >= needed)
     while True:
         best = _fit(piff_stars, _PROFILES[profile](), order, wcs)
-        if order == 0 or _is_plausible(best, image.shape, fwhm):
+        if order == 0 or _is_plausible(best, shape, fwhm):
             break
         order -= 1
-    wrapper = PiffWrapper(
-        best, bounds=Box.factory[0 : image.shape[0], 0 : image.shape[1]], stamp_size=_stamp_size(fwhm)
-    )
-    center = wrapper.compute_kernel_image(x=0.5 * (image.shape[1] - 1), y=0.5 * (image.shape[0] - 1))
+    wrapper = PiffWrapper(best, bounds=Box.from_shape(shape), stamp_size=_stamp_size(fwhm))
+    center = wrapper.compute_kernel_image(x=0.5 * (shape[1] - 1), y=0.5 * (shape[0] - 1))
     measured = kernel_fwhm(center.array)
     if not _MIN_FWHM <= measured <= _MAX_FWHM or not 0.6 < measured / fwhm < 1.7:
         raise ValueError(f"its FWHM is {measured:.2f} pixels, the stars' {fwhm:.2f}")
@@ -334,19 +334,12 @@ def _fit_profile(
     return MeasuredPsf(psf=wrapper, fwhm=measured, n_stars=n_stars, kind=f"{profile}, {variation}")
 
 
-def _piff_star(
-    star: _Star,
-    fwhm: float,
-    image: npt.NDArray[np.float32],
-    variance: npt.NDArray[np.float32],
-    bad: npt.NDArray[np.bool_],
-    wcs: galsim.PixelScale,
-) -> piff.Star:
+def _piff_star(star: _Star, fwhm: float, field: _Field, wcs: galsim.PixelScale) -> piff.Star:
     r = int(np.ceil(2.5 * fwhm))
     x0, y0 = max(0, round(star.x) - r), max(0, round(star.y) - r)
     part = (slice(y0, round(star.y) + r + 1), slice(x0, round(star.x) + r + 1))
-    pixels = image[part].astype(np.float64)
-    weight = np.where(bad[part], 0.0, 1.0 / (variance[part] + np.square(_MODEL_ERROR * pixels)))
+    pixels = field.image[part].astype(np.float64)
+    weight = np.where(field.bad[part], 0.0, 1.0 / (field.variance[part] + np.square(_MODEL_ERROR * pixels)))
     data = piff.StarData(
         galsim.Image(pixels, xmin=x0, ymin=y0, wcs=wcs),
         galsim.PositionD(star.x, star.y),

@@ -21,15 +21,13 @@ import warnings
 from astropy.io.fits import Header
 from astropy.time import Time, TimeDelta
 
-from .header import find_exposure_time, get_number
+from .header import find_exposure_time, find_integer
 
 NOMINAL_EXPOSURE_TIME = 30.0
 """Default exposure time, seconds."""
 
 NOMINAL_DATE = "2000-01-01T12:00:00"
 """Default start of an exposure, UTC."""
-
-_VISIT_KEYWORDS = ("VISIT", "EXPNUM")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +141,8 @@ def find_visit(header: Header, timing: Timing, digest: int) -> int:
         five digits with the second of the night, which the detectors of an
         exposure share; else up to nine digits from the contents of the file.
     """
-    for keyword in _VISIT_KEYWORDS:
-        value = get_number(header, keyword)
-        if value is not None and value == int(value) and value > 0:
-            return int(value)
+    if (number := find_integer(header, ("VISIT", "EXPNUM"), 1)) is not None:
+        return number
     if timing.date_assumed:
         return 1 + digest % 999_999_999
     return timing.day_obs * 100_000 + timing.second

@@ -29,7 +29,7 @@ __all__ = (
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -251,7 +251,7 @@ def find_existing(
 
 
 def put_datasets(
-    butler: Butler, run: str, data_id: Mapping[str, str | int], datasets: Iterable[Dataset]
+    butler: Butler, run: str, data_id: Mapping[str, str | int], datasets: Sequence[Dataset]
 ) -> list[DatasetRef]:
     """Put the datasets of one image atomically.
 
@@ -272,43 +272,35 @@ def put_datasets(
         Raised if a dataset exists, has a type of different definition, or
         cannot be written.
     """
-    datasets = list(datasets)
     where = f"visit {data_id['visit']}, detector {data_id['detector']} into run {run!r}"
+    refs: list[DatasetRef] = []
     try:
         butler.collections.register(run)
         dimensions = butler.dimensions.conform(["instrument", "visit", "detector"])
-        dataset_types = []
-        for dataset in datasets:
-            dataset_type = DatasetType(dataset.name, dimensions, dataset.storage_class)
+        types = {
+            dataset.name: DatasetType(dataset.name, dimensions, dataset.storage_class) for dataset in datasets
+        }
+        for name, dataset_type in types.items():
             try:
                 butler.registry.registerDatasetType(dataset_type)
             except ConflictingDefinitionError:
                 # A convertible storage class is accepted.
-                dataset_type = butler.get_dataset_type(dataset.name)
-            dataset_types.append(dataset_type)
-        return _put_together(butler, run, data_id, list(zip(datasets, dataset_types, strict=True)))
-    except ConflictingDefinitionError as error:
-        raise RepositoryError(
-            f"Cannot put {where}: the dataset exists already; choose another run with --run."
-        ) from error
-    except CollectionTypeError as error:
-        raise RepositoryError(f"The collection {run!r} is not a RUN: {error}") from error
-    except Exception as error:
-        raise RepositoryError(f"Cannot put {where}: {error}") from error
-
-
-def _put_together(
-    butler: Butler, run: str, data_id: Mapping[str, str | int], items: list[tuple[Dataset, DatasetType]]
-) -> list[DatasetRef]:
-    refs: list[DatasetRef] = []
-    try:
-        for dataset, dataset_type in items:
-            refs.append(butler.put(dataset.content, dataset_type, dict(data_id), run=run))
-    except BaseException:
+                types[name] = butler.get_dataset_type(name)
+        for dataset in datasets:
+            refs.append(butler.put(dataset.content, types[dataset.name], dict(data_id), run=run))
+        return refs
+    except BaseException as error:
         # A Butler transaction does not remove the files of previous puts.
         butler.pruneDatasets(refs, disassociate=True, unstore=True, purge=True)
-        raise
-    return refs
+        if isinstance(error, ConflictingDefinitionError):
+            message = f"Cannot put {where}: the dataset exists already; choose another run with --run."
+        elif isinstance(error, CollectionTypeError):
+            message = f"The collection {run!r} is not a RUN: {error}"
+        elif isinstance(error, Exception):
+            message = f"Cannot put {where}: {error}"
+        else:
+            raise
+        raise RepositoryError(message) from error
 
 
 def _create(root: ResourcePath, prepare: Callable[[Butler], None]) -> None:

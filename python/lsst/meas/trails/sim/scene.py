@@ -206,7 +206,9 @@ def simulate_scene(
         variance[amplifier] = np.nan
         mask[amplifier] |= plane_bits(["BAD", "NO_DATA"])
     # The truth refers to visible pixels and to the noise without trails.
-    truth = _scene_truth(dataclasses.replace(before, image=image, mask=mask), trails, streaks)
+    seen = dataclasses.replace(before, image=image, mask=mask)
+    satellites = Trails.from_trails(streaks)
+    truth = add_distractors(truth_table(seen, trails), satellites, ["Satellite"] * len(satellites), psf)
     template, template_psf = None, None
     if config.template is not None:
         template, template_psf = simulate_template(
@@ -217,13 +219,6 @@ def simulate_scene(
         trails=trails,
         truth=truth,
         template_psf=template_psf,
-    )
-
-
-def _scene_truth(planes: ImagePlanes, trails: Trails, streaks: list[Trail]) -> astropy.table.Table:
-    satellites = Trails.from_trails(streaks)
-    return add_distractors(
-        truth_table(planes, trails), satellites, ["Satellite"] * len(satellites), planes.psf
     )
 
 

@@ -225,9 +225,8 @@ def _add_galaxy(canvas: _Image, sky: Sky, i: int, pad: int) -> None:
     reach = int(np.ceil((3.5 if disk else 5.0) * radius)) + 1
     x, y = float(sky.galaxy_x[i]) + pad, float(sky.galaxy_y[i]) + pad
     ix, iy = round(x), round(y)
-    x_start, x_stop = max(ix - reach, 0), min(ix + reach + 1, canvas.shape[1])
-    y_start, y_stop = max(iy - reach, 0), min(iy + reach + 1, canvas.shape[0])
-    if x_start >= x_stop or y_start >= y_stop:
+    rows, columns = _clipped(iy, reach, canvas.shape[0]), _clipped(ix, reach, canvas.shape[1])
+    if not rows or not columns:
         return
     # Cuspy profiles need fine sampling.
     fine = int(np.clip(np.ceil(3.0 / max(radius * ratio, 0.3)), 1, 7))
@@ -245,7 +244,14 @@ def _add_galaxy(canvas: _Image, sky: Sky, i: int, pad: int) -> None:
     stamp = profile.reshape(side, fine, side, fine).sum(axis=(1, 3))
     stamp *= sky.galaxy_flux[i] / stamp.sum()
     y0, x0 = iy - reach, ix - reach
-    canvas[y_start:y_stop, x_start:x_stop] += stamp[y_start - y0 : y_stop - y0, x_start - x0 : x_stop - x0]
+    canvas[rows.start : rows.stop, columns.start : columns.stop] += stamp[
+        rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0
+    ]
+
+
+def _clipped(center: int, reach: int, size: int) -> range:
+    """Return the pixels within a distance of a center that exist."""
+    return range(max(center - reach, 0), min(center + reach + 1, size))
 
 
 def _add_spikes(canvas: _Image, x: float, y: float, flux: float, angle: float, noise: float) -> None:
@@ -276,15 +282,16 @@ def _add_halo(image: _Image, x: float, y: float, flux: float, noise: float) -> N
     reach = int(min(core * np.cbrt(central / (0.05 * noise)), 600.0))
     if reach < core:
         return
-    x_start, x_stop = max(int(x) - reach, 0), min(int(x) + reach + 1, image.shape[1])
-    y_start, y_stop = max(int(y) - reach, 0), min(int(y) + reach + 1, image.shape[0])
-    if x_start >= x_stop or y_start >= y_stop:
+    rows, columns = _clipped(int(y), reach, image.shape[0]), _clipped(int(x), reach, image.shape[1])
+    if not rows or not columns:
         return
-    u = np.arange(x_start, x_stop, dtype=np.float32) - np.float32(x)
-    v = np.arange(y_start, y_stop, dtype=np.float32) - np.float32(y)
+    u = np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(x)
+    v = np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(y)
     r2 = np.square(v)[:, None] + np.square(u)[None, :]
     halo = central * np.power(1.0 + r2 / (core * core), -1.5)
-    image[y_start:y_stop, x_start:x_stop] += np.where(r2 < reach * reach, halo, 0.0).astype(np.float32)
+    image[rows.start : rows.stop, columns.start : columns.stop] += np.where(
+        r2 < reach * reach, halo, 0.0
+    ).astype(np.float32)
 
 
 def _convolve(canvas: _Image, psf: PsfGrid, shape: tuple[int, int], pad: int) -> _Image:
