@@ -69,7 +69,6 @@ from lsst.meas.trails.core.catalog.columns import candidate_catalog
 from lsst.meas.trails.core.injection.population import TrailPopulation
 from lsst.meas.trails.core.normalize import TEMPLATE_CHANNELS
 from lsst.meas.trails.core.operating_point import FALSE_RATES
-from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.evaluation.baselines import (
     SEP_FOR_TRAILS,
     BaselineDetections,
@@ -118,9 +117,9 @@ KINDS = {
 STREAMS = {"field": 0, "blank": 1, "like": 2, "template": 3, "difference": 4}
 """Offset of the seed of each kind."""
 
-BASELINES: dict[str, Callable[[ImagePlanes, BackgroundMesh], BaselineDetections]] = {
+BASELINES: dict[str, Callable[[SkySubtracted], BaselineDetections]] = {
     "PSF-matched 5 sigma footprints": elongated_footprints,
-    "sep for trails": lambda planes, background: sep_sources(planes, background, SEP_FOR_TRAILS),
+    "sep for trails": lambda sky: sep_sources(sky, SEP_FOR_TRAILS),
     "matched-filter bank": matched_filter_bank,
 }
 
@@ -182,14 +181,13 @@ def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Sce
     return subtracted_scene(scene, box) if kind == "difference" else with_cut_template(scene)
 
 
-def model_catalog(model: TrailModel, scene: Scene, background: BackgroundMesh) -> astropy.table.Table:
+def model_catalog(model: TrailModel, sky: SkySubtracted, background: BackgroundMesh) -> astropy.table.Table:
     """Return the candidates of a model, found as in the tasks."""
-    planes = scene.planes
-    probability = predict_probability(model, planes, background=background, threads=1)
+    probability = predict_probability(model, sky.planes, background=background, threads=1)
     thresholds = model.specification.thresholds
     table = find_candidates(
         probability,
-        SkySubtracted.from_planes(planes, background),
+        sky,
         ScoreModel.from_mapping(model.specification.score),
         CandidateOptions(grow=thresholds["grow"], seed=thresholds["seed"]),
     )
@@ -240,9 +238,10 @@ class Job:
             scene = make_scene(self.kind, self.seed, self.index, self.like)
             planes = scene.planes
             background = fit_background(planes.image, planes.bad())
-            catalogs = {name: model_catalog(_model(name), scene, background) for name in self.models}
+            sky = SkySubtracted.from_planes(planes, background)
+            catalogs = {name: model_catalog(_model(name), sky, background) for name in self.models}
             for name in self.baselines:
-                catalogs[name] = BASELINES[name](planes, background).catalog()
+                catalogs[name] = BASELINES[name](sky).catalog()
             found = {name: match(catalog, scene) for name, catalog in catalogs.items()}
         except Exception as error:
             raise RuntimeError(

@@ -29,9 +29,8 @@ import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
-from lsst.meas.trails.core.background import BackgroundMesh
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.geometry import Trails, segment_distance
-from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import kernel_fwhm
 from lsst.meas.trails.core.render import FourierTrail
 from lsst.meas.trails.evaluation.baselines import BaselineDetections
@@ -98,17 +97,13 @@ def make_templates(options: BankOptions = BankOptions()) -> list[Template]:
     return templates
 
 
-def matched_filter_bank(
-    planes: ImagePlanes, background: BackgroundMesh, options: BankOptions = BankOptions()
-) -> BaselineDetections:
+def matched_filter_bank(sky: SkySubtracted, options: BankOptions = BankOptions()) -> BaselineDetections:
     """Find trails with a bank of PSF-convolved lines, ranked by SNR.
 
     Parameters
     ----------
-    planes
+    sky
         The image.
-    background
-        Its background.
     options
         Templates and threshold.
 
@@ -121,9 +116,9 @@ def matched_filter_bank(
     a trail respond to it.
     """
     templates = make_templates(options)
-    bad = planes.bad()
+    planes, bad = sky.planes, sky.bad
     weight = np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, planes.variance)).astype(np.float32)
-    data = np.where(bad, 0.0, planes.image - background.level()).astype(np.float32) * weight
+    data = np.where(bad, 0.0, planes.image - sky.level).astype(np.float32) * weight
     kernel = planes.psf.mean_kernel
     # Reach of a template centered in a block.
     margin = int(np.ceil(0.5 * options.longest)) + kernel.shape[0] // 2 + _PEAK_SIZE

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.background import BackgroundMesh, fit_background
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.geometry import angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.evaluation.baselines import BaselineDetections
@@ -29,7 +29,7 @@ SMALL = BankOptions(shortest=10.0, longest=60.0, lengths=4, end_step=4.0)
 
 
 def search(planes: ImagePlanes) -> BaselineDetections:
-    return matched_filter_bank(planes, fit_background(planes.image, planes.bad()), SMALL)
+    return matched_filter_bank(SkySubtracted.from_planes(planes), SMALL)
 
 
 def test_a_bright_trail_comes_first() -> None:
@@ -69,17 +69,17 @@ def test_the_rank_of_the_bank_is_the_optimal_snr() -> None:
     ranks = []
     for seed in range(6):
         planes = make_image((150.0, 120.0, template.length, template.angle, 20.0), seed=seed)
-        sky = BackgroundMesh(np.zeros((2, 2), dtype=np.float32), planes.shape)
-        ranks.append(matched_filter_bank(planes, sky, SMALL).rank[0])
+        sky = SkySubtracted(planes, np.zeros(planes.shape, dtype=np.float32), planes.bad())
+        ranks.append(matched_filter_bank(sky, SMALL).rank[0])
     assert np.mean(ranks) == pytest.approx(20.0, abs=3.0 / np.sqrt(6.0) + 0.5)
 
 
 def test_blocks_do_not_matter() -> None:
     planes = make_image((100.0, 100.0, 60.0, 30.0, 15.0), (220.0, 120.0, 20.0, 90.0, 12.0))
-    sky = fit_background(planes.image, planes.bad())
-    whole = matched_filter_bank(planes, sky, SMALL)
+    sky = SkySubtracted.from_planes(planes)
+    whole = matched_filter_bank(sky, SMALL)
     parts = matched_filter_bank(
-        planes, sky, BankOptions(shortest=10.0, longest=60.0, lengths=4, end_step=4.0, block=100)
+        sky, BankOptions(shortest=10.0, longest=60.0, lengths=4, end_step=4.0, block=100)
     )
     # But for single precision.
     np.testing.assert_array_equal(whole.trails.x, parts.trails.x)
@@ -102,8 +102,8 @@ def test_the_limit() -> None:
     for snr in found:
         for seed in range(8):
             planes = make_image((150.0, 120.0, template.length, template.angle, snr), seed=seed)
-            sky = BackgroundMesh(np.zeros((2, 2), dtype=np.float32), planes.shape)
-            baseline = matched_filter_bank(planes, sky, SMALL)
+            sky = SkySubtracted(planes, np.zeros(planes.shape, dtype=np.float32), planes.bad())
+            baseline = matched_filter_bank(sky, SMALL)
             near = np.hypot(baseline.trails.x - 150.0, baseline.trails.y - 120.0) < 6.0
             found[snr] += bool(np.any(near & (baseline.rank > 5.9)))
     assert found[9.5] == 8

@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.background import BackgroundMesh, fit_background
+from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.geometry import Trails, angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
@@ -33,12 +33,12 @@ from .conftest import make_image
 BASELINES = {
     "footprints": elongated_footprints,
     "sep": sep_sources,
-    "sep for trails": lambda planes, background: sep_sources(planes, background, SEP_FOR_TRAILS),
+    "sep for trails": lambda sky: sep_sources(sky, SEP_FOR_TRAILS),
 }
 
 
 def search(name: str, planes: ImagePlanes) -> BaselineDetections:
-    return BASELINES[name](planes, fit_background(planes.image, planes.bad()))
+    return BASELINES[name](SkySubtracted.from_planes(planes))
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -64,12 +64,12 @@ def test_elongated_ones_rank_above_bright_ones(name: str) -> None:
 def test_thresholds_are_in_sigma() -> None:
     """Of point sources of 5 sigma half are found at 5 sigma."""
     grid = [(30.0 + 40.0 * i, 30.0 + 40.0 * j, 0.01, 0.0, 5.0) for i in range(7) for j in range(6)]
-    sky = BackgroundMesh(np.zeros((2, 2), dtype=np.float32), (256, 300))
     counts = {"sep": 0, "footprints": 0}
     for seed in range(4):
         planes = make_image(*grid, seed=seed)
-        counts["sep"] += len(sep_sources(planes, sky, SepOptions(threshold=5.0, min_area=1)).trails)
-        counts["footprints"] += len(elongated_footprints(planes, sky, min_elongation=1.0).trails)
+        sky = SkySubtracted(planes, np.zeros(planes.shape, dtype=np.float32), planes.bad())
+        counts["sep"] += len(sep_sources(sky, SepOptions(threshold=5.0, min_area=1)).trails)
+        counts["footprints"] += len(elongated_footprints(sky, min_elongation=1.0).trails)
     # 168 of them, the highest of some pixels each: rather more than half.
     for name, count in counts.items():
         assert 75 < count < 130, name

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pytest
 
 from lsst.meas.trails.core.geometry import Trails
-from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS, add_distractors, truth_table
+from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS, add_distractors, streak_mask, truth_table
 from lsst.meas.trails.core.photometry import flux_to_mag, mag_to_flux
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA
@@ -198,3 +198,14 @@ def test_distractors_are_rows_of_their_own(make_planes: MakePlanes) -> None:
     unchanged = add_distractors(table, Trails.empty(), [], planes.psf)
     assert len(unchanged) == 1
     assert unchanged is not table
+
+
+def test_streaks_of_satellites_alone(make_planes: MakePlanes) -> None:
+    planes = make_planes((80, 100))
+    table = truth_table(planes, trails_of((30.0, 20.0, 10.0, 0.0, 100.0)))
+    assert not streak_mask(table, planes.shape).any()
+    satellite, star = (50.0, 60.0, 100.0, 0.0, 1e4), (20.0, 30.0, 0.0, 0.0, 1e3)
+    table = add_distractors(table, trails_of(satellite, star), ["Satellite", "Star"], planes.psf)
+    # Within four FWHM of 4 pixels.
+    expected = np.abs(np.arange(80) - 60.0) < 16.0
+    np.testing.assert_array_equal(streak_mask(table, planes.shape), np.tile(expected[:, None], 100))

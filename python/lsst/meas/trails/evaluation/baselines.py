@@ -34,10 +34,9 @@ import scipy.ndimage
 import scipy.signal
 import sep
 
-from ..core.background import BackgroundMesh, fit_background
+from ..core.background import SkySubtracted, fit_background
 from ..core.catalog.columns import CANDIDATE_COLUMNS
 from ..core.geometry import Trails, wrap_angle
-from ..core.planes import ImagePlanes
 from ..core.psf import FWHM_PER_SIGMA, kernel_fwhm
 from .columns import blank_table
 
@@ -120,21 +119,15 @@ SEP_FOR_TRAILS = SepOptions(threshold=2.5, min_area=40, min_elongation=2.0, by_e
 
 
 def elongated_footprints(
-    planes: ImagePlanes,
-    background: BackgroundMesh,
-    *,
-    threshold: float = 5.0,
-    min_elongation: float = 1.2,
+    sky: SkySubtracted, *, threshold: float = 5.0, min_elongation: float = 1.2
 ) -> BaselineDetections:
     """Detect footprints as the stack does, and rank them by elongation.
 
     Parameters
     ----------
-    planes
-        The image.
-    background
-        Its background; estimated again with the grown footprints of a first
-        detection masked.
+    sky
+        The image; its background is estimated again with the grown footprints
+        of a first detection masked.
     threshold
         Threshold on the image convolved with the PSF, sigma.
     min_elongation
@@ -147,16 +140,15 @@ def elongated_footprints(
     ``sum(k d) / sqrt(sum(k^2 V))`` with the PSF ``k`` is above the threshold, as
     in the stack's SourceDetectionTask.  Both sums ignore masked pixels.
     """
-    bad = planes.bad()
+    planes, bad = sky.planes, sky.bad
     kernel = planes.psf.mean_kernel
-    level = background.level()
-    significance, _ = _psf_matched(planes, bad, level, kernel)
+    significance, _ = _psf_matched(sky)
     sigma = kernel_fwhm(kernel) / FWHM_PER_SIGMA
     detected = scipy.ndimage.binary_dilation(
         np.abs(significance) > threshold, iterations=max(1, round(_GROW * sigma))
     )
     level = fit_background(planes.image, bad | detected).level()
-    significance, convolved = _psf_matched(planes, bad, level, kernel)
+    significance, convolved = _psf_matched(dataclasses.replace(sky, level=level))
     labels, count = scipy.ndimage.label(significance > threshold, structure=np.ones((3, 3)))
     if count == 0:
         return BaselineDetections(Trails.empty(), np.zeros(0), np.zeros(0))
@@ -176,24 +168,18 @@ def elongated_footprints(
     return BaselineDetections(trails, rank[keep], np.asarray(peak, dtype=np.float64)[keep]).sorted()
 
 
-def sep_sources(
-    planes: ImagePlanes, background: BackgroundMesh, options: SepOptions = SepOptions()
-) -> BaselineDetections:
+def sep_sources(sky: SkySubtracted, options: SepOptions = SepOptions()) -> BaselineDetections:
     """Detect sources with sep in the PSF-matched image.
 
     Parameters
     ----------
-    planes
+    sky
         The image.
-    background
-        Its background.
     options
         Threshold and cuts.
     """
-    bad = planes.bad()
-    kernel = planes.psf.mean_kernel
-    level = background.level()
-    significance, _ = _psf_matched(planes, bad, level, kernel)
+    planes, bad = sky.planes, sky.bad
+    significance, _ = _psf_matched(sky)
     stack, limit = sep.get_extract_pixstack(), sep.get_sub_object_limit()
     sep.set_extract_pixstack(max(stack, _PIXSTACK))
     sep.set_sub_object_limit(max(limit, _SUB_OBJECTS))
@@ -206,7 +192,7 @@ def sep_sources(
     finally:
         sep.set_extract_pixstack(stack)
         sep.set_sub_object_limit(limit)
-    data = np.where(bad, 0.0, planes.image - level)
+    data = np.where(bad, 0.0, planes.image - sky.level)
     flux = _sums(segments, data, len(found))
     noise = np.sqrt(np.maximum(_sums(segments, np.where(bad, 0.0, planes.variance), len(found)), 1e-30))
     a, b = found["a"].astype(np.float64), found["b"].astype(np.float64)
@@ -218,7 +204,7 @@ def sep_sources(
         found["x"].astype(np.float64), found["y"].astype(np.float64), _line_length(a, b), angle, flux
     )
     detected = np.maximum(flux, 0.0) / noise
-    sigma = kernel_fwhm(kernel) / FWHM_PER_SIGMA
+    sigma = kernel_fwhm(planes.psf.mean_kernel) / FWHM_PER_SIGMA
     rank = a / np.maximum(b, sigma) if options.by_elongation else detected
     return BaselineDetections(trails, rank, detected).sorted()
 
@@ -234,17 +220,13 @@ def _sums(
     )  # fmt: skip
 
 
-def _psf_matched(
-    planes: ImagePlanes,
-    bad: npt.NDArray[np.bool_],
-    level: npt.NDArray[np.float32],
-    kernel: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _psf_matched(sky: SkySubtracted) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the significance of a source at each pixel, and the convolved image."""
-    data = np.where(bad, 0.0, planes.image - level).astype(np.float32)
+    planes, bad = sky.planes, sky.bad
+    data = np.where(bad, 0.0, planes.image - sky.level).astype(np.float32)
     variance = np.where(bad, 0.0, planes.variance).astype(np.float32)
     # Correlation with the PSF is convolution with the flipped PSF.
-    flipped = kernel[::-1, ::-1].astype(np.float32)
+    flipped = planes.psf.mean_kernel[::-1, ::-1].astype(np.float32)
     signal = scipy.signal.oaconvolve(data, flipped, mode="same")
     noise = scipy.signal.oaconvolve(variance, np.square(flipped), mode="same")
     if np.all(bad):

@@ -22,7 +22,7 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from ..core.background import fit_background
+from ..core.background import SkySubtracted
 from ..core.geometry import Trails
 from ..core.planes import ImagePlanes
 from ..core.render import add_trail
@@ -125,7 +125,7 @@ def _without_trails(image: InputImage, trails: astropy.table.Table) -> ImagePlan
 
 def _sep_sources(planes: ImagePlanes, threshold: float) -> StackSources:
     """Return the sources that sep detects at a threshold in sigma."""
-    found = sep_sources(planes, fit_background(planes.image, planes.bad()), SepOptions(threshold=threshold))
+    found = sep_sources(SkySubtracted.from_planes(planes), SepOptions(threshold=threshold))
     unknown = np.full(len(found.rank), np.nan)
     return StackSources(np.stack([found.trails.x, found.trails.y], axis=1), unknown, unknown)
 

@@ -22,15 +22,13 @@ import numpy.typing as npt
 from lsst.images import Image, Mask
 
 from ..adcnn.metrics import adcnn_detections, adcnn_match
-from ..core.geometry import Trails, line_band
+from ..core.geometry import Trails
+from ..core.injection.truth import streak_mask
 from ..core.photometry import detection_magnitude_loss, point_source_flux_limit, typical_variance
 from ..core.pixel_histogram import PixelHistogram
 from ..core.render import truth_mask
 from ._input_image import InputImage, check_covers
 from ._trail_images import TRAIL_PLANE, model_summary
-
-_STREAK_WIDTH = 4.0
-"""Half of the width of ignored pixels around a satellite, in FWHM."""
 
 
 def candidate_snr(image: InputImage, candidates: astropy.table.Table) -> npt.NDArray[np.float64]:
@@ -106,10 +104,7 @@ def compare_pixels(
         true |= truth_pixels.get(TRAIL_PLANE.name)
         drawn &= np.asarray(truth["truthSource"]).astype(str) != masked_source
     true |= truth_mask(planes.psf, Trails.from_table(truth[drawn]), planes.shape, truth_fraction)
-    bad, streak = planes.bad(), planes.has("STREAK")
-    for row in truth[kind == "Satellite"]:
-        x, y, angle, fwhm = (float(row[name]) for name in ("x", "y", "beta", "fwhm"))
-        streak |= line_band(planes.shape, x, y, angle, _STREAK_WIDTH * fwhm)
+    bad, streak = planes.bad(), planes.has("STREAK") | streak_mask(truth, planes.shape)
     # Trail pixels count even where the trail crosses a satellite.
     streak &= ~true & ~bad
     histogram = PixelHistogram.from_pixels(probability, true, bad | streak)

@@ -36,8 +36,7 @@ from lsst.pipe.base import (
 )
 
 from ..core.background import fit_background
-from ..core.geometry import line_band
-from ..core.injection.truth import check_trail_table, is_trail
+from ..core.injection.truth import check_trail_table, is_trail, streak_mask
 from ..core.tiles.cut import cut_tiles, ignore_trail
 from ..core.tiles.layout import IGNORED, TileSource
 from ._connections import DETECTOR, TemplateConnections
@@ -45,9 +44,6 @@ from ._ids import TILES, SeededConfig, pack_data_id
 from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image, read_template
 from ._stack_sources import found_trails, read_sources
 from ._trail_images import TRAIL_PLANE
-
-_STREAK_WIDTH = 4.0
-"""Half of the width of a satellite streak, in FWHM."""
 
 _REAL_SOURCES = "plane DETECTED of the image, from before the injection"
 
@@ -290,11 +286,7 @@ class TileToHdf5Task(PipelineTask):
         planes = image.planes
         truth = mask.get(TRAIL_PLANE.name).astype(np.uint8)
         truth[planes.has("STREAK")] = IGNORED
-        satellite = np.asarray(catalog["source_type"]).astype(str) == "Satellite"
-        for row in catalog[satellite]:
-            x, y, angle, fwhm = (float(row[name]) for name in ("x", "y", "beta", "fwhm"))
-            band = line_band(planes.shape, x, y, angle, _STREAK_WIDTH * fwhm)
-            truth[band & (truth == 0)] = IGNORED
+        truth[streak_mask(catalog, planes.shape) & (truth == 0)] = IGNORED
         for row in catalog[is_trail(catalog)]:
             if row["snr_optimal"] < self.config.ignoreBelowSnr:
                 ignore_trail(truth, row, 1.5 * float(row["fwhm"]))

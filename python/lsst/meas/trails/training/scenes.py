@@ -32,9 +32,9 @@ import numpy.typing as npt
 from lsst.images import Box
 
 from ..core.background import fit_background
-from ..core.geometry import Trails, line_band
+from ..core.geometry import Trails
 from ..core.injection.population import TrailPopulation
-from ..core.injection.truth import truth_table
+from ..core.injection.truth import streak_mask, truth_table
 from ..core.render import truth_mask
 from ..core.template import cut_template
 from ..core.tiles.cut import cut_tiles
@@ -165,9 +165,7 @@ def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:
     visible = (snr >= scenes.ignore_below)[~satellite]
     truth = np.zeros(planes.shape, dtype=np.uint8)
     truth[truth_mask(planes.psf, scene.trails[~visible], planes.shape, scenes.truth_fraction)] = IGNORED
-    for row in scene.truth[satellite]:
-        x, y, angle, fwhm = (float(row[name]) for name in ("x", "y", "beta", "fwhm"))
-        truth[line_band(planes.shape, x, y, angle, 4.0 * fwhm)] = IGNORED
+    truth[streak_mask(scene.truth, planes.shape)] = IGNORED
     truth[truth_mask(planes.psf, scene.trails[visible], planes.shape, scenes.truth_fraction)] = 1
     return truth
 

@@ -18,6 +18,7 @@ __all__ = (
     "add_distractors",
     "check_trail_table",
     "is_trail",
+    "streak_mask",
     "truth_table",
 )
 
@@ -29,7 +30,7 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import Trails
+from ..geometry import Trails, line_band
 from ..photometry import detection_magnitude_loss, flux_to_mag, point_source_flux_limit, typical_variance
 from ..planes import ImagePlanes
 from ..psf import PsfGrid
@@ -37,6 +38,9 @@ from ..render import TrailStamp, optimal_snr, render_trail, variance_under
 
 type PixelToSky = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]]
 """Maps x and y in an image's coordinates to ICRS degrees."""
+
+_STREAK_WIDTH = 4.0
+"""Half of the width of a satellite streak, FWHM."""
 
 TRUTH_COLUMNS: dict[str, tuple[u.UnitBase | None, str]] = {
     "injection_id": (None, "Number of the trail, unique in its image; that of the catalog it came from."),
@@ -235,6 +239,23 @@ def is_trail(catalog: astropy.table.Table) -> npt.NDArray[np.bool_]:
     if "source_type" not in catalog.colnames:
         return np.ones(len(catalog), dtype=bool)
     return np.asarray(np.asarray(catalog["source_type"]).astype(str) == "Trail")
+
+
+def streak_mask(catalog: astropy.table.Table, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Return the pixels of the satellite streaks of a truth table.
+
+    Parameters
+    ----------
+    catalog
+        Truth table, in array coordinates.
+    shape
+        Shape (ny, nx) of the image.
+    """
+    mask = np.zeros(shape, dtype=bool)
+    for row in catalog[np.asarray(catalog["source_type"]).astype(str) == "Satellite"]:
+        x, y, angle, fwhm = (float(row[name]) for name in ("x", "y", "beta", "fwhm"))
+        mask |= line_band(shape, x, y, angle, _STREAK_WIDTH * fwhm)
+    return mask
 
 
 def check_trail_table(catalog: astropy.table.Table) -> None:
