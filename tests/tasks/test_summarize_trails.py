@@ -1,0 +1,69 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Tests of SummarizeTrailsTask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lsst.meas.trails.evaluation.metrics_table import select
+from lsst.meas.trails.tasks import SummarizeTrailsConfig, SummarizeTrailsTask
+from lsst.pipe.base import NoWorkFound
+
+from ..evaluation.conftest import make_detector
+
+
+@pytest.fixture(scope="module")
+def detectors() -> list[Any]:
+    return [make_detector(seed) for seed in range(3)]
+
+
+def make_task(**settings: Any) -> SummarizeTrailsTask:
+    config = SummarizeTrailsConfig()
+    config.resamples = 20
+    for name, value in settings.items():
+        setattr(config, name, value)
+    config.validate()
+    return SummarizeTrailsTask(config=config)
+
+
+def test_metrics_and_metadata(detectors: list[Any]) -> None:
+    task = make_task(makePlots=False)
+    result = task.run(matches=[pair[0] for pair in detectors], searches=[pair[1] for pair in detectors])
+    assert set(result.getDict()) == {"trail_metrics"}
+    (row,) = select(
+        result.trail_metrics, section="detection", metric="snr50", operatingPoint="10 false per detector"
+    )
+    assert task.metadata["snr50_at_10"] == row["value"]
+    assert task.metadata["nDetectors"] == 3
+    assert {"pixel_auc", "pixel_average_precision", "expected_calibration_error"} <= set(task.metadata)
+
+
+def test_detectors_without_both_tables_are_left_out(
+    detectors: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    task = make_task(makePlots=False)
+    task.run(matches=[pair[0] for pair in detectors], searches=[pair[1] for pair in detectors[:2]])
+    assert task.metadata["nDetectors"] == 2
+    assert "Ignored 1 tables" in caplog.text
+
+
+def test_no_detectors() -> None:
+    with pytest.raises(NoWorkFound, match="search table"):
+        make_task().run(matches=[], searches=[])
+
+
+def test_main_rate_must_be_one_of_the_rates() -> None:
+    with pytest.raises(ValueError, match="mainRate"):
+        make_task(mainRate=3.0)
