@@ -39,7 +39,7 @@ from .distributed import Ranks
 from .export import export_trained
 from .hard_tiles import mine_hard_tiles
 from .initial_weights import InitialWeights
-from .log import SilentReport, TrainingReport
+from .log import TrainingReport
 from .losses import BlendedLoss
 from .nonfinite import TrainingError, describe_nonfinite
 from .optimizer import prepare_training
@@ -143,58 +143,51 @@ def train(
             objects,
             ranks,
         )
-        report_class = TrainingReport if ranks.is_rank_zero else SilentReport
-        with report_class(output_dir, original, show_progress=progress) as report:
+        with TrainingReport(
+            output_dir, original, show_progress=progress, enabled=ranks.is_rank_zero
+        ) as report:
             return trainer.run(report, resume=resume, stop_after=stop_after)
 
 
+@dataclasses.dataclass(eq=False)
 class _Trainer:
-    """Training in progress."""
+    """Training in progress; see `train`."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        original: Recipe,
-        train_dataset: Dataset[Any],
-        validation_dataset: Dataset[Any] | None,
-        output_dir: Path,
-        device: torch.device,
-        start: InitialWeights | None,
-        objects: ObjectValidation | None,
-        ranks: Ranks,
-    ) -> None:
-        self.recipe = recipe
-        self.original = original
-        self.train_dataset = train_dataset
-        self.validation_dataset = validation_dataset
-        self.output_dir = output_dir
-        self.device = device
-        self.bfloat16 = use_bfloat16(recipe.precision, device)
-        self.objects = objects
-        self.ranks = ranks
-        if dataset_length(train_dataset) == 0:
+    recipe: Recipe
+    original: Recipe
+    train_dataset: Dataset[Any]
+    validation_dataset: Dataset[Any] | None
+    output_dir: Path
+    device: torch.device
+    start: InitialWeights | None
+    objects: ObjectValidation | None
+    ranks: Ranks
+
+    def __post_init__(self) -> None:
+        if dataset_length(self.train_dataset) == 0:
             raise TrainingError("There are no tiles to train on.")
-        if validation_dataset is not None and dataset_length(validation_dataset) == 0:
+        if self.validation_dataset is not None and dataset_length(self.validation_dataset) == 0:
             raise TrainingError("There are no tiles to validate on.")
-        if recipe.validation.objects_every is not None and objects is None:
+        if self.recipe.validation.objects_every is not None and self.objects is None:
             raise TrainingError(
                 "validation.objects_every needs simulated scenes; add data.simulate, or remove it."
             )
-        self.state = TrainingState(recipe, device, start, ranks)
-        self.epochs = list(plan_epochs(recipe, train_dataset))
-        if any(epoch.mines for epoch in self.epochs) and not isinstance(train_dataset, TrailTileDataset):
+        self.state = TrainingState(self.recipe, self.device, self.start, self.ranks)
+        self.epochs = list(plan_epochs(self.recipe, self.train_dataset))
+        if any(epoch.mines for epoch in self.epochs) and not isinstance(self.train_dataset, TrailTileDataset):
             raise TrainingError("Hard tiles need tile files.")
         self.total_steps = self.epochs[-1].first_step + self.epochs[-1].steps
         # Stages before the first one count as done.
-        first_stage = 0 if start is None else start.stage_index(recipe)
+        first_stage = 0 if self.start is None else self.start.stage_index(self.recipe)
         self.first_step = next(e.first_step for e in self.epochs if e.stage_index == first_stage)
         self.state.step = self.first_step
-        self.start = None if start is None else start.record(original)
+        self.bfloat16 = use_bfloat16(self.recipe.precision, self.device)
+        self.origin = None if self.start is None else self.start.record(self.original)
         self.digest = run_digest(
-            original,
+            self.original,
             self.epochs,
-            (train_dataset, validation_dataset),
-            None if start is None else start.identity(original),
+            (self.train_dataset, self.validation_dataset),
+            None if self.start is None else self.start.identity(self.original),
         )
 
     def run(self, report: TrainingReport, *, resume: bool, stop_after: int | None) -> TrainingResult:
@@ -214,8 +207,8 @@ class _Trainer:
                 self.device,
                 "bfloat16" if self.bfloat16 else "float32",
             )
-        if self.start is not None:
-            _LOG.info("Started with the weights of %(name)s %(version)s at stage %(stage)s.", self.start)
+        if self.origin is not None:
+            _LOG.info("Started with the weights of %(name)s %(version)s at stage %(stage)s.", self.origin)
         report.start(step=self.state.step, total_steps=self.total_steps, resumed=resumed)
         end = self.total_steps if stop_after is None else min(stop_after, self.total_steps)
         for epoch in self.epochs:
@@ -256,7 +249,7 @@ class _Trainer:
         )
         self.state.hard, self.state.mined_epoch = hard.tiles.tolist(), epoch.number
         self._save()
-        report.mining(step=self.state.step, epoch=epoch.number, stage=epoch.stage.name, hard=hard)
+        report.mining(self.state.step, epoch, hard)
 
     def _run_epoch(self, epoch: Epoch, report: TrainingReport, end: int) -> None:
         loss_function = BlendedLoss(epoch.stage.loss)
@@ -289,9 +282,8 @@ class _Trainer:
             self._require_finite("gradient", norm, batch, inputs, target, logits)
             self.state.advance()
             report.step(
-                step=self.state.step,
-                epoch=epoch.number,
-                stage=epoch.stage.name,
+                self.state.step,
+                epoch,
                 loss=value,
                 learning_rate=learning_rate,
                 gradient_norm=norm,
@@ -345,7 +337,7 @@ class _Trainer:
                 threads = self.recipe.threads or self.ranks.cores()
                 metrics |= objects.measure(network, self.recipe.model, threads=threads)
         metrics = self.ranks.broadcast(metrics)
-        report.validation(step=self.state.step, epoch=epoch.number, stage=epoch.stage.name, metrics=metrics)
+        report.validation(self.state.step, epoch, metrics)
         self.state.record_validation(metrics)
 
     def _export(self, report: TrainingReport) -> TrainingResult:
@@ -369,7 +361,7 @@ class _Trainer:
             steps=self.state.step - self.first_step,
             train_tiles=dataset_length(dataset),
             files=dataset.files if isinstance(dataset, TrailTileDataset) else (),
-            start=self.start,
+            start=self.origin,
             processes=self.ranks.world_size,
             measure=measure,
         )
@@ -378,4 +370,4 @@ class _Trainer:
 
     def _save(self) -> None:
         if self.ranks.is_rank_zero:
-            self.state.save(self.output_dir / CHECKPOINT_NAME, digest=self.digest, start=self.start)
+            self.state.save(self.output_dir / CHECKPOINT_NAME, digest=self.digest, start=self.origin)
