@@ -182,11 +182,11 @@ def test_the_other_side_of_the_sky_is_off_the_image() -> None:
     [
         ("mag", np.nan, "mag is nan"),
         ("mag", np.inf, "mag is inf"),
-        ("mag", 80.0, "mag is 80: that is no flux"),
-        ("mag", -3.0, "mag is -3, which no moving object"),
-        ("trail_length", 0.0, "without a length it has no flux"),
-        ("trail_length", -5.0, "without a length"),
-        ("trail_length", 10_000.0, "more than the 1000 pixels"),
+        ("mag", 80.0, "mag is 80"),
+        ("mag", -3.0, "mag is -3"),
+        ("trail_length", 0.0, "trail_length is 0"),
+        ("trail_length", -5.0, "trail_length is -5"),
+        ("trail_length", 10_000.0, "trail_length is 10000"),
         ("trail_length", np.nan, "trail_length is nan"),
         ("beta", np.nan, "beta is nan"),
         ("ra", np.nan, "ra is nan"),
@@ -223,22 +223,22 @@ def test_bad_rows_elsewhere_on_the_sky_are_nobody_s_business() -> None:
 @pytest.mark.parametrize("column", ["ra", "dec", "mag", "trail_length", "beta"])
 def test_missing_columns_are_an_error(column: str) -> None:
     table = table_of((10.0, 20.0), **{column: None})
-    with pytest.raises(CatalogError, match=rf"catalog 0 lacks the column\(s\) {column}; a trail needs"):
+    with pytest.raises(CatalogError, match=f"catalog 0 .*{column}"):
         select(table)
 
 
 def test_a_table_of_something_else_is_an_error() -> None:
-    with pytest.raises(CatalogError, match="catalog 0 has no column 'source_type'"):
+    with pytest.raises(CatalogError, match="catalog 0 .*'source_type'"):
         select(astropy.table.Table({"a": [1]}))
 
 
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("mag", ["bright"], "'mag' of catalog 0 does not hold numbers"),
+        ("mag", ["bright"], "'mag' of catalog 0"),
         ("mag", [3.0] * u.s, "'mag' of catalog 0 is in s, not in mag"),
         ("trail_length", [3.0] * u.kg, "'trail_length' of catalog 0 is in kg"),
-        ("injection_id", [0.5], "'injection_id' of catalog 0 must hold integers"),
+        ("injection_id", [0.5], "'injection_id' of catalog 0"),
     ],
 )
 def test_wrong_columns_are_an_error(column: str, values: Any, message: str) -> None:

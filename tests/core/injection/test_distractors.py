@@ -90,8 +90,8 @@ def test_nothing_is_drawn_without_good_pixels(make_planes: MakePlanes) -> None:
         ({"satellites": -1.0}, "numbers of distractors"),
         ({"cosmic_rays": np.nan}, "numbers of distractors"),
         ({"point_sources": np.inf}, "numbers of distractors"),
-        ({"point_source_snr": (10.0, 5.0)}, "increasing pair"),
-        ({"point_source_snr": (0.0, 5.0)}, "increasing pair"),
+        ({"point_source_snr": (10.0, 5.0)}, "point_source_snr"),
+        ({"point_source_snr": (0.0, 5.0)}, "point_source_snr"),
     ],
 )
 def test_impossible_populations_are_refused(change: dict[str, Any], message: str) -> None:

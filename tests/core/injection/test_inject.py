@@ -123,7 +123,7 @@ def test_no_trails_change_nothing(make_planes: MakePlanes) -> None:
 @pytest.mark.parametrize("flux", [-1.0, np.nan, np.inf])
 def test_impossible_fluxes_are_named(make_planes: MakePlanes, flux: float) -> None:
     trails = trails_of((30.0, 30.0, 20.0, 30.0, 5.0), (30.0, 30.0, 20.0, 30.0, flux))
-    with pytest.raises(ValueError, match="Trail 1 has a flux"):
+    with pytest.raises(ValueError, match="Trail 1 "):
         inject_trails(make_planes(), trails, None)
 
 

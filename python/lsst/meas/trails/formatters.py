@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Butler formatters of this package's own storage classes."""
+"""Butler formatter of the storage class of tiles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .core.tiles.writer import TrailTiles
 
 
 class TrailTilesFormatter(FormatterV2):
-    """Writes and reads `~lsst.meas.trails.core.tiles.writer.TrailTiles` as HDF5."""
+    """Formatter of `~lsst.meas.trails.core.tiles.writer.TrailTiles` in HDF5."""
 
     default_extension: ClassVar[str] = ".h5"
     can_read_from_local_file: ClassVar[bool] = True

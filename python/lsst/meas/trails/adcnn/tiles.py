@@ -33,13 +33,13 @@ import scipy.ndimage
 from astropy.wcs.utils import fit_wcs_from_points
 
 from ..core.background import fit_background
-from ..core.geometry import Trails
+from ..core.geometry import PixelToSky, Trails
 from ..core.injection.truth import truth_table
 from ..core.photometry import AB_ZEROPOINT_NJY, mag_to_flux
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
 from ..core.render import truth_mask
-from ..core.tiles.cut import SkyFunction, cut_tiles, ignore_trail
+from ..core.tiles.cut import cut_tiles, ignore_trail
 from ..core.tiles.layout import TileSource
 from ..core.tiles.writer import TrailTiles
 from ..ingest.noise import estimate_variance
@@ -267,7 +267,7 @@ def _fit_wcs(trails: astropy.table.Table) -> astropy.wcs.WCS | None:
     return wcs if np.median(residual) <= _MAX_WCS_RESIDUAL else None
 
 
-def _sky_function(wcs: astropy.wcs.WCS) -> SkyFunction:
+def _sky_function(wcs: astropy.wcs.WCS) -> PixelToSky:
     def pixel_to_sky(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> tuple[Any, Any]:
         ra, dec = wcs.all_pix2world(x, y, 0)
         return ra, dec

@@ -18,6 +18,7 @@ trail has no direction, so that angles run over [0, 180).
 from __future__ import annotations
 
 __all__ = (
+    "PixelToSky",
     "SegmentPixels",
     "Trail",
     "Trails",
@@ -31,14 +32,17 @@ __all__ = (
 )
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, Self, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
 type _Floats = npt.NDArray[np.float64]
 """Arrays; functions of scalars return scalars."""
+
+type PixelToSky = Callable[[_Floats, _Floats], tuple[Any, Any]]
+"""Map from pixel coordinates x and y to ICRS right ascension and declination, degrees."""
 
 type _Subset = slice | npt.NDArray[np.bool_ | np.integer]
 type _Values = float | npt.NDArray[np.floating | np.integer]

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Candidates as observations for the Minor Planet Center.
+"""Export of candidates as observations for the Minor Planet Center.
 
 The format is the Astrometry Data Exchange Standard of the IAU, version 2022,
 in pipe-separated values (https://github.com/IAU-ADES/ADES-Master).
@@ -65,21 +65,7 @@ _LSST_BANDS = {band: f"L{band}" for band in "ugrizy"}
 
 @dataclasses.dataclass(frozen=True)
 class AdesContext:
-    """Who observed, with what, which images alone do not tell.
-
-    Parameters
-    ----------
-    station
-        Observatory code of the Minor Planet Center, 3 or 4 characters.
-    submitter
-        Name of who submits and measures, initials first.
-    star_catalog
-        The Minor Planet Center's code of the star catalog that positions and
-        magnitudes were calibrated with.
-    design, aperture, detector
-        Of the telescope; the aperture in meters.
-    software
-        Name and version of what found the candidates.
+    """Observer, telescope and calibration of the observations.
 
     Raises
     ------
@@ -88,12 +74,27 @@ class AdesContext:
     """
 
     station: str = RUBIN
+    """Observatory code of the Minor Planet Center, 3 or 4 characters."""
+
     submitter: str = "Unnamed"
+    """Name of the submitter and measurer, initials first."""
+
     star_catalog: str = "UNK"
+    """Minor Planet Center's code of the star catalog that calibrated
+    positions and magnitudes.
+    """
+
     design: str = "reflector"
+    """Design of the telescope."""
+
     aperture: float = 8.4
+    """Aperture of the telescope, meters."""
+
     detector: str = "CCD"
+    """Type of the detector."""
+
     software: str = "meas_trails"
+    """Name and version of the software that found the candidates."""
 
     def __post_init__(self) -> None:
         allowed = {
@@ -109,45 +110,45 @@ class AdesContext:
             if not re.fullmatch(pattern, value) or not value.strip():
                 raise ValueError(f"{name} {value!r} is not allowed in ADES: {rule}.")
         if not 0.01 <= self.aperture < 1000.0:
-            raise ValueError(f"aperture {self.aperture} is no diameter in meters.")
+            raise ValueError(f"aperture {self.aperture} is not a diameter in meters.")
 
 
 def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
-    """Write the two ends of every candidate as two optical observations.
+    """Return the two ends of every candidate as two optical observations.
 
     Parameters
     ----------
     candidates
         Rows of a `trail_candidate_detector` or `trail_candidate`.
     context
-        What the catalog does not say.
+        Observer, telescope and calibration.
 
     Returns
     -------
     text : `str`
-        The file.  Each candidate is a tracklet ``trkSub`` of its own, counted
-        from 1, and ``obsSubID`` its ``trailCandidateId`` with the number of
-        the end.  Magnitude and exposure time are those of the whole trail.
-        ``band`` has the Minor Planet Center's names for the LSST's filters
-        where the station is Rubin's.
+        Content of the file.  Each candidate is a tracklet with its own
+        ``trkSub``, counted from 1; ``obsSubID`` is its ``trailCandidateId``
+        with the number of the end.  Magnitude and exposure time are those of
+        the whole trail.  ``band`` has the Minor Planet Center's names of the
+        LSST filters if the station is Rubin.
 
     Raises
     ------
     ValueError
-        Raised for no candidates, for any without a time, exposure time or
-        position, and for more than the standard has names for.
+        Raised if there are no candidates or more than ``trkSub`` can count,
+        or if one lacks time, exposure time or position.
 
     Notes
     -----
-    The direction of motion cannot be told from one image: first and second
-    end are given the times of the start and the end of the exposure in the
-    order of the catalog, and every remark says that it may be the other.
+    One image does not determine the direction of motion: the first and second
+    end of the catalog get the times of the start and end of the exposure, and
+    every remark says that they may be exchanged.
     """
     count = len(candidates)
     if count == 0:
-        raise ValueError("There are no candidates, and ADES has no file without an observation.")
+        raise ValueError("There are no candidates; ADES files need at least one observation.")
     if count > 9_999_999:
-        raise ValueError(f"{count} candidates are more than one file of observations may hold.")
+        raise ValueError(f"{count} candidates do not fit in one file; write at most 9999999.")
     _check(candidates)
     half = np.asarray(candidates["exposureTime"], dtype=np.float64) / 2.0
     middle = Time(np.asarray(candidates["midpointMjdTai"], dtype=np.float64), format="mjd", scale="tai")
@@ -178,10 +179,10 @@ def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
 def end_errors(candidates: astropy.table.Table) -> tuple[_Floats, _Floats, _Floats]:
     """Return the errors of the ends of trails.
 
-    The end is half a length from the midpoint.  Its covariance is that of the
-    midpoint, which the catalog has without the correlation of right ascension
-    and declination, plus a quarter of the variance of the length along the
-    trail, plus the variance of the angle times half the length across it.
+    The covariance of an end is the sum of the covariance of the midpoint,
+    which the catalog has without the correlation of right ascension and
+    declination, a quarter of the variance of the length along the trail, and
+    the squared product of half the length and the error of the angle across.
 
     Parameters
     ----------
@@ -191,10 +192,10 @@ def end_errors(candidates: astropy.table.Table) -> tuple[_Floats, _Floats, _Floa
     Returns
     -------
     east, north : `numpy.ndarray`
-        Errors on the sky in arcseconds, shape (n,): that of right ascension
-        holds the factor cos(dec).
+        Errors on the sky, arcseconds, shape (n,); ``east`` includes the
+        factor cos(dec).
     correlation : `numpy.ndarray`
-        Of the two, shape (n,); the same for both ends.
+        Correlation of the two, shape (n,), the same for both ends.
     """
 
     def column(name: str) -> _Floats:
@@ -225,13 +226,13 @@ def _check(candidates: astropy.table.Table) -> None:
             row = candidates[int(np.flatnonzero(wrong)[0])]
             raise ValueError(
                 f"Candidate {row['trailCandidateId']} of visit {row['visit']}, detector {row['detector']} "
-                f"has no {what} ({name} is NaN), without which it is no observation. Leave it out with a "
-                f"condition such as '{name} > -1000', or give the image one when it is ingested."
+                f"has no {what} ({name} is NaN). Leave it out with a condition such as '{name} > -1000', or "
+                "pass the value when ingesting the image."
             )
 
 
 def _shared(row: dict[str, object], context: AdesContext) -> dict[str, str]:
-    """Return the fields that both ends have in common."""
+    """Return the fields that both ends share."""
     magnitude, snr = float(row["trailMag"]), float(row["snr"])  # type: ignore[arg-type]
     fields = {
         "mode": "CCD",
@@ -276,12 +277,12 @@ def _rms(east: float, north: float, correlation: float) -> dict[str, str]:
 
 
 def _positive(value: float) -> str:
-    """Write an error with at most 6 characters and more than zero."""
+    """Return a positive number as text of at most 6 characters."""
     return f"{min(max(value, 0.001), 99999.0):.3f}"[:6].rstrip(".")
 
 
 def _round_ra(ra: float) -> float:
-    """Round to the digits that are written, within [0, 360)."""
+    """Round to the digits of the text, within [0, 360)."""
     return round(ra % 360.0, 7) % 360.0
 
 
@@ -308,7 +309,7 @@ def _header(context: AdesContext) -> list[str]:
 
 
 def _aligned(rows: list[dict[str, str]]) -> list[str]:
-    """Return the record of keywords and those of the data, in columns."""
+    """Return the lines of keywords and data, in aligned columns."""
     widths = {name: max([len(name), *(len(row.get(name, "")) for row in rows)]) for name in _FIELDS}
     lines = ["|".join(f"{name:<{widths[name]}}" for name in _FIELDS).rstrip()]
     lines += ["|".join(f"{row.get(name, ''):<{widths[name]}}" for name in _FIELDS).rstrip() for row in rows]

@@ -9,13 +9,12 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The candidate catalog: its columns, and how candidates become its rows."""
+"""Columns of the candidate catalog, and conversion of candidates to its rows."""
 
 from __future__ import annotations
 
 __all__ = ("CANDIDATE_COLUMNS", "candidate_catalog", "empty_catalog")
 
-from collections.abc import Callable
 from typing import Any
 
 import astropy.coordinates
@@ -24,7 +23,7 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import position_angle
+from ..geometry import PixelToSky, position_angle
 from ..photometry import flux_to_mag
 
 type _Floats = npt.NDArray[np.float64]
@@ -92,27 +91,26 @@ def candidate_catalog(
     band: str,
     midpoint_mjd_tai: float,
     exposure_time: float,
-    pixel_to_sky: Callable[[_Floats, _Floats], tuple[Any, Any]],
+    pixel_to_sky: PixelToSky,
     origin: tuple[int, int] = (0, 0),
     flux_per_njy: float = 1.0,
 ) -> astropy.table.Table:
-    """Turn candidates into the rows of a catalog.
+    """Return the catalog of candidates.
 
     Parameters
     ----------
     candidates
         Output of `~lsst.meas.trails.core.candidates.find.find_candidates`.
     first_id
-        Identifier of the first row; the others count on from it.
+        Identifier of the first row; the others follow.
     visit, detector, band
-        What image it is.
+        The image.
     midpoint_mjd_tai
         Middle of the exposure, days.
     exposure_time
         Seconds; NaN makes rates NaN.
     pixel_to_sky
-        Maps x and y in the image's coordinates to ICRS right ascension and
-        declination in degrees.
+        Map from the image's coordinates to the sky.
     origin
         Coordinates (x, y) of the first pixel of the arrays in the image.
     flux_per_njy
@@ -148,14 +146,14 @@ def candidate_catalog(
 def _sky_columns(
     candidates: astropy.table.Table,
     pixels: dict[str, _Floats],
-    pixel_to_sky: Callable[[_Floats, _Floats], tuple[Any, Any]],
+    pixel_to_sky: PixelToSky,
 ) -> dict[str, _Floats]:
     columns: dict[str, _Floats] = {}
     for suffix in ("", "0", "1"):
         ra, dec = pixel_to_sky(pixels[f"x{suffix}"], pixels[f"y{suffix}"])
         columns[f"ra{suffix}"], columns[f"dec{suffix}"] = np.asarray(ra), np.asarray(dec)
     x, y, ra, dec = pixels["x"], pixels["y"], columns["ra"], columns["dec"]
-    # The local Jacobian of the projection, by a step of one pixel.
+    # Local Jacobian of the projection, from steps of one pixel.
     ra_x, dec_x = pixel_to_sky(x + 1.0, y)
     ra_y, dec_y = pixel_to_sky(x, y + 1.0)
     cosine = np.cos(np.deg2rad(dec))
@@ -172,8 +170,7 @@ def _sky_columns(
     ends = (np.deg2rad(columns[name]) for name in ("ra0", "dec0", "ra1", "dec1"))
     columns["trailLength"] = np.rad2deg(astropy.coordinates.angular_separation(*ends)) * 3600.0
     columns["trailLengthErr"] = np.asarray(candidates["trailLengthPixErr"]) * along
-    # Of a trail without length the ends coincide, and only the local
-    # direction is left.
+    # The local direction, as the ends of a trail without length coincide.
     step_ra, step_dec = pixel_to_sky(x + unit[0], y + unit[1])
     columns["trailAngle"] = position_angle(ra, dec, step_ra, step_dec)
     columns["trailAngleErr"] = np.asarray(candidates["trailAnglePixErr"])

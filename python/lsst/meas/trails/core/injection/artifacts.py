@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What looks like a trail and is none: cosmic rays and satellites."""
+"""Artifacts that resemble trails: cosmic rays and satellites."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from ..psf import FWHM_PER_SIGMA, PsfGrid
 
 
 class CosmicRay(NamedTuple):
-    """The track of a cosmic ray in an image."""
+    """Track of a cosmic ray in an image."""
 
     rows: npt.NDArray[np.int64]
-    """Rows of the pixels that it went through, with repetitions, shape (n,)."""
+    """Rows of the pixels on the track, with repetitions, shape (n,)."""
 
     columns: npt.NDArray[np.int64]
-    """Their columns."""
+    """Columns of the pixels on the track, shape (n,)."""
 
     trail: Trail
-    """Track as a line, with the flux that it left in the image."""
+    """Track as a line, with its flux in the image."""
 
 
 def add_cosmic_ray(
     image: npt.NDArray[np.float32], charge: tuple[float, float], rng: np.random.Generator
 ) -> CosmicRay:
-    """Add a straight, sharp track that no PSF has blurred.
+    """Add the track of a cosmic ray, which the PSF does not blur.
 
     Parameters
     ----------
     image
         Signal, shape (ny, nx); changed in place.
     charge
-        Least and greatest charge per pixel of track, image units.
+        Range of the charge per pixel of track, image units.
     rng
         Random numbers.
     """
@@ -58,7 +58,7 @@ def add_cosmic_ray(
     x, y = rng.uniform(0, nx), rng.uniform(0, ny)
     t = np.arange(0.0, length, 0.25)
     density = np.exp(rng.uniform(*np.log(charge))) * rng.uniform(0.7, 1.3, t.size) * 0.25
-    # Delta electrons and diffusion in the silicon make tracks wander.
+    # Delta electrons and diffusion in the silicon make tracks irregular.
     wander = np.cumsum(rng.normal(0.0, 0.04, t.size))
     px = x + t * np.cos(angle) - wander * np.sin(angle)
     py = y + t * np.sin(angle) + wander * np.cos(angle)
@@ -89,15 +89,15 @@ def add_satellite(
     surface_brightness
         Flux per pixel of length, image units.
     rng
-        Random numbers, for the place and the angle.
+        Random numbers for position and angle.
     defocus
-        Extra width (Gaussian standard deviation, pixels) of a low satellite,
-        for which the telescope is out of focus.
+        Additional width (Gaussian standard deviation, pixels) of a low
+        satellite, which is out of focus.
 
     Returns
     -------
     trail
-        The part of the streak within the image.
+        Part of the streak in the image.
     """
     ny, nx = image.shape
     cx, cy = rng.uniform(0, nx), rng.uniform(0, ny)
@@ -105,8 +105,7 @@ def add_satellite(
     sigma = float(np.hypot(psf.fwhm(cx, cy) / FWHM_PER_SIGMA, defocus))
     c, s = np.cos(angle), np.sin(angle)
     steep = abs(s) > abs(c)
-    # Walk along the axis that the streak crosses everywhere, and draw its
-    # profile across.
+    # Draw the profile across at each pixel of the axis that the streak covers.
     target = image.T if not steep else image
     along = np.arange(target.shape[0])
     slope = (c / s) if steep else (s / c)

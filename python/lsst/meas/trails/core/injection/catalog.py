@@ -11,12 +11,11 @@
 
 """Catalogs of trails to inject, in the columns of `lsst.source.injection`.
 
-A row is a trail: ``ra`` and ``dec`` of its midpoint (ICRS degrees),
+Each row is a trail: ``ra`` and ``dec`` of its midpoint (ICRS degrees),
 ``source_type`` (``"Trail"``), ``trail_length`` (pixels), ``mag`` (AB, per
 pixel of length: the trail has ``trail_length`` times the flux of ``mag``) and
-``beta`` (degrees counter-clockwise from +x of the image's pixels, whatever
-its orientation on the sky).  Optional are ``injection_id`` and ``visit``:
-with the latter, a row is for that visit alone.
+``beta`` (degrees counter-clockwise from +x of the image's pixels).  Optional
+are ``injection_id`` and ``visit``, which restricts a row to a visit.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ import astropy.table
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
+from astropy.coordinates import angular_separation
 
 from ..geometry import Trails, wrap_angle
 from ..photometry import mag_to_flux
@@ -39,7 +39,7 @@ from .population import MAX_INJECTED_LENGTH
 type _Floats = npt.NDArray[np.float64]
 
 SOURCE_TYPE = "Trail"
-"""Value of ``source_type`` of the rows that are meant here."""
+"""Value of ``source_type`` of trails."""
 
 _UNITS: dict[str, u.UnitBase] = {
     "ra": u.deg,
@@ -48,58 +48,52 @@ _UNITS: dict[str, u.UnitBase] = {
     "trail_length": u.pix,
     "beta": u.deg,
 }
-"""Columns that a trail must have, with the units they are in."""
+"""Required columns of trails, with their units."""
 
 _BRIGHTEST = 0.0
-"""Magnitudes below this are taken for mistakes."""
+"""Smallest magnitude; smaller ones are mistakes."""
 
 
 class CatalogError(ValueError):
-    """Raised when a catalog cannot be used at all, whatever its rows."""
+    """Raised if a catalog lacks usable columns."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageFootprint:
-    """Where an image is, on the sky and in pixels.
-
-    Parameters
-    ----------
-    shape
-        Shape (ny, nx), pixels.
-    ra, dec
-        Its center, ICRS degrees.
-    pixel_scale
-        Arcseconds per pixel.
-    sky_to_pixel
-        Maps ICRS degrees to array coordinates x, y.
-    margin
-        Farthest that the PSF carries light, pixels.
-    """
+    """Position of an image on the sky and in pixels."""
 
     shape: tuple[int, int]
+    """Shape (ny, nx), pixels."""
+
     ra: float
+    """Right ascension of the center, ICRS degrees."""
+
     dec: float
+    """Declination of the center, ICRS degrees."""
+
     pixel_scale: float
+    """Arcseconds per pixel."""
+
     sky_to_pixel: Callable[[_Floats, _Floats], tuple[_Floats, _Floats]]
+    """Map from ICRS degrees to array coordinates x, y."""
+
     margin: float
+    """Radius of the PSF's kernel, pixels."""
 
     def may_reach(self, ra: _Floats, dec: _Floats) -> npt.NDArray[np.bool_]:
-        """Return which positions the image, or a trail into it, may have.
+        """Return which midpoints are near enough for a trail in the image.
 
-        Far from an image its mapping to pixels means nothing, and may come
-        back to it.
+        Far from an image its map to pixels is meaningless, and may return to
+        the image.
         """
         reach = 0.5 * float(np.hypot(*self.shape)) + 0.5 * MAX_INJECTED_LENGTH + self.margin
-        a, b = np.deg2rad(dec), np.deg2rad(self.dec)
         with np.errstate(invalid="ignore"):
-            half = np.sin(0.5 * (a - b)) ** 2
-            half = half + np.cos(a) * np.cos(b) * np.sin(0.5 * np.deg2rad(ra - self.ra)) ** 2
-            distance = 2.0 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0)))
+            distance = angular_separation(*np.deg2rad([self.ra, self.dec]), np.deg2rad(ra), np.deg2rad(dec))
         # A tenth more for the distortion of the image.
         return np.asarray(np.rad2deg(distance) * 3600.0 / self.pixel_scale <= 1.1 * reach)
 
     def touches(self, trails: Trails) -> npt.NDArray[np.bool_]:
-        """Return which trails leave light on the image."""
+        """Return which trails have light in the image."""
         ny, nx = self.shape
         found = np.zeros(len(trails), dtype=bool)
         for i, (x0, y0, x1, y1) in enumerate(zip(*trails.ends, strict=True)):
@@ -114,36 +108,31 @@ class ImageFootprint:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CatalogSelection:
-    """The trails of some catalogs that belong to an image.
-
-    Parameters
-    ----------
-    trails
-        The trails in array coordinates, fluxes in nJy.
-    injection_id
-        Their numbers.
-    excluded
-        What is wrong with rows that cannot be injected, one text a row.
-    other_types
-        Number of rows that are no trails.
-    other_visits
-        Number of trails for other visits.
-    off_image
-        Number of trails that leave no light on the image.
-    repeated
-        Number of rows that repeat another.
-    renumbered
-        Number of trails whose number another trail has.
-    """
+    """Trails of catalogs for an image, with the numbers of other rows."""
 
     trails: Trails
+    """Trails in array coordinates, fluxes in nJy."""
+
     injection_id: npt.NDArray[np.int64]
+    """Numbers of the trails."""
+
     excluded: tuple[str, ...] = ()
+    """Problems of rows that cannot be injected, one text per row."""
+
     other_types: int = 0
+    """Number of rows of another ``source_type``."""
+
     other_visits: int = 0
+    """Number of trails for other visits."""
+
     off_image: int = 0
+    """Number of trails without light in the image."""
+
     repeated: int = 0
+    """Number of rows that repeat another row."""
+
     renumbered: int = 0
+    """Number of trails with a new number because another trail has theirs."""
 
 
 def select_trails(
@@ -152,14 +141,14 @@ def select_trails(
     footprint: ImageFootprint,
     visit: int | None = None,
 ) -> CatalogSelection:
-    """Select the trails of catalogs that belong to an image.
+    """Select the trails of catalogs for an image.
 
     Parameters
     ----------
     catalogs
-        The catalogs; never changed.
+        The catalogs, not changed.
     names
-        What to call each of them in messages.
+        Names of the catalogs for messages.
     footprint
         The image.
     visit
@@ -175,8 +164,8 @@ def select_trails(
     Raises
     ------
     CatalogError
-        Raised if a catalog lacks a column that its trails need, or has it in
-        another unit or kind, naming catalog and column.
+        Raised if a column is missing or has another unit or type; the message
+        has catalog and column.
     """
     counts = {"other_types": 0, "other_visits": 0, "off_image": 0}
     parts: list[_Floats] = []
@@ -192,7 +181,7 @@ def select_trails(
             counts["other_visits"] += int(np.count_nonzero(~mine))
             rows = rows[mine]
         values = _values(catalog, name, footprint.pixel_scale)[rows]
-        # Rows without a position are nowhere: they are reported below.
+        # Rows without a position are reported below.
         lost = ~np.isfinite(values[:, :2]).all(axis=1)
         near = lost | footprint.may_reach(values[:, 0], values[:, 1])
         counts["off_image"] += int(np.count_nonzero(~near))
@@ -225,7 +214,7 @@ def select_trails(
 
 
 def _trail_rows(catalog: astropy.table.Table, name: str) -> npt.NDArray[np.int64]:
-    """Return which rows are trails, after a look at the columns."""
+    """Return the numbers of the rows of trails, after checking the columns."""
     if len(catalog) == 0:
         return np.zeros(0, dtype=np.int64)
     if "source_type" not in catalog.colnames:
@@ -233,7 +222,7 @@ def _trail_rows(catalog: astropy.table.Table, name: str) -> npt.NDArray[np.int64
     kinds = np.ma.filled(np.ma.asarray(catalog["source_type"]).astype(str), "")
     rows = np.flatnonzero(np.char.strip(np.asarray(kinds, dtype=str)) == SOURCE_TYPE)
     if len(rows) and (missing := [column for column in _UNITS if column not in catalog.colnames]):
-        raise CatalogError(f"{name} lacks the column(s) {', '.join(missing)}; a trail needs {_needs()}.")
+        raise CatalogError(f"{name} has no column(s) {', '.join(missing)}; a trail needs {_needs()}.")
     return rows.astype(np.int64)
 
 
@@ -242,18 +231,18 @@ def _needs() -> str:
 
 
 def _column(catalog: astropy.table.Table, column: str, name: str) -> _Floats:
-    """Return a column as numbers, NaN where it is masked."""
+    """Return a column as numbers, NaN for masked values."""
     try:
         values = np.ma.asarray(catalog[column])
         if values.ndim != 1 or values.dtype.kind not in "biufSUO":
             raise TypeError(f"it has shape {values.shape} and type {values.dtype}")
         return np.asarray(np.ma.filled(values.astype(np.float64), np.nan))
     except (TypeError, ValueError, OverflowError) as error:
-        raise CatalogError(f"Column {column!r} of {name} does not hold numbers: {error}") from error
+        raise CatalogError(f"Column {column!r} of {name} has no numbers: {error}") from error
 
 
 def _values(catalog: astropy.table.Table, name: str, pixel_scale: float) -> _Floats:
-    """Return the numbers of all rows in the right units, shape (n, 5)."""
+    """Return the required columns in their units, shape (n, 5)."""
     columns = []
     for column, unit in _UNITS.items():
         values = _column(catalog, column, name)
@@ -269,44 +258,43 @@ def _values(catalog: astropy.table.Table, name: str, pixel_scale: float) -> _Flo
 
 
 def _numbers(catalog: astropy.table.Table, name: str) -> npt.NDArray[np.int64]:
-    """Return the injection_id of all rows, -1 where there is none."""
+    """Return the injection_id of all rows, -1 if missing."""
     if "injection_id" not in catalog.colnames:
         return np.full(len(catalog), -1, dtype=np.int64)
     column = np.ma.asarray(catalog["injection_id"])
     if column.dtype.kind not in "iu" or column.ndim != 1:
-        raise CatalogError(f"Column 'injection_id' of {name} must hold integers, not {column.dtype}.")
+        raise CatalogError(f"Column 'injection_id' of {name} has {column.dtype}, not integers.")
     return np.asarray(np.ma.filled(column, -1)).astype(np.int64)
 
 
 def _first_of_each(values: _Floats, number: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """Return the first row of each that differs from all before it.
+    """Return the rows that do not repeat an earlier row.
 
-    The number alone would not do: catalogs that were made one by one all
-    count from 0.
+    Numbers alone do not identify trails: many catalogs count from 0.
     """
     if len(values) == 0:
         return np.zeros(0, dtype=np.intp)
-    # Compared bit by bit, NaN are equal; 0 and -0 must be.
+    # Compared as bits, NaNs are equal; adding zero makes 0 and -0 equal.
     key = np.column_stack([(values + 0.0).view(np.int64), number])
     _, first = np.unique(key, axis=0, return_index=True)
     return np.sort(first)
 
 
 def _problem(ra: float, dec: float, mag: float, length: float, beta: float) -> str | None:
-    """Return why a trail cannot be injected, if so."""
+    """Return the reason why a trail cannot be injected, if any."""
     for column, value in (("ra", ra), ("dec", dec), ("mag", mag), ("trail_length", length), ("beta", beta)):
         if not np.isfinite(value):
             return f"{column} is {value}."
     if abs(dec) > 90.0:
         return f"dec is {dec:g}."
     if length <= 0.0:
-        return f"trail_length is {length:g}: without a length it has no flux (mag is per pixel of length)."
+        return f"trail_length is {length:g}; it must be positive (mag is per pixel of length)."
     if length > MAX_INJECTED_LENGTH:
-        return f"trail_length is {length:g}, more than the {MAX_INJECTED_LENGTH:g} pixels that can be drawn."
+        return f"trail_length is {length:g}, more than {MAX_INJECTED_LENGTH:g} pixels."
     if mag < _BRIGHTEST:
-        return f"mag is {mag:g}, which no moving object is per pixel."
+        return f"mag is {mag:g}, brighter than {_BRIGHTEST:g} per pixel."
     if mag_to_flux(mag) * length < 1e-6:
-        return f"mag is {mag:g}: that is no flux."
+        return f"mag is {mag:g}: the flux is zero."
     return None
 
 
@@ -319,7 +307,7 @@ def _place(values: _Floats, footprint: ImageFootprint) -> Trails:
 
 
 def _unique_numbers(number: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-    """Return numbers that differ, and how many had to be changed for that."""
+    """Return distinct numbers, and how many of them were changed."""
     _, first = np.unique(number, return_index=True)
     keep = np.zeros(len(number), dtype=bool)
     keep[first] = True

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Random distractors: what a network must learn not to take for a trail."""
+"""Random distractors: objects that a network must learn to reject."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SATELLITE = (2.0, 300.0)
 """Flux of satellites per pixel of length, in units of the noise of a pixel."""
 
 _DEFOCUS = 3.0
-"""Greatest extra width of low satellites (standard deviation), pixels."""
+"""Largest additional width of low satellites (standard deviation), pixels."""
 
 _COSMIC_RAY = (9.0, 120.0)
 """Charge of cosmic rays per pixel of track, in units of the noise of a pixel:
@@ -42,50 +42,40 @@ _COSMIC_RAY = (9.0, 120.0)
 
 @dataclasses.dataclass(frozen=True)
 class DistractorPopulation:
-    """What to add to an image beside trails.
-
-    Parameters
-    ----------
-    satellites
-        Mean number of satellites that cross the image.
-    cosmic_rays
-        Mean number of cosmic rays per megapixel that no mask tells of.
-    point_sources
-        Mean number of point sources per megapixel.
-    point_source_snr
-        Range of their SNR, which is drawn uniformly in the logarithm.
-    """
+    """Numbers and brightness of distractors."""
 
     satellites: float = 0.0
+    """Mean number of satellites that cross the image."""
+
     cosmic_rays: float = 0.0
+    """Mean number of unmasked cosmic rays per megapixel."""
+
     point_sources: float = 0.0
+    """Mean number of point sources per megapixel."""
+
     point_source_snr: tuple[float, float] = (5.0, 100.0)
+    """Range of the SNR of point sources, uniform in the logarithm."""
 
     def __post_init__(self) -> None:
         numbers = (self.satellites, self.cosmic_rays, self.point_sources)
         if not all(0.0 <= number < np.inf for number in numbers):
-            raise ValueError(f"The numbers of distractors cannot be {numbers}.")
+            raise ValueError(f"The numbers of distractors are {numbers}; they must be finite and >= 0.")
         if not 0.0 < self.point_source_snr[0] <= self.point_source_snr[1] < np.inf:
-            raise ValueError(f"SNR of point sources must be an increasing pair, not {self.point_source_snr}.")
+            raise ValueError(f"point_source_snr must be an increasing pair, not {self.point_source_snr}.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Distractors:
-    """Distractors of one image.
-
-    Parameters
-    ----------
-    signal
-        Their expected light, image units, shape (ny, nx).
-    trails
-        Where they are, as lines: of no length for point sources.
-    source_type
-        What each of them is: ``"Satellite"``, ``"CosmicRay"`` or ``"Star"``.
-    """
+    """Distractors of one image."""
 
     signal: npt.NDArray[np.float32]
+    """Expected light, image units, shape (ny, nx)."""
+
     trails: Trails
+    """Positions as lines, of length 0 for point sources."""
+
     source_type: tuple[str, ...]
+    """``"Satellite"``, ``"CosmicRay"`` or ``"Star"`` for each distractor."""
 
     def __len__(self) -> int:
         return len(self.trails)
@@ -99,48 +89,43 @@ def draw_distractors(
     Parameters
     ----------
     population
-        What to draw.
+        Numbers and brightness.
     planes
         The image; brightness is relative to the noise of its sky.
     rng
-        Random numbers; the same generator state draws the same.
+        Random numbers; the same state draws the same distractors.
 
     Returns
     -------
     distractors
-        None where the image has no good pixel.
+        Empty if the image has no good pixel.
     """
     ny, nx = planes.shape
     signal = np.zeros(planes.shape, dtype=np.float32)
     trails: list[Trail] = []
-    kinds: list[str] = []
     megapixels = nx * ny / MEGAPIXEL
-    count = [
-        int(rng.poisson(mean))
-        for mean in (
-            population.satellites,
-            population.cosmic_rays * megapixels,
-            population.point_sources * megapixels,
-        )
-    ]
+    means = {
+        "Satellite": population.satellites,
+        "CosmicRay": population.cosmic_rays * megapixels,
+        "Star": population.point_sources * megapixels,
+    }
+    count = {kind: int(rng.poisson(mean)) for kind, mean in means.items()}
     sky_variance = typical_variance(planes, planes.bad())
     noise = float(np.sqrt(sky_variance))
     if not np.isfinite(noise):
-        count = [0, 0, 0]
-    for _ in range(count[0]):
+        count = dict.fromkeys(count, 0)
+    for _ in range(count["Satellite"]):
         brightness = noise * float(np.exp(rng.uniform(*np.log(_SATELLITE))))
         defocus = float(rng.uniform(0.0, _DEFOCUS))
         trails.append(add_satellite(signal, planes.psf, brightness, rng, defocus=defocus))
-        kinds.append("Satellite")
-    for _ in range(count[1]):
-        track = add_cosmic_ray(signal, (noise * _COSMIC_RAY[0], noise * _COSMIC_RAY[1]), rng)
-        trails.append(track.trail)
-        kinds.append("CosmicRay")
-    for _ in range(count[2]):
+    for _ in range(count["CosmicRay"]):
+        charge = (noise * _COSMIC_RAY[0], noise * _COSMIC_RAY[1])
+        trails.append(add_cosmic_ray(signal, charge, rng).trail)
+    for _ in range(count["Star"]):
         x, y = float(rng.uniform(-0.5, nx - 0.5)), float(rng.uniform(-0.5, ny - 0.5))
         snr = float(np.exp(rng.uniform(*np.log(population.point_source_snr))))
         flux = float(point_source_flux_limit(planes.psf.kernel(x, y), sky_variance, nsigma=snr))
         trails.append(Trail(x, y, 0.0, 0.0, flux))
         add_trail(signal, planes.psf, trails[-1])
-        kinds.append("Star")
-    return Distractors(signal=signal, trails=Trails.from_trails(trails), source_type=tuple(kinds))
+    kinds = tuple(kind for kind, number in count.items() for _ in range(number))
+    return Distractors(signal=signal, trails=Trails.from_trails(trails), source_type=kinds)

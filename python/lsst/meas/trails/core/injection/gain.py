@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The gain of an image, amplifier by amplifier."""
+"""Gain of an image by amplifier."""
 
 from __future__ import annotations
 
@@ -25,36 +25,31 @@ from ..photometry import estimate_gain
 from ..planes import ImagePlanes
 
 type Box = tuple[slice, slice]
-"""Part of an image: slices (y, x) in array coordinates."""
+"""Part of an image: slices (y, x) of array coordinates."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GainMap:
-    """Electrons per image unit over an image.
-
-    Parameters
-    ----------
-    default
-        Gain of all pixels that are in no box; ``inf`` where it is not known.
-    boxes
-        Parts of the image with a gain of their own.
-    gains
-        Their gains.
-    """
+    """Electrons per image unit over an image."""
 
     default: float
+    """Gain outside the boxes; ``inf`` if unknown."""
+
     boxes: tuple[Box, ...] = ()
+    """Amplifiers with their own gain."""
+
     gains: tuple[float, ...] = ()
+    """Gain of each box."""
 
     def __post_init__(self) -> None:
         if len(self.boxes) != len(self.gains):
-            raise ValueError(f"{len(self.gains)} gains cannot be those of {len(self.boxes)} amplifiers.")
+            raise ValueError(f"There are {len(self.gains)} gains for {len(self.boxes)} amplifiers.")
         if not all(gain > 0.0 for gain in (self.default, *self.gains)):
-            raise ValueError("A gain must be positive.")
+            raise ValueError(f"All gains must be positive, not {(self.default, *self.gains)}.")
 
     @classmethod
     def uniform(cls, gain: float) -> GainMap:
-        """Return the same gain for all of an image."""
+        """Return one gain for a whole image."""
         return cls(default=gain)
 
     @property
@@ -68,7 +63,7 @@ class GainMap:
         return any(np.isfinite(gain) for gain in (self.default, *self.gains))
 
     def at(self, rows: npt.NDArray[np.integer], columns: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        """Return the gains of pixels, shape as theirs."""
+        """Return the gains of pixels, in the shape of their coordinates."""
         result = np.full(rows.shape, self.default)
         for (y, x), gain in zip(self.boxes, self.gains, strict=True):
             inside = (rows >= y.start) & (rows < y.stop) & (columns >= x.start) & (columns < x.stop)
@@ -84,14 +79,14 @@ def fit_gains(planes: ImagePlanes, boxes: Sequence[Box] = ()) -> GainMap:
     planes
         The image.
     boxes
-        Its amplifiers; one gain is fitted to all of the image without them.
+        Amplifiers; without them one gain is fitted to the whole image.
 
     Returns
     -------
     gains
-        An amplifier that holds too few stars gets the median of the others;
-        where none can be fitted alone, all of the image is.  Infinite where
-        that does not help: see `~.photometry.estimate_gain`.
+        Amplifiers with too few stars have the median of the others.  If no
+        amplifier can be fitted, the gain is that of the whole image, or
+        infinite; see `~.photometry.estimate_gain`.
     """
     bad = planes.bad()
     fitted = [estimate_gain(planes.image[box], planes.variance[box], bad[box]) for box in boxes]

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Injection of trails into images, as arrays."""
+"""Injection of trails into image arrays."""
 
 from __future__ import annotations
 
@@ -29,29 +29,26 @@ from .gain import GainMap
 def inject_trails(
     planes: ImagePlanes, trails: Trails, rng: np.random.Generator | None, gain: float | GainMap = np.inf
 ) -> ImagePlanes:
-    """Add trails to an image, with their own Poisson noise.
+    """Add trails to an image, with Poisson noise.
 
     Parameters
     ----------
     planes
-        The image, never changed.
+        The image, not changed.
     trails
         Trails to add, array coordinates, fluxes in image units.
-    rng
-        Random numbers for the noise; `None` adds noiseless trails and leaves
-        the variance as it is.
-    gain
-        Electrons per image unit; see `add_light`.
+    rng, gain
+        Random numbers and electrons per image unit; see `add_light`.
 
     Returns
     -------
     injected
-        New planes; mask, PSF and template are those of the input.
+        New image and variance, and the other planes of the input.
 
     Raises
     ------
     ValueError
-        Raised if a flux is negative or not finite, naming the trail.
+        Raised if a flux is negative or not finite; the message has the trail.
     """
     return add_light(planes, paint_trails(planes, trails), rng, gain)
 
@@ -62,19 +59,19 @@ def paint_trails(planes: ImagePlanes, trails: Trails) -> npt.NDArray[np.float32]
     Parameters
     ----------
     planes
-        The image that they are for: its shape and PSF.
+        Image with the shape and the PSF.
     trails
         The trails, array coordinates, fluxes in image units.
 
     Raises
     ------
     ValueError
-        Raised if a flux is negative or not finite, naming the trail.
+        Raised if a flux is negative or not finite; the message has the trail.
     """
     broken = ~np.isfinite(trails.flux) | (trails.flux < 0.0)
     if np.any(broken):
         index = int(np.argmax(broken))
-        raise ValueError(f"Trail {index} has a flux of {trails.flux[index]}: it cannot be injected.")
+        raise ValueError(f"Trail {index} has flux {trails.flux[index]}; it must be finite and >= 0.")
     signal = np.zeros(planes.shape, dtype=np.float32)
     for trail in trails:
         add_trail(signal, planes.psf, trail)
@@ -87,28 +84,28 @@ def add_light(
     rng: np.random.Generator | None,
     gain: float | GainMap = np.inf,
 ) -> ImagePlanes:
-    """Add light to an image, with its own Poisson noise.
+    """Add light to an image, with Poisson noise.
 
     Parameters
     ----------
     planes
-        The image, never changed.
+        The image, not changed.
     signal
         Expected light, image units, shape (ny, nx).
     rng
-        Random numbers for the noise; `None` adds the expected light and
-        leaves the variance as it is.
+        Random numbers for the noise; `None` adds no noise and does not change
+        the variance.
     gain
-        Electrons per image unit.  The photons add ``signal / gain`` to the
-        variance, and noise of that variance to the image; none with an
-        infinite gain.  A variance that is no number above zero says that
-        nothing is known of the pixel, and stays as it is: with the photons'
-        alone it would be taken for one of the best.
+        Electrons per image unit.  The variance grows by ``signal / gain``,
+        and the image gets noise of that variance; none with an infinite gain.
+        A variance that is not positive marks a pixel without data and is not
+        changed: the small Poisson variance alone would make it one of the
+        best pixels.
 
     Returns
     -------
     lit
-        New planes; mask, PSF and template are those of the input.
+        New image and variance, and the other planes of the input.
     """
     image = planes.image + signal
     variance = planes.variance.copy()

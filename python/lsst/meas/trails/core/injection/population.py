@@ -33,7 +33,7 @@ import numpy.typing as npt
 from ..geometry import Trail, Trails, segment_distance
 from ..photometry import detection_magnitude_loss, mag_to_flux, point_source_flux_limit, typical_variance
 from ..planes import ImagePlanes
-from ..render import TrailStamp, render_trail, variance_under
+from ..render import render_trail, variance_under
 
 BRIGHTNESS_MODES: dict[str, str] = {
     "snr_optimal": "SNR of a matched filter on the trail, sqrt(sum (F t)^2 / V).",
@@ -42,73 +42,66 @@ BRIGHTNESS_MODES: dict[str, str] = {
     "integrated_mag": "AB magnitude of the whole trail.",
     "surface_brightness": "AB magnitude per pixel of length, as source_injection's `mag`.",
 }
-"""Ways to state the brightness of a trail, with what they mean."""
+"""Definitions of the brightness of a trail, by name."""
 
 LENGTH_DISTRIBUTIONS: dict[str, str] = {
     "log-uniform": "Uniform in the logarithm.",
     "uniform": "Uniform.",
     "power-law": "Proportional to a power of the length.",
 }
-"""How lengths are distributed, with what that means."""
+"""Distributions of lengths, by name."""
 
 MAX_INJECTED_LENGTH = 1000.0
 """Longest trail that is drawn, pixels: 160 deg/day in 30 s."""
 
 _BRIGHTEST, _FAINTEST, _MAX_SNR = 0.0, 50.0, 1e6
-"""What lies beyond these is taken for a mistake: no moving object is as
-bright, and no photon comes from one as faint.
-"""
+"""Limits of magnitudes and SNR; values beyond them are mistakes."""
 
 _TRIES = 200
-"""Placements to try for a trail before there is no room for it."""
+"""Largest number of placements to try for a trail."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrailPopulation:
-    """What trails to draw for one image.
-
-    Parameters
-    ----------
-    number
-        Trails per image, or per `density_area` pixels where that is given.
-    density_area
-        Area in pixels that ``number`` refers to; `None` for the whole image.
-    length
-        Shortest and longest trail, pixels.
-    length_distribution
-        One of `LENGTH_DISTRIBUTIONS`.
-    length_index
-        Exponent of a power law of lengths: -1 is log-uniform, 0 uniform.
-    angle
-        Range that angles are drawn from uniformly, degrees counter-clockwise
-        from +x; -10 to 10 is the same as 170 to 190.
-    brightness_mode
-        One of `BRIGHTNESS_MODES`.
-    brightness
-        Range that the brightness is drawn from uniformly, in the units of
-        the mode.
-    blank_fraction
-        Fraction of images that get no trail at all.
-    avoid
-        Mask planes that a midpoint must not fall on.
-    allow_crossing
-        Whether trails may cross each other.
-    separation
-        Least distance between trails that may not cross, pixels.
-    """
+    """Distributions of the trails of one image."""
 
     number: float = 20.0
+    """Number of trails per image, or per ``density_area``."""
+
     density_area: float | None = None
+    """Area in pixels that ``number`` refers to; `None` for the whole image."""
+
     length: tuple[float, float] = (6.0, 150.0)
+    """Shortest and longest trail, pixels."""
+
     length_distribution: str = "log-uniform"
+    """One of `LENGTH_DISTRIBUTIONS`."""
+
     length_index: float = -1.0
+    """Exponent of a power law of lengths: -1 is log-uniform, 0 uniform."""
+
     angle: tuple[float, float] = (0.0, 180.0)
+    """Range of the uniform distribution of angles, degrees counter-clockwise
+    from +x; -10 to 10 is the same as 170 to 190.
+    """
+
     brightness_mode: str = "snr_optimal"
+    """One of `BRIGHTNESS_MODES`."""
+
     brightness: tuple[float, float] = (3.0, 30.0)
+    """Range of the uniform distribution of brightness, in units of the mode."""
+
     blank_fraction: float = 0.0
+    """Fraction of images without any trail."""
+
     avoid: tuple[str, ...] = ("NO_DATA",)
+    """Mask planes that midpoints avoid."""
+
     allow_crossing: bool = False
+    """Whether trails may cross each other."""
+
     separation: float = 20.0
+    """Smallest distance between trails that may not cross, pixels."""
 
     def __post_init__(self) -> None:
         if self.brightness_mode not in BRIGHTNESS_MODES:
@@ -116,34 +109,35 @@ class TrailPopulation:
                 f"Unknown brightness mode {self.brightness_mode!r}; known are {', '.join(BRIGHTNESS_MODES)}."
             )
         if self.length_distribution not in LENGTH_DISTRIBUTIONS:
-            raise ValueError(f"Unknown length distribution {self.length_distribution!r}.")
-        if not math.isfinite(self.length_index):
-            raise ValueError(f"Lengths cannot be distributed as a power of {self.length_index}.")
-        if not 0.0 < self.length[0] <= self.length[1] <= MAX_INJECTED_LENGTH:
-            raise ValueError(
-                f"Trail lengths must satisfy 0 < shortest <= longest <= {MAX_INJECTED_LENGTH:g}, "
-                f"not {self.length}."
-            )
-        if not np.all(np.isfinite(self.angle)) or not self.angle[0] <= self.angle[1] <= self.angle[0] + 180.0:
-            raise ValueError(
-                f"The range of angles {self.angle} is not an increasing pair at most 180 degrees apart."
-            )
-        if not np.all(np.isfinite(self.brightness)) or self.brightness[0] > self.brightness[1]:
-            raise ValueError(f"The brightness range {self.brightness} is not an increasing pair.")
-        if self.brightness_mode.startswith("snr"):
-            what, sensible = "SNR", self.brightness[0] >= 0.0 and 0.0 < self.brightness[1] <= _MAX_SNR
-        else:
-            what, sensible = (
-                "magnitudes",
-                _BRIGHTEST <= self.brightness[0] and self.brightness[1] <= _FAINTEST,
-            )
-        if not sensible:
-            raise ValueError(
-                f"The {what} of trails cannot be {self.brightness}: SNR are positive and at most "
-                f"{_MAX_SNR:g}, magnitudes lie between {_BRIGHTEST:g} and {_FAINTEST:g}."
-            )
-        if self.number < 0.0 or not 0.0 <= self.blank_fraction <= 1.0:
-            raise ValueError("The number of trails and the fraction of blank images must be sensible.")
+            known = ", ".join(LENGTH_DISTRIBUTIONS)
+            raise ValueError(f"Unknown length distribution {self.length_distribution!r}; known are {known}.")
+        is_snr = self.brightness_mode.startswith("snr")
+        faint, bright = (0.0, _MAX_SNR) if is_snr else (_BRIGHTEST, _FAINTEST)
+        low, high = self.brightness
+        for name, valid, rule in (
+            ("length_index", math.isfinite(self.length_index), "be finite"),
+            (
+                "length",
+                0.0 < self.length[0] <= self.length[1] <= MAX_INJECTED_LENGTH,
+                f"satisfy 0 < shortest <= longest <= {MAX_INJECTED_LENGTH:g} pixels",
+            ),
+            (
+                "angle",
+                bool(np.all(np.isfinite(self.angle)))
+                and self.angle[0] <= self.angle[1] <= self.angle[0] + 180.0,
+                "be an increasing pair at most 180 degrees apart",
+            ),
+            (
+                "brightness",
+                faint <= low <= high <= bright and (high > 0.0 or not is_snr),
+                f"be an increasing pair; SNRs are positive and at most {_MAX_SNR:g}, magnitudes between "
+                f"{_BRIGHTEST:g} and {_FAINTEST:g}",
+            ),
+            ("number", self.number >= 0.0, "not be negative"),
+            ("blank_fraction", 0.0 <= self.blank_fraction <= 1.0, "be between 0 and 1"),
+        ):
+            if not valid:
+                raise ValueError(f"{name} of trails is {getattr(self, name)}; it must {rule}.")
 
     def draw_length(self, rng: np.random.Generator) -> float:
         """Return a random length, pixels."""
@@ -156,14 +150,14 @@ class TrailPopulation:
         power = self.length_index + 1.0
         if abs(power) < 1e-6:
             return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        # The inverse of the cumulative distribution, about the shortest so
+        # Inverse of the cumulative distribution, relative to the shortest so
         # that steep laws do not overflow.
         ratio = np.power(high / low, power)
         return float(low * np.power(1.0 + rng.random() * (ratio - 1.0), 1.0 / power))
 
 
 def rate_to_length(rate: float, exposure_time: float, pixel_scale: float) -> float:
-    """Return the length of the trail of something that moves at a rate.
+    """Return the length in pixels of the trail of a moving object.
 
     Parameters
     ----------
@@ -173,11 +167,6 @@ def rate_to_length(rate: float, exposure_time: float, pixel_scale: float) -> flo
         Seconds.
     pixel_scale
         Arcseconds per pixel.
-
-    Returns
-    -------
-    length
-        Pixels.
     """
     return rate * 3600.0 / 86400.0 * exposure_time / pixel_scale
 
@@ -185,11 +174,8 @@ def rate_to_length(rate: float, exposure_time: float, pixel_scale: float) -> flo
 def trail_flux(
     mode: str,
     brightness: float,
-    stamp: TrailStamp,
-    length: float,
+    trail: Trail,
     planes: ImagePlanes,
-    fwhm: float,
-    kernel: npt.NDArray[np.floating],
     sky_variance: float,
     flux_per_njy: float = 1.0,
 ) -> float:
@@ -201,35 +187,30 @@ def trail_flux(
         One of `BRIGHTNESS_MODES`.
     brightness
         Brightness in the units of the mode.
-    stamp
-        The trail of unit flux.
-    length
-        Its length, pixels.
+    trail
+        Position, length and angle of the trail.
     planes
-        The image that it goes to.
-    fwhm
-        FWHM of the PSF at the trail, pixels.
-    kernel
-        PSF at the trail, unit flux.
+        The image.
     sky_variance
         Typical variance of a pixel of sky, image units squared.
     flux_per_njy
         Image units per nJy.
     """
+    loss = detection_magnitude_loss(trail.length, planes.psf.fwhm(trail.x, trail.y))
     match mode:
         case "snr_optimal":
+            stamp = render_trail(planes.psf, trail)
             variance = variance_under(stamp, planes.variance, sky_variance)
             return float(brightness / np.sqrt(np.sum(np.square(stamp.array) / variance)))
         case "snr_detection":
-            limit = point_source_flux_limit(kernel, sky_variance, nsigma=1.0)
-            return float(brightness * limit * 10.0 ** (0.4 * detection_magnitude_loss(length, fwhm)))
+            limit = point_source_flux_limit(planes.psf.kernel(trail.x, trail.y), sky_variance, nsigma=1.0)
+            return float(brightness * limit * 10.0 ** (0.4 * loss))
         case "psf_mag":
-            mag = brightness - detection_magnitude_loss(length, fwhm)
-            return float(mag_to_flux(mag) * flux_per_njy)
+            return float(mag_to_flux(brightness - loss) * flux_per_njy)
         case "integrated_mag":
             return float(mag_to_flux(brightness) * flux_per_njy)
         case "surface_brightness":
-            return float(mag_to_flux(brightness) * length * flux_per_njy)
+            return float(mag_to_flux(brightness) * trail.length * flux_per_njy)
     raise ValueError(f"Unknown brightness mode {mode!r}.")
 
 
@@ -239,24 +220,24 @@ def draw_trails(
     rng: np.random.Generator,
     flux_per_njy: float | Callable[[float, float], float] = 1.0,
 ) -> Trails:
-    """Draw a random population of trails for an image.
+    """Draw random trails for an image.
 
     Parameters
     ----------
     population
-        What to draw.
+        Distributions of the trails.
     planes
         The image; its variance sets the flux of a given SNR.
     rng
-        Random numbers; the same generator state draws the same trails.
+        Random numbers; the same state draws the same trails.
     flux_per_njy
-        Image units per nJy, for brightness given in magnitudes; a function
-        of the position x, y where they differ over the image.
+        Image units per nJy, for brightness in magnitudes; a function of the
+        position x, y if it varies over the image.
 
     Returns
     -------
     trails
-        At most as many as asked for: what finds no room is left out.
+        Trails that find no room are left out.
     """
     ny, nx = planes.shape
     number = population.number
@@ -280,21 +261,8 @@ def draw_trails(
         trail = place(length)
         if trail is None:
             continue
-        x, y = trail.x, trail.y
-        stamp = render_trail(planes.psf, trail)
-        kernel = planes.psf.kernel(x, y)
-        fwhm = planes.psf.fwhm(x, y)
-        flux = trail_flux(
-            population.brightness_mode,
-            brightness,
-            stamp,
-            length,
-            planes,
-            fwhm,
-            kernel,
-            sky_variance,
-            flux_per_njy(x, y) if callable(flux_per_njy) else flux_per_njy,
-        )
+        scale = flux_per_njy(trail.x, trail.y) if callable(flux_per_njy) else flux_per_njy
+        flux = trail_flux(population.brightness_mode, brightness, trail, planes, sky_variance, scale)
         trails.append(dataclasses.replace(trail, flux=flux))
     return Trails.from_trails(trails)
 
@@ -305,7 +273,7 @@ def _placer(
     avoided: npt.NDArray[np.bool_] | None,
     rng: np.random.Generator,
 ) -> Callable[[float], Trail | None]:
-    """Return a function that finds a place for a trail of some length."""
+    """Return a function that places a trail of a given length."""
     placed: list[Trail] = []
 
     def place(length: float) -> Trail | None:
@@ -330,10 +298,9 @@ def _placer(
 
 
 def _segments_near(a: Trail, b: Trail, separation: float) -> bool:
-    """Return whether two segments come nearer than a distance.
+    """Return whether two segments are closer than a distance.
 
-    Sampled along the first every quarter of the distance, which is exact
-    enough to keep trails apart.
+    The first is sampled at every quarter of the distance.
     """
     x0, y0, x1, y1 = a.ends
     steps = max(2, int(4.0 * np.hypot(x1 - x0, y1 - y0) / max(separation, 1.0)) + 2)

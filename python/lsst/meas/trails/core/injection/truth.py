@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Truth tables: what was injected or simulated, one row a trail or distractor."""
+"""Truth tables: one row per injected or simulated trail or distractor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = (
     "truth_table",
 )
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import astropy.table
@@ -30,14 +30,11 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import Trails, line_band
+from ..geometry import PixelToSky, Trails, line_band
 from ..photometry import detection_magnitude_loss, flux_to_mag, point_source_flux_limit, typical_variance
 from ..planes import ImagePlanes
 from ..psf import PsfGrid
 from ..render import TrailStamp, optimal_snr, render_trail, variance_under
-
-type PixelToSky = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]]
-"""Maps x and y in an image's coordinates to ICRS degrees."""
 
 _STREAK_WIDTH = 4.0
 """Half of the width of a satellite streak, FWHM."""
@@ -83,7 +80,7 @@ def truth_table(
     pixel_to_sky: PixelToSky | None = None,
     injection_id: npt.NDArray[np.int64] | None = None,
 ) -> astropy.table.Table:
-    """Describe trails in the terms of both the old and the new SNR scale.
+    """Return the truth table of trails, with point-source and optimal SNRs.
 
     Parameters
     ----------
@@ -92,19 +89,19 @@ def truth_table(
     trails
         The trails, array coordinates, fluxes in image units.
     flux_per_njy
-        Image units per nJy; of each trail where it differs over the image.
+        Image units per nJy, one value or one per trail.
     origin
         Coordinates (x, y) of the first pixel of the array in the image.
     pixel_to_sky
-        Maps x and y in the image's coordinates to ICRS right ascension and
-        declination in degrees; NaN are written without it.
+        Map from the image's coordinates to the sky; positions on the sky are
+        NaN without it.
     injection_id
-        Numbers of the trails; they are counted from 0 without it.
+        Numbers of the trails; counted from 0 by default.
 
     Returns
     -------
     table
-        One row a trail with the columns of `TRUTH_COLUMNS`.
+        One row per trail with the columns of `TRUTH_COLUMNS`.
     """
     bad = planes.bad()
     sky_variance = typical_variance(planes, bad)
@@ -150,16 +147,16 @@ def add_distractors(
     origin: tuple[int, int] = (0, 0),
     pixel_to_sky: PixelToSky | None = None,
 ) -> astropy.table.Table:
-    """Return a truth table with rows for what is no trail of an asteroid.
+    """Return a truth table with additional rows for distractors.
 
     Parameters
     ----------
     table
-        The truth table of the trails.
+        Truth table of the trails.
     trails
         The distractors as lines, array coordinates.
     source_type
-        What each of them is.
+        Type of each distractor.
     psf
         Point-spread function of the image.
     flux_per_njy, origin, pixel_to_sky
@@ -168,8 +165,8 @@ def add_distractors(
     Returns
     -------
     table
-        A new table.  Nobody asks for the SNR of a satellite, and to draw one
-        across a detector takes gigabytes: what depends on that is NaN.
+        A new table.  SNRs of distractors are NaN: rendering a satellite
+        across a detector takes gigabytes.
     """
     count = len(trails)
     if count == 0:
@@ -189,7 +186,7 @@ def add_distractors(
 def _local_limit(
     kernel: npt.NDArray[np.float64], x: float, y: float, planes: ImagePlanes, sky_variance: float
 ) -> float:
-    """Return the flux of a point source of SNR 5 in the noise where it is."""
+    """Return the flux of a point source of SNR 5 in the local noise."""
     r = kernel.shape[0] // 2
     stamp = TrailStamp(array=kernel, x0=round(x) - r, y0=round(y) - r)
     variance = variance_under(stamp, planes.variance, sky_variance)
@@ -199,7 +196,7 @@ def _local_limit(
 def _common_columns(
     trails: Trails, scale: npt.NDArray[np.float64], origin: tuple[int, int], pixel_to_sky: PixelToSky | None
 ) -> dict[str, Any]:
-    """Return what can be said of anything that lies along a line."""
+    """Return the columns that depend on position, length, angle and flux only."""
     flux = trails.flux / scale
     count = len(trails)
     x0, y0, x1, y1 = trails.ends
@@ -208,16 +205,14 @@ def _common_columns(
         "beta": trails.angle,
         "flux": flux,
         "integrated_mag": flux_to_mag(flux),
-        # A point source has its magnitude for itself.
+        # For point sources it is the magnitude itself.
         "mag": flux_to_mag(flux / np.where(trails.length > 0.0, trails.length, 1.0)),
     }
     for suffix, px, py in (("", trails.x, trails.y), ("0", x0, y0), ("1", x1, y1)):
         px, py = px + origin[0], py + origin[1]
         columns[f"x{suffix}"], columns[f"y{suffix}"] = px, py
-        if pixel_to_sky is None or count == 0:
-            columns[f"ra{suffix}"], columns[f"dec{suffix}"] = np.full(count, np.nan), np.full(count, np.nan)
-        else:
-            columns[f"ra{suffix}"], columns[f"dec{suffix}"] = pixel_to_sky(px, py)
+        sky = (np.full(count, np.nan),) * 2 if pixel_to_sky is None or count == 0 else pixel_to_sky(px, py)
+        columns[f"ra{suffix}"], columns[f"dec{suffix}"] = sky
     return columns
 
 
@@ -235,7 +230,7 @@ _NEEDED = ("x", "y", "trail_length", "beta", "flux")
 
 
 def is_trail(catalog: astropy.table.Table) -> npt.NDArray[np.bool_]:
-    """Return which rows of a truth table are trails, and not distractors."""
+    """Return which rows of a truth table are trails, not distractors."""
     if "source_type" not in catalog.colnames:
         return np.ones(len(catalog), dtype=bool)
     return np.asarray(np.asarray(catalog["source_type"]).astype(str) == "Trail")
@@ -264,8 +259,8 @@ def check_trail_table(catalog: astropy.table.Table) -> None:
     Raises
     ------
     ValueError
-        Raised if a column is missing, or a value that is needed is not
-        finite, or a length is negative; the message names column and row.
+        Raised if a column is missing, a value is not finite, or a length is
+        negative; the message has column and row.
     """
     if not catalog.colnames:
         return

@@ -14,28 +14,22 @@
 from __future__ import annotations
 
 __all__ = (
-    "SkyFunction",
     "cut_tiles",
     "ignore_trail",
     "tile_origins",
 )
-from collections.abc import Callable
-from typing import Any
 
 import astropy.table
 import numpy as np
 import numpy.typing as npt
 
 from ..background import BackgroundMesh
-from ..geometry import Trail, near_segment
+from ..geometry import PixelToSky, Trail, near_segment
 from ..injection.truth import check_trail_table, is_trail
 from ..planes import ImagePlanes, pad_array
 from ..render import render_trail
 from .layout import IGNORED, TILE_CLASSES, TileSource
 from .writer import TrailTiles
-
-type SkyFunction = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], tuple[Any, Any]]
-"""Map from array coordinates x and y to ICRS degrees."""
 
 _IN_TILE = 0.1
 """Smallest brightness, as a fraction of its ridge, of a trail in a tile."""
@@ -112,7 +106,7 @@ def cut_tiles(
     source_fraction: float | None = None,
     found: npt.NDArray[np.bool_] | None = None,
     sources: npt.NDArray[np.floating] | None = None,
-    pixel_to_sky: SkyFunction | None = None,
+    pixel_to_sky: PixelToSky | None = None,
     rng: np.random.Generator,
 ) -> TrailTiles:
     """Cut an image into tiles; keep all with trails and a sample of the rest.
