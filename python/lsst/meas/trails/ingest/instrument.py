@@ -48,5 +48,6 @@ class FitsCam(CalibratedInstrument):
             Raised if the registry has the filter with another band.
         """
         with registry.transaction():
-            self.register_filter(registry, physical_filter, band)
-            self.register_detector(registry, detector, self.detector_name(detector))
+            self.register_record(registry, "physical_filter", {"name": physical_filter, "band": band})
+            record = {"id": detector, "full_name": self.detector_name(detector), "purpose": "SCIENCE"}
+            self.register_record(registry, "detector", record)

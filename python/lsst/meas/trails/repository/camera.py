@@ -15,7 +15,7 @@ from __future__ import annotations
 
 __all__ = ("CalibratedInstrument", "camera_frames", "make_detector")
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import numpy as np
@@ -90,33 +90,11 @@ class CalibratedInstrument(Instrument):
             update=update,
         )
 
-    def register_filter(
-        self, registry: Registry, physical_filter: str, band: str, *, update: bool = False
+    def register_record(
+        self, registry: Registry, element: str, record: Mapping[str, object], *, update: bool = False
     ) -> None:
-        """Insert a filter into a registry that has the instrument."""
-        record = {"instrument": self.getName(), "name": physical_filter, "band": band}
-        registry.syncDimensionData("physical_filter", record, update=update)
-
-    def register_detector(
-        self,
-        registry: Registry,
-        detector: int,
-        full_name: str,
-        *,
-        raft: str | None = None,
-        name_in_raft: str | None = None,
-        update: bool = False,
-    ) -> None:
-        """Insert a detector into a registry that has the instrument."""
-        record = {
-            "instrument": self.getName(),
-            "id": detector,
-            "full_name": full_name,
-            "raft": raft,
-            "name_in_raft": name_in_raft,
-            "purpose": "SCIENCE",
-        }
-        registry.syncDimensionData("detector", record, update=update)
+        """Insert a filter or detector into a registry that has the instrument."""
+        registry.syncDimensionData(element, {"instrument": self.getName(), **record}, update=update)
 
     def getRawFormatter(self, dataId: DataId) -> NoReturn:
         """Raise `NotImplementedError`: the instrument has no raw data."""
@@ -202,18 +180,8 @@ def camera_frames(
 ) -> CameraFrameSet:
     """Return the coordinate systems of a camera with one detector.
 
-    Parameters
-    ----------
-    instrument
-        Name of the instrument.
-    detector
-        Detector number.
-    bbox
-        Box of the detector's pixels.
-    to_focal_plane
-        Starlink AST mapping from pixels to millimeters in the focal plane.
-    to_field_angle
-        Starlink AST mapping from the focal plane to field angles in radians.
+    The mappings convert pixels to millimeters in the focal plane, and these to
+    field angles in radians.
     """
     pixels = starlink.Ast.Frame(
         2,

@@ -94,17 +94,7 @@ def add_cosmic_rays(
 
 
 def bad_columns(shape: tuple[int, int], rate: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Return a mask of full and partial bad columns, shape (ny, nx).
-
-    Parameters
-    ----------
-    shape
-        Shape (ny, nx) of the image.
-    rate
-        Mean number per thousand columns.
-    rng
-        Random number generator.
-    """
+    """Draw a mask of full and partial bad columns, ``rate`` per thousand columns."""
     ny, nx = shape
     bad = np.zeros(shape, dtype=bool)
     for _ in range(rng.poisson(rate * nx / 1000.0)):

@@ -52,27 +52,10 @@ _GAIN, _READ_NOISE, _SATURATION = 1.6, 8.5, 140_000.0
 
 
 def focal_plane_offset(detector: int, shape: tuple[int, int]) -> tuple[float, float]:
-    """Return the position of the center of a detector relative to the boresight.
+    """Return the position (x, y) of a detector relative to the boresight, pixels.
 
-    The gaps between detectors of any size are proportional to the gaps of
-    LSSTCam.
-
-    Parameters
-    ----------
-    detector
-        Detector number.
-    shape
-        Shape (ny, nx) of all detectors, pixels.
-
-    Returns
-    -------
-    x, y
-        Offset in pixels.
-
-    Raises
-    ------
-    ValueError
-        Raised if the instrument has no detector of this number.
+    The gaps between detectors of any shape (ny, nx) are proportional to the
+    gaps of LSSTCam.
     """
     place = detector_place(detector)
     ny, nx = shape
@@ -80,22 +63,7 @@ def focal_plane_offset(detector: int, shape: tuple[int, int]) -> tuple[float, fl
 
 
 def make_detector(visit: int, detector: int, shape: tuple[int, int]) -> Detector:
-    """Describe a detector of `TrailSimCam`.
-
-    Parameters
-    ----------
-    visit
-        Visit number.
-    detector
-        Detector number.
-    shape
-        Shape (ny, nx) of the detector, pixels.
-
-    Raises
-    ------
-    ValueError
-        Raised if the instrument has no detector of this number.
-    """
+    """Describe a detector of `TrailSimCam` with a shape (ny, nx) in pixels."""
     return camera.make_detector(
         TrailSimCam,
         visit,
@@ -113,19 +81,7 @@ def make_detector(visit: int, detector: int, shape: tuple[int, int]) -> Detector
 def move_detector(original: Detector, visit: int, detector: int) -> Detector:
     """Copy any camera's detector to a detector of `TrailSimCam`.
 
-    Parameters
-    ----------
-    original
-        The detector to copy; amplifiers, geometry and serial number stay.
-    visit
-        Visit number.
-    detector
-        Number of the new detector.
-
-    Raises
-    ------
-    ValueError
-        Raised if the instrument has no detector of this number.
+    Amplifiers, geometry and serial number do not change.
     """
     attributes = DetectorAttributes(
         name=detector_place(detector).full_name,

@@ -153,13 +153,14 @@ class TrailSimCam(CalibratedInstrument):
         with registry.transaction():
             super().register(registry, update=update)
             for band in BANDS:
-                self.register_filter(registry, physical_filter_of(band), band, update=update)
+                names = {"name": physical_filter_of(band), "band": band}
+                self.register_record(registry, "physical_filter", names, update=update)
             for place in _PLACES:
-                self.register_detector(
-                    registry,
-                    place.id,
-                    place.full_name,
-                    raft=place.raft,
-                    name_in_raft=place.name_in_raft,
-                    update=update,
-                )
+                record = {
+                    "id": place.id,
+                    "full_name": place.full_name,
+                    "name_in_raft": place.name_in_raft,
+                    "raft": place.raft,
+                    "purpose": "SCIENCE",
+                }
+                self.register_record(registry, "detector", record, update=update)

@@ -177,19 +177,7 @@ def make_sky_projection(
 ) -> SkyProjection[DetectorFrame]:
     """Return the gnomonic projection of a detector about the boresight.
 
-    Parameters
-    ----------
-    plan
-        The visit.
-    detector
-        Detector number.
-    shape
-        Shape (ny, nx) of all detectors, pixels.
-
-    Raises
-    ------
-    ValueError
-        Raised if the instrument has no detector of this number.
+    All detectors have the shape (ny, nx) in pixels.
     """
     ny, nx = shape
     x_offset, y_offset = focal_plane_offset(detector, shape)
@@ -210,20 +198,7 @@ def make_sky_projection(
 
 
 def make_obs_info(plan: VisitPlan, detector: int) -> ObservationInfo:
-    """Describe the observation of a detector.
-
-    Parameters
-    ----------
-    plan
-        The visit.
-    detector
-        Detector number.
-
-    Raises
-    ------
-    ValueError
-        Raised if the instrument has no detector of this number.
-    """
+    """Describe the observation of a detector."""
     altitude = np.deg2rad(plan.altitude)
     return ObservationInfo(
         **visit_info(plan, detector),

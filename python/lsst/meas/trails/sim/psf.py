@@ -159,18 +159,8 @@ def _polynomial_psf(
 ) -> PiffWrapper:
     """Return a PSF whose parameters are polynomials of the field position.
 
-    Parameters
-    ----------
-    model
-        Profile with parameters.
-    surfaces
-        Coefficients of u^i v^j for each parameter, shape (n, n).
-    typical
-        Typical parameters.
-    bbox
-        Box of the detector.
-    stamp_size
-        Side of the PSF images, pixels.
+    Each parameter of the model has a surface, the coefficients of u^i v^j with
+    shape (n, n), and a typical value.
     """
     interp = piff.Polynomial(order=len(surfaces[0]) - 1)
     wcs = galsim.PixelScale(PIXEL_SCALE)

@@ -146,13 +146,7 @@ class Simulation:
         return Box.from_shape(self.shape or DETECTOR_SHAPE)
 
     def plan(self, index: int) -> VisitPlan:
-        """Plan a visit.
-
-        Parameters
-        ----------
-        index
-            Number of the visit in the simulation, from 0.
-        """
+        """Plan the visit of an index from 0."""
         if self._reference is not None:
             return self._reference.plan(self.seed, index)
         return plan_visit(self.seed, index, self.band or "r")
@@ -180,15 +174,7 @@ class Simulation:
         return VisitRecord.from_obs_info(obs_info, band=plan.band, regions=regions)
 
     def image(self, index: int, detector: int) -> SimulatedImage:
-        """Simulate one image.
-
-        Parameters
-        ----------
-        index
-            Number of the visit in the simulation, from 0.
-        detector
-            Detector number.
-        """
+        """Simulate one image of a visit, whose index starts at 0."""
         plan, bbox, source = self.plan(index), self.bbox, self._reference
         shape = (bbox.y.size, bbox.x.size)
         visit_rng, rng = self._rng(index, _VISIT_STREAM), self._rng(index, _DETECTOR_STREAM, detector)

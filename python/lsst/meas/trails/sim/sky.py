@@ -104,17 +104,7 @@ class Sky:
 
 
 def draw_sky(config: SkyConfig, shape: tuple[int, int], rng: np.random.Generator) -> Sky:
-    """Draw the stars and galaxies of a field.
-
-    Parameters
-    ----------
-    config
-        Density of sources.
-    shape
-        Shape (ny, nx) of the image, pixels of 0.2 arcsec.
-    rng
-        Random number generator.
-    """
+    """Draw the stars and galaxies of an image of shape (ny, nx)."""
     ny, nx = shape
     area = (ny + 2 * _MARGIN) * (nx + 2 * _MARGIN) * ARCMIN2_PER_PIXEL
 
