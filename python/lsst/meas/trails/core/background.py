@@ -41,7 +41,7 @@ _MIN_GOOD_FRACTION = 0.2
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BackgroundMesh:
-    """A smooth background level: values at block centers, interpolated.
+    """Background level, interpolated between the centers of blocks.
 
     Parameters
     ----------

@@ -178,25 +178,26 @@ def _ends(trail: Trail | Trails) -> tuple[_Floats, _Floats, _Floats, _Floats]:
 
 
 class SegmentPixels(NamedTuple):
-    """Pixels near a segment, in a box around it; see `near_segment`."""
+    """Pixels near a segment; see `near_segment`.
+
+    Parameters
+    ----------
+    left, bottom
+        First column and row of a box around the segment.
+    rows, columns
+        Image coordinates of the pixels of the box, shape (h, w).
+    distance
+        Distances from the segment, pixels, same shape.
+    use
+        Pixels near the segment that lie in the image, same shape.
+    """
 
     left: int
-    """First column of the box."""
-
     bottom: int
-    """First row of the box."""
-
     rows: npt.NDArray[np.int64]
-    """Rows of the box's pixels in the image, shape (h, w)."""
-
     columns: npt.NDArray[np.int64]
-    """Columns of the box's pixels in the image, shape (h, w)."""
-
     distance: _Floats
-    """Distances from the segment, pixels, shape (h, w)."""
-
     use: npt.NDArray[np.bool_]
-    """Pixels near the segment that lie in the image, shape (h, w)."""
 
 
 def wrap_angle(angle: npt.ArrayLike) -> _Floats:

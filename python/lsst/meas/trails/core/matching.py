@@ -124,19 +124,13 @@ def match_trails(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sorting:
-    """Classes of the candidates of an image.
-
-    Parameters
-    ----------
-    matches
-        Matches with trails.
-    on_satellite
-        Candidates that match no trail and lie on a satellite's streak, shape
-        (n,).
-    """
+    """Classes of the candidates of an image."""
 
     matches: Matches
+    """Matches with trails."""
+
     on_satellite: npt.NDArray[np.bool_]
+    """Candidates that match no trail and lie on a satellite, shape (n,)."""
 
     @property
     def is_false(self) -> npt.NDArray[np.bool_]:

@@ -146,11 +146,10 @@ def network_input(planes: ImagePlanes, background: _Float32, channels: Sequence[
     Parameters
     ----------
     planes
-        Image, variance and mask, shape (ny, nx).
+        The image, or a part of it, shape (ny, nx).
     background
-        Background level at these pixels, same shape and units, fitted to the
-        whole image: fitted to a cutout it would differ between a tile and its
-        image.
+        Background level of these pixels, same shape, fitted to the whole
+        image: fitted to a part it would differ between a tile and its image.
     channels
         Names of the channels, in order; see `CHANNELS`.
 

@@ -38,12 +38,7 @@ AB_ZEROPOINT_NJY = 31.4
 def flux_to_mag(flux: npt.ArrayLike, zeropoint: float = AB_ZEROPOINT_NJY) -> _Floats:
     """Return magnitudes of fluxes; NaN for fluxes that are not positive.
 
-    Parameters
-    ----------
-    flux
-        Fluxes; nJy for the default zero point.
-    zeropoint
-        Magnitude of unit flux.
+    The zero point is the magnitude of unit flux, by default of 1 nJy.
     """
     flux = np.asarray(flux, dtype=np.float64)
     positive = flux > 0.0
@@ -59,14 +54,8 @@ def detection_magnitude_loss(length: npt.ArrayLike, fwhm: float | _Floats) -> _F
     """Return the loss of a trail in point-source detection, magnitudes.
 
     The loss is ``1.25 log10(1 + a x^2 / (1 + b x))`` with ``x = length / fwhm``,
-    ``a = 0.42`` and ``b = 0`` (Jones et al. 2018, Icarus 303, 181, eq. 5).
-
-    Parameters
-    ----------
-    length
-        Trail length, pixels.
-    fwhm
-        FWHM of the PSF, pixels.
+    both in pixels, ``a = 0.42`` and ``b = 0`` (Jones et al. 2018, Icarus 303,
+    181, eq. 5).
     """
     x = np.asarray(length, dtype=np.float64) / fwhm
     return 1.25 * np.log10(1.0 + 0.42 * np.square(x))

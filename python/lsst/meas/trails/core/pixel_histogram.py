@@ -75,15 +75,7 @@ class PixelHistogram:
 
     @classmethod
     def from_logits(cls, logit: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> PixelHistogram:
-        """Return the histograms of pixels with given logits.
-
-        Parameters
-        ----------
-        logit
-            Logits, not NaN, shape (n,).
-        truth
-            Whether each pixel belongs to a trail, same shape.
-        """
+        """Return the histograms of pixels with given logits, shape (n,)."""
         scaled = (logit + _LOGIT_RANGE) * (BINS / (2.0 * _LOGIT_RANGE))
         bins = np.clip(scaled, 0, BINS - 1).astype(np.int64)
         return cls(
@@ -129,15 +121,7 @@ class PixelHistogram:
     def at(self, threshold: float) -> dict[str, float]:
         """Return ``precision``, ``recall``, ``f1`` and ``iou`` at a threshold.
 
-        Parameters
-        ----------
-        threshold
-            Least probability of trail pixels, rounded to the edge of a bin.
-
-        Returns
-        -------
-        measures
-            NaN if undefined.
+        The threshold is rounded to the edge of a bin; undefined values are NaN.
         """
         return self._measures(int(np.argmin(np.abs(self.thresholds - threshold))))
 
@@ -150,13 +134,7 @@ class PixelHistogram:
         return float(self.thresholds[index]), self._measures(index)
 
     def threshold_at_precision(self, precision: float) -> float:
-        """Return the lowest threshold with a precision; 1 if there is none.
-
-        Parameters
-        ----------
-        precision
-            Least fraction of the pixels above it that belong to trails.
-        """
+        """Return the lowest threshold with at least a precision, or 1."""
         true, false = self.rates
         reached = np.flatnonzero((true > 0.0) & (true >= precision * (true + false)))
         return float(self.thresholds[reached[-1]]) if len(reached) else 1.0

@@ -58,9 +58,8 @@ def kernel_fwhm(kernel: npt.NDArray[np.floating]) -> float:
 class PsfGrid:
     """PSF kernels at the nodes of a rectangular grid over an image.
 
-    Evaluating the PSF model of an image takes milliseconds; trails, stars and
-    fits need the PSF at thousands of positions, between which it hardly
-    changes.
+    Evaluating a PSF model takes milliseconds; trails, stars and fits need the
+    PSF at thousands of positions, between which it hardly changes.
 
     Parameters
     ----------
@@ -138,11 +137,8 @@ class PsfGrid:
             LSST detector a kernel changes by 1 to 2%, so that linear
             interpolation is accurate to a few parts in ten thousand.
         """
-        nodes = []
-        for size in shape:
-            count = max(2, int(np.ceil((size - 1) / spacing)) + 1) if size > 1 else 1
-            nodes.append(np.linspace(0.0, size - 1.0, count))
-        y, x = nodes
+        counts = (max(2, int(np.ceil((size - 1) / spacing)) + 1) if size > 1 else 1 for size in shape)
+        y, x = (np.linspace(0.0, size - 1.0, n) for size, n in zip(shape, counts, strict=True))
         kernels = np.array([[function(float(xi), float(yi)) for xi in x] for yi in y])
         return cls(x=x, y=y, kernels=kernels)
 
@@ -150,18 +146,9 @@ class PsfGrid:
     def from_model(
         cls, model: PsfModel, origin: tuple[int, int], shape: tuple[int, int], spacing: float = 512.0
     ) -> PsfGrid:
-        """Sample a PSF model in the coordinates of its image.
+        """Sample the PSF model of an image with its first pixel at an origin.
 
-        Parameters
-        ----------
-        model
-            The model.
-        origin
-            Coordinates (x, y) of the first pixel of the image.
-        shape
-            Shape (ny, nx) of the image.
-        spacing
-            Largest distance between nodes, pixels.
+        Parameters are the same as for `sampled`.
         """
 
         def kernel(x: float, y: float) -> npt.NDArray[np.floating]:

@@ -69,19 +69,9 @@ class TrailStamp:
     y0: int
 
     def clipped(self, shape: tuple[int, int]) -> tuple[tuple[slice, slice], _Floats]:
-        """Return the part of the stamp in an image.
+        """Return slices of an image, and a view of the stamp's pixels there.
 
-        Parameters
-        ----------
-        shape
-            Shape (ny, nx) of the image.
-
-        Returns
-        -------
-        slices
-            Slices (y, x) of the image; empty without overlap.
-        array
-            View of these pixels of the stamp.
+        The slices (y, x) are empty if the stamp does not overlap the image.
         """
         h, w = self.array.shape
         y_start, y_stop = max(self.y0, 0), min(self.y0 + h, shape[0])
@@ -160,22 +150,15 @@ class FourierTrail:
         return np.asarray(np.exp(-2j * np.pi * self._fx * x) * np.exp(-2j * np.pi * self._fy * y))
 
     def image_and_jacobian(self, x: float, y: float, dx: float, dy: float) -> tuple[_Floats, _Floats]:
-        """Return a trail of unit flux and its derivatives.
-
-        Returns
-        -------
-        image
-            Shape (h, w).
-        jacobian
-            Derivatives by x, y, dx and dy, shape (4, h, w).
-        """
+        """Return a trail, (h, w), and its derivatives by x, y, dx, dy, (4, h, w)."""
         line, slope = self._line(self._fx * dx + self._fy * dy)
         phase = self._phase(x, y)
         trail = line * phase
         slope = slope * phase
         shift = -2j * np.pi * trail
-        stack = np.stack([trail, shift * self._fx, shift * self._fy, slope * self._fx, slope * self._fy])
-        images = self._invert(stack)
+        images = self._invert(
+            np.stack([trail, shift * self._fx, shift * self._fy, slope * self._fx, slope * self._fy])
+        )
         return images[0], images[1:]
 
 
@@ -242,7 +225,7 @@ def add_trail(image: npt.NDArray[np.floating], psf: PsfGrid, trail: Trail) -> Tr
     Returns
     -------
     stamp
-        The trail with unit flux.
+        The trail of unit flux.
     """
     stamp = render_trail(psf, trail)
     slices, part = stamp.clipped((image.shape[0], image.shape[1]))
@@ -264,8 +247,8 @@ def truth_mask(
     shape
         Shape (ny, nx) of the image.
     fraction
-        A pixel belongs to a trail if the noiseless trail is brighter there
-        than this fraction of its ridge, so that the mask follows the seeing.
+        Brightness of the noiseless trail at the border of its mask, as a
+        fraction of its ridge, so that the mask follows the seeing.
     """
     mask = np.zeros(shape, dtype=bool)
     for trail in trails:

@@ -76,13 +76,7 @@ class BrightStars:
 
 
 def find_bright_stars(sky: SkySubtracted) -> BrightStars:
-    """Find stars that are bright enough for spikes.
-
-    Parameters
-    ----------
-    sky
-        The image.
-    """
+    """Find the stars of an image that are bright enough for spikes."""
     excess = sky.planes.image - sky.level
     saturated = sky.saturated
     # Comparisons with NaN are false.

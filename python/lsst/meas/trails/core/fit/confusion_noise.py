@@ -52,11 +52,6 @@ _LINEAR = ("xErr", "yErr", "trailLengthPixErr", "trailAnglePixErr", "fluxErr")
 def confusion_excess(sky: SkySubtracted) -> float:
     """Return the variance of PSF fluxes from faint sources.
 
-    Parameters
-    ----------
-    sky
-        The image.
-
     Returns
     -------
     excess

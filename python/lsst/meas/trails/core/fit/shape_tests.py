@@ -71,20 +71,10 @@ class ShapeTests:
 
 
 def measure_shape(sky: SkySubtracted, trail: Trail) -> ShapeTests:
-    """Test the shape of a source that a trail was fitted to.
+    """Test the shape of a source with its fitted trail.
 
-    Parameters
-    ----------
-    sky
-        The image.
-    trail
-        The fitted trail.
-
-    Returns
-    -------
-    tests
-        Zero with too few good pixels, and for a trail that is too long to be
-        fitted, such as a satellite.
+    The tests are zero with too few good pixels, and for a trail that is too
+    long to be fitted, such as a satellite.
     """
     nothing = ShapeTests(0.0, 0.0, 0.0)
     if not trail.length <= MAX_FITTED_LENGTH:
