@@ -22,7 +22,7 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-from lsst.meas.trails.cli.model import model
+from lsst.meas.trails.cli import main
 from lsst.meas.trails.nn.hardware import precision_name
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
 from lsst.meas.trails.nn.networks.registry import create_network
@@ -148,7 +148,7 @@ def test_calibrate_refuses(model_path: Path) -> None:
 
 def test_calibrate_takes_only_the_file_of_a_model(model_path: Path) -> None:
     for name in ("direct", str(model_path.with_suffix(".safetensors")), str(model_path.with_suffix(""))):
-        result = CliRunner().invoke(model, ["calibrate", name, "--config", "direct"])
+        result = CliRunner().invoke(main, ["model", "calibrate", name, "--config", "direct"])
         assert result.exit_code == 2
         assert "MODEL" in result.output
 
@@ -166,7 +166,7 @@ def test_convert(checkpoint_path: Path) -> None:
     output = checkpoint_path.with_name("old.json")
 
     def convert(*options: str) -> Result:
-        return CliRunner().invoke(model, ["convert", str(checkpoint_path), "-o", str(output), *options])
+        return CliRunner().invoke(main, ["model", "convert", str(checkpoint_path), "-o", str(output), *options])
 
     result = convert()
     assert result.exit_code == 0, result.output
@@ -186,7 +186,7 @@ def test_convert(checkpoint_path: Path) -> None:
     assert second.specification.hyperparameters["concatenation"] == "skip-up"
     assert second.specification.training["checkpoint_weights"] == "ema"
 
-    result = CliRunner().invoke(model, ["describe", str(output)])
+    result = CliRunner().invoke(main, ["model", "describe", str(output)])
     assert result.exit_code == 0, result.output
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
     assert ["normalization", "medmad_clip_k5"] in [[part.strip() for part in line] for line in lines]
@@ -194,12 +194,12 @@ def test_convert(checkpoint_path: Path) -> None:
 
 
 def test_convert_refuses(checkpoint_path: Path) -> None:
-    result = CliRunner().invoke(model, ["convert", str(checkpoint_path), "-o", str(checkpoint_path)])
+    result = CliRunner().invoke(main, ["model", "convert", str(checkpoint_path), "-o", str(checkpoint_path)])
     assert result.exit_code == 2
     assert "does not end in .json" in result.output
     checkpoint_path.write_bytes(checkpoint_path.read_bytes()[:-100])
     output = checkpoint_path.with_name("old.json")
-    result = CliRunner().invoke(model, ["convert", str(checkpoint_path), "-o", str(output)])
+    result = CliRunner().invoke(main, ["model", "convert", str(checkpoint_path), "-o", str(output)])
     assert result.exit_code == 1
     assert f"{checkpoint_path}: " in result.output
     assert not output.exists()
@@ -207,7 +207,7 @@ def test_convert_refuses(checkpoint_path: Path) -> None:
 
 def test_calibrate_a_converted_checkpoint(checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = checkpoint_path.with_name("old.json")
-    CliRunner().invoke(model, ["convert", str(checkpoint_path), "-o", str(output)])
+    CliRunner().invoke(main, ["model", "convert", str(checkpoint_path), "-o", str(output)])
 
     def calibrate(model: TrailModel, scenes: Iterable[ValidationScene], *, threads: int) -> Calibration:
         assert len(list(scenes)) == 2

@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lsst.daf.butler import Butler, CollectionType
-from lsst.meas.trails.cli.model import model
+from lsst.meas.trails.cli import main
 from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
 
 
 def invoke(*arguments: object) -> Result:
-    result = CliRunner().invoke(model, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(main, ["model", *(str(argument) for argument in arguments)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 

@@ -123,28 +123,15 @@ def read_evaluation(repo: str, collection: str, instrument: str | None = None) -
 
     Raises
     ------
+    RepositoryError
+        Raised if the repository, collection or evaluation does not exist.
     click.ClickException
-        Raised if the repository or collection does not exist, or the
-        collection has no evaluation or several.
+        Raised if there are several evaluations, or none of the instrument.
     """
-    from lsst.daf.butler import (
-        Butler,
-        EmptyQueryResultError,
-        MissingCollectionError,
-        MissingDatasetTypeError,
-    )
+    from ..repository.query import query_collection
 
-    try:
-        butler = Butler.from_config(repo, collections=collection, writeable=False)
-        refs = butler.query_datasets(METRICS_TYPE, limit=None)
-    except FileNotFoundError as error:
-        raise click.ClickException(f"There is no Butler repository at {repo}.") from error
-    except MissingCollectionError as error:
-        raise click.ClickException(f"{repo} has no collection {collection!r}.") from error
-    except (EmptyQueryResultError, MissingDatasetTypeError) as error:
-        raise click.ClickException(
-            f"{collection!r} has no {METRICS_TYPE}: run pipelines/EvaluateTrails.yaml first."
-        ) from error
+    hint = "run pipelines/EvaluateTrails.yaml first"
+    butler, refs = query_collection(repo, collection, METRICS_TYPE, hint=hint)
     by_instrument = {str(ref.dataId["instrument"]): ref for ref in refs}
     if instrument is None and len(by_instrument) > 1:
         names = ", ".join(sorted(by_instrument))

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 __all__ = ("export", "ingest", "list_models")
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,30 +42,27 @@ def ingest(name: str, repo: str, run: str | None) -> None:
     from lsst.daf.butler import DatasetType
     from lsst.daf.butler.registry import CollectionTypeError, ConflictingDefinitionError
 
-    from ..nn.model_file import ModelError, find_model, load_model
+    from ..nn.model_file import find_model, load_model
     from ..nn.model_table import model_to_table
     from ..tasks._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS
 
-    try:
-        path = find_model(name)
-        specification = load_model(path).specification
-        table = model_to_table(path)
-    except ModelError as error:
-        raise click.ClickException(str(error)) from error
+    path = find_model(name)
+    specification = load_model(path).specification
+    table = model_to_table(path)
     run = run or f"models/{specification.name}/{specification.version}"
-    with _opened(repo, writeable=True) as butler:
-        try:
-            butler.collections.register(run)
-            butler.registry.registerDatasetType(
-                DatasetType(MODEL_DATASET_TYPE, butler.dimensions.conform([]), MODEL_STORAGE_CLASS)
-            )
-            butler.put(table, MODEL_DATASET_TYPE, {}, run=run)
-        except ConflictingDefinitionError as error:
-            raise click.ClickException(
-                f"Run {run!r} of {repo} already holds a {MODEL_DATASET_TYPE}; choose another --run."
-            ) from error
-        except CollectionTypeError as error:
-            raise click.ClickException(f"{run!r} is not a RUN collection; choose another --run.") from error
+    butler = _open(repo, writeable=True)
+    try:
+        butler.collections.register(run)
+        butler.registry.registerDatasetType(
+            DatasetType(MODEL_DATASET_TYPE, butler.dimensions.conform([]), MODEL_STORAGE_CLASS)
+        )
+        butler.put(table, MODEL_DATASET_TYPE, {}, run=run)
+    except ConflictingDefinitionError as error:
+        raise click.ClickException(
+            f"Run {run!r} of {repo} already holds a {MODEL_DATASET_TYPE}; choose another --run."
+        ) from error
+    except CollectionTypeError as error:
+        raise click.ClickException(f"{run!r} is not a RUN collection; choose another --run.") from error
     click.echo(
         f"Put {specification.name}, version {specification.version}, into run {run!r} of {repo}; add it to "
         "the input collections (-i) of a pipeline to use it."
@@ -102,9 +97,9 @@ def list_models(repo: str | None) -> None:
         for path in sorted(shipped_model_path().parent.glob("*.json")):
             add(path.stem, load_model(path))
     else:
-        with _opened(repo) as butler:
-            for ref in _model_refs(butler):
-                add(ref.run, model_from_table(butler.get(ref), f"{ref.datasetType.name} in {ref.run}"))
+        butler = _open(repo)
+        for ref in _model_refs(butler):
+            add(ref.run, model_from_table(butler.get(ref), f"{ref.datasetType.name} in {ref.run}"))
         if not table.rows:
             raise click.ClickException(f"{repo} has no models; add one with 'meas-trails model ingest'.")
     Console(width=118).print(table)
@@ -130,31 +125,22 @@ def export(repo: str, collection: str, output: Path, overwrite: bool) -> None:
         raise click.BadParameter(f"{output} does not end in .json.", param_hint="--output")
     if output.exists() and not overwrite:
         raise click.ClickException(f"{output} exists; pass --overwrite to replace it.")
-    with _opened(repo) as butler:
-        refs = _model_refs(butler, collection)
-        if not refs:
-            raise click.ClickException(f"There is no model in {collection!r} of {repo}.")
-        write_table(butler.get(refs[0]), output, f"{refs[0].datasetType.name} in {refs[0].run}")
+    butler = _open(repo)
+    refs = _model_refs(butler, collection)
+    if not refs:
+        raise click.ClickException(f"There is no model in {collection!r} of {repo}.")
+    write_table(butler.get(refs[0]), output, f"{refs[0].datasetType.name} in {refs[0].run}")
     click.echo(str(output))
 
 
-@contextmanager
-def _opened(repo: str, writeable: bool = False) -> Iterator[Butler]:
-    """Open a repository, and convert errors to messages of the command."""
+def _open(repo: str, writeable: bool = False) -> Butler:
+    """Open a repository."""
     from lsst.daf.butler import Butler
 
-    from ..nn.model_specification import ModelError
-
     try:
-        butler = Butler.from_config(repo, writeable=writeable)
+        return Butler.from_config(repo, writeable=writeable)
     except FileNotFoundError as error:
         raise click.ClickException(f"There is no Butler repository at {repo}.") from error
-    try:
-        yield butler
-    except ModelError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or repo}: {error.strerror or error}") from error
 
 
 def _model_refs(butler: Butler, collections: str = "*") -> list[DatasetRef]:

@@ -77,7 +77,7 @@ def evaluate(
       meas-trails evaluate REPO u/me/evaluation -o report --against u/me/other
     """
     from ..evaluation.report.headlines import headlines
-    from ..evaluation.report.page import ReportError, write_report
+    from ..evaluation.report.page import write_report
     from ._console import make_console
     from ._evaluation import read_evaluation
 
@@ -90,11 +90,7 @@ def evaluate(
     if output is None:
         return
     report = _report(repo, evaluations, cutouts)
-    try:
-        page = write_report(report, output)
-    except ReportError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"Report: {page}")
+    click.echo(f"Report: {write_report(report, output)}")
 
 
 def _summary(results: list[tuple[str, list[Headline]]]) -> Table:

@@ -49,12 +49,9 @@ def describe(name: str, as_json: bool) -> None:
     NAME is a model's file (.json or .safetensors), or the name of a model in
     the package.
     """
-    from ..nn.model_file import ModelError, find_model, load_model
+    from ..nn.model_file import find_model, load_model
 
-    try:
-        loaded = load_model(find_model(name))
-    except ModelError as error:
-        raise click.ClickException(str(error)) from error
+    loaded = load_model(find_model(name))
     if as_json:
         click.echo(loaded.specification.to_json())
         return
@@ -137,7 +134,6 @@ def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overw
     and its thresholds of 0.2; its score is not calibrated.
     """
     from ..adcnn.checkpoints import convert_checkpoint
-    from ..nn.model_file import ModelError
 
     if output.suffix != ".json":
         raise click.BadParameter(f"{output} does not end in .json.", param_hint="--output")
@@ -145,10 +141,7 @@ def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overw
         for path in (output, output.with_suffix(".safetensors")):
             if path.exists():
                 raise click.ClickException(f"{path} exists; pass --overwrite to replace it.")
-    try:
-        specification = convert_checkpoint(checkpoint, output, ema=ema, concatenation=concatenation)
-    except ModelError as error:
-        raise click.ClickException(str(error)) from error
+    specification = convert_checkpoint(checkpoint, output, ema=ema, concatenation=concatenation)
     click.echo(
         f"{output}: {specification.architecture} of width {specification.hyperparameters['width']}, "
         f"{specification.weights_bytes / 1.0e6:.1f} MB"

@@ -116,7 +116,6 @@ def simulate(
         IMAGE_DATASET_TYPE,
         TEMPLATE_DATASET_TYPE,
         TRUTH_DATASET_TYPE,
-        RepositoryError,
     )
     from lsst.meas.trails.sim.simulation import Simulation
 
@@ -136,15 +135,11 @@ def simulate(
         )
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    try:
-        butler = open_for_pipelines(repo)
-        images = simulation.run(butler, run, jobs)
-        progress = track(
-            images, "Simulating", total=visits * detectors, console=Console(stderr=True), transient=True
-        )
-        rows = sorted(progress, key=lambda row: (row["visit"], row["detector"]))
-    except RepositoryError as error:
-        raise click.ClickException(str(error)) from error
+    images = simulation.run(open_for_pipelines(repo), run, jobs)
+    progress = track(
+        images, "Simulating", total=visits * detectors, console=Console(stderr=True), transient=True
+    )
+    rows = sorted(progress, key=lambda row: (row["visit"], row["detector"]))
 
     table = Table("visit", "detector", "trails", "satellites", 'FWHM (")', "limiting mag")
     for row in rows:
