@@ -64,7 +64,7 @@ def _calibrate(model_path: Path, recipe: dict[str, Any]) -> Result:
     config = model_path.with_name("recipe.yaml")
     config.write_text(yaml.safe_dump(recipe))
     return CliRunner().invoke(
-        model, ["calibrate", str(model_path), "--config", str(config), "--threads", "1"]
+        main, ["model", "calibrate", str(model_path), "--config", str(config), "--threads", "1"]
     )
 
 
@@ -166,7 +166,9 @@ def test_convert(checkpoint_path: Path) -> None:
     output = checkpoint_path.with_name("old.json")
 
     def convert(*options: str) -> Result:
-        return CliRunner().invoke(main, ["model", "convert", str(checkpoint_path), "-o", str(output), *options])
+        return CliRunner().invoke(
+            main, ["model", "convert", str(checkpoint_path), "-o", str(output), *options]
+        )
 
     result = convert()
     assert result.exit_code == 0, result.output
