@@ -68,8 +68,7 @@ size = 2**28
 
 
 def resident():
-    # The counters of statm and status may be behind by some pages a core; this
-    # looks at each page.
+    # The counters of statm and status may lag by some pages per core; smaps does not.
     found = re.findall(r"^Rss: +([0-9]+) kB", Path("/proc/self/smaps").read_text(), re.MULTILINE)
     return 1024 * sum(map(int, found))
 
@@ -78,7 +77,7 @@ def use():
     torch.empty(size, dtype=torch.uint8).fill_(1)
 
 
-# The libraries come into memory when they are first used.
+# Load the libraries.
 use()
 before = resident()
 with keep_memory():
@@ -92,10 +91,10 @@ assert left < 0.5 * size, f"{left} of {size} bytes are left"
 
 @pytest.mark.process
 def test_keep_memory() -> None:
-    """With the C library of Linux, what is freed goes back at the end."""
+    """The GNU C library returns the memory at the end of the block."""
     if platform.libc_ver()[0] != "glibc":
         with keep_memory():
             return
-    # A process that has done more has free memory of its own to take.
+    # A separate process, without free memory of other tests.
     done = subprocess.run([sys.executable, "-c", _KEPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -238,32 +238,6 @@ def _with_header(header: dict) -> bytes:
 
 
 @_HOSTILE
-@given(content=st.binary(max_size=200))
-def test_random_specification(content: bytes) -> None:
-    with pytest.raises(ModelError):
-        ModelSpecification.from_json(content)
-
-
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@_HOSTILE
-@given(key=st.sampled_from(sorted(json.loads(_specification().to_json()))), value=_JSON)
-def test_any_value_anywhere_is_taken_or_refused(key: str, value: Any) -> None:
-    data = json.loads(_specification().to_json())
-    data[key] = value
-    try:
-        parsed = ModelSpecification.from_json(json.dumps(data))
-    except ModelError:
-        return
-    assert ModelSpecification.from_json(parsed.to_json()) == parsed
-
-
-@_HOSTILE
 @given(content=st.binary(max_size=400))
 def test_random_weights(model_stem: Path, content: bytes) -> None:
     _replace_weights(model_stem, content)

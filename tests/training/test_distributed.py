@@ -22,16 +22,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from click.testing import CliRunner
-from torch.utils.data import TensorDataset
 
 from lsst.meas.trails.cli.train import train
 from lsst.meas.trails.training.checkpoint import Checkpoint, read_checkpoint
 from lsst.meas.trails.training.distributed import Ranks
 from lsst.meas.trails.training.log import read_metrics
-from lsst.meas.trails.training.nonfinite import describe_nonfinite
 from lsst.meas.trails.training.recipe import ModelRecipe
 from lsst.meas.trails.training.trainer import CHECKPOINT_NAME
 
@@ -122,25 +119,6 @@ def test_two_processes_are_as_one(make_tiles: Callable[..., Path], tmp_path: Pat
         np.testing.assert_allclose(saved[1].weights[name].numpy(), tensor.numpy(), atol=1.0e-4, err_msg=name)
     training = json.loads((tmp_path / "two" / "tiny.json").read_text())["training"]
     assert training["processes"] == 2
-
-
-def test_tiles_of_all_processes_are_blamed() -> None:
-    class _Two(Ranks):
-        def all_gather(self, values: Any) -> list[Any]:
-            return [*values, "a tile of the other"]
-
-    good, bad = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
-    bad[1, 0, 2, 2] = torch.nan
-    dataset = TensorDataset(good)
-    assert (
-        describe_nonfinite(dataset, [5, 7], bad, good, good, Ranks())
-        == ": the input is not finite in tile 7."
-    )
-    text = describe_nonfinite(dataset, [5, 7], good, good, bad, Ranks())
-    assert text == ": the output is not finite in tile 7."
-    # Also where the own tiles are as they should be.
-    text = describe_nonfinite(dataset, [5, 7], good, good, good, _Two(world_size=2))
-    assert text == ": the input is not finite in a tile of the other."
 
 
 def test_shards() -> None:

@@ -15,9 +15,12 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import torch
 
+from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.tiles.reader import Tile
 from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.target import tile_target
@@ -84,3 +87,25 @@ def test_items_are_weighted(make_tiles: Callable[..., Path]) -> None:
     assert set(np.unique(plain[2].numpy())) == {1.0}
     area = float(balanced[1].sum())
     assert balanced[2][balanced[1] > 0].numpy() == pytest.approx(np.clip(80.0 / area, 0.25, 8.0))
+
+
+def test_ignored_pixels(make_tiles: Callable[..., Path]) -> None:
+    path = make_tiles(count=2, size=32)
+    with h5py.File(path, "r+") as file:
+        truth, mask, image = file["truth"][0], file["mask"][0], file["image"][0]
+        truth[:] = 0
+        truth[0:2, 0:2] = 2
+        # Trail in the same 2x2 pixels: the trail counts.
+        truth[4:6, 4:6] = [[2, 0], [0, 1]]
+        mask[8:10, 8:10] = plane_bits(["NO_DATA"])
+        # Half of the 2x2 pixels are there.
+        mask[12:13, 12:14] = plane_bits(["NO_DATA"])
+        # Bad, but within data: to be bridged.
+        mask[16:18, 16:18] = plane_bits(["SATURATED"])
+        image[20:22, 20:22] = np.nan
+        file["truth"][0], file["mask"][0], file["image"][0] = truth, mask, image
+    dataset = TrailTileDataset([path], ("science", "bad"))
+    target, valid = tile_target(dataset.read(0))
+    assert np.argwhere(target > 0).tolist() == [[2, 2]]
+    assert np.argwhere(valid == 0).tolist() == [[0, 0], [4, 4], [10, 10]]
+    assert bool(torch.isfinite(dataset[0][0]).all())

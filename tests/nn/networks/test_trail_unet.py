@@ -14,37 +14,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks.registry import count_parameters, create_network, network_names, register
-from lsst.meas.trails.nn.networks.trail_unet import TrailUNet
+from lsst.meas.trails.nn.networks.registry import count_parameters, create_network
 
 from support.networks import TINY, random_network
-
-
-def test_registry() -> None:
-    assert "trail_unet" in network_names()
-    network = create_network("trail_unet", in_channels=2)
-    assert isinstance(network, TrailUNet)
-    with pytest.raises(ValueError, match="trail_unet"):
-        register("trail_unet")(TrailUNet)
-
-
-@pytest.mark.parametrize(
-    ("name", "channels", "hyperparameters", "message"),
-    [
-        ("nothing", 2, {}, "'nothing'.*trail_unet"),
-        ("trail_unet", 2, {"depth": 3}, "'depth'.*widths"),
-        ("trail_unet", 0, {}, "in 1..16"),
-        ("trail_unet", True, {}, "True"),
-        ("trail_unet", 2, {"widths": [8]}, "2 to 6 entries"),
-        ("trail_unet", 2, {"widths": "88"}, "widths"),
-        ("trail_unet", 2, {"widths": [8, 10**9]}, "integers in 1..1024"),
-        ("trail_unet", 2, {"widths": [8, 8], "blocks": [1, 1], "decoder_blocks": [1, 1]}, "1 to 1 entries"),
-        ("trail_unet", 2, {"dilations": [0]}, "integers in 1..64"),
-    ],
-)
-def test_refuses(name: str, channels: int, hyperparameters: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        create_network(name, in_channels=channels, **hyperparameters)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])

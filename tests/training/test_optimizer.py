@@ -1,0 +1,105 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from lsst.meas.trails.training.optimizer import (
+    learning_rate_factor,
+    make_average,
+    make_optimizer,
+    make_scheduler,
+    prepare_training,
+    restart_average,
+)
+from lsst.meas.trails.training.recipe import OptimizerRecipe, StageRecipe
+from lsst.meas.trails.training.schedule import Epoch
+
+from support.networks import random_network
+
+EPOCH = Epoch(
+    number=3,
+    stage=StageRecipe(steps=20, learning_rate=0.004),
+    stage_index=1,
+    first_step=10,
+    steps=5,
+    stage_first_step=10,
+    stage_steps=20,
+    stage_last=False,
+    min_snr=0.0,
+    mines=False,
+)
+
+
+def test_learning_rate_factor() -> None:
+    assert learning_rate_factor(0.0, 0.1, 0.2) == pytest.approx(0.01)
+    assert learning_rate_factor(0.1, 0.1, 0.2) == 1.0
+    assert learning_rate_factor(0.55, 0.1, 0.2) == pytest.approx(0.6)
+    assert learning_rate_factor(1.0, 0.1, 0.2) == pytest.approx(0.2)
+    assert learning_rate_factor(0.0, 0.0, 0.2) == 1.0
+
+
+@pytest.mark.parametrize("resumed_at", [0, 1, 13])
+def test_schedule_resumes_exactly(resumed_at: int) -> None:
+    recipe = OptimizerRecipe(warmup=0.2)
+    optimizer = make_optimizer(recipe, random_network())
+    scheduler = make_scheduler(optimizer, recipe, EPOCH, 10 + resumed_at)
+    for step in range(resumed_at, 20):
+        expected = 0.004 * learning_rate_factor(step / 20, 0.2, recipe.final)
+        assert [group["lr"] for group in optimizer.param_groups] == [expected] * 2
+        optimizer.step()
+        scheduler.step()
+
+
+def test_peak_of_the_recipe() -> None:
+    recipe = OptimizerRecipe(learning_rate=0.003, warmup=0.0)
+    optimizer = make_optimizer(recipe, random_network())
+    make_scheduler(optimizer, recipe, dataclasses.replace(EPOCH, stage=StageRecipe(steps=20)), 10)
+    assert optimizer.param_groups[0]["lr"] == 0.003
+
+
+def test_average_of_weights_and_statistics() -> None:
+    network = random_network()
+    average = make_average(network, 0.5)
+    expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for step in range(1, 9):
+        if step == 5:
+            # The count decides the decay.
+            restart_average(average, step - 1)
+        for tensor in network.state_dict().values():
+            tensor.add_(1)
+        decay = min(0.5, (1.0 + step) / (10.0 + step))
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                expected[name].lerp_(tensor, 1.0 - decay)
+            else:
+                expected[name].copy_(tensor)
+        average.update_parameters(network)
+    for name, tensor in average.module.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_frozen_parts() -> None:
+    network = random_network()
+    prepare_training(network, ["up", "head.bias"])
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert "head.bias" in trained
+    assert {name.partition(".")[0] for name in trained} == {"up", "head"}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.training == name.startswith("up.")
+    prepare_training(network)
+    assert all(parameter.requires_grad for parameter in network.parameters())
