@@ -9,14 +9,13 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""How long it takes to inject trails into the image of a whole detector.
+"""Time to inject trails into the image of a whole detector.
 
     python benchmarks/injection.py [--trails 60] [--shape 4000 4072] [--repeat 3]
 
-The image is simulated first, which is not timed, nor is reading it from a
-file.  What is timed is `InjectTrailsTask.run` on one core: PSF, gains by
-amplifier, drawing, rendering, noise, truth catalog and truth mask.  On a machine that
-is busy otherwise, the processor time is what counts.
+Timed is `InjectTrailsTask.run` on one core: PSF, gains by amplifier, drawing,
+rendering, noise, truth catalog and truth mask; simulating and reading the
+image are not timed.  On a shared machine use the CPU time.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from lsst.meas.trails.tasks import InjectTrailsTask
 
 
 def make_catalog(image: VisitImage, count: int) -> astropy.table.Table:
-    """Return an injection catalog of trails all over an image."""
+    """Return an injection catalog of trails at random positions in an image."""
     rng = np.random.default_rng(1)
     box = image.bbox
     sky = image.sky_projection.pixel_to_sky(
@@ -62,7 +61,7 @@ def make_catalog(image: VisitImage, count: int) -> astropy.table.Table:
 @click.option("--repeat", default=3, show_default=True, help="Times to measure; the best counts.")
 @click.option("--profile", is_flag=True, help="Print where the time of one more run goes.")
 def main(trails: int, shape: tuple[int, int], repeat: int, profile: bool) -> None:
-    """Measure the time that injection takes."""
+    """Measure the time for injection."""
     console = Console(width=120)
     image = Simulation(seed=20_000, shape=shape, trails=0.0).image(0, 0).image
     catalog = make_catalog(image, trails)

@@ -9,16 +9,15 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""How long it takes to cut a detector into tiles, and how fast they are read.
+"""Time to cut a detector into tiles, and rate of reading tiles.
 
     python benchmarks/tiles.py [--shape 4000 4072] [--trails 60] [--workers 2]
 
-The image is simulated and injected first, which is not timed, nor is reading
-it from a file.  What is timed on one core is `TileToHdf5Task.run`, which
-samples the PSF and fits the background too, and writing its file, with all
-tiles kept.  Then a training's own data loader reads tiles of 128 pixels in
-random order over several files, normalized and varied.  The CPU time is what
-counts on a machine that others use, the seconds on one's own.
+Timed on one core are `TileToHdf5Task.run`, which also samples the PSF and fits
+the background, and writing its file with all tiles; simulating, injecting and
+reading the image are not timed.  Then the data loader of a training reads
+tiles of 128 pixels in random order from several files, normalized and
+augmented.  On a shared machine use the CPU time, not the seconds.
 """
 
 from __future__ import annotations
@@ -44,16 +43,14 @@ from lsst.meas.trails.training.recipe import AugmentationRecipe
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
-    """Return what a function returns, its seconds and its CPU seconds."""
+    """Return the result of a function, its seconds and its CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = function()
     return result, time.perf_counter() - wall, time.process_time() - cpu
 
 
 def reading_rate(files: list[Path], workers: int, count: int, varied: bool) -> float:
-    """Return the tiles that a data loader gives in a second; without workers,
-    in a second of CPU time.
-    """
+    """Return the tiles per second of a data loader; per CPU second without workers."""
     torch.set_num_threads(1)
     augmentation = AugmentationRecipe(symmetries=varied, noise=0.3 * varied, gradient=0.3 * varied)
     dataset = TrailTileDataset(files, ("science", "bad"), augmentation=augmentation)
@@ -62,7 +59,7 @@ def reading_rate(files: list[Path], workers: int, count: int, varied: bool) -> f
         dataset, batch_size=16, sampler=keys, num_workers=workers, prefetch_factor=4 if workers else None
     )
     batches = iter(loader)
-    # Starting the workers and opening files is not what is asked for.
+    # Starting workers and opening files is not measured.
     for _ in range(min(8, len(loader) // 2)):
         next(batches)
     clock = time.perf_counter if workers else time.process_time
@@ -83,7 +80,7 @@ def reading_rate(files: list[Path], workers: int, count: int, varied: bool) -> f
 def main(
     shape: tuple[int, int], trails: int, files: int, workers: int, count: int, repeat: int, profile: bool
 ) -> None:
-    """Measure the time that tiles take."""
+    """Measure the time for cutting, writing and reading tiles."""
     console = Console(width=120)
     image = Simulation(seed=20_000, shape=shape, trails=0.0).image(0, 0).image
     injection = InjectTrailsTask.ConfigClass()

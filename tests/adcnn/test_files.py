@@ -52,7 +52,7 @@ ROW: dict[str, Any] = {
 
 
 def write_hdf5(path: Path, count: int = 3, *, labels: bool = False, **options: Any) -> None:
-    """Write images as their documentation has it: row 1 is a failed detector."""
+    """Write images in the documented layout; row 1 is a failed detector."""
     rng = np.random.default_rng(1)
     images = rng.standard_normal((count, *SHAPE), dtype=np.float32)
     images[1] = 0.0
@@ -108,9 +108,7 @@ def test_images(pair: tuple[Path, Path], options: dict[str, Any], labels: bool) 
 
 @pytest.mark.parametrize("last", [22, 19, 15])
 def test_layouts_of_the_table(pair: tuple[Path, Path], last: int) -> None:
-    """22 columns, 19 or fewer: what comes last was added last, the number of
-    the image aside.
-    """
+    """Layouts of 22, 19 or fewer columns lack the last ones but image_id."""
     columns = [*list(ROW)[: last - 1], "image_id"]
     write_csv(pair[1], [ROW, {**ROW, "image_id": 2}], columns)
     with AdcnnReader(*pair) as reader:
@@ -124,7 +122,7 @@ def test_layouts_of_the_table(pair: tuple[Path, Path], last: int) -> None:
 
 
 def test_an_index_column_and_gaps(pair: tuple[Path, Path]) -> None:
-    """As pandas writes them."""
+    """Read a file that pandas wrote."""
     columns = ["Unnamed: 0", *ROW]
     row = {**ROW, "Unnamed: 0": 0, "stack_mag": "", "stack_detection": "", "physical_filter": ""}
     write_csv(pair[1], [row], columns)

@@ -36,9 +36,7 @@ TRAILS = tuple((60.3 + 48.0 * i, 60.6 + 30.2 * i, 30.0, 25.0 * i, 3.5 + 10.0 * i
 
 @pytest.fixture(scope="module")
 def adcnn(make_image: Callable[..., Any]) -> AdcnnImage:
-    """Return a field of stars with eight trails, of which the stack has found
-    three, as the files have it.
-    """
+    """Return a field of stars with eight trails, three of them found by the stack."""
     known = make_image(TRAILS, shape=SHAPE, stars=60, seed=4)
     image = known.image.image.array.copy()
     image[:BORDER] = 0.0
@@ -67,7 +65,7 @@ def convert(adcnn: AdcnnImage, **options: Any) -> TrailTiles:
 
 
 def whole(tiles: TrailTiles, name: str) -> np.ndarray:
-    """Put the tiles together again."""
+    """Return an image reassembled from its tiles."""
     pixels = tiles.pixels[name]
     result = np.zeros(SHAPE, dtype=pixels.dtype)
     for row, tile in zip(tiles.table, pixels, strict=True):
@@ -119,7 +117,7 @@ def test_no_source_at_all_means_that_none_is_known(adcnn: AdcnnImage) -> None:
 
 
 def test_snr_of_the_trails(adcnn: AdcnnImage) -> None:
-    """Within what noise, PSF and cut midpoints are known to."""
+    """Agree within the errors of noise, PSF and truncated midpoints."""
     catalog = convert(adcnn).catalog
     np.testing.assert_allclose(catalog["snr_optimal"], [trail[4] for trail in TRAILS], rtol=0.1)
 

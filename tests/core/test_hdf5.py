@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.hdf5 import Hdf5Output
+from lsst.meas.trails.core.hdf5 import Hdf5Output, has_hard_links, is_stored, read_attribute, unsafe_storage
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def fill(output: Hdf5Output, check: bool) -> None:
-    """Write about a megabyte of everything that files of tiles have."""
+    """Write about a megabyte of all kinds of content of tile files."""
     rng = np.random.default_rng(1)
     for name in ("a", "b"):
         output.file.create_dataset(
@@ -65,7 +65,7 @@ def test_whole_files(tmp_path: Path, compatible: bool) -> None:
     path = tmp_path / "new.h5"
     with Hdf5Output(path, compatible=compatible) as output:
         fill(output, check=True)
-        # Until it is complete.
+        # The file appears when it is complete.
         assert not path.exists()
     assert os.listdir(tmp_path) == ["new.h5"]
     with h5py.File(path) as file:
@@ -76,9 +76,7 @@ def test_whole_files(tmp_path: Path, compatible: bool) -> None:
 @pytest.mark.parametrize("compatible", [False, True])
 @pytest.mark.parametrize("check", [False, True])
 def test_full_disks(tmp_path: Path, compatible: bool, check: bool) -> None:
-    """At whatever byte the disk is full, also at those written last: HDF5
-    would end the process with a segmentation fault.
-    """
+    """HDF5 itself would crash on a disk that is full at some of these bytes."""
     path = tmp_path / "new.h5"
     with Hdf5Output(path, compatible=compatible) as output:
         fill(output, check)
@@ -123,3 +121,69 @@ def test_errors_of_the_writer(tmp_path: Path, error: type[BaseException]) -> Non
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Hdf5Output(tmp_path / "none" / "new.h5")
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Iterator[h5py.File]:
+    """Return a file with datasets of many kinds of storage."""
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["values"] = np.zeros(3)
+    with h5py.File(tmp_path / "linked.h5", "w") as file:
+        file["group/values"] = np.zeros((4, 3))
+        file["external"] = h5py.ExternalLink("other.h5", "values")
+        file["soft"] = h5py.SoftLink("/group")
+        file["text"] = "of variable length"
+        file.create_dataset("raw", shape=(3,), dtype="f8", external=[("raw.bin", 0, 24)])
+        file.create_dataset("missing", shape=(4, 3), chunks=(1, 3))
+        file.create_dataset("huge", shape=(2**20, 2**20), chunks=(2**16, 2**16), dtype="u1")
+        layout = h5py.VirtualLayout((3,), "f8")
+        layout[:] = h5py.VirtualSource("other.h5", "values", shape=(3,))
+        file.create_virtual_dataset("virtual", layout)
+        file.attrs.update({"number": 3, "fixed": np.bytes_(b"text"), "variable": "text"})
+        yield file
+
+
+def test_links_out_of_a_file(linked: h5py.File) -> None:
+    assert has_hard_links(linked, "group/values")
+    for name in ("external", "soft", "soft/values", "none", "group/none"):
+        assert not has_hard_links(linked, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("group/values", None),
+        ("external", "another file"),
+        ("soft/values", "another file"),
+        ("none", "does not exist"),
+        ("group", "not an array"),
+        ("raw", "other files"),
+        ("virtual", "other files"),
+        ("text", "variable length"),
+        ("huge", "65536"),
+    ],
+)
+def test_unsafe_storage(linked: h5py.File, name: str, problem: str | None) -> None:
+    found = unsafe_storage(linked, name)
+    assert found is None if problem is None else problem in str(found)
+
+
+def test_virtual_datasets_can_be_allowed(linked: h5py.File) -> None:
+    assert unsafe_storage(linked, "virtual", virtual=True) is None
+
+
+def test_attributes(linked: h5py.File) -> None:
+    assert read_attribute(linked, "number") == 3
+    assert read_attribute(linked, "fixed") == b"text"
+    assert read_attribute(linked, "none", "default") == "default"
+    with pytest.raises(ValueError, match="variable"):
+        read_attribute(linked, "variable")
+
+
+def test_values_that_are_not_stored(linked: h5py.File) -> None:
+    assert is_stored(linked["group/values"])
+    assert not is_stored(linked["missing"])
+    linked["missing"][:3] = 1.0
+    assert not is_stored(linked["missing"])
+    linked["missing"][3] = 1.0
+    assert is_stored(linked["missing"])

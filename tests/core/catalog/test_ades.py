@@ -96,9 +96,7 @@ def test_the_file_says_that_the_direction_is_unknown() -> None:
 
 
 def test_errors_of_the_ends() -> None:
-    """They are those of ends drawn from the errors of midpoint, length and
-    angle.
-    """
+    """Agree with ends drawn from the errors of midpoint, length and angle."""
     rng = np.random.default_rng(1)
     table = make_candidates(1, dec=-60.0, raErr=4e-5)
     row = table[0]

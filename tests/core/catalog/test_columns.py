@@ -37,8 +37,9 @@ SCALE = 0.2 / 3600.0
 def tangent(
     ra: float = 150.0, dec: float = 0.0, *, rotation: float = 0.0, flipped: bool = False
 ) -> PixelToSky:
-    """Return a gnomonic projection about pixel (1000, 1000), turned by an
-    angle; East is to the left, as on the sky, or to the right.
+    """Return a rotated gnomonic projection about pixel (1000, 1000).
+
+    East is to the left, as on the sky, or to the right.
     """
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
@@ -118,7 +119,7 @@ def test_what_image_it_is() -> None:
 
 
 def test_ten_degrees_a_day() -> None:
-    """Are 62.5 pixels of 0.2 arcsec in 30 s."""
+    """62.5 pixels of 0.2 arcsec in 30 s are 10 deg/day."""
     row = catalog(candidates(trailLengthPix=62.5), tangent())[0]
     assert row["trailLength"] == pytest.approx(12.5, rel=1e-6)
     assert row["trailRate"] == pytest.approx(10.0, rel=1e-6)
@@ -184,9 +185,9 @@ def test_errors_on_the_sky() -> None:
 
 
 def test_errors_on_the_sky_follow_the_trail() -> None:
-    """Of a trail at 45 degrees to the pixels, known to 0.5 pixel along it and
-    to 0.1 across, on a detector that is turned so that it runs East: the
-    error along it is that of right ascension, the one across of declination.
+    """A trail at 45 degrees to the pixels points East on a rotated detector.
+
+    Its errors are 0.5 pixel along it and 0.1 pixel across.
     """
     mean, difference = 0.5 * (0.5**2 + 0.1**2), 0.5 * (0.5**2 - 0.1**2)
     table = candidates(xErr=mean**0.5, yErr=mean**0.5, xyCovariance=difference, trailAnglePix=45.0)
@@ -197,7 +198,7 @@ def test_errors_on_the_sky_follow_the_trail() -> None:
 
 
 def test_errors_over_the_origin_of_right_ascension() -> None:
-    """A pixel farther East it begins anew."""
+    """Right ascension wraps at the next pixel to the East."""
     here = catalog(candidates(), tangent(ra=0.1))[0]
     for ra in (359.99999, 0.0, 0.00001):
         row = catalog(candidates(), tangent(ra=ra))[0]
@@ -206,7 +207,7 @@ def test_errors_over_the_origin_of_right_ascension() -> None:
 
 
 def test_brightness_in_njy() -> None:
-    """Of an image in units of 10 nJy."""
+    """The image is in units of 10 nJy."""
     flux = mag_to_flux(22.5)
     row = catalog(candidates(flux=flux / 10.0, fluxErr=flux / 200.0), tangent(), flux_per_njy=0.1)[0]
     assert row["trailFlux"] == pytest.approx(flux)

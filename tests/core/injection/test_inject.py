@@ -102,7 +102,7 @@ def test_missing_pixels_stay_missing(make_planes: MakePlanes) -> None:
 
 @pytest.mark.parametrize("nothing", [0.0, -1.0, np.nan, np.inf])
 def test_pixels_without_a_variance_get_none(make_planes: MakePlanes, nothing: float) -> None:
-    """With that of the photons alone they would be taken for the best of all."""
+    """Poisson variance alone would make them the best pixels."""
     planes = make_planes((50, 50))
     planes.variance[:, :25] = nothing
     injected = inject_trails(planes, trails_of((25.0, 25.0, 40.0, 5.0, 1e5)), np.random.default_rng(1), 1.0)
@@ -141,7 +141,7 @@ def test_flux_at_every_length_and_angle(make_planes: MakePlanes, length: float) 
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_flux_across_the_edge(make_planes: MakePlanes, length: float) -> None:
-    """Against a sum of many point sources, each a product of two Gaussians."""
+    """Agrees with a sum of point sources, products of two Gaussians."""
     planes = make_planes((180, 200))
     sigma = 4.0 / FWHM_PER_SIGMA
     t = (np.arange(2000) + 0.5) / 2000
@@ -163,9 +163,7 @@ def test_flux_across_the_edge(make_planes: MakePlanes, length: float) -> None:
 def test_a_bright_trail_is_where_it_was_asked_for(
     make_planes: MakePlanes, length: float, angle: float
 ) -> None:
-    """By its moments: a line of length L about its midpoint has a variance of
-    L^2/12 along itself, and the PSF adds the same in all directions.
-    """
+    """A line of length L has a variance of L^2/12 along itself, plus the PSF's."""
     planes = make_planes((240, 240))
     x, y = 119.37, 121.81
     injected = inject_trails(planes, trails_of((x, y, length, angle, 1e9)), np.random.default_rng(1), 1.0)

@@ -32,12 +32,13 @@ __all__ = (
     "AdcnnWriter",
 )
 
+import contextlib
 import csv
 import dataclasses
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import astropy.table
 import h5py
@@ -107,7 +108,7 @@ class AdcnnImage:
     """Rows of the CSV file, with its columns of `ADCNN_COLUMNS`."""
 
 
-class AdcnnReader:
+class AdcnnReader(contextlib.AbstractContextManager["AdcnnReader"]):
     """Reader of the two files, one image at a time.
 
     Parameters
@@ -169,12 +170,7 @@ class AdcnnReader:
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -270,7 +266,7 @@ def _column(column: Any, kind: type, name: str, path: Path) -> npt.NDArray[Any]:
     return result
 
 
-class AdcnnWriter:
+class AdcnnWriter(contextlib.AbstractContextManager["AdcnnWriter"]):
     """Writer of the two files, one image at a time.
 
     A context manager: both files appear when the block ends; after an
@@ -373,9 +369,6 @@ class AdcnnWriter:
         if len(rows):
             self._rows.append(rows)
         self._count += 1
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

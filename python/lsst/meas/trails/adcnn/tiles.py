@@ -231,9 +231,9 @@ def _truth(
     return truth
 
 
-def _data_id(adcnn: AdcnnImage, name: str) -> dict[str, Any]:
+def _data_id(adcnn: AdcnnImage, name: str) -> dict[str, object]:
     """Return the data ID of an image: file, row, and visit and detector if known."""
-    data_id: dict[str, Any] = {"file": name, "row": adcnn.number}
+    data_id: dict[str, object] = {"file": name, "row": adcnn.number}
     for key in ("visit", "detector"):
         if key in adcnn.trails.colnames:
             values = np.unique(np.asarray(adcnn.trails[key]))

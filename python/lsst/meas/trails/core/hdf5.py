@@ -28,14 +28,14 @@ import io
 import math
 import os
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 
 from .atomic import atomic_path
 
 
-class Hdf5Output:
+class Hdf5Output(contextlib.AbstractContextManager["Hdf5Output"]):
     """New HDF5 file that appears under its name when it is complete.
 
     A context manager: after an exception nothing is left behind, and an
@@ -74,9 +74,6 @@ class Hdf5Output:
         """
         if self._raw.failure is not None:
             raise self._raw.failure
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

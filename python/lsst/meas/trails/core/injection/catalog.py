@@ -24,7 +24,6 @@ __all__ = ("CatalogError", "CatalogSelection", "ImageFootprint", "select_trails"
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import astropy.table
 import astropy.units as u
@@ -246,7 +245,7 @@ def _values(catalog: astropy.table.Table, name: str, pixel_scale: float) -> _Flo
     columns = []
     for column, unit in _UNITS.items():
         values = _column(catalog, column, name)
-        given: Any = catalog[column].unit
+        given = catalog[column].unit
         if given not in (None, u.dimensionless_unscaled, unit) and not (unit == u.mag and given == u.ABmag):
             scale = u.pixel_scale(pixel_scale * u.arcsec / u.pix) if unit == u.pix else []
             try:

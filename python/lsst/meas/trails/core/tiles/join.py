@@ -150,7 +150,7 @@ def write_tile_set(
     path: str | os.PathLike[str],
     *,
     virtual: bool = False,
-    about: Mapping[str, Any] | None = None,
+    about: Mapping[str, object] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Write the tiles of many files into one, atomically.
@@ -279,7 +279,7 @@ class _VirtualPixels:
             file.create_virtual_dataset(name, layout, fillvalue=TILE_DATASETS[name].fill)
 
 
-def _manifest(images: Sequence[JoinedImage], path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+def _manifest(images: Sequence[JoinedImage], path: Path, about: Mapping[str, object]) -> dict[str, Any]:
     folder = path.resolve().parent
     splits = {}
     for name in SPLITS:

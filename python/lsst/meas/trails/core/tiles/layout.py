@@ -70,8 +70,8 @@ __all__ = (
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -134,7 +134,7 @@ class TileFileError(ValueError):
 class TileSource:
     """Image that tiles were cut from."""
 
-    data_id: dict[str, Any]
+    data_id: Mapping[str, object]
     """Instrument, visit, detector, ..., or the seed of a simulation."""
 
     shape: tuple[int, int]
@@ -149,7 +149,7 @@ class TileSource:
     wcs: str = ""
     """FITS header of the WCS, as text; may be empty."""
 
-    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
     """Configuration of the task that cut the tiles."""
 
     real_sources: str = ""

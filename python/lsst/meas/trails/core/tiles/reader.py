@@ -178,10 +178,10 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
             f"the tiles have shape {shape[1:]}; they must be squares of at most {_MAX_TILE_SIZE} pixels",
         )
         self.tile_size = int(shape[1])
-        sources = self._file["sources"] if has_hard_links(self._file, "sources") else None
-        if not isinstance(sources, h5py.Group):
-            raise TileFileError(f"{self.path}: sources is not a group of images.")
-        self.source_count = len(sources)
+        linked = has_hard_links(self._file, "sources")
+        is_group = linked and isinstance(self._file["sources"], h5py.Group)
+        self._require(is_group, "sources is not a group of images")
+        self.source_count = len(self._file["sources"])
         # Looking datasets up takes as long as reading a tile.
         self._pixels = {name: self._check_pixels(name, shape) for name in self.datasets}
         self._check_table(shape[0])
@@ -224,8 +224,8 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
 
     def _dataset(self, name: str) -> h5py.Dataset:
         # Pixels may be in other files; these are read, after checks.
-        if problem := unsafe_storage(self._file, name, virtual=name in self.datasets):
-            raise TileFileError(f"{self.path}: {name} {problem}.")
+        problem = unsafe_storage(self._file, name, virtual=name in self.datasets)
+        self._require(problem is None, f"{name} {problem}")
         return self._file[name]
 
     def _small(self, dataset: h5py.Dataset) -> npt.NDArray[Any]:
@@ -371,12 +371,7 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
         return self._sources[number]
 
     def read(self, index: int) -> Tile:
-        """Read one tile.
-
-        Parameters
-        ----------
-        index
-            Number of the tile.
+        """Read the tile of a number.
 
         Raises
         ------
@@ -386,7 +381,6 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
             Raised if the file is damaged there.
         """
         index = int(self._rows[index])
-        row = self._table[index]
         if self._parts:
             number = int(np.searchsorted([part.first for part in self._parts], index, side="right")) - 1
             tile = self._part(number).read(index - self._parts[number].first)
@@ -396,9 +390,9 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
             }
             return dataclasses.replace(tile, planes=dataclasses.replace(tile.planes, **lacking))
         with self._guarded(f"is damaged in tile {index}"):
+            row = self._table[index]
             mesh, psf = self._geometry(int(row["source"]))
-            t = self.tile_size
-            y0, x0 = int(row["y0"]), int(row["x0"])
+            t, y0, x0 = self.tile_size, int(row["y0"]), int(row["x0"])
             level = mesh.level(slice(y0, y0 + t), slice(x0, x0 + t))
             self._require(level.size, f"tile {index} is outside its image")
             pixels = {name: dataset[index] for name, dataset in self._pixels.items()}
