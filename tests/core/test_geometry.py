@@ -148,9 +148,9 @@ def test_no_trails() -> None:
 
 
 def test_columns_of_different_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match="different shapes"):
+    with pytest.raises(ValueError, match=r"\(2,\), \(3,\)"):
         Trails(*(np.zeros(size) for size in (2, 2, 2, 2, 3)))
-    with pytest.raises(ValueError, match="different shapes"):
+    with pytest.raises(ValueError, match=r"\(2, 2\)"):
         Trails(*(np.zeros((2, 2)) for _ in range(5)))
 
 

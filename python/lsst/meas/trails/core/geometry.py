@@ -113,7 +113,7 @@ class Trails:
             object.__setattr__(self, field.name, value)
             sizes.add(value.shape)
         if len(sizes) != 1 or len(next(iter(sizes))) != 1:
-            raise ValueError(f"The columns of a list of trails have different shapes: {sorted(sizes)}.")
+            raise ValueError(f"Trails have columns of different shapes {sorted(sizes)}; pass shape (n,).")
 
     def __len__(self) -> int:
         return len(self.x)
@@ -124,9 +124,7 @@ class Trails:
     @overload
     def __getitem__(self, index: _Subset) -> Trails: ...
 
-    def __getitem__(
-        self, index: int | np.integer | slice | npt.NDArray[np.bool_ | np.integer]
-    ) -> Trail | Trails:
+    def __getitem__(self, index: int | np.integer | _Subset) -> Trail | Trails:
         values = [getattr(self, field.name)[index] for field in dataclasses.fields(self)]
         return Trail(*map(float, values)) if np.ndim(values[0]) == 0 else Trails(*values)
 
