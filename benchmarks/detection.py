@@ -9,8 +9,9 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Detections of models in simulated images that no training has seen, compared
-with methods that need no network.
+"""Detections of models and of baselines in simulated images.
+
+The images differ from those of all training sets.
 
     python benchmarks/detection.py [--model direct] [--scenes 60] [--reference-image FILE] [-o DIR]
 

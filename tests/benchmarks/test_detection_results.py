@@ -38,8 +38,9 @@ SIDE = 1280
 
 
 def make_scene(seed: int, *, false: int = 10) -> Tables:
-    """Return a scene with 40 trails, whose score is a thirtieth of their SNR
-    with some scatter, and with false candidates of score 0 to 8/30.
+    """Return a scene with 40 trails and some false candidates.
+
+    Scores are SNR / 30 with some scatter, and 0 to 8/30 for false candidates.
     """
     rng = np.random.default_rng(seed)
     snr = rng.uniform(3.0, 30.0, 40)
@@ -63,8 +64,9 @@ def result() -> MethodResult:
 
 
 def test_operating_points_of_a_known_method(result: MethodResult) -> None:
-    """200 false candidates on two detectors have ranks up to 8: 1, 10 and 100
-    per detector are above 7.9, 7.2 and 0.
+    """The 200 false candidates on two detectors have ranks up to 8.
+
+    1, 10 and 100 per detector are above 7.9, 7.2 and 0.
     """
     assert result.megapixels == pytest.approx(2.0 * DETECTOR_PIXELS / 1e6, rel=0.01)
     for rate, expected in ((1, 7.92), (10, 7.2)):

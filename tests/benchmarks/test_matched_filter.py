@@ -94,9 +94,7 @@ def test_one_trail_is_one_detection() -> None:
 
 
 def test_the_limit() -> None:
-    """At an SNR of 5.9, which noise alone reaches once in a detector, a trail
-    of 9.5 is always seen, one of 3 hardly ever, and half of those of 5.9 are.
-    """
+    """Half of the trails are found at SNR 5.9, which noise reaches once per detector."""
     template = next(t for t in make_templates(SMALL) if t.length > 30.0)
     found = dict.fromkeys((3.0, 5.9, 9.5), 0)
     for snr in found:

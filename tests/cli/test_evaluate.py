@@ -119,7 +119,7 @@ def test_the_report_has_it_all(repo: Path, report: Path) -> None:
 
 
 def test_the_gallery_shows_what_was_found_and_missed(repo: Path, report: Path) -> None:
-    """As many of each as there are, at most as many as are asked for."""
+    """The gallery has two pictures of each kind, if there are as many."""
     text = (report / "report.html").read_text(encoding="utf-8")
     gallery = text[text.index("<h3>Best finds") : text.index("Provenance</h2>")]
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", gallery)

@@ -62,7 +62,7 @@ def test_elongated_ones_rank_above_bright_ones(name: str) -> None:
 
 
 def test_thresholds_are_in_sigma() -> None:
-    """Of point sources of 5 sigma half are found at 5 sigma."""
+    """About half of the point sources of 5 sigma are found at 5 sigma."""
     grid = [(30.0 + 40.0 * i, 30.0 + 40.0 * j, 0.01, 0.0, 5.0) for i in range(7) for j in range(6)]
     counts = {"sep": 0, "footprints": 0}
     for seed in range(4):

@@ -27,10 +27,10 @@ def test_wilson_by_hand() -> None:
     assert (float(low), float(high)) == pytest.approx((0.4902, 0.9433), abs=1e-4)
 
 
-def test_nothing_tried_tells_nothing() -> None:
+def test_no_trials_have_no_interval() -> None:
     low, high = binomial_interval([0, 0, 5], [0, 5, 5])
     assert np.isnan([low[0], high[0]]).all()
-    # None and all of five: one end is sure, the other is not.
+    # None and all of five.
     assert (low[1], high[2]) == pytest.approx((0.0, 1.0))
     assert high[1] == pytest.approx(1.0 - low[2]) == pytest.approx(0.434, abs=1e-3)
 
@@ -60,7 +60,7 @@ def test_bootstrap_of_a_mean() -> None:
 
 
 def test_bootstrap_covers() -> None:
-    """Of 200 intervals of 80%, 160 hold the truth, give or take 6."""
+    """The truth is in 160 of 200 intervals of 80%, give or take 6."""
     rng = np.random.default_rng(2)
     held = 0
     for _ in range(200):
@@ -75,12 +75,12 @@ def test_bootstrap_covers() -> None:
     assert scipy.stats.binom.cdf(held, 200, 0.76) > 1e-3
 
 
-def test_bootstrap_of_what_is_not_there() -> None:
+def test_bootstrap_of_undefined_statistics() -> None:
     def statistic(i: npt.NDArray[np.int64]) -> list[float]:
         return [float(np.mean(i)), np.nan]
 
     low, high = bootstrap_interval(statistic, 10)
     assert np.isfinite([low[0], high[0]]).all()
     assert np.isnan([low[1], high[1]]).all()
-    # One group says nothing of how groups differ.
+    # A single group has no scatter between groups.
     assert np.isnan(bootstrap_interval(statistic, 1)).all()

@@ -60,9 +60,7 @@ def test_a_leak_finds_everything_and_nothing_else() -> None:
 
 
 def test_random_candidates_find_what_chance_gives() -> None:
-    """A trail is found by chance if a candidate is within 6 pixels of its
-    line and agrees in angle; that is an area over that of the image.
-    """
+    """Candidates match by chance within 6 pixels of a trail, at its angle."""
     rng = np.random.default_rng(2)
     detectors = []
     for _ in range(15):
@@ -181,9 +179,7 @@ def test_empty_collections(case: str) -> None:
 
 
 def test_many_detectors_fast_and_in_little_memory() -> None:
-    """A twentieth of what 100 detectors may take, and a hundred times as many
-    candidates a detector as there are rows in the table of metrics.
-    """
+    """Five detectors take a twentieth of the time of a hundred."""
     detectors = [make_detector(seed, trails=20, false=500) for seed in range(5)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()

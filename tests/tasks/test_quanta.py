@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""What the tasks ask of the Butler, and what they give to it."""
+"""Tests of the inputs and outputs of the tasks in a Butler."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "trail_candidate": ("trail_candidate", "ArrowAstropy", VISIT),
     },
 }
-"""Of each task: dataset type, storage class and dimensions of its connections."""
+"""Dataset type, storage class and dimensions of the connections of each task."""
 
 
 TRIXEL = 231_819
@@ -243,7 +243,7 @@ def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
         assert arguments["data_id"] == {"instrument": "TrailSimCam", "detector": 0, "visit": data_id["visit"]}
     if kind is MatchTrailsTask:
         assert (arguments["visit"], arguments["detector"]) == (data_id["visit"], data_id["detector"])
-        # An empty catalog of candidates that knows of no model.
+        # An empty catalog of candidates, without a model.
         assert arguments["candidates"].colnames == list(CANDIDATE_COLUMNS)
     result = task.run(**arguments)
     if kind is SummarizeTrailsTask:

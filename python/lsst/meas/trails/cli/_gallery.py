@@ -16,15 +16,23 @@ from __future__ import annotations
 __all__ = ("Gallery",)
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import astropy.table
+    import numpy as np
+    import numpy.typing as npt
 
     from lsst.daf.butler import Butler
 
     from ..core.geometry import Trail
     from ..evaluation.report.page import GalleryItem, GalleryPart
+
+
+type DataId = dict[str, int | str]
+
+type Bounds = tuple[int, int, int, int]
+"""First and last-plus-one column, first and last-plus-one row."""
 
 
 class Gallery:
@@ -42,7 +50,7 @@ class Gallery:
         self._butler = butler
         self._number = number
         self._missing: set[str] = set()
-        self._images: dict[tuple[Any, ...], tuple[str, tuple[int, int, int, int]] | None] = {}
+        self._images: dict[tuple[int | str, ...], tuple[str, Bounds] | None] = {}
 
     @property
     def missing(self) -> list[str]:
@@ -107,7 +115,7 @@ class Gallery:
             )
         if row["isCandidate"]:
             lines.append(Line(_trail(row, ("x0", "y0", "x1", "y1")), CANDIDATE_COLOR))
-        data_id = {
+        data_id: DataId = {
             "instrument": str(row["instrument"]),
             "visit": int(row["visit"]),
             "detector": int(row["detector"]),
@@ -124,26 +132,22 @@ class Gallery:
         caption = _caption(row)
         return GalleryItem(picture, caption, f"Image, probability and lines: {caption}")
 
-    def _image(self, data_id: dict[str, Any]) -> tuple[str, tuple[int, int, int, int]] | None:
+    def _image(self, data_id: DataId) -> tuple[str, Bounds] | None:
         """Return the dataset type and the bounds of the image of a detector."""
+        from ..repository.candidates import CATALOG_TYPE, image_type_of, read_catalog
+
         key = tuple(data_id.values())
         if key not in self._images:
-            self._images[key] = self._find_image(data_id)
+            try:
+                image_type = image_type_of(read_catalog(self._butler, CATALOG_TYPE, data_id))
+                bbox = self._butler.get(f"{image_type}.bbox", data_id)
+                self._images[key] = image_type, (bbox.x.start, bbox.x.stop, bbox.y.start, bbox.y.stop)
+            except LookupError as error:
+                self._missing.add(f"visit {data_id['visit']}, detector {data_id['detector']}: {error}")
+                self._images[key] = None
         return self._images[key]
 
-    def _find_image(self, data_id: dict[str, Any]) -> tuple[str, tuple[int, int, int, int]] | None:
-        from ..repository.candidates import CATALOG_TYPE, image_type_of
-
-        try:
-            catalog = self._butler.get(CATALOG_TYPE, data_id, parameters={"strip_astropy_meta_yaml": False})
-            image_type = image_type_of(catalog)
-            bbox = self._butler.get(f"{image_type}.bbox", data_id)
-        except LookupError as error:
-            self._missing.add(f"visit {data_id['visit']}, detector {data_id['detector']}: {error}")
-            return None
-        return image_type, (bbox.x.start, bbox.x.stop, bbox.y.start, bbox.y.stop)
-
-    def _pixels(self, name: str, data_id: dict[str, Any], box: tuple[int, int, int, int]) -> Any:
+    def _pixels(self, name: str, data_id: DataId, box: Bounds) -> npt.NDArray[np.floating] | None:
         from lsst.images import Box
 
         try:
@@ -153,10 +157,13 @@ class Gallery:
         except LookupError:
             self._missing.add(f"{name} of visit {data_id['visit']}, detector {data_id['detector']}")
             return None
-        return part.array
+        pixels: npt.NDArray[np.floating] = part.array
+        return pixels
 
 
-def _choices(table: astropy.table.Table, threshold: float) -> dict[str, tuple[Any, Any]]:
+def _choices(
+    table: astropy.table.Table, threshold: float
+) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
     """Return the rows of each kind, and the key that sorts them."""
     import numpy as np
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..evaluation.report.headlines import Headline
     from ..evaluation.report.page import Report, Section
-    from ._evaluation import Evaluation
+    from ..repository.evaluation_result import EvaluationResult
 
 
 @click.command()
@@ -78,8 +78,8 @@ def evaluate(
     """
     from ..evaluation.report.headlines import headlines
     from ..evaluation.report.page import write_report
+    from ..repository.evaluation_result import read_evaluation
     from ._console import make_console
-    from ._evaluation import read_evaluation
 
     names = (collection, *against)
     if len(set(names)) < len(names):
@@ -114,7 +114,7 @@ def _summary(results: list[tuple[str, list[Headline]]]) -> Table:
     return table
 
 
-def _report(repo: str, evaluations: list[Evaluation], cutouts: int) -> Report:
+def _report(repo: str, evaluations: list[EvaluationResult], cutouts: int) -> Report:
     from lsst.meas.trails import __version__
 
     from ..evaluation.figures.metrics import CAPTIONS, metric_figures
@@ -146,10 +146,10 @@ def _report(repo: str, evaluations: list[Evaluation], cutouts: int) -> Report:
     )
 
 
-def _gallery_section(evaluation: Evaluation, number: int) -> Section:
+def _gallery_section(evaluation: EvaluationResult, number: int) -> Section:
     from ..evaluation.report.page import Paragraph, Part, Section
     from ..evaluation.report.sections import operating_point, threshold_of
-    from ._evaluation import MATCHES_TYPE
+    from ..repository.evaluation_result import MATCHES_TYPE
     from ._gallery import Gallery
 
     threshold = threshold_of(evaluation.metrics)
@@ -166,7 +166,7 @@ def _gallery_section(evaluation: Evaluation, number: int) -> Section:
     return Section("Gallery", parts)
 
 
-def _origin_section(repo: str, evaluation: Evaluation) -> Section:
+def _origin_section(repo: str, evaluation: EvaluationResult) -> Section:
     """Return the provenance of the evaluation."""
     import astropy.table
 
@@ -198,22 +198,13 @@ def _origin_section(repo: str, evaluation: Evaluation) -> Section:
     return Section("Provenance", parts)
 
 
-def _detectors(evaluation: Evaluation) -> astropy.table.Table:
+def _detectors(evaluation: EvaluationResult) -> astropy.table.Table:
     """Return a row for each detector that was searched."""
     import astropy.table
 
-    from ._evaluation import SEARCH_TYPE
+    from ..repository.evaluation_result import SEARCH_TYPE
 
-    shown = (
-        "instrument",
-        "visit",
-        "detector",
-        "band",
-        "nTrails",
-        "nCounted",
-        "nCandidates",
-        "nFalse",
-    )
+    shown = ("instrument", "visit", "detector", "band", "nTrails", "nCounted", "nCandidates", "nFalse")
     tables = [table[list(shown)] for table in evaluation.tables(SEARCH_TYPE)]
     if not tables:
         return astropy.table.Table(names=shown, dtype=(str, int, int, str, int, int, int, int))

@@ -133,9 +133,7 @@ def _sep_sources(planes: ImagePlanes, threshold: float) -> StackSources:
 def _chance_found(
     trails: astropy.table.Table, after: StackSources, before: StackSources | None, distance: float
 ) -> float:
-    """Return the fraction of displaced trails that are found, which is the
-    fraction found by chance; see `found_trails`.
-    """
+    """Return the fraction of displaced trails that are found, by chance."""
     if len(trails) == 0:
         return float("nan")
     fractions = []

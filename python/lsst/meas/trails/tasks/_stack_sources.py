@@ -16,6 +16,7 @@ from __future__ import annotations
 __all__ = ("StackSources", "found_trails", "read_sources")
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import astropy.table
@@ -90,29 +91,20 @@ def read_sources(catalog: astropy.table.Table, image: InputImage) -> StackSource
     ValueError
         Raised if the catalog has no positions.
     """
-    for x_name, y_name in _PIXEL_COLUMNS:
-        if x_name in catalog.colnames and y_name in catalog.colnames:
-            x, y = (_filled(catalog[name]) for name in (x_name, y_name))
-            break
+    if names := _names_in(catalog, _PIXEL_COLUMNS):
+        x, y = (_filled(catalog[name]) for name in names)
+    elif names := _names_in(catalog, _SKY_COLUMNS):
+        ra, dec = (_degrees(catalog[name], names[0].startswith("coord_")) for name in names)
+        known = np.isfinite(ra) & np.isfinite(dec)
+        x, y = (np.full(len(catalog), np.nan) for _ in range(2))
+        x[known], y[known] = image.sky_to_pixel(ra[known], dec[known])
     else:
-        for ra_name, dec_name in _SKY_COLUMNS:
-            if ra_name in catalog.colnames and dec_name in catalog.colnames:
-                ra, dec = (
-                    _degrees(catalog[name], ra_name.startswith("coord_")) for name in (ra_name, dec_name)
-                )
-                known = np.isfinite(ra) & np.isfinite(dec)
-                x, y = (np.full(len(catalog), np.nan) for _ in range(2))
-                x[known], y[known] = image.sky_to_pixel(ra[known], dec[known])
-                break
-        else:
-            known_names = ", ".join("/".join(pair) for pair in (*_PIXEL_COLUMNS, *_SKY_COLUMNS))
-            raise ValueError(f"The source catalog has no positions: it needs one of {known_names}.")
+        known_names = ", ".join("/".join(pair) for pair in (*_PIXEL_COLUMNS, *_SKY_COLUMNS))
+        raise ValueError(f"The source catalog has no positions: it needs one of {known_names}.")
     positions = np.stack([x - image.origin[0], y - image.origin[1]], axis=1)
     flux, flux_err = (np.full(len(catalog), np.nan) for _ in range(2))
-    for flux_name, error_name in _FLUX_COLUMNS:
-        if flux_name in catalog.colnames and error_name in catalog.colnames:
-            flux, flux_err = _filled(catalog[flux_name]), _filled(catalog[error_name])
-            break
+    if names := _names_in(catalog, _FLUX_COLUMNS):
+        flux, flux_err = (_filled(catalog[name]) for name in names)
     return StackSources(positions, flux, flux_err)[np.all(np.isfinite(positions), axis=1)]
 
 
@@ -160,6 +152,11 @@ def found_trails(
     table["stack_mag_err"] = 2.5 / np.log(10.0) / np.where(snr > 0.0, snr, np.nan)
     table["stack_snr"] = snr
     return found, table
+
+
+def _names_in(catalog: astropy.table.Table, pairs: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """Return the first pair of columns that a catalog has."""
+    return next((pair for pair in pairs if set(pair) <= set(catalog.colnames)), None)
 
 
 def _filled(column: Any) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""SummarizeTrailsTask: the numbers and figures of a collection."""
+"""SummarizeTrailsTask: metrics and figures of a collection."""
 
 from __future__ import annotations
 

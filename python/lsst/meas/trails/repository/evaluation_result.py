@@ -9,42 +9,34 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Evaluation read from a Butler repository."""
+"""Output of an evaluation in a collection: metrics, match tables, provenance."""
 
 from __future__ import annotations
 
-__all__ = ("Evaluation", "read_evaluation")
+__all__ = ("MATCHES_TYPE", "METRICS_TYPE", "SEARCH_TYPE", "EvaluationResult", "read_evaluation")
 
+import collections
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
-import click
+import astropy.table
+import numpy as np
 
-if TYPE_CHECKING:
-    import astropy.table
+from lsst.daf.butler import Butler, DatasetRef, EmptyQueryResultError, MissingDatasetTypeError
 
-    from lsst.daf.butler import Butler
+from .candidates import CATALOG_TYPE, read_catalog
+from .query import query_collection
+from .visit_record import RepositoryError
 
 METRICS_TYPE = "trail_metrics"
 MATCHES_TYPE = "matched_injected_trail_detector"
 SEARCH_TYPE = "trail_search_detector"
 
-_PACKAGES = (
-    "meas_trails",
-    "daf_butler",
-    "pipe_base",
-    "images",
-    "astropy",
-    "numpy",
-    "scipy",
-    "sep",
-    "torch",
-)
+_PACKAGES = ("meas_trails", "daf_butler", "pipe_base", "images", "astropy", "numpy", "scipy", "sep", "torch")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Evaluation:
+class EvaluationResult:
     """Output of pipelines/EvaluateTrails.yaml in a collection."""
 
     butler: Butler
@@ -58,16 +50,12 @@ class Evaluation:
 
     def tables(self, dataset_type: str) -> Iterator[astropy.table.Table]:
         """Yield the tables of all detectors, with a column ``instrument``."""
-        import numpy as np
-
         for ref in self._refs(dataset_type):
             table = self.butler.get(ref)
             table["instrument"] = np.full(len(table), self.instrument)
             yield table
 
-    def _refs(self, dataset_type: str) -> list[Any]:
-        from lsst.daf.butler import EmptyQueryResultError, MissingDatasetTypeError
-
+    def _refs(self, dataset_type: str) -> list[DatasetRef]:
         try:
             refs = self.butler.query_datasets(dataset_type, instrument=self.instrument, limit=None)
         except (EmptyQueryResultError, MissingDatasetTypeError):
@@ -76,19 +64,14 @@ class Evaluation:
 
     def models(self) -> astropy.table.Table:
         """Return the models of the candidates, and their numbers of detectors."""
-        import astropy.table
-
-        from ..repository.candidates import CATALOG_TYPE
-
-        counts: dict[tuple[str, str, str], int] = {}
-        for ref in self._refs(CATALOG_TYPE):
-            meta = self.butler.get(ref, parameters={"strip_astropy_meta_yaml": False}).meta
-            model = meta.get("trailModel", {})
-            key = tuple(str(model.get(name, "unknown")) for name in ("name", "version", "sha256"))
-            counts[key] = counts.get(key, 0) + 1  # type: ignore[index, arg-type]
+        names = ("name", "version", "sha256")
+        models = [
+            read_catalog(self.butler, ref).meta.get("trailModel", {}) for ref in self._refs(CATALOG_TYPE)
+        ]
+        counts = collections.Counter(tuple(str(model.get(n, "unknown")) for n in names) for model in models)
         rows = [(*key, count) for key, count in sorted(counts.items())]
-        names = ("model", "version", "sha256", "detectors")
-        return astropy.table.Table(rows=rows or None, names=names, dtype=(str, str, str, int))
+        columns = ("model", *names[1:], "detectors")
+        return astropy.table.Table(rows=rows or None, names=columns, dtype=(str, str, str, int))
 
     def configurations(self) -> dict[str, str]:
         """Return the configuration of every task of the collection, by its label."""
@@ -109,39 +92,31 @@ class Evaluation:
         return {name: str(packages[name]) for name in ("python", *_PACKAGES) if name in packages}
 
 
-def read_evaluation(repo: str, collection: str, instrument: str | None = None) -> Evaluation:
-    """Read the metrics of a collection.
+def read_evaluation(repo: str, collection: str, instrument: str | None = None) -> EvaluationResult:
+    """Read the evaluation of a collection.
 
     Parameters
     ----------
-    repo
-        The Butler repository.
-    collection
-        The collection.
+    repo, collection
+        The repository and the collection.
     instrument
         Instrument, needed if there are several.
 
     Raises
     ------
     RepositoryError
-        Raised if the repository, collection or evaluation does not exist.
-    click.ClickException
-        Raised if there are several evaluations, or none of the instrument.
+        Raised if the repository, collection or evaluation does not exist, or
+        the collection has evaluations of several instruments.
     """
-    from ..repository.query import query_collection
-
     hint = "run pipelines/EvaluateTrails.yaml first"
     butler, refs = query_collection(repo, collection, METRICS_TYPE, hint=hint)
     by_instrument = {str(ref.dataId["instrument"]): ref for ref in refs}
-    if instrument is None and len(by_instrument) > 1:
+    if instrument is None and len(by_instrument) == 1:
+        (instrument,) = by_instrument
+    if instrument not in by_instrument:
         names = ", ".join(sorted(by_instrument))
-        raise click.ClickException(
-            f"{collection!r} has evaluations of {names}: select one with --instrument."
+        wanted = "" if instrument is None else f", not of {instrument!r}"
+        raise RepositoryError(
+            f"{collection!r} has evaluations of {names}{wanted}; select one with --instrument."
         )
-    if instrument is not None and instrument not in by_instrument:
-        names = ", ".join(sorted(by_instrument))
-        raise click.ClickException(
-            f"{collection!r} has no evaluation of instrument {instrument!r}; select one of {names}."
-        )
-    name = instrument or next(iter(by_instrument))
-    return Evaluation(butler, collection, name, butler.get(by_instrument[name]))
+    return EvaluationResult(butler, collection, instrument, butler.get(by_instrument[instrument]))
