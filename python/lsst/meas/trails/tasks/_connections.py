@@ -13,7 +13,18 @@
 
 from __future__ import annotations
 
-__all__ = ("DETECTOR", "ImageConnections", "TemplateConnections")
+__all__ = (
+    "DETECTOR",
+    "ImageConnections",
+    "TemplateConnections",
+    "image_input",
+    "mask_input",
+    "mask_output",
+    "table_input",
+    "table_output",
+)
+
+from functools import partial
 
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pipe.base import PipelineTaskConnections
@@ -21,19 +32,19 @@ from lsst.pipe.base import PipelineTaskConnections
 DETECTOR = ("instrument", "visit", "detector")
 """Dimensions of a quantum that processes one detector."""
 
+image_input = partial(cT.Input, storageClass="VisitImage", dimensions=DETECTOR, deferLoad=True)
+mask_input = partial(cT.Input, storageClass="MaskV2", dimensions=DETECTOR)
+mask_output = partial(cT.Output, storageClass="MaskV2", dimensions=DETECTOR)
+table_input = partial(cT.Input, storageClass="ArrowAstropy", dimensions=DETECTOR)
+table_output = partial(cT.Output, storageClass="ArrowAstropy", dimensions=DETECTOR)
+
 
 class ImageConnections(
     PipelineTaskConnections, dimensions=DETECTOR, defaultTemplates={"input_image": "preliminary_visit_image"}
 ):
     """Connections of a task that reads the calibrated image of a detector."""
 
-    image = cT.Input(
-        doc="Calibrated image.",
-        name="{input_image}",
-        storageClass="VisitImage",
-        dimensions=DETECTOR,
-        deferLoad=True,
-    )
+    image = image_input(doc="Calibrated image.", name="{input_image}")
 
 
 class TemplateConnections(
@@ -41,11 +52,8 @@ class TemplateConnections(
 ):
     """Connections of a task that also reads the template of the image."""
 
-    template = cT.Input(
+    template = image_input(
         doc="Template of the same sky on the pixels of the image, such as a warped coadd.",
         name="{template_image}",
-        storageClass="VisitImage",
-        dimensions=DETECTOR,
-        deferLoad=True,
         minimum=0,
     )

@@ -28,7 +28,7 @@ from ..core.injection.population import (
     rate_to_length,
 )
 from ..core.planes import MASK_PLANES, canonical_plane
-from ._connections import DETECTOR, ImageConnections
+from ._connections import DETECTOR, ImageConnections, mask_output, table_output
 from ._ids import SeededConfig
 from ._input_image import InputImageConfig
 
@@ -55,17 +55,12 @@ class InjectTrailsConnections(
         storageClass="VisitImage",
         dimensions=DETECTOR,
     )
-    injected_catalog = cT.Output(
-        doc="Truth table of the injected trails.",
-        name="{injected_prefix}{input_image}_catalog",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
+    injected_catalog = table_output(
+        doc="Truth table of the injected trails.", name="{injected_prefix}{input_image}_catalog"
     )
-    injected_mask = cT.Output(
+    injected_mask = mask_output(
         doc="Mask of the pixels of the injected trails, with the plane TRAIL.",
         name="{injected_prefix}trail_mask",
-        storageClass="MaskV2",
-        dimensions=DETECTOR,
     )
 
 

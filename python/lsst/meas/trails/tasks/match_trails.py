@@ -28,7 +28,6 @@ from lsst.pipe.base import (
     OutputQuantizedConnection,
     PipelineTask,
     PipelineTaskConfig,
-    PipelineTaskConnections,
     QuantumContext,
     Struct,
 )
@@ -36,7 +35,7 @@ from lsst.pipe.base import (
 from ..core.matching import MatchCriteria
 from ..evaluation.columns import TRUTH_NEEDED
 from ..evaluation.match_table import ImageContext, MatchOptions, match_table, search_table
-from ._connections import DETECTOR
+from ._connections import DETECTOR, ImageConnections, image_input, mask_input, table_input, table_output
 from ._input_image import InputImageConfig, read_input_image
 from ._method_detections import detect_with_methods
 from ._stack_sources import read_sources
@@ -47,48 +46,26 @@ if TYPE_CHECKING:
 
 
 class MatchTrailsConnections(
-    PipelineTaskConnections,
+    ImageConnections,
     dimensions=DETECTOR,
-    defaultTemplates={
-        "input_image": "preliminary_visit_image",
-        "injected_prefix": "injected_",
-        "stack_sources": "source_detector",
-    },
+    defaultTemplates={"injected_prefix": "injected_", "stack_sources": "source_detector"},
 ):
     """Inputs and outputs of MatchTrailsTask."""
 
-    image = cT.Input(
-        doc="Image that the candidates were found in.",
-        name="{injected_prefix}{input_image}",
-        storageClass="VisitImage",
-        dimensions=DETECTOR,
-        deferLoad=True,
-    )
-    candidates = cT.Input(
-        doc="Trail candidates.",
-        name="trail_candidate_detector",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
-        deferLoad=True,
-    )
-    truth = cT.Input(
+    image = image_input(doc="Image that the candidates were found in.", name="{injected_prefix}{input_image}")
+    candidates = table_input(doc="Trail candidates.", name="trail_candidate_detector", deferLoad=True)
+    truth = table_input(
         doc="Truth table of the injected or simulated trails in the image.",
         name="{injected_prefix}{input_image}_catalog",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
     )
-    known_truth = cT.Input(
+    known_truth = table_input(
         doc="Truth table of a simulated image before the injection.",
         name="simulated_trail_catalog",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
         minimum=0,
     )
-    truth_pixels = cT.Input(
+    truth_pixels = mask_input(
         doc="Mask with the pixels of the injected trails in plane TRAIL; drawn from the truth if missing.",
         name="{injected_prefix}trail_mask",
-        storageClass="MaskV2",
-        dimensions=DETECTOR,
         minimum=0,
     )
     trail_probability = cT.Input(
@@ -98,31 +75,19 @@ class MatchTrailsConnections(
         dimensions=DETECTOR,
         minimum=0,
     )
-    stack_catalog = cT.Input(
+    stack_catalog = table_input(
         doc="The stack's detections in the image, such as source_detector or dia_source_detector.",
         name="{injected_prefix}{stack_sources}",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
         minimum=0,
     )
-    known_catalog = cT.Input(
-        doc="The stack's detections in the image before the injection.",
-        name="{stack_sources}",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
-        minimum=0,
+    known_catalog = table_input(
+        doc="The stack's detections in the image before the injection.", name="{stack_sources}", minimum=0
     )
-    matches = cT.Output(
-        doc="Trails with their candidates, and unmatched candidates.",
-        name="matched_injected_trail_detector",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
+    matches = table_output(
+        doc="Trails with their candidates, and unmatched candidates.", name="matched_injected_trail_detector"
     )
-    search = cT.Output(
-        doc="Search totals in one row: area, pixels by probability, counts.",
-        name="trail_search_detector",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
+    search = table_output(
+        doc="Search totals in one row: area, pixels by probability, counts.", name="trail_search_detector"
     )
 
     def __init__(self, *, config: MatchTrailsConfig) -> None:
@@ -206,8 +171,7 @@ class MatchTrailsConfig(InputImageConfig, PipelineTaskConfig, pipelineConnection
         default="injected",
     )
     adcnnMetrics = Field[bool](
-        doc="Whether to measure detections as Asteroid_detection_CNN does, too.",
-        default=True,
+        doc="Whether to measure detections as Asteroid_detection_CNN does, too.", default=True
     )
 
     def options(self) -> MatchOptions:

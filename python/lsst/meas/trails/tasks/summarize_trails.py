@@ -38,7 +38,7 @@ from lsst.pipe.base import (
 from ..evaluation.collection_sample import COLUMNS, CollectionSample
 from ..evaluation.metrics_table import point_name, select
 from ..evaluation.summary import SummaryOptions, summarize
-from ._connections import DETECTOR
+from ._connections import table_input
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataCoordinate
@@ -62,21 +62,14 @@ PLOTS = {
 class SummarizeTrailsConnections(PipelineTaskConnections, dimensions=("instrument",)):
     """Inputs and outputs of SummarizeTrailsTask."""
 
-    matches = cT.Input(
+    matches = table_input(
         doc="Trails with their candidates, and unmatched candidates.",
         name="matched_injected_trail_detector",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
         multiple=True,
         deferLoad=True,
     )
-    searches = cT.Input(
-        doc="Search totals of each detector.",
-        name="trail_search_detector",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
-        multiple=True,
-        deferLoad=True,
+    searches = table_input(
+        doc="Search totals of each detector.", name="trail_search_detector", multiple=True, deferLoad=True
     )
     trail_metrics = cT.Output(
         doc="Metrics, one number per row.",
@@ -181,8 +174,7 @@ class SummarizeTrailsTask(PipelineTask):
             self.log.warning("Ignored %d tables whose detector lacks the matching table.", lost)
         try:
             sample = CollectionSample(
-                _read([first[key] for key in both], list(COLUMNS)),
-                _read([second[key] for key in both], None),
+                _read([first[key] for key in both], list(COLUMNS)), _read([second[key] for key in both], None)
             )
         except ValueError as error:
             raise InvalidQuantumError(str(error)) from error

@@ -39,7 +39,7 @@ from ..core.background import fit_background
 from ..core.injection.truth import check_trail_table, is_trail, streak_mask
 from ..core.tiles.cut import cut_tiles, ignore_trail
 from ..core.tiles.layout import IGNORED, TileSource
-from ._connections import DETECTOR, TemplateConnections
+from ._connections import DETECTOR, TemplateConnections, image_input, mask_input, table_input
 from ._ids import TILES, SeededConfig, pack_data_id
 from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image, read_template
 from ._stack_sources import found_trails, read_sources
@@ -55,36 +55,19 @@ class TileToHdf5Connections(
 ):
     """Inputs and outputs of TileToHdf5Task."""
 
-    image = cT.Input(
-        doc="Image with trails injected.",
-        name="{injected_prefix}{input_image}",
-        storageClass="VisitImage",
-        dimensions=DETECTOR,
-        deferLoad=True,
+    image = image_input(doc="Image with trails injected.", name="{injected_prefix}{input_image}")
+    injected_catalog = table_input(
+        doc="Truth table of the injected trails.", name="{injected_prefix}{input_image}_catalog"
     )
-    injected_catalog = cT.Input(
-        doc="Truth table of the injected trails.",
-        name="{injected_prefix}{input_image}_catalog",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
-    )
-    injected_mask = cT.Input(
+    injected_mask = mask_input(
         doc="Mask of the pixels of the injected trails, with the plane TRAIL.",
         name="{injected_prefix}trail_mask",
-        storageClass="MaskV2",
-        dimensions=DETECTOR,
     )
-    source_catalog = cT.Input(
-        doc="Sources that the stack detected in the image before the injection.",
-        name="{sources}",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
+    source_catalog = table_input(
+        doc="Sources that the stack detected in the image before the injection.", name="{sources}"
     )
-    injected_source_catalog = cT.Input(
-        doc="Sources that the stack detected in the image with the trails.",
-        name="{injected_prefix}{sources}",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
+    injected_source_catalog = table_input(
+        doc="Sources that the stack detected in the image with the trails.", name="{injected_prefix}{sources}"
     )
     trail_tiles = cT.Output(
         doc="Tiles for training.", name="trail_tiles", storageClass="TrailTiles", dimensions=DETECTOR

@@ -38,7 +38,7 @@ from ..core.background import SkySubtracted
 from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.candidates.score import ScoreModel
 from ..core.catalog.columns import candidate_catalog
-from ._connections import DETECTOR, ImageConnections
+from ._connections import DETECTOR, ImageConnections, table_output
 from ._ids import DataIdConfig, first_candidate_id, max_candidates, pack_data_id
 from ._input_image import InputImageConfig, check_covers, read_input_image
 from ._thresholds import TrailPixels, TrailPixelsConfig
@@ -56,11 +56,8 @@ class TrailCandidateConnections(ImageConnections, dimensions=DETECTOR):
         storageClass="ImageV2",
         dimensions=DETECTOR,
     )
-    trail_candidate_detector = cT.Output(
-        doc="Trail candidates of one detector.",
-        name="trail_candidate_detector",
-        storageClass="ArrowAstropy",
-        dimensions=DETECTOR,
+    trail_candidate_detector = table_output(
+        doc="Trail candidates of one detector.", name="trail_candidate_detector"
     )
 
 

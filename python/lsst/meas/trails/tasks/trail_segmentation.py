@@ -37,7 +37,7 @@ from ..core.background import fit_background
 from ..core.candidates.components import find_components
 from ..core.normalize import TEMPLATE_CHANNELS
 from ..core.planes import ImagePlanes
-from ._connections import DETECTOR, TemplateConnections
+from ._connections import DETECTOR, TemplateConnections, mask_output
 from ._input_image import InputImage, InputImageConfig, read_input_image, read_template
 from ._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS, butler_model, named_model
 from ._thresholds import DEFAULT_MIN_AREA, TrailPixels, TrailPixelsConfig
@@ -69,12 +69,7 @@ class TrailSegmentationConnections(TemplateConnections, dimensions=DETECTOR):
         storageClass="ImageV2",
         dimensions=DETECTOR,
     )
-    trail_mask = cT.Output(
-        doc="Mask of the pixels of trails, with the plane TRAIL.",
-        name="trail_mask",
-        storageClass="MaskV2",
-        dimensions=DETECTOR,
-    )
+    trail_mask = mask_output(doc="Mask of the pixels of trails, with the plane TRAIL.", name="trail_mask")
 
     def __init__(self, *, config: TrailSegmentationConfig | None = None) -> None:
         super().__init__(config=config)
