@@ -26,7 +26,7 @@ from lsst.meas.trails.core.psf import kernel_fwhm
 from lsst.meas.trails.ingest.image import IngestSummary, make_fits_image
 from lsst.meas.trails.ingest.layout import FitsIngestError
 from lsst.meas.trails.ingest.noise import estimate_variance
-from lsst.meas.trails.ingest.observation import FitsOptions, inspect_all, inspect_fits
+from lsst.meas.trails.ingest.observation import FitsOptions, inspect_fits
 
 from support.fits_files import tan_header
 
@@ -209,35 +209,6 @@ def test_refused(tmp_path: Path, image: np.ndarray, options: FitsOptions, messag
     path = write(tmp_path / "image.fits", image, **FULL)
     with pytest.raises(FitsIngestError, match=message):
         ingest(path, options)
-
-
-def test_several_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Ingest the first image of a mosaic with a warning, or the chosen image."""
-    path = tmp_path / "mosaic.fits"
-    cards = tan_header(**WCS)
-    hdus = [fits.ImageHDU(plain_image(), cards, name=f"CCD{n}") for n in (1, 2)]
-    fits.HDUList([fits.PrimaryHDU(header=fits.Header(FULL)), *hdus]).writeto(path)
-    assert inspect_fits(path).layout.hdu == 1
-    assert "2 images, in HDU 1" in caplog.text
-    caplog.clear()
-    assert inspect_fits(path, FitsOptions(hdu="CCD2")).layout.hdu == 2
-    assert not caplog.text
-
-
-def test_wcs_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "image.fits", plain_image(), CD1_1=0.2, CD2_2=0.2)
-    with pytest.raises(FitsIngestError, match="image.fits: in HDU 0, .* 720 arcsec"):
-        inspect_fits(path)
-
-
-def test_detectors_of_a_visit(tmp_path: Path) -> None:
-    """Detectors of an exposure share the visit; duplicate detectors are refused."""
-    paths = [write(tmp_path / f"{n}.fits", plain_image(), **{**FULL, "CCDNUM": n}) for n in (1, 2)]
-    first, second = inspect_all(paths)
-    assert first.visit == second.visit
-    assert (first.detector, second.detector) == (1, 2)
-    with pytest.raises(FitsIngestError, match=r"2.fits and .*1.fits.*detector 5.*--detector"):
-        inspect_all(paths, FitsOptions(detector=5))
 
 
 @needs_calexp

@@ -15,10 +15,8 @@ import dataclasses
 import re
 from pathlib import Path
 
-import astropy.units as u
 import pytest
 from astropy.table import Table
-from astropy.time import Time, TimeDelta
 
 from lsst.daf.butler import Butler, CollectionType
 from lsst.meas.trails.core.tiles.writer import TrailTiles
@@ -144,39 +142,6 @@ def test_unknown_filter_or_detector(butler: Butler) -> None:
     assert not butler.query_dimension_records("visit", instrument="TrailSimCam", explain=False)
     with pytest.raises(RepositoryError, match="detector"):
         register_visit(butler, dataclasses.replace(record(), regions={}))
-
-
-def test_record_of_incomplete_information() -> None:
-    info = make_obs_info(plan_visit(1, 0, "r"), 0)
-    with info.edit_copy() as bare:
-        bare.visit_id = None
-        bare.datetime_end = None
-    with pytest.raises(RepositoryError, match="visit_id, datetime_end"):
-        VisitRecord.from_obs_info(bare, band="r", regions=record().regions)
-
-
-def test_record_has_defaults() -> None:
-    """FITS headers often have only the time."""
-    info = make_obs_info(plan_visit(1, 0, "r"), 0)
-    with info.edit_copy() as sparse:
-        for name in (
-            "exposure_time",
-            "dark_time",
-            "observing_day",
-            "tracking_radec",
-            "altaz_begin",
-            "object",
-        ):
-            setattr(sparse, name, None)
-        # 03:00 belongs to the night of the previous date.
-        sparse.datetime_begin = Time("2021-03-05T03:00:00", scale="tai")
-        sparse.datetime_end = sparse.datetime_begin + TimeDelta(45.0 * u.s)
-    visit = VisitRecord.from_obs_info(sparse, band="r", regions=record().regions)
-    assert visit.day_obs == 20210304
-    assert visit.exposure_time == pytest.approx(45.0)
-    assert visit.dark_time == visit.exposure_time
-    assert visit.target_name == "unknown"
-    assert visit.azimuth is None
 
 
 def test_put_is_atomic(butler: Butler, tmp_path: Path) -> None:

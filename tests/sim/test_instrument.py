@@ -84,8 +84,3 @@ def test_no_such_detector(number: int) -> None:
 def test_no_such_filter() -> None:
     with pytest.raises(ValueError, match="'v'"):
         physical_filter_of("v")
-
-
-def test_no_raw_data() -> None:
-    with pytest.raises(NotImplementedError, match="raw data"):
-        TrailSimCam().getRawFormatter({"instrument": "TrailSimCam", "exposure": 1, "detector": 1})

@@ -17,7 +17,7 @@ import pytest
 from astropy.coordinates import AltAz
 from astropy.utils import iers
 
-from lsst.meas.trails.sim.detector import focal_plane_offset, make_detector
+from lsst.meas.trails.sim.detector import focal_plane_offset
 from lsst.meas.trails.sim.observation import (
     MAX_VISITS,
     SITE,
@@ -110,30 +110,6 @@ def test_projection_is_a_fits_wcs() -> None:
 def test_too_many_visits() -> None:
     with pytest.raises(ValueError, match="800"):
         plan_visit(1, MAX_VISITS, "r")
-
-
-def test_detector_geometry() -> None:
-    detector = make_detector(1, 96, SHAPE)
-    assert detector.name == "R22_S20"
-    assert len(detector.amplifiers) == 16
-    covered = np.zeros(SHAPE, dtype=int)
-    for amplifier in detector.amplifiers:
-        box = amplifier.bbox
-        covered[box.y.start : box.y.stop, box.x.start : box.x.stop] += 1
-        assert amplifier.nominal_calibrations is not None
-        assert amplifier.nominal_calibrations.gain > 0.0
-        raw = amplifier.assembled_raw_geometry
-        assert raw is not None
-        assert raw.bbox.contains(raw.data_bbox)
-        assert raw.bbox.contains(raw.parallel_overscan_bbox)
-        assert raw.data_bbox.shape == box.shape
-    assert np.all(covered == 1)
-    # To the left of and above the boresight; 0.2 arcsec a pixel.
-    angle = detector.to_field_angle.apply_forward(x=249.5, y=199.5)
-    x, y = focal_plane_offset(96, SHAPE)
-    assert x < 0.0 < y
-    assert np.rad2deg(angle.x) * 3600.0 == pytest.approx(0.2 * x, rel=1e-9)
-    assert np.rad2deg(angle.y) * 3600.0 == pytest.approx(0.2 * y, rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", [*range(0, 3650, 73), 20261101])

@@ -103,20 +103,6 @@ def test_sky_noise_agrees_with_the_variance() -> None:
     assert noise == pytest.approx(np.sqrt(np.nanmedian(blank.variance.array)), rel=0.05)
 
 
-def test_truth_is_in_the_coordinates_of_the_image() -> None:
-    simulated = SIMULATION.image(0, 1)
-    truth = simulated.truth[simulated.truth["source_type"] == "Trail"]
-    assert len(truth) == 5
-    assert set(truth["detector"]) == {1}
-    assert set(truth["physical_filter"]) == {"r_sim"}
-    sky = simulated.image.sky_projection.pixel_to_sky(x=np.array(truth["x0"]), y=np.array(truth["y0"]))
-    np.testing.assert_allclose(sky.ra.deg, truth["ra0"], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(sky.dec.deg, truth["dec0"], rtol=0, atol=1e-12)
-    # Over a few pixels of TAN, lengths on the sky and in pixels agree.
-    other = simulated.image.sky_projection.pixel_to_sky(x=np.array(truth["x1"]), y=np.array(truth["y1"]))
-    np.testing.assert_allclose(sky.separation(other).arcsec, 0.2 * truth["trail_length"], rtol=2e-3)
-
-
 def test_reproducible() -> None:
     first, again = SIMULATION.image(0, 1), SIMULATION.image(0, 1)
     np.testing.assert_array_equal(first.image.image.array, again.image.image.array)

@@ -19,7 +19,6 @@ import pytest
 
 from lsst.images import Box
 from lsst.meas.trails.core.psf import PsfGrid
-from lsst.meas.trails.sim.scene import SceneConfig, simulate_scene
 from lsst.meas.trails.sim.sky import Sky
 from lsst.meas.trails.sim.template import TemplateConfig, simulate_template
 
@@ -127,21 +126,6 @@ def test_residual_trails_are_positive() -> None:
     # Three of 40 000 pixels of noise exceed 4 sigma on each side.
     assert np.count_nonzero(template > 4.0 * 0.3) > 8
     assert np.count_nonzero(template < -4.0 * 0.3) < 10
-
-
-def test_an_image_is_the_same_with_and_without_a_template() -> None:
-    config = SceneConfig(shape=(128, 160))
-    alone = simulate_scene(config, PSF, np.random.default_rng(6))
-    both = simulate_scene(
-        dataclasses.replace(config, template=TemplateConfig()), PSF, np.random.default_rng(6)
-    )
-    np.testing.assert_array_equal(alone.planes.image, both.planes.image)
-    assert alone.planes.template is None
-    assert both.planes.template is not None
-    again = simulate_scene(
-        dataclasses.replace(config, template=TemplateConfig()), PSF, np.random.default_rng(6)
-    )
-    np.testing.assert_array_equal(both.planes.template, again.planes.template)
 
 
 @pytest.mark.parametrize("name", ["width", "noise", "correlation"])

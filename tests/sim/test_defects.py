@@ -1,0 +1,58 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.sim.defects import add_cosmic_rays, bad_columns, dead_amplifier, saturate
+
+
+def test_saturation_bleeds_along_columns() -> None:
+    image = np.zeros((60, 40), dtype=np.float32)
+    image[30, 20] = 5000.0
+    saturated = saturate(image, 100.0, np.random.default_rng(1))
+    rows, columns = np.nonzero(saturated)
+    assert set(columns) == {20}
+    # 0.15 of an excess of 49 full wells on each side, within 20%.
+    assert 11 <= len(rows) <= 20
+    assert np.all(image[saturated] == 100.0)
+    assert image.max() == 100.0
+
+
+def test_images_below_the_full_well_do_not_change() -> None:
+    image = np.full((10, 10), 50.0, dtype=np.float32)
+    assert not saturate(image, 100.0, np.random.default_rng(1)).any()
+    assert np.all(image == 50.0)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_cosmic_rays(fraction: float) -> None:
+    image = np.zeros((100, 100), dtype=np.float32)
+    flagged = add_cosmic_rays(image, 20, (100.0, 200.0), np.random.default_rng(2), fraction)
+    assert np.count_nonzero(image) >= 20
+    np.testing.assert_array_equal(flagged, (image > 0.0) if fraction else np.zeros_like(flagged))
+
+
+def test_bad_columns_extend_to_the_edge() -> None:
+    bad = bad_columns((50, 2000), 10.0, np.random.default_rng(3))
+    columns = np.flatnonzero(bad.any(axis=0))
+    # 20 groups of 1 to 3 columns are expected.
+    assert 10 <= len(columns) <= 70
+    assert np.all(bad[-1, columns])
+    assert not bad_columns((50, 2000), 0.0, np.random.default_rng(3)).any()
+
+
+def test_dead_amplifier_is_one_of_sixteen() -> None:
+    rows, columns = dead_amplifier((400, 800), np.random.default_rng(4))
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (200, 100)
+    assert rows.start % 200 == columns.start % 100 == 0

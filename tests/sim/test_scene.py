@@ -1,0 +1,73 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lsst.meas.trails.core.injection.population import TrailPopulation
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.sim.scene import SceneConfig, simulate_scene
+from lsst.meas.trails.sim.template import TemplateConfig
+
+PSF = PsfGrid.gaussian(4.0, 25)
+
+
+def test_template_does_not_change_the_image() -> None:
+    config = SceneConfig(shape=(128, 160))
+    alone = simulate_scene(config, PSF, np.random.default_rng(6))
+    both = simulate_scene(
+        dataclasses.replace(config, template=TemplateConfig()), PSF, np.random.default_rng(6)
+    )
+    np.testing.assert_array_equal(alone.planes.image, both.planes.image)
+    assert alone.planes.template is None
+    assert both.planes.template is not None
+    again = simulate_scene(
+        dataclasses.replace(config, template=TemplateConfig()), PSF, np.random.default_rng(6)
+    )
+    np.testing.assert_array_equal(both.planes.template, again.planes.template)
+
+
+def test_blank_sky_has_the_nominal_noise() -> None:
+    config = SceneConfig(
+        shape=(200, 240), sky=None, cosmic_rays=0.0, bad_column_rate=0.0, background=0.0, satellite_chance=0.0
+    )
+    planes = simulate_scene(config, PSF, np.random.default_rng(1)).planes
+    # The standard deviation of 48 000 pixels has an error of 0.3%.
+    assert np.nanstd(planes.image) == pytest.approx(17.8, rel=0.015)
+    np.testing.assert_allclose(planes.variance[np.isfinite(planes.variance)], 17.8**2, rtol=1e-6)
+
+
+def test_truth_lists_trails_and_satellites() -> None:
+    config = SceneConfig(shape=(256, 320), trails=TrailPopulation(number=5), satellite_chance=1.0)
+    scene = simulate_scene(config, PSF, np.random.default_rng(2))
+    assert list(scene.truth["source_type"]) == ["Trail"] * len(scene.trails) + ["Satellite"]
+    np.testing.assert_allclose(scene.truth["x"][:-1], scene.trails.x)
+
+
+def test_dead_amplifier_and_masks() -> None:
+    config = SceneConfig(shape=(128, 160), dead_amplifier_chance=1.0, cosmic_rays=2000.0)
+    planes = simulate_scene(config, PSF, np.random.default_rng(3)).planes
+    # One of 16 amplifiers.
+    assert np.isnan(planes.image).mean() == pytest.approx(1.0 / 16.0)
+    np.testing.assert_array_equal(np.isnan(planes.image), planes.has("NO_DATA"))
+    assert planes.has("COSMIC_RAY").any()
+
+
+@pytest.mark.parametrize(
+    "change", [{"shape": (0, 5)}, {"gain": 0.0}, {"sky_noise": -1.0}, {"full_well": 0.0}]
+)
+def test_bad_configuration(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"shape|positive"):
+        SceneConfig(**change)  # type: ignore[arg-type]
