@@ -155,7 +155,7 @@ def test_injection(chain: Any, training: Butler) -> None:
     catalog = training.get("injected_preliminary_visit_image_catalog", data_id)
     mask = training.get("injected_trail_mask", data_id)
     assert len(catalog) > 0
-    added = after.pixels["image"].array.astype(np.float64) - before.pixels["image"].array
+    added = after.image.array.astype(np.float64) - before.image.array
     brightest = catalog[np.argmax(catalog["snr_optimal"])]
     pixels = mask.get("TRAIL")
     assert pixels[int(brightest["y"]), int(brightest["x"])]
