@@ -134,7 +134,7 @@ def linked(tmp_path: Path) -> Iterator[h5py.File]:
         file["soft"] = h5py.SoftLink("/group")
         file["text"] = "of variable length"
         file.create_dataset("raw", shape=(3,), dtype="f8", external=[("raw.bin", 0, 24)])
-        file.create_dataset("missing", shape=(4, 3), chunks=(1, 3))
+        file.create_dataset("missing", shape=(4, 3), chunks=(1, 3), dtype="f8")
         file.create_dataset("huge", shape=(2**20, 2**20), chunks=(2**16, 2**16), dtype="u1")
         layout = h5py.VirtualLayout((3,), "f8")
         layout[:] = h5py.VirtualSource("other.h5", "values", shape=(3,))

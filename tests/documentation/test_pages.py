@@ -53,7 +53,7 @@ def test_candidate_columns_are_documented(name: str, catalog_page: dict[str, lis
 
 @pytest.mark.parametrize("name", TRUTH_COLUMNS)
 def test_truth_columns_are_documented(name: str, catalog_page: dict[str, list[list[str]]]) -> None:
-    unit, description = TRUTH_COLUMNS[name]
+    _, unit, description = TRUTH_COLUMNS[name]
     assert ["" if unit is None else unit.to_string(), description] in catalog_page[name]
 
 

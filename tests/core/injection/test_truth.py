@@ -36,7 +36,7 @@ def test_columns_units_and_descriptions(make_planes: MakePlanes) -> None:
         table = truth_table(make_planes(), trails)
         assert table.colnames == list(TRUTH_COLUMNS)
         assert len(table) == len(trails)
-        for name, (unit, description) in TRUTH_COLUMNS.items():
+        for name, (_, unit, description) in TRUTH_COLUMNS.items():
             assert table[name].unit == unit
             assert table[name].description == description
     assert table["flux"].unit == u.nJy

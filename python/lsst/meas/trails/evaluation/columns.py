@@ -25,7 +25,6 @@ __all__ = (
     "table_of",
 )
 
-from collections.abc import Mapping
 from typing import Any
 
 import astropy.table
@@ -33,9 +32,7 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
-from ..core.catalog.columns import CANDIDATE_COLUMNS
-
-type _Columns = dict[str, tuple[type, u.UnitBase | None, str]]
+from ..core.catalog.columns import CANDIDATE_COLUMNS, ColumnLayout, table_of
 
 _F, _I, _B, _S = np.float64, np.int64, np.bool_, np.str_
 
@@ -85,7 +82,7 @@ FROM_TRUTH = {name: source for name, (source, *_) in _TRUE.items() if source}
 TRUTH_NEEDED = tuple(name for name in FROM_TRUTH.values() if name != "truthSource")
 """Columns that a truth table must have."""
 
-MATCH_COLUMNS: _Columns = {
+MATCH_COLUMNS: ColumnLayout = {
     "category": (
         _S,
         None,
@@ -136,7 +133,7 @@ MATCH_COLUMNS: _Columns = {
 }
 """Columns of `matched_injected_trail_detector`: type, unit and description."""
 
-SEARCH_COLUMNS: _Columns = {
+SEARCH_COLUMNS: ColumnLayout = {
     "visit": (_I, None, "Visit of the image."),
     "detector": (_I, None, "Detector of the image."),
     "band": (_S, None, "Band of the image."),
@@ -177,24 +174,11 @@ UNKNOWN: dict[type, float | int | str] = {_F: np.nan, _I: -1, _B: False, _S: ""}
 """Value of an unknown cell, by type."""
 
 
-def table_of(columns: Mapping[str, npt.ArrayLike], layout: _Columns) -> astropy.table.Table:
-    """Return a table in a layout such as `MATCH_COLUMNS`, with its types and units."""
-    table = astropy.table.Table()
-    for name, (dtype, unit, description) in layout.items():
-        values = np.asarray(columns[name])
-        table[name] = astropy.table.Column(
-            values.astype(str) if dtype is np.str_ else values.astype(dtype),
-            unit=None if unit is None else unit.to_string(),
-            description=description,
-        )
-    return table
-
-
-def blank_columns(layout: _Columns, count: int) -> dict[str, npt.NDArray[Any]]:
+def blank_columns(layout: ColumnLayout, count: int) -> dict[str, npt.NDArray[Any]]:
     """Return columns of unknown values."""
     return {name: np.full(count, UNKNOWN[dtype], dtype=dtype) for name, (dtype, _, _) in layout.items()}
 
 
-def blank_table(layout: _Columns, count: int) -> astropy.table.Table:
+def blank_table(layout: ColumnLayout, count: int) -> astropy.table.Table:
     """Return a table of unknown values with the columns of a layout."""
     return table_of(blank_columns(layout, count), layout)

@@ -13,8 +13,9 @@
 
 from __future__ import annotations
 
-__all__ = ("CANDIDATE_COLUMNS", "candidate_catalog", "empty_catalog")
+__all__ = ("CANDIDATE_COLUMNS", "ColumnLayout", "candidate_catalog", "empty_catalog", "table_of")
 
+from collections.abc import Mapping
 from typing import Any
 
 import astropy.coordinates
@@ -27,6 +28,9 @@ from ..geometry import PixelToSky, position_angle
 from ..photometry import flux_to_mag
 
 type _Floats = npt.NDArray[np.float64]
+
+type ColumnLayout = Mapping[str, tuple[type, u.UnitBase | None, str]]
+"""Type, unit and description of the columns of a table, by name."""
 
 CANDIDATE_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
     "trailCandidateId": (np.int64, None, "Unique identifier: packed data ID and counter."),
@@ -77,9 +81,22 @@ CANDIDATE_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
 """Columns of the candidate catalog: type, unit and description."""
 
 
+def table_of(columns: Mapping[str, npt.ArrayLike], layout: ColumnLayout) -> astropy.table.Table:
+    """Return a table in a layout such as `CANDIDATE_COLUMNS`."""
+    table = astropy.table.Table()
+    for name, (dtype, unit, description) in layout.items():
+        values = np.asarray(columns[name])
+        table[name] = astropy.table.Column(
+            values.astype(str) if dtype is np.str_ else values.astype(dtype),
+            unit=None if unit is None else unit.to_string(),
+            description=description,
+        )
+    return table
+
+
 def empty_catalog() -> astropy.table.Table:
     """Return a catalog with all its columns and no rows."""
-    return _with_units({name: np.zeros(0, dtype=column[0]) for name, column in CANDIDATE_COLUMNS.items()})
+    return table_of(dict.fromkeys(CANDIDATE_COLUMNS, ()), CANDIDATE_COLUMNS)
 
 
 def candidate_catalog(
@@ -140,7 +157,7 @@ def candidate_catalog(
     for name in CANDIDATE_COLUMNS:
         if name not in columns:
             columns[name] = np.asarray(candidates[name])
-    return _with_units(columns)
+    return table_of(columns, CANDIDATE_COLUMNS)
 
 
 def _sky_columns(
@@ -179,15 +196,3 @@ def _sky_columns(
 
 def _wrap(degrees: _Floats) -> _Floats:
     return np.asarray(np.mod(degrees + 180.0, 360.0) - 180.0)
-
-
-def _with_units(columns: dict[str, Any]) -> astropy.table.Table:
-    table = astropy.table.Table()
-    for name, (dtype, unit, description) in CANDIDATE_COLUMNS.items():
-        values = np.asarray(columns[name])
-        if dtype is not np.str_:
-            values = values.astype(dtype)
-        table[name] = astropy.table.Column(
-            values, unit=None if unit is None else unit.to_string(), description=description
-        )
-    return table

@@ -30,6 +30,7 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
+from ..catalog.columns import table_of
 from ..geometry import PixelToSky, Trails, line_band
 from ..photometry import detection_magnitude_loss, flux_to_mag, point_source_flux_limit, typical_variance
 from ..planes import ImagePlanes
@@ -39,36 +40,46 @@ from ..render import TrailStamp, optimal_snr, render_trail, variance_under
 _STREAK_WIDTH = 4.0
 """Half of the width of a satellite streak, FWHM."""
 
-TRUTH_COLUMNS: dict[str, tuple[u.UnitBase | None, str]] = {
-    "injection_id": (None, "Number of the trail, unique in its image; that of the catalog it came from."),
-    "source_type": (None, "`Trail`, or a distractor: `Satellite`, `CosmicRay`, `Star`."),
-    "x": (u.pix, "Midpoint, column, in the image's own coordinates."),
-    "y": (u.pix, "Midpoint, row, in the image's own coordinates."),
-    "x0": (u.pix, "First end, column."),
-    "y0": (u.pix, "First end, row."),
-    "x1": (u.pix, "Second end, column."),
-    "y1": (u.pix, "Second end, row."),
-    "trail_length": (u.pix, "Length between the ends of the line, before the PSF."),
-    "beta": (u.deg, "Angle counter-clockwise from +x, [0, 180)."),
-    "flux": (u.nJy, "Flux of the whole trail."),
-    "integrated_mag": (u.ABmag, "AB magnitude of the whole trail."),
-    "mag": (u.ABmag, "AB magnitude per pixel of length (source_injection's convention)."),
-    "PSF_mag": (u.ABmag, "AB magnitude of the point source that detection takes the trail for."),
-    "SNR": (None, "SNR of point-source detection, F(PSF_mag) over a fifth of F(magLim)."),
-    "snr_optimal": (None, "SNR of a matched filter on the unmasked pixels, sqrt(sum (F t)^2 / V)."),
-    "SNR_estimation": (None, "The same if all pixels were seen; without a variance they count as clean sky."),
-    "visible_fraction": (None, "Fraction of the flux that falls on unmasked pixels of the image."),
-    "fwhm": (u.pix, "FWHM of the PSF at the midpoint."),
-    "m5_local": (u.ABmag, "AB magnitude of a point source of SNR 5 at the midpoint, with the noise there."),
-    "m5_detector": (u.ABmag, "The same with the image's mean PSF and typical noise."),
-    "ra": (u.deg, "Right ascension of the midpoint, ICRS."),
-    "dec": (u.deg, "Declination of the midpoint, ICRS."),
-    "ra0": (u.deg, "Right ascension of the first end."),
-    "dec0": (u.deg, "Declination of the first end."),
-    "ra1": (u.deg, "Right ascension of the second end."),
-    "dec1": (u.deg, "Declination of the second end."),
+_F, _I, _S = np.float64, np.int64, np.str_
+
+TRUTH_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
+    "injection_id": (_I, None, "Number of the trail, unique in its image; that of the catalog it came from."),
+    "source_type": (_S, None, "`Trail`, or a distractor: `Satellite`, `CosmicRay`, `Star`."),
+    "x": (_F, u.pix, "Midpoint, column, in the image's own coordinates."),
+    "y": (_F, u.pix, "Midpoint, row, in the image's own coordinates."),
+    "x0": (_F, u.pix, "First end, column."),
+    "y0": (_F, u.pix, "First end, row."),
+    "x1": (_F, u.pix, "Second end, column."),
+    "y1": (_F, u.pix, "Second end, row."),
+    "trail_length": (_F, u.pix, "Length between the ends of the line, before the PSF."),
+    "beta": (_F, u.deg, "Angle counter-clockwise from +x, [0, 180)."),
+    "flux": (_F, u.nJy, "Flux of the whole trail."),
+    "integrated_mag": (_F, u.ABmag, "AB magnitude of the whole trail."),
+    "mag": (_F, u.ABmag, "AB magnitude per pixel of length (source_injection's convention)."),
+    "PSF_mag": (_F, u.ABmag, "AB magnitude of the point source that detection takes the trail for."),
+    "SNR": (_F, None, "SNR of point-source detection, F(PSF_mag) over a fifth of F(magLim)."),
+    "snr_optimal": (_F, None, "SNR of a matched filter on the unmasked pixels, sqrt(sum (F t)^2 / V)."),
+    "SNR_estimation": (
+        _F,
+        None,
+        "The same if all pixels were seen; without a variance they count as clean sky.",
+    ),
+    "visible_fraction": (_F, None, "Fraction of the flux that falls on unmasked pixels of the image."),
+    "fwhm": (_F, u.pix, "FWHM of the PSF at the midpoint."),
+    "m5_local": (
+        _F,
+        u.ABmag,
+        "AB magnitude of a point source of SNR 5 at the midpoint, with the noise there.",
+    ),
+    "m5_detector": (_F, u.ABmag, "The same with the image's mean PSF and typical noise."),
+    "ra": (_F, u.deg, "Right ascension of the midpoint, ICRS."),
+    "dec": (_F, u.deg, "Declination of the midpoint, ICRS."),
+    "ra0": (_F, u.deg, "Right ascension of the first end."),
+    "dec0": (_F, u.deg, "Declination of the first end."),
+    "ra1": (_F, u.deg, "Right ascension of the second end."),
+    "dec1": (_F, u.deg, "Declination of the second end."),
 }
-"""Columns of a truth table, with units and descriptions."""
+"""Columns of a truth table: type, unit and description."""
 
 
 def truth_table(
@@ -134,7 +145,7 @@ def truth_table(
         "m5_local": flux_to_mag(local_limit / scale),
         "m5_detector": flux_to_mag(point_source_flux_limit(planes.psf.mean_kernel, sky_variance) / scale),
     }
-    return _to_table(columns)
+    return table_of(columns, TRUTH_COLUMNS)
 
 
 def add_distractors(
@@ -180,7 +191,7 @@ def add_distractors(
         "source_type": np.array(source_type, dtype="U9"),
         "fwhm": np.array([psf.fwhm(trail.x, trail.y) for trail in trails]),
     }
-    return astropy.table.vstack([table, _to_table(columns)], metadata_conflicts="silent")
+    return astropy.table.vstack([table, table_of(columns, TRUTH_COLUMNS)], metadata_conflicts="silent")
 
 
 def _local_limit(
@@ -214,15 +225,6 @@ def _common_columns(
         sky = (np.full(count, np.nan),) * 2 if pixel_to_sky is None or count == 0 else pixel_to_sky(px, py)
         columns[f"ra{suffix}"], columns[f"dec{suffix}"] = sky
     return columns
-
-
-def _to_table(columns: dict[str, Any]) -> astropy.table.Table:
-    table = astropy.table.Table()
-    for name, (unit, description) in TRUTH_COLUMNS.items():
-        table[name] = astropy.table.Column(
-            columns[name], unit=None if unit is None else unit.to_string(), description=description
-        )
-    return table
 
 
 _NEEDED = ("x", "y", "trail_length", "beta", "flux")
