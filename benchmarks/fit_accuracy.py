@@ -173,7 +173,7 @@ def cramer_rao(trail: Trail, planes: ImagePlanes, bad: npt.NDArray[np.bool_]) ->
     ]
     jacobian = np.stack(columns_of, axis=1) / sigma[:, None]
     covariance = np.linalg.inv(jacobian.T @ jacobian)
-    c, s = trail.direction
+    c, s = (x1 - x0) / trail.length, (y1 - y0) / trail.length
     directions = {
         "x": (1, 0, 0, 0, 0, 0),
         "y": (0, 1, 0, 0, 0, 0),
