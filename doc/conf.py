@@ -69,4 +69,4 @@ html_theme_options = {
     "show_toc_level": 2,
     "use_edit_page_button": False,
 }
-html_sidebars = {"index": []}
+html_sidebars = {"concepts": [], "index": []}
