@@ -205,13 +205,7 @@ def bin_table(groups: Groups) -> astropy.table.Table:
     """Return completeness in bins, one row per bin with trails."""
     keys = ("low", "high", "value", "valueLow", "valueHigh", "count")
     rows = [
-        (
-            kind,
-            name,
-            float(rate),
-            by,
-            *(row[key] for key in keys),
-        )
+        (kind, name, float(rate), by, *(row[key] for key in keys))
         for kind, results in groups.items()
         for name, result in results.items()
         for rate in FALSE_RATES

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lsst.meas.trails.tasks.summarize_trails import PLOTS
+from lsst.meas.trails.evaluation.figures.captions import CAPTIONS
 from lsst.pipe.base import Pipeline, PipelineGraph
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,9 +45,7 @@ TYPES: dict[str, tuple[str, set[str]]] = {
 }
 """Storage class and dimensions of the dataset types of this package."""
 
-SUMMARY = {"matched_injected_trail_detector", "trail_search_detector", "trail_metrics"} | {
-    f"trail_{name}_plot" for name in PLOTS
-}
+SUMMARY = {"matched_injected_trail_detector", "trail_search_detector", "trail_metrics", *CAPTIONS}
 """Dataset types of every evaluation."""
 
 INPUTS_AND_OUTPUTS = {

@@ -24,14 +24,7 @@ from lsst.meas.trails.evaluation.match_table import ImageContext, MatchOptions, 
 
 from ..evaluation.conftest import make_candidates, make_truth, random_trails
 from detection import write
-from detection_results import (
-    SNR_BINS,
-    MethodResult,
-    Tables,
-    bin_table,
-    operating_table,
-    reliability_table,
-)
+from detection_results import SNR_BINS, MethodResult, Tables, bin_table, operating_table, reliability_table
 
 SIDE = 1280
 """Ten of these scenes have the area of a detector."""

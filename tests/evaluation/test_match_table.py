@@ -179,9 +179,7 @@ def test_sources_around() -> None:
     truth = make_truth([(500.0, 500.0, 40.0, 0.0), (0.0, 0.0, 40.0, 0.0)])
     sources = np.array([[500.0, 510.0], [530.0, 500.0], [900.0, 900.0]])
     table = match_table(
-        make_candidates([(905.0, 900.0, 0.0, 0.0)]),
-        truth,
-        ImageContext(shape=(1000, 1000), sources=sources),
+        make_candidates([(905.0, 900.0, 0.0, 0.0)]), truth, ImageContext(shape=(1000, 1000), sources=sources)
     )
     # 10 pixels from the line and from its end, of 0.2 arcsec each.
     assert table["sourceDistance"][0] == pytest.approx(2.0)

@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS
-from lsst.meas.trails.evaluation.figures.metrics import CAPTIONS, metric_figures
+from lsst.meas.trails.evaluation.figures.captions import CAPTIONS
+from lsst.meas.trails.evaluation.figures.metrics import metric_figures
 from lsst.meas.trails.evaluation.match_table import ImageContext, match_table
 from lsst.meas.trails.evaluation.metrics_table import METRIC_COLUMNS, select
 from lsst.meas.trails.evaluation.report.headlines import headlines

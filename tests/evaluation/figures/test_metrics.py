@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import astropy.table
 
-from lsst.meas.trails.evaluation.figures.metrics import CAPTIONS, metric_figures
+from lsst.meas.trails.evaluation.figures.captions import CAPTIONS
+from lsst.meas.trails.evaluation.figures.metrics import metric_figures
 from lsst.meas.trails.evaluation.metrics_table import select
 
 

@@ -17,7 +17,8 @@ import astropy.table
 import numpy as np
 import pytest
 
-from lsst.meas.trails.evaluation.figures.metrics import CAPTIONS, metric_figures
+from lsst.meas.trails.evaluation.figures.captions import CAPTIONS
+from lsst.meas.trails.evaluation.figures.metrics import metric_figures
 from lsst.meas.trails.evaluation.metrics_table import names_in, select
 from lsst.meas.trails.evaluation.report.headlines import headlines
 from lsst.meas.trails.evaluation.report.page import FigurePart, TablePart

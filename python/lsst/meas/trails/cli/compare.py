@@ -23,13 +23,7 @@ if TYPE_CHECKING:
     import astropy.table
     from rich.table import Table
 
-_COLORS = {
-    "found": "green",
-    "missed": "dim",
-    "false": "red",
-    "satellite": "magenta",
-    "duplicate": "yellow",
-}
+_COLORS = {"found": "green", "missed": "dim", "false": "red", "satellite": "magenta", "duplicate": "yellow"}
 
 
 @click.command()

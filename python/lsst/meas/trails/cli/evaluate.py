@@ -117,7 +117,8 @@ def _summary(results: list[tuple[str, list[Headline]]]) -> Table:
 def _report(repo: str, evaluations: list[EvaluationResult], cutouts: int) -> Report:
     from lsst.meas.trails import __version__
 
-    from ..evaluation.figures.metrics import CAPTIONS, metric_figures
+    from ..evaluation.figures.captions import CAPTIONS
+    from ..evaluation.figures.metrics import metric_figures
     from ..evaluation.report.headlines import headlines
     from ..evaluation.report.page import Report
     from ..evaluation.report.sections import (

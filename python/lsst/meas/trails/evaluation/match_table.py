@@ -28,15 +28,7 @@ from ..core.catalog.columns import CANDIDATE_COLUMNS
 from ..core.geometry import Trails, segment_distance
 from ..core.matching import MatchCriteria, classify_candidates
 from ..core.pixel_histogram import BINS
-from .columns import (
-    FROM_TRUTH,
-    MATCH_COLUMNS,
-    SEARCH_COLUMNS,
-    TRUTH_NEEDED,
-    UNKNOWN,
-    blank_columns,
-    table_of,
-)
+from .columns import FROM_TRUTH, MATCH_COLUMNS, SEARCH_COLUMNS, TRUTH_NEEDED, UNKNOWN, blank_columns, table_of
 
 type _Floats = npt.NDArray[np.float64]
 

@@ -109,10 +109,7 @@ def read_sources(catalog: astropy.table.Table, image: InputImage) -> StackSource
 
 
 def found_trails(
-    trails: astropy.table.Table,
-    after: StackSources,
-    before: StackSources | None,
-    distance: float,
+    trails: astropy.table.Table, after: StackSources, before: StackSources | None, distance: float
 ) -> tuple[npt.NDArray[np.bool_], astropy.table.Table]:
     """Find the trails that the stack detects.
 

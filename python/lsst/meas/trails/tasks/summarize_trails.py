@@ -36,27 +36,13 @@ from lsst.pipe.base import (
 )
 
 from ..evaluation.collection_sample import COLUMNS, CollectionSample
+from ..evaluation.figures.captions import CAPTIONS
 from ..evaluation.metrics_table import point_name, select
 from ..evaluation.summary import SummaryOptions, summarize
 from ._connections import table_input
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DataCoordinate
-
-PLOTS = {
-    "completeness": "Completeness against SNR, magnitude, length, rate, angle, density and distance.",
-    "purity": "Purity against the same quantities of the candidates.",
-    "snr_length": "Completeness in bins of SNR and length.",
-    "froc": "Completeness against false candidates.",
-    "pixel": "ROC and precision-recall curves of pixels.",
-    "calibration": "Fraction of trails among candidates against score.",
-    "residual": "Errors of fitted values against SNR.",
-    "pull": "Errors of fitted values divided by their estimates.",
-    "stack": "Trails found by the stack, the network, both or neither.",
-    "rescue": "Fraction of the trails missed by the stack that the network finds.",
-    "adcnn": "Completeness and false components as in Asteroid_detection_CNN.",
-}
-"""Figures, by X of their dataset types ``trail_X_plot``."""
 
 
 class SummarizeTrailsConnections(PipelineTaskConnections, dimensions=("instrument",)):
@@ -81,11 +67,9 @@ class SummarizeTrailsConnections(PipelineTaskConnections, dimensions=("instrumen
     def __init__(self, *, config: SummarizeTrailsConfig) -> None:
         super().__init__(config=config)
         if config.makePlots:
-            for name, text in PLOTS.items():
-                plot = cT.Output(
-                    doc=text, name=f"trail_{name}_plot", storageClass="Plot", dimensions=("instrument",)
-                )
-                setattr(self, f"trail_{name}_plot", plot)
+            for name, text in CAPTIONS.items():
+                plot = cT.Output(doc=text, name=name, storageClass="Plot", dimensions=("instrument",))
+                setattr(self, name, plot)
 
 
 class SummarizeTrailsConfig(PipelineTaskConfig, pipelineConnections=SummarizeTrailsConnections):

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CAPTIONS", "metric_figures")
+__all__ = ("metric_figures",)
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -38,32 +38,6 @@ from .curves import (
 )
 from .style import STYLES, bin_edges, error_bars, finish_fractions, legend_below, log_axis
 
-CAPTIONS: dict[str, str] = {
-    "trail_completeness_plot": "Fraction of the true trails that are found, in bins of their properties, for "
-    "score thresholds that leave 1, 10 and 100 false candidates per detector. Gray columns: trails in each "
-    "bin. Bars: binomial intervals of 95%.",
-    "trail_purity_plot": "Fraction of the candidates that are true trails, in bins of their measured "
-    "properties. Gray columns: candidates in each bin. Bars: binomial intervals of 95%.",
-    "trail_snr_length_plot": "Completeness in bins of optimal SNR and length: percentage found, above the "
-    "number of trails.",
-    "trail_froc_plot": "Completeness against the rate of false candidates. Band: bootstrap interval of 95% "
-    "over detectors.",
-    "trail_pixel_plot": "Receiver operating characteristic, and precision against recall, of single pixels. "
-    "Masked pixels and pixels near satellites are ignored.",
-    "trail_calibration_plot": "Fraction of trails among the candidates near each score. On the dotted line "
-    "the score is a probability.",
-    "trail_residual_plot": "Measured minus true values against optimal SNR: medians, and central 68% ranges.",
-    "trail_pull_plot": "Errors of fitted values divided by their estimates, for trails with an optimal SNR "
-    "above 10, compared with a normal distribution. The outermost columns include all larger errors.",
-    "trail_stack_plot": "Trails found by the network and another method, by one alone, or by neither. The "
-    "network has 10 false candidates per detector; the other method all its detections.",
-    "trail_rescue_plot": "Fraction of the trails missed by another method that the network finds, against "
-    "the rate of added false candidates. Bands: binomial intervals of 95%.",
-    "trail_adcnn_plot": "Completeness and false components as Asteroid_detection_CNN measures them; its "
-    "matching is more lenient than in the other figures.",
-}
-"""Captions of the figures, by the names of their datasets."""
-
 _PARTS = (
     ("both", "both", "#0072B2", ""),
     ("network_only", "network only", "#56B4E9", "//"),
@@ -85,7 +59,8 @@ def metric_figures(metrics: astropy.table.Table, *, title: str = "") -> dict[str
     Returns
     -------
     figures
-        Figures by the names of their datasets, the keys of `CAPTIONS`.
+        Figures by the names of their datasets; see
+        `~lsst.meas.trails.evaluation.figures.captions.CAPTIONS`.
     """
     draw: dict[str, tuple[str, Callable[[astropy.table.Table], Figure]]] = {
         "trail_completeness_plot": ("completeness", partial(_bins_figure, section="completeness")),
