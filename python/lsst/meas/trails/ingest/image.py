@@ -30,7 +30,7 @@ from lsst.images import MaskPlane, VisitImage
 from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
 from ..repository.camera import make_detector
 from ..repository.visit_image import make_summary_stats, make_visit_image, sample_psf
-from .header import ZeroPoint, find_gain, find_saturation
+from .header import find_gain, find_saturation
 from .instrument import FitsCam
 from .layout import FitsIngestError, FitsLayout
 from .noise import estimate_variance, rescale_weight
@@ -61,20 +61,8 @@ class IngestSummary:
     band: str
     """Band of the filter."""
 
-    shape: tuple[int, int]
-    """Shape (ny, nx) of the image."""
-
     fwhm: float
     """FWHM of the PSF, arcseconds."""
-
-    psf: str
-    """Model of the PSF."""
-
-    variance: str
-    """Origin of the variance plane."""
-
-    zeropoint: ZeroPoint
-    """Photometric zero point."""
 
     magnitude_limit: float
     """AB magnitude of a point source at 5 sigma."""
@@ -175,11 +163,7 @@ def make_fits_image(
         visit=observation.visit,
         detector=observation.detector,
         band=observation.filter.band,
-        shape=layout.shape,
         fwhm=psf.fwhm * scale,
-        psf=psf.kind,
-        variance=variance_source,
-        zeropoint=observation.zeropoint,
         magnitude_limit=stats.magLim,
     )
     return visit_image, summary

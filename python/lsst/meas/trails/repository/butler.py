@@ -317,7 +317,7 @@ def _create(root: ResourcePath, prepare: Callable[[Butler], None]) -> None:
         with Butler.from_config(made, writeable=True) as butler:
             prepare(butler)
         try:
-            # In the place of an empty folder, if there is one.
+            # This replaces an empty folder.
             made.rename(path)
         except OSError:
             # Another process may have created it at the same time.

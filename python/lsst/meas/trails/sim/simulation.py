@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from typing import TypedDict
 
 import numpy as np
+from astro_metadata_translator import ObservationInfo
 
 from lsst.daf.butler import Butler
 from lsst.images import Box, DetectorFrame, SkyProjection
@@ -165,13 +166,12 @@ class Simulation:
 
     def record(self, index: int) -> VisitRecord:
         """Return the dimension records of a visit."""
-        plan, source = self.plan(index), self._reference
+        plan = self.plan(index)
         regions = {
             detector: image_region(self._sky_projection(plan, detector), self.bbox)
             for detector in range(self.detectors)
         }
-        obs_info = make_obs_info(plan, 0) if source is None else source.make_obs_info(plan, 0)
-        return VisitRecord.from_obs_info(obs_info, band=plan.band, regions=regions)
+        return VisitRecord.from_obs_info(self._obs_info(plan, 0), band=plan.band, regions=regions)
 
     def image(self, index: int, detector: int) -> SimulatedImage:
         """Simulate one image of a visit, whose index starts at 0."""
@@ -193,7 +193,7 @@ class Simulation:
             plan,
             psf=psf,
             sky_projection=self._sky_projection(plan, detector),
-            obs_info=(make_obs_info if source is None else source.make_obs_info)(plan, detector),
+            obs_info=self._obs_info(plan, detector),
             detector=make_detector(plan.visit, detector, shape)
             if source is None
             else move_detector(source.detector, plan.visit, detector),
@@ -361,6 +361,11 @@ class Simulation:
                     yield future.result()
             finally:
                 executor.shutdown(cancel_futures=True)
+
+    def _obs_info(self, plan: VisitPlan, detector: int) -> ObservationInfo:
+        if self._reference is not None:
+            return self._reference.make_obs_info(plan, detector)
+        return make_obs_info(plan, detector)
 
     def _sky_projection(self, plan: VisitPlan, detector: int) -> SkyProjection[DetectorFrame]:
         if self._reference is not None:
