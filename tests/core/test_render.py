@@ -296,8 +296,8 @@ def test_truth_follows_the_seeing(fwhm: float) -> None:
     half_width = fwhm / FWHM_PER_SIGMA * np.sqrt(2.0 * np.log(4.0))
     rows = np.flatnonzero(mask[:, 100]).tolist()
     assert rows == list(range(30 - int(half_width), 31 + int(half_width)))
-    # At its ends, at 40 and 160, the brightness is half that of the ridge
-    # and falls to a quarter 0.674 sigma beyond.
+    # The brightness is half the ridge's at the ends, at 40 and 160, and falls
+    # to a quarter 0.674 sigma beyond.
     reach = 0.674 * fwhm / FWHM_PER_SIGMA
     columns = np.flatnonzero(mask[30]).tolist()
     assert columns == list(range(int(np.ceil(40.0 - reach)), 1 + int(np.floor(160.0 + reach))))

@@ -62,7 +62,7 @@ def test_a_start_off_the_middle(make_planes: MakePlanes) -> None:
     """The start covers 5 to 25 of a trail from -30 to 30."""
     planes = make_trail(make_planes, 60.0, 40.0, 1)
     x, y, length = find(planes, x=X + 15.0 * C, y=Y + 15.0 * S, length=20.0)
-    # One end is found, the other as far as three FWHM beyond the start.
+    # One end is found, the second one only to three FWHM beyond the start.
     middle = (x - X) * C + (y - Y) * S
     assert middle + 0.5 * length == pytest.approx(30.0, abs=3.0)
     assert middle - 0.5 * length == pytest.approx(-7.5, abs=1.0)

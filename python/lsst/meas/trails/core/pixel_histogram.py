@@ -8,7 +8,8 @@
 #
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
-"""Numbers of trail and background pixels by probability, and what follows from them."""
+
+"""Histograms of trail and background pixels, and the measures from them."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class ImagePlanes:
     def cut(self, rows: slice, columns: slice) -> Self:
         """Return part of the image, filled beyond its upper edges.
 
-        The PSF stays that of the whole image, in its coordinates.
+        The PSF is still in the coordinates of the whole image.
         """
         table = self.table()
         ny, nx = (len(range(s.start, s.stop, s.step or 1)) for s in (rows, columns))

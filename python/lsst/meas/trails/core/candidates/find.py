@@ -111,10 +111,11 @@ def find_candidates(
         if component.fraction_of(sky.bad) > _MAX_BAD_FRACTION:
             continue
         fit = _fit(component, sky)
-        # Reject components with non-positive flux.
-        if not fit.flux <= 0.0:
-            crosses = _crosses(component.line, sky.shape)
-            candidates.append(_Candidate(component, fit, sky, measure_shape(sky, fit), crosses))
+        if fit.flux <= 0.0:
+            # Components with non-positive flux are not sources.
+            continue
+        crosses = _crosses(component.line, sky.shape)
+        candidates.append(_Candidate(component, fit, sky, measure_shape(sky, fit), crosses))
     table = astropy.table.Table()
     for name, dtype, value in _COLUMNS:
         table[name] = np.array([value(candidate) for candidate in candidates], dtype=dtype)
@@ -167,8 +168,8 @@ def _is_same(line: Trail, fit: Trail, fwhm: float) -> bool:
     """Return whether a fit still describes the component it started from."""
     if segment_distance(line.x, line.y, *fit.ends) > fwhm:
         return False
-    # Components of faint trails are shorter than the trails, and those of
-    # fragments are much shorter.
+    # Components of faint trails are shorter than the trails, and components
+    # of fragments are much shorter.
     return 0.5 * (line.length - 2.0 * fwhm) <= fit.length <= 4.0 * line.length + 4.0 * fwhm
 
 
