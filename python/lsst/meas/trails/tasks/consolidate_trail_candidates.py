@@ -25,17 +25,10 @@ from typing import ClassVar
 import astropy.table
 
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pipe.base import (
-    InputQuantizedConnection,
-    OutputQuantizedConnection,
-    PipelineTask,
-    PipelineTaskConfig,
-    PipelineTaskConnections,
-    QuantumContext,
-    Struct,
-)
+from lsst.pipe.base import PipelineTaskConfig, PipelineTaskConnections, QuantumContext, Struct
 
 from ..core.catalog.columns import empty_catalog
+from ._quantum_task import Arguments, QuantumTask
 
 
 class ConsolidateTrailCandidatesConnections(PipelineTaskConnections, dimensions=("instrument", "visit")):
@@ -63,7 +56,7 @@ class ConsolidateTrailCandidatesConfig(
     """Configuration of ConsolidateTrailCandidatesTask, which has no fields."""
 
 
-class ConsolidateTrailCandidatesTask(PipelineTask):
+class ConsolidateTrailCandidatesTask(QuantumTask):
     """Join the candidate catalogs of the detectors of a visit."""
 
     ConfigClass: ClassVar[type[ConsolidateTrailCandidatesConfig]] = ConsolidateTrailCandidatesConfig
@@ -71,16 +64,10 @@ class ConsolidateTrailCandidatesTask(PipelineTask):
 
     config: ConsolidateTrailCandidatesConfig
 
-    def runQuantum(
-        self,
-        butlerQC: QuantumContext,
-        inputRefs: InputQuantizedConnection,
-        outputRefs: OutputQuantizedConnection,
-    ) -> None:
-        handles = butlerQC.get(inputRefs)["catalogs"]
+    def run_arguments(self, inputs: Arguments, context: QuantumContext) -> Arguments:
         # Without the parameter, the Butler drops the metadata of a table.
-        catalogs = [handle.get(parameters={"strip_astropy_meta_yaml": False}) for handle in handles]
-        butlerQC.put(self.run(catalogs=catalogs), outputRefs)
+        parameters = {"strip_astropy_meta_yaml": False}
+        return {"catalogs": [handle.get(parameters=parameters) for handle in inputs["catalogs"]]}
 
     def run(self, *, catalogs: Sequence[astropy.table.Table]) -> Struct:
         """Join catalogs.

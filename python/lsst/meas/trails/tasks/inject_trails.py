@@ -23,15 +23,7 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from lsst.pipe.base import (
-    InputQuantizedConnection,
-    InvalidQuantumError,
-    OutputQuantizedConnection,
-    PipelineTask,
-    QuantumContext,
-    Struct,
-    UpstreamFailureNoWorkFound,
-)
+from lsst.pipe.base import InvalidQuantumError, QuantumContext, Struct, UpstreamFailureNoWorkFound
 
 from ..core.geometry import Trails
 from ..core.injection.catalog import CatalogError, CatalogSelection, ImageFootprint, select_trails
@@ -45,6 +37,7 @@ from ._amplifiers import amplifiers_of, known_gains
 from ._ids import INJECTION, pack_data_id
 from ._injection_config import InjectTrailsConfig, InjectTrailsConnections
 from ._input_image import InputImage, read_input_image
+from ._quantum_task import Arguments, QuantumTask
 from ._source_injection import inject_with_stack
 from ._trail_images import make_trail_mask
 
@@ -67,7 +60,7 @@ images numbers the images.
 """
 
 
-class InjectTrailsTask(PipelineTask):
+class InjectTrailsTask(QuantumTask):
     """Inject the trails of catalogs or random trails into an image."""
 
     ConfigClass: ClassVar[type[InjectTrailsConfig]] = InjectTrailsConfig
@@ -75,15 +68,9 @@ class InjectTrailsTask(PipelineTask):
 
     config: InjectTrailsConfig
 
-    def runQuantum(
-        self,
-        butlerQC: QuantumContext,
-        inputRefs: InputQuantizedConnection,
-        outputRefs: OutputQuantizedConnection,
-    ) -> None:
-        _, _, packed, visit, detector = pack_data_id(self.config, butlerQC)
-        outputs = self.run(**butlerQC.get(inputRefs), packed=packed, visit=visit, detector=detector)
-        butlerQC.put(outputs, outputRefs)
+    def run_arguments(self, inputs: Arguments, context: QuantumContext) -> Arguments:
+        _, _, packed, visit, detector = pack_data_id(self.config, context)
+        return inputs | {"packed": packed, "visit": visit, "detector": detector}
 
     def run(
         self,

@@ -22,15 +22,7 @@ import numpy as np
 import lsst.pipe.base.connectionTypes as cT
 from lsst.images import Image, Mask
 from lsst.pex.config import ChoiceField, Field, ListField, RangeField
-from lsst.pipe.base import (
-    InputQuantizedConnection,
-    InvalidQuantumError,
-    OutputQuantizedConnection,
-    PipelineTask,
-    PipelineTaskConfig,
-    QuantumContext,
-    Struct,
-)
+from lsst.pipe.base import InvalidQuantumError, PipelineTaskConfig, QuantumContext, Struct
 
 from ..core.matching import MatchCriteria
 from ..evaluation.columns import TRUTH_NEEDED
@@ -38,6 +30,7 @@ from ..evaluation.match_table import ImageContext, MatchOptions, match_table, se
 from ._connections import DETECTOR, ImageConnections, image_input, mask_input, table_input, table_output
 from ._input_image import InputImageConfig, read_input_image
 from ._method_detections import detect_with_methods
+from ._quantum_task import Arguments, QuantumTask
 from ._stack_sources import read_sources
 from ._truth_measurements import candidate_snr, compare_pixels
 
@@ -188,7 +181,7 @@ class MatchTrailsConfig(InputImageConfig, PipelineTaskConfig, pipelineConnection
         )
 
 
-class MatchTrailsTask(PipelineTask):
+class MatchTrailsTask(QuantumTask):
     """Match the candidates of a detector with the true trails."""
 
     ConfigClass: ClassVar[type[MatchTrailsConfig]] = MatchTrailsConfig
@@ -196,21 +189,13 @@ class MatchTrailsTask(PipelineTask):
 
     config: MatchTrailsConfig
 
-    def runQuantum(
-        self,
-        butlerQC: QuantumContext,
-        inputRefs: InputQuantizedConnection,
-        outputRefs: OutputQuantizedConnection,
-    ) -> None:
-        inputs = butlerQC.get(inputRefs)
+    def run_arguments(self, inputs: Arguments, context: QuantumContext) -> Arguments:
         # Without the parameter the Butler drops the metadata of the table,
         # which hold the thresholds of the model.
-        candidates = inputs.pop("candidates").get(parameters={"strip_astropy_meta_yaml": False})
-        data_id = cast("DataCoordinate", butlerQC.quantum.dataId)
-        outputs = self.run(
-            **inputs, candidates=candidates, visit=int(data_id["visit"]), detector=int(data_id["detector"])
-        )
-        butlerQC.put(outputs, outputRefs)
+        candidates = inputs["candidates"].get(parameters={"strip_astropy_meta_yaml": False})
+        data_id = cast("DataCoordinate", context.quantum.dataId)
+        visit, detector = int(data_id["visit"]), int(data_id["detector"])
+        return inputs | {"candidates": candidates, "visit": visit, "detector": detector}
 
     def run(
         self,

@@ -25,15 +25,7 @@ import numpy.typing as npt
 import lsst.pipe.base.connectionTypes as cT
 from lsst.images import Mask
 from lsst.pex.config import Field, RangeField
-from lsst.pipe.base import (
-    InputQuantizedConnection,
-    InvalidQuantumError,
-    OutputQuantizedConnection,
-    PipelineTask,
-    PipelineTaskConfig,
-    QuantumContext,
-    Struct,
-)
+from lsst.pipe.base import InvalidQuantumError, PipelineTaskConfig, QuantumContext, Struct
 
 from ..core.background import fit_background
 from ..core.injection.truth import check_trail_table, is_trail, streak_mask
@@ -42,6 +34,7 @@ from ..core.tiles.layout import IGNORED, TileSource
 from ._connections import DETECTOR, TemplateConnections, image_input, mask_input, table_input
 from ._ids import TILES, SeededConfig, pack_data_id
 from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image, read_template
+from ._quantum_task import Arguments, QuantumTask
 from ._stack_sources import found_trails, read_sources
 from ._trail_images import TRAIL_PLANE
 
@@ -146,7 +139,7 @@ class TileToHdf5Config(
             raise ValueError(f"overlap ({self.overlap}) must be smaller than tileSize ({self.tileSize}).")
 
 
-class TileToHdf5Task(PipelineTask):
+class TileToHdf5Task(QuantumTask):
     """Cut an injected image into tiles and select the tiles for training."""
 
     ConfigClass: ClassVar[type[TileToHdf5Config]] = TileToHdf5Config
@@ -154,17 +147,9 @@ class TileToHdf5Task(PipelineTask):
 
     config: TileToHdf5Config
 
-    def runQuantum(
-        self,
-        butlerQC: QuantumContext,
-        inputRefs: InputQuantizedConnection,
-        outputRefs: OutputQuantizedConnection,
-    ) -> None:
-        packed = pack_data_id(self.config, butlerQC)
-        outputs = self.run(
-            **butlerQC.get(inputRefs), packed=packed.packed, data_id=dict(packed.data_id.required)
-        )
-        butlerQC.put(outputs, outputRefs)
+    def run_arguments(self, inputs: Arguments, context: QuantumContext) -> Arguments:
+        data_id, _, packed, _, _ = pack_data_id(self.config, context)
+        return inputs | {"packed": packed, "data_id": dict(data_id.required)}
 
     def run(
         self,

@@ -24,15 +24,7 @@ import lsst.pipe.base.connectionTypes as cT
 from lsst.daf.butler import DimensionPacker
 from lsst.images import Image
 from lsst.pex.config import RangeField
-from lsst.pipe.base import (
-    InputQuantizedConnection,
-    InvalidQuantumError,
-    OutputQuantizedConnection,
-    PipelineTask,
-    PipelineTaskConfig,
-    QuantumContext,
-    Struct,
-)
+from lsst.pipe.base import InvalidQuantumError, PipelineTaskConfig, QuantumContext, Struct
 
 from ..core.background import SkySubtracted
 from ..core.candidates.find import CandidateOptions, find_candidates
@@ -41,6 +33,7 @@ from ..core.catalog.columns import candidate_catalog
 from ._connections import DETECTOR, ImageConnections, table_output
 from ._ids import DataIdConfig, first_candidate_id, max_candidates, pack_data_id
 from ._input_image import InputImageConfig, check_covers, read_input_image
+from ._quantum_task import Arguments, QuantumTask
 from ._thresholds import TrailPixels, TrailPixelsConfig
 from ._trail_images import ModelSummary, model_summary
 
@@ -81,7 +74,7 @@ class TrailCandidateConfig(
     )
 
 
-class TrailCandidateTask(PipelineTask):
+class TrailCandidateTask(QuantumTask):
     """Find, fit and score trail candidates in a probability image."""
 
     ConfigClass: ClassVar[type[TrailCandidateConfig]] = TrailCandidateConfig
@@ -89,16 +82,9 @@ class TrailCandidateTask(PipelineTask):
 
     config: TrailCandidateConfig
 
-    def runQuantum(
-        self,
-        butlerQC: QuantumContext,
-        inputRefs: InputQuantizedConnection,
-        outputRefs: OutputQuantizedConnection,
-    ) -> None:
-        _, packer, packed, visit, detector = pack_data_id(self.config, butlerQC)
-        inputs = butlerQC.get(inputRefs)
-        outputs = self.run(**inputs, visit=visit, detector=detector, packed=packed, packer=packer)
-        butlerQC.put(outputs, outputRefs)
+    def run_arguments(self, inputs: Arguments, context: QuantumContext) -> Arguments:
+        _, packer, packed, visit, detector = pack_data_id(self.config, context)
+        return inputs | {"visit": visit, "detector": detector, "packed": packed, "packer": packer}
 
     def run(
         self,

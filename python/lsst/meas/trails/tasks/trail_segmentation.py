@@ -23,15 +23,7 @@ import numpy.typing as npt
 
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, Field, RangeField
-from lsst.pipe.base import (
-    InputQuantizedConnection,
-    InvalidQuantumError,
-    OutputQuantizedConnection,
-    PipelineTask,
-    PipelineTaskConfig,
-    QuantumContext,
-    Struct,
-)
+from lsst.pipe.base import InvalidQuantumError, PipelineTaskConfig, QuantumContext, Struct
 
 from ..core.background import fit_background
 from ..core.candidates.components import find_components
@@ -40,6 +32,7 @@ from ..core.planes import ImagePlanes
 from ._connections import DETECTOR, TemplateConnections, mask_output
 from ._input_image import InputImage, InputImageConfig, read_input_image, read_template
 from ._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS, butler_model, named_model
+from ._quantum_task import Arguments, QuantumTask
 from ._thresholds import DEFAULT_MIN_AREA, TrailPixels, TrailPixelsConfig
 from ._trail_images import ModelSummary, make_probability_image, make_trail_mask
 
@@ -124,7 +117,7 @@ class TrailSegmentationConfig(
     device = Field[str](doc="Torch device; 'auto' selects a GPU if there is one.", default="auto")
 
 
-class TrailSegmentationTask(PipelineTask):
+class TrailSegmentationTask(QuantumTask):
     """Compute the probability that each pixel of an image belongs to a trail."""
 
     ConfigClass: ClassVar[type[TrailSegmentationConfig]] = TrailSegmentationConfig
@@ -132,16 +125,10 @@ class TrailSegmentationTask(PipelineTask):
 
     config: TrailSegmentationConfig
 
-    def runQuantum(
-        self,
-        butlerQC: QuantumContext,
-        inputRefs: InputQuantizedConnection,
-        outputRefs: OutputQuantizedConnection,
-    ) -> None:
+    def run_arguments(self, inputs: Arguments, context: QuantumContext) -> Arguments:
         # Torch uses a single thread under pipetask unless the scheduler grants
         # this quantum more.
-        outputs = self.run(**butlerQC.get(inputRefs), num_cores=butlerQC.resources.num_cores)
-        butlerQC.put(outputs, outputRefs)
+        return inputs | {"num_cores": context.resources.num_cores}
 
     def run(
         self,
