@@ -75,7 +75,7 @@ class ExampleTask(PipelineTask):
     of two lines.
 
     And more.
-    """
+    """  # noqa: D205
 
     ConfigClass: ClassVar[Any] = ExampleConfig
     _DefaultName: ClassVar[str] = "example"

@@ -52,8 +52,9 @@ def line_mask(shape: tuple[int, int], x: float, y: float, angle: float, length: 
 
 @pytest.fixture
 def make_tiles(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes a file of tiles, every other one with a
-    bright line on unit noise over a sky of 100.
+    """Return a function that writes a file of tiles.
+
+    Every second tile has a bright line on unit noise over a sky of 100.
     """
 
     def make(name: str = "tiles.h5", *, count: int = 8, size: int = 32, seed: int = 1) -> Path:
@@ -82,9 +83,7 @@ def make_tiles(tmp_path: Path) -> Callable[..., Path]:
 
 
 def random_network(channels: int = 2, hyperparameters: dict | None = None) -> TrailNetwork:
-    """Return a network with all of its numbers random, those of the
-    normalizations and of the head included, which start as constants.
-    """
+    """Return a network with random weights, including normalizations and the head."""
     torch.manual_seed(3)
     network = create_network("trail_unet", in_channels=channels, **(hyperparameters or TINY))
     for name, tensor in network.state_dict().items():

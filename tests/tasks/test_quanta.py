@@ -218,9 +218,7 @@ def quantum_ids(butler: Butler, task: type[PipelineTask]) -> tuple[DataCoordinat
 
 @pytest.mark.parametrize("kind", TASKS, ids=lambda task: task.__name__)
 def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
-    """``runQuantum`` hands ``run`` what it needs, which makes what the
-    connections promise.
-    """
+    """``runQuantum`` passes the inputs to ``run`` and puts the declared outputs."""
     task = kind(config=kind.ConfigClass())
     data_id, ids = quantum_ids(butler, kind)
     mock = runTestQuantum(task, butler, makeQuantum(task, butler, data_id, ids))

@@ -44,9 +44,7 @@ def _stage(**changes: object) -> StageRecipe:
 
 @pytest.fixture
 def dataset(make_tiles: Callable[..., Path]) -> TrailTileDataset:
-    """Return tiles of which the odd ones have no trail, and some of those a
-    bright star.
-    """
+    """Return tiles without trails at odd numbers, some of them with a bright star."""
     path = make_tiles(count=20, size=64)
     with h5py.File(path, "r+") as file:
         for number, flux in ((3, 400.0), (7, 5000.0), (11, 1000.0)):

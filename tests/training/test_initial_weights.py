@@ -100,7 +100,7 @@ def test_refuses_other_inputs_and_architectures(model: TrailModel) -> None:
 
 
 def test_defaults_may_be_left_out(model: TrailModel) -> None:
-    """What is written out and what is left to its default is the same."""
+    """Omitted values equal their defaults."""
     short = {key: value for key, value in TINY.items() if key != "dilations"}
     network = create_network("trail_unet", in_channels=2, **short)
     specification = model.specification.replace(

@@ -28,9 +28,7 @@ from lsst.meas.trails.training.target import tile_target
 
 @pytest.fixture
 def tile(make_tiles: Callable[..., Path]) -> Tile:
-    """Return a tile of noise with trails of 2, 80 and 320 pixels of half
-    resolution.
-    """
+    """Return a tile of noise with trails of 2, 80 and 320 pixels at half resolution."""
     tile = TrailTileDataset([make_tiles(count=2, size=128)], ("science",)).read(1)
     truth = np.zeros_like(tile.truth)
     truth[4:6, 4:8] = 1

@@ -268,9 +268,7 @@ def test_learning_rate_rises_and_falls_in_every_stage(
 
 @pytest.mark.usefixtures("no_curves")
 def test_a_stage_is_a_run_of_its_own(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
-    """Going on after a stage, stopping in the next and beginning that with a
-    model of the weights are one and the same.
-    """
+    """Continuing, stopping and resuming, and starting from the weights give the same result."""
     mixed = {"missed": 1, "hard": 1}
     stages = [
         {"name": "first", "epochs": 2, "batch_size": 4},

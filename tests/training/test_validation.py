@@ -73,7 +73,7 @@ def test_what_is_found_is_counted() -> None:
 
 
 class _Told(ObjectValidation):
-    """What it measures is told beforehand."""
+    """An object validation with predetermined results."""
 
     def __init__(self, found: list[float]) -> None:
         super().__init__(lambda number: make_scene(number)[0], 2)

@@ -154,7 +154,7 @@ WORDS = st.sampled_from(
 
 @given(st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=25).map(" ".join)))
 def test_any_text_selects_or_is_refused(condition: str) -> None:
-    """Nothing but a selection or a FilterError comes of a text."""
+    """Any text gives a selection or a FilterError."""
     message = ""
     rows = np.zeros(4, dtype=bool)
     try:

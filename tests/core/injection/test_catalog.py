@@ -30,7 +30,7 @@ from lsst.meas.trails.core.photometry import mag_to_flux
 
 SCALE = 0.2
 RA, DEC = 359.999, -30.0
-"""Center of the image, on the meridian where right ascension starts anew."""
+"""Center of the image, on the meridian where right ascension starts again at 0."""
 
 SHAPE = (200, 300)
 
@@ -162,7 +162,7 @@ def test_what_leaves_light_on_the_image(x: float, y: float, beta: float, reaches
 
 
 def test_the_other_side_of_the_sky_is_off_the_image() -> None:
-    """Where the mapping to pixels may come back to the image."""
+    """The mapping to pixels may return to the image there."""
     antipode = table_of((150.0, 100.0))
     antipode["ra"] = np.mod(antipode["ra"] + 180.0, 360.0)
     antipode["dec"] = -antipode["dec"]

@@ -204,7 +204,7 @@ def test_optimal_snr_is_as_asked_for(make_planes: MakePlanes) -> None:
 
 
 def test_optimal_snr_on_a_bright_place(make_planes: MakePlanes) -> None:
-    """Where the noise is greater, the same SNR takes more flux."""
+    """The same SNR needs more flux in greater noise."""
     planes = make_planes((200, 200))
     planes.variance[:, :100] = 16.0
     population = TrailPopulation(number=60, brightness=(10.0, 10.0), length=(6.0, 6.0), allow_crossing=True)

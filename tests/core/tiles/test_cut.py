@@ -164,7 +164,7 @@ def test_ignored_pixels_are_no_trail(cut: Cut) -> None:
 
 
 def test_snr_of_a_tile(cut: Cut) -> None:
-    """Of a trail over two tiles the squares of the SNR add."""
+    """The squares of the SNR of a trail in two tiles add."""
     inside, across = (32.0, 30.0, 20.0, 30.0, 300.0), (125.0, 96.0, 50.0, 20.0, 800.0)
     tiles, _, _, catalog = cut(inside, across)
     by_origin = {(int(row["x0"]), int(row["y0"])): float(row["max_snr"]) for row in tiles.table}

@@ -33,7 +33,7 @@ from lsst.meas.trails.core.tiles.splits import (
 
 SHAPE = (1000, 2000)
 SCALE = 0.2 / 3600.0
-"""Of the pixels, degrees: images are 0.111 degrees wide and 0.056 high."""
+"""Pixel scale, degrees: images are 0.111 degrees wide and 0.056 high."""
 
 
 def header(ra: float, dec: float, turn: float = 0.0, mirrored: bool = False) -> str:

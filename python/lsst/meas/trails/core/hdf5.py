@@ -162,7 +162,7 @@ def read_attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = No
     name
         Name of the attribute.
     default
-        Value if there is no such attribute.
+        Value if the attribute is missing.
 
     Raises
     ------

@@ -256,7 +256,7 @@ def _shared(row: dict[str, object], context: AdesContext) -> dict[str, str]:
 def _remarks(row: dict[str, object]) -> list[str]:
     remarks = [f"Score {float(row['score']):.3f}."]  # type: ignore[arg-type]
     for flag, words in (
-        ("edgeFlag", "The trail reaches the edge of the image and may go on."),
+        ("edgeFlag", "The trail reaches the edge of the image and may extend beyond it."),
         ("fitFailedFlag", "Ends of the detected pixels; the fit failed."),
         ("streakFlag", "On a streak across the detector: probably a satellite."),
         ("saturatedFlag", "Holds saturated pixels."),

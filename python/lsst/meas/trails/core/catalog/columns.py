@@ -72,7 +72,7 @@ CANDIDATE_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
     "peakProbability": (np.float64, None, "Largest probability in the component."),
     "meanProbability": (np.float64, None, "Mean probability in the component."),
     "score": (np.float64, None, "Calibrated probability that the candidate is a trail."),
-    "edgeFlag": (np.bool_, None, "The trail reaches the edge of the image, and may go on beyond."),
+    "edgeFlag": (np.bool_, None, "The trail reaches the edge of the image, and may extend beyond it."),
     "saturatedFlag": (np.bool_, None, "The component holds saturated pixels."),
     "badFlag": (np.bool_, None, "More than a tenth of the component's pixels are bad."),
     "streakFlag": (np.bool_, None, "On a streak across the detector: a satellite."),

@@ -376,7 +376,7 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
         Raises
         ------
         IndexError
-            Raised if there is no such tile.
+            Raised if the tile does not exist.
         TileFileError
             Raised if the file is damaged there.
         """
