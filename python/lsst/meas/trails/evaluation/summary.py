@@ -30,7 +30,7 @@ from .columns import METHODS
 from .intervals import binomial_interval
 from .metrics_table import ALL_CANDIDATES, MetricRows, point_name
 from .quantities import QUANTITIES, Quantity
-from .summary_errors import add_errors, add_pulls
+from .summary_errors import add_errors
 from .summary_pixels import add_adcnn, add_pixels
 
 type _Floats = npt.NDArray[np.float64]
@@ -39,6 +39,9 @@ type _Bools = npt.NDArray[np.bool_]
 _SNR_EDGES = (2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 14.0, 20.0, 30.0)
 _LENGTH_EDGES = (6.0, 14.0, 30.0, 62.0, 150.0)
 """Bins of completeness in two dimensions."""
+
+_SCORE_BINS = 10
+"""Bins of the calibration of the score."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +59,6 @@ class SummaryOptions:
 
     resamples: int = 200
     """Bootstrap samples of the detectors."""
-
-    score_bins: int = 10
-    """Bins of the calibration of the score."""
 
     quantities: Mapping[str, Quantity] = dataclasses.field(default_factory=lambda: QUANTITIES)
     """Quantities, with their bins, that completeness and purity are measured
@@ -97,7 +97,6 @@ def summarize(sample: CollectionSample, options: SummaryOptions = SummaryOptions
     _add_froc(rows, sample, options)
     _add_calibration(rows, sample, options)
     add_errors(rows, sample)
-    add_pulls(rows, sample)
     _add_methods(rows, sample, options)
     add_pixels(rows, sample, options.resamples)
     add_adcnn(rows, sample)
@@ -275,7 +274,7 @@ def _add_froc(rows: MetricRows, sample: CollectionSample, options: SummaryOption
 
 def _add_calibration(rows: MetricRows, sample: CollectionSample, options: SummaryOptions) -> None:
     """Add the fraction of trails among candidates by their score."""
-    score, bins = sample.numbers("score")[sample.candidates], options.score_bins
+    score, bins = sample.numbers("score")[sample.candidates], _SCORE_BINS
     index = score_bins(score, bins)
     count = np.bincount(index, minlength=bins)
     hits = np.bincount(index[sample.is_true], minlength=bins)

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("add_errors", "add_pulls")
+__all__ = ("add_errors",)
 
 import functools
 
@@ -34,14 +34,8 @@ _ERROR_EDGES = (3.0, 6.0, 8.0, 10.0, 14.0, 20.0, 30.0, 60.0)
 _PULL_EDGES = np.arange(-5.0, 5.01, 0.5)
 
 
-def _found(sample: CollectionSample) -> tuple[_Ints, _Floats]:
-    """Return the rows of the trails with a candidate, and their SNR."""
-    found = sample.counted[np.isfinite(sample.trail_score)]
-    return found, sample.numbers("snrOptimal")[found]
-
-
 def add_errors(rows: MetricRows, sample: CollectionSample) -> None:
-    """Add errors of fitted values in bins of SNR.
+    """Add errors of fitted values, and their pulls.
 
     Parameters
     ----------
@@ -50,7 +44,14 @@ def add_errors(rows: MetricRows, sample: CollectionSample) -> None:
     sample
         The collection.
     """
-    found, snr = _found(sample)
+    found = sample.counted[np.isfinite(sample.trail_score)]
+    snr = sample.numbers("snrOptimal")[found]
+    _add_binned_errors(rows, sample, found, snr)
+    _add_pulls(rows, sample, found, snr)
+
+
+def _add_binned_errors(rows: MetricRows, sample: CollectionSample, found: _Ints, snr: _Floats) -> None:
+    """Add errors in bins of SNR."""
     for name, unit in ERRORS.items():
         values = sample.numbers(name)[found]
         for low, high in ((10.0, np.inf), *zip(_ERROR_EDGES[:-1], _ERROR_EDGES[1:], strict=True)):
@@ -70,17 +71,8 @@ def add_errors(rows: MetricRows, sample: CollectionSample) -> None:
             )  # fmt: skip
 
 
-def add_pulls(rows: MetricRows, sample: CollectionSample) -> None:
-    """Add the distributions of errors divided by their estimates.
-
-    Parameters
-    ----------
-    rows
-        Rows to add to.
-    sample
-        The collection.
-    """
-    found, snr = _found(sample)
+def _add_pulls(rows: MetricRows, sample: CollectionSample, found: _Ints, snr: _Floats) -> None:
+    """Add the distributions of errors divided by their estimates."""
     for name in PULLS:
         values = sample.numbers(name)[found]
         chosen = values[np.isfinite(values) & (snr > 10.0)]
