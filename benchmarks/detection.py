@@ -11,7 +11,7 @@
 
 """Detections of models and of baselines in simulated images.
 
-The images differ from those of all training sets.
+No training set has these images.
 
     python benchmarks/detection.py [--model direct] [--scenes 60] [--reference-image FILE] [-o DIR]
 
@@ -37,8 +37,8 @@ The baselines search the same images: footprints as the stack detects them, rank
 by elongation; sep, tuned for trails; and the matched-filter bank, which is the
 noise limit on blank sky.
 
-The detections are evaluated as those of `MatchTrailsTask` and
-`SummarizeTrailsTask`: false candidates are counted per detector of 16.4 Mpix,
+The evaluation is that of `MatchTrailsTask` and `SummarizeTrailsTask`: false
+candidates are counted per detector of 16.4 Mpix,
 and duplicates on a trail and candidates on satellites do not count. Models use
 their own thresholds of probability and their own score; the score threshold for
 1, 10 and 100 false candidates is chosen in these scenes, as for a FROC curve.

@@ -177,13 +177,13 @@ def _best_response(
     Parameters
     ----------
     data
-        The image over its variance, shape (h, w).
+        The image divided by its variance, shape (h, w).
     weight
         Inverse variance, zero for bad pixels, same shape.
     kernel
         The PSF, shape (k, k).
     templates
-        What to look for.
+        Lines to search for.
     """
     longest = max(template.length for template in templates)
     side = 2 * (int(np.ceil(0.5 * longest)) + kernel.shape[0] // 2 + 1) + 1

@@ -84,7 +84,7 @@ def cutout_box(lines: Sequence[Line], bounds: tuple[int, int, int, int]) -> tupl
     side = int(np.clip(2.0 * (np.ceil(reach) + _MARGIN), MIN_SIDE, MAX_SIDE))
     box: list[int] = []
     for center, (low, high) in zip(middle, (bounds[:2], bounds[2:]), strict=True):
-        # At an edge the square moves inwards, as far as the image goes.
+        # At an edge the square moves inward, within the image.
         start = int(np.clip(round(center) - side // 2, low, max(low, high - side)))
         box += [start, min(start + side, high)]
     return box[0], box[1], box[2], box[3]
