@@ -34,7 +34,7 @@ def test_takes_the_weights_as_they_are(model: TrailModel) -> None:
     expected = model.network.state_dict()
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    # And does not share them.
+    # They are copies.
     weights["head.bias"] += 1.0
     assert not torch.equal(weights["head.bias"], expected["head.bias"])
 
@@ -45,7 +45,7 @@ def test_takes_the_weights_as_they_are(model: TrailModel) -> None:
         (("science", "bad"), ("bad", "science")),
         (("bad", "science"), ("science",)),
         (("science",), ("bad", "science")),
-        # As many, of which one is another.
+        # The same number of channels, one of them new.
         (("science", "bad"), ("science", "science_again")),
     ],
 )
@@ -63,8 +63,7 @@ def test_channels_are_taken_over_by_name(
     after.load_state_dict(InitialWeights(started).weights(_wanted(channels=wanted)))
 
     planes = {name: torch.randn(1, 1, 32, 32) for name in {*given, *wanted}}
-    # What the new network does not see counts nothing in the old one, and
-    # what only the new one sees changes nothing.
+    # Removed channels are zero in the old network, and new channels have no effect.
     old = torch.cat([planes[name] * float(name in wanted) for name in given], dim=1)
     new = torch.cat([planes[name] for name in wanted], dim=1)
     with torch.inference_mode():

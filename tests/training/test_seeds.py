@@ -41,15 +41,19 @@ def started() -> ModelSpecification:
 
 @pytest.mark.parametrize(
     ("seeds", "role"),
-    [((5, 1, None), "validation"), ((5, 11, None), "validation"), ((5, 6, 1), "calibration")]
-    + [((5, 6, 2), "calibration"), ((5, 6, 12), "calibration")],
+    [
+        ((5, 1, None), "validation"),
+        ((5, 11, None), "validation"),
+        ((5, 6, 1), "calibration"),
+        ((5, 6, 2), "calibration"),
+        ((5, 6, 12), "calibration"),
+    ],
 )
 def test_seen_scenes_are_refused(
     seeds: tuple[int, int, int | None], role: str, started: ModelSpecification
 ) -> None:
-    with pytest.raises(
-        RecipeError, match=f"f.yaml: data.simulate.{role} .*{seeds[1] if seeds[2] is None else seeds[2]}"
-    ):
+    seed = seeds[1] if role == "validation" else seeds[2]
+    with pytest.raises(RecipeError, match=f"f.yaml: data.simulate.{role} .*{seed}"):
         refuse_seeds_of_start(_recipe(*seeds), started, "f.yaml")
 
 

@@ -88,7 +88,7 @@ def test_learns_bright_lines(make_tiles: Callable[..., Path], tmp_path: Path) ->
     )
     # 6 steps an epoch, then 3.
     assert result.steps == 10 + 20 * 3
-    # Lines of 8 sigma a pixel, of which only the rim can be missed.
+    # Lines with 8 sigma per pixel; only their rim can be missed.
     assert result.metrics["pixel_average_precision"] > 0.9
     assert result.metrics["pixel_auc"] > 0.98
 
@@ -96,7 +96,7 @@ def test_learns_bright_lines(make_tiles: Callable[..., Path], tmp_path: Path) ->
     model = load_model(result.model_path)
     metrics, _ = evaluate_network(model.network, validation, _blend(recipe), bfloat16=True)
     stored = model.specification.metrics
-    # What the specification says is true of the file.
+    # The specification has the metrics of the stored weights.
     assert stored["loss"] == pytest.approx(metrics["loss"], rel=1.0e-6)
     assert 0.0 < model.specification.thresholds["grow"] <= model.specification.thresholds["seed"] < 1.0
     assert model.specification.fwhm_range == pytest.approx((4.0, 4.0), abs=0.05)
@@ -117,7 +117,7 @@ def _blend(recipe: Recipe) -> BlendedLoss:
 
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the drawing, which takes longer than these runs."""
+    """Disable the drawing, which takes longer than these runs."""
     monkeypatch.setattr(training_report, "plot_curves", lambda *_: None)
 
 
@@ -145,7 +145,7 @@ def test_stopped_and_resumed_is_the_same(make_tiles: Callable[..., Path], tmp_pa
         first, second = (load_model(result.model_path).network.state_dict() for result in (whole, parts))
         assert all(torch.equal(first[key], second[key]) for key in first)
 
-    # Nothing is left to do.
+    # A finished run does no further steps.
     again = run(name)
     assert again.metrics == whole.metrics
     assert _losses(tmp_path / name) == _losses(tmp_path / "whole")
@@ -160,7 +160,7 @@ def test_checkpoint_of_another_run_is_refused(make_tiles: Callable[..., Path], t
     other = recipe.replace(seed=2)
     with pytest.raises(CheckpointError, match=f"{CHECKPOINT_NAME}: .*another recipe"):
         train(other, dataset, None, folder, progress=False)
-    # Threads decide the speed, not the result.
+    # Threads do not change the result.
     train(recipe.replace(threads=2), dataset, None, folder, progress=False, stop_after=3)
     assert train(other, dataset, None, folder, progress=False, resume=False).steps == 6
 
@@ -214,7 +214,7 @@ def test_any_dataset(tmp_path: Path) -> None:
     dataset = TensorDataset(inputs, target, valid)
     result = train(_recipe(ema=0.0), dataset, dataset, tmp_path / "run", progress=False)
     assert result.steps == 3
-    # Without a trail there is no precision to speak of.
+    # The precision is undefined without trails.
     trailless = TensorDataset(inputs, torch.zeros_like(target), valid)
     result = train(_recipe(), dataset, trailless, tmp_path / "trailless", progress=False)
     assert math.isnan(result.metrics["pixel_average_precision"])
@@ -230,7 +230,7 @@ def test_any_dataset(tmp_path: Path) -> None:
 
 
 def test_networks_of_full_resolution(make_tiles: Callable[..., Path], tmp_path: Path) -> None:
-    """The old ones, whose tiles have 128 pixels and no others."""
+    """Train a network of Asteroid_detection_CNN, with tiles of 128 pixels."""
     recipe = _recipe(
         model={"name": "old", "architecture": "UNetResSE", "hyperparameters": {"width": 8}},
         stages=[{"steps": 2, "batch_size": 2}],

@@ -36,7 +36,7 @@ RECIPE = ModelRecipe(hyperparameters=dict(TINY), channels=("science",))
 
 
 class _Significance(TrailNetwork):
-    """A network that finds what is bright, however it is shaped."""
+    """Network that finds bright sources of any shape."""
 
     in_channels, stride, output_stride, receptive_radius = 1, 2, 2, 4
 
@@ -62,17 +62,17 @@ def test_what_is_found_is_counted() -> None:
     validation = ObjectValidation(scene, 12)
     found = validation.measure(_Significance(8.0), RECIPE, threads=1)
     assert set(found) == {f"{name}_at_{rate}" for name in ("completeness", "snr50") for rate in (1, 10, 100)}
-    # 12 trails of SNR 10-30 on blank sky, in an area that allows no false one.
+    # 12 trails of SNR 10-30 on blank sky, in an area that allows no false detection.
     assert found["completeness_at_1"] == found["completeness_at_10"] > 0.8
     assert found["completeness_at_100"] >= found["completeness_at_10"]
-    # A network that sees nothing finds nothing.
+    # A network without detections finds nothing.
     blind = validation.measure(_Significance(-8.0), RECIPE, threads=1)
     assert blind["completeness_at_100"] == 0.0
     assert np.isnan(blind["snr50_at_100"])
     assert made == list(range(12))
 
 
-class _Told(ObjectValidation):
+class _Fixed(ObjectValidation):
     """An object validation with predetermined results."""
 
     def __init__(self, found: list[float]) -> None:
@@ -106,7 +106,7 @@ def test_the_weights_that_find_most_are_kept(make_tiles: Callable[..., Path], tm
     recipe = _recipe(every=3, objects_every=2, keep="objects")
     dataset = TrailTileDataset([make_tiles()], ("science", "bad"), seed=1)
     # Epochs 1 and 3, and 4 as the last; tiles are measured in 2 and 4.
-    objects = _Told([0.25, 0.5, 0.375])
+    objects = _Fixed([0.25, 0.5, 0.375])
     train(recipe, dataset, dataset, tmp_path / "run", progress=False, objects=objects)
     lines = [line for line in read_metrics(tmp_path / "run") if line["kind"] == "validation"]
     assert [(line["epoch"], "loss" in line, line.get("completeness_at_10")) for line in lines] == [

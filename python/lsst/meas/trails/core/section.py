@@ -17,7 +17,7 @@ __all__ = ("Section", "describe_error", "require")
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self, get_args, get_origin
+from typing import ClassVar, Self, get_args, get_origin
 
 import pydantic
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -131,6 +131,6 @@ def _is_number(value: object) -> bool:
         return False
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."

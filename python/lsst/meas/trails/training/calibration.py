@@ -20,7 +20,6 @@ __all__ = ("THRESHOLDS", "Calibration", "ValidationScene", "calibrate")
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import astropy.table
 import numpy as np
@@ -79,7 +78,7 @@ class Calibration:
     """
 
     thresholds: dict[str, float]
-    score: dict[str, Any]
+    score: dict[str, object]
     metrics: dict[str, float | None]
 
 

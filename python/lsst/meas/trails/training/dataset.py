@@ -13,13 +13,13 @@
 
 from __future__ import annotations
 
-__all__ = ("TileDatasetError", "TileKey", "TrailTileDataset")
+__all__ = ("Key", "TileDataset", "TileDatasetError", "TileKey", "TrailTileDataset")
 
 import glob
 import os
 import resource
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,13 @@ class TileKey(NamedTuple):
 
     slot: int
     """Place in the epoch; a tile may be drawn more than once."""
+
+
+type Key = int | TileKey
+"""Key of an item of a dataset."""
+
+type TileDataset = Dataset[tuple[torch.Tensor, ...]]
+"""Map-style dataset of (input, target, valid)."""
 
 
 class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
@@ -152,13 +159,13 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         self._open_files = open_files or max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._process = os.getpid()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_readers": {}}
 
     def __len__(self) -> int:
         return len(self.tile_class)
 
-    def __getitem__(self, key: int | TileKey) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (input, target, valid), float32.
 
         Their shapes are (C, T, T), (1, T/s, T/s) and (1, T/s, T/s), where s is
@@ -203,7 +210,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
                 reader.close()
         self._readers = {}
 
-    def tile_name(self, key: int | TileKey) -> str:
+    def tile_name(self, key: Key) -> str:
         """Return the file and number of a tile, for messages."""
         number, local = self._locate(key.tile if isinstance(key, TileKey) else int(key))
         return f"{self.files[number]}, tile {local}"

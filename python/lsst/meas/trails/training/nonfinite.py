@@ -16,12 +16,10 @@ from __future__ import annotations
 __all__ = ("TrainingError", "describe_nonfinite")
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 
-from .dataset import TrailTileDataset
+from .dataset import Key, TileDataset, TrailTileDataset
 from .distributed import Ranks
 
 
@@ -30,8 +28,8 @@ class TrainingError(RuntimeError):
 
 
 def describe_nonfinite(
-    dataset: Dataset[Any],
-    batch: Sequence[Any],
+    dataset: TileDataset,
+    batch: Sequence[Key],
     inputs: torch.Tensor,
     target: torch.Tensor,
     logits: torch.Tensor,
@@ -56,7 +54,7 @@ def describe_nonfinite(
         End of a sentence, with a remedy if all tiles are finite.
     """
 
-    def name(key: Any) -> str:
+    def name(key: Key) -> str:
         return dataset.tile_name(key) if isinstance(dataset, TrailTileDataset) else f"tile {key}"
 
     for what, tensor in (("input", inputs), ("target", target), ("output", logits.detach())):

@@ -30,11 +30,12 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+import torch
+from torch.utils.data import DataLoader
 
 from ..core.section import Section
 from ..core.tiles.layout import parse_split
-from .dataset import TrailTileDataset
+from .dataset import Key, TileDataset, TrailTileDataset
 from .recipe import Recipe, StageRecipe
 
 
@@ -73,18 +74,18 @@ class Epoch:
     """Whether it starts with a search for hard tiles."""
 
 
-def dataset_length(dataset: Dataset[Any]) -> int:
+def dataset_length(dataset: TileDataset) -> int:
     """Return the number of tiles in a dataset."""
     assert isinstance(dataset, Sized)
     return len(dataset)
 
 
-def _drawn(recipe: Recipe, dataset: Dataset[Any]) -> int:
+def _drawn(recipe: Recipe, dataset: TileDataset) -> int:
     """Return the number of tiles in an epoch."""
     return recipe.data.tiles_per_epoch or dataset_length(dataset)
 
 
-def plan_epochs(recipe: Recipe, dataset: Dataset[Any]) -> Iterator[Epoch]:
+def plan_epochs(recipe: Recipe, dataset: TileDataset) -> Iterator[Epoch]:
     """Return the epochs of a run, in order.
 
     The last epoch of a stage may be shorter.
@@ -110,7 +111,7 @@ def plan_epochs(recipe: Recipe, dataset: Dataset[Any]) -> Iterator[Epoch]:
                 stage_steps=steps,
                 stage_last=done + count == steps,
                 min_snr=_min_snr(stage, in_stage, -(-steps // per_epoch)),
-                mines=stage.mines and (in_stage == 0 or _is_turn(in_stage, stage.mine_every)),
+                mines=stage.mines and in_stage % (stage.mine_every or steps) == 0,
             )
             number += 1
         first += steps
@@ -123,13 +124,9 @@ def _min_snr(stage: StageRecipe, epoch: int, epochs: int) -> float:
     return first + (last - first) * epoch / max(1, epochs - 1)
 
 
-def _is_turn(epoch: int, every: int | None) -> bool:
-    return every is not None and epoch % every == 0
-
-
 def epoch_batches(
-    recipe: Recipe, dataset: Dataset[Any], epoch: Epoch, hard: Sequence[int] = ()
-) -> list[list[Any]]:
+    recipe: Recipe, dataset: TileDataset, epoch: Epoch, hard: Sequence[int] = ()
+) -> list[list[Key]]:
     """Return the keys of the tiles of an epoch, batch by batch.
 
     Parameters
@@ -144,12 +141,10 @@ def epoch_batches(
         Tiles of the class ``hard``.
     """
     count = _drawn(recipe, dataset)
-    keys: list[Any]
     if isinstance(dataset, TrailTileDataset):
         mixture = recipe.data.mixture if epoch.stage.mixture is None else epoch.stage.mixture
-        keys = list(
-            dataset.draw(count, epoch=epoch.number, mixture=mixture, hard=hard, min_snr=epoch.min_snr)
-        )
+        drawn = dataset.draw(count, epoch=epoch.number, mixture=mixture, hard=hard, min_snr=epoch.min_snr)
+        keys: list[Key] = list(drawn)
     else:
         generator = np.random.default_rng([recipe.seed, epoch.number])
         keys = []
@@ -160,7 +155,9 @@ def epoch_batches(
     return [keys[i * size : (i + 1) * size] for i in range(epoch.steps)]
 
 
-def load_batches(dataset: Dataset[Any], batches: list[list[Any]], workers: int) -> DataLoader[Any]:
+def load_batches(
+    dataset: TileDataset, batches: Sequence[list[int]] | Sequence[list[Key]], workers: int
+) -> DataLoader[tuple[torch.Tensor, ...]]:
     """Return an iterator over batches of tiles.
 
     Parameters
@@ -172,9 +169,6 @@ def load_batches(dataset: Dataset[Any], batches: list[list[Any]], workers: int) 
     workers
         Processes that read; 0 reads in this process.
     """
-    if not batches:
-        # A rank may have no batches.
-        return DataLoader(dataset, batch_sampler=[])
     return DataLoader(dataset, batch_sampler=batches, num_workers=min(workers, len(batches)))
 
 
@@ -185,7 +179,7 @@ _PROCEDURE = 2
 def run_digest(
     recipe: Recipe,
     epochs: Sequence[Epoch],
-    datasets: Sequence[Dataset[Any] | None],
+    datasets: Sequence[TileDataset | None],
     start: Mapping[str, object] | None = None,
 ) -> str:
     """Return a digest of everything that determines the weights.
@@ -236,7 +230,7 @@ def _enabled(section: object) -> Any:
     return [_enabled(entry) for entry in section] if isinstance(section, tuple) else section
 
 
-def _describe_tiles(dataset: Dataset[Any]) -> dict[str, object]:
+def _describe_tiles(dataset: TileDataset) -> dict[str, object]:
     """Return properties of tiles that identify them without reading all of them."""
     files = dataset.files if isinstance(dataset, TrailTileDataset) else ()
     return {

@@ -26,15 +26,13 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 
 from ..core.pixel_histogram import PixelHistogram
 from ..nn.hardware import thread_count, use_bfloat16
 from ..nn.networks.registry import TrailNetwork, count_parameters
-from .dataset import TrailTileDataset
+from .dataset import Key, TileDataset, TrailTileDataset
 from .distributed import Ranks
 from .export import export_trained
 from .hard_tiles import mine_hard_tiles
@@ -70,8 +68,8 @@ class TrainingResult:
 
 def train(
     recipe: Recipe,
-    train_dataset: Dataset[Any],
-    validation_dataset: Dataset[Any] | None,
+    train_dataset: TileDataset,
+    validation_dataset: TileDataset | None,
     output_dir: Path,
     *,
     resume: bool = True,
@@ -155,8 +153,8 @@ class _Trainer:
 
     recipe: Recipe
     original: Recipe
-    train_dataset: Dataset[Any]
-    validation_dataset: Dataset[Any] | None
+    train_dataset: TileDataset
+    validation_dataset: TileDataset | None
     output_dir: Path
     device: torch.device
     start: InitialWeights | None
@@ -297,7 +295,7 @@ class _Trainer:
         self,
         name: str,
         value: float,
-        batch: Sequence[Any],
+        batch: Sequence[Key],
         inputs: torch.Tensor,
         target: torch.Tensor,
         logits: torch.Tensor,

@@ -21,16 +21,15 @@ __all__ = (
 import logging
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from ..core.pixel_histogram import PixelHistogram
 from ..nn.model_file import ModelSpecification, TrailModel
 from ..nn.networks.registry import TrailNetwork
 from .calibration import ValidationScene, calibrate
+from .dataset import TileDataset
 from .losses import BlendedLoss
 from .recipe import ModelRecipe
 from .schedule import dataset_length, load_batches
@@ -38,7 +37,7 @@ from .schedule import dataset_length, load_batches
 
 def evaluate_network(
     network: TrailNetwork,
-    dataset: Dataset[Any],
+    dataset: TileDataset,
     loss_function: BlendedLoss,
     *,
     batch_size: int = 8,

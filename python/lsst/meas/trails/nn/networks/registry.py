@@ -32,7 +32,7 @@ __all__ = (
 import copy
 import inspect
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from torch import nn
 
@@ -119,7 +119,7 @@ def network_names() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
-def create_network(name: str, *, in_channels: int, **hyperparameters: Any) -> TrailNetwork:
+def create_network(name: str, *, in_channels: int, **hyperparameters: object) -> TrailNetwork:
     """Create a network with fresh random weights.
 
     Parameters

@@ -17,7 +17,6 @@ __all__ = ("TrailUNet",)
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -29,7 +28,7 @@ type _Region = tuple[tuple[int, int], ...]
 """First pixel along each axis, and the pixel after the last."""
 
 
-def _integers(name: str, values: Any, *, low: int, high: int, length: tuple[int, int]) -> tuple[int, ...]:
+def _integers(name: str, values: object, *, low: int, high: int, length: tuple[int, int]) -> tuple[int, ...]:
     """Check a list of integers and return it as a tuple."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise ValueError(f"{name} must be a list of integers, not {values!r}.")

@@ -19,7 +19,6 @@ from __future__ import annotations
 __all__ = ("ADCNN_TILE_SIZE", "UNetResSE", "UNetResSEASPP")
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -51,7 +50,7 @@ class _SqueezeExcite(nn.Module):
         return x * torch.sigmoid(weights)
 
     @staticmethod
-    def _accept_linear(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    def _accept_linear(module: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
         """Accept weights of linear layers, equal to 1x1 convolutions of channel means."""
         for name in ("fc1.weight", "fc2.weight"):
             tensor = state.get(prefix + name)
@@ -220,7 +219,7 @@ class UNetResSE(TrailNetwork):
         return logits
 
     @staticmethod
-    def _accept_reversed(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    def _accept_reversed(module: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
         """Accept weights with ``u1`` as the finest level, recognized by their shapes."""
         names: Sequence[str] = ("u1", "u2", "u3", "u4")
         first, last = (state.get(f"{prefix}{name}.up.weight") for name in (names[0], names[-1]))
