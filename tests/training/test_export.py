@@ -44,8 +44,9 @@ def export(make_tiles: Callable[..., Path], tmp_path: Path) -> Callable[..., Any
             return {"loss": 0.5, "pixel_auc": float("nan")}, scores
 
         measured: list[TrailNetwork] = []
-        values = {"steps": 7, "train_tiles": 8, "files": recipe.data.train, "start": None, "processes": 1}
-        path, _ = export_trained(tmp_path, random_network(), recipe, measure=measure, **(values | options))
+        path, _ = export_trained(
+            tmp_path, random_network(), recipe, files=recipe.data.train, training=options, measure=measure
+        )
         assert path == tmp_path / "tiny.json"
         return load_model(path), measured[0]
 
@@ -53,13 +54,13 @@ def export(make_tiles: Callable[..., Path], tmp_path: Path) -> Callable[..., Any
 
 
 def test_specification(export: Callable[..., Any], tmp_path: Path) -> None:
-    model, measured = export(None, start={"name": "first"})
+    model, measured = export(None, steps=7, start={"name": "first"})
     specification = model.specification
     assert specification.metrics == {"loss": 0.5, "pixel_auc": None}
     assert specification.thresholds == {"seed": 0.5, "grow": 0.2}
     assert specification.fwhm_range == pytest.approx((4.0, 4.0), abs=0.05)
     training = specification.training
-    assert (training["steps"], training["tiles"], training["files"]) == (7, 8, 1)
+    assert (training["steps"], training["files"]) == (7, 1)
     assert training["start"] == {"name": "first"}
     assert training["recipe"]["data"]["train"] == ["tiles.h5"]
     assert str(tmp_path) not in specification.to_json()

@@ -55,7 +55,7 @@ def test_channels_are_taken_over_by_name(
     torch.manual_seed(1)
     before = create_network("trail_unet", in_channels=len(given), **TINY).eval()
     torch.nn.init.normal_(before.head.weight)  # type: ignore[union-attr, arg-type]
-    channels = "lsst.meas.trails.training.recipe.CHANNELS"
+    channels = "lsst.meas.trails.nn.model_specification.CHANNELS"
     monkeypatch.setattr(channels, dict.fromkeys([*given, *wanted]))
     specification = model.specification.replace(channels=given)
     started = dataclasses.replace(model, specification=specification, network=before)

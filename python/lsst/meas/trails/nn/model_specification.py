@@ -13,9 +13,10 @@
 
 from __future__ import annotations
 
-__all__ = ("FORMAT_VERSION", "MAX_WEIGHTS_BYTES", "ModelError", "ModelSpecification")
+__all__ = ("FORMAT_VERSION", "MAX_WEIGHTS_BYTES", "ModelError", "ModelSpecification", "NetworkSection")
 
 import json
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Self
 
@@ -44,15 +45,8 @@ class ModelError(ValueError):
     """Raised if a model cannot be used; the message names its file and a remedy."""
 
 
-class ModelSpecification(Section):
-    """Description of a network, its input and its training.
-
-    Raises
-    ------
-    ModelError
-        Raised if a value has the wrong type, is out of range, or needs
-        another version of the package.
-    """
+class NetworkSection(Section):
+    """Section that defines a network."""
 
     name: str = Field(min_length=1)
     """Name of the model."""
@@ -68,6 +62,44 @@ class ModelSpecification(Section):
 
     channels: tuple[str, ...] = Field(min_length=1)
     """Input channels, in order."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_network(self) -> Self:
+        self._require_known("architecture", [self.architecture], network_names())
+        self._require_known("channels", self.channels, CHANNELS)
+        require(len(set(self.channels)) == len(self.channels), "channels", "names a channel twice")
+        try:
+            self.create_network(meta=True)
+        except (ValueError, TypeError) as error:
+            require(False, "hyperparameters", f"do not fit the architecture: {error}")
+        return self
+
+    @staticmethod
+    def _require_known(key: str, names: Iterable[str], known: Collection[str]) -> None:
+        unknown = ", ".join(repr(name) for name in names if name not in known)
+        require(not unknown, key, f"must not be {unknown}; this version supports {', '.join(known)}")
+
+    def create_network(self, *, meta: bool = False) -> TrailNetwork:
+        """Return the network with random weights.
+
+        Parameters
+        ----------
+        meta
+            Whether to create it without memory, for its shapes.
+        """
+        with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
+            return create_network(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
+
+
+class ModelSpecification(NetworkSection):
+    """Description of a network, its input and its training.
+
+    Raises
+    ------
+    ModelError
+        Raised if a value has the wrong type, is out of range, or needs
+        another version of the package.
+    """
 
     normalization: str = NORMALIZATION
     """Name and version of the normalization of the input."""
@@ -109,26 +141,13 @@ class ModelSpecification(Section):
 
     def __init__(self, /, **values: object) -> None:
         try:
-            super().__init__(**values)
+            super().__init__(**values)  # type: ignore[arg-type]
         except pydantic.ValidationError as error:
             raise ModelError(describe_error(error)) from None
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
-        available = {
-            "architecture": ([self.architecture], network_names()),
-            "normalization": ([self.normalization], NORMALIZATIONS),
-            "channels": (self.channels, CHANNELS),
-        }
-        for key, (needed, known) in available.items():
-            unknown = [name for name in needed if name not in known]
-            require(
-                not unknown,
-                key,
-                f"needs {', '.join(map(repr, unknown))}, and this version of meas_trails has "
-                f"{', '.join(known)}; use the version that wrote it ({self.package_version or '?'})",
-            )
-        require(len(set(self.channels)) == len(self.channels), "channels", "names a channel twice")
+        self._require_known("normalization", [self.normalization], NORMALIZATIONS)
         require(
             self.normalization != ADCNN_NORMALIZATION or self.channels == ADCNN_CHANNELS,
             "normalization",
@@ -149,27 +168,12 @@ class ModelSpecification(Section):
             "weights_file",
             "must be a plain file name that ends in .safetensors",
         )
-        try:
-            self.create_network(meta=True)
-        except (ValueError, TypeError) as error:
-            require(False, "hyperparameters", f"do not fit the architecture: {error}")
         return self
 
     @property
     def tile_size(self) -> int | None:
         """Side of valid tiles, pixels; `None` if any size is valid (`int` | `None`)."""
         return self.create_network(meta=True).tile_size
-
-    def create_network(self, *, meta: bool = False) -> TrailNetwork:
-        """Return the network with random weights.
-
-        Parameters
-        ----------
-        meta
-            Whether to create it without memory, for its shapes.
-        """
-        with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
-            return create_network(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
 
     def to_json(self) -> str:
         """Return the specification as JSON text."""
@@ -216,7 +220,8 @@ class ModelSpecification(Section):
         try:
             specification = cls(**data)
         except ModelError as error:
-            raise ModelError(f"{source}: {error}") from None
+            writer = f" It was written by meas_trails {data.get('package_version') or '?'}."
+            raise ModelError(f"{source}: {error}{writer}") from None
         if tile_size != specification.tile_size:
             raise ModelError(
                 f"{source}: tile_size is {tile_size!r}, and {specification.architecture} needs "

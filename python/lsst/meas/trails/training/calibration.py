@@ -16,7 +16,7 @@ These scenes must not be used for training or tests.
 
 from __future__ import annotations
 
-__all__ = ("THRESHOLDS", "Calibration", "ValidationScene", "calibrate")
+__all__ = ("COUNTING_THRESHOLDS", "THRESHOLDS", "Calibration", "ValidationScene", "calibrate")
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,12 @@ from ..nn.model_file import TrailModel
 from ..nn.predict import predict_probability
 
 THRESHOLDS = ((0.03, 0.06), (0.06, 0.12), (0.12, 0.25), (0.25, 0.4))
-"""Candidate pairs of grow and seed thresholds."""
+"""Pairs of grow and seed thresholds to choose from."""
+
+COUNTING_THRESHOLDS = (0.15, 0.3)
+"""Grow and seed thresholds that count trails during training, fixed so that
+counts are comparable.
+"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

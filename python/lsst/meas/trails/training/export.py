@@ -15,7 +15,6 @@ from __future__ import annotations
 
 __all__ = ("export_trained",)
 
-import dataclasses
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -40,11 +39,8 @@ def export_trained(
     network: TrailNetwork,
     recipe: Recipe,
     *,
-    steps: int,
-    train_tiles: int,
     files: Sequence[str],
-    start: Mapping[str, object] | None,
-    processes: int,
+    training: Mapping[str, object],
     measure: Callable[[TrailNetwork], tuple[dict[str, float], PixelHistogram | None]],
 ) -> tuple[Path, dict[str, float]]:
     """Write a trained network as a model file.
@@ -57,14 +53,10 @@ def export_trained(
         The network, on the CPU.
     recipe
         Recipe of the training, for the specification.
-    steps, train_tiles
-        Number of steps and of training tiles.
     files
         The tile files, for the range of PSF widths.
-    start
-        Record of the initial weights, if they were not random.
-    processes
-        Number of training processes.
+    training
+        Further facts about the training, for the specification.
     measure
         Function of the network as stored; returns its metrics and, if there are
         validation tiles, the pixels' scores.
@@ -86,29 +78,21 @@ def export_trained(
     if scores is not None:
         for key, precision in (("seed", _SEED_PRECISION), ("grow", _GROW_PRECISION)):
             thresholds[key] = float(np.clip(scores.threshold_at_precision(precision), 0.01, 0.99))
-    sources = _describe_sources(files)
-    training: dict[str, object] = {
+    fwhm_range, pixel_scale = _describe_sources(files)
+    facts = {
         "recipe": _without_paths(recipe),
-        "steps": steps,
-        "tiles": train_tiles,
+        **training,
         "files": len(files),
-        "processes": processes,
         "parameters": count_parameters(network),
         "torch": torch.__version__,
         "machine": platform.machine(),
     }
-    if start is not None:
-        training["start"] = dict(start)
     specification = ModelSpecification(
-        name=recipe.model.name,
-        version=recipe.model.version,
-        architecture=recipe.model.architecture,
-        hyperparameters=recipe.model.hyperparameters,
-        channels=recipe.model.channels,
-        fwhm_range=sources.fwhm_range,
-        pixel_scale=sources.pixel_scale,
+        **dict(recipe.model),
+        fwhm_range=fwhm_range,
+        pixel_scale=pixel_scale,
         thresholds=thresholds,
-        training=training,
+        training=facts,
         metrics={key: value if math.isfinite(value) else None for key, value in metrics.items()},
     )
     stem = output_dir / recipe.model.name
@@ -116,13 +100,7 @@ def export_trained(
     return stem.with_name(stem.name + ".json"), metrics
 
 
-@dataclasses.dataclass(frozen=True)
-class _Sources:
-    fwhm_range: tuple[float, float] | None
-    pixel_scale: float | None
-
-
-def _describe_sources(files: Sequence[str]) -> _Sources:
+def _describe_sources(files: Sequence[str]) -> tuple[tuple[float, float] | None, float | None]:
     """Return the range of PSF widths and the pixel scale of tile files."""
     from astropy.io.fits import Header
     from astropy.wcs import WCS
@@ -142,7 +120,7 @@ def _describe_sources(files: Sequence[str]) -> _Sources:
                     scales.append(3600.0 * float(np.mean(proj_plane_pixel_scales(wcs))))
     fwhm_range = (round(min(widths), 3), round(max(widths), 3)) if widths else None
     same = bool(scales) and max(scales) <= 1.05 * min(scales)
-    return _Sources(fwhm_range=fwhm_range, pixel_scale=round(float(np.median(scales)), 4) if same else None)
+    return fwhm_range, round(float(np.median(scales)), 4) if same else None
 
 
 def _without_paths(recipe: Recipe) -> dict[str, object]:

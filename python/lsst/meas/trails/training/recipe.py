@@ -35,13 +35,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 import pydantic
-import torch
 import yaml
 from pydantic import Field
 
-from ..core.normalize import CHANNELS
 from ..core.section import require
-from ..nn.networks.registry import TrailNetwork, create_network, network_names
+from ..nn.model_specification import NetworkSection
 from .recipe_data import DataRecipe, SimulationRecipe
 from .recipe_section import RecipeError, RecipeSection
 from .recipe_stage import OptimizerRecipe, StageRecipe, is_in_part
@@ -51,7 +49,7 @@ _MAX_VALUES = 100_000
 _MAX_DEPTH = 32
 
 
-class ModelRecipe(RecipeSection):
+class ModelRecipe(RecipeSection, NetworkSection):
     """Model to train."""
 
     name: str = Field("direct", max_length=100)
@@ -66,42 +64,23 @@ class ModelRecipe(RecipeSection):
     hyperparameters: dict[str, object] = {}
     """Hyperparameters of the architecture."""
 
-    channels: tuple[str, ...] = ("science", "bad")
+    channels: tuple[str, ...] = Field(("science", "bad"), min_length=1)
     """Input channels, in order."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
         usable = self.name.isprintable() and not set(self.name) & set("/\\ ")
         require(usable and self.name[:1] not in ("", "."), "name", "must be usable in a file name")
-        names = network_names()
-        require(self.architecture in names, "architecture", f"must be one of {', '.join(names)}")
-        require(len(self.channels) > 0, "channels", "must not be empty")
-        require(len(set(self.channels)) == len(self.channels), "channels", "names a channel twice")
-        unknown = [name for name in self.channels if name not in CHANNELS]
-        require(not unknown, "channels", f"holds unknown names {unknown}; known are {', '.join(CHANNELS)}")
-        try:
-            self.parameter_names()
-        except ValueError as error:
-            require(False, "hyperparameters", f"is refused by the architecture: {error}")
         return self
-
-    def create_network(self) -> TrailNetwork:
-        """Return the network with random weights."""
-        return create_network(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
 
     def parameter_names(self) -> tuple[str, ...]:
         """Return the names of the network's parameters."""
-        return tuple(name for name, _ in self._meta_network().named_parameters())
+        return tuple(name for name, _ in self.create_network(meta=True).named_parameters())
 
     @property
     def output_stride(self) -> int:
         """Image pixels per output pixel, along each axis (`int`)."""
-        return self._meta_network().output_stride
-
-    def _meta_network(self) -> TrailNetwork:
-        """Return the network without memory for its weights."""
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return self.create_network()
+        return self.create_network(meta=True).output_stride
 
 
 class AugmentationRecipe(RecipeSection):

@@ -41,37 +41,36 @@ from .recipe import Recipe, StageRecipe
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """Pass, or part of one, over the drawn tiles."""
+    """Pass, or part of one, over the drawn tiles.
+
+    Parameters
+    ----------
+    number, stage_index
+        Number of the epoch, over all stages, and of its stage.
+    stage
+        The stage.
+    first_step, steps
+        Steps of the run before the epoch, and in it.
+    stage_first_step, stage_steps
+        Steps of the run before the stage, and in it.
+    stage_last
+        Whether it is the last epoch of the stage.
+    min_snr
+        Minimum SNR of the brightest trail in its tiles with trails.
+    mines
+        Whether it starts with a search for hard tiles.
+    """
 
     number: int
-    """Number of the epoch, over all stages."""
-
     stage: StageRecipe
-    """Its stage."""
-
     stage_index: int
-    """Number of that stage."""
-
     first_step: int
-    """Steps done before it."""
-
     steps: int
-    """Steps in it."""
-
     stage_first_step: int
-    """Steps done before the stage."""
-
     stage_steps: int
-    """Steps in the stage."""
-
     stage_last: bool
-    """Whether it is the last epoch of the stage."""
-
     min_snr: float
-    """Minimum SNR of the brightest trail in its tiles with trails."""
-
     mines: bool
-    """Whether it starts with a search for hard tiles."""
 
 
 def dataset_length(dataset: TileDataset) -> int:

@@ -120,8 +120,7 @@ class TrainingState:
         best
             Whether to use the weights that validated best, if there are any.
         """
-        with torch.random.fork_rng(devices=[]):
-            network = self._recipe.model.create_network()
+        network = self._recipe.model.create_network()
         network.load_state_dict((best and self.best) or self._averaged_weights())
         network.to(device=self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.eval()

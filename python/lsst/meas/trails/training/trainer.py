@@ -356,11 +356,13 @@ class _Trainer:
             self.output_dir,
             network.cpu(),
             self.original,
-            steps=self.state.step - self.first_step,
-            train_tiles=dataset_length(dataset),
             files=dataset.files if isinstance(dataset, TrailTileDataset) else (),
-            start=self.origin,
-            processes=self.ranks.world_size,
+            training={
+                "steps": self.state.step - self.first_step,
+                "tiles": dataset_length(dataset),
+                "processes": self.ranks.world_size,
+                **({} if self.origin is None else {"start": self.origin}),
+            },
             measure=measure,
         )
         report.finished(path, metrics)

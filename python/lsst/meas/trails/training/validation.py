@@ -28,7 +28,7 @@ import torch
 from ..core.pixel_histogram import PixelHistogram
 from ..nn.model_file import ModelSpecification, TrailModel
 from ..nn.networks.registry import TrailNetwork
-from .calibration import ValidationScene, calibrate
+from .calibration import COUNTING_THRESHOLDS, ValidationScene, calibrate
 from .dataset import TileDataset
 from .losses import BlendedLoss
 from .recipe import ModelRecipe
@@ -94,10 +94,6 @@ def evaluate_network(
 _LOG = logging.getLogger(__name__)
 
 
-_THRESHOLDS = (0.15, 0.3)
-"""Grow and seed thresholds of the candidates, fixed so that counts are comparable."""
-
-
 _METRICS = ("completeness_at_", "snr50_at_")
 
 
@@ -138,16 +134,10 @@ class ObjectValidation:
         """
         if not self._scenes:
             self._scenes = [self._scene(number) for number in range(self._count)]
-        specification = ModelSpecification(
-            name=recipe.name,
-            version=recipe.version,
-            architecture=recipe.architecture,
-            hyperparameters=recipe.hyperparameters,
-            channels=recipe.channels,
-        )
+        specification = ModelSpecification(**dict(recipe))
         model = TrailModel(specification=specification, network=network, checksum="")
         try:
-            found = calibrate(model, self._scenes, threads=threads, thresholds=(_THRESHOLDS,)).metrics
+            found = calibrate(model, self._scenes, threads=threads, thresholds=(COUNTING_THRESHOLDS,)).metrics
         except ValueError as error:
             _LOG.info("Trails cannot be counted yet: %s", error)
             found = {}

@@ -76,8 +76,7 @@ class _ResBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.c1(functional.silu(self.bn1(x)))
         y = self.se(self.c2(functional.silu(self.bn2(y))))
-        result: torch.Tensor = y + self.proj(x)
-        return result
+        return y + self.proj(x)
 
 
 class _Down(nn.Module):
@@ -88,8 +87,7 @@ class _Down(nn.Module):
         self.rb = _ResBlock(in_channels, out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.rb(functional.max_pool2d(x, 2))
-        return result
+        return self.rb(functional.max_pool2d(x, 2))
 
 
 class _Up(nn.Module):
@@ -105,8 +103,7 @@ class _Up(nn.Module):
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         x = self.up(x)
         x = torch.cat((skip, x) if self.skip_first else (x, skip), dim=1)
-        result: torch.Tensor = self.rb2(self.rb1(x))
-        return result
+        return self.rb2(self.rb1(x))
 
 
 class _ASPP(nn.Module):
@@ -129,8 +126,7 @@ class _ASPP(nn.Module):
         self.project = nn.Conv2d(part * len(_ASPP_DILATIONS), channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.project(torch.cat([block(x) for block in self.blocks], dim=1))
-        return result
+        return self.project(torch.cat([block(x) for block in self.blocks], dim=1))
 
 
 @register("UNetResSE")
@@ -215,8 +211,7 @@ class UNetResSE(TrailNetwork):
         s3 = self.d3(s2)
         y = self.aspp(self.d4(s3))
         y = self.u4(self.u3(self.u2(self.u1(y, s3), s2), s1), s0)
-        logits: torch.Tensor = self.head(y)
-        return logits
+        return self.head(y)
 
     @staticmethod
     def _accept_reversed(module: nn.Module, state: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
