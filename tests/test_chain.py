@@ -306,7 +306,7 @@ def test_detection_in_differences(tmp_path: Path) -> None:
             distance = np.hypot(catalogs[0]["x"] - row["x"], catalogs[0]["y"] - row["y"])
             assert distance.min() < 5.0
     assert np.count_nonzero(catalogs[0]["score"] > 0.5) >= 2
-    # A satellite crosses the other image.
+    # A satellite crosses the second image.
     others = catalogs[1][~catalogs[1]["streakFlag"]]
     assert not np.any(others["score"] > 0.5)
     assert len(results.query_datasets("trail_candidate")) == 1

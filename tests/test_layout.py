@@ -30,7 +30,7 @@ WITHOUT_ROOM = {
     "fuzz": "arbitrary content for every reader of files",
     "support": "code that tests share",
 }
-"""Folders of tests that do not mirror a room, with what they test."""
+"""Folders of tests that do not mirror a room, with their subject."""
 
 EXCEPTIONS = {
     "cli/test_main.py": "the group of commands, defined in cli/__init__.py",

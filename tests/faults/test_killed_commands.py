@@ -162,7 +162,7 @@ def test_train(training: tuple[object, ...], faulty: Any, tmp_path: Path) -> Non
     trained = load_model(output / "tiny.json").specification
     faulty.succeed(*training[:2], tmp_path / "whole", *training[3:])
     whole = load_model(tmp_path / "whole" / "tiny.json").specification
-    # The weights are identical to those of an uninterrupted run.
+    # An uninterrupted run gives identical weights.
     assert trained.weights_sha256 == whole.weights_sha256
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]

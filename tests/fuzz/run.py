@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Program that runs the fuzz targets one after the other, each for some minutes.
+"""Program that runs each fuzz target for some minutes.
 
 ``python tests/fuzz/run.py --minutes 5 [TARGET ...]``
 """
