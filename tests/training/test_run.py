@@ -92,6 +92,7 @@ def test_tiles_of_an_older_simulator_are_not_used(
 
 
 @pytest.mark.process
+@pytest.mark.process
 def test_simulation_in_several_processes(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "abc"]
     assert len(list(run._run_all(os.mkdir, [(folder,) for folder in folders], 2))) == 3
