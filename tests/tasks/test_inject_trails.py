@@ -235,28 +235,6 @@ def test_ruined_image(make_image: Callable[..., Any]) -> None:
         inject(ruined)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"minLength": 50.0, "maxLength": 20.0}, "shortest <= longest"),
-        ({"minAngle": 50.0, "maxAngle": 20.0}, "angle"),
-        ({"minBrightness": 50.0, "maxBrightness": 20.0}, "brightness"),
-        ({"minBrightness": -1.0}, "brightness"),
-        ({"brightnessMode": "psf_mag", "maxBrightness": 2500.0}, "brightness"),
-        ({"avoidPlanes": ["SAT", "NO_DATE"]}, "NO_DATE"),
-        ({"minRate": 5.0, "maxRate": 2.0}, "minRate"),
-        ({"lengthFrom": "rate", "maxRate": 1e4}, "longest <= 1000"),
-        ({"minPointSourceSnr": 50.0, "maxPointSourceSnr": 20.0}, "point_source_snr"),
-    ],
-)
-def test_configuration(settings: dict[str, Any], message: str) -> None:
-    config = InjectTrailsConfig()
-    for name, value in settings.items():
-        setattr(config, name, value)
-    with pytest.raises(ValueError, match=message):
-        config.validate()
-
-
 def catalog_at(image: VisitImage, *positions: tuple[float, float], **columns: Any) -> astropy.table.Table:
     """Return a catalog of trails at pixels of an image."""
     x, y = np.array(positions).T

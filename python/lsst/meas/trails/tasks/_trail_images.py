@@ -17,7 +17,7 @@ __all__ = ("TRAIL_PLANE", "ModelSummary", "make_probability_image", "make_trail_
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ class ModelSummary(TypedDict):
     """Probabilities ``grow`` and ``seed`` that the trail mask was made with."""
     min_area: int
     """Smallest component of the trail mask, pixels."""
-    score: dict[str, Any]
+    score: dict[str, object]
     """Calibrated score of candidates; empty if the model has none."""
 
 

@@ -152,7 +152,7 @@ class TrailCandidateTask(QuantumTask):
             flux_per_njy=input_image.flux_per_njy,
         )
         catalog.meta["trailModel"] = {key: summary[key] for key in ("name", "version", "sha256")}
-        catalog.meta["scoreAtFalsePerDetector"] = dict(summary["score"].get("at_false_per_detector", {}))
+        catalog.meta["scoreAtFalsePerDetector"] = summary["score"].get("at_false_per_detector", {})
         catalog.meta["scoreCalibrated"] = bool(summary["score"])
         catalog.meta["imageShape"] = list(planes.shape)
         self.metadata["nCandidates"] = len(catalog)
