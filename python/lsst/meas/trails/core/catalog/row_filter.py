@@ -81,9 +81,11 @@ class FilterError(ValueError):
 class _Operand(NamedTuple):
     """Column or constant in a condition."""
 
-    values: Any
+    values: npt.NDArray[np.generic] | int | float | str | bool
     kind: str
     written: str
+    mask: npt.ArrayLike = False
+    """Whether the values are missing."""
 
 
 def select_rows(table: astropy.table.Table, condition: str) -> _Rows:
@@ -218,7 +220,8 @@ class _Condition:
         kind = _KINDS.get(column.dtype.kind)
         if kind is None or column.ndim != 1:
             self._fail(f"column {written!r} holds neither numbers, truth values nor texts.")
-        return _Operand(column.astype(str) if column.dtype.kind == "S" else column, kind, written)
+        values = np.asarray(column.astype(str) if column.dtype.kind == "S" else column)
+        return _Operand(values, kind, written, getattr(column, "mask", False))
 
     def _compare(self, comparison: ast.cmpop, left: _Operand, right: _Operand) -> _Rows:
         if type(comparison) not in _COMPARISONS:
@@ -228,20 +231,12 @@ class _Condition:
                 f"a {left.kind} ({left.written}) cannot be compared with a {right.kind} ({right.written})."
             )
         compare = _COMPARISONS[type(comparison)]
-        return self._known(compare(_plain(left.values), _plain(right.values)), left, right)
+        return self._known(compare(left.values, right.values), left, right)
 
     def _known(self, rows: object, *operands: _Operand) -> _Rows:
         """Return rows without those in which a column has no value."""
         known = np.broadcast_to(np.asarray(rows, dtype=np.bool_), len(self._table))
-        for operand in operands:
-            if (mask := getattr(operand.values, "mask", None)) is not None:
-                known = known & ~np.asarray(mask)
-        return known
-
-
-def _plain(values: Any) -> Any:
-    """Return a column as an array, and a constant unchanged."""
-    return np.asarray(values) if isinstance(values, astropy.table.Column) else values
+        return reduce(operator.and_, [~np.asarray(operand.mask) for operand in operands], known)
 
 
 def _number(written: str) -> int | float:

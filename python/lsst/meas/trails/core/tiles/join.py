@@ -24,6 +24,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from ..atomic import atomic_path
 from ..hdf5 import Hdf5Output
@@ -193,15 +194,23 @@ def write_tile_set(
     with Hdf5Output(path) as output:
         file = output.file
         write_header(file, size)
-        pixels = (
-            _VirtualPixels(path, names, count, size) if virtual else _CopiedPixels(file, names, count, size)
-        )
+        pixels = {
+            name: h5py.VirtualLayout((count, size, size), TILE_DATASETS[name].dtype)
+            if virtual
+            else create_pixels(file, name, count, size)
+            for name in names
+        }
         tables, number, first = [], 0, 0
         for name in files:
             chosen = {image.number: image for image in kept if image.path == name}
             with TileReader(name) as reader:
                 keep = np.isin(reader.table["source"], list(chosen))
-                pixels.add(reader, keep, first)
+                if not virtual:
+                    _copy_pixels(pixels, reader, keep, first)
+                elif np.all(keep):
+                    _point_to_pixels(pixels, reader, path.resolve().parent, first)
+                else:
+                    raise TileFileError(f"{name} is used only in part; copy the tiles.")
                 table = reader.table.copy()
                 for old, image in chosen.items():
                     rows = reader.table["source"] == old
@@ -212,7 +221,8 @@ def write_tile_set(
                 first += int(np.count_nonzero(keep))
             output.check()
             advance()
-        pixels.finish(file)
+        for plane, layout in pixels.items() if virtual else ():
+            file.create_virtual_dataset(plane, layout, fillvalue=TILE_DATASETS[plane].fill)
         file.create_dataset("table", data=np.concatenate(tables))
         text = json.dumps(manifest, indent=1)
         file.create_dataset("manifest", data=np.bytes_(text.encode()))
@@ -226,57 +236,39 @@ def manifest_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.manifest.json")
 
 
-class _CopiedPixels:
-    """Writer of pixels that are copied into a file."""
-
-    def __init__(self, file: h5py.File, names: Sequence[str], count: int, size: int) -> None:
-        self._datasets = {name: create_pixels(file, name, count, size) for name in names}
-
-    def add(self, reader: TileReader, keep: np.ndarray, first: int) -> None:
-        for name, dataset in self._datasets.items():
-            place = first
-            for start in range(0, len(reader), _BLOCK):
-                block = slice(start, start + _BLOCK)
-                chosen = keep[block]
-                stop = place + int(np.count_nonzero(chosen))
-                known = name in reader.datasets
-                dataset[place:stop] = (
-                    reader.pixels(name, block)[chosen] if known else TILE_DATASETS[name].fill
-                )
-                place = stop
-
-    def finish(self, file: h5py.File) -> None:
-        pass
-
-
-class _VirtualPixels:
-    """Writer of virtual datasets that point to the pixels of other files."""
-
-    def __init__(self, path: Path, names: Sequence[str], count: int, size: int) -> None:
-        self._folder, self._size = path.resolve().parent, size
-        self._layouts = {
-            name: h5py.VirtualLayout((count, size, size), TILE_DATASETS[name].dtype) for name in names
-        }
-
-    def add(self, reader: TileReader, keep: np.ndarray, first: int) -> None:
-        source = reader.path.resolve()
-        if not source.is_relative_to(self._folder):
-            raise TileFileError(
-                f"{reader.path} is not in {self._folder} or a subfolder and cannot be pointed to; write the "
-                "new file into a folder above all tile files, or copy the tiles."
+def _copy_pixels(
+    datasets: Mapping[str, h5py.Dataset], reader: TileReader, keep: npt.NDArray[np.bool_], first: int
+) -> None:
+    """Copy the chosen tiles of a file into datasets, from a number on."""
+    for name, dataset in datasets.items():
+        place = first
+        for start in range(0, len(reader), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            stop = place + int(np.count_nonzero(keep[block]))
+            known = name in reader.datasets
+            dataset[place:stop] = (
+                reader.pixels(name, block)[keep[block]] if known else TILE_DATASETS[name].fill
             )
-        if reader.is_virtual or not np.all(keep):
-            problem = "points to other files itself" if reader.is_virtual else "is used only in part"
-            raise TileFileError(f"{reader.path} {problem}; copy the tiles.")
-        shape = (len(reader), self._size, self._size)
-        for name, layout in self._layouts.items():
-            if name in reader.datasets:
-                part = h5py.VirtualSource(str(source.relative_to(self._folder)), name, shape=shape)
-                layout[first : first + len(reader)] = part
+            place = stop
 
-    def finish(self, file: h5py.File) -> None:
-        for name, layout in self._layouts.items():
-            file.create_virtual_dataset(name, layout, fillvalue=TILE_DATASETS[name].fill)
+
+def _point_to_pixels(
+    layouts: Mapping[str, h5py.VirtualLayout], reader: TileReader, folder: Path, first: int
+) -> None:
+    """Point to all tiles of a file in virtual datasets, from a number on."""
+    source = reader.path.resolve()
+    if not source.is_relative_to(folder):
+        raise TileFileError(
+            f"{reader.path} is not in {folder} or a subfolder and cannot be pointed to; write the new file "
+            "into a folder above all tile files, or copy the tiles."
+        )
+    if reader.is_virtual:
+        raise TileFileError(f"{reader.path} points to other files itself; copy the tiles.")
+    for name, layout in layouts.items():
+        if name in reader.datasets:
+            shape = (len(reader), *layout.shape[1:])
+            part = h5py.VirtualSource(str(source.relative_to(folder)), name, shape=shape)
+            layout[first : first + len(reader)] = part
 
 
 def _manifest(images: Sequence[JoinedImage], path: Path, about: Mapping[str, object]) -> dict[str, Any]:
