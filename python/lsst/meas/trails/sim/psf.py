@@ -126,7 +126,9 @@ def make_psf(seeing: Seeing, rng: np.random.Generator, bbox: Box) -> PiffWrapper
 
 
 def pixel_psf(grid: PsfGrid, bbox: Box) -> PiffWrapper:
-    """Make a PSF from its images, the inverse of `.repository.visit_image.sample_psf`.
+    """Make a PSF from its images.
+
+    It is the inverse of `~lsst.meas.trails.repository.visit_image.sample_psf`.
 
     Parameters
     ----------
