@@ -38,6 +38,7 @@ from typing import Any, NamedTuple, Self, overload
 import numpy as np
 import numpy.typing as npt
 
+type _Mask = npt.NDArray[np.bool_]
 type _Floats = npt.NDArray[np.float64]
 """Arrays; functions of scalars return scalars."""
 
@@ -195,7 +196,7 @@ class SegmentPixels(NamedTuple):
     rows: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int64]
     distance: _Floats
-    use: npt.NDArray[np.bool_]
+    use: _Mask
 
 
 def wrap_angle(angle: npt.ArrayLike) -> _Floats:
@@ -300,9 +301,7 @@ def near_segment(
     return SegmentPixels(left, bottom, rows, columns, distance, use)
 
 
-def line_band(
-    shape: tuple[int, int], x: float, y: float, angle: float, width: float
-) -> npt.NDArray[np.bool_]:
+def line_band(shape: tuple[int, int], x: float, y: float, angle: float, width: float) -> _Mask:
     """Return the pixels of an image near an infinite line.
 
     Parameters

@@ -23,6 +23,7 @@ import scipy.spatial
 
 from .geometry import Trails, angle_difference, segment_distance
 
+type _Mask = npt.NDArray[np.bool_]
 type _Floats = npt.NDArray[np.float64]
 type _Ints = npt.NDArray[np.int64]
 
@@ -72,15 +73,15 @@ class Matches:
 
     candidate_of: _Ints
     truth_of: _Ints
-    is_duplicate: npt.NDArray[np.bool_]
+    is_duplicate: _Mask
 
     @property
-    def is_true(self) -> npt.NDArray[np.bool_]:
+    def is_true(self) -> _Mask:
         """Candidates that match a trail, shape (n,)."""
         return (self.truth_of >= 0) & ~self.is_duplicate
 
     @property
-    def is_false(self) -> npt.NDArray[np.bool_]:
+    def is_false(self) -> _Mask:
         """Candidates that are on no trail, shape (n,)."""
         return self.truth_of < 0
 
@@ -129,11 +130,11 @@ class Sorting:
     matches: Matches
     """Matches with trails."""
 
-    on_satellite: npt.NDArray[np.bool_]
+    on_satellite: _Mask
     """Candidates that match no trail and lie on a satellite, shape (n,)."""
 
     @property
-    def is_false(self) -> npt.NDArray[np.bool_]:
+    def is_false(self) -> _Mask:
         """Candidates on neither a trail nor a satellite, shape (n,)."""
         return self.matches.is_false & ~self.on_satellite
 
@@ -144,7 +145,7 @@ def classify_candidates(
     satellites: Trails,
     *,
     rank: npt.NDArray[np.floating],
-    streak_flag: npt.NDArray[np.bool_],
+    streak_flag: _Mask,
     criteria: MatchCriteria = MatchCriteria(),
 ) -> Sorting:
     """Classify the candidates of an image: true, duplicate, satellite, false.

@@ -27,6 +27,9 @@ import numpy.typing as npt
 
 from .logistic import fit_logistic
 
+type _Reals = npt.NDArray[np.floating]
+type _Mask = npt.NDArray[np.bool_]
+
 DETECTOR_PIXELS = 16.4e6
 """Pixels of a detector, the unit of rates of false detections."""
 
@@ -40,12 +43,7 @@ _STEEPNESS = (1.0, 40.0)
 """Least and greatest slope of the logit of completeness in ln(SNR)."""
 
 
-def score_threshold(
-    scores: npt.NDArray[np.floating],
-    is_false: npt.NDArray[np.bool_],
-    n_pixels: float,
-    false_per_detector: float,
-) -> float:
+def score_threshold(scores: _Reals, is_false: _Mask, n_pixels: float, false_per_detector: float) -> float:
     """Return the lowest threshold with at most a rate of false detections.
 
     Parameters
@@ -69,11 +67,7 @@ def score_threshold(
     return float(np.nextafter(false_scores[allowed], np.inf)) if len(false_scores) > allowed else 0.0
 
 
-def found_at_threshold(
-    threshold: float,
-    scores: npt.NDArray[np.floating],
-    candidate_of: npt.NDArray[np.int64],
-) -> npt.NDArray[np.bool_]:
+def found_at_threshold(threshold: float, scores: _Reals, candidate_of: npt.NDArray[np.int64]) -> _Mask:
     """Return the true trails that are found at a threshold, shape (m,).
 
     Parameters
@@ -92,7 +86,7 @@ def found_at_threshold(
     return result
 
 
-def snr50(snr: npt.NDArray[np.floating], found: npt.NDArray[np.bool_]) -> float:
+def snr50(snr: _Reals, found: _Mask) -> float:
     """Return the SNR at which half of the trails are found.
 
     Parameters
@@ -127,11 +121,11 @@ def snr50(snr: npt.NDArray[np.floating], found: npt.NDArray[np.bool_]) -> float:
 
 
 def measure_detection(
-    scores: npt.NDArray[np.floating],
-    is_false: npt.NDArray[np.bool_],
+    scores: _Reals,
+    is_false: _Mask,
     candidate_of: npt.NDArray[np.int64],
-    snr: npt.NDArray[np.floating],
-    length: npt.NDArray[np.floating],
+    snr: _Reals,
+    length: _Reals,
     n_pixels: float,
 ) -> tuple[dict[str, float], dict[str, float | None]]:
     """Measure completeness and SNR50 at fixed rates of false detections.

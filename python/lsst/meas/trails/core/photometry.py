@@ -28,6 +28,8 @@ import numpy.typing as npt
 
 from .planes import ImagePlanes
 
+type _Reals = npt.NDArray[np.floating]
+type _Mask = npt.NDArray[np.bool_]
 type _Floats = npt.NDArray[np.float64]
 """Arrays; functions of scalars return scalars."""
 
@@ -61,9 +63,7 @@ def detection_magnitude_loss(length: npt.ArrayLike, fwhm: float | _Floats) -> _F
     return 1.25 * np.log10(1.0 + 0.42 * np.square(x))
 
 
-def point_source_flux_limit(
-    kernel: npt.NDArray[np.floating], variance: npt.ArrayLike, nsigma: float = 5.0
-) -> _Floats:
+def point_source_flux_limit(kernel: _Reals, variance: npt.ArrayLike, nsigma: float = 5.0) -> _Floats:
     """Return the flux of a point source with a given optimal SNR.
 
     Parameters
@@ -78,7 +78,7 @@ def point_source_flux_limit(
     return nsigma * np.sqrt(np.asarray(variance, dtype=np.float64) / np.sum(np.square(kernel)))
 
 
-def typical_variance(planes: ImagePlanes, bad: npt.NDArray[np.bool_]) -> float:
+def typical_variance(planes: ImagePlanes, bad: _Mask) -> float:
     """Return the median variance of an image, the variance of its sky.
 
     Parameters
@@ -97,12 +97,7 @@ def typical_variance(planes: ImagePlanes, bad: npt.NDArray[np.bool_]) -> float:
     return float(np.median(good[:: max(1, good.size // 100_000)])) if good.size else float("nan")
 
 
-def estimate_gain(
-    image: npt.NDArray[np.floating],
-    variance: npt.NDArray[np.floating],
-    bad: npt.NDArray[np.bool_],
-    max_pixels: int = 1_000_000,
-) -> float:
+def estimate_gain(image: _Reals, variance: _Reals, bad: _Mask, max_pixels: int = 1_000_000) -> float:
     """Estimate the gain of an image from its variance plane.
 
     The variance of a pixel is the variance of the sky plus signal over gain,

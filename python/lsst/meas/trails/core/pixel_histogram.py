@@ -20,6 +20,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+type _Mask = npt.NDArray[np.bool_]
 type _Floats = npt.NDArray[np.float64]
 type _Counts = npt.NDArray[np.int64]
 
@@ -52,10 +53,7 @@ class PixelHistogram:
 
     @classmethod
     def from_pixels(
-        cls,
-        probability: npt.NDArray[np.floating],
-        truth: npt.NDArray[np.bool_],
-        ignored: npt.NDArray[np.bool_],
+        cls, probability: npt.NDArray[np.floating], truth: _Mask, ignored: _Mask
     ) -> PixelHistogram:
         """Return the histograms of an image.
 
@@ -75,7 +73,7 @@ class PixelHistogram:
         return cls.from_logits(np.log(p) - np.log1p(-p), truth[counted])
 
     @classmethod
-    def from_logits(cls, logit: npt.NDArray[np.floating], truth: npt.NDArray[np.bool_]) -> PixelHistogram:
+    def from_logits(cls, logit: npt.NDArray[np.floating], truth: _Mask) -> PixelHistogram:
         """Return the histograms of pixels with given logits, shape (n,)."""
         scaled = (logit + _LOGIT_RANGE) * (BINS / (2.0 * _LOGIT_RANGE))
         bins = np.clip(scaled, 0, BINS - 1).astype(np.int64)

@@ -42,6 +42,7 @@ import scipy.fft
 from .geometry import Trail, Trails
 from .psf import PsfGrid
 
+type _Mask = npt.NDArray[np.bool_]
 type _Floats = npt.NDArray[np.float64]
 
 PIECE_LENGTH = 64.0
@@ -233,9 +234,7 @@ def add_trail(image: npt.NDArray[np.floating], psf: PsfGrid, trail: Trail) -> Tr
     return stamp
 
 
-def truth_mask(
-    psf: PsfGrid, trails: Trails, shape: tuple[int, int], fraction: float = 0.25
-) -> npt.NDArray[np.bool_]:
+def truth_mask(psf: PsfGrid, trails: Trails, shape: tuple[int, int], fraction: float = 0.25) -> _Mask:
     """Return the pixels that belong to trails.
 
     Parameters
@@ -259,10 +258,7 @@ def truth_mask(
 
 
 def optimal_snr(
-    stamp: TrailStamp,
-    variance: npt.NDArray[np.floating],
-    flux: float,
-    bad: npt.NDArray[np.bool_] | None = None,
+    stamp: TrailStamp, variance: npt.NDArray[np.floating], flux: float, bad: _Mask | None = None
 ) -> float:
     """Return the signal-to-noise ratio of a matched filter on a trail.
 

@@ -32,6 +32,7 @@ import scipy.special
 from ..background import SkySubtracted
 from ..psf import FWHM_PER_SIGMA
 
+type _Mask = npt.NDArray[np.bool_]
 type _Floats = npt.NDArray[np.float64]
 
 _BLOCK = 256
@@ -89,10 +90,7 @@ def _starts(size: int) -> npt.NDArray[np.int64]:
 
 
 def _significance(
-    data: npt.NDArray[np.floating],
-    variance: npt.NDArray[np.floating],
-    good: npt.NDArray[np.bool_],
-    fwhm: float,
+    data: npt.NDArray[np.floating], variance: npt.NDArray[np.floating], good: _Mask, fwhm: float
 ) -> _Floats:
     """Return the significance of PSF fluxes between bright sources, (n,)."""
     good = good & np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)

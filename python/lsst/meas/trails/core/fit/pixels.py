@@ -26,6 +26,7 @@ from ..background import SkySubtracted
 from ..geometry import Trail, near_segment, wrap_angle
 from ..render import FourierTrail, trail_kernels
 
+type _Mask = npt.NDArray[np.bool_]
 type _Floats = npt.NDArray[np.float64]
 
 MIN_PIXELS = 20
@@ -90,7 +91,7 @@ class TrailFit(Trail):
         return cls(start.x, start.y, start.length, float(wrap_angle(start.angle)), failed=True)
 
 
-def _significance(data: _Floats, variance: _Floats, good: npt.NDArray[np.bool_]) -> _Floats:
+def _significance(data: _Floats, variance: _Floats, good: _Mask) -> _Floats:
     """Return pixels less their median in units of their noise, or NaN."""
     result = np.full(data.shape, np.nan)
     if np.any(good):
@@ -98,12 +99,7 @@ def _significance(data: _Floats, variance: _Floats, good: npt.NDArray[np.bool_])
     return result
 
 
-def _on_neighbors(
-    significance: _Floats,
-    distance: _Floats,
-    aside: _Floats,
-    fwhm: float,
-) -> npt.NDArray[np.bool_]:
+def _on_neighbors(significance: _Floats, distance: _Floats, aside: _Floats, fwhm: float) -> _Mask:
     """Return the pixels of stars and other trails on and near a trail.
 
     Even a robust fit is drawn to a star that outshines a faint trail, so that
@@ -202,12 +198,12 @@ class FitRegion:
         """Return flux and background level in image units."""
         return float(p[4] * self._flux_unit), float(self._level + p[5] * self.background_scale)
 
-    def _chi2(self, residual: _Floats) -> tuple[float, npt.NDArray[np.bool_]]:
+    def _chi2(self, residual: _Floats) -> tuple[float, _Mask]:
         """Return the chi-square without outliers, and the pixels it uses."""
         kept = np.abs(residual) < 2.0 * OUTLIER
         return float(np.sum(np.square(residual[kept]))), kept
 
-    def _null(self, kept: npt.NDArray[np.bool_]) -> float:
+    def _null(self, kept: _Mask) -> float:
         """Return the chi-square of a constant background."""
         weight = 1.0 / np.square(self.sigma[kept])
         level = np.sum(weight * self.data[kept]) / np.sum(weight)
