@@ -43,7 +43,7 @@ def network() -> TrailNetwork:
 
 @pytest.fixture
 def checkpoint(network: TrailNetwork) -> dict[str, Any]:
-    """Return the content of a checkpoint; each average is other parameters."""
+    """Return the content of a checkpoint with different parameters in each average."""
     shadows = [
         {name: parameter.detach() * factor for name, parameter in network.named_parameters()}
         for factor in (2.0, 3.0)
@@ -178,14 +178,14 @@ def _state(change: Callable[[State], Any]) -> Callable[[dict], Any]:
             _state(lambda s: s.update({"stem.1.running_var": torch.full((8,), torch.nan)})),
             "stem.1.running_var are not finite",
         ),
-        # A terabyte in a few bytes.
+        # A few bytes that claim a terabyte.
         (
             _state(lambda s: s.update({"head.bias": torch.zeros(1).expand(2**40)})),
             "size mismatch for head.bias",
         ),
     ],
 )
-def test_checkpoints_of_something_else(
+def test_invalid_checkpoints_are_refused(
     change: Callable[[dict], Any],
     message: str,
     checkpoint: dict,
@@ -199,7 +199,7 @@ def test_checkpoints_of_something_else(
 
 
 class _Hostile:
-    """Would make a folder when it is unpickled."""
+    """Object that creates a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -218,7 +218,7 @@ def test_code_is_not_executed(
     with pytest.raises(ModelError, match="ckpt_best.pt: .*mkdir") as caught:
         read_adcnn_weights(path)
     assert not trap.exists()
-    # Torch's own message says how to execute it after all.
+    # Torch's own message explains how to execute the code.
     assert "weights_only" not in str(caught.value)
     torch.load(path, weights_only=False)
     assert trap.exists()

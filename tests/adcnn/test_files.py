@@ -154,7 +154,7 @@ def test_images_without_trails(pair: tuple[Path, Path]) -> None:
         ({"image_id": -1}, "line 3: image_id is -1"),
     ],
 )
-def test_rows_that_are_no_trails(pair: tuple[Path, Path], change: dict[str, Any], message: str) -> None:
+def test_invalid_rows_are_refused(pair: tuple[Path, Path], change: dict[str, Any], message: str) -> None:
     write_csv(pair[1], [ROW, {**ROW, **change}])
     with pytest.raises(AdcnnFileError, match=message) as caught:
         AdcnnReader(*pair)

@@ -33,18 +33,18 @@ def test_a_gap_of_two_joins_and_one_of_five_does_not() -> None:
         probability[10, 10 + empty : 15 + empty] = 0.5
         found = adcnn_detections(probability)
         assert len(found.score) == components, empty
-        # What was grown belongs to no component.
+        # Added pixels do not belong to a component.
         assert np.array_equal(found.labels > 0, probability >= 0.2)
 
 
 def test_the_score_is_the_mean_of_the_best_twentieth() -> None:
     probability = np.zeros((20, 60))
-    # 40 pixels, of which the best two make the score.
+    # The score is the mean of the best two of 40 pixels.
     probability[5, 5:45] = np.linspace(0.3, 0.69, 40)
     assert adcnn_detections(probability).score == pytest.approx([0.685])
 
 
-def test_small_and_faint_components_are_none() -> None:
+def test_small_and_faint_components_are_dropped() -> None:
     probability = np.zeros((20, 40))
     probability[5, 5:7] = 0.9
     probability[15, 5:20] = 0.19
@@ -81,13 +81,13 @@ def test_a_component_is_taken_once() -> None:
     probability[38, 20:30] = 0.9
     found = adcnn_detections(probability)
     assert len(found.score) == 2
-    # The first takes both components, the best of which is its score, and
-    # leaves nothing to the second.
+    # The first trail matches both components and has the better score; the
+    # second matches none.
     both = trails((50.0, 30.0, 60.0, 0.0), (50.0, 31.0, 60.0, 0.0))
     assert adcnn_match(found, both) == pytest.approx([0.9, 0.0])
 
 
-def test_nothing() -> None:
+def test_no_components() -> None:
     nothing = Trails(*(np.zeros(0) for _ in range(5)))
     assert adcnn_match(adcnn_detections(np.zeros((10, 10))), nothing).shape == (0,)
     assert adcnn_match(adcnn_detections(np.zeros((10, 10))), trails((5.0, 5.0, 4.0, 0.0))) == [0.0]

@@ -59,7 +59,7 @@ def adcnn(make_image: Callable[..., Any]) -> AdcnnImage:
 
 
 def convert(adcnn: AdcnnImage, **options: Any) -> TrailTiles:
-    # To measure the PSF takes the longest by far.
+    # Measuring the PSF takes the longest.
     chosen = {"tile_size": 64, "empty_fraction": 1.0, "source_fraction": 1.0, "fwhm": FWHM} | options
     return adcnn_tiles(adcnn, "train.h5", ImportOptions(**chosen))
 
@@ -85,9 +85,9 @@ def test_pixels_masks_and_rows(adcnn: AdcnnImage) -> None:
     assert tiles.source.data_id == {"file": "train.h5", "row": 5, "visit": 2025120200123, "detector": 94}
 
 
-def test_what_is_estimated(adcnn: AdcnnImage) -> None:
+def test_estimated_values(adcnn: AdcnnImage) -> None:
     tiles = convert(adcnn, fwhm=None)
-    # Of the sky: stars have noise of their own, which the files do not tell.
+    # Variance of the sky, without the noise of stars.
     assert np.median(whole(tiles, "variance")) == pytest.approx(NOISE**2, rel=0.07)
     assert kernel_fwhm(tiles.source.psf_kernel) == pytest.approx(FWHM, rel=0.06)
     mask = whole(tiles, "mask")
@@ -95,14 +95,14 @@ def test_what_is_estimated(adcnn: AdcnnImage) -> None:
     expected = np.zeros(SHAPE, dtype=bool)
     expected[:BORDER] = True
     expected[100, 7] = True
-    # A pixel of exactly zero in the middle of others is nothing special.
+    # A single pixel of exactly zero is valid.
     np.testing.assert_array_equal(no_data, expected)
     np.testing.assert_array_equal(mask & plane_bits(["DETECTED"]) != 0, adcnn.real_labels != 0)
     assert tiles.source.real_sources == "real_labels"
     estimated = tiles.source.config["estimated"]
     assert set(estimated) == {"variance", "mask", "psf", "wcs", "midpoints"}
     assert "stars" in estimated["psf"]
-    # To the size of pixels, 0.2 arcsec.
+    # Within a pixel, 0.2 arcsec.
     wcs = astropy.wcs.WCS(astropy.io.fits.Header.fromstring(tiles.source.wcs, sep="\n"))
     ra, dec = wcs.all_pix2world(np.asarray(tiles.catalog["x"]), np.asarray(tiles.catalog["y"]), 0)
     np.testing.assert_allclose(dec, tiles.catalog["dec"], atol=1.0 * 0.2 / 3600)
@@ -110,7 +110,7 @@ def test_what_is_estimated(adcnn: AdcnnImage) -> None:
     assert np.all(np.isfinite(tiles.table["ra"]))
 
 
-def test_no_source_at_all_means_that_none_is_known(adcnn: AdcnnImage) -> None:
+def test_labels_without_any_source_are_unknown(adcnn: AdcnnImage) -> None:
     assert adcnn.real_labels is not None
     none = dataclasses.replace(adcnn, real_labels=np.zeros_like(adcnn.real_labels))
     assert convert(none).source.real_sources == ""
@@ -160,7 +160,7 @@ def test_a_given_psf_and_zero_point(adcnn: AdcnnImage) -> None:
     assert kernel_fwhm(tiles.source.psf_kernel) == pytest.approx(5.0, rel=0.02)
     assert tiles.source.config["estimated"]["psf"] == "Gaussian of a given FWHM of 5 pixels"
     assert tiles.source.unit == ""
-    # The same magnitude is fewer units.
+    # The same magnitude has fewer image units.
     ratio = tiles.table["max_snr"].max() / convert(adcnn, fwhm=5.0).table["max_snr"].max()
     assert ratio == pytest.approx(10.0 ** (-0.4 * (31.4 - 27.0)), rel=1e-3)
 
@@ -176,6 +176,6 @@ def test_a_field_without_stars(make_image: Callable[..., Any], adcnn: AdcnnImage
     assert np.all(np.isnan(tiles.table["ra"]))
 
 
-def test_no_pixel_at_all(adcnn: AdcnnImage) -> None:
+def test_an_image_without_pixels(adcnn: AdcnnImage) -> None:
     with pytest.raises(ValueError, match="no pixel"):
         convert(dataclasses.replace(adcnn, image=np.full(SHAPE, np.nan, dtype=np.float32)))

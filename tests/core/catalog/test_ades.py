@@ -27,7 +27,7 @@ MIDPOINT_TAI = 60955.0 + 37.0 / 86400.0
 
 
 def make_candidates(number: int = 1, **values: Any) -> astropy.table.Table:
-    """Return a catalog of trails at the equator, with some values as wanted."""
+    """Return a catalog of trails at the equator with given values."""
     table = empty_catalog()
     columns: dict[str, Any] = {
         name: np.full(number, "r") if kind is np.str_ else np.zeros(number, dtype=kind)
@@ -57,7 +57,7 @@ def make_candidates(number: int = 1, **values: Any) -> astropy.table.Table:
 
 
 def read_psv(text: str) -> list[dict[str, str]]:
-    """Return the observations of a file, empty fields left out."""
+    """Return the observations of a file without empty fields."""
     lines = [line for line in text.splitlines() if line[0] not in "#!"]
     names = [name.strip() for name in lines[0].split("|")]
     rows = []
@@ -106,14 +106,14 @@ def test_errors_of_the_ends() -> None:
     east = rng.normal(0.0, row["raErr"] * np.cos(np.deg2rad(-60.0)) * 3600.0, n) + half * np.sin(angle)
     north = rng.normal(0.0, row["decErr"] * 3600.0, n) + half * np.cos(angle)
     (east_error,), (north_error,), (correlation,) = end_errors(table)
-    # The formula is of first order in the angle, and 200 000 draws tell a
-    # standard deviation to 0.2%.
+    # The formula is of first order in the angle; 200 000 draws give a
+    # standard deviation within 0.2%.
     np.testing.assert_allclose([east_error, north_error], [east.std(), north.std()], rtol=0.01)
     np.testing.assert_allclose(correlation, np.corrcoef(east, north)[0, 1], atol=0.01)
 
 
 def test_a_trail_along_right_ascension() -> None:
-    """Its length moves its ends East and West, its angle North and South."""
+    """Length errors move the ends East and West, angle errors North and South."""
     (east,), (north,), (correlation,) = end_errors(
         make_candidates(raErr=0.0, decErr=0.0, trailAngle=90.0, trailLength=20.0)
     )
@@ -122,7 +122,7 @@ def test_a_trail_along_right_ascension() -> None:
     assert correlation == pytest.approx(0.0, abs=1e-12)
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_values_are_left_out() -> None:
     table = make_candidates(trailMag=np.nan, snr=-2.0, raErr=np.nan, fitFailedFlag=True, edgeFlag=True)
     for row in read_psv(ades_psv(table, AdesContext())):
         assert not {"mag", "rmsMag", "band", "photCat", "logSNR", "rmsRA", "rmsDec", "rmsCorr"} & set(row)
@@ -150,7 +150,7 @@ def test_no_observation_without_time_and_place(name: str) -> None:
         ("aperture", -1.0),
     ],
 )
-def test_what_the_standard_does_not_allow(name: str, value: Any) -> None:
+def test_invalid_context_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} "):
         AdesContext(**{name: value})
 
@@ -160,7 +160,7 @@ def test_what_the_standard_does_not_allow(name: str, value: Any) -> None:
 def test_the_official_validator_accepts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_program: Callable[..., Any], station: str
 ) -> None:
-    """The IAU's own programs: iau-ades on PyPI."""
+    """Run the validator of the IAU, iau-ades on PyPI."""
     table = make_candidates(
         6,
         ra0=[0.0, 359.99999999, 1e-9, 10.0, 20.0, 99.999999],
@@ -197,13 +197,13 @@ def test_the_official_validator_can_fail(
     assert "has failed" in (tmp_path / "valsubmit.file").read_text()
 
 
-def test_many_candidates_have_names_of_their_own() -> None:
+def test_many_candidates_have_distinct_names() -> None:
     rows = read_psv(ades_psv(make_candidates(30), AdesContext()))
     assert len({row["trkSub"] for row in rows}) == 30
     assert len({row["obsSubID"] for row in rows}) == 60
 
 
 def test_no_candidates() -> None:
-    """The standard has no file without an observation."""
+    """The standard requires at least one observation."""
     with pytest.raises(ValueError, match="no candidates"):
         ades_psv(empty_catalog(), AdesContext())

@@ -108,7 +108,7 @@ def test_columns_types_and_units() -> None:
     assert catalog(candidates()[:0], tangent()).colnames == list(CANDIDATE_COLUMNS)
 
 
-def test_what_image_it_is() -> None:
+def test_image_columns() -> None:
     table = catalog(candidates(x=[1000.0, 500.0, 30.0]), tangent())
     assert table["trailCandidateId"].tolist() == [1000, 1001, 1002]
     assert set(table["visit"]) == {20260}
@@ -129,7 +129,7 @@ def test_ten_degrees_a_day() -> None:
 
 @pytest.mark.parametrize(
     ("angle", "position_angle"),
-    # East is to the left: along +x is West, which is East without direction.
+    # East is to the left: +x points West, which is equivalent to East.
     [(0.0, 90.0), (90.0, 0.0), (45.0, 135.0), (135.0, 45.0), (10.0, 100.0), (170.0, 80.0)],
 )
 def test_angles_east_of_north(angle: float, position_angle: float) -> None:
@@ -176,9 +176,9 @@ def test_a_trail_without_length_has_an_angle() -> None:
 def test_errors_on_the_sky() -> None:
     row = catalog(candidates(), tangent(dec=60.0))[0]
     assert row["decErr"] == pytest.approx(0.3 * SCALE, rel=1e-6)
-    # As an angle of right ascension, of which a degree is half one here.
+    # As an angle of right ascension: a degree is half a degree on the sky here.
     assert row["raErr"] == pytest.approx(0.5 * SCALE / 0.5, rel=1e-6)
-    # With x along North they change places.
+    # With x along North the errors are exchanged.
     row = catalog(candidates(), tangent(rotation=90.0))[0]
     assert row["decErr"] == pytest.approx(0.5 * SCALE, rel=1e-6)
     assert row["raErr"] == pytest.approx(0.3 * SCALE, rel=1e-6)
@@ -227,7 +227,7 @@ def test_coordinates_of_a_part_of_a_detector() -> None:
         assert shifted[name][0] == pytest.approx(whole[name][0])
 
 
-def test_what_is_not_known_is_nan() -> None:
+def test_unknown_values_are_nan() -> None:
     nan = float("nan")
     table = candidates(flux=nan, fluxErr=nan, xErr=nan, yErr=nan, trailLengthPixErr=nan, fitFailedFlag=True)
     row = catalog(table, tangent(), exposure_time=nan)[0]

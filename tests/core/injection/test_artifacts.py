@@ -20,7 +20,7 @@ from lsst.meas.trails.core.psf import PsfGrid
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_cosmic_ray_is_where_it_says(seed: int) -> None:
+def test_position_of_a_cosmic_ray(seed: int) -> None:
     image = np.zeros((80, 100), dtype=np.float32)
     track = add_cosmic_ray(image, (50.0, 50.0), np.random.default_rng(seed))
     lit = np.zeros(image.shape, dtype=bool)
@@ -29,9 +29,9 @@ def test_a_cosmic_ray_is_where_it_says(seed: int) -> None:
     assert image.sum(dtype=float) == pytest.approx(track.trail.flux, rel=1e-5)
     ends = track.trail.ends
     distance = segment_distance(track.columns, track.rows, *ends)
-    # It wanders: by the root of 240 steps of 0.04 pixels, and to whole pixels.
+    # Tracks wander by the root of 240 steps of 0.04 pixels, and are rounded to pixels.
     assert np.all(distance < 3.0)
-    # Unlike a trail it is a pixel or two wide, however long.
+    # Unlike trails, tracks of any length are one or two pixels wide.
     assert np.count_nonzero(lit) <= 2.5 * (track.trail.length + 2.0)
 
 
@@ -41,15 +41,15 @@ def test_a_satellite_crosses_the_image(seed: int) -> None:
     image = np.zeros((120, 160), dtype=np.float32)
     trail = add_satellite(image, psf, 10.0, np.random.default_rng(seed))
     x0, y0, x1, y1 = trail.ends
-    # Both ends are at an edge, to a pixel of the axis that it was drawn along
-    # and what a shallow angle makes of that.
+    # Both ends are at an edge, within a pixel of the drawn axis, which a
+    # shallow angle magnifies.
     for end_x, end_y in ((x0, y0), (x1, y1)):
         assert min(end_x, end_y, 159.0 - end_x, 119.0 - end_y) < 1.5
     rows, columns = np.nonzero(image > 0.5 * image.max())
     line = Trail(trail.x, trail.y, trail.length + 20.0, trail.angle).ends
     # Half of the FWHM.
     assert np.all(segment_distance(columns, rows, *line) < 2.1)
-    # Its profile is that of the PSF: ten per pixel of length.
+    # The profile is the PSF with a flux of ten per pixel of length.
     assert image.max() == pytest.approx(10.0 / (np.sqrt(2.0 * np.pi) * 4.0 / 2.3548), rel=0.02)
     assert trail.flux == pytest.approx(10.0 * trail.length)
 

@@ -36,7 +36,7 @@ SHAPE = (200, 300)
 
 
 def sky_to_pixel(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Map the plane about the center: good enough over an arcminute."""
+    """Return the flat map about the center, accurate over an arcminute."""
     east = (np.mod(ra - RA + 180.0, 360.0) - 180.0) * np.cos(np.deg2rad(DEC))
     return 149.5 - east * 3600.0 / SCALE, 99.5 + (dec - DEC) * 3600.0 / SCALE
 
@@ -73,7 +73,7 @@ def test_positions_fluxes_and_angles() -> None:
     np.testing.assert_allclose(chosen.trails.y, [20.0, 180.0], atol=1e-5)
     # A line has no direction.
     np.testing.assert_allclose(chosen.trails.angle, [30.0, 20.0])
-    # The magnitude is that of a pixel of length.
+    # The magnitude is per pixel of length.
     np.testing.assert_allclose(chosen.trails.flux, 20.0 * mag_to_flux(25.0))
     assert list(chosen.injection_id) == [0, 1]
     assert chosen.excluded == ()
@@ -102,7 +102,7 @@ def test_the_same_row_of_several_catalogs_is_one_trail() -> None:
     assert chosen.renumbered == 0
 
 
-def test_rows_without_numbers_are_told_apart_by_what_they_are() -> None:
+def test_rows_without_numbers_are_identified_by_their_values() -> None:
     table = table_of((10.0, 20.0), (50.0, 60.0), injection_id=None)
     chosen = select(table, table)
     assert len(chosen.trails) == 2
@@ -111,7 +111,7 @@ def test_rows_without_numbers_are_told_apart_by_what_they_are() -> None:
 
 
 def test_different_trails_of_one_number_are_both_injected() -> None:
-    """Catalogs that were made one by one all count from 0."""
+    """Many catalogs count from 0."""
     chosen = select(table_of((10.0, 20.0), (50.0, 60.0)), table_of((90.0, 20.0), (50.0, 90.0)))
     assert len(chosen.trails) == 4
     assert list(chosen.injection_id) == [0, 1, 2, 3]
@@ -130,7 +130,7 @@ def test_other_sources_are_ignored() -> None:
     assert list(chosen.injection_id) == [1]
     assert chosen.other_types == 2
     assert chosen.excluded == ()
-    # Of a catalog without trails, no columns of trails are asked.
+    # A catalog without trails needs no columns of trails.
     galaxies = table_of((10.0, 20.0), source_type=["Sersic"], trail_length=None, beta=None)
     assert select(galaxies, table).other_types == 3
 
@@ -155,14 +155,14 @@ def test_rows_for_other_visits_are_left_out() -> None:
         (-14.0, -14.0, 45.0, True),
     ],
 )
-def test_what_leaves_light_on_the_image(x: float, y: float, beta: float, reaches: bool) -> None:
+def test_trails_with_light_on_the_image(x: float, y: float, beta: float, reaches: bool) -> None:
     chosen = select(table_of((x, y), beta=np.array([beta])))
     assert len(chosen.trails) == int(reaches)
     assert chosen.off_image == int(not reaches)
 
 
 def test_the_other_side_of_the_sky_is_off_the_image() -> None:
-    """The mapping to pixels may return to the image there."""
+    """The map to pixels may return to the image there."""
     antipode = table_of((150.0, 100.0))
     antipode["ra"] = np.mod(antipode["ra"] + 180.0, 360.0)
     antipode["dec"] = -antipode["dec"]
@@ -198,14 +198,14 @@ def test_bad_rows_are_named(column: str, value: float, message: str) -> None:
     table[column] = table[column].astype(float)
     table[column][1] = value
     chosen = select(table_of((30.0, 150.0), injection_id=[9]), table)
-    # The rest is unharmed.
+    # Other rows are not affected.
     assert list(chosen.injection_id) == [9, 0, 2]
     (text,) = chosen.excluded
     assert text.startswith("row 1 of catalog 1: ")
     assert message in text
 
 
-def test_masked_values_are_none() -> None:
+def test_masked_values_are_missing() -> None:
     table = astropy.table.Table(table_of((10.0, 20.0), (50.0, 60.0)), masked=True)
     table["mag"].mask[0] = True
     chosen = select(table)
@@ -213,7 +213,7 @@ def test_masked_values_are_none() -> None:
     assert list(chosen.injection_id) == [1]
 
 
-def test_bad_rows_elsewhere_on_the_sky_are_nobody_s_business() -> None:
+def test_bad_rows_elsewhere_on_the_sky_are_ignored() -> None:
     table = table_of((90_000.0, 20.0), mag=np.array([np.nan]))
     chosen = select(table)
     assert chosen.excluded == ()
@@ -227,7 +227,7 @@ def test_missing_columns_are_an_error(column: str) -> None:
         select(table)
 
 
-def test_a_table_of_something_else_is_an_error() -> None:
+def test_another_table_is_an_error() -> None:
     with pytest.raises(CatalogError, match="catalog 0 .*'source_type'"):
         select(astropy.table.Table({"a": [1]}))
 
@@ -274,7 +274,7 @@ def test_catalogs_are_not_changed() -> None:
         max_size=8,
     )
 )
-def test_every_row_ends_somewhere(rows: list[tuple[float, float, float, float, float, int]]) -> None:
+def test_every_row_is_counted(rows: list[tuple[float, float, float, float, float, int]]) -> None:
     columns = [np.array([row[i] for row in rows]) for i in range(6)]
     table = table_of(
         *((row[0], row[1]) for row in rows),

@@ -56,7 +56,7 @@ def test_the_same_seed_draws_the_same(make_planes: MakePlanes) -> None:
     assert np.any(first != other)
 
 
-def test_point_sources_have_the_snr_asked_for(make_planes: MakePlanes) -> None:
+def test_snr_of_point_sources(make_planes: MakePlanes) -> None:
     planes = make_planes((300, 300), sigma=7.0)
     population = DistractorPopulation(point_sources=100.0, point_source_snr=(12.0, 12.0))
     drawn = draw(population, planes)
@@ -67,7 +67,7 @@ def test_point_sources_have_the_snr_asked_for(make_planes: MakePlanes) -> None:
         if 15.0 < x < 284.0 and 15.0 < y < 284.0:
             whole += 1
             stamp = render_trail(planes.psf, Trail(x, y, 0.0, 0.0))
-            # The kernel between pixels is a little blunter than at one.
+            # The kernel is slightly wider between pixels.
             assert optimal_snr(stamp, planes.variance, flux) == pytest.approx(12.0, rel=1e-3)
     assert whole > 2
 

@@ -28,7 +28,7 @@ GAINS = (0.5, 4.0)
 
 
 def starry(make_planes: MakePlanes, halves: tuple[bool, bool] = (True, True)) -> ImagePlanes:
-    """Return planes with stars in either half, whose variance tells the gain."""
+    """Return planes with stars in some halves, whose variance depends on the gain."""
     planes = make_planes((200, 200), sigma=10.0, seed=1)
     rng = np.random.default_rng(2)
     x = np.concatenate([rng.uniform(100.0 * i, 100.0 * i + 100.0, 20) for i in (0, 1) if halves[i]])
@@ -43,7 +43,7 @@ def starry(make_planes: MakePlanes, halves: tuple[bool, bool] = (True, True)) ->
 
 def test_each_amplifier_has_its_gain(make_planes: MakePlanes) -> None:
     gains = fit_gains(starry(make_planes), HALVES)
-    # Stars on the border shine into both.
+    # Stars on the border have light in both.
     assert gains.gains == pytest.approx(GAINS, rel=0.05)
     assert gains.default == gains.typical == pytest.approx(np.mean(gains.gains))
     at = gains.at(np.array([5, 5, 199]), np.array([99, 100, 3]))
@@ -56,7 +56,7 @@ def test_one_gain_without_amplifiers(make_planes: MakePlanes) -> None:
     assert gains.typical == pytest.approx(GAINS[0], rel=0.05)
 
 
-def test_an_amplifier_without_stars_takes_that_of_the_others(make_planes: MakePlanes) -> None:
+def test_an_amplifier_without_stars_has_the_median_gain(make_planes: MakePlanes) -> None:
     planes = starry(make_planes, (True, False))
     planes.image[:, 95:] = 0.0
     planes.variance[:, 95:] = 100.0
@@ -78,7 +78,7 @@ def test_pixels_in_no_box_have_the_default() -> None:
 
 
 def test_noise_follows_the_amplifier(make_planes: MakePlanes) -> None:
-    """Half of the light falls on either amplifier; one makes noise of its own."""
+    """Half of the light is on each amplifier; only one adds noise."""
     planes = make_planes((200, 200), sigma=10.0)
     light = np.full(planes.shape, 1000.0, dtype=np.float32)
     gains = GainMap(default=1.0, boxes=HALVES, gains=(0.5, np.inf))
@@ -86,7 +86,7 @@ def test_noise_follows_the_amplifier(make_planes: MakePlanes) -> None:
     np.testing.assert_allclose(lit.variance[HALVES[0]], 100.0 + 2000.0)
     np.testing.assert_array_equal(lit.variance[HALVES[1]], 100.0)
     noise = lit.image - light
-    # 20 000 pixels: a per cent is two sigma.
+    # 20 000 pixels: one percent is two sigma.
     assert noise[HALVES[0]].var() == pytest.approx(2000.0, rel=0.03)
     assert not noise[HALVES[1]].any()
 

@@ -43,13 +43,13 @@ def test_noiseless_trails_are_added(make_planes: MakePlanes) -> None:
     np.testing.assert_allclose(injected.image - before, expected, atol=1e-5)
     assert (injected.image - before).sum(dtype=float) == pytest.approx(1400.0, rel=1e-4)
     np.testing.assert_array_equal(injected.variance, planes.variance)
-    # The input stays as it was.
+    # The input is not changed.
     np.testing.assert_array_equal(planes.image, before)
     assert injected.mask is planes.mask
     assert injected.psf is planes.psf
 
 
-def test_photons_make_noise(make_planes: MakePlanes) -> None:
+def test_photons_add_noise(make_planes: MakePlanes) -> None:
     gain, flux = 2.0, 2e5
     planes = make_planes((60, 60), sigma=5.0)
     trails = trails_of((30.0, 30.0, 20.0, 30.0, flux))
@@ -60,13 +60,13 @@ def test_photons_make_noise(make_planes: MakePlanes) -> None:
         injected = inject_trails(planes, trails, np.random.default_rng(seed), gain)
         variance = injected.variance
         chi2.append(np.mean((injected.image - clean)[lit] ** 2 / (clean[lit] / gain)))
-    # 20 times some 400 pixels, of which chi-square is good to 1.6%.
+    # Chi-square of 20 times about 400 pixels is accurate to 1.6%.
     assert np.mean(chi2) == pytest.approx(1.0, abs=0.06)
     np.testing.assert_allclose(variance[lit], 25.0 + clean[lit] / gain, rtol=1e-4)
     assert np.all(planes.variance == 25.0)
 
 
-def test_the_noise_is_that_of_the_seed(make_planes: MakePlanes) -> None:
+def test_the_seed_determines_the_noise(make_planes: MakePlanes) -> None:
     planes = make_planes()
     trails = trails_of((30.0, 30.0, 20.0, 30.0, 500.0))
     images = [inject_trails(planes, trails, np.random.default_rng(seed), 1.0).image for seed in (1, 1, 2)]
@@ -109,7 +109,7 @@ def test_pixels_without_a_variance_get_none(make_planes: MakePlanes, nothing: fl
     np.testing.assert_array_equal(injected.variance[:, :25], nothing)
     np.testing.assert_array_equal(injected.bad(), planes.bad())
     assert injected.variance[25, 35] > 100.0
-    # Their light is there, like everyone's.
+    # The light is added there too.
     assert injected.image[:, :25].sum() == pytest.approx(5e4, rel=0.02)
 
 
@@ -121,7 +121,7 @@ def test_no_trails_change_nothing(make_planes: MakePlanes) -> None:
 
 
 @pytest.mark.parametrize("flux", [-1.0, np.nan, np.inf])
-def test_impossible_fluxes_are_named(make_planes: MakePlanes, flux: float) -> None:
+def test_impossible_fluxes_are_refused(make_planes: MakePlanes, flux: float) -> None:
     trails = trails_of((30.0, 30.0, 20.0, 30.0, 5.0), (30.0, 30.0, 20.0, 30.0, flux))
     with pytest.raises(ValueError, match="Trail 1 "):
         inject_trails(make_planes(), trails, None)
@@ -146,7 +146,7 @@ def test_flux_across_the_edge(make_planes: MakePlanes, length: float) -> None:
     sigma = 4.0 / FWHM_PER_SIGMA
     t = (np.arange(2000) + 0.5) / 2000
     for angle in ANGLES:
-        # A corner: the trail leaves by the left or the bottom, or both.
+        # A corner: the trail crosses the left or bottom edge, or both.
         x0, y0, x1, y1 = Trail(1.3, 0.4, length, angle).ends
         part = np.ones(t.size)
         for start, stop, size in ((x0, x1, 200), (y0, y1, 180)):
@@ -160,9 +160,7 @@ def test_flux_across_the_edge(make_planes: MakePlanes, length: float) -> None:
 
 @pytest.mark.parametrize("length", [20.0, 60.0, 150.0])
 @pytest.mark.parametrize("angle", [0.0, 17.0, 45.0, 90.0, 133.3])
-def test_a_bright_trail_is_where_it_was_asked_for(
-    make_planes: MakePlanes, length: float, angle: float
-) -> None:
+def test_moments_of_a_bright_trail(make_planes: MakePlanes, length: float, angle: float) -> None:
     """A line of length L has a variance of L^2/12 along itself, plus the PSF's."""
     planes = make_planes((240, 240))
     x, y = 119.37, 121.81
@@ -179,8 +177,8 @@ def test_a_bright_trail_is_where_it_was_asked_for(
     assert np.sqrt(12.0 * split) == pytest.approx(length, abs=0.1)
 
 
-def test_catalog_snr_is_that_of_a_matched_filter(make_planes: MakePlanes) -> None:
-    """On uneven noise, with some of the pixels masked."""
+def test_catalog_snr_is_the_scatter_of_a_matched_filter(make_planes: MakePlanes) -> None:
+    """The noise is not uniform and some pixels are masked."""
     rng = np.random.default_rng(3)
     planes = make_planes((70, 80))
     planes.variance[...] = rng.uniform(1.0, 9.0, planes.shape)
@@ -193,5 +191,5 @@ def test_catalog_snr_is_that_of_a_matched_filter(make_planes: MakePlanes) -> Non
     sigma = np.sqrt(planes.variance[good]).astype(float)
     clean = np.sum(weight * signal[good])
     responses = [clean + np.sum(weight * sigma * rng.standard_normal(sigma.size)) for _ in range(5000)]
-    # Of 5000 responses, the scatter is good to 1%.
+    # The scatter of 5000 responses is accurate to 1%.
     assert np.mean(responses) / np.std(responses) == pytest.approx(expected, rel=0.03)

@@ -43,13 +43,13 @@ def test_number_ranges_and_places(make_planes: MakePlanes) -> None:
     assert len(trails) == 300
     assert trails.length.min() >= 6.0
     assert trails.length.max() <= 150.0
-    # Midpoints lie on pixels of the image.
+    # Midpoints are in the image.
     assert trails.x.min() >= -0.5
     assert trails.x.max() <= 499.5
     assert trails.y.min() >= -0.5
     assert trails.y.max() <= 299.5
-    # Means of 300 uniform numbers are good to 1/sqrt(12 * 300) = 1.7% of the
-    # range: four sigma.
+    # Means of 300 uniform numbers are accurate to 1/sqrt(12 * 300) = 1.7% of
+    # the range: four sigma.
     assert trails.x.mean() == pytest.approx(249.5, abs=0.07 * 500)
     assert trails.y.mean() == pytest.approx(149.5, abs=0.07 * 300)
     assert trails.angle.mean() == pytest.approx(90.0, abs=0.07 * 180)
@@ -64,7 +64,7 @@ def test_lengths(make_planes: MakePlanes, distribution: str, median: float) -> N
         number=400, length=(6.0, 150.0), length_distribution=distribution, allow_crossing=True
     )
     shorter = np.mean(draw(population, make_planes((200, 200))).length < median)
-    # Half of 400, to 2.5%: four sigma.
+    # Half of 400, within 2.5%: four sigma.
     assert shorter == pytest.approx(0.5, abs=0.1)
 
 
@@ -84,7 +84,7 @@ def test_power_laws_of_lengths(index: float, same: str | None) -> None:
         # Half of the integral of L^index from 6 to 150.
         power = index + 1.0
         expected = 6.0 * (0.5 * (1.0 + (150.0 / 6.0) ** power)) ** (1.0 / power)
-    # The median of 4000, to 2.5% of the range of probabilities: three sigma.
+    # The median of 4000, within 2.5% of the range of probabilities: three sigma.
     assert np.mean(lengths < expected) == pytest.approx(0.5, abs=0.035)
 
 
@@ -97,10 +97,10 @@ def test_angles(make_planes: MakePlanes, angle: tuple[float, float]) -> None:
     low, high = angle
     above = (trails.angle - low) % 180.0
     assert above.max() <= high - low + 1e-9
-    # All of the range: none of 100 in a tenth of it has a chance of 3e-5.
+    # The probability of none of 100 in a tenth of the range is 3e-5.
     assert above.min() <= 0.1 * (high - low)
     assert above.max() >= 0.9 * (high - low)
-    # The rest of the trails is the same whatever their angles.
+    # Other properties do not depend on the angles.
     anyhow = draw(dataclasses.replace(population, angle=(0.0, 180.0)), planes)
     np.testing.assert_array_equal(trails.x, anyhow.x)
     np.testing.assert_array_equal(trails.length, anyhow.length)
@@ -112,8 +112,8 @@ def test_rates() -> None:
     assert rate_to_length(10.0, 15.0, 0.4) == pytest.approx(15.625)
 
 
-def test_brightness_follows_the_scale_of_the_place(make_planes: MakePlanes) -> None:
-    """A magnitude is another flux where the image has another scaling."""
+def test_brightness_follows_the_local_scale(make_planes: MakePlanes) -> None:
+    """The flux of a magnitude depends on the scaling at the position."""
     population = TrailPopulation(
         number=20, brightness_mode="integrated_mag", brightness=(20.0, 20.0), allow_crossing=True
     )
@@ -136,7 +136,7 @@ def test_a_fractional_number_is_a_mean(make_planes: MakePlanes) -> None:
     population = TrailPopulation(number=1.3, length=(6.0, 10.0), separation=0.0)
     counts = [len(draw(population, planes, seed)) for seed in range(200)]
     assert set(counts) == {1, 2}
-    # 30% of 200, to 3.2%: three sigma.
+    # 30% of 200, within 3.2%: three sigma.
     assert np.mean(counts) == pytest.approx(1.3, abs=0.1)
 
 
@@ -149,7 +149,7 @@ def test_blank_images(make_planes: MakePlanes) -> None:
     planes = make_planes((100, 100))
     population = TrailPopulation(number=1.0, blank_fraction=0.4)
     blank = [len(draw(population, planes, seed)) == 0 for seed in range(200)]
-    # To 3.5%: three sigma.
+    # Within 3.5%: three sigma.
     assert np.mean(blank) == pytest.approx(0.4, abs=0.105)
     assert len(draw(TrailPopulation(number=0.0), planes)) == 0
 
@@ -161,7 +161,7 @@ def test_midpoints_avoid_masked_pixels(make_planes: MakePlanes) -> None:
     # Some of 200 tries in a quarter of the image succeed.
     assert len(trails) == 100
     assert trails.x.min() >= 149.5
-    # Without this, anywhere; brightness then is that on clean sky.
+    # Otherwise anywhere, with the brightness for clean sky.
     anywhere = draw(TrailPopulation(number=100, allow_crossing=True, avoid=()), planes)
     assert anywhere.x.min() < 149.5
 
@@ -179,7 +179,7 @@ def test_trails_keep_their_distance(make_planes: MakePlanes) -> None:
             assert segment_distance(px, py, x0[j], y0[j], x1[j], y1[j]).min() > 19.5
 
 
-def test_what_finds_no_room_is_left_out(make_planes: MakePlanes) -> None:
+def test_trails_without_room_are_left_out(make_planes: MakePlanes) -> None:
     trails = draw(TrailPopulation(number=50, length=(50.0, 60.0), separation=40.0), make_planes((80, 80)))
     assert 1 <= len(trails) < 10
 
@@ -190,15 +190,15 @@ def test_no_trails_where_there_is_no_data(make_planes: MakePlanes) -> None:
     assert len(draw(TrailPopulation(), planes)) == 0
 
 
-def test_optimal_snr_is_as_asked_for(make_planes: MakePlanes) -> None:
+def test_optimal_snr(make_planes: MakePlanes) -> None:
     planes = make_planes((300, 300), sigma=3.0)
     population = TrailPopulation(number=10, brightness=(12.0, 12.0), length=(10.0, 60.0), allow_crossing=True)
     trails = draw(population, planes)
     for x, y, length, angle, flux in zip(
         trails.x, trails.y, trails.length, trails.angle, trails.flux, strict=True
     ):
-        # Wherever the trail reaches beyond the edge, it is as bright as it
-        # would be on sky: drawn in the middle it has the SNR asked for.
+        # A trail across the edge is as bright as on sky: at the center it
+        # has the requested SNR.
         stamp = render_trail(planes.psf, Trail(150.0 + x % 1.0, 150.0 + y % 1.0, length, angle))
         assert optimal_snr(stamp, planes.variance, flux) == pytest.approx(12.0, rel=1e-4)
 
@@ -227,7 +227,7 @@ def test_optimal_snr_on_a_bright_place(make_planes: MakePlanes) -> None:
         ("surface_brightness", 26.0, "mag"),
     ],
 )
-def test_truth_tables_agree_with_what_was_asked_for(
+def test_truth_tables_have_the_requested_brightness(
     make_planes: MakePlanes, mode: str, brightness: float, column: str
 ) -> None:
     assert mode in BRIGHTNESS_MODES

@@ -48,7 +48,7 @@ def test_geometry_in_the_coordinates_of_the_image(make_planes: MakePlanes) -> No
     assert (row["x"], row["y"]) == (1030.0, 520.0)
     assert (row["x0"], row["y0"], row["x1"], row["y1"]) == pytest.approx((1030.0, 515.0, 1030.0, 525.0))
     assert (row["trail_length"], row["beta"], row["injection_id"]) == (10.0, 90.0, 0)
-    # Without a projection there is no sky.
+    # Positions on the sky need a projection.
     assert np.isnan([row[name] for name in ("ra", "dec", "ra0", "dec0", "ra1", "dec1")]).all()
 
 
@@ -65,7 +65,7 @@ def test_sky_coordinates(make_planes: MakePlanes) -> None:
 
 
 def test_magnitudes(make_planes: MakePlanes) -> None:
-    """An image in units of 10 nJy."""
+    """The image is in units of 10 nJy."""
     table = truth_table(
         make_planes(), trails_of((30.0, 30.0, 40.0, 0.0, mag_to_flux(20.0) / 10.0)), flux_per_njy=0.1
     )
@@ -86,12 +86,12 @@ def test_the_two_scales_of_snr(make_planes: MakePlanes) -> None:
     # F(m_psf) over a fifth of the 5 sigma limit of a point source.
     limit = 5.0 * sigma * np.sqrt(4.0 * np.pi) * psf_sigma
     assert row["SNR"] == pytest.approx(mag_to_flux(row["PSF_mag"]) / (limit / 5.0), rel=1e-4)
-    # The matched filter on a long trail; its ends change that by a few per
-    # cent at ten times the seeing.
+    # Matched filter on a long trail; its ends contribute a few percent at ten
+    # times the seeing.
     expected = flux / np.sqrt(sigma**2 * length * 2.0 * np.sqrt(np.pi) * psf_sigma)
     assert row["snr_optimal"] == pytest.approx(expected, rel=0.06)
-    # The optimal scale is the greater one, by a factor that grows as the
-    # square root of the length.
+    # The optimal SNR is larger, by a factor that grows as the square root of
+    # the length.
     assert row["snr_optimal"] / row["SNR"] == pytest.approx(
         np.sqrt(43.0 * np.sqrt(4.0 * np.pi) * psf_sigma / 40.0), rel=0.06
     )
@@ -114,12 +114,12 @@ def test_visible_fraction(make_planes: MakePlanes) -> None:
             (72.0, 30.0, 10.0, 90.0, 100.0),
         ),
     )
-    # The kernel reaches 12 pixels: nothing of the last is on good pixels.
+    # The kernel extends 12 pixels: the last trail has no light on good pixels.
     np.testing.assert_allclose(table["visible_fraction"], [1.0, 0.5, 0.5, 0.0], atol=1e-3)
     # Half a trail has 1/sqrt(2) of the SNR of the whole.
     snr = table["snr_optimal"]
     np.testing.assert_allclose(snr / snr[0], [1.0, np.sqrt(0.5), np.sqrt(0.5), 0.0], atol=1e-3)
-    # The old scale does not look at pixels.
+    # The point-source SNR does not depend on masked pixels.
     np.testing.assert_allclose(table["SNR"], table["SNR"][0])
 
 
@@ -156,7 +156,7 @@ def test_snr_of_the_whole_trail(make_planes: MakePlanes) -> None:
     )
     np.testing.assert_allclose(table["SNR_estimation"], table["snr_optimal"][0], rtol=1e-3)
     assert table["snr_optimal"][1] < 0.8 * table["snr_optimal"][0]
-    # Masked pixels that have one count with it.
+    # Masked pixels with a variance count with it.
     planes.variance[:, 60:] = 4.0
     row = truth_table(planes, trails_of((70.0, 30.0, 10.0, 0.0, 100.0)))[0]
     assert row["SNR_estimation"] == pytest.approx(0.5 * table["SNR_estimation"][0], rel=1e-3)
@@ -175,12 +175,12 @@ def test_scales_and_numbers_of_each_trail(make_planes: MakePlanes) -> None:
 
 
 def test_magnitude_per_pixel_of_short_trails(make_planes: MakePlanes) -> None:
-    """flux(mag) x length is the flux, also below a pixel; a point has its own."""
+    """flux(mag) x length is the flux, also for lengths below a pixel, but not 0."""
     table = truth_table(make_planes(), trails_of((30, 30, 0.4, 0.0, 100.0), (30, 30, 0.0, 0.0, 100.0)))
     np.testing.assert_allclose(mag_to_flux(table["mag"]), [250.0, 100.0])
 
 
-def test_distractors_are_rows_of_their_own(make_planes: MakePlanes) -> None:
+def test_distractors_are_further_rows(make_planes: MakePlanes) -> None:
     planes = make_planes()
     table = truth_table(planes, trails_of((30.0, 30.0, 10.0, 0.0, 100.0)), injection_id=np.array([41]))
     lines = trails_of((20.0, 30.0, 4000.0, 30.0, 9e5), (10.0, 12.0, 0.0, 0.0, 50.0))

@@ -42,7 +42,7 @@ type MakePlanes = Callable[..., ImagePlanes]
     data=st.data(),
 )
 def test_tiles_cover_the_image(shape: tuple[int, int], size: int, data: st.DataObject) -> None:
-    # Thousands of tiles say no more than hundreds.
+    # Hundreds of tiles are enough.
     overlap = data.draw(st.integers(0, size - 8))
     origins = tile_origins(shape, size, overlap)
     covered = np.zeros(shape, dtype=bool)
@@ -66,7 +66,7 @@ def test_origins_of_a_detector() -> None:
     assert tile_origins((100, 600), 256, 56).tolist() == [[0, 0], [0, 200], [0, 344]]
 
 
-def test_tiles_carry_the_template(make_planes: MakePlanes, tmp_path: Path) -> None:
+def test_tiles_have_the_template(make_planes: MakePlanes, tmp_path: Path) -> None:
     template = np.arange(100 * 150, dtype=np.float32).reshape(100, 150)
     template[:, 140:] = np.nan
     planes = dataclasses.replace(make_planes((100, 150), seed=7), template=template)
@@ -87,7 +87,7 @@ def test_tiles_carry_the_template(make_planes: MakePlanes, tmp_path: Path) -> No
     for (y, x), tile in zip(tile_origins((100, 150), 128), again, strict=True):
         assert tile is not None
         np.testing.assert_array_equal(tile[:100], template[y : y + 128, x : x + 128])
-        # Beyond the image there is none.
+        # There is no template beyond the image.
         assert np.all(np.isnan(tile[100:]))
 
 
@@ -148,7 +148,7 @@ def test_tiles_are_parts_of_the_image(cut: Cut) -> None:
         assert row["tile_class"] == TILE_CLASSES["missed" if is_trail else "empty"]
 
 
-def test_tiles_with_trails_are_kept_and_some_of_the_others(cut: Cut) -> None:
+def test_tiles_with_trails_and_some_others_are_kept(cut: Cut) -> None:
     trail = (96.0, 96.0, 20.0, 0.0, 500.0)
     tiles, *_ = cut(trail)
     assert [(row["x0"], row["y0"]) for row in tiles.table] == [(64, 64)]
@@ -158,7 +158,7 @@ def test_tiles_with_trails_are_kept_and_some_of_the_others(cut: Cut) -> None:
     assert len(cut()[0]) == 0
 
 
-def test_ignored_pixels_are_no_trail(cut: Cut) -> None:
+def test_ignored_pixels_are_not_a_trail(cut: Cut) -> None:
     tiles, *_ = cut((96.0, 96.0, 20.0, 0.0, 500.0), ignored=np.s_[64:128, 64:128])
     assert len(tiles) == 0
 

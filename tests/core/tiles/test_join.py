@@ -153,7 +153,7 @@ def test_h5py_alone_reads_a_virtual_file(originals: dict[Path, TrailTiles], tmp_
 
 
 def test_files_that_have_changed_or_gone(originals: dict[Path, TrailTiles], tmp_path: Path) -> None:
-    """HDF5 itself would give zeros for them."""
+    """HDF5 itself would return zeros."""
     path = tmp_path / "set.h5"
     join(originals, path, virtual=True)
     first = next(iter(originals))
@@ -164,7 +164,7 @@ def test_files_that_have_changed_or_gone(originals: dict[Path, TrailTiles], tmp_
     with TileReader(path) as reader:
         with pytest.raises(TileFileError, match=r"visit1\.h5"):
             reader.pixels("image")
-        # The others are still there.
+        # Other files can still be read.
         assert reader.read(len(reader) - 1).planes.shape == (T, T)
 
 
@@ -216,7 +216,7 @@ def test_sets_can_be_joined_again(originals: dict[Path, TrailTiles], tmp_path: P
         write_tile_set(images, tmp_path / "again.h5", virtual=True)
 
 
-def test_what_cannot_be_joined(originals: dict[Path, TrailTiles], tmp_path: Path) -> None:
+def test_invalid_files_are_refused(originals: dict[Path, TrailTiles], tmp_path: Path) -> None:
     write_tiles(tmp_path / "wide.h5", 20, size=2 * T)
     with pytest.raises(TileFileError, match=r"wide\.h5 .*32.*16"):
         list(list_images([*originals, tmp_path / "wide.h5"]))

@@ -71,7 +71,7 @@ def test_background_beyond_a_small_image_is_zero(path: Path) -> None:
 
 
 def test_values_of_variable_length_are_refused(path: Path) -> None:
-    """HDF5 keeps them elsewhere in the file, with a length that it believes."""
+    """HDF5 stores them elsewhere in the file and does not check their length."""
     for group, name, value in (("/", "format", "tiles"), ("sources/0000", "unit", "adu")):
         make_tiles().write(path)
         with h5py.File(path, "r+") as file:
@@ -98,7 +98,7 @@ def test_several_images_are_not_one(path: Path) -> None:
 
 
 def test_version_1(path: Path) -> None:
-    """Files of before there were statistics and splits."""
+    """Version 1 has neither statistics nor splits."""
     tiles = make_tiles(3)
     tiles.write(path)
     kept = ["source", "x0", "y0", "tile_class", "max_snr"]
@@ -121,7 +121,7 @@ def test_version_1(path: Path) -> None:
     assert again.source.real_sources == ""
     with TileReader(path) as reader:
         np.testing.assert_array_equal(reader.read(2).planes.image, tiles.pixels["image"][2])
-    # What is said to be of version 2 has to have it all.
+    # Version 2 needs all columns.
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 2
     with pytest.raises(TileFileError, match="column split"):
@@ -162,7 +162,7 @@ def test_truncated_files(path: Path) -> None:
 @given(data=st.data())
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_flipped_bytes(tmp_path: Path, data: st.DataObject) -> None:
-    """A damaged file is found out, or reads as a tile file."""
+    """A damaged file is refused, or reads as a tile file."""
     path = tmp_path / "damaged.h5"
     make_tiles().write(path)
     content = bytearray(path.read_bytes())

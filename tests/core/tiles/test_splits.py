@@ -81,10 +81,10 @@ def test_headers_without_a_sky(text: str) -> None:
         (0.0, 0.0, True),
         (0.05, 0.0, True),
         (0.06, 0.0, False),
-        # Upright it reaches further.
+        # An upright image extends further.
         (0.08, 90.0, True),
         (0.09, 90.0, False),
-        # Circles around them overlap, but not the images.
+        # Their circumcircles overlap, the images do not.
         (0.11, 45.0, False),
     ],
 )
@@ -108,7 +108,7 @@ def test_across_the_meridian_and_at_the_pole() -> None:
 
 
 def test_groups() -> None:
-    """Visit 1 and 2 share sky, 2 and 3 as well, 4 is elsewhere, 5 nowhere."""
+    """Visits 1 and 2 share sky, as do 2 and 3; 4 is elsewhere, 5 has no position."""
     places = [
         place(1, 10.0),
         place(1, 40.0),
@@ -128,9 +128,9 @@ def test_groups() -> None:
     assert len(set(by_visit)) == 6
 
 
-def test_simulated_scenes_have_a_sky_each() -> None:
+def test_each_simulated_scene_has_its_own_sky() -> None:
     kernel = PsfGrid.gaussian(4.0).mean_kernel
-    # Their header has a place by chance, the same for all.
+    # Their headers have the same arbitrary position.
     scenes = [
         TileSource({"simulation": "s", "seed": 1, "scene": scene}, SHAPE, kernel, wcs=header(0.0, 0.0))
         for scene in (1, 2, 2)
@@ -149,7 +149,7 @@ def test_fractions(sizes: list[int], seed: int) -> None:
     total = sum(sizes)
     for name, fraction in wanted.items():
         part = sum(size for size, split in zip(sizes, splits, strict=True) if split == name)
-        # To about one group.
+        # Within about one group.
         assert abs(part - fraction * total) <= max(sizes)
 
 
@@ -180,9 +180,9 @@ def test_too_few_groups() -> None:
         )  # fmt: skip
 
 
-def test_dropping_what_overlaps() -> None:
+def test_overlapping_images_are_dropped() -> None:
     places = [place(1), place(2), place(3), place(3, 50.0), place(4, 80.0)]
     splits = ["train", "validation", "test", "test", "train"]
     dropped = drop_overlaps(places, splits)
-    # On the sky that all three see the test remains.
+    # The test image remains on the sky that all three share.
     assert list(dropped) == [True, True, False, False, False]

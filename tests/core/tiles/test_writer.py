@@ -56,7 +56,7 @@ def test_round_trip(path: Path, count: int) -> None:
     for field in dataclasses.fields(TileSource):
         value, expected = getattr(again.source, field.name), getattr(tiles.source, field.name)
         if field.name == "psf_kernel":
-            # Scaled to a sum of one, to rounding.
+            # Normalized, within rounding.
             np.testing.assert_allclose(value, expected, rtol=1e-12)
         else:
             assert value == expected
@@ -102,7 +102,7 @@ def test_truth_tables(path: Path) -> None:
         for name in catalog.colnames:
             np.testing.assert_array_equal(again[name], catalog[name])
             assert again[name].unit == catalog[name].unit
-            # Texts come back as wide as they need to be.
+            # Texts are read with their smallest width.
             assert catalog[name].dtype.kind == "U" or again[name].dtype == catalog[name].dtype
 
 
@@ -111,7 +111,7 @@ def test_no_catalog(path: Path) -> None:
     assert TrailTiles.read(path).catalog.colnames == []
 
 
-def test_a_source_that_says_little(path: Path) -> None:
+def test_a_source_with_few_values(path: Path) -> None:
     source = TileSource(data_id={}, shape=(40, 50), psf_kernel=PsfGrid.gaussian(4.0, 15).mean_kernel)
     dataclasses.replace(make_tiles(), source=source).write(path)
     again = TrailTiles.read(path).source
@@ -176,7 +176,7 @@ def test_a_failure_keeps_the_file_that_was_there(path: Path, monkeypatch: pytest
             make_tiles(5).write(path)
     assert os.listdir(path.parent) == ["tiles.h5"]
     assert len(TrailTiles.read(path)) == 2
-    # And is replaced where nothing fails.
+    # It is replaced if nothing fails.
     make_tiles(5).write(path)
     assert len(TrailTiles.read(path)) == 5
 
