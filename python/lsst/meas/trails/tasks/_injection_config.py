@@ -15,6 +15,8 @@ from __future__ import annotations
 
 __all__ = ("InjectTrailsConfig", "InjectTrailsConnections")
 
+from functools import partial
+
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 from lsst.pipe.base import PipelineTaskConfig
@@ -31,6 +33,11 @@ from ..core.planes import MASK_PLANES, canonical_plane
 from ._connections import DETECTOR, ImageConnections, mask_output, table_output
 from ._ids import SeededConfig
 from ._input_image import InputImageConfig
+
+_length_field = partial(RangeField, dtype=float, min=0.1, max=MAX_INJECTED_LENGTH, inclusiveMax=True)
+_angle_field = partial(RangeField, dtype=float, min=-180.0, max=180.0, inclusiveMax=True)
+_positive_field = partial(RangeField, dtype=float, min=0.0, inclusiveMin=False)
+_mean_field = partial(RangeField, dtype=float, min=0.0)
 
 
 class InjectTrailsConnections(
@@ -80,7 +87,7 @@ class InjectTrailsConfig(
     drawPopulation = Field[bool](
         doc="Inject random trails into images that overlap with no injection catalog.", default=True
     )
-    number = RangeField(dtype=float, doc="Mean number of trails per unit of 'per'.", default=20.0, min=0.0)
+    number = _mean_field(doc="Mean number of trails per unit of 'per'.", default=20.0)
     per = ChoiceField[str](
         doc="Unit of the number of trails.",
         allowed={"image": "One image.", "Mpix": "One million pixels.", "deg2": "One square degree."},
@@ -94,50 +101,20 @@ class InjectTrailsConfig(
         },
         default="length",
     )
-    minLength = RangeField(
-        dtype=float,
-        doc="Shortest trail, pixels.",
-        default=6.0,
-        min=0.1,
-        max=MAX_INJECTED_LENGTH,
-        inclusiveMax=True,
-    )
-    maxLength = RangeField(
-        dtype=float,
-        doc="Longest trail, pixels.",
-        default=150.0,
-        min=0.1,
-        max=MAX_INJECTED_LENGTH,
-        inclusiveMax=True,
-    )
-    minRate = RangeField(
-        dtype=float, doc="Slowest motion, deg/day.", default=1.0, min=0.0, inclusiveMin=False
-    )
-    maxRate = RangeField(
-        dtype=float, doc="Fastest motion, deg/day.", default=24.0, min=0.0, inclusiveMin=False
-    )
+    minLength = _length_field(doc="Shortest trail, pixels.", default=6.0)
+    maxLength = _length_field(doc="Longest trail, pixels.", default=150.0)
+    minRate = _positive_field(doc="Slowest motion, deg/day.", default=1.0)
+    maxRate = _positive_field(doc="Fastest motion, deg/day.", default=24.0)
     lengthDistribution = ChoiceField[str](
         doc="Distribution of lengths or rates between their limits.",
         allowed=dict(LENGTH_DISTRIBUTIONS),
         default="log-uniform",
     )
     lengthIndex = Field[float](doc="Exponent of the power law of lengths or rates.", default=-1.0)
-    minAngle = RangeField(
-        dtype=float,
-        doc="Smallest angle, degrees counterclockwise from +x; negative for a range around 0.",
-        default=0.0,
-        min=-180.0,
-        max=180.0,
-        inclusiveMax=True,
+    minAngle = _angle_field(
+        doc="Smallest angle, degrees counterclockwise from +x; negative for a range around 0.", default=0.0
     )
-    maxAngle = RangeField(
-        dtype=float,
-        doc="Largest angle, degrees, at most 180 more than minAngle.",
-        default=180.0,
-        min=-180.0,
-        max=180.0,
-        inclusiveMax=True,
-    )
+    maxAngle = _angle_field(doc="Largest angle, degrees, at most 180 more than minAngle.", default=180.0)
     brightnessMode = ChoiceField[str](
         doc="Quantity of minBrightness and maxBrightness.",
         allowed=dict(BRIGHTNESS_MODES),
@@ -157,39 +134,23 @@ class InjectTrailsConfig(
         doc="Mask planes that midpoints of random trails must not fall on, as named by afw or lsst.images.",
         default=["NO_DATA"],
     )
-    satellites = RangeField(
-        dtype=float, doc="Mean number of satellite streaks per image, distractors.", default=0.0, min=0.0
-    )
-    cosmicRays = RangeField(
-        dtype=float, doc="Mean number of unflagged cosmic rays per Mpix, distractors.", default=0.0, min=0.0
-    )
-    pointSources = RangeField(
-        dtype=float, doc="Mean number of point sources per Mpix, distractors.", default=0.0, min=0.0
-    )
-    minPointSourceSnr = RangeField(
-        dtype=float, doc="Smallest SNR of the point sources.", default=5.0, min=0.0, inclusiveMin=False
-    )
-    maxPointSourceSnr = RangeField(
-        dtype=float, doc="Largest SNR of the point sources.", default=100.0, min=0.0, inclusiveMin=False
-    )
+    satellites = _mean_field(doc="Mean number of satellite streaks per image, distractors.", default=0.0)
+    cosmicRays = _mean_field(doc="Mean number of unflagged cosmic rays per Mpix, distractors.", default=0.0)
+    pointSources = _mean_field(doc="Mean number of point sources per Mpix, distractors.", default=0.0)
+    minPointSourceSnr = _positive_field(doc="Smallest SNR of the point sources.", default=5.0)
+    maxPointSourceSnr = _positive_field(doc="Largest SNR of the point sources.", default=100.0)
     allowCrossing = Field[bool](doc="Allow random trails to cross each other.", default=False)
     addNoise = Field[bool](doc="Add the Poisson noise of the trails to image and variance.", default=True)
-    gain = RangeField(
-        dtype=float,
+    gain = _positive_field(
         doc="Electrons per image unit. If unset, the gain is that of the unit (electrons) or of the "
         "amplifiers (counts), or is fitted to the variance plane of each amplifier.",
-        optional=True,
         default=None,
-        min=0.0,
-        inclusiveMin=False,
+        optional=True,
     )
-    calibFluxRadius = RangeField(
-        dtype=float,
+    calibFluxRadius = _positive_field(
         doc="Radius of the aperture that holds the fluxes of the catalog, pixels; used only by engine "
         "source_injection.",
         default=12.0,
-        min=0.0,
-        inclusiveMin=False,
     )
     truthFraction = RangeField(
         dtype=float,
