@@ -85,9 +85,6 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
 _LABELS = {
     "metric": "number",
     "operatingPoint": "at",
-    "by": "of",
-    "low": "from",
-    "high": "to",
     "valueLow": "95% from",
     "valueHigh": "to",
 }
