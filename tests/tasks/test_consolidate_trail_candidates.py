@@ -38,7 +38,7 @@ def consolidate(*catalogs: astropy.table.Table) -> astropy.table.Table:
     assert task.metadata["nCandidates"] == len(joined)
     assert joined.colnames == list(CANDIDATE_COLUMNS)
     assert joined.meta["nDetectors"] == len(catalogs)
-    # That of one detector is not that of the visit.
+    # The shape of one image is not a property of the visit.
     assert "imageShape" not in joined.meta
     for name in joined.colnames:
         assert joined[name].unit == empty_catalog()[name].unit

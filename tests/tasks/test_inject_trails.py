@@ -431,7 +431,7 @@ def test_a_variance_plane_of_nothing(make_image: Callable[..., Any], value: floa
     result = inject(image, gain=2.0, number=8.0, allowCrossing=True)
     assert result.injected_mask.get("TRAIL")[:, :60].any()
     assert checksum(image) == before
-    # The gain of one half is used for the other.
+    # The gain of one half is used for both halves.
     assert len(result.injected_catalog) > 0
     assert np.isfinite(result.injected_catalog["flux"]).all()
     np.testing.assert_array_equal(result.injected_image.variance.array[:, :60], value)

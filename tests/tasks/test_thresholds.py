@@ -39,7 +39,7 @@ def test_configured_values_win() -> None:
 def test_out_of_order() -> None:
     with pytest.raises(ValueError, match="growThreshold.*seedThreshold"):
         configured(growThreshold=0.9, seedThreshold=0.5)
-    # Only one is configured, and exceeds the default of the other.
+    # Only the grow threshold is configured, and exceeds the default seed threshold.
     with pytest.raises(InvalidQuantumError, match="growThreshold and seedThreshold"):
         configured(growThreshold=0.6).trail_pixels(DEFAULT)
 

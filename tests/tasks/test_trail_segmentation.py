@@ -207,7 +207,7 @@ def test_thresholds_can_be_configured(known: Any, segmented: Struct) -> None:
 def test_thresholds_out_of_order(known: Any) -> None:
     with pytest.raises(ValueError, match="growThreshold.*seedThreshold"):
         make_task(growThreshold=0.9, seedThreshold=0.5)
-    # Only one is configured, and exceeds the other of the model.
+    # Only the grow threshold is configured, and exceeds the seed threshold of the model.
     with pytest.raises(InvalidQuantumError, match="growThreshold and seedThreshold"):
         make_task(growThreshold=0.999).run(image=known.image)
 

@@ -43,7 +43,7 @@ def compare(
 ) -> None:
     """Compare the candidates of COLLECTION in REPO with the truth.
 
-    The truth is that of `meas-trails simulate` or of InjectTrailsTask.
+    The truth comes from `meas-trails simulate` or InjectTrailsTask.
     Detectors without truth are skipped.
     """
     import numpy as np

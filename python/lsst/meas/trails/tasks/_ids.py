@@ -118,7 +118,7 @@ def first_candidate_id(packer: DimensionPacker, packed: int, count: int) -> int:
     Raises
     ------
     lsst.pipe.base.InvalidQuantumError
-        Raised if the identifiers would overlap with those of another image.
+        Raised if the identifiers would overlap with the identifiers of another image.
     """
     bits = _BITS - packer.maxBits
     if bits < 1 or count > 1 << bits:

@@ -142,7 +142,7 @@ class InjectTrailsConfig(
     allowCrossing = Field[bool](doc="Allow random trails to cross each other.", default=False)
     addNoise = Field[bool](doc="Add the Poisson noise of the trails to image and variance.", default=True)
     gain = _positive_field(
-        doc="Electrons per image unit. If unset, the gain is that of the unit (electrons) or of the "
+        doc="Electrons per image unit. If unset, the gain follows from the unit (electrons) or the "
         "amplifiers (counts), or is fitted to the variance plane of each amplifier.",
         default=None,
         optional=True,

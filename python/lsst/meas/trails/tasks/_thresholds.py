@@ -55,7 +55,7 @@ class TrailPixelsConfig(Config):
     seedThreshold = RangeField(
         dtype=float,
         doc="Probability that the best pixel of a component must reach. If unset, TrailSegmentationTask "
-        "uses the threshold of the model, and TrailCandidateTask that of TrailSegmentationTask.",
+        "uses the threshold of the model, and TrailCandidateTask the threshold that made the mask.",
         optional=True,
         default=None,
         min=0.0,
@@ -64,7 +64,7 @@ class TrailPixelsConfig(Config):
     growThreshold = RangeField(
         dtype=float,
         doc="Probability that every pixel of a component must reach. If unset, TrailSegmentationTask "
-        "uses the threshold of the model, and TrailCandidateTask that of TrailSegmentationTask.",
+        "uses the threshold of the model, and TrailCandidateTask the threshold that made the mask.",
         optional=True,
         default=None,
         min=0.0,
@@ -74,7 +74,7 @@ class TrailPixelsConfig(Config):
     minArea = RangeField(
         dtype=int,
         doc="Smallest component, pixels. If unset, TrailSegmentationTask uses 12, and TrailCandidateTask "
-        "the value of TrailSegmentationTask.",
+        "the area that made the mask.",
         optional=True,
         default=None,
         min=1,
