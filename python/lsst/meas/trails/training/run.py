@@ -91,19 +91,12 @@ def train_model(
 
     Raises
     ------
-    RecipeError
-        Raised if the recipe is not valid, or its scenes or files mix training
-        with validation.
-    InitialWeightsError
-        Raised if the initial weights do not fit the recipe.
-    ModelError
-        Raised if the initial model cannot be used.
-    CheckpointError
-        Raised if the checkpoint belongs to another run, or is damaged.
+    ValueError
+        Raised if the recipe (`RecipeError`), the initial model (`ModelError`,
+        `InitialWeightsError`), the tiles (`TileDatasetError`) or the checkpoint
+        (`CheckpointError`) cannot be used.
     TrainingError
         Raised if training cannot continue.
-    TileDatasetError
-        Raised if there are no tiles to train on.
 
     Notes
     -----

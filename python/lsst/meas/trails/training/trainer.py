@@ -97,14 +97,8 @@ def train(
     output_dir
         Folder for checkpoint, metrics (``metrics.jsonl``), log
         (``train.log``), curves (``curves.png``) and the model.
-    resume
-        Resume from the checkpoint in ``output_dir``, if there is one.
-    progress
-        Show a progress bar on a terminal.
-    device
-        Torch device, or ``auto``.
-    stop_after
-        Total number of steps after which to stop, with a checkpoint.
+    resume, progress, device, stop_after
+        As for `~lsst.meas.trails.training.run.train_model`.
     original
         Recipe to record in the folder, the checkpoint and the model, if
         ``recipe`` names tile files instead of a simulation.

@@ -25,6 +25,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ..core.operating_point import FALSE_RATES
 from ..core.pixel_histogram import PixelHistogram
 from ..nn.model_file import ModelSpecification, TrailModel
 from ..nn.networks.registry import TrailNetwork
@@ -33,6 +34,8 @@ from .dataset import TileDataset
 from .losses import BlendedLoss
 from .recipe import ModelRecipe
 from .schedule import dataset_length, load_batches
+
+_LOG = logging.getLogger(__name__)
 
 
 def evaluate_network(
@@ -91,12 +94,6 @@ def evaluate_network(
     return metrics, histogram
 
 
-_LOG = logging.getLogger(__name__)
-
-
-_METRICS = ("completeness_at_", "snr50_at_")
-
-
 class ObjectValidation:
     """Scenes in which the trails found by a network are counted.
 
@@ -141,10 +138,9 @@ class ObjectValidation:
         except ValueError as error:
             _LOG.info("Trails cannot be counted yet: %s", error)
             found = {}
-        names = [f"{name}{rate}" for name in _METRICS for rate in (1, 10, 100)]
         metrics = {}
-        for name in names:
-            value = found.get(name)
-            nothing = 0.0 if name.startswith("completeness") else math.nan
-            metrics[name] = nothing if value is None else value
+        for name, nothing in (("completeness", 0.0), ("snr50", math.nan)):
+            for rate in FALSE_RATES:
+                value = found.get(f"{name}_at_{rate}")
+                metrics[f"{name}_at_{rate}"] = nothing if value is None else value
         return metrics
