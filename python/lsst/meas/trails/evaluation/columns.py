@@ -166,7 +166,7 @@ SEARCH_COLUMNS: ColumnLayout = {
         f"chance{key}": (_F, None, f"Fraction of displaced trails that {name} finds by chance.")
         for key, name in METHODS.items()
     },
-    "adcnnComponents": (_I, None, "Histogram of the scores of adcnn components, 101 bins over [0, 1]."),
+    "adcnnComponents": (_I, None, "Histogram of Asteroid_detection_CNN scores, 101 bins over [0, 1]."),
 }
 """Columns of `trail_search_detector`, a table of one row."""
 
