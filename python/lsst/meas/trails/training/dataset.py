@@ -28,6 +28,7 @@ from torch.utils.data import Dataset
 
 from ..core.normalize import CHANNELS, network_input
 from ..core.tiles.layout import TILE_CLASSES, parse_split
+from ..core.tiles.parts import OpenFiles
 from ..core.tiles.reader import Tile, TileReader
 from .augmentation import apply_symmetry, augment_tile
 from .recipe import AugmentationRecipe
@@ -153,14 +154,12 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         """Optimal SNR of the brightest trail segment in every tile (array, (n,))."""
 
         self._first = np.concatenate(([0], np.cumsum([len(part) for part in classes])))
-        # Least recently used first.
-        self._readers: dict[int, TileReader] = {}
         # Opening a file takes several times as long as reading a tile.
         self._open_files = open_files or max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
-        self._process = os.getpid()
+        self._readers, self._process = OpenFiles[TileReader](self._open_files), os.getpid()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_readers": {}}
+        return {**self.__dict__, "_readers": OpenFiles[TileReader](self._open_files)}
 
     def __len__(self) -> int:
         return len(self.tile_class)
@@ -194,21 +193,14 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         """Return an open file."""
         if self._process != os.getpid():
             # Handles of the parent process are not valid here.
-            self._readers, self._process = {}, os.getpid()
-        reader = self._readers.pop(number, None)
-        if reader is None:
-            while len(self._readers) >= self._open_files:
-                self._readers.pop(next(iter(self._readers))).close()
-            reader = TileReader(self.files[number])
-        self._readers[number] = reader
-        return reader
+            self._readers, self._process = OpenFiles(self._open_files), os.getpid()
+        return self._readers.get(number, lambda number: TileReader(self.files[number]))
 
     def close(self) -> None:
         """Close the open files of this process."""
         if self._process == os.getpid():
-            for reader in self._readers.values():
-                reader.close()
-        self._readers = {}
+            self._readers.close()
+        self._readers = OpenFiles(self._open_files)
 
     def tile_name(self, key: Key) -> str:
         """Return the file and number of a tile, for messages."""
