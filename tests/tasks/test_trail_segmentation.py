@@ -262,7 +262,7 @@ def test_model_that_takes_only_tiles(known: Any, tmp_path: Path) -> None:
     assert (summary["thresholds"], summary["score"]) == ({"grow": 0.2, "seed": 0.2}, {})
     overlapping = make_task(model=model, tileOverlap=32).run(image=known.image).trail_probability.array
     assert np.any(overlapping != probability)
-    with pytest.raises(InvalidQuantumError, match="0 to 64, not by 100"):
+    with pytest.raises(InvalidQuantumError, match="0 to 64.*100"):
         make_task(model=model, tileOverlap=100).run(image=known.image)
     # Without a calibrated score, candidates have the probability of the network.
     table = (
