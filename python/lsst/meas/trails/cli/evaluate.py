@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from ..repository.evaluation_result import EvaluationResult
 
 
-@click.command()
+_EXAMPLES = """\b
+Examples:
+  meas-trails evaluate REPO u/me/evaluation
+  meas-trails evaluate REPO u/me/evaluation -o report --against u/me/other
+"""
+
+
+@click.command(epilog=_EXAMPLES)
 @click.argument("repo")
 @click.argument("collection")
 @click.option(
@@ -62,7 +69,7 @@ def evaluate(
     instrument: str | None,
     cutouts: int,
 ) -> None:
-    r"""Print the evaluation of COLLECTION in REPO, and write a report.
+    """Print the evaluation of COLLECTION in REPO, and write a report.
 
     COLLECTION is the output of pipelines/EvaluateTrails.yaml. The report is
     a single HTML file that needs no network and is readable on a phone.
@@ -70,11 +77,6 @@ def evaluate(
     The report includes the stack's own catalogs if they were given to
     EvaluateTrails.yaml (-c parameters:stack_sources=source_detector);
     otherwise detections with sep substitute for them.
-
-    \b
-    Examples:
-      meas-trails evaluate REPO u/me/evaluation
-      meas-trails evaluate REPO u/me/evaluation -o report --against u/me/other
     """
     from ..evaluation.report.headlines import headlines
     from ..evaluation.report.page import write_report
