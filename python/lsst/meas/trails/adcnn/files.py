@@ -24,13 +24,7 @@ Columns may be missing: layouts of 22, 19 and fewer columns exist.
 
 from __future__ import annotations
 
-__all__ = (
-    "ADCNN_COLUMNS",
-    "AdcnnFileError",
-    "AdcnnImage",
-    "AdcnnReader",
-    "AdcnnWriter",
-)
+__all__ = ("ADCNN_COLUMNS", "AdcnnFileError", "AdcnnImage", "AdcnnReader", "AdcnnWriter")
 
 import contextlib
 import csv

@@ -175,10 +175,7 @@ def _mask_bits(adcnn: AdcnnImage) -> npt.NDArray[np.uint32]:
 
 
 def _psf(
-    adcnn: AdcnnImage,
-    variance: npt.NDArray[np.float32],
-    bad: npt.NDArray[np.bool_],
-    fwhm: float | None,
+    adcnn: AdcnnImage, variance: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], fwhm: float | None
 ) -> tuple[PsfGrid, str]:
     """Return the PSF and a description of its origin."""
     if fwhm is not None:

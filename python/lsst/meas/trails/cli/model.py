@@ -60,9 +60,7 @@ def describe(name: str, as_json: bool) -> None:
 
 @model.command()
 @click.argument(
-    "model_path",
-    metavar="MODEL",
-    type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path),
+    "model_path", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path)
 )
 @click.option(
     "--config",

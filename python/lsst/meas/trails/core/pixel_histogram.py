@@ -78,8 +78,7 @@ class PixelHistogram:
         scaled = (logit + _LOGIT_RANGE) * (BINS / (2.0 * _LOGIT_RANGE))
         bins = np.clip(scaled, 0, BINS - 1).astype(np.int64)
         return cls(
-            true=np.bincount(bins[truth], minlength=BINS),
-            false=np.bincount(bins[~truth], minlength=BINS),
+            true=np.bincount(bins[truth], minlength=BINS), false=np.bincount(bins[~truth], minlength=BINS)
         )
 
     def __add__(self, other: PixelHistogram) -> PixelHistogram:

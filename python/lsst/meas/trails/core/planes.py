@@ -64,14 +64,7 @@ ALIASES: dict[str, str] = {
 }
 """Names of `lsst.afw` for planes that have another name in `lsst.images`."""
 
-BAD_PLANES: tuple[str, ...] = (
-    "BAD",
-    "SATURATED",
-    "INTERPOLATED",
-    "COSMIC_RAY",
-    "NO_DATA",
-    "UNMASKED_NAN",
-)
+BAD_PLANES: tuple[str, ...] = ("BAD", "SATURATED", "INTERPOLATED", "COSMIC_RAY", "NO_DATA", "UNMASKED_NAN")
 """Mask planes of pixels without information on the sky.
 
 ``DETECTION_EDGE`` is not one of them: its pixels are good, but too close to

@@ -138,9 +138,7 @@ def gaussian_psf(fwhm: float, shape: tuple[int, int], n_stars: int = 0) -> Measu
     if not _MIN_FWHM <= fwhm <= _MAX_FWHM:
         raise ValueError(f"a FWHM of {fwhm:.3g} pixels is not between {_MIN_FWHM:g} and {_MAX_FWHM:g}.")
     psf = GaussianPointSpreadFunction(
-        sigma=fwhm / FWHM_PER_SIGMA,
-        bounds=Box.from_shape(shape),
-        stamp_size=_stamp_size(fwhm),
+        sigma=fwhm / FWHM_PER_SIGMA, bounds=Box.from_shape(shape), stamp_size=_stamp_size(fwhm)
     )
     return MeasuredPsf(psf=psf, fwhm=fwhm, n_stars=n_stars, kind="Gaussian")
 

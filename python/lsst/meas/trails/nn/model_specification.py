@@ -24,13 +24,7 @@ import pydantic
 import torch
 from pydantic import Field
 
-from ..core.normalize import (
-    ADCNN_CHANNELS,
-    ADCNN_NORMALIZATION,
-    CHANNELS,
-    NORMALIZATION,
-    NORMALIZATIONS,
-)
+from ..core.normalize import ADCNN_CHANNELS, ADCNN_NORMALIZATION, CHANNELS, NORMALIZATION, NORMALIZATIONS
 from ..core.section import Section, describe_error, require
 from .networks.registry import TrailNetwork, create_network, network_names
 

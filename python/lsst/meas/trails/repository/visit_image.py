@@ -13,13 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = (
-    "make_difference_image",
-    "make_mask",
-    "make_summary_stats",
-    "make_visit_image",
-    "sample_psf",
-)
+__all__ = ("make_difference_image", "make_mask", "make_summary_stats", "make_visit_image", "sample_psf")
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

@@ -13,13 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = (
-    "AMPLIFIER_GRID",
-    "PIXEL_SCALE",
-    "focal_plane_offset",
-    "make_detector",
-    "move_detector",
-)
+__all__ = ("AMPLIFIER_GRID", "PIXEL_SCALE", "focal_plane_offset", "make_detector", "move_detector")
 
 import numpy as np
 

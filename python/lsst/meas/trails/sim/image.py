@@ -26,12 +26,7 @@ from lsst.images import Box, DetectorFrame, DifferenceImage, SkyProjection, Visi
 from lsst.images.cameras import Detector
 from lsst.images.psfs import PointSpreadFunction
 
-from ..repository.visit_image import (
-    make_difference_image,
-    make_summary_stats,
-    make_visit_image,
-    sample_psf,
-)
+from ..repository.visit_image import make_difference_image, make_summary_stats, make_visit_image, sample_psf
 from .difference import subtract_template, template_planes
 from .observation import VisitPlan
 from .psf import pixel_psf

@@ -13,14 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = (
-    "Epoch",
-    "dataset_length",
-    "epoch_batches",
-    "load_batches",
-    "plan_epochs",
-    "run_digest",
-)
+__all__ = ("Epoch", "dataset_length", "epoch_batches", "load_batches", "plan_epochs", "run_digest")
 
 import dataclasses
 import hashlib

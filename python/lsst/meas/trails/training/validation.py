@@ -13,10 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = (
-    "ObjectValidation",
-    "evaluate_network",
-)
+__all__ = ("ObjectValidation", "evaluate_network")
 
 import logging
 import math

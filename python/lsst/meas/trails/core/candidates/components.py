@@ -66,10 +66,7 @@ class Component:
 
     @classmethod
     def from_pixels(
-        cls,
-        rows: npt.NDArray[np.int64],
-        columns: npt.NDArray[np.int64],
-        probability: npt.NDArray[np.float32],
+        cls, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], probability: npt.NDArray[np.float32]
     ) -> Component:
         """Measure the shape of a set of pixels."""
         weight = probability.astype(np.float64)

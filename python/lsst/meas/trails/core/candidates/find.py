@@ -100,11 +100,7 @@ def find_candidates(
         of the component, the score and flags.
     """
     components = find_components(
-        probability,
-        grow=options.grow,
-        seed=options.seed,
-        min_area=options.min_area,
-        max_gap=options.max_gap,
+        probability, grow=options.grow, seed=options.seed, min_area=options.min_area, max_gap=options.max_gap
     )
     candidates = []
     for component in components:

@@ -161,9 +161,7 @@ def candidate_catalog(
 
 
 def _sky_columns(
-    candidates: astropy.table.Table,
-    pixels: dict[str, _Floats],
-    pixel_to_sky: PixelToSky,
+    candidates: astropy.table.Table, pixels: dict[str, _Floats], pixel_to_sky: PixelToSky
 ) -> dict[str, _Floats]:
     columns: dict[str, _Floats] = {}
     for suffix in ("", "0", "1"):

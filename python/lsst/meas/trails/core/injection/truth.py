@@ -13,14 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = (
-    "TRUTH_COLUMNS",
-    "add_distractors",
-    "check_trail_table",
-    "is_trail",
-    "streak_mask",
-    "truth_table",
-)
+__all__ = ("TRUTH_COLUMNS", "add_distractors", "check_trail_table", "is_trail", "streak_mask", "truth_table")
 
 from collections.abc import Sequence
 from typing import Any

@@ -13,11 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = (
-    "cut_tiles",
-    "ignore_trail",
-    "tile_origins",
-)
+__all__ = ("cut_tiles", "ignore_trail", "tile_origins")
 
 import astropy.table
 import numpy as np
@@ -161,12 +157,7 @@ def cut_tiles(
     keep = has_trail | (rng.random(len(origins)) < fraction)
     origins, has_trail, has_source = origins[keep], has_trail[keep], has_source[keep]
     tiles = TrailTiles.allocate(
-        len(origins),
-        size,
-        source=source,
-        background=background,
-        catalog=catalog,
-        optional=planes.arrays(),
+        len(origins), size, source=source, background=background, catalog=catalog, optional=planes.arrays()
     )
     _copy_pixels(planes, truth, origins, tiles)
     table = tiles.table

@@ -13,12 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = (
-    "TrailTiles",
-    "create_pixels",
-    "write_header",
-    "write_source",
-)
+__all__ = ("TrailTiles", "create_pixels", "write_header", "write_source")
 
 import dataclasses
 import json

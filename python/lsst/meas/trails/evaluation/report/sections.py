@@ -82,12 +82,7 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
 )
 """Title, figures, sections of the metrics, and text of each section."""
 
-_LABELS = {
-    "metric": "number",
-    "operatingPoint": "at",
-    "valueLow": "95% from",
-    "valueHigh": "to",
-}
+_LABELS = {"metric": "number", "operatingPoint": "at", "valueLow": "95% from", "valueHigh": "to"}
 _SHOWN = (
     "metric",
     "description",
