@@ -11,8 +11,8 @@
 
 """Find faint asteroid trails in single-visit images with a neural network.
 
-The names of `__all__` are imported from their modules on first use, so that
-importing this package imports neither torch nor the stack.
+The names of `__all__` are imported from their modules on first use, so that importing this package imports
+neither torch nor the stack.
 """
 
 from __future__ import annotations

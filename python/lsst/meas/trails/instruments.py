@@ -11,8 +11,7 @@
 
 """Permanent import path of the instruments of this package.
 
-Butler repositories record the import path of their instrument's class: it must
-never change.
+Butler repositories record the import path of their instrument's class: it must never change.
 """
 
 from __future__ import annotations

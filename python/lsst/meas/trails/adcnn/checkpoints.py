@@ -11,8 +11,8 @@
 
 """Conversion of checkpoints of Asteroid_detection_CNN to model files.
 
-A checkpoint is a file of `torch.save`, which can contain code.  It is read as
-weights only, and used only after its types, shapes and values are checked.
+A checkpoint is a file of `torch.save`, which can contain code. It is read as weights only, and used only
+after its types, shapes and values are checked.
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ from ..nn.model_file import ModelError, ModelSpecification, save_model
 from ..nn.networks.registry import TrailNetwork
 
 MAX_CHECKPOINT_BYTES = 4_000_000_000
-"""Largest checkpoint: weights, averages and optimizer state of the widest
-network are below one gigabyte.
-"""
+"""Largest checkpoint: weights, averages and optimizer state of the widest network are below one gigabyte."""
 
 _THRESHOLDS = {"grow": 0.2, "seed": 0.2}
 """Thresholds of the original post-processing: support and peak."""
@@ -77,8 +75,7 @@ def convert_checkpoint(
     output
         Specification to write, ``NAME.json``; the weights go next to it.
     ema
-        Whether to use the moving average of the parameters; see
-        `read_adcnn_weights`.
+        Whether to use the moving average of the parameters; see `read_adcnn_weights`.
     concatenation
         Order of channels where skip connections join; see
         `~lsst.meas.trails.nn.networks.unet_res_se.UNetResSE`.
@@ -95,8 +92,7 @@ def convert_checkpoint(
 
     Notes
     -----
-    The model has the original normalization and thresholds (probability 0.2)
-    and no calibrated score.
+    The model has the original normalization and thresholds (probability 0.2) and no calibrated score.
     """
     path, output = Path(path), Path(output)
     if output.suffix != ".json":
@@ -131,14 +127,14 @@ def read_adcnn_weights(path: str | os.PathLike[str], *, ema: bool = False) -> Ad
     path
         The checkpoint.
     ema
-        Whether to take the parameters from ``best_state_ema``, or else
-        ``ema``, instead of ``state``.  Buffers are always those of ``state``.
+        Whether to take the parameters from ``best_state_ema``, or else ``ema``, instead of ``state``. Buffers
+        are always those of ``state``.
 
     Raises
     ------
     ModelError
-        Raised if the file cannot be read, contains more than weights, or
-        has weights that do not fit the architecture or are not finite.
+        Raised if the file cannot be read, contains more than weights, or has weights that do not fit the
+        architecture or are not finite.
     """
     path = Path(path)
     content = _load(path)

@@ -11,15 +11,13 @@
 
 """Training files of Asteroid_detection_CNN: an HDF5 file and a CSV file.
 
-The HDF5 file has ``images`` (N, H, W) float32, ``masks`` (N, H, W) bool and
-optionally ``real_labels`` (N, H, W) uint16: whole detectors, all of one shape.
-Files reach 100 GB, so only one image at a time is in memory.
+The HDF5 file has ``images`` (N, H, W) float32, ``masks`` (N, H, W) bool and optionally ``real_labels`` (N, H,
+W) uint16: whole detectors, all of one shape. Files reach 100 GB, so only one image at a time is in memory.
 
-The CSV file has one row per trail.  ``image_id`` is the number of the image;
-``x`` and ``y`` are the midpoint, truncated to whole pixels; ``beta`` is in
-degrees counter-clockwise from +x, ``trail_length`` in pixels; ``mag`` is per
-pixel of length: the flux of the trail is ``flux(mag) * trail_length``.
-Columns may be missing: layouts of 22, 19 and fewer columns exist.
+The CSV file has one row per trail. ``image_id`` is the number of the image; ``x`` and ``y`` are the midpoint,
+truncated to whole pixels; ``beta`` is in degrees counter-clockwise from +x, ``trail_length`` in pixels;
+``mag`` is per pixel of length: the flux of the trail is ``flux(mag) * trail_length``. Columns may be missing:
+layouts of 22, 19 and fewer columns exist.
 """
 
 from __future__ import annotations
@@ -94,8 +92,8 @@ class AdcnnImage:
     """Pixels of injected trails, shape (H, W)."""
 
     real_labels: npt.NDArray[np.uint16] | None
-    """Non-zero on real sources that the stack had found before the injection,
-    shape (H, W); `None` if the file has no such dataset.
+    """Non-zero on real sources that the stack had found before the injection, shape (H, W); `None` if the
+    file has no such dataset.
     """
 
     trails: astropy.table.Table
@@ -115,8 +113,8 @@ class AdcnnReader(contextlib.AbstractContextManager["AdcnnReader"]):
     Raises
     ------
     AdcnnFileError
-        Raised if a file is missing, damaged, or of another layout, or if a
-        row of the CSV file does not describe a trail of an image.
+        Raised if a file is missing, damaged, or of another layout, or if a row of the CSV file does not
+        describe a trail of an image.
     """
 
     trails: astropy.table.Table
@@ -177,14 +175,12 @@ class AdcnnReader(contextlib.AbstractContextManager["AdcnnReader"]):
         Returns
         -------
         image
-            `None` for a failed detector: all pixels are zero and there are no
-            trails.
+            `None` for a failed detector: all pixels are zero and there are no trails.
 
         Raises
         ------
         AdcnnFileError
-            Raised if the row is damaged, or all pixels are zero although the
-            CSV file has trails in it.
+            Raised if the row is damaged, or all pixels are zero although the CSV file has trails in it.
         """
         try:
             image = np.asarray(self._file["images"][number], dtype=np.float32)
@@ -263,8 +259,7 @@ def _column(column: Any, kind: type, name: str, path: Path) -> npt.NDArray[Any]:
 class AdcnnWriter(contextlib.AbstractContextManager["AdcnnWriter"]):
     """Writer of the two files, one image at a time.
 
-    A context manager: both files appear when the block ends; after an
-    exception nothing is left behind.
+    A context manager: both files appear when the block ends; after an exception nothing is left behind.
 
     Parameters
     ----------
@@ -275,8 +270,7 @@ class AdcnnWriter(contextlib.AbstractContextManager["AdcnnWriter"]):
     real_labels
         Whether to write footprints of real sources.
     gzip
-        Whether to compress: masks become tiny, images hardly shrink, and
-        reading takes longer.
+        Whether to compress: masks become tiny, images hardly shrink, and reading takes longer.
 
     Raises
     ------
@@ -318,8 +312,7 @@ class AdcnnWriter(contextlib.AbstractContextManager["AdcnnWriter"]):
         image, mask, real_labels
             As in `AdcnnImage`.
         trails
-            Trails in the image; missing columns of `ADCNN_COLUMNS` stay
-            empty, other columns are ignored.
+            Trails in the image; missing columns of `ADCNN_COLUMNS` stay empty, other columns are ignored.
 
         Raises
         ------

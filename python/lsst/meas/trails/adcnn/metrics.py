@@ -10,9 +10,8 @@
 # version 3 or later, that can be found in the LICENSE file.
 """Detection measures of Asteroid_detection_CNN, for comparison with its numbers.
 
-They follow the original in every known detail, unlike this package's own: a
-trail is found if a component of any length and angle touches a band of 20
-pixels around it, and satellites are false detections.
+They follow the original in every known detail, unlike this package's own: a trail is found if a component of
+any length and angle touches a band of 20 pixels around it, and satellites are false detections.
 """
 
 from __future__ import annotations
@@ -68,8 +67,7 @@ def adcnn_detections(
     -----
     Pixels of at least the threshold are grown by a square of 5x5 pixels (gap
     2) and labeled with 8 neighbors.  A component is the pixels above the
-    threshold with one label, at least 3.  Its score is the mean of the largest
-    5% of their probabilities.
+    threshold with one label, at least 3. Its score is the mean of the largest 5% of their probabilities.
     """
     support = probability >= threshold
     size = 2 * ADCNN_GAP + 1
@@ -108,9 +106,8 @@ def adcnn_match(detections: AdcnnDetections, trails: Trails) -> npt.NDArray[np.f
 
     Notes
     -----
-    A trail is found if a component that matches no earlier trail touches the
-    band around it; it matches all such components.  The original counts the
-    number of components minus the number of trails found as false.
+    A trail is found if a component that matches no earlier trail touches the band around it; it matches all
+    such components. The original counts the number of components minus the number of trails found as false.
     """
     taken = np.zeros(len(detections.score) + 1, dtype=bool)
     taken[0] = True

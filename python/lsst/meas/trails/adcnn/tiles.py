@@ -11,8 +11,8 @@
 
 """Conversion of images of Asteroid_detection_CNN to tiles.
 
-Its files have only pixels and trails.  Variance, mask, PSF and WCS are
-estimated; the ``estimated`` entry of the tiles' configuration says how.
+Its files have only pixels and trails. Variance, mask, PSF and WCS are estimated; the ``estimated`` entry of
+the tiles' configuration says how.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _DEAD_AREA = 64
 """Smallest number of connected pixels of exactly zero that have no data."""
 
 _MASK_HALF_WIDTH = 12.0
-"""Half of the width of the masks, pixels: bands of 20 pixels around midpoints
-that are truncated to whole pixels.
+"""Half of the width of the masks, pixels: bands of 20 pixels around midpoints that are truncated to whole
+pixels.
 """
 
 _MIN_WCS_TRAILS = 6
@@ -79,9 +79,7 @@ class ImportOptions:
     """Optimal SNR below which trails are excluded from the loss."""
 
     redraw_masks: bool = False
-    """Whether to draw masks as wide as the PSF instead of the original bands
-    of 20 pixels.
-    """
+    """Whether to draw masks as wide as the PSF instead of the original bands of 20 pixels."""
 
     fwhm: float | None = None
     """FWHM of the PSF, pixels; `None` measures it on the stars."""
@@ -108,8 +106,7 @@ def adcnn_tiles(adcnn: AdcnnImage, name: str, options: ImportOptions) -> TrailTi
     Raises
     ------
     ValueError
-        Raised if the image has no usable pixel, or too few stars to measure
-        the PSF.
+        Raised if the image has no usable pixel, or too few stars to measure the PSF.
     """
     bits = _mask_bits(adcnn)
     bad = bits & np.uint32(plane_bits(["NO_DATA"])) != 0

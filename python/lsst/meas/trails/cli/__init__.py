@@ -11,13 +11,12 @@
 
 """The command ``meas-trails``.
 
-Every module of this package without a leading underscore is a command of the
-same name, with hyphens for underscores, and defines a `click.Command` of that
-name.  A module is imported only for its own command, and imports heavy
-packages only when the command runs.
+Every module of this package without a leading underscore is a command of the same name, with hyphens for
+underscores, and defines a `click.Command` of that name. A module is imported only for its own command, and
+imports heavy packages only when the command runs.
 
-The errors of this package and of the operating system end a command with
-their message and exit code 1; all other exceptions show a traceback.
+The errors of this package and of the operating system end a command with their message and exit code 1; all
+other exceptions show a traceback.
 """
 
 from __future__ import annotations
@@ -88,9 +87,8 @@ class _CommandGroup(click.Group):
 def main(verbose: int) -> None:
     """Find faint asteroid trails in single-visit images.
 
-    Detection itself is a pipeline: run `pipetask run -p
-    pipelines/DetectTrails.yaml`. These commands prepare its inputs and
-    inspect its outputs.
+    Detection itself is a pipeline: run `pipetask run -p pipelines/DetectTrails.yaml`. These commands prepare
+    its inputs and inspect its outputs.
     """
     from rich.console import Console
     from rich.logging import RichHandler

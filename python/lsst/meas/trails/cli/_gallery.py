@@ -63,8 +63,7 @@ class Gallery:
         Parameters
         ----------
         matches
-            The `matched_injected_trail_detector` of each detector, with a
-            column ``instrument``.
+            The `matched_injected_trail_detector` of each detector, with a column ``instrument``.
         threshold
             Lowest score of a found trail.
         """

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 def ingest(name: str, repo: str, run: str | None) -> None:
     """Put a model into a Butler repository, as trail_model.
 
-    NAME is a model's file (.json or .safetensors), or the name of a model in
-    the package.  TrailSegmentationTask uses it if its run is among the input
-    collections.
+    NAME is a model's file (.json or .safetensors), or the name of a model in the package.
+    TrailSegmentationTask uses it if its run is among the input collections.
     """
     from lsst.daf.butler import DatasetType
     from lsst.daf.butler.registry import CollectionTypeError, ConflictingDefinitionError

@@ -34,8 +34,7 @@ PIPELINES = (
 def open_for_pipelines(repo: str) -> Butler:
     """Open a Butler repository, or create one with the pipelines' dataset types.
 
-    Existing repositories with dataset types stay as they are: use `pipetask
-    run --register-dataset-types`.
+    Existing repositories with dataset types stay as they are: use `pipetask run --register-dataset-types`.
 
     Raises
     ------

@@ -132,11 +132,9 @@ def candidates(
 ) -> None:
     """Print the trail candidates of COLLECTION in REPO, best first, or export them.
 
-    ADES, the format of the Minor Planet Center, has two observations per
-    candidate: the ends of the trail, at the start and the end of the exposure
-    (UTC). One image does not show which end comes first: the comment of the
-    file and every remark say that the two times may be exchanged. Choose a
-    --min-score for ADES.
+    ADES, the format of the Minor Planet Center, has two observations per candidate: the ends of the trail, at
+    the start and the end of the exposure (UTC). One image does not show which end comes first: the comment of
+    the file and every remark say that the two times may be exchanged. Choose a --min-score for ADES.
     """
     import astropy.table
     import numpy as np

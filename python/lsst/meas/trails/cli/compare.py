@@ -43,8 +43,7 @@ def compare(
 ) -> None:
     """Compare the candidates of COLLECTION in REPO with the truth.
 
-    The truth comes from `meas-trails simulate` or InjectTrailsTask.
-    Detectors without truth are skipped.
+    The truth comes from `meas-trails simulate` or InjectTrailsTask. Detectors without truth are skipped.
     """
     import numpy as np
 

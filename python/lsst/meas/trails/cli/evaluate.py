@@ -71,12 +71,11 @@ def evaluate(
 ) -> None:
     """Print the evaluation of COLLECTION in REPO, and write a report.
 
-    COLLECTION is the output of pipelines/EvaluateTrails.yaml. The report is
-    a single HTML file that needs no network and is readable on a phone.
+    COLLECTION is the output of pipelines/EvaluateTrails.yaml. The report is a single HTML file that needs no
+    network and is readable on a phone.
 
-    The report includes the stack's own catalogs if they were given to
-    EvaluateTrails.yaml (-c parameters:stack_sources=source_detector);
-    otherwise detections with sep substitute for them.
+    The report includes the stack's own catalogs if they were given to EvaluateTrails.yaml (-c
+    parameters:stack_sources=source_detector); otherwise detections with sep substitute for them.
     """
     from ..evaluation.report.headlines import headlines
     from ..evaluation.report.page import write_report

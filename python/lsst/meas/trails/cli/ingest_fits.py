@@ -96,13 +96,11 @@ def ingest_fits(
 ) -> None:
     """Put calibrated images FILE... of any telescope into the Butler repository REPO.
 
-    The repository is created if it does not exist. Each image becomes a
-    preliminary_visit_image of the instrument FitsCam, in nJy. A file must have
-    a WCS. It may have a mask and a variance plane (HDUs named MASK and
-    VARIANCE, or DQ, ERR, IVAR, WEIGHT and similar), as calexps of the Rubin
-    pipelines; otherwise the variance is measured on the sky. The options apply
-    to all files and replace header values. The same command resumes an
-    interrupted run.
+    The repository is created if it does not exist. Each image becomes a preliminary_visit_image of the
+    instrument FitsCam, in nJy. A file must have a WCS. It may have a mask and a variance plane (HDUs named
+    MASK and VARIANCE, or DQ, ERR, IVAR, WEIGHT and similar), as calexps of the Rubin pipelines; otherwise the
+    variance is measured on the sky. The options apply to all files and replace header values. The same
+    command resumes an interrupted run.
     """
     from rich.console import Console
     from rich.progress import track

@@ -46,8 +46,7 @@ for _command in (ingest, list_models, export):
 def describe(name: str, as_json: bool) -> None:
     """Check a model and describe it.
 
-    NAME is a model's file (.json or .safetensors), or the name of a model in
-    the package.
+    NAME is a model's file (.json or .safetensors), or the name of a model in the package.
     """
     from ..nn.model_file import find_model, load_model
 
@@ -73,9 +72,8 @@ def describe(name: str, as_json: bool) -> None:
 def calibrate(model_path: Path, config: str, threads: int | None) -> None:
     """Choose a model's thresholds and calibrate its score.
 
-    MODEL is the .json file of a model.  It is rewritten with the results on
-    the scenes in the recipe's section data.simulate.calibration; the weights
-    do not change.
+    MODEL is the .json file of a model. It is rewritten with the results on the scenes in the recipe's section
+    data.simulate.calibration; the weights do not change.
     """
     from rich.console import Console
 
@@ -127,9 +125,8 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
 def convert(checkpoint: Path, output: Path, ema: bool, concatenation: str, overwrite: bool) -> None:
     """Convert a checkpoint of Asteroid_detection_CNN to a model.
 
-    CHECKPOINT is ckpt_best.pt or ckpt_last.pt of a UNetResSEASPP or UNetResSE
-    of any width.  The model keeps its normalization, its tiles of 128 pixels
-    and its thresholds of 0.2; its score is not calibrated.
+    CHECKPOINT is ckpt_best.pt or ckpt_last.pt of a UNetResSEASPP or UNetResSE of any width. The model keeps
+    its normalization, its tiles of 128 pixels and its thresholds of 0.2; its score is not calibrated.
     """
     from ..adcnn.checkpoints import convert_checkpoint
 

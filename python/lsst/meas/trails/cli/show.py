@@ -68,10 +68,9 @@ def show(
 ) -> None:
     """Draw one detector of COLLECTION in REPO.
 
-    A small image is drawn in three panels: the image, the probability that
-    each pixel belongs to a trail, and the candidates, over the truth if there
-    is one. A large image is drawn with numbered candidates, best first, next
-    to the best candidates at full resolution.
+    A small image is drawn in three panels: the image, the probability that each pixel belongs to a trail, and
+    the candidates, over the truth if there is one. A large image is drawn with numbered candidates, best
+    first, next to the best candidates at full resolution.
     """
     from ..core.atomic import atomic_path
     from ..evaluation.figures.detector import LARGE, DetectorView, detector_figure, mosaic_figure

@@ -102,10 +102,9 @@ def simulate(
 ) -> None:
     """Put simulated visits into the Butler repository REPO.
 
-    The repository is created if it does not exist. The images contain stars,
-    galaxies, cosmic rays, defects, some satellites, and asteroid trails; the
-    simulated_trail_catalog of each image lists the true trails. Equal options
-    make equal pixels, and the same command resumes an interrupted run.
+    The repository is created if it does not exist. The images contain stars, galaxies, cosmic rays, defects,
+    some satellites, and asteroid trails; the simulated_trail_catalog of each image lists the true trails.
+    Equal options make equal pixels, and the same command resumes an interrupted run.
     """
     from rich.console import Console
     from rich.progress import track

@@ -92,10 +92,9 @@ def consolidate(
 ) -> None:
     """Join tile files into one, OUTPUT, with training, validation and test splits.
 
-    The splits share neither visits nor sky. A recipe names them
-    OUTPUT#train, OUTPUT#validation and OUTPUT#test. The file and a manifest
-    next to it, named like OUTPUT with .manifest.json, list the split of every
-    image.
+    The splits share neither visits nor sky. A recipe names them OUTPUT#train, OUTPUT#validation and
+    OUTPUT#test. The file and a manifest next to it, named like OUTPUT with .manifest.json, list the split of
+    every image.
     """
     from rich.table import Table
 
@@ -210,10 +209,9 @@ def import_adcnn(
 ) -> None:
     """Convert a train.h5 and train.csv of Asteroid_detection_CNN to tile files.
 
-    HDF5 has whole images and masks, CSV a row for each trail. Each image
-    becomes a tile file in the folder OUTPUT. Variance, mask, PSF and WCS,
-    which these files lack, are estimated; the tile files record this. Images
-    of failed detectors, all zero and without trails, are skipped.
+    HDF5 has whole images and masks, CSV a row for each trail. Each image becomes a tile file in the folder
+    OUTPUT. Variance, mask, PSF and WCS, which these files lack, are estimated; the tile files record this.
+    Images of failed detectors, all zero and without trails, are skipped.
     """
     from rich.console import Console
 
@@ -270,9 +268,8 @@ def export_adcnn(
 ) -> None:
     """Write injected images as train.h5 and train.csv of Asteroid_detection_CNN.
 
-    HDF5 gets whole detectors with their masks, CSV a row for each trail, of
-    the injected images of COLLECTION in REPO, which must have the same shape.
-    Images that cannot be used are skipped, with a warning.
+    HDF5 gets whole detectors with their masks, CSV a row for each trail, of the injected images of COLLECTION
+    in REPO, which must have the same shape. Images that cannot be used are skipped, with a warning.
     """
     from rich.console import Console
 

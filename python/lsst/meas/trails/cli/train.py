@@ -60,18 +60,15 @@ def train(
 ) -> None:
     """Train a network from a recipe.
 
-    The folder OUTPUT gets the model (NAME.json and NAME.safetensors), a
-    checkpoint, the metrics (metrics.jsonl), a log (train.log) and the curves
-    (curves.png); simulated tiles go to OUTPUT/tiles.  The same command resumes
-    a run that was stopped.
+    The folder OUTPUT gets the model (NAME.json and NAME.safetensors), a checkpoint, the metrics
+    (metrics.jsonl), a log (train.log) and the curves (curves.png); simulated tiles go to OUTPUT/tiles. The
+    same command resumes a run that was stopped.
 
-    Every stage of a recipe is like a separate run that starts with the final
-    weights of the previous stage.  Start with a later stage from the weights
-    of a model with --start MODEL --from-stage NAME.
+    Every stage of a recipe is like a separate run that starts with the final weights of the previous stage.
+    Start with a later stage from the weights of a model with --start MODEL --from-stage NAME.
 
-    On several GPUs or machines, torchrun starts the command in several
-    processes, which share the tiles of every batch:
-    torchrun --nproc-per-node 4 --no-python meas-trails train ...
+    On several GPUs or machines, torchrun starts the command in several processes, which share the tiles of
+    every batch: torchrun --nproc-per-node 4 --no-python meas-trails train ...
     """
     import logging
     import os

@@ -31,15 +31,13 @@ def atomic_path(path: str | os.PathLike[str], *, keep_suffix: bool = False) -> I
     path
         File to create or replace.
     keep_suffix
-        Whether the temporary name ends like ``path``, for writers that
-        choose the format by it.
+        Whether the temporary name ends like ``path``, for writers that choose the format by it.
 
     Yields
     ------
     partial : `pathlib.Path`
-        Unique hidden name in the same folder.  When the block ends, this
-        file is renamed to ``path``; after any exception it is removed, and an
-        earlier ``path`` stays.  Errors of the system that name ``partial``
+        Unique hidden name in the same folder. When the block ends, this file is renamed to ``path``; after
+        any exception it is removed, and an earlier ``path`` stays. Errors of the system that name ``partial``
         name ``path`` instead.
     """
     path = Path(path)

@@ -11,9 +11,8 @@
 
 """Background of an image, and the image with its background.
 
-The background level is interpolated between clipped medians of blocks.  Long
-faint trails need blocks of 64 pixels: a level from a smaller sample is noisy
-on the scale of the trail and takes part of its signal.
+The background level is interpolated between clipped medians of blocks. Long faint trails need blocks of 64
+pixels: a level from a smaller sample is noisy on the scale of the trail and takes part of its signal.
 """
 
 from __future__ import annotations
@@ -69,8 +68,7 @@ class BackgroundMesh:
             _neighbors(np.arange(*part.indices(size)), count, size)
             for part, size, count in zip((y, x), self.shape, self.values.shape, strict=True)
         )
-        # Sums instead of a matrix product: for small matrices the threads of
-        # a BLAS cost several times more.
+        # Sums instead of a matrix product: for small matrices the threads of a BLAS cost several times more.
         rows = self.values[below] * (1.0 - fy)[:, None] + self.values[above] * fy[:, None]
         return np.asarray(rows[:, left] * (1.0 - fx) + rows[:, right] * fx, dtype=np.float32)
 
@@ -128,8 +126,8 @@ def fit_background(
     bad
         Pixels to ignore, same shape.
     block
-        Approximate side of the blocks, pixels.  The image is divided evenly,
-        so that no block is cut off at the edge.
+        Approximate side of the blocks, pixels. The image is divided evenly, so that no block is cut off at
+        the edge.
 
     Returns
     -------
@@ -138,12 +136,10 @@ def fit_background(
 
     Notes
     -----
-    The level of a block is a median, clipped up to four times at 2.5 times
-    the scatter.  The scatter is taken from the pixels below the median, which
-    stars and galaxies do not affect.  A block with less than a fifth of good
-    pixels takes the level of its nearest neighbor.  A block that stands out
-    from the median of its 3x3 neighborhood, such as one filled by a bright
-    star, takes that median.
+    The level of a block is a median, clipped up to four times at 2.5 times the scatter. The scatter is taken
+    from the pixels below the median, which stars and galaxies do not affect. A block with less than a fifth
+    of good pixels takes the level of its nearest neighbor. A block that stands out from the median of its 3x3
+    neighborhood, such as one filled by a bright star, takes that median.
     """
     ny, nx = image.shape
     rows = _block_edges(ny, block)
@@ -206,9 +202,8 @@ def _neighbors(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return the blocks before and after positions along one axis.
 
-    The third value is the weight of the block after each position in a linear
-    interpolation between their centers, an extrapolation in the outer half
-    blocks.
+    The third value is the weight of the block after each position in a linear interpolation between their
+    centers, an extrapolation in the outer half blocks.
     """
     u = (positions + 0.5) * count / size - 0.5
     lower = np.clip(np.floor(u).astype(np.int64), 0, max(count - 2, 0))

@@ -11,8 +11,8 @@
 
 """Trails as line segments: midpoint, length, angle, ends and distances.
 
-Pixel centers are integers.  Angles are degrees counter-clockwise from +x; a
-trail has no direction, so that angles run over [0, 180).
+Pixel centers are integers. Angles are degrees counter-clockwise from +x; a trail has no direction, so that
+angles run over [0, 180).
 """
 
 from __future__ import annotations
@@ -242,14 +242,12 @@ def clip_segment(
     x0, y0, x1, y1
         Ends of the segments, array coordinates.
     shape
-        Shape (ny, nx) of the image, whose outer pixels end half a pixel
-        beyond their centers.
+        Shape (ny, nx) of the image, whose outer pixels end half a pixel beyond their centers.
 
     Returns
     -------
     x0, y0, x1, y1
-        Ends of the parts on the image; unchanged for segments that do not
-        touch the image.
+        Ends of the parts on the image; unchanged for segments that do not touch the image.
     """
     start, stop = np.zeros(np.shape(x0)), np.ones(np.shape(x0))
     for begin, step, size in ((x0, np.subtract(x1, x0), shape[1]), (y0, np.subtract(y1, y0), shape[0])):
@@ -289,8 +287,8 @@ def near_segment(
 
     Notes
     -----
-    The box reaches beyond the image like the segment: in a smaller box, a
-    trail drawn in Fourier space would wrap around.
+    The box reaches beyond the image like the segment: in a smaller box, a trail drawn in Fourier space would
+    wrap around.
     """
     left, right = int(np.floor(min(x0, x1) - margin)), int(np.ceil(max(x0, x1) + margin)) + 1
     bottom, top = int(np.floor(min(y0, y1) - margin)), int(np.ceil(max(y0, y1) + margin)) + 1

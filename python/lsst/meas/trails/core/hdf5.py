@@ -38,22 +38,19 @@ from .atomic import atomic_path
 class Hdf5Output(contextlib.AbstractContextManager["Hdf5Output"]):
     """New HDF5 file that appears under its name when it is complete.
 
-    A context manager: after an exception nothing is left behind, and an
-    earlier file stays.
+    A context manager: after an exception nothing is left behind, and an earlier file stays.
 
     Parameters
     ----------
     path
         The file to write.
     compatible
-        Whether versions of HDF5 before 1.10 can read it; otherwise its
-        structure has checksums.
+        Whether versions of HDF5 before 1.10 can read it; otherwise its structure has checksums.
 
     Raises
     ------
     OSError
-        Raised, at the latest when the block ends, if the file cannot be
-        written, for instance on a full disk.
+        Raised, at the latest when the block ends, if the file cannot be written, for instance on a full disk.
     """
 
     file: h5py.File
@@ -90,8 +87,7 @@ class Hdf5Output(contextlib.AbstractContextManager["Hdf5Output"]):
 class _RawOutput(io.FileIO):
     """File that keeps the first error of writing and discards later data.
 
-    If writing fails, HDF5 cannot close the file either, and ends the process
-    with a segmentation fault.
+    If writing fails, HDF5 cannot close the file either, and ends the process with a segmentation fault.
     """
 
     failure: OSError | None = None
@@ -131,17 +127,14 @@ MAX_ATTRIBUTE_BYTES = 10_000_000
 """Largest attribute that is read: a configuration or a FITS header."""
 
 MAX_CHUNK_BYTES = 2_000_000_000
-"""Largest chunk that is read: any pixel of a compressed dataset needs a
-whole chunk in memory.
-"""
+"""Largest chunk that is read: any pixel of a compressed dataset needs a whole chunk in memory."""
 
 
 def has_hard_links(file: h5py.File, name: str) -> bool:
     """Return whether a group or dataset is in the file itself.
 
-    External links would open any HDF5 file that this process may read, or
-    block on a named pipe.  Unlike ``name in file`` and `h5py.Group.get`, this
-    function does not follow links.
+    External links would open any HDF5 file that this process may read, or block on a named pipe. Unlike
+    ``name in file`` and `h5py.Group.get`, this function does not follow links.
     """
     parts = name.strip("/").split("/")
     links = file.id.links
@@ -167,9 +160,8 @@ def read_attribute(item: h5py.Group | h5py.Dataset, name: str, default: Any = No
     Raises
     ------
     ValueError
-        Raised if the attribute is larger than `MAX_ATTRIBUTE_BYTES`, or has
-        values of variable length: these refer to another part of the file,
-        and HDF5 does not return from some false references.
+        Raised if the attribute is larger than `MAX_ATTRIBUTE_BYTES`, or has values of variable length: these
+        refer to another part of the file, and HDF5 does not return from some false references.
     """
     if name not in item.attrs:
         return default
@@ -192,14 +184,13 @@ def unsafe_storage(file: h5py.File, name: str, *, virtual: bool = False) -> str 
     name
         Path of the dataset in the file.
     virtual
-        Whether the dataset may be virtual; the caller must then check the
-        names of the other files and read these instead.
+        Whether the dataset may be virtual; the caller must then check the names of the other files and read
+        these instead.
 
     Returns
     -------
     problem
-        End of a sentence that begins with the dataset's name; `None` if it
-        can be read.
+        End of a sentence that begins with the dataset's name; `None` if it can be read.
     """
     parent, _, last = name.strip("/").rpartition("/")
     if parent and not has_hard_links(file, parent):

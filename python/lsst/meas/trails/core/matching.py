@@ -35,18 +35,15 @@ class MatchCriteria:
     Parameters
     ----------
     max_distance
-        Largest distance of the candidate's midpoint from the true segment,
-        pixels.
+        Largest distance of the candidate's midpoint from the true segment, pixels.
     max_angle
-        Largest angle between the two, degrees, if both are longer than
-        ``min_angle_length``.
+        Largest angle between the two, degrees, if both are longer than ``min_angle_length``.
     min_angle_length
         Shortest trails with a meaningful angle, pixels.
     min_overlap
-        Smallest fraction of the true trail that the candidate covers, and of
-        the candidate that lies on the true trail, both along the true trail
-        and widened by ``max_distance`` at each end.  A candidate that covers
-        less but lies on the trail is a fragment: neither a match nor false.
+        Smallest fraction of the true trail that the candidate covers, and of the candidate that lies on the
+        true trail, both along the true trail and widened by ``max_distance`` at each end. A candidate that
+        covers less but lies on the trail is a fragment: neither a match nor false.
     """
 
     max_distance: float = 6.0
@@ -64,11 +61,9 @@ class Matches:
     candidate_of
         Number of each true trail's candidate, or -1, shape (m,).
     truth_of
-        Number of the trail that each candidate matches or duplicates, or -1,
-        shape (n,).
+        Number of the trail that each candidate matches or duplicates, or -1, shape (n,).
     is_duplicate
-        Candidates on a trail that has another match, or of which they are
-        only a fragment, shape (n,).
+        Candidates on a trail that has another match, or of which they are only a fragment, shape (n,).
     """
 
     candidate_of: _Ints
@@ -101,9 +96,8 @@ def match_trails(
     criteria
         Criteria for a match.
     rank
-        Rank of the candidates, such as the score: of several candidates on
-        a trail, its match has the highest rank; by default the largest
-        overlap.
+        Rank of the candidates, such as the score: of several candidates on a trail, its match has the highest
+        rank; by default the largest overlap.
     """
     n, m = len(candidates), len(truth)
     candidate_of = np.full(m, -1, dtype=np.int64)

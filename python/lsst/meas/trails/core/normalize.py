@@ -11,9 +11,8 @@
 
 """Normalization of images for the network, in training and inference.
 
-The name of the normalization and its version are part of a model's
-specification: `network_input` for networks of this package, `adcnn_input` for
-networks of Asteroid_detection_CNN.
+The name of the normalization and its version are part of a model's specification: `network_input` for
+networks of this package, `adcnn_input` for networks of Asteroid_detection_CNN.
 """
 
 from __future__ import annotations
@@ -68,8 +67,8 @@ type _Float32 = npt.NDArray[np.float32]
 def compress(significance: _Float32) -> _Float32:
     """Return significances z as ``5 asinh(z / 5)``.
 
-    The function is linear within the noise and logarithmic beyond 5 sigma, so
-    that bright stars do not dominate faint trails.
+    The function is linear within the noise and logarithmic beyond 5 sigma, so that bright stars do not
+    dominate faint trails.
     """
     # numpy computes the logarithm five times as fast as asinh, to 1e-6.
     scaled = np.abs(significance) * np.float32(1.0 / _SOFTENING)
@@ -94,8 +93,7 @@ def _template(sky: SkySubtracted) -> _Float32:
     planes = sky.planes
     if planes.template is None:
         return np.zeros(planes.shape, dtype=np.float32)
-    # In units of the image's noise, so that a constant source has the same
-    # value in both.
+    # In units of the image's noise, so that a constant source has the same value in both.
     return _significance(planes.template, planes.variance, ~_has_template(planes))
 
 
@@ -130,10 +128,9 @@ CHANNELS: dict[str, Callable[[SkySubtracted], _Float32]] = {
 }
 """Input channels by name.
 
-``science`` is the background-subtracted image in units of its own noise,
-compressed, and 0 at bad pixels; ``bad`` is 1 at bad pixels and 0 elsewhere.
-``template`` is the template in units of the image's noise, compressed, and 0
-where it has no data; ``template_missing`` is 1 there and 0 elsewhere.
+``science`` is the background-subtracted image in units of its own noise, compressed, and 0 at bad pixels;
+``bad`` is 1 at bad pixels and 0 elsewhere. ``template`` is the template in units of the image's noise,
+compressed, and 0 where it has no data; ``template_missing`` is 1 there and 0 elsewhere.
 """
 
 TEMPLATE_CHANNELS = frozenset({"template", "template_missing"})
@@ -148,8 +145,8 @@ def network_input(planes: ImagePlanes, background: _Float32, channels: Sequence[
     planes
         The image, or a part of it, shape (ny, nx).
     background
-        Background level of these pixels, same shape, fitted to the whole
-        image: fitted to a part it would differ between a tile and its image.
+        Background level of these pixels, same shape, fitted to the whole image: fitted to a part it would
+        differ between a tile and its image.
     channels
         Names of the channels, in order; see `CHANNELS`.
 
@@ -189,14 +186,12 @@ def measure_panel(image: _Float32) -> PanelScale:
     Returns
     -------
     scale
-        Median and 1.4826 times (median absolute deviation + 1e-12) of the
-        central 512x512 pixels.
+        Median and 1.4826 times (median absolute deviation + 1e-12) of the central 512x512 pixels.
 
     Notes
     -----
-    Non-finite pixels are ignored; in the original a single one made the whole
-    panel NaN.  Without finite pixels in the center the whole image is
-    measured; an image without any has the median 0 and the scatter 1.
+    Non-finite pixels are ignored; in the original a single one made the whole panel NaN. Without finite
+    pixels in the center the whole image is measured; an image without any has the median 0 and the scatter 1.
     """
     top, left = (max(0, (size - _ADCNN_CROP) // 2) for size in image.shape)
     crop = image[top : top + _ADCNN_CROP, left : left + _ADCNN_CROP]
@@ -218,16 +213,15 @@ def adcnn_input(image: _Float32, scale: PanelScale) -> _Float32:
     Parameters
     ----------
     image
-        Pixel values, shape (ny, nx); 0 beyond the edges of the image, as in
-        the training of these networks.
+        Pixel values, shape (ny, nx); 0 beyond the edges of the image, as in the training of these networks.
     scale
         Level and scatter of the whole image.
 
     Returns
     -------
     array
-        Distances from the median in units of the scatter, in [-5, 5], float32,
-        shape (1, ny, nx); 0 for non-finite pixels.
+        Distances from the median in units of the scatter, in [-5, 5], float32, shape (1, ny, nx); 0 for
+        non-finite pixels.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         significance = (image.astype(np.float64) - scale.median) / scale.sigma

@@ -77,8 +77,7 @@ def found_at_threshold(threshold: float, scores: _Reals, candidate_of: npt.NDArr
     scores
         Scores of all candidates.
     candidate_of
-        Candidate of each trail or -1; see
-        `~lsst.meas.trails.core.matching.Matches`.
+        Candidate of each trail or -1; see `~lsst.meas.trails.core.matching.Matches`.
     """
     found = candidate_of >= 0
     result = np.zeros(len(candidate_of), dtype=bool)
@@ -99,9 +98,8 @@ def snr50(snr: _Reals, found: _Mask) -> float:
     Returns
     -------
     snr50
-        SNR at which the best-fitting logistic curve of completeness against
-        the logarithm of SNR crosses one half; NaN for fewer than ten trails,
-        or if all or none were found.
+        SNR at which the best-fitting logistic curve of completeness against the logarithm of SNR crosses one
+        half; NaN for fewer than ten trails, or if all or none were found.
     """
     snr, found = np.asarray(snr, dtype=np.float64), np.asarray(found, dtype=bool)
     usable = np.isfinite(snr) & (snr > 0.0)
@@ -148,9 +146,8 @@ def measure_detection(
     thresholds
         Score threshold by rate of `FALSE_RATES`, as text.
     metrics
-        ``completeness_at_R`` and ``snr50_at_R`` of all trails and
-        ``snr50_long_at_R`` of trails of at least 20 pixels; `None` if it
-        cannot be measured.
+        ``completeness_at_R`` and ``snr50_at_R`` of all trails and ``snr50_long_at_R`` of trails of at least
+        20 pixels; `None` if it cannot be measured.
     """
     thresholds: dict[str, float] = {}
     metrics: dict[str, float | None] = {}

@@ -55,9 +55,8 @@ def mag_to_flux(mag: npt.ArrayLike, zeropoint: float = AB_ZEROPOINT_NJY) -> _Flo
 def detection_magnitude_loss(length: npt.ArrayLike, fwhm: float | _Floats) -> _Floats:
     """Return the loss of a trail in point-source detection, magnitudes.
 
-    The loss is ``1.25 log10(1 + a x^2 / (1 + b x))`` with ``x = length / fwhm``,
-    both in pixels, ``a = 0.42`` and ``b = 0`` (Jones et al. 2018, Icarus 303,
-    181, eq. 5).
+    The loss is ``1.25 log10(1 + a x^2 / (1 + b x))`` with ``x = length / fwhm``, both in pixels, ``a = 0.42``
+    and ``b = 0`` (Jones et al. 2018, Icarus 303, 181, eq. 5).
     """
     x = np.asarray(length, dtype=np.float64) / fwhm
     return 1.25 * np.log10(1.0 + 0.42 * np.square(x))
@@ -100,8 +99,8 @@ def typical_variance(planes: ImagePlanes, bad: _Mask) -> float:
 def estimate_gain(image: _Reals, variance: _Reals, bad: _Mask, max_pixels: int = 1_000_000) -> float:
     """Estimate the gain of an image from its variance plane.
 
-    The variance of a pixel is the variance of the sky plus signal over gain,
-    so that the slope of variance against signal is the inverse gain.
+    The variance of a pixel is the variance of the sky plus signal over gain, so that the slope of variance
+    against signal is the inverse gain.
 
     Parameters
     ----------
@@ -115,8 +114,8 @@ def estimate_gain(image: _Reals, variance: _Reals, bad: _Mask, max_pixels: int =
     Returns
     -------
     gain
-        Electrons per image unit; ``inf`` if the variance does not grow with
-        the signal, as in a plane without the Poisson noise of sources.
+        Electrons per image unit; ``inf`` if the variance does not grow with the signal, as in a plane without
+        the Poisson noise of sources.
     """
     step = max(1, int(np.sqrt(image.size / max_pixels)))
     good = ~bad[::step, ::step]

@@ -39,8 +39,8 @@ def _no_counts() -> _Counts:
 class PixelHistogram:
     """Histograms of the logits of trail and of background pixels.
 
-    Histograms of several detectors can be added.  Bins of 0.05 in the logit
-    make areas under curves exact to about 1e-3.
+    Histograms of several detectors can be added. Bins of 0.05 in the logit make areas under curves exact to
+    about 1e-3.
 
     Parameters
     ----------

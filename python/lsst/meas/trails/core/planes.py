@@ -51,8 +51,8 @@ MASK_PLANES: tuple[str, ...] = (
     "UNMASKED_NAN",
     "HIGH_VARIANCE",
 )
-"""Mask planes, under the names of `lsst.images`; plane ``i`` is bit ``i`` of
-the masks of `ImagePlanes` and of tile files.
+"""Mask planes, under the names of `lsst.images`; plane ``i`` is bit ``i`` of the masks of `ImagePlanes` and
+of tile files.
 """
 
 ALIASES: dict[str, str] = {
@@ -67,8 +67,8 @@ ALIASES: dict[str, str] = {
 BAD_PLANES: tuple[str, ...] = ("BAD", "SATURATED", "INTERPOLATED", "COSMIC_RAY", "NO_DATA", "UNMASKED_NAN")
 """Mask planes of pixels without information on the sky.
 
-``DETECTION_EDGE`` is not one of them: its pixels are good, but too close to
-the edge for the convolution of the stack.
+``DETECTION_EDGE`` is not one of them: its pixels are good, but too close to the edge for the convolution of
+the stack.
 """
 
 
@@ -127,8 +127,8 @@ class PixelPlane:
 class ImagePlanes:
     """A calibrated image as arrays, all of shape (ny, nx).
 
-    The fields with a `PixelPlane` are the table of planes that layout, writer,
-    reader and cutter of tiles follow, so that a new field needs no edit there.
+    The fields with a `PixelPlane` are the table of planes that layout, writer, reader and cutter of tiles
+    follow, so that a new field needs no edit there.
 
     Raises
     ------
@@ -153,8 +153,8 @@ class ImagePlanes:
     template: npt.NDArray[np.float32] | None = dataclasses.field(
         default=None, metadata={"plane": PixelPlane(np.float32, fill=np.nan, optional=True)}
     )
-    """Template of the same sky on the same pixels, if there is one: without
-    its background, in the units of the image, NaN where it has no data.
+    """Template of the same sky on the same pixels, if there is one: without its background, in the units of
+    the image, NaN where it has no data.
     """
 
     @classmethod
@@ -202,8 +202,8 @@ class ImagePlanes:
     def bad(self) -> npt.NDArray[np.bool_]:
         """Return the pixels that carry no information, shape (ny, nx).
 
-        A mask plane of `BAD_PLANES` makes a pixel bad, and so does a value
-        that is not finite or a variance that is not finite and positive.
+        A mask plane of `BAD_PLANES` makes a pixel bad, and so does a value that is not finite or a variance
+        that is not finite and positive.
         """
         bad = self.has(*BAD_PLANES)
         bad |= ~np.isfinite(self.image)

@@ -45,10 +45,9 @@ def kernel_fwhm(kernel: npt.NDArray[np.floating]) -> float:
 
     Notes
     -----
-    The effective area of a PSF, ``(sum p)^2 / sum p^2``, is ``4 pi sigma^2``
-    for a Gaussian (King 1983, PASP 95, 163).  It determines the noise of a
-    matched filter, and unlike second moments it does not depend on the size
-    of the stamp.
+    The effective area of a PSF, ``(sum p)^2 / sum p^2``, is ``4 pi sigma^2`` for a Gaussian (King 1983, PASP
+    95, 163). It determines the noise of a matched filter, and unlike second moments it does not depend on the
+    size of the stamp.
     """
     area = np.sum(kernel) ** 2 / np.sum(np.square(kernel))
     return float(FWHM_PER_SIGMA * np.sqrt(area / (4.0 * np.pi)))
@@ -58,23 +57,21 @@ def kernel_fwhm(kernel: npt.NDArray[np.floating]) -> float:
 class PsfGrid:
     """PSF kernels at the nodes of a rectangular grid over an image.
 
-    Evaluating a PSF model takes milliseconds; trails, stars and fits need the
-    PSF at thousands of positions, between which it hardly changes.
+    Evaluating a PSF model takes milliseconds; trails, stars and fits need the PSF at thousands of positions,
+    between which it hardly changes.
 
     Parameters
     ----------
     x, y
-        Positions of the nodes in array coordinates, pixels, shapes (nx,) and
-        (ny,), increasing.
+        Positions of the nodes in array coordinates, pixels, shapes (nx,) and (ny,), increasing.
     kernels
-        PSF images, shape (ny, nx, k, k) with odd ``k``, each centered on its
-        central pixel and with a sum of 1.
+        PSF images, shape (ny, nx, k, k) with odd ``k``, each centered on its central pixel and with a sum of
+        1.
 
     Raises
     ------
     ValueError
-        Raised if the shapes disagree, a kernel is not finite, or a kernel's
-        sum is not positive.
+        Raised if the shapes disagree, a kernel is not finite, or a kernel's sum is not positive.
     """
 
     x: npt.NDArray[np.float64]
@@ -128,14 +125,12 @@ class PsfGrid:
         Parameters
         ----------
         function
-            Function of a position (x, y) in array coordinates that returns the
-            kernel, shape (k, k).
+            Function of a position (x, y) in array coordinates that returns the kernel, shape (k, k).
         shape
             Shape (ny, nx) of the image.
         spacing
-            Largest distance between nodes, pixels.  Over 512 pixels of an
-            LSST detector a kernel changes by 1 to 2%, so that linear
-            interpolation is accurate to a few parts in ten thousand.
+            Largest distance between nodes, pixels. Over 512 pixels of an LSST detector a kernel changes by 1
+            to 2%, so that linear interpolation is accurate to a few parts in ten thousand.
         """
         counts = (max(2, int(np.ceil((size - 1) / spacing)) + 1) if size > 1 else 1 for size in shape)
         y, x = (np.linspace(0.0, size - 1.0, n) for size, n in zip(shape, counts, strict=True))
@@ -172,8 +167,7 @@ class PsfGrid:
         Parameters
         ----------
         x, y
-            Position in array coordinates; outside the grid the nearest edge
-            of the grid is used.
+            Position in array coordinates; outside the grid the nearest edge of the grid is used.
         """
         ix, fx = _locate(self.x, x)
         iy, fy = _locate(self.y, y)

@@ -11,13 +11,11 @@
 
 """Rendering of trails: a uniform line convolved with the PSF.
 
-A trail is a line of uniform brightness convolved with the local PSF (Veres et
-al. 2012, PASP 124, 1197, eq. 1).  It is drawn in Fourier space, where the
-line of extent (dx, dy) around its midpoint is the factor
-``sinc(fx dx + fy dy) exp(-2 pi i (fx x + fy y))`` on the transform of the PSF
-kernel.  This is exact at any sub-pixel position for a well-sampled PSF,
-conserves flux exactly, and has derivatives in closed form.  Injection, truth
-masks and fits share it.
+A trail is a line of uniform brightness convolved with the local PSF (Veres et al. 2012, PASP 124, 1197, eq.
+1). It is drawn in Fourier space, where the line of extent (dx, dy) around its midpoint is the factor
+``sinc(fx dx + fy dy) exp(-2 pi i (fx x + fy y))`` on the transform of the PSF kernel. This is exact at any
+sub-pixel position for a well-sampled PSF, conserves flux exactly, and has derivatives in closed form.
+Injection, truth masks and fits share it.
 """
 
 from __future__ import annotations
@@ -61,8 +59,7 @@ class TrailStamp:
     array
         Pixel values, shape (h, w), with a sum of 1.
     x0, y0
-        Array coordinates of the stamp's first pixel; the stamp may reach
-        beyond the image.
+        Array coordinates of the stamp's first pixel; the stamp may reach beyond the image.
     """
 
     array: _Floats
@@ -88,8 +85,8 @@ class FourierTrail:
     Parameters
     ----------
     kernels
-        PSF kernels along the trail from its first to its second end, shape
-        (n, k, k); the line is cut into ``n`` equal pieces.
+        PSF kernels along the trail from its first to its second end, shape (n, k, k); the line is cut into
+        ``n`` equal pieces.
     shape
         Shape (h, w) of the box.
     """
@@ -117,8 +114,7 @@ class FourierTrail:
     def _line(self, q: _Floats) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.complex128]]:
         """Return the transform of the line and its derivative by q.
 
-        The line is centered and convolved with the PSF, and
-        ``q = fx dx + fy dy``.
+        The line is centered and convolved with the PSF, and ``q = fx dx + fy dy``.
         """
         n = self._count
         sinc = np.sinc(q / n)
@@ -246,8 +242,8 @@ def truth_mask(psf: PsfGrid, trails: Trails, shape: tuple[int, int], fraction: f
     shape
         Shape (ny, nx) of the image.
     fraction
-        Brightness of the noiseless trail at the border of its mask, as a
-        fraction of its ridge, so that the mask follows the seeing.
+        Brightness of the noiseless trail at the border of its mask, as a fraction of its ridge, so that the
+        mask follows the seeing.
     """
     mask = np.zeros(shape, dtype=bool)
     for trail in trails:
@@ -262,8 +258,8 @@ def optimal_snr(
 ) -> float:
     """Return the signal-to-noise ratio of a matched filter on a trail.
 
-    The SNR is ``sqrt(sum (F t)^2 / V)`` for a trail of flux ``F``, with ``t``
-    the unit-flux trail and ``V`` the variance without it.
+    The SNR is ``sqrt(sum (F t)^2 / V)`` for a trail of flux ``F``, with ``t`` the unit-flux trail and ``V``
+    the variance without it.
 
     Parameters
     ----------
@@ -294,8 +290,7 @@ def variance_under(stamp: TrailStamp, variance: npt.NDArray[np.floating], sky_va
     variance
         Variance plane of the image, shape (ny, nx).
     sky_variance
-        Variance of clean sky, used beyond the edge and for pixels without a
-        valid variance.
+        Variance of clean sky, used beyond the edge and for pixels without a valid variance.
     """
     result = np.full(stamp.array.shape, sky_variance)
     slices, inner = TrailStamp(result, stamp.x0, stamp.y0).clipped((variance.shape[0], variance.shape[1]))

@@ -29,8 +29,8 @@ _MAX_SHOWN = 60
 class Section(pydantic.BaseModel):
     """Base class of the sections of a file.
 
-    Types are strict ("3" is not a number), numbers are finite, lists become
-    tuples, and unknown keys are errors.
+    Types are strict ("3" is not a number), numbers are finite, lists become tuples, and unknown keys are
+    errors.
     """
 
     model_config = pydantic.ConfigDict(
@@ -94,8 +94,8 @@ def describe_error(error: pydantic.ValidationError, source: str = "", where: str
     Returns
     -------
     message
-        Sentence that names file, key and value, such as
-        ``FILE: data.balance must be less than or equal to 1, not 1.5.``
+        Sentence that names file, key and value, such as ``FILE: data.balance must be less than or equal to 1,
+        not 1.5.``
     """
     details = error.errors(include_url=False)[0]
     place = "".join(_steps(where, details)).removeprefix(".")

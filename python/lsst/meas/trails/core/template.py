@@ -36,16 +36,16 @@ def cut_template(
     missing
         Pixels of the template without data, same shape.
     origin
-        Array coordinates (x, y) of its first pixel in the image; a template
-        may cover more than the image, or less.
+        Array coordinates (x, y) of its first pixel in the image; a template may cover more than the image, or
+        less.
     shape
         Shape (ny, nx) of the image; the shape of the template by default.
 
     Returns
     -------
     template
-        The template on the pixels of the image, shape (ny, nx), without its
-        background, which is fitted to the whole template; NaN without data.
+        The template on the pixels of the image, shape (ny, nx), without its background, which is fitted to
+        the whole template; NaN without data.
     """
     missing = missing | ~np.isfinite(template)
     values = np.where(missing, np.float32(np.nan), template).astype(np.float32)

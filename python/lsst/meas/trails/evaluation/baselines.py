@@ -14,9 +14,8 @@
 `elongated_footprints`
     PSF-matched footprints, as the stack detects sources, ranked by elongation.
 `sep_sources`
-    Sources of SExtractor's algorithm (Bertin and Arnouts 1996; Barbary 2016,
-    JOSS 1, 58).  At 3 to 5 sigma they substitute for the stack's catalog; with
-    `SEP_FOR_TRAILS` they are tuned for trails.
+    Sources of SExtractor's algorithm (Bertin and Arnouts 1996; Barbary 2016, JOSS 1, 58). At 3 to 5 sigma
+    they substitute for the stack's catalog; with `SEP_FOR_TRAILS` they are tuned for trails.
 
 The matched-filter bank, which is the noise limit, is `benchmarks.matched_filter`.
 """
@@ -41,8 +40,8 @@ from ..core.psf import FWHM_PER_SIGMA, kernel_fwhm
 from .columns import blank_table
 
 _GROW = 2.4
-"""Growth of the footprints that are masked in the second estimate of the
-background, in standard deviations of the PSF, as in the stack.
+"""Growth of the footprints that are masked in the second estimate of the background, in standard deviations
+of the PSF, as in the stack.
 """
 
 _PIXSTACK = 4_000_000
@@ -126,19 +125,16 @@ def elongated_footprints(
     Parameters
     ----------
     sky
-        The image; its background is estimated again with the grown footprints
-        of a first detection masked.
+        The image; its background is estimated again with the grown footprints of a first detection masked.
     threshold
         Threshold on the image convolved with the PSF, sigma.
     min_elongation
-        Lowest ratio of the axes of a footprint; a trail of 6 pixels has 1.25
-        in typical seeing.
+        Lowest ratio of the axes of a footprint; a trail of 6 pixels has 1.25 in typical seeing.
 
     Notes
     -----
-    A footprint is a set of connected pixels whose significance
-    ``sum(k d) / sqrt(sum(k^2 V))`` with the PSF ``k`` is above the threshold, as
-    in the stack's SourceDetectionTask.  Both sums ignore masked pixels.
+    A footprint is a set of connected pixels whose significance ``sum(k d) / sqrt(sum(k^2 V))`` with the PSF
+    ``k`` is above the threshold, as in the stack's SourceDetectionTask. Both sums ignore masked pixels.
     """
     planes, bad = sky.planes, sky.bad
     kernel = planes.psf.mean_kernel

@@ -46,8 +46,8 @@ def calibration_error(
     Returns
     -------
     error
-        Mean absolute difference of mean score and fraction of trails over the
-        bins, weighted by their candidates; NaN without candidates.
+        Mean absolute difference of mean score and fraction of trails over the bins, weighted by their
+        candidates; NaN without candidates.
     """
     weight = np.ones(len(score)) if weight is None else weight
     index = score_bins(score, bins)

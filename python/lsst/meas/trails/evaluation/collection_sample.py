@@ -56,9 +56,8 @@ class CollectionSample:
     Parameters
     ----------
     matches
-        Tables of `matched_injected_trail_detector`, read one after another;
-        only `COLUMNS` of trails and false candidates are kept, with 32 bits:
-        170 bytes per row.
+        Tables of `matched_injected_trail_detector`, read one after another; only `COLUMNS` of trails and
+        false candidates are kept, with 32 bits: 170 bytes per row.
     searches
         The `trail_search_detector` of each, in the same order.
 
@@ -164,8 +163,7 @@ class CollectionSample:
         Parameters
         ----------
         rate
-            False candidates per detector of
-            `~lsst.meas.trails.core.operating_point.DETECTOR_PIXELS`.
+            False candidates per detector of `~lsst.meas.trails.core.operating_point.DETECTOR_PIXELS`.
         weight
             Number of times that each detector counts; once by default.
         """

@@ -42,9 +42,7 @@ METHODS: dict[str, str] = {
     "Sep4": "sep 4 sigma",
     "Sep5": "sep 5 sigma",
 }
-"""Names of the methods that the network is compared with: the stack, and
-baselines that substitute for it.
-"""
+"""Names of the methods that the network is compared with: the stack, and baselines that substitute for it."""
 
 _TRUE: dict[str, tuple[str, type, u.UnitBase | None, str]] = {
     "injection_id": ("injection_id", _I, None, "Number of the trail in its truth table; -1 without one."),

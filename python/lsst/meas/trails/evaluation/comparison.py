@@ -54,8 +54,7 @@ def tally(
     Parameters
     ----------
     matches
-        Output of `~lsst.meas.trails.evaluation.match_table.match_table` for
-        each detector.
+        Output of `~lsst.meas.trails.evaluation.match_table.match_table` for each detector.
     n_pixels
         Area of all detectors, pixels.
     min_snr, min_length

@@ -47,8 +47,8 @@ def binomial_interval(
 
     Notes
     -----
-    Wilson (1927), JASA 22, 209: unlike the normal approximation it stays
-    within [0, 1], and has a width for fractions of 0 and 1.
+    Wilson (1927), JASA 22, 209: unlike the normal approximation it stays within [0, 1], and has a width for
+    fractions of 0 and 1.
     """
     found, total = np.broadcast_arrays(np.asarray(found), np.asarray(total))
     if np.any(found < 0) or np.any(found > total):
@@ -75,25 +75,22 @@ def bootstrap_interval(
     Parameters
     ----------
     statistic
-        Function of the numbers of the groups of a sample, shape (n_groups,),
-        with repetitions; returns one or more numbers, always of the same
-        shape, NaN for undefined ones.
+        Function of the numbers of the groups of a sample, shape (n_groups,), with repetitions; returns one or
+        more numbers, always of the same shape, NaN for undefined ones.
     n_groups
-        Number of groups, such as scenes or detectors.  Each is resampled as a
-        whole, because the trails on an image share its seeing, stars and
-        false detections.
+        Number of groups, such as scenes or detectors. Each is resampled as a whole, because the trails on an
+        image share its seeing, stars and false detections.
     confidence
         Probability of the interval.
     resamples
-        Number of samples.  Their random numbers are always the same, so that
-        compared methods share the samples.
+        Number of samples. Their random numbers are always the same, so that compared methods share the
+        samples.
 
     Returns
     -------
     low, high
-        Ends of the interval, each of the statistic's shape; NaN if fewer than
-        nine tenths of the samples define the statistic, or there are fewer
-        than two groups.
+        Ends of the interval, each of the statistic's shape; NaN if fewer than nine tenths of the samples
+        define the statistic, or there are fewer than two groups.
 
     Notes
     -----

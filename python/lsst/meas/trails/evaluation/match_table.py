@@ -41,8 +41,8 @@ class MatchOptions:
     """Criteria of a match."""
 
     min_visible_fraction: float = 0.5
-    """Trails with a smaller fraction of their flux on unmasked pixels of the
-    image do not count, because they cannot be found.
+    """Trails with a smaller fraction of their flux on unmasked pixels of the image do not count, because they
+    cannot be found.
     """
 
     density_radius: float = 200.0
@@ -66,9 +66,7 @@ class ImageContext:
     """Exposure time, seconds."""
 
     sources: _Floats | None = None
-    """Stars and galaxies, columns x and y in the image's own coordinates;
-    `None` if unknown.
-    """
+    """Stars and galaxies, columns x and y in the image's own coordinates; `None` if unknown."""
 
     visit: int = 0
     """Visit of the image."""
@@ -96,8 +94,8 @@ def match_table(
     candidates
         A `trail_candidate_detector`.
     truth
-        Truth table of the same image, in the same coordinates, with the
-        columns `TRUTH_NEEDED`; its column ``truthSource`` is optional.
+        Truth table of the same image, in the same coordinates, with the columns `TRUTH_NEEDED`; its column
+        ``truthSource`` is optional.
     context
         The image.
     options
@@ -110,8 +108,8 @@ def match_table(
     Returns
     -------
     table
-        Columns of `MATCH_COLUMNS`: the rows of ``truth``, each trail with its
-        candidate if it has one, followed by the other candidates.
+        Columns of `MATCH_COLUMNS`: the rows of ``truth``, each trail with its candidate if it has one,
+        followed by the other candidates.
 
     Raises
     ------

@@ -61,9 +61,7 @@ class SummaryOptions:
     """Bootstrap samples of the detectors."""
 
     quantities: Mapping[str, Quantity] = dataclasses.field(default_factory=lambda: QUANTITIES)
-    """Quantities, with their bins, that completeness and purity are measured
-    against.
-    """
+    """Quantities, with their bins, that completeness and purity are measured against."""
 
 
 def summarize(sample: CollectionSample, options: SummaryOptions = SummaryOptions()) -> astropy.table.Table:
@@ -83,8 +81,8 @@ def summarize(sample: CollectionSample, options: SummaryOptions = SummaryOptions
 
     Notes
     -----
-    Intervals of fractions in bins are binomial; all others come from bootstrap
-    samples of the detectors, and are NaN for a single detector.
+    Intervals of fractions in bins are binomial; all others come from bootstrap samples of the detectors, and
+    are NaN for a single detector.
     """
     rows = MetricRows()
     _add_sample(rows, sample)
@@ -108,8 +106,8 @@ def _operating_points(
 ) -> list[tuple[str, float, float | None]]:
     """Return name and threshold of each operating point.
 
-    The third value is the rate for which the threshold was chosen in this
-    sample, `None` for other thresholds.
+    The third value is the rate for which the threshold was chosen in this sample, `None` for other
+    thresholds.
     """
     points: list[tuple[str, float, float | None]] = [
         (point_name(rate), sample.threshold(rate), rate) for rate in options.rates

@@ -103,9 +103,8 @@ def find_zeropoint(header: Header, flux_per_count: float | None = None) -> ZeroP
     Returns
     -------
     zeropoint
-        By priority: units of flux density (``BUNIT``); the calibration of the
-        stack; ``FLUXMAG0``; ``MAGZERO``, ``MAGZPT``, ``MAGZP`` or ``PHOTZP``;
-        `NOMINAL_ZEROPOINT`.
+        By priority: units of flux density (``BUNIT``); the calibration of the stack; ``FLUXMAG0``;
+        ``MAGZERO``, ``MAGZPT``, ``MAGZP`` or ``PHOTZP``; `NOMINAL_ZEROPOINT`.
     """
     if (flux := _unit_flux(header)) is not None:
         return _from_flux(flux, f"units of {header['BUNIT']}")
@@ -131,8 +130,8 @@ def find_zeropoint(header: Header, flux_per_count: float | None = None) -> ZeroP
 def find_gain(header: Header) -> float | None:
     """Find the gain of an image, electrons per unit of the pixels.
 
-    It is `None` if unknown or if the pixels are in units of flux density, to
-    which a gain in the header does not apply.
+    It is `None` if unknown or if the pixels are in units of flux density, to which a gain in the header does
+    not apply.
     """
     if _unit_flux(header) is not None:
         return None
@@ -174,8 +173,7 @@ def find_filter(header: Header, band: str | None = None) -> Filter:
     Returns
     -------
     filter
-        Its band is ``u`` to ``y``, Johnson's ``B`` to ``I``, or
-        `UNKNOWN_BAND`.
+        Its band is ``u`` to ``y``, Johnson's ``B`` to ``I``, or `UNKNOWN_BAND`.
     """
     raw = next((str(header[k]) for k in ("FILTER", "FILTNAM", "FILTER1", "BAND") if header.get(k)), "")
     name = re.sub(r"[^\x21-\x7e]+", " ", raw).replace("/", "_").strip()[:32].strip()

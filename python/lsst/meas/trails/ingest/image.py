@@ -83,8 +83,7 @@ def make_fits_image(
     Raises
     ------
     FitsIngestError
-        Raised if the pixels cannot be read or have no noise, or no star for
-        the PSF is found.
+        Raised if the pixels cannot be read or have no noise, or no star for the PSF is found.
     """
     options = options or FitsOptions()
     layout, path = observation.layout, observation.path

@@ -44,8 +44,8 @@ def ingest_fits(
 ) -> Iterator[IngestSummary]:
     """Put FITS images into a repository as ``preliminary_visit_image``.
 
-    Images of the same files with the same options that are in the run already
-    are skipped, which completes an interrupted run.
+    Images of the same files with the same options that are in the run already are skipped, which completes an
+    interrupted run.
 
     Parameters
     ----------
@@ -66,12 +66,10 @@ def ingest_fits(
     Raises
     ------
     FitsIngestError
-        Raised if the pixels of a file cannot be used. Previous images stay in
-        the repository.
+        Raised if the pixels of a file cannot be used. Previous images stay in the repository.
     RepositoryError
-        Raised if the run has all images or a different image of the same
-        visit and detector, before any image is put, or if an image cannot be
-        put.
+        Raised if the run has all images or a different image of the same visit and detector, before any image
+        is put, or if an image cannot be put.
     """
     existing = _find_ingested(butler, run, observations, options or FitsOptions())
     for observation in observations:

@@ -105,16 +105,14 @@ def read_layout(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
     path
         FITS file, optionally compressed as a whole (gzip, bzip2) or in tiles.
     hdu
-        Number (from 0) or EXTNAME of the HDU with the image; by default the
-        first two-dimensional image.
+        Number (from 0) or EXTNAME of the HDU with the image; by default the first two-dimensional image.
     use_mask
         Whether to use a mask in the file.
 
     Raises
     ------
     FitsIngestError
-        Raised if the file cannot be read or is truncated, or has no usable
-        image or WCS.
+        Raised if the file cannot be read or is truncated, or has no usable image or WCS.
     """
     with open_fits(path) as hdus:
         number = _find_image(hdus, path, hdu)
@@ -255,8 +253,8 @@ def _contents(hdus: astropy.io.fits.HDUList) -> str:
 def _find_companions(hdus: astropy.io.fits.HDUList, number: int) -> dict[str, int]:
     """Return the HDUs that belong to an image by their content.
 
-    These are the first of each kind after the image with equal EXTVER. In
-    files whose images share EXTVER, the search stops at the next image.
+    These are the first of each kind after the image with equal EXTVER. In files whose images share EXTVER,
+    the search stops at the next image.
     """
     images = _images(hdus)
     versions = {hdus[n].header.get("EXTVER", 1) for n in images}
@@ -337,8 +335,7 @@ def _check_wcs_cards(header: astropy.io.fits.Header) -> None:
 def _read_photo_calib(hdus: astropy.io.fits.HDUList) -> float | None:
     """Return the calibration of a calexp, nJy per count.
 
-    The stack stores it in a table; the header cards are zero points of counts
-    per second.
+    The stack stores it in a table; the header cards are zero points of counts per second.
     """
     for hdu in hdus:
         if isinstance(hdu, astropy.io.fits.BinTableHDU) and hdu.header.get("AR_NAME") == "PhotoCalib":

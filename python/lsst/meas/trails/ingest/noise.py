@@ -38,8 +38,8 @@ def estimate_variance(
     bad
         Pixels to ignore, same shape.
     gain
-        Electrons per image unit, for the Poisson noise of sources. Without
-        it, the variance of bright sources is too low.
+        Electrons per image unit, for the Poisson noise of sources. Without it, the variance of bright sources
+        is too low.
 
     Returns
     -------
@@ -48,11 +48,9 @@ def estimate_variance(
 
     Notes
     -----
-    The noise of sky, readout and calibration is the clipped scatter in blocks
-    of 64 pixels (the background of SExtractor, Bertin & Arnouts 1996, A&AS
-    117, 393), smoothly interpolated. It follows gradients of the sky and
-    differences between amplifiers, and is independent of any subtracted
-    background.
+    The noise of sky, readout and calibration is the clipped scatter in blocks of 64 pixels (the background of
+    SExtractor, Bertin & Arnouts 1996, A&AS 117, 393), smoothly interpolated. It follows gradients of the sky
+    and differences between amplifiers, and is independent of any subtracted background.
     """
     level, variance = _measure_sky(image, bad)
     if gain is not None:
@@ -75,14 +73,13 @@ def rescale_weight(
     bad
         Pixels to ignore, same shape.
     weight
-        Relative inverse variances, such as exposure times, same shape;
-        positive for good pixels.
+        Relative inverse variances, such as exposure times, same shape; positive for good pixels.
 
     Returns
     -------
     variance
-        Image units squared, scaled to the measured noise of the sky; infinite
-        for weights that are not positive.
+        Image units squared, scaled to the measured noise of the sky; infinite for weights that are not
+        positive.
     """
     _, sky = _measure_sky(image, bad)
     scale = np.median(sky[~bad] * weight[~bad])

@@ -114,8 +114,7 @@ def inspect_all(paths: Iterable[Path], options: FitsOptions | None = None) -> li
     Raises
     ------
     FitsIngestError
-        Raised if a file cannot be used (see `inspect_fits`), or two files
-        have the same visit and detector.
+        Raised if a file cannot be used (see `inspect_fits`), or two files have the same visit and detector.
     """
     seen: dict[tuple[int, int], FitsObservation] = {}
     for path in paths:

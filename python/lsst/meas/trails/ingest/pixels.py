@@ -62,9 +62,8 @@ class FitsPixels:
 def read_pixels(layout: FitsLayout) -> FitsPixels:
     """Read the pixels of a FITS image.
 
-    Pixels that are not finite, have no finite positive variance, or belong to
-    padding (patches of exact zeros in an image without a mask) are masked as
-    ``NO_DATA``.
+    Pixels that are not finite, have no finite positive variance, or belong to padding (patches of exact zeros
+    in an image without a mask) are masked as ``NO_DATA``.
 
     Parameters
     ----------
@@ -152,9 +151,8 @@ def _unpack_mask(
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Yield the planes of a mask HDU with the names of `lsst.images`.
 
-    Bits are described by ``MP_NAME = bit`` (`lsst.afw`) or ``MSKNnnnn = NAME``
-    (`lsst.images`). In a mask without descriptions, all nonzero pixels are
-    ``BAD``.
+    Bits are described by ``MP_NAME = bit`` (`lsst.afw`) or ``MSKNnnnn = NAME`` (`lsst.images`). In a mask
+    without descriptions, all nonzero pixels are ``BAD``.
     """
 
     def refuse(problem: str) -> FitsIngestError:

@@ -164,15 +164,13 @@ def measure_psf(
     Returns
     -------
     measured
-        A Gaussian, Kolmogorov or Moffat profile fitted by Piff, or a circular
-        Gaussian if the fit fails. Size and ellipticity are polynomials of the
-        position; the number of stars determines their order.
+        A Gaussian, Kolmogorov or Moffat profile fitted by Piff, or a circular Gaussian if the fit fails. Size
+        and ellipticity are polynomials of the position; the number of stars determines their order.
 
     Raises
     ------
     TooFewStarsError
-        Raised if the image has no isolated point source of high
-        signal-to-noise ratio.
+        Raised if the image has no isolated point source of high signal-to-noise ratio.
     """
     filled = np.where(bad, np.float32(0.0), image)
     data = filled - sep.Background(filled, mask=bad, bw=64, bh=64).back(dtype=np.float32)
@@ -197,9 +195,8 @@ def _stamp_size(fwhm: float) -> int:
 def _find_stars(field: _Field) -> list[_Star]:
     """Select stars.
 
-    Point sources are a narrow concentration among the sizes of bright
-    sources. Galaxies are larger; cosmic rays are smaller, and most are
-    rejected by their shape.
+    Point sources are a narrow concentration among the sizes of bright sources. Galaxies are larger; cosmic
+    rays are smaller, and most are rejected by their shape.
     """
     data, variance, bad = field
     noise = np.sqrt(np.where(bad, np.float32(1.0), variance))
@@ -241,8 +238,8 @@ def _measure(
 ) -> _Star | None:
     """Measure the adaptive moments of a source (Hirata & Seljak 2003, MNRAS 343, 459).
 
-    The result is `None` for sources that are not good stars by their shape,
-    bad pixels, or distance to the edge.
+    The result is `None` for sources that are not good stars by their shape, bad pixels, or distance to the
+    edge.
     """
     if not np.isfinite(radius) or not 0.5 * _MIN_FWHM <= 2.0 * radius <= _MAX_FWHM:
         return None
@@ -292,8 +289,8 @@ def _extract(
 def _locus(sizes: npt.NDArray[np.floating]) -> float:
     """Return the size of point sources among the sizes of bright sources.
 
-    It is the smallest size of several sources: galaxies are larger, and few
-    smaller sources were accepted as stars.
+    It is the smallest size of several sources: galaxies are larger, and few smaller sources were accepted as
+    stars.
     """
     values = np.sort(np.log(sizes))
     if len(values) < MIN_STARS:

@@ -73,17 +73,17 @@ def find_timing(header: Header, *, date: str | None = None, exposure_time: float
     header
         Header of the image.
     date
-        UTC of the start of the exposure, in ISO format or as a Modified Julian
-        Date, which replaces the header's.
+        UTC of the start of the exposure, in ISO format or as a Modified Julian Date, which replaces the
+        header's.
     exposure_time
         Seconds, which replace the header's.
 
     Returns
     -------
     timing
-        From the middle of the exposure (``DATE-AVG``, ``MJD-AVG``), else its
-        start (``DATE-BEG``, ``MJD-BEG``, ``MJD-OBS``, ``DATE-OBS`` with
-        ``TIME-OBS`` or ``UT``), and its duration. Missing values get defaults.
+        From the middle of the exposure (``DATE-AVG``, ``MJD-AVG``), else its start (``DATE-BEG``,
+        ``MJD-BEG``, ``MJD-OBS``, ``DATE-OBS`` with ``TIME-OBS`` or ``UT``), and its duration. Missing values
+        get defaults.
 
     Raises
     ------
@@ -114,8 +114,7 @@ def find_timing(header: Header, *, date: str | None = None, exposure_time: float
     for keyword in ("DATE-BEG", "MJD-BEG"):
         if (begin := _parse_time(header.get(keyword), scale)) is not None:
             return starting(begin)
-    # These keywords are older than TIMESYS, which the stack adds together with
-    # its own times: they are UTC.
+    # These keywords are older than TIMESYS, which the stack adds together with its own times: they are UTC.
     for value in (header.get("MJD-OBS"), _date_obs(header)):
         if (begin := _parse_time(value, "utc")) is not None:
             return starting(begin)
@@ -137,9 +136,9 @@ def find_visit(header: Header, timing: Timing, digest: int) -> int:
     Returns
     -------
     visit
-        ``VISIT`` or ``EXPNUM`` of the header; else the night as YYYYMMDD and
-        five digits with the second of the night, which the detectors of an
-        exposure share; else up to nine digits from the contents of the file.
+        ``VISIT`` or ``EXPNUM`` of the header; else the night as YYYYMMDD and five digits with the second of
+        the night, which the detectors of an exposure share; else up to nine digits from the contents of the
+        file.
     """
     if (number := find_integer(header, ("VISIT", "EXPNUM"), 1)) is not None:
         return number

@@ -29,8 +29,7 @@ from lsst.images import DetectorFrame, SkyProjection
 _TOLERANCE = 0.01
 """Largest difference from astropy's mapping, pixels.
 
-It is a tenth of the position error of any trail. Actual differences are 1e-5,
-except for FK4 headers.
+It is a tenth of the position error of any trail. Actual differences are 1e-5, except for FK4 headers.
 """
 
 _INVERSE_TOLERANCE = 0.1
@@ -57,8 +56,7 @@ def make_sky_projection(wcs: astropy.wcs.WCS, frame: DetectorFrame) -> SkyProjec
     wcs
         Celestial WCS, in any frame that astropy can transform to ICRS.
     frame
-        Frame of the detector; its box starts at (0, 0), the first pixel of
-        the array.
+        Frame of the detector; its box starts at (0, 0), the first pixel of the array.
 
     Returns
     -------
@@ -68,8 +66,8 @@ def make_sky_projection(wcs: astropy.wcs.WCS, frame: DetectorFrame) -> SkyProjec
     Raises
     ------
     ProjectionError
-        Raised if the WCS has a lookup table of distortions, does not map the
-        image to the sky, or differs from astropy's mapping.
+        Raised if the WCS has a lookup table of distortions, does not map the image to the sky, or differs
+        from astropy's mapping.
     """
     if wcs.cpdis1 or wcs.cpdis2 or wcs.det2im1 or wcs.det2im2:
         raise ProjectionError(
@@ -93,8 +91,7 @@ def make_sky_projection(wcs: astropy.wcs.WCS, frame: DetectorFrame) -> SkyProjec
     except ProjectionError:
         raise
     except Exception as error:
-        # astropy, wcslib and AST raise various exceptions on an incomplete or
-        # inconsistent WCS.
+        # astropy, wcslib and AST raise various exceptions on an incomplete or inconsistent WCS.
         raise ProjectionError(
             f"the WCS cannot be converted ({' '.join(str(error).split())}); solve the image again as TAN or "
             "TAN-SIP"
@@ -136,10 +133,9 @@ def pixel_scale(wcs: astropy.wcs.WCS) -> float:
 def _in_icrs(wcs: astropy.wcs.WCS) -> astropy.wcs.WCS:
     """Return the WCS in ICRS, the frame of all sky projections.
 
-    A change of frame is a rotation of the sphere. For a zenithal projection,
-    whose native pole is the reference point (Calabretta & Greisen 2002, A&A
-    395, 1077, section 2.2), it moves this point and changes the longitude of
-    the celestial pole. Other projections fail the comparison with astropy.
+    A change of frame is a rotation of the sphere. For a zenithal projection, whose native pole is the
+    reference point (Calabretta & Greisen 2002, A&A 395, 1077, section 2.2), it moves this point and changes
+    the longitude of the celestial pole. Other projections fail the comparison with astropy.
     """
     frame = astropy.wcs.utils.wcs_to_celestial_frame(wcs)
     result = wcs.deepcopy()

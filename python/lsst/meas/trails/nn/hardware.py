@@ -81,10 +81,9 @@ _ADAPTED = 32 * 2**20
 def keep_memory() -> Iterator[None]:
     """Keep memory that is freed within a block for reuse in the block.
 
-    The GNU C library returns freed memory above 32 MiB to the system at once,
-    and the system clears every page when it is allocated again, which takes a
-    third of the time for the layers of a network on a large window.  With other
-    libraries this does nothing.
+    The GNU C library returns freed memory above 32 MiB to the system at once, and the system clears every
+    page when it is allocated again, which takes a third of the time for the layers of a network on a large
+    window. With other libraries this does nothing.
     """
     libc = _glibc()
     if libc is None:
@@ -116,8 +115,8 @@ def choose_device(device: str = "auto") -> torch.device:
     Parameters
     ----------
     device
-        ``auto`` is a GPU if there is one, else the CPU; otherwise a name for
-        torch, such as ``cpu`` or ``cuda:1``.
+        ``auto`` is a GPU if there is one, else the CPU; otherwise a name for torch, such as ``cpu`` or
+        ``cuda:1``.
 
     Raises
     ------
@@ -158,8 +157,7 @@ def use_bfloat16(dtype: str, device: torch.device) -> bool:
     Parameters
     ----------
     dtype
-        ``auto`` (bfloat16 if the hardware supports it), ``float32`` or
-        ``bfloat16``.
+        ``auto`` (bfloat16 if the hardware supports it), ``float32`` or ``bfloat16``.
     device
         Device of the computation.
 

@@ -11,9 +11,9 @@
 
 """The model file: a specification in JSON and weights in safetensors.
 
-A model is two files, ``NAME.json`` and ``NAME.safetensors``; neither can hold
-code.  Before any weight is used, the architecture and its shapes, the input
-channels, the normalization and the checksum of the weights are checked.
+A model is two files, ``NAME.json`` and ``NAME.safetensors``; neither can hold code. Before any weight is
+used, the architecture and its shapes, the input channels, the normalization and the checksum of the weights
+are checked.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def save_model(
     specification
         Its specification; the fields about the weights' file are replaced.
     dtype
-        Stored precision of convolutions: ``float16``, ``bfloat16`` or
-        ``float32``.  The few other weights are always float32.
+        Stored precision of convolutions: ``float16``, ``bfloat16`` or ``float32``. The few other weights are
+        always float32.
 
     Returns
     -------
@@ -111,8 +111,8 @@ def save_model(
     Raises
     ------
     ModelError
-        Raised if the network and the specification disagree, or a weight is
-        not finite or too large for the precision.
+        Raised if the network and the specification disagree, or a weight is not finite or too large for the
+        precision.
     """
     stem = Path(stem)
     if dtype not in _DTYPES:
@@ -159,8 +159,8 @@ def load_model(path: str | os.PathLike[str]) -> TrailModel:
     Raises
     ------
     ModelError
-        Raised if a file is missing or damaged, the files disagree, or the
-        model needs another version of the package.
+        Raised if a file is missing or damaged, the files disagree, or the model needs another version of the
+        package.
     """
     text, weights, weights_path = read_model_bytes(path)
     return model_from_bytes(text, weights, source=str(weights_path))
@@ -196,8 +196,7 @@ def write_model_bytes(path: Path, text: bytes, weights: bytes) -> None:
     path
         The ``.json`` file.
     text, weights
-        Contents of the files; the specification names the file of the weights,
-        in the same folder.
+        Contents of the files; the specification names the file of the weights, in the same folder.
     """
     # The specification only accepts names without a folder.
     _write(path.with_name(_parse(text, str(path)).weights_file), weights)
@@ -226,8 +225,7 @@ def model_from_bytes(text: bytes, weights: bytes, *, source: str) -> TrailModel:
     Raises
     ------
     ModelError
-        Raised if one of them is damaged, they disagree, or the model needs
-        another version of the package.
+        Raised if one of them is damaged, they disagree, or the model needs another version of the package.
     """
     if len(text) > _MAX_SPECIFICATION_BYTES or len(weights) > MAX_WEIGHTS_BYTES:
         raise ModelError(f"{source}: has {len(text)} and {len(weights)} bytes, too many for a model.")

@@ -91,8 +91,7 @@ class ModelSpecification(NetworkSection):
     Raises
     ------
     ModelError
-        Raised if a value has the wrong type, is out of range, or needs
-        another version of the package.
+        Raised if a value has the wrong type, is out of range, or needs another version of the package.
     """
 
     normalization: str = NORMALIZATION
@@ -105,9 +104,7 @@ class ModelSpecification(NetworkSection):
     """Range of the PSF's FWHM in the training images, pixels."""
 
     thresholds: dict[str, float] = {"seed": 0.5, "grow": 0.2}
-    """Probabilities above which a pixel seeds (``seed``) and belongs to
-    (``grow``) a candidate.
-    """
+    """Probabilities above which a pixel seeds (``seed``) and belongs to (``grow``) a candidate."""
 
     score: dict[str, object] = {}
     """Calibration of the candidates' score: coefficients by feature."""
@@ -190,8 +187,7 @@ class ModelSpecification(NetworkSection):
         Raises
         ------
         ModelError
-            Raised if the text is not a specification that this version of the
-            package supports.
+            Raised if the text is not a specification that this version of the package supports.
         """
         try:
             data = json.loads(text, parse_constant=_refuse_constant)

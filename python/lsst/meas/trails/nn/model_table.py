@@ -11,8 +11,8 @@
 
 """Models as Arrow tables, for a Butler.
 
-The table has one row with the specification and the weights, byte by byte as in
-the model's two files, and is checked like these files.
+The table has one row with the specification and the weights, byte by byte as in the model's two files, and is
+checked like these files.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ def write_table(table: pa.Table, path: str | os.PathLike[str], source: str) -> N
     table
         Table from `model_to_table`.
     path
-        The ``.json`` file to write; the specification names the file of the
-        weights, in the same folder.
+        The ``.json`` file to write; the specification names the file of the weights, in the same folder.
     source
         Name of the dataset, for messages.
 

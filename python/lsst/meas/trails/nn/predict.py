@@ -32,8 +32,8 @@ from .model_file import TrailModel
 _TILES_AT_ONCE = 8
 
 type _WindowInput = Callable[[slice, slice], npt.NDArray[np.float32]]
-"""Function that returns the network's input, shape (C, h, w), for part of an
-image, which may reach beyond its upper edges.
+"""Function that returns the network's input, shape (C, h, w), for part of an image, which may reach beyond
+its upper edges.
 """
 
 
@@ -59,17 +59,14 @@ def predict_probability(
     background
         Its background; estimated by default.
     window
-        Side of a square with the area that is computed at once.  It determines
-        the memory, not the result: windows, of any shape, are read with a
-        margin of the receptive radius.
+        Side of a square with the area that is computed at once. It determines the memory, not the result:
+        windows, of any shape, are read with a margin of the receptive radius.
     tile_overlap
-        Tile overlap in pixels; used only by models with a fixed tile size, which
-        ignore ``window``.
+        Tile overlap in pixels; used only by models with a fixed tile size, which ignore ``window``.
     threads
         CPU threads for this call; by default torch's current number.
     dtype
-        ``auto`` (bfloat16 if the hardware supports it), ``float32`` or
-        ``bfloat16``.
+        ``auto`` (bfloat16 if the hardware supports it), ``float32`` or ``bfloat16``.
     device
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ...
 
@@ -85,11 +82,10 @@ def predict_probability(
 
     Notes
     -----
-    A network with a ``tile_size`` gets adjacent tiles of this size from pixel
-    (0, 0) on, as in the original.  The result depends on their borders: a trail
-    across a border is seen in two parts.  With ``tile_overlap``, the logits of
-    overlapping tiles are blended with weights that fall linearly toward the
-    borders, at a higher cost.
+    A network with a ``tile_size`` gets adjacent tiles of this size from pixel (0, 0) on, as in the original.
+    The result depends on their borders: a trail across a border is seen in two parts. With ``tile_overlap``,
+    the logits of overlapping tiles are blended with weights that fall linearly toward the borders, at a
+    higher cost.
     """
     if window < 1:
         raise ValueError(f"window must be at least 1, not {window}.")
@@ -152,8 +148,7 @@ def _predict_windows(
 def _window_shape(shape: tuple[int, int], area: int, margin: int, stride: int) -> tuple[int, int]:
     """Return the shape of windows, up to an area, with the least cost of margins.
 
-    These are few, of equal size, and long, as there are no margins beyond the
-    edges of the image.
+    These are few, of equal size, and long, as there are no margins beyond the edges of the image.
     """
     best = math.inf, stride, stride
     for count in range(1, -(-shape[0] // stride) + 1):

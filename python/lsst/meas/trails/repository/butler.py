@@ -108,8 +108,7 @@ def open_or_create(
     Raises
     ------
     RepositoryError
-        Raised if the repository cannot be opened for writing or created, or
-        the folder holds other files.
+        Raised if the repository cannot be opened for writing or created, or the folder holds other files.
     """
     root = ResourcePath(repo, forceDirectory=True, forceAbsolute=True)
     try:
@@ -149,16 +148,14 @@ def register_visit(butler: Butler, record: VisitRecord) -> None:
     Parameters
     ----------
     butler
-        Butler of a repository with the instrument, filter and detectors of
-        the visit.
+        Butler of a repository with the instrument, filter and detectors of the visit.
     record
         The visit.
 
     Raises
     ------
     RepositoryError
-        Raised if the repository has a different visit of this number, or
-        lacks the filter or a detector.
+        Raised if the repository has a different visit of this number, or lacks the filter or a detector.
     """
     registry = butler.registry
     system_id, system_name = _VISIT_SYSTEM
@@ -269,8 +266,7 @@ def put_datasets(
     Raises
     ------
     RepositoryError
-        Raised if a dataset exists, has a type of different definition, or
-        cannot be written.
+        Raised if a dataset exists, has a type of different definition, or cannot be written.
     """
     where = f"visit {data_id['visit']}, detector {data_id['detector']} into run {run!r}"
     refs: list[DatasetRef] = []

@@ -47,8 +47,8 @@ _ARCSEC = np.pi / (180.0 * 3600.0)
 class CalibratedInstrument(Instrument):
     """An instrument without raw data.
 
-    A Butler repository records the import path of the class: each subclass
-    must be importable from `lsst.meas.trails.instruments`.
+    A Butler repository records the import path of the class: each subclass must be importable from
+    `lsst.meas.trails.instruments`.
     """
 
     detector_max: ClassVar[int]
@@ -180,8 +180,7 @@ def camera_frames(
 ) -> CameraFrameSet:
     """Return the coordinate systems of a camera with one detector.
 
-    The mappings convert pixels to millimeters in the focal plane, and these to
-    field angles in radians.
+    The mappings convert pixels to millimeters in the focal plane, and these to field angles in radians.
     """
     pixels = starlink.Ast.Frame(
         2,

@@ -105,8 +105,8 @@ def read_evaluation(repo: str, collection: str, instrument: str | None = None) -
     Raises
     ------
     RepositoryError
-        Raised if the repository, collection or evaluation does not exist, or
-        the collection has evaluations of several instruments.
+        Raised if the repository, collection or evaluation does not exist, or the collection has evaluations
+        of several instruments.
     """
     hint = "run pipelines/EvaluateTrails.yaml first"
     butler, refs = query_collection(repo, collection, METRICS_TYPE, hint=hint)

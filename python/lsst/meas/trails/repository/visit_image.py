@@ -69,8 +69,7 @@ def make_mask(bits: npt.NDArray[np.uint32], bbox: Box | None = None) -> Mask:
     Returns
     -------
     mask
-        All planes of the stack's visit images, and other planes that ``bits``
-        sets anywhere.
+        All planes of the stack's visit images, and other planes that ``bits`` sets anywhere.
 
     Raises
     ------
@@ -201,8 +200,7 @@ def make_visit_image(
     Raises
     ------
     ValueError
-        Raised if box and arrays differ in shape or a mask bit belongs to no
-        plane.
+        Raised if box and arrays differ in shape or a mask bit belongs to no plane.
     """
     if bbox is None:
         bbox = Box.from_shape(planes.shape)
@@ -224,8 +222,7 @@ def make_difference_image(image: VisitImage, template_kernel: npt.NDArray[np.flo
     Parameters
     ----------
     image
-        Pixels, mask, PSF and description of the difference; the difference
-        image shares its memory.
+        Pixels, mask, PSF and description of the difference; the difference image shares its memory.
     template_kernel
         Convolution kernel of the template, shape (k, k) with odd ``k``.
     """

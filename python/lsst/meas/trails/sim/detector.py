@@ -48,8 +48,7 @@ _GAIN, _READ_NOISE, _SATURATION = 1.6, 8.5, 140_000.0
 def focal_plane_offset(detector: int, shape: tuple[int, int]) -> tuple[float, float]:
     """Return the position (x, y) of a detector relative to the boresight, pixels.
 
-    The gaps between detectors of any shape (ny, nx) are proportional to the
-    gaps of LSSTCam.
+    The gaps between detectors of any shape (ny, nx) are proportional to the gaps of LSSTCam.
     """
     place = detector_place(detector)
     ny, nx = shape

@@ -61,15 +61,15 @@ def subtract_template(image: ImagePlanes, template: ImagePlanes) -> Difference:
     image
         The image.
     template
-        Template on the same pixels and in the same units, with its own
-        variance and PSF; NaN where it has no data.
+        Template on the same pixels and in the same units, with its own variance and PSF; NaN where it has no
+        data.
 
     Returns
     -------
     difference
-        The image minus the template, without residual background. The mask is
-        the mask of the image, with ``NO_DATA`` where the template has no data,
-        and ``DETECTED`` and ``DETECTED_NEGATIVE`` of the difference.
+        The image minus the template, without residual background. The mask is the mask of the image, with
+        ``NO_DATA`` where the template has no data, and ``DETECTED`` and ``DETECTED_NEGATIVE`` of the
+        difference.
 
     Raises
     ------
@@ -78,14 +78,12 @@ def subtract_template(image: ImagePlanes, template: ImagePlanes) -> Difference:
 
     Notes
     -----
-    The sharper of the two images is convolved with the Gaussian that matches
-    the PSF widths in the middle of the image. Other differences between the
-    PSFs (ellipticity, wings, variation over the image) leave residuals, as do
-    errors of registration (dipoles) and of the flux scale, and variable
-    stars. Both images are also convolved with the kernel that whitens the
-    noise again (Reiss & Lupton 2016, DMTN-021; Zackay et al. 2016, ApJ 830,
-    27). The noise of a warped template is not white: the variance is scaled
-    to the scatter of the difference.
+    The sharper of the two images is convolved with the Gaussian that matches the PSF widths in the middle of
+    the image. Other differences between the PSFs (ellipticity, wings, variation over the image) leave
+    residuals, as do errors of registration (dipoles) and of the flux scale, and variable stars. Both images
+    are also convolved with the kernel that whitens the noise again (Reiss & Lupton 2016, DMTN-021; Zackay et
+    al. 2016, ApJ 830, 27). The noise of a warped template is not white: the variance is scaled to the scatter
+    of the difference.
     """
     if image.shape != template.shape:
         raise ValueError(f"The template has shape {template.shape}, the image {image.shape}.")

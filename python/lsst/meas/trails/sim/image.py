@@ -43,8 +43,8 @@ class SimulatedImage:
     truth: astropy.table.Table
     """One row per trail or satellite, in the image's own coordinates.
 
-    The columns are `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS`,
-    ``source_type``, ``visit``, ``detector``, ``physical_filter`` and ``band``.
+    The columns are `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS`, ``source_type``, ``visit``,
+    ``detector``, ``physical_filter`` and ``band``.
     """
 
     template: VisitImage | None = None
@@ -134,8 +134,7 @@ def image_truth(
     Parameters
     ----------
     truth
-        Table with ``x``, ``y``, ``ra``, ``dec``, also with suffixes ``0`` and
-        ``1`` for the ends.
+        Table with ``x``, ``y``, ``ra``, ``dec``, also with suffixes ``0`` and ``1`` for the ends.
     bbox
         Box of the image.
     sky_projection

@@ -126,8 +126,8 @@ def physical_filter_of(band: str) -> str:
 class TrailSimCam(CalibratedInstrument):
     """A simulated camera similar to LSSTCam.
 
-    It has the 189 science detectors of LSSTCam in 21 rafts, with the same
-    numbers and names, and one filter per band.
+    It has the 189 science detectors of LSSTCam in 21 rafts, with the same numbers and names, and one filter
+    per band.
     """
 
     detector_max = N_DETECTORS

@@ -112,8 +112,8 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
     Parameters
     ----------
     seed
-        Seed of the simulation. It selects the night, so that simulations with
-        neighboring seeds fit into one repository.
+        Seed of the simulation. It selects the night, so that simulations with neighboring seeds fit into one
+        repository.
     index
         Number of the visit in the simulation, from 0.
     band
@@ -148,8 +148,7 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
     sidereal_time = erfa.gmst06(utc.jd1, utc.jd2, tt.jd1, tt.jd2) + SITE.lon.rad
     latitude = SITE.lat.rad
     altitude = 0.5 * np.pi - zenith_distance
-    # Spherical triangle of pole, zenith and star. Precession since 2000, a
-    # third of a degree, is neglected.
+    # Spherical triangle of pole, zenith and star. Precession since 2000, a third of a degree, is neglected.
     dec = np.arcsin(
         np.sin(altitude) * np.sin(latitude) + np.cos(altitude) * np.cos(latitude) * np.cos(azimuth)
     )

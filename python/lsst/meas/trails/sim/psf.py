@@ -67,8 +67,7 @@ def draw_seeing(rng: np.random.Generator, fwhm: float | None = None) -> Seeing:
     rng
         Random number generator.
     fwhm
-        FWHM, pixels; by default drawn from 3 to 6 (0.6 to 1.2 arcsec) with a
-        median of 3.9.
+        FWHM, pixels; by default drawn from 3 to 6 (0.6 to 1.2 arcsec) with a median of 3.9.
 
     Returns
     -------
@@ -102,9 +101,8 @@ def make_psf(seeing: Seeing, rng: np.random.Generator, bbox: Box) -> PiffWrapper
     Returns
     -------
     psf
-        Elliptical Moffat profile; its size, by several percent from corner
-        to corner of a full detector, and its ellipticity are second-order
-        polynomials of the position.
+        Elliptical Moffat profile; its size, by several percent from corner to corner of a full detector, and
+        its ellipticity are second-order polynomials of the position.
     """
     u0 = 0.5 * (bbox.x.min + bbox.x.max) * PIXEL_SCALE
     v0 = 0.5 * (bbox.y.min + bbox.y.max) * PIXEL_SCALE
@@ -140,8 +138,7 @@ def pixel_psf(grid: PsfGrid, bbox: Box) -> PiffWrapper:
     Returns
     -------
     psf
-        The PSF as pixels, each a polynomial of the position, of second order
-        if the grid has enough nodes.
+        The PSF as pixels, each a polynomial of the position, of second order if the grid has enough nodes.
     """
     order = min(2, len(grid.x) - 1, len(grid.y) - 1)
     x, y = (part.ravel() for part in np.meshgrid(grid.x + bbox.x.start, grid.y + bbox.y.start))
@@ -161,8 +158,8 @@ def _polynomial_psf(
 ) -> PiffWrapper:
     """Return a PSF whose parameters are polynomials of the field position.
 
-    Each parameter of the model has a surface, the coefficients of u^i v^j with
-    shape (n, n), and a typical value.
+    Each parameter of the model has a surface, the coefficients of u^i v^j with shape (n, n), and a typical
+    value.
     """
     interp = piff.Polynomial(order=len(surfaces[0]) - 1)
     wcs = galsim.PixelScale(PIXEL_SCALE)

@@ -89,8 +89,7 @@ class ReferenceImage:
         Raises
         ------
         ReferenceImageError
-            Raised if the file is not a visit image with the required
-            properties.
+            Raised if the file is not a visit image with the required properties.
         """
         try:
             image = read_archive(str(path))
@@ -114,8 +113,7 @@ class ReferenceImage:
         Raises
         ------
         ReferenceImageError
-            Raised if the image lacks a readable PSF, flux units, a known band
-            or a noise level.
+            Raised if the image lacks a readable PSF, flux units, a known band or a noise level.
         """
         try:
             psf = image.psf
@@ -142,8 +140,7 @@ class ReferenceImage:
             obs_info=image.obs_info,
             detector=image.detector,
             sky_noise=sky_noise,
-            # The stack's counts are electrons; the zero point of nJy does not
-            # reveal the gain.
+            # The stack's counts are electrons; the zero point of nJy does not reveal the gain.
             gain=_DEFAULT_GAIN
             if zeropoint == AB_ZEROPOINT_NJY
             else 10.0 ** (0.4 * (zeropoint - AB_ZEROPOINT_NJY)),
@@ -197,8 +194,7 @@ class ReferenceImage:
         Returns
         -------
         plan
-            A visit with number and time of
-            `~lsst.meas.trails.sim.observation.plan_visit`.
+            A visit with number and time of `~lsst.meas.trails.sim.observation.plan_visit`.
 
         Raises
         ------
@@ -234,9 +230,8 @@ class ReferenceImage:
     def make_sky_projection(self, plan: VisitPlan, detector: int) -> SkyProjection[DetectorFrame]:
         """Return the mapping to the sky, moved to another detector.
 
-        Detector 0 has the mapping of the reference image; the others lie
-        around it as in the focal plane. The mapping is rotated about the
-        center of the celestial sphere, which preserves its distortions.
+        Detector 0 has the mapping of the reference image; the others lie around it as in the focal plane. The
+        mapping is rotated about the center of the celestial sphere, which preserves its distortions.
         """
         bbox = self.detector.bbox
         mapping = parse_mapping(self.sky_projection.pixel_to_sky_transform.show())

@@ -41,8 +41,8 @@ from .template import TemplateConfig, simulate_template
 class SceneConfig:
     """Configuration of a simulated image.
 
-    The defaults are an r-band visit of LSSTComCam in Data Preview 1: sky
-    noise 17.8 nJy per pixel, 1.85 electrons per nJy.
+    The defaults are an r-band visit of LSSTComCam in Data Preview 1: sky noise 17.8 nJy per pixel, 1.85
+    electrons per nJy.
     """
 
     shape: tuple[int, int] = DETECTOR_SHAPE
@@ -137,8 +137,8 @@ class Scene:
     truth: astropy.table.Table
     """Asteroids (``source_type`` ``Trail``) and satellites (``Satellite``).
 
-    The columns are `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and
-    ``source_type``, in array coordinates.
+    The columns are `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and ``source_type``, in array
+    coordinates.
     """
 
     template_psf: PiffWrapper | None = None
@@ -159,14 +159,12 @@ def simulate_scene(
     rng
         Random number generator; equal states make equal images.
     bbox
-        Box of the image, in the coordinates of the template's PSF; starts at
-        (0, 0) by default.
+        Box of the image, in the coordinates of the template's PSF; starts at (0, 0) by default.
 
     Notes
     -----
-    The noise is drawn from the variance plane, which is the variance of the
-    sky plus the signal over the gain. Defects are masked with the plane names
-    of the stack.
+    The noise is drawn from the variance plane, which is the variance of the sky plus the signal over the
+    gain. Defects are masked with the plane names of the stack.
     """
     shape = config.shape
     noise = config.sky_noise

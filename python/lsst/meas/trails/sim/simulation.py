@@ -81,8 +81,8 @@ class ImageSummary(TypedDict):
 class Simulation:
     """A set of simulated visits.
 
-    Equal simulations make equal pixels. An image does not depend on the number
-    of visits and detectors, or on its template and difference image.
+    Equal simulations make equal pixels. An image does not depend on the number of visits and detectors, or on
+    its template and difference image.
 
     Raises
     ------
@@ -218,8 +218,7 @@ class Simulation:
         Raises
         ------
         RepositoryError
-            Raised if the run holds all images or a dataset of another
-            simulation.
+            Raised if the run holds all images or a dataset of another simulation.
         """
         names = (IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE, TEMPLATE_DATASET_TYPE, DIFFERENCE_DATASET_TYPE)
         existing = find_existing(butler, run, names, self.data_ids())
@@ -251,9 +250,8 @@ class Simulation:
         Raises
         ------
         RepositoryError
-            Raised if the run holds all images or a dataset of another
-            simulation, or the repository has different visits of the same
-            numbers.
+            Raised if the run holds all images or a dataset of another simulation, or the repository has
+            different visits of the same numbers.
         """
         self._find_images(butler, run)
         register_instrument(butler, TrailSimCam())
@@ -335,8 +333,7 @@ class Simulation:
         Raises
         ------
         RepositoryError
-            Raised if the run holds all images or a dataset of another
-            simulation, or an image cannot be put.
+            Raised if the run holds all images or a dataset of another simulation, or an image cannot be put.
         """
         existing = self._find_images(butler, run)
         self.register(butler, run)

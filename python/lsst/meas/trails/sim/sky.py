@@ -122,8 +122,7 @@ def draw_sky(config: SkyConfig, shape: tuple[int, int], rng: np.random.Generator
     # Half-light radii: 0.9 arcsec at magnitude 21, smaller toward the faint
     # end, with the scatter of deep HST fields (about 0.2 dex).
     radius = 0.9 / 0.2 * 10.0 ** (-0.11 * (galaxy_mag - 21.0) + rng.normal(0.0, 0.2, count))
-    # Thin disks at random inclinations (Hubble 1926); edge-on disks resemble
-    # trails.
+    # Thin disks at random inclinations (Hubble 1926); edge-on disks resemble trails.
     cos_i = rng.random(count)
     thickness = rng.uniform(0.1, 0.3, count)
     disk_ratio = np.sqrt(thickness**2 + (1.0 - thickness**2) * cos_i**2)
@@ -189,8 +188,8 @@ def paint_sky(sky: Sky, psf: PsfGrid, shape: tuple[int, int], noise: float) -> _
 def _add_points(canvas: _Image, x: _Floats, y: _Floats, flux: _Floats) -> None:
     """Add point sources to a canvas before its convolution.
 
-    A Lanczos-3 kernel preserves sub-pixel positions: after convolution with a
-    PSF of 3 pixels or more, the result is within 0.3% of the shifted PSF.
+    A Lanczos-3 kernel preserves sub-pixel positions: after convolution with a PSF of 3 pixels or more, the
+    result is within 0.3% of the shifted PSF.
     """
     offsets = np.arange(-2, 4)
     ix, iy = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -247,8 +246,7 @@ def _clipped(center: int, reach: int, size: int) -> range:
 def _add_spikes(canvas: _Image, x: float, y: float, flux: float, angle: float, noise: float) -> None:
     """Add the four arms of a diffraction spike.
 
-    They fall as the inverse square of the radius and hold 0.6% of the flux
-    beyond 4 pixels.
+    They fall as the inverse square of the radius and hold 0.6% of the flux beyond 4 pixels.
     """
     amplitude = 0.006 * flux
     reach = min(np.sqrt(amplitude / (0.2 * noise)), 1500.0)
@@ -264,8 +262,7 @@ def _add_spikes(canvas: _Image, x: float, y: float, flux: float, angle: float, n
 def _add_halo(image: _Image, x: float, y: float, flux: float, noise: float) -> None:
     """Add the aureole of a bright star.
 
-    It holds 2% of the flux and falls as the third power of the radius (King
-    1971, PASP 83, 199).
+    It holds 2% of the flux and falls as the third power of the radius (King 1971, PASP 83, 199).
     """
     core = 8.0
     central = 0.02 * flux / (2.0 * np.pi * core * core)

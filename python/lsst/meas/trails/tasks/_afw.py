@@ -11,8 +11,8 @@
 
 """Conversion of `lsst.afw.image` exposures, the older images of the stack.
 
-No other module names that library.  It does not need to be installed:
-exposures are recognized by their methods.
+No other module names that library. It does not need to be installed: exposures are recognized by their
+methods.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def afw_plane_map(names: Iterable[str]) -> dict[str, MaskPlane]:
     Parameters
     ----------
     names
-        Names of the planes.  All get an entry, because a conversion fails on
-        a plane without one; unknown planes keep their names.
+        Names of the planes. All get an entry, because a conversion fails on a plane without one; unknown
+        planes keep their names.
     """
     planes = dict(get_legacy_difference_image_mask_planes())
     known = {plane.name for plane in planes.values()}
@@ -87,11 +87,10 @@ def afw_to_visit_image(exposure: Any, record: DimensionRecord | None = None) -> 
     Parameters
     ----------
     exposure
-        The `lsst.afw.image.ExposureF`; the result shares its image and its
-        variance.
+        The `lsst.afw.image.ExposureF`; the result shares its image and its variance.
     record
-        The ``exposure`` dimension record of the observation.  Without one,
-        the times come from the visit information of the exposure.
+        The ``exposure`` dimension record of the observation. Without one, the times come from the visit
+        information of the exposure.
 
     Raises
     ------
@@ -121,9 +120,8 @@ def find_exposure_record(handle: DeferredDatasetHandle) -> DimensionRecord | Non
     Returns
     -------
     record
-        `None` if there is no unique record (visits may have several
-        exposures) or the Butler holds the quanta only, as in
-        ``pipetask run-qbb``.
+        `None` if there is no unique record (visits may have several exposures) or the Butler holds the quanta
+        only, as in ``pipetask run-qbb``.
     """
     query = getattr(handle.butler, "query_dimension_records", None)
     if query is None:

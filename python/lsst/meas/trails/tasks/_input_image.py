@@ -11,8 +11,8 @@
 
 """Conversion of the images that tasks read to arrays.
 
-Images are `lsst.images` objects or, in the full stack, exposures of
-`lsst.afw.image`; see `~lsst.meas.trails.tasks._afw`.
+Images are `lsst.images` objects or, in the full stack, exposures of `lsst.afw.image`; see
+`~lsst.meas.trails.tasks._afw`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,7 @@ if TYPE_CHECKING:
 _NO_TEMPLATE_PLANES = ("NO_DATA", "BAD", "UNMASKED_NAN")
 """Planes of the template pixels without a value.
 
-A coadd has a value where one of its images was saturated or hit by a cosmic
-ray: other images fill in.
+A coadd has a value where one of its images was saturated or hit by a cosmic ray: other images fill in.
 """
 
 _MIN_SIDE = 16
@@ -66,8 +65,7 @@ _Coordinates = npt.NDArray[np.float64]
 class UnreadableImageError(RuntimeError):
     """Raised if the Butler has an image but cannot read it.
 
-    This is a failure, not a lack of work: the file is missing or damaged, or
-    its storage does not respond.
+    This is a failure, not a lack of work: the file is missing or damaged, or its storage does not respond.
     """
 
 
@@ -83,8 +81,8 @@ class InputImageConfig(Config):
 class InputImage:
     """Image of a task, with its pixels as arrays.
 
-    Array coordinates count from the first pixel of the arrays, image
-    coordinates from the origin of the detector.
+    Array coordinates count from the first pixel of the arrays, image coordinates from the origin of the
+    detector.
     """
 
     planes: ImagePlanes
@@ -186,16 +184,15 @@ def read_input_image(image: object, *, psf_spacing: float = 512.0) -> InputImage
     ----------
     image
         A `lsst.images.VisitImage` or `~lsst.images.DifferenceImage`, a
-        `lsst.daf.butler.DeferredDatasetHandle` of one, or, in the full
-        stack, a `lsst.afw.image.ExposureF`.
+        `lsst.daf.butler.DeferredDatasetHandle` of one, or, in the full stack, a `lsst.afw.image.ExposureF`.
     psf_spacing
         Distance between samples of the PSF model, pixels.
 
     Raises
     ------
     lsst.pipe.base.UpstreamFailureNoWorkFound
-        Raised if the image has no PSF, WCS, good pixel or conversion to nJy,
-        or is too small; the message says which.
+        Raised if the image has no PSF, WCS, good pixel or conversion to nJy, or is too small; the message
+        says which.
     UnreadableImageError
         Raised if the Butler cannot read the image.
     TypeError
@@ -225,17 +222,16 @@ def read_template(template: object, image: InputImage) -> npt.NDArray[np.float32
     ----------
     template
         A `lsst.images.MaskedImage`, such as a `~lsst.images.VisitImage`, a
-        `lsst.daf.butler.DeferredDatasetHandle` of one, or, in the full
-        stack, a `lsst.afw.image.ExposureF`, on the pixel grid of the image.
-        It may cover more or fewer pixels.
+        `lsst.daf.butler.DeferredDatasetHandle` of one, or, in the full stack, a `lsst.afw.image.ExposureF`,
+        on the pixel grid of the image. It may cover more or fewer pixels.
     image
         The image.
 
     Returns
     -------
     template
-        Template on the pixels of the image and in its units, without its
-        background, NaN where it has no data, shape (ny, nx).
+        Template on the pixels of the image and in its units, without its background, NaN where it has no
+        data, shape (ny, nx).
 
     Raises
     ------

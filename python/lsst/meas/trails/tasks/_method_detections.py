@@ -46,9 +46,7 @@ class MethodDetections:
     """Detections of all methods other than the network in one image."""
 
     columns: dict[str, npt.NDArray[np.generic]]
-    """Columns ``foundBy...`` and ``stackTrailLength`` of the match table, one
-    value per row of the truth.
-    """
+    """Columns ``foundBy...`` and ``stackTrailLength`` of the match table, one value per row of the truth."""
 
     totals: dict[str, float | int]
     """Columns ``n...`` and ``chance...`` of the search table."""
@@ -79,8 +77,7 @@ def detect_with_methods(
     distance
         Largest distance of a detection from the line of its trail, pixels.
     stack_catalog, known_catalog
-        The stack's detections in the image, and in the image before the
-        injection.
+        The stack's detections in the image, and in the image before the injection.
     """
     is_trail = np.asarray(truth["source_type"]).astype(str) == "Trail"
     trails = truth[is_trail]

@@ -49,9 +49,8 @@ def named_model(name: str) -> TrailModel:
     Parameters
     ----------
     name
-        Name of a shipped model; or path or URI, in any scheme of
-        `lsst.resources`, of the ``.json`` file of a model, with its weights
-        in the same folder.
+        Name of a shipped model; or path or URI, in any scheme of `lsst.resources`, of the ``.json`` file of a
+        model, with its weights in the same folder.
 
     Raises
     ------

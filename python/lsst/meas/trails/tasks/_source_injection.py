@@ -49,14 +49,13 @@ def inject_with_stack(
     Parameters
     ----------
     image
-        The image as passed to the task: a deferred handle, a
-        `lsst.afw.image.ExposureF`, or a `lsst.images.VisitImage`.
+        The image as passed to the task: a deferred handle, a `lsst.afw.image.ExposureF`, or a
+        `lsst.images.VisitImage`.
     input_image
         The same image, converted.
     truth
-        Truth table of the trails, with columns ``ra``, ``dec``,
-        ``source_type``, ``mag``, ``trail_length``, ``beta`` and
-        ``injection_id``.
+        Truth table of the trails, with columns ``ra``, ``dec``, ``source_type``, ``mag``, ``trail_length``,
+        ``beta`` and ``injection_id``.
     rng
         Random number generator, for the seed of the noise.
     add_noise
@@ -74,8 +73,7 @@ def inject_with_stack(
     Raises
     ------
     lsst.pipe.base.InvalidQuantumError
-        Raised if the package is not installed, cannot use the image, or
-        injects nothing.
+        Raised if the package is not installed, cannot use the image, or injects nothing.
     """
     try:
         from lsst.source.injection import VisitInjectConfig, VisitInjectTask

@@ -45,8 +45,8 @@ _FLUX_COLUMNS = (
 """Names of calibrated fluxes and their errors, nJy."""
 
 _SAME_SOURCE = 1.0
-"""Largest shift of a source between the catalogs before and after the
-injection, pixels; sources on or near a trail shift more.
+"""Largest shift of a source between the catalogs before and after the injection, pixels; sources on or near a
+trail shift more.
 """
 
 
@@ -76,8 +76,7 @@ def read_sources(catalog: astropy.table.Table, image: InputImage) -> StackSource
     Parameters
     ----------
     catalog
-        A source catalog, with pixel or sky positions under one of the names
-        that the stack uses.
+        A source catalog, with pixel or sky positions under one of the names that the stack uses.
     image
         The image.
 
@@ -118,8 +117,7 @@ def found_trails(
     trails
         Truth table, in array coordinates.
     after, before
-        The stack's sources with the trails and without them; `None` if the
-        latter are unknown.
+        The stack's sources with the trails and without them; `None` if the latter are unknown.
     distance
         Largest distance of a source from the line of its trail, pixels.
 
@@ -128,8 +126,8 @@ def found_trails(
     found
         Whether a source that was not there before lies on each trail.
     table
-        The truth table with columns ``stack_detection``, ``stack_mag``,
-        ``stack_mag_err`` and ``stack_snr`` of the brightest such source.
+        The truth table with columns ``stack_detection``, ``stack_mag``, ``stack_mag_err`` and ``stack_snr``
+        of the brightest such source.
     """
     if before is not None and len(before) and len(after):
         nearest, _ = scipy.spatial.KDTree(before.positions).query(after.positions)

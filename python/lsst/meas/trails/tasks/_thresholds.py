@@ -41,15 +41,13 @@ class TrailPixels:
 class TrailPixelsConfig(Config):
     """Thresholds of trail pixels, the same fields for mask and catalog.
 
-    A component is a connected set of pixels with probabilities of at least
-    ``growThreshold``.  It is kept if its best pixel reaches
-    ``seedThreshold`` and it has at least ``minArea`` pixels.  A configured
-    value always wins.  For each value that is not configured,
-    TrailSegmentationTask, which makes the mask, uses the model's thresholds
-    and an area of 12 pixels.  It records the values that it used in the
-    metadata of ``trail_probability``, and TrailCandidateTask, which makes the
-    catalog, uses these where its own configuration sets none.  Configuring
-    TrailSegmentationTask alone therefore keeps mask and catalog consistent.
+    A component is a connected set of pixels with probabilities of at least ``growThreshold``. It is kept if
+    its best pixel reaches ``seedThreshold`` and it has at least ``minArea`` pixels. A configured value always
+    wins. For each value that is not configured, TrailSegmentationTask, which makes the mask, uses the model's
+    thresholds and an area of 12 pixels. It records the values that it used in the metadata of
+    ``trail_probability``, and TrailCandidateTask, which makes the catalog, uses these where its own
+    configuration sets none. Configuring TrailSegmentationTask alone therefore keeps mask and catalog
+    consistent.
     """
 
     seedThreshold = RangeField(

@@ -81,8 +81,8 @@ class ConsolidateTrailCandidatesTask(QuantumTask):
         -------
         struct : `lsst.pipe.base.Struct`
             ``trail_candidate``
-                `astropy.table.Table` with all rows, ordered by detector, and
-                the metadata of the model on which all catalogs agree.
+                `astropy.table.Table` with all rows, ordered by detector, and the metadata of the model on
+                which all catalogs agree.
         """
         ordered = sorted(
             (table for table in catalogs if len(table)), key=lambda table: int(table["detector"][0])

@@ -55,8 +55,7 @@ _PLACEHOLDERS: dict[str, bool | float | int] = {
 }
 """Columns of Asteroid_detection_CNN, with their values for unknown.
 
-TileToHdf5Task fills them in from catalogs of the stack, and the export of
-images numbers the images.
+TileToHdf5Task fills them in from catalogs of the stack, and the export of images numbers the images.
 """
 
 
@@ -86,18 +85,15 @@ class InjectTrailsTask(QuantumTask):
         Parameters
         ----------
         image
-            The image: a `lsst.images.VisitImage` or
-            `~lsst.images.DifferenceImage`, a deferred handle of one, or in
-            the full stack a `lsst.afw.image.ExposureF`.
+            The image: a `lsst.images.VisitImage` or `~lsst.images.DifferenceImage`, a deferred handle of one,
+            or in the full stack a `lsst.afw.image.ExposureF`.
         injection_catalogs
-            Tables of trails or their deferred handles; see
-            `~lsst.meas.trails.core.injection.catalog`.  Without any, trails
-            are random.
+            Tables of trails or their deferred handles; see `~lsst.meas.trails.core.injection.catalog`.
+            Without any, trails are random.
         packed
             Packed data ID of the image, its seed.
         visit, detector
-            Columns of the truth table.  Rows of a catalog for another
-            ``visit`` are ignored.
+            Columns of the truth table. Rows of a catalog for another ``visit`` are ignored.
 
         Returns
         -------
@@ -106,9 +102,8 @@ class InjectTrailsTask(QuantumTask):
                 `lsst.images.VisitImage` with the trails.
             ``injected_catalog``
                 `astropy.table.Table` with the columns of
-                `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and ``visit``,
-                ``detector``, ``physical_filter``, ``band``, ``seed``,
-                ``seed_offset`` and `_PLACEHOLDERS`.
+                `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and ``visit``, ``detector``,
+                ``physical_filter``, ``band``, ``seed``, ``seed_offset`` and `_PLACEHOLDERS`.
             ``injected_mask``
                 `lsst.images.Mask` with the plane ``TRAIL``.
 
@@ -117,8 +112,8 @@ class InjectTrailsTask(QuantumTask):
         lsst.pipe.base.UpstreamFailureNoWorkFound
             Raised if the image has no PSF, WCS or good pixel.
         lsst.pipe.base.InvalidQuantumError
-            Raised if a catalog lacks a column, trails of the configured rates
-            are too long, or the engine is not installed.
+            Raised if a catalog lacks a column, trails of the configured rates are too long, or the engine is
+            not installed.
         """
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
         planes = input_image.planes

@@ -226,11 +226,9 @@ class MatchTrailsTask(QuantumTask):
         truth_pixels
             Mask with the plane ``TRAIL`` of the trails of ``truth``.
         trail_probability
-            Output of `TrailSegmentationTask`; without it no pixels are
-            compared.
+            Output of `TrailSegmentationTask`; without it no pixels are compared.
         stack_catalog, known_catalog
-            The stack's detections in the image, and in the image before the
-            injection.
+            The stack's detections in the image, and in the image before the injection.
         visit, detector
             Data ID of the image.
 
@@ -249,8 +247,7 @@ class MatchTrailsTask(QuantumTask):
         lsst.pipe.base.UpstreamFailureNoWorkFound
             Raised if the image cannot be used.
         lsst.pipe.base.InvalidQuantumError
-            Raised if the inputs belong to different images, or a table lacks
-            columns.
+            Raised if the inputs belong to different images, or a table lacks columns.
         """
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
         try:

@@ -129,8 +129,8 @@ class SummarizeTrailsTask(PipelineTask):
         Parameters
         ----------
         matches, searches
-            Tables of `matched_injected_trail_detector` and
-            `trail_search_detector`, or deferred handles of them, in any order.
+            Tables of `matched_injected_trail_detector` and `trail_search_detector`, or deferred handles of
+            them, in any order.
         title
             Title of the figures.
 
@@ -138,8 +138,7 @@ class SummarizeTrailsTask(PipelineTask):
         -------
         struct : `lsst.pipe.base.Struct`
             ``trail_metrics``
-                `astropy.table.Table`; see
-                `~lsst.meas.trails.evaluation.metrics_table.METRIC_COLUMNS`.
+                `astropy.table.Table`; see `~lsst.meas.trails.evaluation.metrics_table.METRIC_COLUMNS`.
             ``trail_completeness_plot``, ...
                 The figures, each a `matplotlib.figure.Figure`.
 

@@ -193,8 +193,7 @@ class TileToHdf5Task(QuantumTask):
         lsst.pipe.base.UpstreamFailureNoWorkFound
             Raised if the image has no PSF, WCS or good pixel.
         lsst.pipe.base.InvalidQuantumError
-            Raised if the mask belongs to another image, or a catalog lacks
-            columns or has an invalid row.
+            Raised if the mask belongs to another image, or a catalog lacks columns or has an invalid row.
         """
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
         check_covers(injected_mask, input_image, "mask of the injected trails")

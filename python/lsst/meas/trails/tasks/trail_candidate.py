@@ -123,9 +123,8 @@ class TrailCandidateTask(QuantumTask):
         lsst.pipe.base.UpstreamFailureNoWorkFound
             Raised if an input cannot be used.
         lsst.pipe.base.InvalidQuantumError
-            Raised if the probability image belongs to another image, the
-            score of the model or a threshold cannot be used, or data IDs
-            leave no bits for identifiers.
+            Raised if the probability image belongs to another image, the score of the model or a threshold
+            cannot be used, or data IDs leave no bits for identifiers.
         """
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
         planes = input_image.planes

@@ -126,8 +126,7 @@ class TrailSegmentationTask(QuantumTask):
     config: TrailSegmentationConfig
 
     def run_arguments(self, inputs: Arguments, context: QuantumContext) -> Arguments:
-        # Torch uses a single thread under pipetask unless the scheduler grants
-        # this quantum more.
+        # Torch uses a single thread under pipetask unless the scheduler grants this quantum more.
         return inputs | {"num_cores": context.resources.num_cores}
 
     def run(
@@ -143,13 +142,11 @@ class TrailSegmentationTask(QuantumTask):
         Parameters
         ----------
         image
-            The image: a `lsst.images.VisitImage` or
-            `~lsst.images.DifferenceImage`, a deferred handle of one, or in
-            the full stack a `lsst.afw.image.ExposureF`.
+            The image: a `lsst.images.VisitImage` or `~lsst.images.DifferenceImage`, a deferred handle of one,
+            or in the full stack a `lsst.afw.image.ExposureF`.
         template
-            Template of the same sky, in any of these forms or as a
-            `lsst.images.MaskedImage`; ignored unless ``templateModel`` or
-            ``trail_model`` uses templates.
+            Template of the same sky, in any of these forms or as a `lsst.images.MaskedImage`; ignored unless
+            ``templateModel`` or ``trail_model`` uses templates.
         trail_model
             Deferred handle of a model in the Butler.
         num_cores
@@ -159,8 +156,7 @@ class TrailSegmentationTask(QuantumTask):
         -------
         struct : `lsst.pipe.base.Struct`
             ``trail_probability``
-                `lsst.images.Image`, float32 in [0, 1], with the summary of
-                the model in its metadata.
+                `lsst.images.Image`, float32 in [0, 1], with the summary of the model in its metadata.
             ``trail_mask``
                 `lsst.images.Mask` with the plane ``TRAIL``.
 

@@ -35,8 +35,7 @@ def apply_symmetry(array: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
     array
         Shape (..., n, n).
     number
-        Symmetry of the square, 0 to 7: the third bit mirrors, the lowest two
-        bits then count quarter turns.
+        Symmetry of the square, 0 to 7: the third bit mirrors, the lowest two bits then count quarter turns.
     """
     if number & 4:
         array = array[..., ::-1]
@@ -46,8 +45,8 @@ def apply_symmetry(array: npt.NDArray[Any], number: int) -> npt.NDArray[Any]:
 def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generator) -> Tile:
     """Return a randomly varied tile.
 
-    It may be blurred, get noise, a gradient or masked columns, or lose its
-    template.  The variance grows with the noise, as in a real image.
+    It may be blurred, get noise, a gradient or masked columns, or lose its template. The variance grows with
+    the noise, as in a real image.
 
     Parameters
     ----------
@@ -60,9 +59,9 @@ def augment_tile(tile: Tile, recipe: AugmentationRecipe, rng: np.random.Generato
 
     Notes
     -----
-    A blurred tile has the PSF of worse seeing.  Its variance plane holds the
-    variance of single pixels, but the noise of neighbors is correlated, as in a
-    resampled image.  The PSF model and the template do not change.
+    A blurred tile has the PSF of worse seeing. Its variance plane holds the variance of single pixels, but
+    the noise of neighbors is correlated, as in a resampled image. The PSF model and the template do not
+    change.
     """
     image, variance, mask = tile.planes.image, tile.planes.variance, tile.planes.mask
     if recipe.blur > 0.0:
@@ -111,9 +110,8 @@ def _blur(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return image and variance convolved with a Gaussian.
 
-    The excess over the background is convolved, which reduces the noise; white
-    noise restores it.  The variance rises near brighter pixels, which bring
-    more noise.
+    The excess over the background is convolved, which reduces the noise; white noise restores it. The
+    variance rises near brighter pixels, which bring more noise.
     """
     image, variance = tile.planes.image, tile.planes.variance
     if sigma < _SMALLEST_BLUR:

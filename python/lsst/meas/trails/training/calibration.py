@@ -40,9 +40,7 @@ THRESHOLDS = ((0.03, 0.06), (0.06, 0.12), (0.12, 0.25), (0.25, 0.4))
 """Pairs of grow and seed thresholds to choose from."""
 
 COUNTING_THRESHOLDS = (0.15, 0.3)
-"""Grow and seed thresholds that count trails during training, fixed so that
-counts are comparable.
-"""
+"""Grow and seed thresholds that count trails during training, fixed so that counts are comparable."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,8 +72,8 @@ class Calibration:
     Parameters
     ----------
     thresholds
-        The pair with the highest completeness, averaged over the rates of false
-        detections, as ``grow`` and ``seed``.
+        The pair with the highest completeness, averaged over the rates of false detections, as ``grow`` and
+        ``seed``.
     score
         The ``score`` of a model specification.
     metrics
@@ -101,9 +99,8 @@ def calibrate(
     model
         The network.
     scenes
-        Scenes that neither trained nor selected the network.  For the metrics,
-        the score is fitted on the even scenes and measured on the odd ones, and
-        vice versa.
+        Scenes that neither trained nor selected the network. For the metrics, the score is fitted on the even
+        scenes and measured on the odd ones, and vice versa.
     threads
         Threads for the network.
     thresholds
@@ -129,8 +126,7 @@ def calibrate(
         try:
             results.append(sample.calibrate())
         except ValueError as error:
-            # Thresholds may be too high for any false candidate, or so low that
-            # everything is one component.
+            # Thresholds may be too high for any false candidate, or so low that everything is one component.
             problems.append(str(error))
     if not results:
         raise ValueError(problems[0] if problems else "There are no thresholds; pass at least one pair.")

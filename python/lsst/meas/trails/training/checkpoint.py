@@ -11,8 +11,8 @@
 
 """Checkpoints of a training in safetensors.
 
-Everything but tensors is stored as JSON in the file's header, so that nothing
-in a checkpoint can be executed.  A checksum detects any changed byte.
+Everything but tensors is stored as JSON in the file's header, so that nothing in a checkpoint can be
+executed. A checksum detects any changed byte.
 """
 
 from __future__ import annotations
@@ -94,8 +94,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        Raised if the file is not a complete checkpoint of this version, or is
-        damaged.
+        Raised if the file is not a complete checkpoint of this version, or is damaged.
     """
     groups: dict[str, dict[str, torch.Tensor]] = {group: {} for group in _GROUPS}
     try:

@@ -72,8 +72,8 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
     Parameters
     ----------
     files
-        Tile files, or glob patterns; ``#train``, ``#validation`` or ``#test``
-        at the end selects the tiles of that split.
+        Tile files, or glob patterns; ``#train``, ``#validation`` or ``#test`` at the end selects the tiles of
+        that split.
     channels
         Input channels; see `lsst.meas.trails.core.normalize.CHANNELS`.
     seed
@@ -81,28 +81,24 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
     augmentation
         Variations of the tiles; by default none.
     balance
-        Exponent that raises the weight of small trails; see
-        `lsst.meas.trails.training.target.tile_target`.
+        Exponent that raises the weight of small trails; see `lsst.meas.trails.training.target.tile_target`.
     stride
         Pixels of a tile per pixel of the network's output, along each axis.
     open_files
-        Maximum number of open files per process; by default a quarter of the
-        system's limit.
+        Maximum number of open files per process; by default a quarter of the system's limit.
 
     Raises
     ------
     TileDatasetError
-        Raised if there are no files or tiles, tiles differ in size, or an
-        input channel is unknown.
+        Raised if there are no files or tiles, tiles differ in size, or an input channel is unknown.
     TileFileError
         Raised if a file is damaged.
 
     Notes
     -----
-    The key of an item is its number, for the tile as in its file, or a
-    `TileKey`, for a varied tile; the same key always gives the same item.
-    Every process opens files on first use, as HDF5 does not survive a fork, and
-    closes the least recently used file if too many are open.
+    The key of an item is its number, for the tile as in its file, or a `TileKey`, for a varied tile; the same
+    key always gives the same item. Every process opens files on first use, as HDF5 does not survive a fork,
+    and closes the least recently used file if too many are open.
     """
 
     def __init__(
@@ -167,8 +163,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (input, target, valid), float32.
 
-        Their shapes are (C, T, T), (1, T/s, T/s) and (1, T/s, T/s), where s is
-        the stride.
+        Their shapes are (C, T, T), (1, T/s, T/s) and (1, T/s, T/s), where s is the stride.
         """
         index = key.tile if isinstance(key, TileKey) else int(key)
         tile = self.read(index)
@@ -225,19 +220,18 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         epoch
             Number of the epoch.
         mixture
-            Fractions by class, of any sum; unnamed classes are not drawn.
-            `None` draws every tile equally often.
+            Fractions by class, of any sum; unnamed classes are not drawn. `None` draws every tile equally
+            often.
         hard
-            Tiles of the class ``hard``; see
-            `lsst.meas.trails.training.hard_tiles.mine_hard_tiles`.
+            Tiles of the class ``hard``; see `lsst.meas.trails.training.hard_tiles.mine_hard_tiles`.
         min_snr
             Minimum SNR of the brightest trail in a tile with trails.
 
         Returns
         -------
         keys
-            The tiles in random order.  Within a class, every tile is drawn n
-            times before any is drawn n + 1 times.
+            The tiles in random order. Within a class, every tile is drawn n times before any is drawn n + 1
+            times.
 
         Raises
         ------

@@ -11,16 +11,13 @@
 
 """Training in several processes, one per GPU or machine.
 
-``torchrun`` starts the processes and passes the rank of each in environment
-variables.  All processes do the same steps: each works on its shard of every
-batch, the loss is computed over the whole batch, and the gradients are summed,
-so that the weights stay equal everywhere.  Only rank zero writes files.
+``torchrun`` starts the processes and passes the rank of each in environment variables. All processes do the
+same steps: each works on its shard of every batch, the loss is computed over the whole batch, and the
+gradients are summed, so that the weights stay equal everywhere. Only rank zero writes files.
 
-The one difference from a single process with the same batches is batch
-normalization: on GPUs its statistics cover the whole batch, on CPUs the shard
-of each process.  Shards of fewer than about 4 tiles make them noisy; a recipe
-for many processes needs a larger ``batch_size`` and a matching
-``learning_rate``.
+The one difference from a single process with the same batches is batch normalization: on GPUs its statistics
+cover the whole batch, on CPUs the shard of each process. Shards of fewer than about 4 tiles make them noisy;
+a recipe for many processes needs a larger ``batch_size`` and a matching ``learning_rate``.
 """
 
 from __future__ import annotations
@@ -40,8 +37,8 @@ from torch.nn.parallel import DistributedDataParallel
 from ..nn.hardware import available_cores, choose_device
 
 _TIMEOUT = datetime.timedelta(hours=6)
-"""Maximum wait for another process: rank zero simulates scenes and searches
-for trails in them while the others wait.
+"""Maximum wait for another process: rank zero simulates scenes and searches for trails in them while the
+others wait.
 """
 
 
@@ -100,8 +97,7 @@ class Ranks:
         Raises
         ------
         ValueError
-            Raised if the size of the batch is not a multiple of the number of
-            processes.
+            Raised if the size of the batch is not a multiple of the number of processes.
         """
         if len(batch) % self.world_size:
             raise ValueError(
@@ -127,8 +123,8 @@ class Ranks:
     def all_gather_batch(self, shard: torch.Tensor) -> torch.Tensor:
         """Return the whole batch from the shards of all processes, float32.
 
-        The gradient flows to this process's shard only.  As `wrap` averages
-        over the processes, the loss must be multiplied by ``world_size``.
+        The gradient flows to this process's shard only. As `wrap` averages over the processes, the loss must
+        be multiplied by ``world_size``.
         """
         if self.world_size == 1:
             return shard

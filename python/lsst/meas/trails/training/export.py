@@ -58,8 +58,8 @@ def export_trained(
     training
         Further facts about the training, for the specification.
     measure
-        Function of the network as stored; returns its metrics and, if there are
-        validation tiles, the pixels' scores.
+        Function of the network as stored; returns its metrics and, if there are validation tiles, the pixels'
+        scores.
 
     Returns
     -------
@@ -70,8 +70,8 @@ def export_trained(
 
     Notes
     -----
-    The thresholds are the probabilities above which 0.6 (``seed``) and 0.3
-    (``grow``) of the pixels of the validation tiles belong to trails.
+    The thresholds are the probabilities above which 0.6 (``seed``) and 0.3 (``grow``) of the pixels of the
+    validation tiles belong to trails.
     """
     metrics, scores = measure(rounded(network, _STORED))
     thresholds = {"seed": 0.5, "grow": 0.2}

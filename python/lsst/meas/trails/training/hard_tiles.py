@@ -34,13 +34,12 @@ _MINING = 3
 """Purpose of random numbers, distinct from order and variation of a dataset."""
 
 _PIXELS = 32
-"""Pixels of a tile whose false probability counts: at half resolution about
-the area of a trail of 20 pixels.
+"""Pixels of a tile whose false probability counts: at half resolution about the area of a trail of 20 pixels.
 """
 
 _MARGIN = 3
-"""Pixels of half resolution around trails that do not count: detecting the
-wings of a bright trail beyond its mask is not an error.
+"""Pixels of half resolution around trails that do not count: detecting the wings of a bright trail beyond its
+mask is not an error.
 """
 
 
@@ -84,8 +83,7 @@ def mine_hard_tiles(
     dataset
         Tiles to search, without variations.
     stage
-        Number of searched tiles (``mining_tiles``) and fraction of hard ones
-        (``hard_fraction``).
+        Number of searched tiles (``mining_tiles``) and fraction of hard ones (``hard_fraction``).
     epoch
         Number of the epoch; it and the seed of the dataset select the tiles.
     bfloat16
@@ -95,8 +93,7 @@ def mine_hard_tiles(
     track
         Function that yields its argument's items and shows progress.
     ranks
-        Processes that share the work, with the same network; by default this
-        one alone.
+        Processes that share the work, with the same network; by default this one alone.
     """
     ranks = ranks or Ranks()
     device = next(network.parameters()).device
@@ -140,8 +137,8 @@ def false_probability(logits: torch.Tensor, target: torch.Tensor, valid: torch.T
     Returns
     -------
     score
-        Mean of the 32 highest probabilities on pixels that count in the loss
-        and are more than 3 pixels from a trail, shape (B,).
+        Mean of the 32 highest probabilities on pixels that count in the loss and are more than 3 pixels from
+        a trail, shape (B,).
     """
     near = functional.max_pool2d(target, 2 * _MARGIN + 1, stride=1, padding=_MARGIN)
     counts = (valid > 0.0) & (near == 0.0)

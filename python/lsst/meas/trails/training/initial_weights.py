@@ -70,15 +70,14 @@ class InitialWeights:
         Parameters
         ----------
         wanted
-            The network to train.  Its input channels may differ from the
-            model's: common channels of the first convolution are copied by
-            name, and new ones are zero, so that they have no effect at first.
+            The network to train. Its input channels may differ from the model's: common channels of the first
+            convolution are copied by name, and new ones are zero, so that they have no effect at first.
 
         Raises
         ------
         InitialWeightsError
-            Raised if architecture or hyperparameters differ, no channel is
-            common, or other weights depend on the channels.
+            Raised if architecture or hyperparameters differ, no channel is common, or other weights depend on
+            the channels.
         """
         specification = self.model.specification
         whose = f"The model {specification.name!r}"

@@ -102,8 +102,7 @@ class TrainingReport:
     def start(self, *, step: int, total_steps: int, resumed: bool) -> None:
         """Start or resume at a step.
 
-        Metrics of later steps, from a run that stopped after its last
-        checkpoint, are removed.
+        Metrics of later steps, from a run that stopped after its last checkpoint, are removed.
         """
         self._task = self._add_task("train", total_steps, step)
         if self._enabled:

@@ -11,10 +11,9 @@
 
 """Losses, and the recipe's blend of them.
 
-Every loss takes logits, targets in [0, 1] and a weight map (0 on ignored
-pixels) with the same shape (B, 1, h, w), uses float32 whatever the precision of
-the logits, and returns a scalar.  Means and sums cover the whole batch: most
-tiles have no trail, and an overlap per tile would be 0 or 1 there.
+Every loss takes logits, targets in [0, 1] and a weight map (0 on ignored pixels) with the same shape (B, 1,
+h, w), uses float32 whatever the precision of the logits, and returns a scalar. Means and sums cover the whole
+batch: most tiles have no trail, and an overlap per tile would be 0 or 1 there.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ type LossFunction = Callable[..., torch.Tensor]
 """Function of logits, targets and weights, and of keyword parameters."""
 
 _SMOOTH = 1.0
-"""Pixels added to numerator and denominator of an overlap, so that a batch
-without trails has a defined loss with small gradients.
+"""Pixels added to numerator and denominator of an overlap, so that a batch without trails has a defined loss
+with small gradients.
 """
 
 
@@ -122,8 +121,8 @@ def asymmetric_focal(
 ) -> torch.Tensor:
     """Return the focal loss with an exponent for each class.
 
-    Easy background is suppressed while faint trails keep their full gradient
-    (Ridnik et al. 2021, arXiv:2009.14119, equation 4).
+    Easy background is suppressed while faint trails keep their full gradient (Ridnik et al. 2021,
+    arXiv:2009.14119, equation 4).
 
     Parameters
     ----------
@@ -170,8 +169,7 @@ def tversky(
 def dice(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Return one minus the Dice coefficient.
 
-    It has sums instead of sums of squares (Milletari et al. 2016,
-    arXiv:1606.04797).
+    It has sums instead of sums of squares (Milletari et al. 2016, arXiv:1606.04797).
 
     Parameters
     ----------
@@ -231,10 +229,9 @@ class BlendedLoss:
     Parameters
     ----------
     terms
-        Weights by name of the loss.  A weight is a number, or a pair (at the
-        start of a stage, at its end), or a mapping with such a ``weight`` and
-        parameters of the loss, such as
-        ``{"weight": 1.0, "positive_weight": 5.0}``.
+        Weights by name of the loss. A weight is a number, or a pair (at the start of a stage, at its end), or
+        a mapping with such a ``weight`` and parameters of the loss, such as ``{"weight": 1.0,
+        "positive_weight": 5.0}``.
 
     Raises
     ------

@@ -99,9 +99,8 @@ def prepare_training(network: TrailNetwork, parts: Sequence[str] = ()) -> None:
     network
         The network.
     parts
-        Names of the trained parts; none means all.  The remaining parts are
-        frozen: they get no gradient, and their normalizations use their
-        current statistics without updating them.
+        Names of the trained parts; none means all. The remaining parts are frozen: they get no gradient, and
+        their normalizations use their current statistics without updating them.
     """
 
     def is_trained(name: str) -> bool:
@@ -128,8 +127,8 @@ def make_average(network: TrailNetwork, decay: float) -> AveragedModel:
     network
         Network whose current weights start the average.
     decay
-        Fraction of the average that is kept at every step.  It is lower in the
-        first steps, which would otherwise be dominated by the start.
+        Fraction of the average that is kept at every step. It is lower in the first steps, which would
+        otherwise be dominated by the start.
     """
 
     def update(

@@ -90,27 +90,22 @@ class AugmentationRecipe(RecipeSection):
     """The 8 symmetries of the square."""
 
     noise: float = Field(0.0, ge=0.0, le=10.0)
-    """Maximum standard deviation of the added white noise, in units of the
-    noise of each pixel; each tile draws a value between 0 and this.
+    """Maximum standard deviation of the added white noise, in units of the noise of each pixel; each tile
+    draws a value between 0 and this.
     """
 
     gradient: float = Field(0.0, ge=0.0, le=10.0)
-    """Maximum amplitude of an added plane, from edge to edge, in units of the
-    median noise of the tile.
-    """
+    """Maximum amplitude of an added plane, from edge to edge, in units of the median noise of the tile."""
 
     blur: float = Field(0.0, ge=0.0, le=5.0)
-    """Maximum sigma, pixels, of a Gaussian that widens the PSF; each tile
-    draws a value between 0 and this.
+    """Maximum sigma, pixels, of a Gaussian that widens the PSF; each tile draws a value between 0 and this.
     """
 
     masked_columns: float = Field(0.0, ge=0.0, le=1.0)
     """Probability that a tile loses a run of columns or rows."""
 
     template_dropout: float = Field(0.0, ge=0.0, le=1.0)
-    """Probability that a tile loses its template, so that the network also
-    learns to work without one.
-    """
+    """Probability that a tile loses its template, so that the network also learns to work without one."""
 
 
 class ValidationRecipe(RecipeSection):
@@ -123,23 +118,19 @@ class ValidationRecipe(RecipeSection):
     """Tiles per step."""
 
     keep: Literal["best", "objects", "last"] = "best"
-    """``best`` exports the weights with the highest average precision in the
-    last stage, ``objects`` those with the most trails found at 10 false
-    detections per detector, ``last`` the final weights.
+    """``best`` exports the weights with the highest average precision in the last stage, ``objects`` those
+    with the most trails found at 10 false detections per detector, ``last`` the final weights.
     """
 
     objects_every: int | None = Field(None, ge=1)
-    """Epochs between counts of the trails found at 1, 10 and 100 false
-    detections per detector in simulated validation scenes; the last epoch of a
-    stage is always counted.  By default there is no count: a scene takes
-    seconds.
+    """Epochs between counts of the trails found at 1, 10 and 100 false detections per detector in simulated
+    validation scenes; the last epoch of a stage is always counted. By default there is no count: a scene
+    takes seconds.
     """
 
     # The score is fitted on one half of the scenes and measured on the other.
     object_scenes: int = Field(16, ge=2, le=1000)
-    """Validation scenes for that count; 16 scenes of 1024x1024 pixels are the
-    area of a detector.
-    """
+    """Validation scenes for that count; 16 scenes of 1024x1024 pixels are the area of a detector."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
@@ -154,9 +145,8 @@ class Recipe(RecipeSection):
     """Sources of tiles."""
 
     stages: tuple[StageRecipe, ...]
-    """Stages, in order.  Every stage starts from the moving average of the
-    weights of the previous one, with a new optimizer and learning rate, like a
-    separate run.
+    """Stages, in order. Every stage starts from the moving average of the weights of the previous one, with a
+    new optimizer and learning rate, like a separate run.
     """
 
     model: ModelRecipe = ModelRecipe()
@@ -172,13 +162,13 @@ class Recipe(RecipeSection):
     """Schedule of the validation."""
 
     ema: float = Field(0.998, ge=0.0, lt=1.0)
-    """Decay of the moving average of the weights, which is validated and
-    exported; 0 uses the weights themselves.
+    """Decay of the moving average of the weights, which is validated and exported; 0 uses the weights
+    themselves.
     """
 
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    """``bfloat16`` (weights stay float32), ``float32``, or ``auto``: bfloat16
-    on hardware that supports it; elsewhere it is emulated and slower.
+    """``bfloat16`` (weights stay float32), ``float32``, or ``auto``: bfloat16 on hardware that supports it;
+    elsewhere it is emulated and slower.
     """
 
     seed: int = Field(1, ge=0, lt=2**32)
@@ -235,7 +225,7 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     Parameters
     ----------
     path
-        YAML file.  Relative names of tile files refer to its folder.
+        YAML file. Relative names of tile files refer to its folder.
 
     Raises
     ------

@@ -66,9 +66,8 @@ class SimulationRecipe(RecipeSection):
     """Scenes to validate on, with another seed."""
 
     calibration: dict[str, object] | None = None
-    """Scenes, with a third seed, to choose the thresholds of the candidates,
-    calibrate their score and measure completeness; without them the model has
-    no calibrated score.
+    """Scenes, with a third seed, to choose the thresholds of the candidates, calibrate their score and
+    measure completeness; without them the model has no calibrated score.
     """
 
     tile_size: int = Field(256, ge=32, multiple_of=2)
@@ -108,15 +107,13 @@ class DataRecipe(RecipeSection):
     """Tiles drawn per epoch; by default the number of tiles."""
 
     mixture: dict[str, int | float] | None = None
-    """Fractions of the drawn tiles by class (``missed``, ``found``,
-    ``empty``, ``source``; see `lsst.meas.trails.core.tiles.layout.TILE_CLASSES`);
-    by default every tile is drawn equally often.
+    """Fractions of the drawn tiles by class (``missed``, ``found``, ``empty``, ``source``; see
+    `lsst.meas.trails.core.tiles.layout.TILE_CLASSES`); by default every tile is drawn equally often.
     """
 
     balance: float = Field(0.0, ge=0.0, le=1.0)
-    """Exponent, 0 to 1, that raises the weight of pixels of small trails: at 0
-    all pixels count equally, at 1 all trails; see
-    `lsst.meas.trails.training.target.tile_target`.
+    """Exponent, 0 to 1, that raises the weight of pixels of small trails: at 0 all pixels count equally, at 1
+    all trails; see `lsst.meas.trails.training.target.tile_target`.
     """
 
     workers: int = Field(0, ge=0, le=256)

@@ -47,8 +47,7 @@ class RecipeSection(Section):
         Raises
         ------
         RecipeError
-            Raised if a key is unknown or missing, or a value has the wrong
-            type or is out of range.
+            Raised if a key is unknown or missing, or a value has the wrong type or is out of range.
         """
         try:
             return cls.model_validate(mapping)

@@ -88,27 +88,22 @@ class StageRecipe(RecipeSection):
     """Peak learning rate of this stage; by default that of the optimizer."""
 
     mixture: dict[str, int | float] | None = None
-    """Fractions of tiles by class in this stage; by default those of the data.
-    The additional class ``hard`` holds the tiles on which the current network
-    sees most where there is nothing.
+    """Fractions of tiles by class in this stage; by default those of the data. The additional class ``hard``
+    holds the tiles on which the current network sees most where there is nothing.
     """
 
     min_snr: tuple[float, float] | None = None
-    """Minimum SNR, at the start of the stage and at its end, of the brightest
-    trail in a tile for the tile to be drawn: (20, 0) starts with easy trails.
-    Tiles without a trail are always drawn.
+    """Minimum SNR, at the start of the stage and at its end, of the brightest trail in a tile for the tile to
+    be drawn: (20, 0) starts with easy trails. Tiles without a trail are always drawn.
     """
 
     train_parts: tuple[str, ...] = ()
-    """Parts of the network that are trained, such as ``decoder`` or
-    ``head.bias``; the remaining parts, including the statistics of their
-    normalizations, are frozen.  By default all parts are trained.
+    """Parts of the network that are trained, such as ``decoder`` or ``head.bias``; the remaining parts,
+    including the statistics of their normalizations, are frozen. By default all parts are trained.
     """
 
     mine_every: int | None = Field(None, ge=1)
-    """Epochs between searches for hard tiles; by default a single search, at
-    the start of the stage.
-    """
+    """Epochs between searches for hard tiles; by default a single search, at the start of the stage."""
 
     hard_fraction: float = Field(0.1, gt=0.0, le=1.0)
     """Fraction of the searched tiles that become hard tiles."""

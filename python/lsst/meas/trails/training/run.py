@@ -61,18 +61,16 @@ def train_model(
     recipe
         The recipe, its YAML file, or the name of a recipe in the package.
     output
-        Folder for the model (NAME.json and NAME.safetensors), a checkpoint,
-        the metrics (metrics.jsonl), a log (train.log) and the curves
-        (curves.png).
+        Folder for the model (NAME.json and NAME.safetensors), a checkpoint, the metrics (metrics.jsonl), a
+        log (train.log) and the curves (curves.png).
     start
-        Model whose weights to start from: a file, or name of a model in the
-        package.  Input channels that it does not have start without effect.
+        Model whose weights to start from: a file, or name of a model in the package. Input channels that it
+        does not have start without effect.
     start_stage
-        Stage of the recipe to start with, if ``start`` is given; by default
-        the first.
+        Stage of the recipe to start with, if ``start`` is given; by default the first.
     tiles
-        Folder of simulated tiles, which several runs may share; by default
-        ``tiles`` in the output folder.  Existing tiles are used again.
+        Folder of simulated tiles, which several runs may share; by default ``tiles`` in the output folder.
+        Existing tiles are used again.
     resume
         Resume a run that was stopped.
     threads
@@ -92,16 +90,14 @@ def train_model(
     Raises
     ------
     ValueError
-        Raised if the recipe (`RecipeError`), the initial model (`ModelError`,
-        `InitialWeightsError`), the tiles (`TileDatasetError`) or the checkpoint
-        (`CheckpointError`) cannot be used.
+        Raised if the recipe (`RecipeError`), the initial model (`ModelError`, `InitialWeightsError`), the
+        tiles (`TileDatasetError`) or the checkpoint (`CheckpointError`) cannot be used.
     TrainingError
         Raised if training cannot continue.
 
     Notes
     -----
-    Under ``torchrun``, all processes share the tiles of every batch; only rank
-    zero writes files.
+    Under ``torchrun``, all processes share the tiles of every batch; only rank zero writes files.
     """
     source = "recipe"
     if not isinstance(recipe, Recipe):
@@ -187,8 +183,7 @@ def calibrate_model(
     ModelError
         Raised if the model cannot be used.
     RecipeError
-        Raised if the section is missing or not valid, or the model may have
-        seen its scenes.
+        Raised if the section is missing or not valid, or the model may have seen its scenes.
     ValueError
         Raised if the scenes have no trails or false candidates to fit a score.
     """
@@ -236,8 +231,8 @@ def _object_validation(recipe: Recipe, source: str) -> ObjectValidation | None:
 def _simulate_tiles(recipe: Recipe, source: str, tiles: Path, console: Console) -> Recipe:
     """Simulate the scenes of a recipe into a folder.
 
-    Existing files are kept: the configuration of a scene and the version of
-    the simulator, which determine it, are part of the folder's name.
+    Existing files are kept: the configuration of a scene and the version of the simulator, which determine
+    it, are part of the folder's name.
 
     Returns
     -------

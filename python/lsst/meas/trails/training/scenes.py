@@ -43,8 +43,8 @@ from .calibration import ValidationScene
 from .recipe_section import RecipeSection
 
 SCENE_VERSION = 1
-"""Version of the scenes, part of the names of tile folders; raise it whenever
-a change of the simulator changes pixels.
+"""Version of the scenes, part of the names of tile folders; raise it whenever a change of the simulator
+changes pixels.
 """
 
 
@@ -54,11 +54,10 @@ class TrainingScenes(RecipeSection):
     Parameters
     ----------
     seed
-        Seed of the scenes; scene ``i`` is drawn from ``(seed, i)``, so that
-        sets with different seeds share no sky.
+        Seed of the scenes; scene ``i`` is drawn from ``(seed, i)``, so that sets with different seeds share
+        no sky.
     count
-        Number of scenes; each is a visit with its own seeing, sky brightness
-        and crowding.
+        Number of scenes; each is a visit with its own seeing, sky brightness and crowding.
     shape
         Shape (ny, nx) of a scene, pixels.
     trails
@@ -66,11 +65,10 @@ class TrainingScenes(RecipeSection):
     length, snr
         Ranges of length (pixels, log-uniform) and optimal SNR (uniform).
     ignore_below
-        Minimum optimal SNR on the visible pixels; the loss ignores fainter
-        trails, which nobody can see.
+        Minimum optimal SNR on the visible pixels; the loss ignores fainter trails, which nobody can see.
     satellite_chance
-        Probability of a satellite streak.  The loss ignores streaks too;
-        candidates on them are flagged by their geometry.
+        Probability of a satellite streak. The loss ignores streaks too; candidates on them are flagged by
+        their geometry.
     truth_fraction
         See `~lsst.meas.trails.core.render.truth_mask`.
     empty_fraction
@@ -78,8 +76,8 @@ class TrainingScenes(RecipeSection):
     template
         Whether the scenes have templates.
     difference
-        Whether the scenes are difference images, from which such a template
-        was subtracted; the SNR of their trails is measured in the difference.
+        Whether the scenes are difference images, from which such a template was subtracted; the SNR of their
+        trails is measured in the difference.
     """
 
     seed: int

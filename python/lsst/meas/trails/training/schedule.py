@@ -85,8 +85,7 @@ def plan_epochs(recipe: Recipe, dataset: TileDataset) -> Iterator[Epoch]:
     number = 0
     first = 0
     for index, stage in enumerate(recipe.stages):
-        # Smaller last batches are omitted, as their gradient and statistics are
-        # noisier.
+        # Smaller last batches are omitted, as their gradient and statistics are noisier.
         per_epoch = max(1, _drawn(recipe, dataset) // stage.batch_size)
         steps = stage.steps if stage.epochs is None else stage.epochs * per_epoch
         assert steps is not None
@@ -190,8 +189,7 @@ def run_digest(
     Returns
     -------
     digest
-        Hexadecimal.  It depends on the number, names and sizes of tile files,
-        but not on their folders.
+        Hexadecimal. It depends on the number, names and sizes of tile files, but not on their folders.
     """
     mapping = _enabled(recipe)
     for key in ("threads", "checkpoint_steps"):
@@ -214,8 +212,8 @@ def run_digest(
 def _enabled(section: object) -> Any:
     """Return a section of a recipe as plain data, without disabled keys.
 
-    Keys that are zero, false, empty or `None` do not change a run, so that
-    runs of this version can resume in versions with more keys.
+    Keys that are zero, false, empty or `None` do not change a run, so that runs of this version can resume in
+    versions with more keys.
     """
     if isinstance(section, Section):
         return {name: _enabled(value) for name, value in section if value}

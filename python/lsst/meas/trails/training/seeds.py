@@ -36,8 +36,7 @@ def refuse_seeds_of_start(recipe: Recipe, start: ModelSpecification, source: str
     Raises
     ------
     RecipeError
-        Raised if these scenes have a seed that the model, or one of its own
-        initial models, was trained on.
+        Raised if these scenes have a seed that the model, or one of its own initial models, was trained on.
     """
     if recipe.data.simulate is None:
         return
@@ -71,8 +70,7 @@ def refuse_calibration_seed(specification: ModelSpecification, seed: int, source
     Raises
     ------
     RecipeError
-        Raised if the model was trained or selected with the seed, or its
-        recipe is unknown.
+        Raised if the model was trained or selected with the seed, or its recipe is unknown.
     """
     if "checkpoint" in specification.training:
         # A converted model was not trained on scenes of this package.

@@ -79,8 +79,8 @@ class TrainingState:
     def begin_epoch(self, epoch: Epoch) -> None:
         """Prepare for the steps of an epoch.
 
-        The first epoch of a stage starts like a separate run, from the averaged
-        weights of the previous stage.
+        The first epoch of a stage starts like a separate run, from the averaged weights of the previous
+        stage.
         """
         if self.step == epoch.stage_first_step:
             self.network.load_state_dict(self._averaged_weights())

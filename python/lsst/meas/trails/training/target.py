@@ -23,9 +23,8 @@ from ..core.tiles.layout import IGNORED
 from ..core.tiles.reader import Tile
 
 _REFERENCE_AREA = 320.0
-"""Area of a trail with pixel weight 1, pixels: about the mean, at half
-resolution, over trails of 6-150 pixels cut by tiles of 256.  The mean weight of
-trail pixels then stays within 0.9-1.1 for any exponent.
+"""Area of a trail with pixel weight 1, pixels: about the mean, at half resolution, over trails of 6-150
+pixels cut by tiles of 256. The mean weight of trail pixels then stays within 0.9-1.1 for any exponent.
 """
 
 _WEIGHTS = (0.25, 8.0)
@@ -44,22 +43,20 @@ def tile_target(
     tile
         The tile.
     balance
-        Exponent, 0 to 1, that raises the weight of pixels of small trails: at 0
-        all pixels count equally, and a trail of 150 pixels as much as twenty of
-        6; at 1 all trails count equally.
+        Exponent, 0 to 1, that raises the weight of pixels of small trails: at 0 all pixels count equally, and
+        a trail of 150 pixels as much as twenty of 6; at 1 all trails count equally.
     stride
-        Pixels s of the tile per pixel of the network's output, along each
-        axis; it must divide the tile's side.
+        Pixels s of the tile per pixel of the network's output, along each axis; it must divide the tile's
+        side.
 
     Returns
     -------
     target
         1 if any of the s x s pixels is on a trail, else 0.
     weight
-        0 on ignored pixels and where there are no data; bad pixels within data
-        count, as the network must bridge them.  Elsewhere 1 on the background,
-        and ``(320 / area)^balance``, within 0.25-8, on a trail with this area
-        in the tile, pixels.  Touching trails count as one.
+        0 on ignored pixels and where there are no data; bad pixels within data count, as the network must
+        bridge them. Elsewhere 1 on the background, and ``(320 / area)^balance``, within 0.25-8, on a trail
+        with this area in the tile, pixels. Touching trails count as one.
     """
     trail = _pool(tile.truth == 1, stride)
     missing = tile.planes.has("NO_DATA") | ~np.isfinite(tile.planes.image)

@@ -11,9 +11,8 @@
 
 """Training loop: from a recipe and tiles to a model file.
 
-Everything that a run depends on is derived from the recipe's seed and the
-number of the epoch and step, or is in the checkpoint, so that a run that was
-stopped resumes exactly.
+Everything that a run depends on is derived from the recipe's seed and the number of the epoch and step, or is
+in the checkpoint, so that a run that was stopped resumes exactly.
 """
 
 from __future__ import annotations
@@ -88,20 +87,18 @@ def train(
     recipe
         The recipe.
     train_dataset
-        Map-style dataset of (input, target, valid) with shapes (C, T, T),
-        (1, T/s, T/s) and (1, T/s, T/s), float32, where s is the network's
-        output stride.
+        Map-style dataset of (input, target, valid) with shapes (C, T, T), (1, T/s, T/s) and (1, T/s, T/s),
+        float32, where s is the network's output stride.
     validation_dataset
-        The same from visits that are not trained on; `None` skips validation
-        and keeps the last weights.
+        The same from visits that are not trained on; `None` skips validation and keeps the last weights.
     output_dir
-        Folder for checkpoint, metrics (``metrics.jsonl``), log
-        (``train.log``), curves (``curves.png``) and the model.
+        Folder for checkpoint, metrics (``metrics.jsonl``), log (``train.log``), curves (``curves.png``) and
+        the model.
     resume, progress, device, stop_after
         As for `~lsst.meas.trails.training.run.train_model`.
     original
-        Recipe to record in the folder, the checkpoint and the model, if
-        ``recipe`` names tile files instead of a simulation.
+        Recipe to record in the folder, the checkpoint and the model, if ``recipe`` names tile files instead
+        of a simulation.
     start
         Initial weights and stage; by default random ones and the first.
     objects
@@ -112,11 +109,10 @@ def train(
     Raises
     ------
     TrainingError
-        Raised if an input, the loss or the gradient is not finite, or there
-        are no tiles.
+        Raised if an input, the loss or the gradient is not finite, or there are no tiles.
     CheckpointError
-        Raised if the checkpoint belongs to another recipe, other initial
-        weights or other tiles, or is damaged.
+        Raised if the checkpoint belongs to another recipe, other initial weights or other tiles, or is
+        damaged.
     InitialWeightsError
         Raised if the initial weights do not fit the recipe.
     """

@@ -99,8 +99,7 @@ class ObjectValidation:
     scene
         Function that simulates a scene by its number; training must not see it.
     count
-        Number of scenes.  They are simulated once and kept in memory, 13 MB per
-        megapixel.
+        Number of scenes. They are simulated once and kept in memory, 13 MB per megapixel.
     """
 
     def __init__(self, scene: Callable[[int], ValidationScene], count: int) -> None:
@@ -122,9 +121,8 @@ class ObjectValidation:
 
         Notes
         -----
-        Candidates are ranked by a score that is fitted to the other half of the
-        scenes.  Early in training there may be no candidates to fit it to; then
-        the completeness is 0.
+        Candidates are ranked by a score that is fitted to the other half of the scenes. Early in training
+        there may be no candidates to fit it to; then the completeness is 0.
         """
         if not self._scenes:
             self._scenes = [self._scene(number) for number in range(self._count)]

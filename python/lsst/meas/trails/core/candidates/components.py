@@ -36,8 +36,8 @@ _MAX_ANGLE = 15.0
 _EIGHT = np.ones((3, 3), dtype=bool)
 
 _ELONGATED = 6.0
-"""Least ratio of length and rms width for a meaningful angle of a component; a
-disk has 4, an ellipse of axis ratio 1.5 has 6.
+"""Least ratio of length and rms width for a meaningful angle of a component; a disk has 4, an ellipse of axis
+ratio 1.5 has 6.
 """
 
 
@@ -52,8 +52,7 @@ class Component:
     probability
         Their probabilities, shape (n,).
     line
-        Principal axis: the probability-weighted centroid, and the extent and
-        angle of the axis.
+        Principal axis: the probability-weighted centroid, and the extent and angle of the axis.
     width
         Root-mean-square extent across the axis, pixels.
     """
@@ -117,14 +116,14 @@ def find_components(
 ) -> list[Component]:
     """Find connected components by hysteresis.
 
-    Crossing lines are separated and collinear fragments are joined.  Only the
-    components with the highest peaks are returned, at most `MAX_COMPONENTS`.
+    Crossing lines are separated and collinear fragments are joined. Only the components with the highest
+    peaks are returned, at most `MAX_COMPONENTS`.
 
     Parameters
     ----------
     probability
-        Probability per pixel that it belongs to a trail, shape (ny, nx);
-        non-finite pixels belong to no component.
+        Probability per pixel that it belongs to a trail, shape (ny, nx); non-finite pixels belong to no
+        component.
     grow
         Least probability of the pixels of a component; must be positive.
     seed
@@ -189,8 +188,7 @@ def _join_collinear(components: list[Component], max_gap: float) -> list[Compone
 def _collinear(a: Component, b: Component) -> bool:
     """Return whether two fragments lie on one line.
 
-    The longer one must be elongated, because only then its angle has a
-    meaning.
+    The longer one must be elongated, because only then its angle has a meaning.
     """
     longer, shorter = (a, b) if a.line.length >= b.line.length else (b, a)
     if not longer.is_elongated:

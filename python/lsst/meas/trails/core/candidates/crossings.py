@@ -46,15 +46,13 @@ def split_lines(rows: _Indices, columns: _Indices) -> list[_Indices]:
     Returns
     -------
     lines
-        Indices of the pixels of each line, most pixels first.  Pixels at a
-        crossing belong to all its lines, all other pixels to the nearest
-        line.  Pixels that do not form several lines are returned as one.
+        Indices of the pixels of each line, most pixels first. Pixels at a crossing belong to all its lines,
+        all other pixels to the nearest line. Pixels that do not form several lines are returned as one.
 
     Notes
     -----
-    A Hough transform (Duda & Hart 1972, CACM 15, 11) finds the strip with
-    most pixels, as wide as the lines are thick.  This is repeated with the
-    pixels outside of the strips while they are elongated.
+    A Hough transform (Duda & Hart 1972, CACM 15, 11) finds the strip with most pixels, as wide as the lines
+    are thick. This is repeated with the pixels outside of the strips while they are elongated.
     """
     everything = np.arange(len(rows))
     half = _half_thickness(rows, columns)
@@ -70,8 +68,7 @@ def split_lines(rows: _Indices, columns: _Indices) -> list[_Indices]:
         distance = np.abs(y * np.cos(angle) - x * np.sin(angle) - offset)
         members = left & (distance <= half)
         along = x[members] * np.cos(angle) + y[members] * np.sin(angle)
-        # A strip across the rest of a thick or bent line holds few pixels for
-        # its length.
+        # A strip across the rest of a thick or bent line holds few pixels for its length.
         full = np.count_nonzero(members) >= 0.4 * min(np.ptp(along) + 1.0, 2.0 * len(along)) * half
         if np.count_nonzero(members) < least or np.ptp(along) < 2.0 * _ELONGATION * half or not full:
             break
@@ -89,8 +86,8 @@ def split_lines(rows: _Indices, columns: _Indices) -> list[_Indices]:
 def _half_thickness(rows: _Indices, columns: _Indices) -> float:
     """Return half of the thickness of the lines, pixels.
 
-    Distances to the border are uniform up to half of the thickness: their
-    median is a quarter of the thickness.
+    Distances to the border are uniform up to half of the thickness: their median is a quarter of the
+    thickness.
     """
     mask = np.zeros((np.ptp(rows) + 3, np.ptp(columns) + 3), dtype=bool)
     mask[rows - rows.min() + 1, columns - columns.min() + 1] = True
@@ -110,8 +107,7 @@ def _best_strip(x: _Floats, y: _Floats, half: float) -> tuple[float, float]:
     sums = scipy.ndimage.uniform_filter1d(counts.astype(np.float64), width, axis=1, mode="constant")
     best = np.unravel_index(int(np.argmax(sums)), sums.shape)
     angle = float(_ANGLES[best[0]])
-    # Refine by a fit to the points: the bins are a pixel wide and the angles
-    # three degrees apart.
+    # Refine by a fit to the points: the bins are a pixel wide and the angles three degrees apart.
     offset = float(first[best[0], 0] + best[1] + 0.5)
     for _ in range(2):
         distance = y * np.cos(angle) - x * np.sin(angle) - offset

@@ -43,9 +43,8 @@ _STREAK_MARGIN = 12.0
 """Largest distance from the edges of both ends of a streak, pixels."""
 
 _MIN_STREAK_LENGTH = 200.0
-"""Shortest satellite streak that crosses the image, pixels; the trails of
-asteroids are shorter.  A candidate longer than `MAX_FITTED_LENGTH` is a streak
-wherever it ends.
+"""Shortest satellite streak that crosses the image, pixels; the trails of asteroids are shorter. A candidate
+longer than `MAX_FITTED_LENGTH` is a streak wherever it ends.
 """
 
 
@@ -87,17 +86,16 @@ def find_candidates(
     sky
         The image.
     score
-        Model of the score; by default the score is the mean of the largest
-        quarter of the component's probabilities.
+        Model of the score; by default the score is the mean of the largest quarter of the component's
+        probabilities.
     options
         Thresholds.
 
     Returns
     -------
     table
-        One row per candidate in decreasing order of score, in array
-        coordinates and image units: the fitted trail with errors, the shape
-        of the component, the score and flags.
+        One row per candidate in decreasing order of score, in array coordinates and image units: the fitted
+        trail with errors, the shape of the component, the score and flags.
     """
     components = find_components(
         probability, grow=options.grow, seed=options.seed, min_area=options.min_area, max_gap=options.max_gap
@@ -131,8 +129,8 @@ def find_candidates(
 def _fit(component: Component, sky: SkySubtracted) -> TrailFit:
     """Fit a trail to a component.
 
-    A bright star next to a faint trail can draw the fit away: if the result
-    is not the component any more, only pixels close to it are fitted.
+    A bright star next to a faint trail can draw the fit away: if the result is not the component any more,
+    only pixels close to it are fitted.
     """
     fwhm = sky.psf.fwhm(component.line.x, component.line.y)
     # A component reaches about half a FWHM beyond each end of its line.
@@ -164,8 +162,7 @@ def _is_same(line: Trail, fit: Trail, fwhm: float) -> bool:
     """Return whether a fit still describes the component it started from."""
     if segment_distance(line.x, line.y, *fit.ends) > fwhm:
         return False
-    # Components of faint trails are shorter than the trails, and components
-    # of fragments are much shorter.
+    # Components of faint trails are shorter than the trails, and components of fragments are much shorter.
     return 0.5 * (line.length - 2.0 * fwhm) <= fit.length <= 4.0 * line.length + 4.0 * fwhm
 
 

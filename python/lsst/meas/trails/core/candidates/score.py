@@ -11,9 +11,8 @@
 
 """Score of a candidate: its probability of being a trail.
 
-The score is a logistic regression on features of fit, shape and probability.
-Its coefficients are calibrated for a network and are part of the model's
-specification.
+The score is a logistic regression on features of fit, shape and probability. Its coefficients are calibrated
+for a network and are part of the model's specification.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ FEATURES: tuple[str, ...] = (
 FEATURES_VERSION = 2
 """Version of the features.
 
-Increase it with each change of the features of an image, of candidates or of
-fits: a score calibrated on other features is wrong.
+Increase it with each change of the features of an image, of candidates or of fits: a score calibrated on
+other features is wrong.
 """
 
 _EPSILON = 1e-4
@@ -61,16 +60,15 @@ def candidate_features(table: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.flo
     ----------
     table
         One row per candidate, with the columns ``topProbability``, ``peakProbability``, ``trailLengthPix``,
-        ``snr``, ``trailChi2``, ``trailNdata``, ``deltaChi2``,
-        ``wideSignificance``, ``coreSignificance``, ``lengthSignificance``
-        (see `~lsst.meas.trails.core.fit.shape_tests.ShapeTests`), ``componentWidth``,
+        ``snr``, ``trailChi2``, ``trailNdata``, ``deltaChi2``, ``wideSignificance``, ``coreSignificance``,
+        ``lengthSignificance`` (see `~lsst.meas.trails.core.fit.shape_tests.ShapeTests`), ``componentWidth``,
         ``psfFwhm`` and ``fitFailedFlag``.
 
     Notes
     -----
-    ``log_gain`` is the improvement of the chi-square by the trail over a
-    constant background, as a fraction of the improvement expected from its
-    flux.  It is low for a bright star or galaxy, which a trail fits badly.
+    ``log_gain`` is the improvement of the chi-square by the trail over a constant background, as a fraction
+    of the improvement expected from its flux. It is low for a bright star or galaxy, which a trail fits
+    badly.
     """
 
     def column(name: str) -> npt.NDArray[np.float64]:
@@ -172,8 +170,7 @@ class ScoreModel:
         Raises
         ------
         ValueError
-            Raised if the features differ from `FEATURES`, or a number is
-            missing or not finite.
+            Raised if the features differ from `FEATURES`, or a number is missing or not finite.
         """
         features = mapping.get("features")
         if features != list(FEATURES):

@@ -11,10 +11,9 @@
 
 """Identification of diffraction spikes of bright stars among candidates.
 
-A spike is as straight and narrow as a trail, so that a network cannot
-distinguish them in a part of an image.  But a spike points at a star that is
-bright enough: its surface brightness falls as the square of the distance, and
-its ratio to the flux of the star is a constant of the telescope.
+A spike is as straight and narrow as a trail, so that a network cannot distinguish them in a part of an image.
+But a spike points at a star that is bright enough: its surface brightness falls as the square of the
+distance, and its ratio to the flux of the star is a constant of the telescope.
 """
 
 from __future__ import annotations
@@ -42,9 +41,8 @@ _SLOPE = 0.1
 """The same as a fraction of the distance, as the halo of a star biases fits."""
 
 _RATIO = 4.0, 5.0
-"""Greatest and least logarithm of the flux of a star over (surface brightness
-times squared distance) of a candidate for likeness 0 and 1; a spike with 0.6%
-of the light of its star has 5.
+"""Greatest and least logarithm of the flux of a star over (surface brightness times squared distance) of a
+candidate for likeness 0 and 1; a spike with 0.6% of the light of its star has 5.
 """
 
 _SATURATED_RATIO = 2.0, 3.0
@@ -60,8 +58,7 @@ class BrightStars:
     x, y
         Centroids, array coordinates, shape (n,).
     flux
-        Flux of the bright pixels, image units, shape (n,); too small for
-        saturated stars.
+        Flux of the bright pixels, image units, shape (n,); too small for saturated stars.
     extent
         Longer side of the box around the bright pixels, pixels, shape (n,).
     saturated
@@ -107,17 +104,15 @@ def spike_likeness(table: Mapping[str, npt.ArrayLike], stars: BrightStars) -> _F
     Parameters
     ----------
     table
-        Columns ``x``, ``y``, ``trailLengthPix``, ``trailAnglePix``, ``flux``
-        and ``psfFwhm`` in array coordinates and image units, one row per
-        candidate.
+        Columns ``x``, ``y``, ``trailLengthPix``, ``trailAnglePix``, ``flux`` and ``psfFwhm`` in array
+        coordinates and image units, one row per candidate.
     stars
         The bright stars of the image.
 
     Returns
     -------
     likeness
-        From 0 to 1, for a candidate that points at a star that is bright
-        enough; shape (n,).
+        From 0 to 1, for a candidate that points at a star that is bright enough; shape (n,).
     """
     x, y, length, angle, flux, fwhm = (
         np.asarray(table[name], dtype=np.float64)[:, None]

@@ -11,8 +11,8 @@
 
 """Export of candidates as observations for the Minor Planet Center.
 
-The format is the Astrometry Data Exchange Standard of the IAU, version 2022,
-in pipe-separated values (https://github.com/IAU-ADES/ADES-Master).
+The format is the Astrometry Data Exchange Standard of the IAU, version 2022, in pipe-separated values
+(https://github.com/IAU-ADES/ADES-Master).
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ class AdesContext:
     """Name of the submitter and measurer, initials first."""
 
     star_catalog: str = "UNK"
-    """Minor Planet Center's code of the star catalog that calibrated
-    positions and magnitudes.
-    """
+    """Minor Planet Center's code of the star catalog that calibrated positions and magnitudes."""
 
     design: str = "reflector"
     """Design of the telescope."""
@@ -126,23 +124,21 @@ def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
     Returns
     -------
     text : `str`
-        Content of the file.  Each candidate is a tracklet with its own
-        ``trkSub``, counted from 1; ``obsSubID`` is its ``trailCandidateId``
-        with the number of the end.  Magnitude and exposure time are those of
-        the whole trail.  ``band`` has the Minor Planet Center's names of the
-        LSST filters if the station is Rubin.
+        Content of the file. Each candidate is a tracklet with its own ``trkSub``, counted from 1;
+        ``obsSubID`` is its ``trailCandidateId`` with the number of the end. Magnitude and exposure time are
+        those of the whole trail. ``band`` has the Minor Planet Center's names of the LSST filters if the
+        station is Rubin.
 
     Raises
     ------
     ValueError
-        Raised if there are no candidates or more than ``trkSub`` can count,
-        or if one lacks time, exposure time or position.
+        Raised if there are no candidates or more than ``trkSub`` can count, or if one lacks time, exposure
+        time or position.
 
     Notes
     -----
-    One image does not determine the direction of motion: the first and second
-    end of the catalog get the times of the start and end of the exposure, and
-    every remark says that they may be exchanged.
+    One image does not determine the direction of motion: the first and second end of the catalog get the
+    times of the start and end of the exposure, and every remark says that they may be exchanged.
     """
     count = len(candidates)
     if count == 0:
@@ -179,10 +175,9 @@ def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
 def end_errors(candidates: astropy.table.Table) -> tuple[_Floats, _Floats, _Floats]:
     """Return the errors of the ends of trails.
 
-    The covariance of an end is the sum of the covariance of the midpoint,
-    which the catalog has without the correlation of right ascension and
-    declination, a quarter of the variance of the length along the trail, and
-    the squared product of half the length and the error of the angle across.
+    The covariance of an end is the sum of the covariance of the midpoint, which the catalog has without the
+    correlation of right ascension and declination, a quarter of the variance of the length along the trail,
+    and the squared product of half the length and the error of the angle across.
 
     Parameters
     ----------
@@ -192,8 +187,7 @@ def end_errors(candidates: astropy.table.Table) -> tuple[_Floats, _Floats, _Floa
     Returns
     -------
     east, north : `numpy.ndarray`
-        Errors on the sky, arcseconds, shape (n,); ``east`` includes the
-        factor cos(dec).
+        Errors on the sky, arcseconds, shape (n,); ``east`` includes the factor cos(dec).
     correlation : `numpy.ndarray`
         Correlation of the two, shape (n,), the same for both ends.
     """

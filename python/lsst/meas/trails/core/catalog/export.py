@@ -101,8 +101,7 @@ def sort_rows(table: astropy.table.Table, column: str) -> astropy.table.Table:
     table
         The catalog.
     column
-        Name of the column; a leading ``-`` sorts in descending order.  Rows
-        without a value come last.
+        Name of the column; a leading ``-`` sorts in descending order. Rows without a value come last.
 
     Raises
     ------

@@ -11,9 +11,8 @@
 
 """Conditions on the columns of a table, such as ``snr > 8 and band == "r"``.
 
-Nothing is executed: a condition is split into numbers, texts, names, operators
-and parentheses.  `ast.parse` sees only placeholders for the first three, and
-of its syntax tree all but a few kinds of nodes are refused.
+Nothing is executed: a condition is split into numbers, texts, names, operators and parentheses. `ast.parse`
+sees only placeholders for the first three, and of its syntax tree all but a few kinds of nodes are refused.
 """
 
 from __future__ import annotations
@@ -69,8 +68,8 @@ _HINTS = {
 }
 
 _WIDTH = 6
-"""Characters of each token in the text that is parsed: the position of a
-syntax node is that of its first token, times this.
+"""Characters of each token in the text that is parsed: the position of a syntax node is that of its first
+token, times this.
 """
 
 
@@ -96,13 +95,11 @@ def select_rows(table: astropy.table.Table, condition: str) -> _Rows:
     table
         Table with columns of numbers, truth values and texts.
     condition
-        Comparisons (``<``, ``<=``, ``>``, ``>=``, ``==`` or ``=``, ``!=`` or
-        ``<>``, also chained as in ``10 < trailLengthPix <= 60``) of columns
-        with numbers, quoted texts, ``true``, ``false`` or other columns;
-        ``column in (1, 2, 3)``; columns of truth values alone; combined by
-        ``and``, ``or``, ``not`` and parentheses.  ``not`` binds tighter than
-        ``and``, which binds tighter than ``or``.  Comparisons with NaN are
-        false, except ``!=``; comparisons with masked values are false.
+        Comparisons (``<``, ``<=``, ``>``, ``>=``, ``==`` or ``=``, ``!=`` or ``<>``, also chained as in ``10
+        < trailLengthPix <= 60``) of columns with numbers, quoted texts, ``true``, ``false`` or other columns;
+        ``column in (1, 2, 3)``; columns of truth values alone; combined by ``and``, ``or``, ``not`` and
+        parentheses. ``not`` binds tighter than ``and``, which binds tighter than ``or``. Comparisons with NaN
+        are false, except ``!=``; comparisons with masked values are false.
 
     Returns
     -------
@@ -112,8 +109,7 @@ def select_rows(table: astropy.table.Table, condition: str) -> _Rows:
     Raises
     ------
     FilterError
-        Raised if the condition is invalid.  The message has the condition,
-        the offending part and the remedy.
+        Raised if the condition is invalid. The message has the condition, the offending part and the remedy.
     """
     return _Condition(table, condition).rows()
 

@@ -11,10 +11,9 @@
 
 """Confusion noise from unresolved faint sources.
 
-The variance plane holds the photon noise of the sky and of bright sources.
-Faint stars and galaxies add a noise that is correlated over the PSF, so that
-sums over many pixels, such as the flux of a trail, scatter more than the
-variance of their pixels suggests.
+The variance plane holds the photon noise of the sky and of bright sources. Faint stars and galaxies add a
+noise that is correlated over the PSF, so that sums over many pixels, such as the flux of a trail, scatter
+more than the variance of their pixels suggests.
 """
 
 from __future__ import annotations
@@ -56,15 +55,14 @@ def confusion_excess(sky: SkySubtracted) -> float:
     Returns
     -------
     excess
-        Variance in units of the variance from the noise; 0 for pure noise,
-        and with too few pixels that are neither masked nor bright.
+        Variance in units of the variance from the noise; 0 for pure noise, and with too few pixels that are
+        neither masked nor bright.
 
     Notes
     -----
-    The excess is the variance, less one, of the significance of PSF fluxes
-    between sources above 5 sigma.  For a Gaussian PSF of width ``sigma``,
-    sources of a peak significance ``a`` and density ``n`` add
-    ``2 pi n (a sigma)^2``.
+    The excess is the variance, less one, of the significance of PSF fluxes between sources above 5 sigma. For
+    a Gaussian PSF of width ``sigma``, sources of a peak significance ``a`` and density ``n`` add ``2 pi n (a
+    sigma)^2``.
     """
     ny, nx = sky.shape
     total, square, count = 0.0, 0.0, 0
@@ -122,16 +120,14 @@ def trail_excess(excess: float, length: npt.ArrayLike, fwhm: npt.ArrayLike) -> _
     Returns
     -------
     excess
-        Equal to the excess of PSF fluxes for a point, greater by the square
-        root of 2 for an infinite line.
+        Equal to the excess of PSF fluxes for a point, greater by the square root of 2 for an infinite line.
 
     Notes
     -----
-    The sources are noise convolved with the PSF.  With F and P the Fourier
-    transforms of the convolved line and the PSF, the excess is proportional
-    to the ratio of the integrals of ``F^2 P^2`` and ``F^2``.  Across the line
-    the integrals do not depend on its length; along the line both are
-    integrals of a triangle times a Gaussian.
+    The sources are noise convolved with the PSF. With F and P the Fourier transforms of the convolved line
+    and the PSF, the excess is proportional to the ratio of the integrals of ``F^2 P^2`` and ``F^2``. Across
+    the line the integrals do not depend on its length; along the line both are integrals of a triangle times
+    a Gaussian.
     """
     sigma = np.asarray(fwhm, dtype=np.float64) / FWHM_PER_SIGMA
     # A point is the limit of short lines.

@@ -11,10 +11,9 @@
 
 """Locate the ends of a trail and estimate their uncertainty.
 
-The likelihood of a trail has many maxima in its length, because of noise and
-of stars on the line.  A scan of all pairs of ends before the fit finds a
-start near the right maximum; a scan after the fit measures the scatter of the
-maxima of similar likelihood.
+The likelihood of a trail has many maxima in its length, because of noise and of stars on the line. A scan of
+all pairs of ends before the fit finds a start near the right maximum; a scan after the fit measures the
+scatter of the maxima of similar likelihood.
 """
 
 from __future__ import annotations
@@ -48,14 +47,10 @@ _LOCAL_REACH = 6.0
 """Reach of the grid from the fitted end, in units of its local error."""
 
 _WALK_REACH = 20.0
-"""The same, in units of the length with a significance of one; see
-`end_variances`.
-"""
+"""The same, in units of the length with a significance of one; see `end_variances`."""
 
 _WALK_MATTERS = 0.16
-"""Least relevant ratio of this length to the local error: the ends scatter by
-five times the length.
-"""
+"""Least relevant ratio of this length to the local error: the ends scatter by five times the length."""
 
 
 def find_ends(sky: SkySubtracted, trail: Trail) -> Trail:
@@ -71,17 +66,14 @@ def find_ends(sky: SkySubtracted, trail: Trail) -> Trail:
     Returns
     -------
     trail
-        The uniform piece of the line that improves the likelihood most; the
-        input if no piece does.
+        The uniform piece of the line that improves the likelihood most; the input if no piece does.
 
     Notes
     -----
-    With ``a`` the best-fitting brightness per pixel of line at each position
-    and ``w`` its inverse variance, a piece of constant brightness improves
-    the log-likelihood by ``(sum a w)^2 / (2 sum w)``.  Positions brighter than
-    three times the median over the given trail, and positions within a FWHM
-    of them, are ignored, so that a star on the line is not taken for the
-    trail.
+    With ``a`` the best-fitting brightness per pixel of line at each position and ``w`` its inverse variance,
+    a piece of constant brightness improves the log-likelihood by ``(sum a w)^2 / (2 sum w)``. Positions
+    brighter than three times the median over the given trail, and positions within a FWHM of them, are
+    ignored, so that a star on the line is not taken for the trail.
     """
     fwhm = sky.psf.fwhm(trail.x, trail.y)
     reach = 0.5 * trail.length + min(max(0.6 * trail.length, 3.0 * fwhm), _MAX_EXTENSION)
@@ -121,27 +113,23 @@ def end_variances(
     snr
         Flux over its error.
     end_error
-        Standard error of each end along the line, from the curvature of the
-        likelihood at the fit, pixels.
+        Standard error of each end along the line, from the curvature of the likelihood at the fit, pixels.
     level
         Local background above the level of the image.
 
     Returns
     -------
     midpoint, length
-        Mean square deviations, from the fit, of the midpoint along the line
-        and of the length, pixels squared; zero if the curvature is
-        sufficient.
+        Mean square deviations, from the fit, of the midpoint along the line and of the length, pixels
+        squared; zero if the curvature is sufficient.
 
     Notes
     -----
-    As an end moves along the line, the log-likelihood falls by
-    ``snr^2 / (2 length)`` per pixel on average, plus a random walk: the end is
-    a change point.  Its position scatters by ``5.1 length / snr^2`` (Yao 1987,
-    Ann. Statist. 15, 1321) however sharp the maximum, for faint and long
-    trails several times more than the curvature suggests.  The mean squares
-    are averages over the likelihood of all pairs of ends on a grid, each with
-    its best-fitting brightness.
+    As an end moves along the line, the log-likelihood falls by ``snr^2 / (2 length)`` per pixel on average,
+    plus a random walk: the end is a change point. Its position scatters by ``5.1 length / snr^2`` (Yao 1987,
+    Ann. Statist. 15, 1321) however sharp the maximum, for faint and long trails several times more than the
+    curvature suggests. The mean squares are averages over the likelihood of all pairs of ends on a grid, each
+    with its best-fitting brightness.
     """
     length = trail.length
     walk = length / max(snr, 1.0) ** 2
@@ -202,8 +190,7 @@ def _profile(
     c, s = trail.direction
     columns = np.rint(x + t[:, None] * c - v[None, :] * s).astype(np.int64)
     rows = np.rint(y + t[:, None] * s + v[None, :] * c).astype(np.int64)
-    # The pixels are up to half a pixel off the strip: use their own distance
-    # from the line.
+    # The pixels are up to half a pixel off the strip: use their own distance from the line.
     off = (rows - y) * c - (columns - x) * s
     cross = np.exp(-0.5 * np.square(off / sigma)) / (np.sqrt(2.0 * np.pi) * sigma)
     inside = (rows >= 0) & (rows < sky.shape[0]) & (columns >= 0) & (columns < sky.shape[1])

@@ -11,10 +11,9 @@
 
 """Robust maximum-likelihood fit of a PSF-convolved trail to an image.
 
-The model is the trail of `lsst.meas.trails.core.render` plus a constant
-background; its parameters are midpoint, extent (dx, dy), flux and background.
-Unlike length and angle, these are not singular for short trails, so that the
-fit works from point sources to trails of hundreds of pixels.
+The model is the trail of `lsst.meas.trails.core.render` plus a constant background; its parameters are
+midpoint, extent (dx, dy), flux and background. Unlike length and angle, these are not singular for short
+trails, so that the fit works from point sources to trails of hundreds of pixels.
 """
 
 from __future__ import annotations
@@ -53,10 +52,9 @@ def fit_trail(sky: SkySubtracted, start: Trail, reach: float = 3.0) -> TrailFit:
     Returns
     -------
     fit
-        The fit; ``failed`` is set if the start is not finite, fewer than 20
-        good pixels are left, the fit did not converge, or its result is not a
-        trail.  Of a start longer than `MAX_FITTED_LENGTH` not even the flux is
-        measured, as the cost grows with the cube of the length.
+        The fit; ``failed`` is set if the start is not finite, fewer than 20 good pixels are left, the fit did
+        not converge, or its result is not a trail. Of a start longer than `MAX_FITTED_LENGTH` not even the
+        flux is measured, as the cost grows with the cube of the length.
     """
     for _ in range(_PASSES):
         if (region := _region(sky, start, reach)) is None:
@@ -72,8 +70,7 @@ def fit_trail(sky: SkySubtracted, start: Trail, reach: float = 3.0) -> TrailFit:
 
 def _solve(region: FitRegion) -> tuple[bool, TrailFit]:
     """Return whether the fit to given pixels converged, and the fit."""
-    # Neighbors and cosmic rays are not part of the model: a Huber loss
-    # limits their pull (Huber 1964).
+    # Neighbors and cosmic rays are not part of the model: a Huber loss limits their pull (Huber 1964).
     solution = scipy.optimize.least_squares(
         lambda p: region.evaluate(p)[0],
         region.parameters,

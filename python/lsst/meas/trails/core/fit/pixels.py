@@ -36,9 +36,7 @@ MAX_FITTED_LENGTH = 400.0
 """Longest trail that is fitted, pixels."""
 
 _OFF_LINE = (5.0, 2.0)
-"""Least significance, and least multiple of the trail's ridge, of neighbors
-more than a FWHM off its line.
-"""
+"""Least significance, and least multiple of the trail's ridge, of neighbors more than a FWHM off its line."""
 
 _ON_LINE = (8.0, 4.0)
 """The same on the line, which the start may miss by a part of a FWHM."""
@@ -69,8 +67,8 @@ class TrailFit(Trail):
     chi2_null
         The same without a trail, background alone.
     failed
-        Whether the fit failed.  The trail is then the start, with its
-        best-fitting flux, or NaN if the flux was not fitted.
+        Whether the fit failed. The trail is then the start, with its best-fitting flux, or NaN if the flux
+        was not fitted.
     """
 
     background: float = np.nan
@@ -102,10 +100,9 @@ def _significance(data: _Floats, variance: _Floats, good: _Mask) -> _Floats:
 def _on_neighbors(significance: _Floats, distance: _Floats, aside: _Floats, fwhm: float) -> _Mask:
     """Return the pixels of stars and other trails on and near a trail.
 
-    Even a robust fit is drawn to a star that outshines a faint trail, so that
-    pixels much brighter than the trail are not fitted.  The pixels have a
-    significance, NaN if bad, a distance from the segment and a distance aside
-    from its line, shape (h, w).
+    Even a robust fit is drawn to a star that outshines a faint trail, so that pixels much brighter than the
+    trail are not fitted. The pixels have a significance, NaN if bad, a distance from the segment and a
+    distance aside from its line, shape (h, w).
     """
     on_ridge = (distance < 0.5 * fwhm) & np.isfinite(significance)
     ridge = float(np.median(significance[on_ridge])) if np.any(on_ridge) else 0.0
@@ -163,9 +160,8 @@ class FitRegion:
         flux, self._level = self._linear(trail)
         self.flux_scale = max(1.0 / np.sqrt(np.sum(np.square(trail / self.sigma))), 1e-30)
         self.background_scale = float(np.median(self.sigma)) / np.sqrt(self.n_data)
-        # The solver stops at steps that are small against the norm of all
-        # parameters: with flux and level of order one it does not stop a
-        # pixel away from a bright trail.
+        # The solver stops at steps that are small against the norm of all parameters: with flux and level of
+        # order one it does not stop a pixel away from a bright trail.
         self._flux_unit = max(abs(flux), self.flux_scale)
         self.parameters = np.array([*shape, flux / self._flux_unit, 0.0])
         self.scales = np.array([1.0, 1.0, 2.0, 2.0, self.flux_scale / self._flux_unit, 1.0])
@@ -179,8 +175,8 @@ class FitRegion:
     def evaluate(self, p: _Floats) -> tuple[_Floats, _Floats]:
         """Return residuals in sigma, (n,), and their derivatives, (n, 6).
 
-        The parameters are x, y, dx, dy in the box, flux and level; for the
-        units of the last two see `_linear_values`.
+        The parameters are x, y, dx, dy in the box, flux and level; for the units of the last two see
+        `_linear_values`.
         """
         key = p.tobytes()
         if self._cache is None or self._cache[0] != key:
@@ -280,8 +276,7 @@ def _covariance(
     Parameters
     ----------
     jacobian
-        Derivatives of the residuals by x, y, dx, dy, flux and background,
-        shape (n, 6).
+        Derivatives of the residuals by x, y, dx, dy, flux and background, shape (n, 6).
     residual
         Residuals in sigma, shape (n,).
     blocks
@@ -294,23 +289,21 @@ def _covariance(
     Returns
     -------
     covariance
-        Covariance of midpoint, extent along and across the trail, flux and
-        background, shape (6, 6); zero for a fixed length.
+        Covariance of midpoint, extent along and across the trail, flux and background, shape (6, 6); zero for
+        a fixed length.
 
     Notes
     -----
-    Each error is the larger of the error from the noise and a robust error.
-    The robust error is the scatter over blocks of the pull of their residuals
-    on the parameters, which includes the effect of faint neighbors on the
-    line (Huber 1967, Proc. Fifth Berkeley Symp. 1, 221; in blocks, Liang and
-    Zeger 1986, Biometrika 73, 13).
+    Each error is the larger of the error from the noise and a robust error. The robust error is the scatter
+    over blocks of the pull of their residuals on the parameters, which includes the effect of faint neighbors
+    on the line (Huber 1967, Proc. Fifth Berkeley Symp. 1, 221; in blocks, Liang and Zeger 1986, Biometrika
+    73, 13).
     """
     rotation = np.eye(6)
     rotation[2:4, 2:4] = [[unit[0], -unit[1]], [unit[1], unit[0]]]
     rotated = jacobian @ rotation
     free = [0, 1, 3, 4, 5] if fixed_length else [0, 1, 2, 3, 4, 5]
-    # Scaled columns keep the units of a parameter from making the matrix
-    # look singular.
+    # Scaled columns keep the units of a parameter from making the matrix look singular.
     scale = np.linalg.norm(rotated[:, free], axis=0)
     if not np.all(np.isfinite(scale)) or np.any(scale == 0.0):
         return None

@@ -11,9 +11,9 @@
 
 """Tests of the shape of a fitted trail against other sources.
 
-A trail is as wide as the PSF, equally bright along its length, and longer
-than a star.  A galaxy is wider and brighter in the middle.  Each alternative
-is an additional component of a linear fit, tested by its significance.
+A trail is as wide as the PSF, equally bright along its length, and longer than a star. A galaxy is wider and
+brighter in the middle. Each alternative is an additional component of a linear fit, tested by its
+significance.
 """
 
 from __future__ import annotations
@@ -54,15 +54,13 @@ class ShapeTests:
     Parameters
     ----------
     wide
-        Significance of an additional wider trail, in sigma: standard normal
-        for a trail, large for a galaxy.
+        Significance of an additional wider trail, in sigma: standard normal for a trail, large for a galaxy.
     core
-        Significance of an additional shorter trail with the same midpoint and
-        angle: large for a source that is brighter in the middle.
+        Significance of an additional shorter trail with the same midpoint and angle: large for a source that
+        is brighter in the middle.
     length
-        Square root of the difference in chi-square between a point source
-        with the same midpoint and the trail; negative if the point source
-        fits better.
+        Square root of the difference in chi-square between a point source with the same midpoint and the
+        trail; negative if the point source fits better.
     """
 
     wide: float
@@ -73,8 +71,8 @@ class ShapeTests:
 def measure_shape(sky: SkySubtracted, trail: Trail) -> ShapeTests:
     """Test the shape of a source with its fitted trail.
 
-    The tests are zero with too few good pixels, and for a trail that is too
-    long to be fitted, such as a satellite.
+    The tests are zero with too few good pixels, and for a trail that is too long to be fitted, such as a
+    satellite.
     """
     nothing = ShapeTests(0.0, 0.0, 0.0)
     if not trail.length <= MAX_FITTED_LENGTH:
@@ -134,8 +132,8 @@ def _linear_fit(components: list[_Floats], data: _Floats) -> tuple[float, float,
     Returns
     -------
     chi2, significance, residual
-        Sum of the squared residuals; amplitude of the first component over
-        its error, 0 if it is degenerate with the others; data minus model.
+        Sum of the squared residuals; amplitude of the first component over its error, 0 if it is degenerate
+        with the others; data minus model.
     """
     design = np.stack(components, axis=1)
     design = design / np.maximum(np.linalg.norm(design, axis=0), 1e-30)

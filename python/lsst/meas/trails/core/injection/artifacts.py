@@ -91,8 +91,7 @@ def add_satellite(
     rng
         Random numbers for position and angle.
     defocus
-        Additional width (Gaussian standard deviation, pixels) of a low
-        satellite, which is out of focus.
+        Additional width (Gaussian standard deviation, pixels) of a low satellite, which is out of focus.
 
     Returns
     -------

@@ -11,11 +11,10 @@
 
 """Catalogs of trails to inject, in the columns of `lsst.source.injection`.
 
-Each row is a trail: ``ra`` and ``dec`` of its midpoint (ICRS degrees),
-``source_type`` (``"Trail"``), ``trail_length`` (pixels), ``mag`` (AB, per
-pixel of length: the trail has ``trail_length`` times the flux of ``mag``) and
-``beta`` (degrees counter-clockwise from +x of the image's pixels).  Optional
-are ``injection_id`` and ``visit``, which restricts a row to a visit.
+Each row is a trail: ``ra`` and ``dec`` of its midpoint (ICRS degrees), ``source_type`` (``"Trail"``),
+``trail_length`` (pixels), ``mag`` (AB, per pixel of length: the trail has ``trail_length`` times the flux of
+``mag``) and ``beta`` (degrees counter-clockwise from +x of the image's pixels). Optional are ``injection_id``
+and ``visit``, which restricts a row to a visit.
 """
 
 from __future__ import annotations
@@ -82,8 +81,7 @@ class ImageFootprint:
     def may_reach(self, ra: _Floats, dec: _Floats) -> npt.NDArray[np.bool_]:
         """Return which midpoints are near enough for a trail in the image.
 
-        Far from an image its map to pixels is meaningless, and may return to
-        the image.
+        Far from an image its map to pixels is meaningless, and may return to the image.
         """
         reach = 0.5 * float(np.hypot(*self.shape)) + 0.5 * MAX_INJECTED_LENGTH + self.margin
         with np.errstate(invalid="ignore"):
@@ -156,15 +154,13 @@ def select_trails(
     Returns
     -------
     selection
-        Each trail once, in the order of the catalogs: rows of overlapping
-        catalogs that agree in number, position, brightness, length and angle
-        are the same trail.
+        Each trail once, in the order of the catalogs: rows of overlapping catalogs that agree in number,
+        position, brightness, length and angle are the same trail.
 
     Raises
     ------
     CatalogError
-        Raised if a column is missing or has another unit or type; the message
-        has catalog and column.
+        Raised if a column is missing or has another unit or type; the message has catalog and column.
     """
     counts = {"other_types": 0, "other_visits": 0, "off_image": 0}
     parts: list[_Floats] = []

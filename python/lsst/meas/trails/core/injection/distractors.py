@@ -35,8 +35,8 @@ _DEFOCUS = 3.0
 """Largest additional width of low satellites (standard deviation), pixels."""
 
 _COSMIC_RAY = (9.0, 120.0)
-"""Charge of cosmic rays per pixel of track, in units of the noise of a pixel:
-300 to 4000 electrons in 30 s of LSSTCam.
+"""Charge of cosmic rays per pixel of track, in units of the noise of a pixel: 300 to 4000 electrons in 30 s
+of LSSTCam.
 """
 
 

@@ -93,14 +93,11 @@ def add_light(
     signal
         Expected light, image units, shape (ny, nx).
     rng
-        Random numbers for the noise; `None` adds no noise and does not change
-        the variance.
+        Random numbers for the noise; `None` adds no noise and does not change the variance.
     gain
-        Electrons per image unit.  The variance grows by ``signal / gain``,
-        and the image gets noise of that variance; none with an infinite gain.
-        A variance that is not positive marks a pixel without data and is not
-        changed: the small Poisson variance alone would make it one of the
-        best pixels.
+        Electrons per image unit. The variance grows by ``signal / gain``, and the image gets noise of that
+        variance; none with an infinite gain. A variance that is not positive marks a pixel without data and
+        is not changed: the small Poisson variance alone would make it one of the best pixels.
 
     Returns
     -------

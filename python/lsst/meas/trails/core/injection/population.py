@@ -81,8 +81,8 @@ class TrailPopulation:
     """Exponent of a power law of lengths: -1 is log-uniform, 0 uniform."""
 
     angle: tuple[float, float] = (0.0, 180.0)
-    """Range of the uniform distribution of angles, degrees counter-clockwise
-    from +x; -10 to 10 is the same as 170 to 190.
+    """Range of the uniform distribution of angles, degrees counter-clockwise from +x; -10 to 10 is the same
+    as 170 to 190.
     """
 
     brightness_mode: str = "snr_optimal"
@@ -150,8 +150,7 @@ class TrailPopulation:
         power = self.length_index + 1.0
         if abs(power) < 1e-6:
             return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        # Inverse of the cumulative distribution, relative to the shortest so
-        # that steep laws do not overflow.
+        # Inverse of the cumulative distribution, relative to the shortest so that steep laws do not overflow.
         ratio = np.power(high / low, power)
         return float(low * np.power(1.0 + rng.random() * (ratio - 1.0), 1.0 / power))
 
@@ -231,8 +230,8 @@ def draw_trails(
     rng
         Random numbers; the same state draws the same trails.
     flux_per_njy
-        Image units per nJy, for brightness in magnitudes; a function of the
-        position x, y if it varies over the image.
+        Image units per nJy, for brightness in magnitudes; a function of the position x, y if it varies over
+        the image.
 
     Returns
     -------

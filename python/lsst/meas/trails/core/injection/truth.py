@@ -97,8 +97,7 @@ def truth_table(
     origin
         Coordinates (x, y) of the first pixel of the array in the image.
     pixel_to_sky
-        Map from the image's coordinates to the sky; positions on the sky are
-        NaN without it.
+        Map from the image's coordinates to the sky; positions on the sky are NaN without it.
     injection_id
         Numbers of the trails; counted from 0 by default.
 
@@ -169,8 +168,7 @@ def add_distractors(
     Returns
     -------
     table
-        A new table.  SNRs of distractors are NaN: rendering a satellite
-        across a detector takes gigabytes.
+        A new table. SNRs of distractors are NaN: rendering a satellite across a detector takes gigabytes.
     """
     count = len(trails)
     if count == 0:
@@ -254,8 +252,8 @@ def check_trail_table(catalog: astropy.table.Table) -> None:
     Raises
     ------
     ValueError
-        Raised if a column is missing, a value is not finite, or a length is
-        negative; the message has column and row.
+        Raised if a column is missing, a value is not finite, or a length is negative; the message has column
+        and row.
     """
     if not catalog.colnames:
         return

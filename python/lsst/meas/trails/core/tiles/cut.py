@@ -46,9 +46,8 @@ def tile_origins(shape: tuple[int, int], size: int, overlap: int = 0) -> npt.NDA
     Returns
     -------
     origins
-        Array of (y0, x0), shape (n, 2).  The last tiles of rows and columns
-        are shifted to end at the edge of the image; an image smaller than a
-        tile has one tile at (0, 0) that extends beyond it.
+        Array of (y0, x0), shape (n, 2). The last tiles of rows and columns are shifted to end at the edge of
+        the image; an image smaller than a tile has one tile at (0, 0) that extends beyond it.
 
     Raises
     ------
@@ -114,11 +113,10 @@ def cut_tiles(
     background
         Background of the image.
     truth
-        1 on trails, 0 elsewhere, 2 where the loss ignores pixels, shape
-        (ny, nx).
+        1 on trails, 0 elsewhere, 2 where the loss ignores pixels, shape (ny, nx).
     catalog
-        Truth table of the image, in array coordinates.  Rows with a
-        ``source_type`` other than ``Trail`` are only copied.
+        Truth table of the image, in array coordinates. Rows with a ``source_type`` other than ``Trail`` are
+        only copied.
     source
         Description of the image.
     size, overlap
@@ -128,14 +126,12 @@ def cut_tiles(
     empty_fraction
         Fraction of the tiles without trail and source to keep.
     source_fraction
-        Fraction of the tiles with a source and no trail to keep; `None` for
-        ``empty_fraction``.
+        Fraction of the tiles with a source and no trail to keep; `None` for ``empty_fraction``.
     found
         Rows of the catalog that the stack found, shape (m,); `None` for none.
     sources
-        Real sources, array coordinates x and y, shape (k, 2).  Pixels of the
-        mask plane ``DETECTED`` are sources too if ``source.real_sources`` is
-        not empty.
+        Real sources, array coordinates x and y, shape (k, 2). Pixels of the mask plane ``DETECTED`` are
+        sources too if ``source.real_sources`` is not empty.
     pixel_to_sky
         Map for the positions of the tiles.
     rng
@@ -223,8 +219,8 @@ def _trails_in_tiles(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Return the SNR, missed trails and found trails of each tile.
 
-    The first is the largest optimal SNR of the part of a trail in the tile;
-    the others are whether the stack missed or found a trail in it.
+    The first is the largest optimal SNR of the part of a trail in the tile; the others are whether the stack
+    missed or found a trail in it.
     """
     snr = np.zeros(len(origins), dtype=np.float32)
     missed_trail, found_trail = (np.zeros(len(origins), dtype=bool) for _ in range(2))

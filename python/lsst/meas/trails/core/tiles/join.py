@@ -79,8 +79,7 @@ def list_images(files: Iterable[str | os.PathLike[str]]) -> Iterator[JoinedImage
     Raises
     ------
     TileFileError
-        Raised if a file cannot be read, the sizes of tiles differ, or an
-        image is repeated.
+        Raised if a file cannot be read, the sizes of tiles differ, or an image is repeated.
     """
     seen: dict[str, Path] = {}
     tile_size = 0
@@ -127,8 +126,8 @@ def split_images(
     seed
         Seed of the random choice.
     drop
-        Whether to split by visit only, and leave out images that share sky
-        with another split: for surveys that connect all images.
+        Whether to split by visit only, and leave out images that share sky with another split: for surveys
+        that connect all images.
 
     Raises
     ------
@@ -159,13 +158,12 @@ def write_tile_set(
     Parameters
     ----------
     images
-        The images, grouped by file; images without a split are left out and
-        only listed in the manifest.
+        The images, grouped by file; images without a split are left out and only listed in the manifest.
     path
         The file to write; the manifest is also written next to it, as JSON.
     virtual
-        Whether to point to the files, which must be in the folder of ``path``
-        or below, instead of copying their pixels.
+        Whether to point to the files, which must be in the folder of ``path`` or below, instead of copying
+        their pixels.
     about
         Further entries of the manifest, for instance the options of the split.
     advance

@@ -35,17 +35,15 @@ A file has the tiles of one or more images::
     /sources/NNNN/catalog      compound: trails in the image; attribute:
                                units (JSON)
 
-The mask plane DETECTED has the footprints of real sources in the image before
-the injection of trails.  They are known if ``real_sources`` is not empty.
+The mask plane DETECTED has the footprints of real sources in the image before the injection of trails. They
+are known if ``real_sources`` is not empty.
 
-Each tile is one chunk, compressed with LZF, which every build of h5py can
-read; files that point to others have virtual datasets.  Pixels have Fletcher
-checksums and the structure is that of HDF5 1.10, which has checksums too.
-Texts are UTF-8 of fixed length: in some damaged files HDF5 does not return
-from reading texts of variable length.
+Each tile is one chunk, compressed with LZF, which every build of h5py can read; files that point to others
+have virtual datasets. Pixels have Fletcher checksums and the structure is that of HDF5 1.10, which has
+checksums too. Texts are UTF-8 of fixed length: in some damaged files HDF5 does not return from reading texts
+of variable length.
 
-Version 1 lacks ``tile_classes``, ``real_sources`` and the columns split,
-background, noise, ra and dec.
+Version 1 lacks ``tile_classes``, ``real_sources`` and the columns split, background, noise, ra and dec.
 """
 
 from __future__ import annotations
@@ -84,9 +82,8 @@ FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 
 TILE_CLASSES: dict[str, int] = {"empty": 0, "missed": 1, "found": 2, "source": 3}
-"""Content of a tile: nothing, a trail that the stack missed, only trails that
-the stack found, or a real source and no trail.  Without a catalog of the
-stack all trails count as missed.
+"""Content of a tile: nothing, a trail that the stack missed, only trails that the stack found, or a real
+source and no trail. Without a catalog of the stack all trails count as missed.
 """
 
 IGNORED = 2
@@ -98,9 +95,7 @@ SPLITS: dict[str, int] = {"train": 0, "validation": 1, "test": 2}
 TILE_DATASETS: dict[str, PixelPlane] = dict(
     sorted({**ImagePlanes.table(), "truth": PixelPlane(np.uint8)}.items(), key=lambda item: item[1].optional)
 )
-"""Datasets of pixels, by name: the planes of an image and the truth, the
-optional ones last.
-"""
+"""Datasets of pixels, by name: the planes of an image and the truth, the optional ones last."""
 
 TABLE_DTYPE = np.dtype(
     [
@@ -153,8 +148,7 @@ class TileSource:
     """Configuration of the task that cut the tiles."""
 
     real_sources: str = ""
-    """Origin of the footprints of real sources in the mask plane
-    ``DETECTED``; empty if they are not known.
+    """Origin of the footprints of real sources in the mask plane ``DETECTED``; empty if they are not known.
     """
 
 

@@ -46,8 +46,8 @@ def read_parts(image: h5py.Dataset, path: Path) -> list[Part]:
     Raises
     ------
     TileFileError
-        Raised if the files do not have each tile once, or are not in the
-        folder of ``path`` or below: it must not open arbitrary files.
+        Raised if the files do not have each tile once, or are not in the folder of ``path`` or below: it must
+        not open arbitrary files.
     """
     if not image.is_virtual:
         return []

@@ -74,21 +74,17 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
     Parameters
     ----------
     path
-        The HDF5 file; ``FILE#train``, ``FILE#validation`` or ``FILE#test``
-        selects the tiles of that split.  Every process needs a reader of its
-        own.
+        The HDF5 file; ``FILE#train``, ``FILE#validation`` or ``FILE#test`` selects the tiles of that split.
+        Every process needs a reader of its own.
 
     Raises
     ------
     TileFileError
-        Raised if the file is missing, damaged, or not a tile file; the
-        message has its name.
+        Raised if the file is missing, damaged, or not a tile file; the message has its name.
     """
 
     table: npt.NDArray[np.void]
-    """One row per tile, with the columns of
-    `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`.
-    """
+    """One row per tile, with the columns of `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`."""
 
     format_version: int
     """Version of the layout."""

@@ -11,10 +11,9 @@
 
 """Splitting images into sets for training, validation and tests.
 
-Different splits must share neither visits, whose detectors have the same
-seeing, sky and satellites, nor parts of the sky, whose stars and galaxies are
-the same in every visit.  Images that any chain of visits and overlaps
-connects form a group; each group goes to one split.
+Different splits must share neither visits, whose detectors have the same seeing, sky and satellites, nor
+parts of the sky, whose stars and galaxies are the same in every visit. Images that any chain of visits and
+overlaps connects form a group; each group goes to one split.
 """
 
 from __future__ import annotations
@@ -56,8 +55,8 @@ class ImagePlace:
     """Name of the visit."""
 
     corners: npt.NDArray[np.float64] | None
-    """Unit vectors of the corners on the sky, in order, shape (4, 3); `None`
-    if unknown, or if no other image can share the sky.
+    """Unit vectors of the corners on the sky, in order, shape (4, 3); `None` if unknown, or if no other image
+    can share the sky.
     """
 
     @classmethod
@@ -94,8 +93,8 @@ def image_corners(wcs: str, shape: tuple[int, int]) -> npt.NDArray[np.float64] |
     Returns
     -------
     corners
-        Unit vectors in order around the image, shape (4, 3); `None` if the
-        header has no celestial projection.
+        Unit vectors in order around the image, shape (4, 3); `None` if the header has no celestial
+        projection.
     """
     if not wcs:
         return None
@@ -122,13 +121,13 @@ def corners_overlap(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> b
     Parameters
     ----------
     a, b
-        Unit vectors of the corners, in order, shape (4, 3); the images are
-        convex and smaller than a hemisphere.
+        Unit vectors of the corners, in order, shape (4, 3); the images are convex and smaller than a
+        hemisphere.
 
     Notes
     -----
-    Two convex polygons are disjoint if an edge of one, a great circle, has
-    the other on its outer side (separating axis theorem).
+    Two convex polygons are disjoint if an edge of one, a great circle, has the other on its outer side
+    (separating axis theorem).
     """
     for polygon, other in ((a, b), (b, a)):
         normals = np.cross(polygon, np.roll(polygon, -1, axis=0))
@@ -167,8 +166,7 @@ def group_images(places: Sequence[ImagePlace], *, by_sky: bool = True) -> npt.ND
 def drop_overlaps(places: Sequence[ImagePlace], splits: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return which images to drop so that no two splits share sky, shape (n,).
 
-    Of two images that share sky, the image of the first split in `SPLITS` is
-    dropped.
+    Of two images that share sky, the image of the first split in `SPLITS` is dropped.
 
     Parameters
     ----------

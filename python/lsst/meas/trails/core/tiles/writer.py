@@ -48,14 +48,10 @@ class TrailTiles:
     """Tiles of one image in memory."""
 
     pixels: dict[str, npt.NDArray[Any]]
-    """Arrays of shape (n, t, t), by the names of
-    `~lsst.meas.trails.core.tiles.layout.TILE_DATASETS`.
-    """
+    """Arrays of shape (n, t, t), by the names of `~lsst.meas.trails.core.tiles.layout.TILE_DATASETS`."""
 
     table: npt.NDArray[np.void]
-    """One row per tile, with the columns of
-    `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`.
-    """
+    """One row per tile, with the columns of `~lsst.meas.trails.core.tiles.layout.TABLE_DTYPE`."""
 
     source: TileSource
     """Image that the tiles were cut from."""
@@ -103,8 +99,7 @@ class TrailTiles:
         Raises
         ------
         TileFileError
-            Raised if the file is missing, damaged, or not a tile file, or has
-            tiles of several images.
+            Raised if the file is missing, damaged, or not a tile file, or has tiles of several images.
         """
         with TileReader(path) as reader:
             if reader.source_count != 1:
@@ -151,8 +146,7 @@ def write_header(file: h5py.File, tile_size: int) -> None:
 
 def create_pixels(file: h5py.File, name: str, count: int, tile_size: int) -> h5py.Dataset:
     """Create one of `TILE_DATASETS` for a number of tiles."""
-    # Byte shuffling does not compress noise, but halves flat images.  A
-    # dataset without tiles has no chunks.
+    # Byte shuffling does not compress noise, but halves flat images.  A dataset without tiles has no chunks.
     chunked = {"chunks": (1, tile_size, tile_size), "compression": "lzf", "shuffle": True, "fletcher32": True}
     return file.create_dataset(
         name,

@@ -11,8 +11,7 @@
 
 """Figures that compare collections or methods: completeness, FROC, calibration.
 
-Each takes the `trail_metrics` of the compared ones by name, for one or more
-panels by title.
+Each takes the `trail_metrics` of the compared ones by name, for one or more panels by title.
 """
 
 from __future__ import annotations

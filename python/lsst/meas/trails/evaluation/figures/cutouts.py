@@ -67,8 +67,7 @@ def cutout_box(lines: Sequence[Line], bounds: tuple[int, int, int, int]) -> tupl
     Returns
     -------
     box : `tuple` [`int`]
-        Bounds of the cutout, smaller than the square at the edge of the image,
-        never empty.
+        Bounds of the cutout, smaller than the square at the edge of the image, never empty.
 
     Raises
     ------

@@ -34,9 +34,7 @@ _PANEL_HEIGHT = 6.0
 """Height of a panel, inches."""
 
 LARGE = 1400
-"""Side above which images are binned for display, which hides most trails,
-pixels.
-"""
+"""Side above which images are binned for display, which hides most trails, pixels."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

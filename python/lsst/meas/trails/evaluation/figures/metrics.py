@@ -59,8 +59,7 @@ def metric_figures(metrics: astropy.table.Table, *, title: str = "") -> dict[str
     Returns
     -------
     figures
-        Figures by the names of their datasets; see
-        `~lsst.meas.trails.evaluation.figures.captions.CAPTIONS`.
+        Figures by the names of their datasets; see `~lsst.meas.trails.evaluation.figures.captions.CAPTIONS`.
     """
     draw: dict[str, tuple[str, Callable[[astropy.table.Table], Figure]]] = {
         "trail_completeness_plot": ("completeness", partial(_bins_figure, section="completeness")),

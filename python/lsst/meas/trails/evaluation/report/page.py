@@ -11,8 +11,7 @@
 
 """Report in a single HTML file, with its numbers and figures next to it.
 
-The content is described by `Section` and its parts; all texts are escaped in the
-page.
+The content is described by `Section` and its parts; all texts are escaped in the page.
 """
 
 from __future__ import annotations
@@ -196,19 +195,19 @@ def write_report(report: Report, folder: Path) -> Path:
     report
         Content of the report.
     folder
-        Folder, created if missing.  An earlier report in it is replaced.
+        Folder, created if missing. An earlier report in it is replaced.
 
     Returns
     -------
     page : `pathlib.Path`
-        ``report.html``.  Next to it are ``figures`` with every figure as PNG
-        and PDF, and ``tables`` with every table as ECSV.
+        ``report.html``. Next to it are ``figures`` with every figure as PNG and PDF, and ``tables`` with
+        every table as ECSV.
 
     Raises
     ------
     ReportError
-        Raised if the folder has other content than a report, or cannot be
-        written.  It is unchanged in this case.
+        Raised if the folder has other content than a report, or cannot be written. It is unchanged in this
+        case.
     """
     if folder.exists() and not _replaceable(folder):
         raise ReportError(f"{folder} exists and is not a report; pass another folder.")

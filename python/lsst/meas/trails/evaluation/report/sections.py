@@ -203,8 +203,7 @@ def metric_sections(
     metrics
         A `trail_metrics`.
     figures, captions
-        Figures of `~lsst.meas.trails.evaluation.figures.metrics.metric_figures`,
-        and their captions.
+        Figures of `~lsst.meas.trails.evaluation.figures.metrics.metric_figures`, and their captions.
     """
     sections = []
     shown: set[str] = set()
@@ -259,8 +258,7 @@ def against_section(metrics: Mapping[str, astropy.table.Table]) -> Section:
     Parameters
     ----------
     metrics
-        The `trail_metrics` of each, by its name; the first one is the subject
-        of the report.
+        The `trail_metrics` of each, by its name; the first one is the subject of the report.
     """
     parts: list[Part] = [
         Paragraph(

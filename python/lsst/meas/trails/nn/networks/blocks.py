@@ -62,14 +62,12 @@ class ConvUnit(nn.Module):
 class Join(ConvUnit):
     """Convolution of a skip connection and a coarser level.
 
-    The pixels of the coarser level are repeated to twice the resolution and
-    appended to the channels of the skip connection.
+    The pixels of the coarser level are repeated to twice the resolution and appended to the channels of the
+    skip connection.
     """
 
     repeat: torch.Tensor | None
-    """Weights of a transposed convolution of the coarser level; `None` before
-    `fold`.
-    """
+    """Weights of a transposed convolution of the coarser level; `None` before `fold`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(2 * channels, channels)
@@ -85,8 +83,7 @@ class Join(ConvUnit):
     def fold(self) -> None:
         """Fold the normalization, and the repetition into a transposed convolution.
 
-        This needs four multiplications instead of nine, and no tensor with both
-        inputs.
+        This needs four multiplications instead of nine, and no tensor with both inputs.
         """
         super().fold()
         channels = self.conv.out_channels

@@ -11,9 +11,8 @@
 
 """Base class and registry of the architectures.
 
-A network maps an input of shape (B, C, H, W), made by
-`lsst.meas.trails.core.normalize.network_input`, to the logit of the probability
-that a pixel belongs to a trail, shape (B, 1, H/s, W/s), where s is its
+A network maps an input of shape (B, C, H, W), made by `lsst.meas.trails.core.normalize.network_input`, to the
+logit of the probability that a pixel belongs to a trail, shape (B, 1, H/s, W/s), where s is its
 ``output_stride``.
 """
 
@@ -51,13 +50,12 @@ class TrailNetwork(nn.Module):
 
     Notes
     -----
-    In evaluation mode, the logit of a pixel may depend only on the pixels within
-    ``receptive_radius``, so that windowed prediction is exact: no statistics
-    over the tile (group or instance normalization, squeeze and excitation).
-    Other networks define a ``tile_size``, and images are cut into such tiles.
+    In evaluation mode, the logit of a pixel may depend only on the pixels within ``receptive_radius``, so
+    that windowed prediction is exact: no statistics over the tile (group or instance normalization, squeeze
+    and excitation). Other networks define a ``tile_size``, and images are cut into such tiles.
 
-    Networks without a ``tile_size`` take a second argument, ``inner``: the part
-    of the input whose logits are needed.
+    Networks without a ``tile_size`` take a second argument, ``inner``: the part of the input whose logits are
+    needed.
     """
 
     in_channels: int
@@ -70,14 +68,12 @@ class TrailNetwork(nn.Module):
     """Input pixels per output pixel along a side (`int`)."""
 
     receptive_radius: int
-    """Maximum distance, in input pixels along an axis, between the footprint of
-    an output pixel and an input pixel that it depends on (`int`).
+    """Maximum distance, in input pixels along an axis, between the footprint of an output pixel and an input
+    pixel that it depends on (`int`).
     """
 
     tile_size: int | None = None
-    """Side of the only valid input, or `None` if any multiple of ``stride`` is
-    valid (`int` | `None`).
-    """
+    """Side of the only valid input, or `None` if any multiple of ``stride`` is valid (`int` | `None`)."""
 
     def prepared_for_inference(self) -> Self:
         """Return a copy in evaluation mode with batch normalizations folded into convolutions."""
@@ -134,8 +130,7 @@ def create_network(name: str, *, in_channels: int, **hyperparameters: object) ->
     Raises
     ------
     ValueError
-        Raised if the architecture or a hyperparameter is unknown, or a value
-        is not valid.
+        Raised if the architecture or a hyperparameter is unknown, or a value is not valid.
     """
     if name not in _REGISTRY:
         raise ValueError(f"The architecture {name!r} is unknown; known are {', '.join(network_names())}.")

@@ -44,24 +44,21 @@ def _integers(name: str, values: object, *, low: int, high: int, length: tuple[i
 class TrailUNet(TrailNetwork):
     """Encoder-decoder with skip connections that starts at half resolution.
 
-    The PSF is about four pixels wide, so that the first layer, a 4x4 convolution
-    with stride 2, loses nothing, and all later layers cost a quarter.  At the
-    coarsest level, a chain of residual blocks with growing dilation extends the
-    receptive field to a whole long trail.
+    The PSF is about four pixels wide, so that the first layer, a 4x4 convolution with stride 2, loses
+    nothing, and all later layers cost a quarter. At the coarsest level, a chain of residual blocks with
+    growing dilation extends the receptive field to a whole long trail.
 
     Parameters
     ----------
     in_channels
         Number of input channels.
     widths
-        Number of channels at 1/2, 1/4, ... of the input's resolution.
-        Multiples of 32 are fastest on CPUs.
+        Number of channels at 1/2, 1/4, ... of the input's resolution. Multiples of 32 are fastest on CPUs.
     blocks
         Number of residual blocks at each level of the encoder.
     decoder_blocks
-        Number of residual blocks at each level of the decoder (one entry fewer
-        than ``widths``), from fine to coarse, after the convolution that joins
-        the skip connection and the coarser level.
+        Number of residual blocks at each level of the decoder (one entry fewer than ``widths``), from fine to
+        coarse, after the convolution that joins the skip connection and the coarser level.
     dilations
         Dilations of the residual blocks at the coarsest level.
 
@@ -110,8 +107,7 @@ class TrailUNet(TrailNetwork):
         )
         self.head = nn.Conv2d(widths[0], 1, 1)
         nn.init.zeros_(self.head.weight)
-        # Few pixels belong to a trail: start from a probability of 1%, which
-        # shortens the first epochs.
+        # Few pixels belong to a trail: start from a probability of 1%, which shortens the first epochs.
         nn.init.constant_(self.head.bias, -math.log(99.0))  # type: ignore[arg-type]
         # Reach of each level of the decoder, in its own pixels, by the joining
         # convolution and the residual blocks.
@@ -122,11 +118,10 @@ class TrailUNet(TrailNetwork):
     def _receptive_radius(blocks: Sequence[int], reaches: Sequence[int], dilations: Sequence[int]) -> int:
         """Return the receptive radius of the longest path, in input pixels.
 
-        A 3x3 convolution with dilation d at stride s reaches d s further; a
-        residual block has a second convolution with dilation 1; the 4x4 stem
-        reaches one pixel beyond its two; a 2x2 convolution with stride 2 reaches
-        nothing beyond its footprint; and repeating pixels to twice the
-        resolution adds one fine pixel.
+        A 3x3 convolution with dilation d at stride s reaches d s further; a residual block has a second
+        convolution with dilation 1; the 4x4 stem reaches one pixel beyond its two; a 2x2 convolution with
+        stride 2 reaches nothing beyond its footprint; and repeating pixels to twice the resolution adds one
+        fine pixel.
         """
         radius = 1
         for level, count in enumerate(blocks):
@@ -145,8 +140,7 @@ class TrailUNet(TrailNetwork):
         x
             Input, shape (B, C, H, W); H and W must be multiples of ``stride``.
         inner
-            The part of the input, h x w pixels, whose logits are needed; by
-            default all.
+            The part of the input, h x w pixels, whose logits are needed; by default all.
 
         Returns
         -------

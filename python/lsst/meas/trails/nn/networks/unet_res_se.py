@@ -140,8 +140,7 @@ class UNetResSE(TrailNetwork):
     width
         Number of channels at full resolution; it doubles with every level.
     concatenation
-        Order of channels where a skip connection joins the coarser level:
-        ``up-skip`` or ``skip-up``.
+        Order of channels where a skip connection joins the coarser level: ``up-skip`` or ``skip-up``.
 
     Raises
     ------
@@ -150,10 +149,9 @@ class UNetResSE(TrailNetwork):
 
     Notes
     -----
-    Every logit depends on the whole input and on its size, because of group
-    normalization, squeeze and excitation and, in `UNetResSEASPP`, dilations
-    beyond the tile.  The networks were trained on tiles of 128x128 pixels and
-    are valid only on such tiles.
+    Every logit depends on the whole input and on its size, because of group normalization, squeeze and
+    excitation and, in `UNetResSEASPP`, dilations beyond the tile. The networks were trained on tiles of
+    128x128 pixels and are valid only on such tiles.
     """
 
     stride = ADCNN_TILE_SIZE
