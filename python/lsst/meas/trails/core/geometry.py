@@ -24,6 +24,7 @@ __all__ = (
     "Trails",
     "angle_difference",
     "clip_segment",
+    "edge_distance",
     "line_band",
     "near_segment",
     "position_angle",
@@ -269,6 +270,11 @@ def clip_segment(
         np.where(last, x1, x0 + stop * dx),
         np.where(last, y1, y0 + stop * dy),
     )
+
+
+def edge_distance(x: float, y: float, shape: tuple[int, int]) -> float:
+    """Return the distance of a point to the edge of an image, pixels."""
+    return min(x, y, shape[1] - 1 - x, shape[0] - 1 - y)
 
 
 def near_segment(

@@ -28,24 +28,17 @@ from ..fit.confusion_noise import confusion_excess, inflate_errors
 from ..fit.ends import find_ends
 from ..fit.fit import MAX_FITTED_LENGTH, TrailFit, fit_trail, start_as_fit
 from ..fit.shape_tests import ShapeTests, measure_shape
-from ..geometry import Trail, Trails, angle_difference, clip_segment, segment_distance
+from ..geometry import Trail, clip_segment, edge_distance, segment_distance
 from .components import Component, find_components
 from .score import ScoreModel, candidate_features
 from .spikes import find_bright_stars, spike_likeness
+from .streaks import crosses_image, on_streak
 
 _REACHES = (3.0, 1.5)
 """Largest distances of fitted pixels from the component, FWHM."""
 
 _MAX_BAD_FRACTION = 0.5
 """Largest fraction of bad pixels in a component."""
-
-_STREAK_MARGIN = 12.0
-"""Largest distance from the edges of both ends of a streak, pixels."""
-
-_MIN_STREAK_LENGTH = 200.0
-"""Shortest satellite streak that crosses the image, pixels; the trails of asteroids are shorter. A candidate
-longer than `MAX_FITTED_LENGTH` is a streak wherever it ends.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +101,7 @@ def find_candidates(
         if fit.flux <= 0.0:
             # Components with non-positive flux are not sources.
             continue
-        crosses = _crosses(component.line, sky.shape)
+        crosses = crosses_image(component.line, sky.shape)
         candidates.append(_Candidate(component, fit, sky, measure_shape(sky, fit), crosses))
     table = astropy.table.Table()
     for name, dtype, value in _COLUMNS:
@@ -118,7 +111,7 @@ def find_candidates(
         return table
     table["score"] = table["topProbability"] if score is None else score(candidate_features(table))
     table["score"] *= 1.0 - spike_likeness(table, find_bright_stars(sky))
-    table["streakFlag"] |= _on_streak(table)
+    table["streakFlag"] |= on_streak(table)
     table = table[np.asarray(table["score"]) >= options.min_score]
     table = _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
     # After the score, which was calibrated with the noise of the pixels.
@@ -164,31 +157,6 @@ def _is_same(line: Trail, fit: Trail, fwhm: float) -> bool:
         return False
     # Components of faint trails are shorter than the trails, and components of fragments are much shorter.
     return 0.5 * (line.length - 2.0 * fwhm) <= fit.length <= 4.0 * line.length + 4.0 * fwhm
-
-
-def _crosses(line: Trail, shape: tuple[int, int]) -> bool:
-    """Return whether a component is a streak across the image."""
-    if line.length < _MIN_STREAK_LENGTH:
-        return False
-    if line.length > MAX_FITTED_LENGTH:
-        return True
-    x0, y0, x1, y1 = line.ends
-    return all(_edge_distance(x, y, shape) < _STREAK_MARGIN for x, y in ((x0, y0), (x1, y1)))
-
-
-def _edge_distance(x: float, y: float, shape: tuple[int, int]) -> float:
-    """Return the distance of a point to the edge of an image, pixels."""
-    return min(x, y, shape[1] - 1 - x, shape[0] - 1 - y)
-
-
-def _on_streak(table: astropy.table.Table) -> npt.NDArray[np.bool_]:
-    """Return the candidates on the line of a flagged streak and along it."""
-    trails = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
-    found = np.zeros(len(table), dtype=bool)
-    for streak in trails[np.asarray(table["streakFlag"])]:
-        near = segment_distance(trails.x, trails.y, *streak.ends) < 15.0
-        found |= near & (angle_difference(trails.angle, streak.angle) < 5.0)
-    return found
 
 
 def _without_repeats(table: astropy.table.Table) -> astropy.table.Table:
@@ -254,7 +222,7 @@ class _Candidate:
     def at_edge(self) -> bool:
         """Whether an end is within a FWHM of the edge of the image."""
         x0, y0, x1, y1 = self.trail.ends
-        return min(_edge_distance(x, y, self.sky.shape) for x, y in ((x0, y0), (x1, y1))) < self.fwhm
+        return min(edge_distance(x, y, self.sky.shape) for x, y in ((x0, y0), (x1, y1))) < self.fwhm
 
 
 _COLUMNS: tuple[tuple[str, type, Callable[[_Candidate], float]], ...] = (
