@@ -44,7 +44,7 @@ def test_parts_are_sorted(tmp_path: Path) -> None:
 def test_own_pixels_have_no_parts(tmp_path: Path) -> None:
     path = tmp_path / "own.h5"
     with h5py.File(path, "w") as file:
-        file.create_dataset("image", shape=(2, 4, 4))
+        file.create_dataset("image", shape=(2, 4, 4), dtype="f4")
     assert parts_of(path) == []
 
 
