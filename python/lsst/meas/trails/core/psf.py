@@ -65,8 +65,7 @@ class PsfGrid:
     x, y
         Positions of the nodes in array coordinates, pixels, shapes (nx,) and (ny,), increasing.
     kernels
-        PSF images, shape (ny, nx, k, k) with odd ``k``, each centered on its central pixel and with a sum of
-        1.
+        PSF images, shape (ny, nx, k, k) with odd ``k``, each centered on its central pixel, with sum 1.
 
     Raises
     ------
@@ -141,9 +140,16 @@ class PsfGrid:
     def from_model(
         cls, model: PsfModel, origin: tuple[int, int], shape: tuple[int, int], spacing: float = 512.0
     ) -> PsfGrid:
-        """Sample the PSF model of an image with its first pixel at an origin.
+        """Sample the PSF model of an image.
 
-        Parameters are the same as for `sampled`.
+        Parameters
+        ----------
+        model
+            The model.
+        origin
+            Coordinates (x, y) of the first pixel of the image in the model.
+        shape, spacing
+            As for `sampled`.
         """
 
         def kernel(x: float, y: float) -> npt.NDArray[np.floating]:

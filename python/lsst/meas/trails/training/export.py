@@ -58,8 +58,8 @@ def export_trained(
     training
         Further facts about the training, for the specification.
     measure
-        Function of the network as stored; returns its metrics and, if there are validation tiles, the pixels'
-        scores.
+        Function of the network as stored; returns its metrics and, if there are validation tiles, the
+        histogram of its logits.
 
     Returns
     -------
@@ -73,11 +73,11 @@ def export_trained(
     The thresholds are the probabilities above which 0.6 (``seed``) and 0.3 (``grow``) of the pixels of the
     validation tiles belong to trails.
     """
-    metrics, scores = measure(rounded(network, _STORED))
+    metrics, histogram = measure(rounded(network, _STORED))
     thresholds = {"seed": 0.5, "grow": 0.2}
-    if scores is not None:
+    if histogram is not None:
         for key, precision in (("seed", _SEED_PRECISION), ("grow", _GROW_PRECISION)):
-            thresholds[key] = float(np.clip(scores.threshold_at_precision(precision), 0.01, 0.99))
+            thresholds[key] = float(np.clip(histogram.threshold_at_precision(precision), 0.01, 0.99))
     fwhm_range, pixel_scale = _describe_sources(files)
     facts = {
         "recipe": _without_paths(recipe),

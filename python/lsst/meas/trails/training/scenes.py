@@ -123,7 +123,7 @@ class TrainingScenes(RecipeSection):
 
 
 def with_cut_template(scene: Scene) -> Scene:
-    """Return a scene whose template, if any, is clipped as in network inputs."""
+    """Return a scene whose template, if any, has no background, as in network inputs."""
     template = scene.planes.template
     if template is None:
         return scene

@@ -78,7 +78,7 @@ def _drawn(recipe: Recipe, dataset: TileDataset) -> int:
 
 
 def plan_epochs(recipe: Recipe, dataset: TileDataset) -> Iterator[Epoch]:
-    """Return the epochs of a run, in order.
+    """Iterate over the epochs of a run, in order.
 
     The last epoch of a stage may be shorter.
     """

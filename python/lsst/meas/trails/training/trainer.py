@@ -62,7 +62,7 @@ class TrainingResult:
     """Total number of steps, including earlier parts of a resumed run."""
 
     metrics: dict[str, float]
-    """Last validation."""
+    """Metrics of the exported weights or, for a run stopped early, of the last validation."""
 
 
 def train(

@@ -66,7 +66,7 @@ def evaluate_network(
     metrics
         ``loss``, ``pixel_auc`` and ``pixel_average_precision``.
     histogram
-        Scores of the pixels, for these metrics.
+        Histogram of the logits, for these metrics.
     """
     device = next(network.parameters()).device
     indices = list(range(dataset_length(dataset)))

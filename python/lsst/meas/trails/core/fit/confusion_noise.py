@@ -52,6 +52,11 @@ _LINEAR = ("xErr", "yErr", "trailLengthPixErr", "trailAnglePixErr", "fluxErr")
 def confusion_excess(sky: SkySubtracted) -> float:
     """Return the variance of PSF fluxes from faint sources.
 
+    Parameters
+    ----------
+    sky
+        The image.
+
     Returns
     -------
     excess
@@ -61,8 +66,8 @@ def confusion_excess(sky: SkySubtracted) -> float:
     Notes
     -----
     The excess is the variance, less one, of the significance of PSF fluxes between sources above 5 sigma. For
-    a Gaussian PSF of width ``sigma``, sources of a peak significance ``a`` and density ``n`` add ``2 pi n (a
-    sigma)^2``.
+    a Gaussian PSF of width ``sigma``, sources of a peak significance ``a`` and density ``n`` add
+    ``2 pi n (a sigma)^2``.
     """
     ny, nx = sky.shape
     total, square, count = 0.0, 0.0, 0

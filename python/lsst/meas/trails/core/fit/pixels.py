@@ -65,7 +65,7 @@ class TrailFit(Trail):
     n_data
         Number of pixels fitted.
     chi2_null
-        The same without a trail, background alone.
+        Value of ``chi2`` for a constant background without a trail.
     failed
         Whether the fit failed. The trail is then the start, with its best-fitting flux, or NaN if the flux
         was not fitted.
@@ -101,8 +101,8 @@ def _on_neighbors(significance: _Floats, distance: _Floats, aside: _Floats, fwhm
     """Return the pixels of stars and other trails on and near a trail.
 
     Even a robust fit is drawn to a star that outshines a faint trail, so that pixels much brighter than the
-    trail are not fitted. The pixels have a significance, NaN if bad, a distance from the segment and a
-    distance aside from its line, shape (h, w).
+    trail are not fitted. All arrays have shape (h, w): the significance of the pixels, NaN if bad, and their
+    distances from the segment and, ``aside``, from the infinite line through it.
     """
     on_ridge = (distance < 0.5 * fwhm) & np.isfinite(significance)
     ridge = float(np.median(significance[on_ridge])) if np.any(on_ridge) else 0.0
