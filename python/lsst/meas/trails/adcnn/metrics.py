@@ -65,9 +65,9 @@ def adcnn_detections(
 
     Notes
     -----
-    Pixels of at least the threshold are grown by a square of 5x5 pixels (gap
-    2) and labeled with 8 neighbors.  A component is the pixels above the
-    threshold with one label, at least 3. Its score is the mean of the largest 5% of their probabilities.
+    Pixels of at least the threshold are grown by a square of 5x5 pixels (gap 2) and labeled with 8 neighbors.
+    A component is the set of at least 3 pixels above the threshold with one label. Its score is the mean of
+    the largest 5% of their probabilities.
     """
     support = probability >= threshold
     size = 2 * ADCNN_GAP + 1

@@ -94,8 +94,8 @@ def describe_error(error: pydantic.ValidationError, source: str = "", where: str
     Returns
     -------
     message
-        Sentence that names file, key and value, such as ``FILE: data.balance must be less than or equal to 1,
-        not 1.5.``
+        Sentence that names file, key and value, such as
+        ``FILE: data.balance must be less than or equal to 1, not 1.5.``
     """
     details = error.errors(include_url=False)[0]
     place = "".join(_steps(where, details)).removeprefix(".")

@@ -230,8 +230,8 @@ class BlendedLoss:
     ----------
     terms
         Weights by name of the loss. A weight is a number, or a pair (at the start of a stage, at its end), or
-        a mapping with such a ``weight`` and parameters of the loss, such as ``{"weight": 1.0,
-        "positive_weight": 5.0}``.
+        a mapping with such a ``weight`` and parameters of the loss, such as
+        ``{"weight": 1.0, "positive_weight": 5.0}``.
 
     Raises
     ------

@@ -95,11 +95,11 @@ def select_rows(table: astropy.table.Table, condition: str) -> _Rows:
     table
         Table with columns of numbers, truth values and texts.
     condition
-        Comparisons (``<``, ``<=``, ``>``, ``>=``, ``==`` or ``=``, ``!=`` or ``<>``, also chained as in ``10
-        < trailLengthPix <= 60``) of columns with numbers, quoted texts, ``true``, ``false`` or other columns;
-        ``column in (1, 2, 3)``; columns of truth values alone; combined by ``and``, ``or``, ``not`` and
-        parentheses. ``not`` binds tighter than ``and``, which binds tighter than ``or``. Comparisons with NaN
-        are false, except ``!=``; comparisons with masked values are false.
+        Comparisons (``<``, ``<=``, ``>``, ``>=``, ``==`` or ``=``, ``!=`` or ``<>``) of columns with numbers,
+        quoted texts, ``true``, ``false`` or other columns, also chained as in
+        ``10 < trailLengthPix <= 60``; ``column in (1, 2, 3)``; columns of truth values alone; combined by
+        ``and``, ``or``, ``not`` and parentheses. ``not`` binds tighter than ``and``, which binds tighter than
+        ``or``. Comparisons with NaN are false, except ``!=``; comparisons with masked values are false.
 
     Returns
     -------

@@ -146,7 +146,7 @@ def write_header(file: h5py.File, tile_size: int) -> None:
 
 def create_pixels(file: h5py.File, name: str, count: int, tile_size: int) -> h5py.Dataset:
     """Create one of `TILE_DATASETS` for a number of tiles."""
-    # Byte shuffling does not compress noise, but halves flat images.  A dataset without tiles has no chunks.
+    # Byte shuffling does not compress noise, but halves flat images. A dataset without tiles has no chunks.
     chunked = {"chunks": (1, tile_size, tile_size), "compression": "lzf", "shuffle": True, "fletcher32": True}
     return file.create_dataset(
         name,
