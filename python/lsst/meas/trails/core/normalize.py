@@ -190,8 +190,9 @@ def measure_panel(image: _Float32) -> PanelScale:
 
     Notes
     -----
-    Non-finite pixels are ignored; in the original a single one made the whole panel NaN. Without finite
-    pixels in the center the whole image is measured; an image without any has the median 0 and the scatter 1.
+    Non-finite pixels are ignored; in Asteroid_detection_CNN, a single one makes the whole panel NaN. Without
+    finite pixels in the center, the whole image is measured; an image without any has the median 0 and the
+    scatter 1.
     """
     top, left = (max(0, (size - _ADCNN_CROP) // 2) for size in image.shape)
     crop = image[top : top + _ADCNN_CROP, left : left + _ADCNN_CROP]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 
 def score_bins(score: npt.NDArray[np.floating], bins: int = 10) -> npt.NDArray[np.int64]:
-    """Return the bin of each score, of ``bins`` equal ones over [0, 1]."""
+    """Return the bin of each score, in ``bins`` equal bins over [0, 1]."""
     return np.clip((score * bins).astype(np.int64), 0, bins - 1)
 
 

@@ -241,10 +241,7 @@ def _add_two_dimensions(rows: MetricRows, sample: CollectionSample, options: Sum
 
 
 def _curve_rates(sample: CollectionSample, options: SummaryOptions) -> _Floats:
-    """Return the false rates of curves.
-
-    They run from one false candidate in the whole sample to all that it has.
-    """
+    """Return false rates, from one false candidate in the sample to all of them."""
     one = DETECTOR_PIXELS / float(np.sum(sample.pixels))
     least = max(options.curve[0], one)
     most = float(np.clip(len(sample.false_score) * one, least, options.curve[1]))

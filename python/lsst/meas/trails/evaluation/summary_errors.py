@@ -67,7 +67,7 @@ def _add_binned_errors(rows: MetricRows, sample: CollectionSample, found: _Ints,
             tails = np.percentile(chosen, [15.865, 84.135])
             add(
                 f"{name}_scatter", 0.5 * (tails[1] - tails[0]), tails,
-                description="half of the central 68% range of the errors; its ends are those of the range",
+                description="half of the central 68% range of the errors; the interval is this range",
             )  # fmt: skip
 
 

@@ -260,7 +260,7 @@ def model_from_bytes(text: bytes, weights: bytes, *, source: str) -> TrailModel:
 
 
 def shipped_model_path(name: str = "direct") -> Path:
-    """Return the specification's path of a model in the package.
+    """Return the path of the specification of a model in the package.
 
     Parameters
     ----------

@@ -82,10 +82,10 @@ def predict_probability(
 
     Notes
     -----
-    A network with a ``tile_size`` gets adjacent tiles of this size from pixel (0, 0) on, as in the original.
-    The result depends on their borders: a trail across a border is seen in two parts. With ``tile_overlap``,
-    the logits of overlapping tiles are blended with weights that fall linearly toward the borders, at a
-    higher cost.
+    A network with a ``tile_size`` gets adjacent tiles of this size from pixel (0, 0) on, as in
+    Asteroid_detection_CNN. The result depends on their borders: a trail across a border is seen in two parts.
+    With ``tile_overlap``, the logits of overlapping tiles are blended with weights that fall linearly toward
+    the borders, at a higher cost.
     """
     if window < 1:
         raise ValueError(f"window must be at least 1, not {window}.")
@@ -204,7 +204,7 @@ def _window_input(model: TrailModel, planes: ImagePlanes, background: Background
     """Return the function of the network's input, with the model's normalization."""
     if model.specification.normalization == ADCNN_NORMALIZATION:
         scale = measure_panel(planes.image)
-        # Padded before normalizing, as in the original.
+        # Padded before normalizing, as in Asteroid_detection_CNN.
         return lambda y, x: adcnn_input(planes.cut(y, x).image, scale)
     mesh = fit_background(planes.image, planes.bad()) if background is None else background
     channels = model.specification.channels

@@ -134,8 +134,8 @@ def asymmetric_focal(
         Weight of a trail pixel relative to a background pixel.
     """
     logits, target, valid = _prepare(logits, target, valid)
-    # p^gamma as exp(gamma log p): the gradient of the logarithm of a sigmoid is
-    # finite everywhere, unlike that of a power of a vanishing probability.
+    # p^gamma as exp(gamma log p): the logarithm of a sigmoid has a finite gradient everywhere, unlike a power
+    # of a vanishing probability.
     positive = torch.exp(-gamma_positive * functional.softplus(logits)) * functional.softplus(-logits)
     negative = torch.exp(-gamma_negative * functional.softplus(-logits)) * functional.softplus(logits)
     return _mean(positive_weight * target * positive + (1.0 - target) * negative, valid)

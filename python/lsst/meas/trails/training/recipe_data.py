@@ -26,7 +26,7 @@ from ..core.tiles.layout import TILE_CLASSES
 from .recipe_section import RecipeSection
 
 HARD = "hard"
-"""Class of the empty tiles on which a network sees most."""
+"""Class of the tiles with the highest probabilities away from trails."""
 
 
 def check_mixture(value: object, *, also: Sequence[str] = ()) -> dict[str, int | float] | None:
@@ -98,7 +98,7 @@ class DataRecipe(RecipeSection):
     """Tile files to train on, or glob patterns; relative to the recipe."""
 
     validation: tuple[str, ...] = ()
-    """Tile files to validate on, from other visits than those trained on."""
+    """Tile files to validate on, from visits that are not trained on."""
 
     simulate: SimulationRecipe | None = None
     """Simulated scenes instead of files."""

@@ -85,11 +85,11 @@ class StageRecipe(RecipeSection):
     """Blend of losses; see `lsst.meas.trails.training.losses.BlendedLoss`."""
 
     learning_rate: float | None = Field(None, gt=0.0, le=1.0)
-    """Peak learning rate of this stage; by default that of the optimizer."""
+    """Peak learning rate of this stage; by default the optimizer's."""
 
     mixture: dict[str, int | float] | None = None
-    """Fractions of tiles by class in this stage; by default those of the data. The additional class ``hard``
-    holds the tiles on which the current network sees most where there is nothing.
+    """Fractions of tiles by class in this stage; by default the fractions of the data. The additional
+    class ``hard`` holds the tiles where the current network has the highest probabilities away from trails.
     """
 
     min_snr: tuple[float, float] | None = None

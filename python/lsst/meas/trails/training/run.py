@@ -111,7 +111,7 @@ def train_model(
     objects = _object_validation(original, source)
     initial_weights = None
     if start is not None:
-        # Refuse before simulating scenes, which takes long.
+        # Check before simulating scenes, which takes minutes.
         initial_weights = InitialWeights(load_model(find_model(start)), start_stage)
         initial_weights.check(original)
         refuse_seeds_of_start(original, initial_weights.model.specification, source)

@@ -91,10 +91,7 @@ def refuse_calibration_seed(specification: ModelSpecification, seed: int, source
 
 
 def _seen_seeds(training: object, role: str) -> set[int]:
-    """Return the seeds of a model's training or validation scenes.
-
-    Those of its initial models are included.
-    """
+    """Return the seeds of the scenes of a model and of its initial models."""
     seeds: set[int] = set()
     while isinstance(training, Mapping):
         section: object = training

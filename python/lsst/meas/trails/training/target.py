@@ -44,7 +44,7 @@ def tile_target(
         The tile.
     balance
         Exponent, 0 to 1, that raises the weight of pixels of small trails: at 0 all pixels count equally, and
-        a trail of 150 pixels as much as twenty of 6; at 1 all trails count equally.
+        a trail of 150 pixels as much as twenty trails of 6 pixels; at 1 all trails count equally.
     stride
         Pixels s of the tile per pixel of the network's output, along each axis; it must divide the tile's
         side.

@@ -122,8 +122,8 @@ def find_candidates(
 def _fit(component: Component, sky: SkySubtracted) -> TrailFit:
     """Fit a trail to a component.
 
-    A bright star next to a faint trail can draw the fit away: if the result is not the component any more,
-    only pixels close to it are fitted.
+    A bright star next to a faint trail can draw the fit away: if the result no longer describes the
+    component, only pixels close to it are fitted.
     """
     fwhm = sky.psf.fwhm(component.line.x, component.line.y)
     # A component reaches about half a FWHM beyond each end of its line.
@@ -160,7 +160,7 @@ def _is_same(line: Trail, fit: Trail, fwhm: float) -> bool:
 
 
 def _without_repeats(table: astropy.table.Table) -> astropy.table.Table:
-    """Return a table, best first, without candidates on better candidates.
+    """Remove candidates that lie on better candidates; the best come first.
 
     Fits of two fragments may both have grown to the whole trail.
     """

@@ -125,9 +125,9 @@ def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
     -------
     text : `str`
         Content of the file. Each candidate is a tracklet with its own ``trkSub``, counted from 1;
-        ``obsSubID`` is its ``trailCandidateId`` with the number of the end. Magnitude and exposure time are
-        those of the whole trail. ``band`` has the Minor Planet Center's names of the LSST filters if the
-        station is Rubin.
+        ``obsSubID`` is its ``trailCandidateId`` with the number of the end. Both ends have the magnitude and
+        exposure time of the whole trail. ``band`` has the Minor Planet Center's names of the LSST
+        filters if the station is Rubin.
 
     Raises
     ------

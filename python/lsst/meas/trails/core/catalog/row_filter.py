@@ -12,7 +12,7 @@
 """Conditions on the columns of a table, such as ``snr > 8 and band == "r"``.
 
 Nothing is executed: a condition is split into numbers, texts, names, operators and parentheses. `ast.parse`
-sees only placeholders for the first three, and of its syntax tree all but a few kinds of nodes are refused.
+sees only placeholders for the first three, and all but a few kinds of nodes of its syntax tree are refused.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ _HINTS = {
 }
 
 _WIDTH = 6
-"""Characters of each token in the text that is parsed: the position of a syntax node is that of its first
-token, times this.
+"""Characters of each token in the text that is parsed: a syntax node starts at this times the number of its
+first token.
 """
 
 

@@ -53,8 +53,8 @@ def fit_trail(sky: SkySubtracted, start: Trail, reach: float = 3.0) -> TrailFit:
     -------
     fit
         The fit; ``failed`` is set if the start is not finite, fewer than 20 good pixels are left, the fit did
-        not converge, or its result is not a trail. Of a start longer than `MAX_FITTED_LENGTH` not even the
-        flux is measured, as the cost grows with the cube of the length.
+        not converge, or its result is not a trail. If the start is longer than `MAX_FITTED_LENGTH`, its flux
+        is not measured either, as the cost grows with the cube of the length.
     """
     for _ in range(_PASSES):
         if (region := _region(sky, start, reach)) is None:

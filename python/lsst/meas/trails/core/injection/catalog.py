@@ -13,8 +13,8 @@
 
 Each row is a trail: ``ra`` and ``dec`` of its midpoint (ICRS degrees), ``source_type`` (``"Trail"``),
 ``trail_length`` (pixels), ``mag`` (AB, per pixel of length: the trail has ``trail_length`` times the flux of
-``mag``) and ``beta`` (degrees counter-clockwise from +x of the image's pixels). Optional are ``injection_id``
-and ``visit``, which restricts a row to a visit.
+``mag``) and ``beta`` (degrees counter-clockwise from +x of the image's pixels). ``injection_id``, and
+``visit``, which restricts a row to a visit, are optional.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ImageFootprint:
     def may_reach(self, ra: _Floats, dec: _Floats) -> npt.NDArray[np.bool_]:
         """Return which midpoints are near enough for a trail in the image.
 
-        Far from an image its map to pixels is meaningless, and may return to the image.
+        Far from the image, its map to pixels is meaningless, and may return positions inside the image.
         """
         reach = 0.5 * float(np.hypot(*self.shape)) + 0.5 * MAX_INJECTED_LENGTH + self.margin
         with np.errstate(invalid="ignore"):

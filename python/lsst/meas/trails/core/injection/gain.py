@@ -84,8 +84,8 @@ def fit_gains(planes: ImagePlanes, boxes: Sequence[Box] = ()) -> GainMap:
     Returns
     -------
     gains
-        Amplifiers with too few stars have the median of the others. If no amplifier can be fitted, the gain
-        is that of the whole image, or infinite; see `~.photometry.estimate_gain`.
+        Amplifiers with too few stars have the median of the others. If no amplifier can be fitted, one gain
+        is fitted to the whole image; see `~lsst.meas.trails.core.photometry.estimate_gain`.
     """
     bad = planes.bad()
     fitted = [estimate_gain(planes.image[box], planes.variance[box], bad[box]) for box in boxes]

@@ -36,7 +36,7 @@ _STREAK_WIDTH = 4.0
 _F, _I, _S = np.float64, np.int64, np.str_
 
 TRUTH_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
-    "injection_id": (_I, None, "Number of the trail, unique in its image; that of the catalog it came from."),
+    "injection_id": (_I, None, "Number of the trail, unique in its image; from its catalog if it has one."),
     "source_type": (_S, None, "`Trail`, or a distractor: `Satellite`, `CosmicRay`, `Star`."),
     "x": (_F, u.pix, "Midpoint, column, in the image's own coordinates."),
     "y": (_F, u.pix, "Midpoint, row, in the image's own coordinates."),

@@ -39,9 +39,8 @@ The mask plane DETECTED has the footprints of real sources in the image before t
 are known if ``real_sources`` is not empty.
 
 Each tile is one chunk, compressed with LZF, which every build of h5py can read; files that point to others
-have virtual datasets. Pixels have Fletcher checksums and the structure is that of HDF5 1.10, which has
-checksums too. Texts are UTF-8 of fixed length: in some damaged files HDF5 does not return from reading texts
-of variable length.
+have virtual datasets. Pixels have Fletcher checksums, and the structure of HDF5 1.10 has checksums too. Texts
+are UTF-8 of fixed length: in some damaged files HDF5 does not return from reading texts of variable length.
 
 Version 1 lacks ``tile_classes``, ``real_sources`` and the columns split, background, noise, ra and dec.
 """

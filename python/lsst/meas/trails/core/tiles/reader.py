@@ -161,7 +161,7 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
         self.format_version = int(version)
         masks = json.loads(decode_text(read_attribute(self._file, "planes", "null")))
         known = isinstance(masks, list) and masks == list(MASK_PLANES[: len(masks)])
-        self._require(known, f"its mask planes are not those of this package: {masks}")
+        self._require(known, f"its mask planes differ from MASK_PLANES: {masks}")
         names = set(self._file)
         required = [name for name, plane in TILE_DATASETS.items() if not plane.optional]
         missing = [name for name in (*required, "table", "sources") if name not in names]

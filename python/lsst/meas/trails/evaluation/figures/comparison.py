@@ -11,7 +11,7 @@
 
 """Figures that compare collections or methods: completeness, FROC, calibration.
 
-Each takes the `trail_metrics` of the compared ones by name, for one or more panels by title.
+Each function takes panels by title, and for each panel the `trail_metrics` to compare, by name.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def completeness_comparison(panels: _Panels, *, by: Sequence[str] = ("snr",)) ->
     Parameters
     ----------
     panels
-        Metrics at a single operating point per panel, a column each.
+        Metrics at a single operating point; each panel is a column.
     by
-        Quantities, a row of panels each.
+        Quantities; each has a row of panels.
     """
     figure = _figure(panels, 4.1 * len(by))
     axes = figure.subplots(len(by), len(panels), sharey=True, squeeze=False)

@@ -37,7 +37,7 @@ STYLES: tuple[tuple[str, str, str], ...] = (
 )
 """Color, marker and line of the first, second, ... curve.
 
-The colors are those of Okabe and Ito (2008), which are distinguishable with color blindness.
+The colors of Okabe and Ito (2008) are distinguishable with color blindness.
 """
 
 
