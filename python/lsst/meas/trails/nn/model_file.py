@@ -47,6 +47,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from .. import __version__
 from ..core.atomic import atomic_path
 from .model_specification import FORMAT_VERSION, MAX_WEIGHTS_BYTES, ModelError, ModelSpecification
 from .networks.registry import TrailNetwork
@@ -132,7 +133,7 @@ def save_model(
         weights_sha256=hashlib.sha256(content).hexdigest(),
         weights_bytes=len(content),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        package_version=_package_version(),
+        package_version=str(__version__),
     )
     _write(weights_path, content)
     write_specification(stem.with_name(stem.name + ".json"), specification)
@@ -346,9 +347,3 @@ def _write(path: Path, content: bytes) -> None:
     """Write a file atomically."""
     with atomic_path(path) as partial:
         partial.write_bytes(content)
-
-
-def _package_version() -> str:
-    from .. import __version__
-
-    return str(__version__)

@@ -26,6 +26,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ... import __version__
 from ..background import BackgroundMesh
 from ..hdf5 import Hdf5Output
 from ..planes import MASK_PLANES
@@ -139,7 +140,7 @@ def write_header(file: h5py.File, tile_size: int) -> None:
             "tile_size": tile_size,
             "planes": encode_text(json.dumps(MASK_PLANES)),
             "tile_classes": encode_text(json.dumps(TILE_CLASSES)),
-            "package_version": encode_text(_package_version()),
+            "package_version": encode_text(str(__version__)),
         }
     )
 
@@ -193,9 +194,3 @@ def _to_compound(table: astropy.table.Table) -> npt.NDArray[np.void]:
     for name, values in columns.items():
         compound[name] = values
     return compound
-
-
-def _package_version() -> str:
-    from ... import __version__
-
-    return str(__version__)
