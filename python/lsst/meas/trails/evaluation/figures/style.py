@@ -41,10 +41,10 @@ The colors of Okabe and Ito (2008) are distinguishable with color blindness.
 """
 
 
-def style(number: int, *, marker: bool = True) -> dict[str, Any]:
+def style(number: int) -> dict[str, Any]:
     """Return the keywords of `~matplotlib.axes.Axes.plot` for a curve."""
-    color, symbol, line = STYLES[number % len(STYLES)]
-    return {"color": color, "marker": symbol if marker else "", "linestyle": line, "markersize": 5}
+    color, marker, line = STYLES[number % len(STYLES)]
+    return {"color": color, "marker": marker, "linestyle": line, "markersize": 5}
 
 
 def error_bars(rows: astropy.table.Table) -> npt.NDArray[np.float64]:
@@ -75,11 +75,7 @@ def finish_fractions(axis: Axes, label: str = "") -> None:
     axis.set_ylabel(label)
 
 
-def legend_below(figure: Figure, handles: Mapping[str, Artist], columns: int = 4) -> None:
+def legend_below(figure: Figure, handles: Mapping[str, Artist]) -> None:
     """Add a legend below all panels, where it hides nothing."""
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc="outside lower center",
-        ncols=max(1, min(len(handles), columns)),
-    )
+    columns = max(1, min(len(handles), 4))
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
