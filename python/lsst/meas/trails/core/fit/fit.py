@@ -87,12 +87,12 @@ def _solve(region: FitRegion) -> tuple[bool, TrailFit]:
     return bool(solution.success), region.result(solution.x)
 
 
-def start_as_fit(sky: SkySubtracted, start: Trail, reach: float = 1.5) -> TrailFit:
+def start_as_fit(sky: SkySubtracted, start: Trail) -> TrailFit:
     """Return a trail as a failed fit, with its best-fitting flux.
 
     The parameters are the same as for `fit_trail`.
     """
-    region = _region(sky, start, reach)
+    region = _region(sky, start, reach=1.5)
     return TrailFit.failure(start) if region is None else region.failure()
 
 
