@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lsst.meas.trails.core.background import SkySubtracted
-from lsst.meas.trails.core.fit.fit import MAX_FITTED_LENGTH, TrailFit, fit_trail, start_as_fit
+from lsst.meas.trails.core.fit.fit import fit_trail, start_as_fit
+from lsst.meas.trails.core.fit.pixels import MAX_FITTED_LENGTH, TrailFit
 from lsst.meas.trails.core.geometry import Trail, angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid

@@ -22,7 +22,6 @@ __all__ = (
     "UNKNOWN",
     "blank_columns",
     "blank_table",
-    "table_of",
 )
 
 from typing import Any

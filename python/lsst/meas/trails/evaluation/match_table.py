@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.spatial
 
-from ..core.catalog.columns import CANDIDATE_COLUMNS
+from ..core.catalog.columns import CANDIDATE_COLUMNS, table_of
 from ..core.geometry import Trails, segment_distance
 from ..core.matching import MatchCriteria, classify_candidates
 from ..core.pixel_histogram import BINS
-from .columns import FROM_TRUTH, MATCH_COLUMNS, SEARCH_COLUMNS, TRUTH_NEEDED, UNKNOWN, blank_columns, table_of
+from .columns import FROM_TRUTH, MATCH_COLUMNS, SEARCH_COLUMNS, TRUTH_NEEDED, UNKNOWN, blank_columns
 
 type _Floats = npt.NDArray[np.float64]
 

@@ -26,7 +26,8 @@ import numpy.typing as npt
 from ..background import SkySubtracted
 from ..fit.confusion_noise import confusion_excess, inflate_errors
 from ..fit.ends import find_ends
-from ..fit.fit import MAX_FITTED_LENGTH, TrailFit, fit_trail, start_as_fit
+from ..fit.fit import fit_trail, start_as_fit
+from ..fit.pixels import MAX_FITTED_LENGTH, TrailFit
 from ..fit.shape_tests import ShapeTests, measure_shape
 from ..geometry import Trail, clip_segment, edge_distance, segment_distance
 from .components import Component, find_components

@@ -18,7 +18,7 @@ trails, so that the fit works from point sources to trails of hundreds of pixels
 
 from __future__ import annotations
 
-__all__ = ("MAX_FITTED_LENGTH", "TrailFit", "fit_trail", "start_as_fit")
+__all__ = ("fit_trail", "start_as_fit")
 
 import dataclasses
 
