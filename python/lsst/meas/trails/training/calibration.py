@@ -200,9 +200,9 @@ class _Sample:
         metrics["calibration_megapixels"] = self._n_pixels / 1e6
         metrics["calibration_trails"] = float(self._trails)
         metrics["score_calibration_error"] = calibration_error(score[usable], is_true[usable])
-        low, high = self._thresholds
+        grow, seed = self._thresholds
         return Calibration(
-            thresholds={"grow": low, "seed": high},
+            thresholds={"grow": grow, "seed": seed},
             score={**final.to_mapping(), "at_false_per_detector": at_rate},
             metrics=metrics,
         )
