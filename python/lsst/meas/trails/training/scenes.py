@@ -13,7 +13,14 @@
 
 from __future__ import annotations
 
-__all__ = ("SCENE_VERSION", "TrainingScenes", "simulate_tile_file", "subtracted_scene", "with_cut_template")
+__all__ = (
+    "SCENE_VERSION",
+    "TrainingScenes",
+    "scene_truth",
+    "simulate_tile_file",
+    "subtracted_scene",
+    "with_cut_template",
+)
 
 import dataclasses
 from pathlib import Path

@@ -224,12 +224,12 @@ def write_tile_set(
         file.create_dataset("table", data=np.concatenate(tables))
         text = json.dumps(manifest, indent=1)
         file.create_dataset("manifest", data=np.bytes_(text.encode()))
-    with atomic_path(manifest_path(path)) as partial:
+    with atomic_path(_manifest_path(path)) as partial:
         partial.write_text(text + "\n")
     return manifest
 
 
-def manifest_path(path: Path) -> Path:
+def _manifest_path(path: Path) -> Path:
     """Return the name of the manifest of a joined file."""
     return path.with_name(f"{path.stem}.manifest.json")
 
