@@ -16,6 +16,7 @@ from __future__ import annotations
 __all__ = (
     "DETECTOR_PIXELS",
     "FALSE_RATES",
+    "LONG",
     "found_at_threshold",
     "measure_detection",
     "score_threshold",
@@ -147,7 +148,7 @@ def measure_detection(
         Score threshold by rate of `FALSE_RATES`, as text.
     metrics
         ``completeness_at_R`` and ``snr50_at_R`` of all trails and ``snr50_long_at_R`` of trails of at least
-        20 pixels; `None` if it cannot be measured.
+        `LONG` pixels; `None` if it cannot be measured.
     """
     thresholds: dict[str, float] = {}
     metrics: dict[str, float | None] = {}

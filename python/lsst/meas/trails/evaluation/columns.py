@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.catalog.columns import CANDIDATE_COLUMNS, ColumnLayout, table_of
+from ..core.operating_point import FALSE_RATES
 
 _F, _I, _B, _S = np.float64, np.int64, np.bool_, np.str_
 
@@ -150,7 +151,7 @@ SEARCH_COLUMNS: ColumnLayout = {
             None,
             f"Score at which the model had {rate} false candidates per detector.",
         )
-        for rate in (1, 10, 100)
+        for rate in FALSE_RATES
     },
     "growThreshold": (_F, None, "Probability above which the model adds pixels to a component."),
     "hasPixels": (_B, None, "Whether pixels were compared."),

@@ -23,7 +23,7 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from ..core.operating_point import DETECTOR_PIXELS, LONG, snr50
+from ..core.operating_point import DETECTOR_PIXELS, FALSE_RATES, LONG, snr50
 from .calibration import calibration_error, score_bins
 from .collection_sample import CollectionSample
 from .columns import METHODS
@@ -112,7 +112,7 @@ def _operating_points(
     points: list[tuple[str, float, float | None]] = [
         (point_name(rate), sample.threshold(rate), rate) for rate in options.rates
     ]
-    for rate in (1, 10, 100):
+    for rate in FALSE_RATES:
         known = np.asarray(sample.search[f"modelThreshold{rate}"], dtype=np.float64)
         # All detectors of a collection have the same model.
         if np.all(np.isfinite(known)) and len(np.unique(known)) == 1:

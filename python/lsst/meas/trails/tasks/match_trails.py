@@ -25,6 +25,7 @@ from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 from lsst.pipe.base import InvalidQuantumError, PipelineTaskConfig, QuantumContext, Struct
 
 from ..core.matching import MatchCriteria
+from ..core.operating_point import FALSE_RATES
 from ..evaluation.columns import TRUTH_NEEDED
 from ..evaluation.match_table import ImageContext, MatchOptions, match_table, search_table
 from ._connections import DETECTOR, ImageConnections, image_input, mask_input, table_input, table_output
@@ -293,7 +294,7 @@ class MatchTrailsTask(QuantumTask):
         except ValueError as error:
             raise InvalidQuantumError(f"Visit {visit}, detector {detector}: {error}") from error
         at_rate = candidates.meta.get("scoreAtFalsePerDetector", {})
-        thresholds = {f"modelThreshold{rate}": float(at_rate.get(str(rate), np.nan)) for rate in (1, 10, 100)}
+        thresholds = {f"modelThreshold{rate}": float(at_rate.get(str(rate), np.nan)) for rate in FALSE_RATES}
         search = search_table(
             matches,
             context,

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..core.atomic import atomic_path
+from ..core.operating_point import FALSE_RATES
 from .hard_tiles import HardTiles
 from .recipe import Recipe
 from .schedule import Epoch
@@ -239,7 +240,7 @@ def plot_curves(output_dir: Path) -> Path:
         axes.plot([line["step"] for line in lines], values, "o-", ms=3, lw=1.0, label=label)
 
     for axes in rest:
-        for rate in (1, 10, 100):
+        for rate in FALSE_RATES:
             draw(axes, counted, f"completeness_at_{rate}", f"{rate} false")
         axes.legend()
         axes.set(title="Validation, trails found", xlabel="step", ylim=(0.0, 1.0))
