@@ -35,7 +35,7 @@ def atomic_path(path: str | os.PathLike[str], *, keep_suffix: bool = False) -> I
 
     Yields
     ------
-    partial : `pathlib.Path`
+    partial
         Unique hidden name in the same folder. When the block ends, this file is renamed to ``path``; after
         any exception it is removed, and an earlier ``path`` stays. Errors of the system that name ``partial``
         name ``path`` instead.

@@ -90,11 +90,11 @@ class CollectionSample:
         self._columns = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
         self._group = np.repeat(np.arange(len(parts)), sizes)
         self.search = astropy.table.vstack(rows, metadata_conflicts="silent")
-        """One row per detector (`astropy.table.Table`)."""
+        """One row per detector."""
 
     @property
     def n_detectors(self) -> int:
-        """Number of detectors (`int`)."""
+        """Number of detectors."""
         return len(self.search)
 
     def numbers(self, name: str) -> _Floats:
@@ -154,7 +154,7 @@ class CollectionSample:
 
     @property
     def square_degrees(self) -> float:
-        """Searched area of the sky (`float`)."""
+        """Searched area of the sky, square degrees."""
         return float(np.sum(self.search["skyArea"]))
 
     def threshold(self, rate: float, weight: _Floats | None = None) -> float:

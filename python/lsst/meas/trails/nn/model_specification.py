@@ -163,7 +163,7 @@ class ModelSpecification(NetworkSection):
 
     @property
     def tile_size(self) -> int | None:
-        """Side of valid tiles, pixels; `None` if any size is valid (`int` | `None`)."""
+        """Side of valid tiles, pixels; `None` if any size is valid."""
         return self.create_network(meta=True).tile_size
 
     def to_json(self) -> str:

@@ -144,10 +144,10 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
                 f"Tiles have {self.tile_size} pixels; use a multiple of the output stride, {stride}."
             )
         self.tile_class = np.concatenate(classes)
-        """Class of every tile, a value of `TILE_CLASSES` (array, (n,))."""
+        """Class of every tile, a value of `TILE_CLASSES`, shape (n,)."""
 
         self.max_snr = np.concatenate(brightest)
-        """Optimal SNR of the brightest trail segment in every tile (array, (n,))."""
+        """Optimal SNR of the brightest trail segment in every tile, shape (n,)."""
 
         self._first = np.concatenate(([0], np.cumsum([len(part) for part in classes])))
         # Opening a file takes several times as long as reading a tile.

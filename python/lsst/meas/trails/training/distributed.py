@@ -63,7 +63,7 @@ class Ranks:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this process writes files and logs (`bool`)."""
+        """Whether this process writes files and logs."""
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:

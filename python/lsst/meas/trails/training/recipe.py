@@ -79,7 +79,7 @@ class ModelRecipe(RecipeSection, NetworkSection):
 
     @property
     def output_stride(self) -> int:
-        """Image pixels per output pixel, along each axis (`int`)."""
+        """Image pixels per output pixel, along each axis."""
         return self.create_network(meta=True).output_stride
 
 

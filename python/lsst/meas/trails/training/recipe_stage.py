@@ -134,5 +134,5 @@ class StageRecipe(RecipeSection):
 
     @property
     def mines(self) -> bool:
-        """Whether the stage searches for hard tiles (`bool`)."""
+        """Whether the stage searches for hard tiles."""
         return self.mixture is not None and self.mixture.get(HARD, 0.0) > 0.0

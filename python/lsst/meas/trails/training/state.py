@@ -96,7 +96,7 @@ class TrainingState:
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next step (`float`)."""
+        """Learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def synchronize(self) -> None:

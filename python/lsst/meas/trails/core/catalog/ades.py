@@ -123,7 +123,7 @@ def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
 
     Returns
     -------
-    text : `str`
+    text
         Content of the file. Each candidate is a tracklet with its own ``trkSub``, counted from 1;
         ``obsSubID`` is its ``trailCandidateId`` with the number of the end. Both ends have the magnitude and
         exposure time of the whole trail. ``band`` has the Minor Planet Center's names of the LSST
@@ -186,9 +186,9 @@ def end_errors(candidates: astropy.table.Table) -> tuple[_Floats, _Floats, _Floa
 
     Returns
     -------
-    east, north : `numpy.ndarray`
+    east, north
         Errors on the sky, arcseconds, shape (n,); ``east`` includes the factor cos(dec).
-    correlation : `numpy.ndarray`
+    correlation
         Correlation of the two, shape (n,), the same for both ends.
     """
 

@@ -103,7 +103,7 @@ def select_rows(table: astropy.table.Table, condition: str) -> _Rows:
 
     Returns
     -------
-    rows : `numpy.ndarray`
+    rows
         Truth values, shape (n,).
 
     Raises

@@ -54,12 +54,12 @@ class GainMap:
 
     @property
     def typical(self) -> float:
-        """Median over the amplifiers (`float`)."""
+        """Median over the amplifiers."""
         return float(np.median(self.gains)) if self.gains else self.default
 
     @property
     def finite(self) -> bool:
-        """Whether any gain is known (`bool`)."""
+        """Whether any gain is known."""
         return any(np.isfinite(gain) for gain in (self.default, *self.gains))
 
     def at(self, rows: npt.NDArray[np.integer], columns: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:

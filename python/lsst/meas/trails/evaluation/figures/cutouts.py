@@ -66,7 +66,7 @@ def cutout_box(lines: Sequence[Line], bounds: tuple[int, int, int, int]) -> tupl
 
     Returns
     -------
-    box : `tuple` [`int`]
+    box
         Bounds of the cutout, smaller than the square at the edge of the image, never empty.
 
     Raises
@@ -181,7 +181,7 @@ def cutout_picture(
 
     Returns
     -------
-    picture : `numpy.ndarray`
+    picture
         Red, green and blue, shape (ny, nx, 3), uint8.
     """
     figure = Figure(figsize=(6.6, 2.26), dpi=100, facecolor="black")

@@ -63,7 +63,7 @@ class DetectorView:
 
     @property
     def step(self) -> int:
-        """Factor by which the image is binned for display (`int`)."""
+        """Factor by which the image is binned for display."""
         return max(1, int(np.ceil(max(self.image.shape) / LARGE)))
 
     @property
@@ -118,7 +118,7 @@ def detector_figure(view: DetectorView) -> Figure:
 
     Returns
     -------
-    figure : `matplotlib.figure.Figure`
+    figure
         Three panels side by side.
     """
     assert view.probability is not None
@@ -164,7 +164,8 @@ def mosaic_figure(view: DetectorView, cutouts: int = 12) -> Figure:
 
     Returns
     -------
-    figure : `matplotlib.figure.Figure`
+    figure
+        The image at the left, the cutouts at the right.
     """
     chosen = view.chosen()
     chosen = chosen[np.argsort(-np.asarray(chosen["score"]), kind="stable")]

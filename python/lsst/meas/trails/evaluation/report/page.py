@@ -199,7 +199,7 @@ def write_report(report: Report, folder: Path) -> Path:
 
     Returns
     -------
-    page : `pathlib.Path`
+    page
         ``report.html``. Next to it are ``figures`` with every figure as PNG and PDF, and ``tables`` with
         every table as ECSV.
 

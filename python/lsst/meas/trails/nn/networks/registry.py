@@ -59,21 +59,21 @@ class TrailNetwork(nn.Module):
     """
 
     in_channels: int
-    """Number of input channels (`int`)."""
+    """Number of input channels."""
 
     stride: int
-    """Divisor of both sides of the input (`int`)."""
+    """Divisor of both sides of the input."""
 
     output_stride: int
-    """Input pixels per output pixel along a side (`int`)."""
+    """Input pixels per output pixel along a side."""
 
     receptive_radius: int
     """Maximum distance, in input pixels along an axis, between the footprint of an output pixel and an input
-    pixel that it depends on (`int`).
+    pixel that it depends on.
     """
 
     tile_size: int | None = None
-    """Side of the only valid input, or `None` if any multiple of ``stride`` is valid (`int` | `None`)."""
+    """Side of the only valid input, or `None` if any multiple of ``stride`` is valid."""
 
     def prepared_for_inference(self) -> Self:
         """Return a copy in evaluation mode with batch normalizations folded into convolutions."""
