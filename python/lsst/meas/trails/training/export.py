@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from ..core.pixel_histogram import PixelHistogram
+from ..core.psf import kernel_fwhm
 from ..core.tiles.reader import TileReader
 from ..nn.model_file import ModelSpecification, rounded, save_model
 from ..nn.networks.registry import TrailNetwork, count_parameters
@@ -105,8 +106,6 @@ def _describe_sources(files: Sequence[str]) -> tuple[tuple[float, float] | None,
     from astropy.io.fits import Header
     from astropy.wcs import WCS
     from astropy.wcs.utils import proj_plane_pixel_scales
-
-    from ..core.psf import kernel_fwhm
 
     widths: list[float] = []
     scales: list[float] = []
