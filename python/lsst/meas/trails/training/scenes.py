@@ -35,7 +35,7 @@ from lsst.images import Box
 from ..core.background import fit_background
 from ..core.geometry import Trails
 from ..core.injection.population import TrailPopulation
-from ..core.injection.truth import streak_mask, truth_table
+from ..core.injection.truth import is_trail, streak_mask, truth_table
 from ..core.render import truth_mask
 from ..core.template import cut_template
 from ..core.tiles.cut import cut_tiles
@@ -120,12 +120,12 @@ class TrainingScenes(RecipeSection):
     def validation_scene(self, index: int) -> ValidationScene:
         """Simulate a scene with its known content."""
         scene = self.scene(index)
-        is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
+        trails = is_trail(scene.truth)
         return ValidationScene(
             planes=scene.planes,
             trails=scene.trails,
-            snr=np.asarray(scene.truth["snr_optimal"][is_trail], dtype=np.float64),
-            satellites=Trails.from_table(scene.truth[~is_trail]),
+            snr=np.asarray(scene.truth["snr_optimal"][trails], dtype=np.float64),
+            satellites=Trails.from_table(scene.truth[~trails]),
         )
 
 
@@ -151,7 +151,7 @@ def subtracted_scene(scene: Scene, box: Box) -> Scene:
     assert scene.template_psf is not None
     template = template_planes(scene.planes, sample_psf(scene.template_psf, box))
     planes = subtract_template(scene.planes, template).planes
-    others = scene.truth[np.asarray(scene.truth["source_type"]) != "Trail"]
+    others = scene.truth[~is_trail(scene.truth)]
     truth = astropy.table.vstack([truth_table(planes, scene.trails), others], metadata_conflicts="silent")
     return Scene(planes=planes, trails=scene.trails, truth=truth)
 
@@ -197,12 +197,11 @@ def simulate_tile_file(scenes: TrainingScenes, index: int, path: Path, tile_size
         wcs=_nominal_wcs(planes.shape),
         config=scenes.model_dump(),
     )
-    is_trail = np.asarray(scene.truth["source_type"]) == "Trail"
     tiles = cut_tiles(
         planes,
         fit_background(planes.image, planes.bad()),
         scene_truth(scene, scenes),
-        scene.truth[is_trail],
+        scene.truth[is_trail(scene.truth)],
         source,
         size=tile_size,
         empty_fraction=scenes.empty_fraction,
