@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Specification of a model: what its network is, expects, and was trained on."""
+"""Specification of a model: its network, input, training and calibration."""
 
 from __future__ import annotations
 

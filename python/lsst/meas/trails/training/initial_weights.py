@@ -105,7 +105,7 @@ class InitialWeights:
         return weights
 
     def check(self, recipe: Recipe) -> None:
-        """Raise an error if model or stage do not fit a recipe.
+        """Check that model and stage fit a recipe.
 
         Raises
         ------

@@ -40,7 +40,6 @@ from .blocks import ConvUnit
 MAX_CHANNELS = 16
 """Maximum number of input channels."""
 
-
 type Inner = tuple[slice, slice]
 """Rows and columns of a network's input, in whole multiples of its stride."""
 
