@@ -194,6 +194,11 @@ def trail_flux(
         Typical variance of a pixel of sky, image units squared.
     flux_per_njy
         Image units per nJy.
+
+    Raises
+    ------
+    ValueError
+        Raised if the mode is unknown.
     """
     loss = detection_magnitude_loss(trail.length, planes.psf.fwhm(trail.x, trail.y))
     match mode:

@@ -302,6 +302,11 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
             One of `datasets`.
         rows
             Consecutive tiles; by default all.
+
+        Raises
+        ------
+        ValueError
+            Raised if the file has no such dataset, or (`TileFileError`) if it is damaged.
         """
         if name not in self.datasets:
             raise ValueError(f"Unknown dataset {name!r}; the tiles have {', '.join(self.datasets)}.")
