@@ -8,6 +8,7 @@
 #
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
+
 """Detection measures of Asteroid_detection_CNN, for comparison with its numbers.
 
 They follow the original in every known detail, unlike this package's own: a trail is found if a component of

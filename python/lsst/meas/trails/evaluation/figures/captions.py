@@ -8,6 +8,7 @@
 #
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
+
 """Captions of the figures of a summary, without the libraries that draw them."""
 
 from __future__ import annotations

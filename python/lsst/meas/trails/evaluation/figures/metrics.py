@@ -8,6 +8,7 @@
 #
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
+
 """Figures drawn from a table of metrics alone."""
 
 from __future__ import annotations
