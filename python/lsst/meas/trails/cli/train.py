@@ -78,7 +78,7 @@ def train(
 
     if from_stage is not None and start is None:
         raise click.UsageError("--from-stage needs --start, the model to start from.")
-    # Report progress without --log-level: a run takes hours.
+    # Report progress without --verbose: a run takes hours.
     logging.getLogger("lsst.meas.trails.training").setLevel(logging.INFO)
     try:
         result = train_model(
