@@ -61,7 +61,12 @@ Examples:
     show_default=True,
     help="Lowest score of a candidate.",
 )
-@click.option("--streaks/--no-streaks", default=False, help="Include candidates that cross the detector.")
+@click.option(
+    "--streaks/--no-streaks",
+    default=False,
+    show_default=True,
+    help="Include candidates on satellite streaks.",
+)
 @click.option(
     "--where",
     metavar="CONDITION",
@@ -94,7 +99,7 @@ Examples:
     "--format",
     "file_format",
     type=click.Choice(["ecsv", "csv", "parquet", "votable", "ades"]),
-    help="Format, regardless of the ending of the file. Without a file the catalog is printed in it.",
+    help="Format of the file, whatever its ending; without --output, the catalog is printed in this format.",
 )
 @click.option("--station", default="X05", show_default=True, help="ADES: observatory code.")
 @click.option(
@@ -110,7 +115,8 @@ Examples:
     "--telescope",
     type=(str, float, str),
     metavar="DESIGN APERTURE DETECTOR",
-    help="ADES: the telescope, its aperture in meters.  [default for station X05: 'reflector 8.4 CCD']",
+    help="ADES: design, aperture in meters and detector of the telescope.  [default for station X05: "
+    "'reflector 8.4 CCD']",
 )
 def candidates(
     repo: str,

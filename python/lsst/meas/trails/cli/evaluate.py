@@ -139,8 +139,8 @@ def _report(repo: str, evaluations: list[EvaluationResult], cutouts: int) -> Rep
     point = operating_point(metrics)
     return Report(
         title=f"Asteroid trails: evaluation of {first.collection}",
-        subtitle=f"Instrument {first.instrument}, repository {Path(repo).name or repo}. Intervals are of "
-        f"95%. Single score thresholds are those for {point}.",
+        subtitle=f"Instrument {first.instrument}, repository {Path(repo).name or repo}. Intervals are "
+        f"95% confidence intervals. Results at a single score threshold are for {point}.",
         cards=head_cards(headlines(metrics), point),
         sections=sections,
         footer=f"Written by meas-trails evaluate, meas_trails {__version__}.",

@@ -98,8 +98,8 @@ def ingest_fits(
 
     The repository is created if it does not exist. Each image becomes a preliminary_visit_image of the
     instrument FitsCam, in nJy. A file must have a WCS. It may have a mask and a variance plane (HDUs named
-    MASK and VARIANCE, or DQ, ERR, IVAR, WEIGHT and similar), as calexps of the Rubin pipelines; otherwise the
-    variance is measured on the sky. The options apply to all files and replace header values. The same
+    MASK and VARIANCE, or DQ, ERR, IVAR, WEIGHT and similar), as in a calexp of the Rubin pipelines; otherwise
+    the variance is measured on the sky. The options apply to all files and replace header values. The same
     command resumes an interrupted run.
     """
     from rich.console import Console

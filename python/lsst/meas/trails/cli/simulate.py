@@ -62,8 +62,9 @@ _MIN_SIZE, _MAX_SIZE = 64, 20_000
     "--difference/--no-difference",
     default=False,
     show_default=True,
-    help="Add a difference_image to each image: the image minus the template after matching the PSF "
-    "widths, with residuals of registration errors and variable stars. Put the template with --template.",
+    help="Add a difference_image to each image: the image minus a template after matching the PSF "
+    "widths, with residuals of registration errors and variable stars. The template itself is put only with "
+    "--template.",
 )
 @click.option(
     "--reference-image",
@@ -104,7 +105,7 @@ def simulate(
 
     The repository is created if it does not exist. The images contain stars, galaxies, cosmic rays, defects,
     some satellites, and asteroid trails; the simulated_trail_catalog of each image lists the true trails.
-    Equal options make equal pixels, and the same command resumes an interrupted run.
+    The same options give the same pixels, and the same command resumes an interrupted run.
     """
     from rich.console import Console
     from rich.progress import track

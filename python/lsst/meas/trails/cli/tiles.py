@@ -158,12 +158,20 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 @click.argument("hdf5", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("csv", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--first", type=click.IntRange(min=0), default=0, help="First image to import, from 0.")
+@click.option(
+    "--first", type=click.IntRange(min=0), default=0, show_default=True, help="First image to import, from 0."
+)
 @click.option("--count", type=click.IntRange(min=1), help="Number of images.  [default: all]")
 @click.option("--resume", is_flag=True, help="Skip images whose tile file exists in OUTPUT.")
-@click.option("--tile-size", type=click.IntRange(32, 4096), default=256, show_default=True)
 @click.option(
-    "--overlap", type=click.IntRange(min=0), default=0, help="Overlap of neighboring tiles, pixels."
+    "--tile-size",
+    type=click.IntRange(32, 4096),
+    default=256,
+    show_default=True,
+    help="Side of tiles, pixels.",
+)
+@click.option(
+    "--overlap", type=click.IntRange(min=0), default=0, show_default=True, help="Overlap of tiles, pixels."
 )
 @click.option(
     "--empty-fraction",
@@ -196,7 +204,9 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
     show_default=True,
     help="AB magnitude of one image unit; the default is for nJy.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the selection of tiles.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the selection of tiles."
+)
 def import_adcnn(
     hdf5: Path,
     csv: Path,
@@ -251,9 +261,9 @@ def import_adcnn(
     "--real-labels/--no-real-labels",
     default=True,
     show_default=True,
-    help="Write the footprints of real sources: plane DETECTED from before the injection.",
+    help="Write the footprints of real sources, from the mask plane DETECTED (injection does not change it).",
 )
-@click.option("--gzip", is_flag=True, help="Compress; slow, and saves little.")
+@click.option("--gzip", is_flag=True, help="Compress the HDF5 file; this is slow and saves little.")
 @click.option("--overwrite", is_flag=True, help="Overwrite existing files.")
 def export_adcnn(
     repo: str,
