@@ -18,12 +18,12 @@ __all__ = ("CAPTIONS",)
 CAPTIONS: dict[str, str] = {
     "trail_completeness_plot": "Fraction of the true trails that are found, in bins of their properties, for "
     "score thresholds that leave 1, 10 and 100 false candidates per detector. Gray columns: trails in each "
-    "bin. Bars: binomial intervals of 95%.",
+    "bin. Bars: 95% binomial intervals.",
     "trail_purity_plot": "Fraction of the candidates that are true trails, in bins of their measured "
-    "properties. Gray columns: candidates in each bin. Bars: binomial intervals of 95%.",
+    "properties. Gray columns: candidates in each bin. Bars: 95% binomial intervals.",
     "trail_snr_length_plot": "Completeness in bins of optimal SNR and length: percentage found, above the "
     "number of trails.",
-    "trail_froc_plot": "Completeness against the rate of false candidates. Band: bootstrap interval of 95% "
+    "trail_froc_plot": "Completeness against the rate of false candidates. Band: 95% bootstrap interval "
     "over detectors.",
     "trail_pixel_plot": "Receiver operating characteristic, and precision against recall, of single pixels. "
     "Masked pixels and pixels near satellites are ignored.",
@@ -35,7 +35,7 @@ CAPTIONS: dict[str, str] = {
     "trail_stack_plot": "Trails found by the network and another method, by one alone, or by neither. The "
     "network has 10 false candidates per detector; the other method all its detections.",
     "trail_rescue_plot": "Fraction of the trails missed by another method that the network finds, against "
-    "the rate of added false candidates. Bands: binomial intervals of 95%.",
+    "the rate of added false candidates. Bands: 95% binomial intervals.",
     "trail_adcnn_plot": "Completeness and false components as Asteroid_detection_CNN measures them; its "
     "matching is more lenient than in the other figures.",
 }

@@ -79,7 +79,7 @@ def froc_figure(metrics: astropy.table.Table) -> Figure:
     second.set_xlabel("false candidates per square degree")
     # Labels of minor ticks overlap on a short range.
     second.xaxis.set_minor_formatter(NullFormatter())
-    axis.legend(loc="lower right", title="with interval of 95%")
+    axis.legend(loc="lower right", title="with 95% interval")
     figure.suptitle("completeness against false candidates")
     return figure
 

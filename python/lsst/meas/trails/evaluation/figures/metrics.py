@@ -133,7 +133,7 @@ def _bins_figure(metrics: astropy.table.Table, *, section: str) -> Figure:
         title="score threshold chosen for",
         title_fontsize=11,
     )
-    figure.suptitle(f"{section}, with intervals of 95%")
+    figure.suptitle(f"{section}, with 95% intervals")
     return figure
 
 

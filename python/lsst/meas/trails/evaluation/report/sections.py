@@ -186,7 +186,7 @@ def summary_section(metrics: astropy.table.Table) -> Section:
                 astropy.table.Table(columns, dtype=[str] * len(columns)),
                 "Detection metrics of the network for several score thresholds: chosen in this sample for a "
                 "rate of false candidates per detector of 16.4 Mpix, chosen for the same rate when the model "
-                "was calibrated, and none. Intervals of 95% in parentheses.",
+                "was calibrated, and none. 95% intervals in parentheses.",
             ),
             TablePart("sample", searched, "Searched images."),
         ],
@@ -238,7 +238,7 @@ def _numbers(metrics: astropy.table.Table, kind: str) -> TablePart | None:
     return TablePart(
         f"numbers-{kind.replace('_', '-')}",
         chosen,
-        f"Numbers: {readable(kind)}, with intervals of 95%.",
+        f"Numbers: {readable(kind)}, with 95% intervals.",
         labels=_LABELS,
         shown=[name for name in _SHOWN if _has_values(chosen[name])],
     )
@@ -286,7 +286,7 @@ def against_section(metrics: Mapping[str, astropy.table.Table]) -> Section:
             FigurePart(
                 "against_completeness",
                 completeness_comparison({"": at_point}),
-                f"Completeness against SNR at {point}, with intervals of 95%.",
+                f"Completeness against SNR at {point}, with 95% intervals.",
                 f"Curves of completeness against signal-to-noise ratio of {names}.",
             )
         )
@@ -308,7 +308,7 @@ def _against_table(metrics: Mapping[str, astropy.table.Table]) -> TablePart:
     return TablePart(
         "against",
         astropy.table.Table(columns, dtype=[str] * len(columns)),
-        "Detection metrics, with intervals of 95%.",
+        "Detection metrics, with 95% intervals.",
     )
 
 
