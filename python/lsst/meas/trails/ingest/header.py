@@ -79,7 +79,7 @@ class ZeroPoint:
 
     @property
     def njy_per_count(self) -> float:
-        """Flux of one unit of the pixels, nJy (`float`)."""
+        """Flux of one unit of the pixels, nJy."""
         return float(10.0 ** (-0.4 * (self.magnitude - AB_ZEROPOINT_NJY)))
 
 

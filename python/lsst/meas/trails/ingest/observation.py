@@ -94,17 +94,17 @@ class FitsObservation:
 
     @property
     def path(self) -> Path:
-        """Path of the file (`pathlib.Path`)."""
+        """Path of the file."""
         return self.layout.path
 
     @property
     def bbox(self) -> Box:
-        """Box of the image, starting at (0, 0) (`lsst.images.Box`)."""
+        """Box of the image, starting at (0, 0)."""
         return Box.from_shape(self.layout.shape)
 
     @property
     def data_id(self) -> dict[str, str | int]:
-        """Data ID of the image (`dict`)."""
+        """Data ID of the image."""
         return {"instrument": FitsCam.getName(), "visit": self.visit, "detector": self.detector}
 
 

@@ -51,12 +51,12 @@ class Timing:
 
     @property
     def day_obs(self) -> int:
-        """The night as YYYYMMDD, the date of TAI minus 12 hours (`int`)."""
+        """The night as YYYYMMDD, the date of TAI minus 12 hours."""
         return int(self._in_night.strftime("%Y%m%d"))
 
     @property
     def second(self) -> int:
-        """Second of the night at the start of the exposure (`int`)."""
+        """Second of the night at the start of the exposure."""
         shifted = self._in_night.to_datetime()
         return int(shifted.hour * 3600 + shifted.minute * 60 + shifted.second)
 

@@ -73,7 +73,7 @@ class DetectorPlace:
 
     @property
     def full_name(self) -> str:
-        """Name, unique in the camera (`str`)."""
+        """Name, unique in the camera."""
         return f"{self.raft}_{self.name_in_raft}"
 
 

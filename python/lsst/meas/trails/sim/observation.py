@@ -97,12 +97,12 @@ class VisitPlan:
 
     @property
     def end(self) -> Time:
-        """End of the exposure, TAI (`astropy.time.Time`)."""
+        """End of the exposure, TAI."""
         return self.begin + TimeDelta(self.exposure_time, format="sec", scale="tai")
 
     @property
     def physical_filter(self) -> str:
-        """Name of the filter (`str`)."""
+        """Name of the filter."""
         return physical_filter_of(self.band)
 
 

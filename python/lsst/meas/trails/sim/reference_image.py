@@ -149,7 +149,7 @@ class ReferenceImage:
 
     @property
     def exposure_time(self) -> float:
-        """Exposure time in seconds, 30 if unknown (`float`)."""
+        """Exposure time in seconds, 30 if unknown."""
         time = self.obs_info.exposure_time
         return EXPOSURE_TIME if time is None else float(time.to_value(u.s))
 

@@ -141,7 +141,7 @@ class Simulation:
 
     @property
     def bbox(self) -> Box:
-        """Box of the images (`lsst.images.Box`)."""
+        """Box of the images."""
         if self._reference is not None:
             return self._reference.bbox(self.shape)
         return Box.from_shape(self.shape or DETECTOR_SHAPE)
