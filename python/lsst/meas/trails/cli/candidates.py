@@ -156,7 +156,7 @@ def candidates(
     from ..core.catalog.row_filter import FilterError, select_rows
     from ..repository.candidates import detector_results
 
-    with _blame("--output", CatalogFormatError):
+    with _option_errors("--output", CatalogFormatError):
         written = format_of_path(output) if output is not None and file_format is None else file_format
     context = _ades_context(station, submitter, star_catalog, telescope) if written == "ades" else None
     if context is not None and columns is not None:
@@ -169,7 +169,7 @@ def candidates(
         if not streaks:
             keep &= ~np.asarray(table["streakFlag"])
         if where is not None:
-            with _blame("--where", FilterError):
+            with _option_errors("--where", FilterError):
                 keep &= select_rows(table, where)
         return table[keep]
 
@@ -177,11 +177,11 @@ def candidates(
     joined = astropy.table.vstack(
         [select(result.candidates) for result in results], metadata_conflicts="silent"
     )
-    with _blame("--sort", CatalogFormatError):
+    with _option_errors("--sort", CatalogFormatError):
         joined = sort_rows(joined, sort)
     total = len(joined)
     joined = joined[:limit]
-    with _blame("--columns", CatalogFormatError):
+    with _option_errors("--columns", CatalogFormatError):
         chosen = choose_columns(joined, columns or (",".join(_SHOWN) if written is None else "all"))
     if written is None:
         _print(joined[chosen], total)
@@ -197,8 +197,8 @@ def candidates(
 
 
 @contextlib.contextmanager
-def _blame(option: str, *errors: type[Exception]) -> Iterator[None]:
-    """Convert errors to errors of an option."""
+def _option_errors(option: str, *errors: type[Exception]) -> Iterator[None]:
+    """Convert errors of some types to usage errors of an option."""
     try:
         yield
     except errors as error:

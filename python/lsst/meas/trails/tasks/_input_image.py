@@ -264,7 +264,7 @@ def read_template(template: object, image: InputImage) -> npt.NDArray[np.float32
     return cut_template(pixels * (njy * image.flux_per_njy), missing, origin, image.planes.shape)
 
 
-def check_covers(other: Image | Mask, image: InputImage, what: str) -> None:
+def check_covers(other: Image | Mask, image: InputImage, name: str) -> None:
     """Check that a mask or map has the pixels of an image.
 
     Parameters
@@ -273,7 +273,7 @@ def check_covers(other: Image | Mask, image: InputImage, what: str) -> None:
         The mask or map.
     image
         The image.
-    what
+    name
         Name of the mask or map in the message.
 
     Raises
@@ -283,7 +283,7 @@ def check_covers(other: Image | Mask, image: InputImage, what: str) -> None:
     """
     if other.bbox != image.bbox:
         raise InvalidQuantumError(
-            f"The {what} covers {other.bbox}, the image {image.bbox}: they are not of the same image."
+            f"The {name} covers {other.bbox}, the image {image.bbox}: they are not of the same image."
         )
 
 
