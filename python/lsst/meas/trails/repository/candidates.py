@@ -22,14 +22,13 @@ import astropy.table
 
 from lsst.daf.butler import Butler, DataCoordinate, DataId, DatasetRef
 
+from .butler import IMAGE_DATASET_TYPE, TRUTH_DATASET_TYPE
 from .query import query_collection
 
 CATALOG_TYPE = "trail_candidate_detector"
 """Dataset type of the candidate catalog of a detector."""
 
-_SIMULATED_TRUTH_TYPE = "simulated_trail_catalog"
 _PROBABILITY_TYPE = "trail_probability"
-_DEFAULT_IMAGE_TYPE = "preliminary_visit_image"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,7 +65,7 @@ class DetectorResult:
     def default_min_score(self) -> float:
         """Score at which the model has 10 false candidates per detector.
 
-        Calibrated on the validation scenes; 0.5 without a calibration.
+        Measured on the calibration scenes; 0.5 without a calibration.
         """
         return float(self.candidates.meta.get("scoreAtFalsePerDetector", {}).get("10", 0.5))
 
@@ -103,7 +102,7 @@ def detector_results(
     for ref in refs:
         candidates = read_catalog(butler, ref)
         image_type = image_type_of(candidates)
-        truth_types = (f"{image_type}_catalog", _SIMULATED_TRUTH_TYPE) if with_truth else ()
+        truth_types = (f"{image_type}_catalog", TRUTH_DATASET_TYPE) if with_truth else ()
         yield DetectorResult(
             butler=butler,
             data_id=dict(ref.dataId.required),
@@ -128,7 +127,7 @@ def image_type_of(candidates: astropy.table.Table) -> str:
         for key, value in candidates.meta.items()
         if key.startswith("LSST.BUTLER.INPUT.") and key.endswith(".DATASETTYPE")
     ]
-    return next((name for name in inputs if name != _PROBABILITY_TYPE), _DEFAULT_IMAGE_TYPE)
+    return next((name for name in inputs if name != _PROBABILITY_TYPE), IMAGE_DATASET_TYPE)
 
 
 def _read_truth(

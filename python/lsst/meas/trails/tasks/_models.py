@@ -37,7 +37,6 @@ MODEL_DATASET_TYPE = "trail_model"
 MODEL_STORAGE_CLASS = "ArrowTable"
 """Storage class of models, which every Butler has."""
 
-
 _MAX_LOADED = 4
 _LOADED: dict[str, TrailModel] = {}
 """Models that this process loaded last."""
