@@ -28,8 +28,8 @@ blank
     Noise and trails only.
 difference
     As field, after subtraction of a template, with the residuals of the
-    subtraction; the SNR is that in the difference.
-like
+    subtraction; the SNR is measured in the difference.
+reference
     As field, with the PSF and the noise of the real image ``--reference-image``,
     each scene at another place of its detector.
 
@@ -37,12 +37,12 @@ The baselines search the same images: footprints as the stack detects them, rank
 by elongation; sep, tuned for trails; and the matched-filter bank, which is the
 noise limit on blank sky.
 
-The evaluation is that of `MatchTrailsTask` and `SummarizeTrailsTask`: false
-candidates are counted per detector of 16.4 Mpix,
-and duplicates on a trail and candidates on satellites do not count. Models use
+`MatchTrailsTask` and `SummarizeTrailsTask` use the same evaluation: false
+candidates are counted per detector of 16.4 Mpix, and duplicates on a trail and
+candidates on satellites do not count. Models use
 their own thresholds of probability and their own score; the score threshold for
 1, 10 and 100 false candidates is chosen in these scenes, as for a FROC curve.
-Intervals are of 95%: Wilson's for fractions in bins, bootstrap over scenes for
+The 95% intervals are Wilson's for fractions in bins, and bootstrap over scenes for
 SNR50 and for completeness at a rate.
 """
 
@@ -111,11 +111,11 @@ KINDS = {
     "template": "Field with template",
     "blank": "Blank sky",
     "difference": "Difference",
-    "like": "Field, PSF and noise of a real image",
+    "reference": "Field, PSF and noise of a real image",
 }
 """Kinds of scenes, with their titles."""
 
-STREAMS = {"field": 0, "blank": 1, "like": 2, "template": 3, "difference": 4}
+STREAMS = {"field": 0, "blank": 1, "reference": 2, "template": 3, "difference": 4}
 """Offset of the seed of each kind."""
 
 BASELINES: dict[str, Callable[[SkySubtracted], BaselineDetections]] = {
@@ -140,7 +140,7 @@ def wants_template(model: TrailModel) -> bool:
     return bool(TEMPLATE_CHANNELS & set(model.specification.channels))
 
 
-def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Scene:
+def make_scene(kind: str, seed: int, index: int, reference_image: str | None = None) -> Scene:
     """Simulate a test scene.
 
     Parameters
@@ -149,8 +149,8 @@ def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Sce
         One of `KINDS`.
     seed, index
         Seed of the kind and number of the scene.
-    like
-        File of the real image of the kind ``like``.
+    reference_image
+        File of the real image of the kind ``reference``.
     """
     rng = np.random.default_rng([seed, index])
     config = SceneConfig.varied(SHAPE, rng, trails=TrailPopulation(number=10.0))
@@ -163,18 +163,18 @@ def make_scene(kind: str, seed: int, index: int, like: str | None = None) -> Sce
             dead_amplifier_chance=0.0,
             satellite_chance=0.0,
         )
-    if kind == "like":
-        if like is None:
-            raise ValueError("Scenes of the kind 'like' need a reference image.")
-        reference_image = _reference_image(like)
-        whole = reference_image.bbox()
+    if kind == "reference":
+        if reference_image is None:
+            raise ValueError("Scenes of the kind 'reference' need a reference image.")
+        reference = _reference_image(reference_image)
+        whole = reference.bbox()
         start = [
             int(rng.integers(side.start, side.stop - size + 1))
             for side, size in zip((whole.y, whole.x), SHAPE, strict=True)
         ]
         box = Box.from_shape(SHAPE, start=start)
-        config = dataclasses.replace(config, sky_noise=reference_image.sky_noise, gain=reference_image.gain)
-        return simulate_scene(config, sample_psf(reference_image.psf, box), rng)
+        config = dataclasses.replace(config, sky_noise=reference.sky_noise, gain=reference.gain)
+        return simulate_scene(config, sample_psf(reference.psf, box), rng)
     if kind in ("template", "difference"):
         config = dataclasses.replace(config, template=TemplateConfig())
     box = Box.from_shape(SHAPE)
@@ -218,7 +218,7 @@ class Job:
 
     Parameters
     ----------
-    kind, seed, index, like
+    kind, seed, index, reference_image
         As for `make_scene`.
     models
         Names of models.
@@ -229,14 +229,14 @@ class Job:
     kind: str
     seed: int
     index: int
-    like: str | None
+    reference_image: str | None
     models: tuple[str, ...]
     baselines: tuple[str, ...]
 
     def run(self) -> dict[str, Tables]:
         """Return the tables of each method, by its name."""
         try:
-            scene = make_scene(self.kind, self.seed, self.index, self.like)
+            scene = make_scene(self.kind, self.seed, self.index, self.reference_image)
             planes = scene.planes
             background = fit_background(planes.image, planes.bad())
             sky = SkySubtracted.from_planes(planes, background)
@@ -287,7 +287,7 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, dict[st
 @click.option(
     "--reference-image",
     type=click.Path(exists=True, dir_okay=False),
-    help="Real visit image whose PSF and noise scenes of the kind 'like' have.",
+    help="Real visit image whose PSF and noise scenes of the kind 'reference' have.",
 )
 @click.option(
     "--kind",
@@ -323,9 +323,9 @@ def main(
     if "template" in kinds and not any(wants_template(model) for model in models.values()):
         console.print("Scenes with a template are skipped: no model has a template channel.")
         kinds.remove("template")
-    if "like" in kinds and reference_image is None:
-        console.print("Scenes of the kind 'like' are skipped: pass --reference-image to run them.")
-        kinds.remove("like")
+    if "reference" in kinds and reference_image is None:
+        console.print("Scenes of the kind 'reference' are skipped: pass --reference-image to run them.")
+        kinds.remove("reference")
     if not kinds:
         raise click.UsageError("No kind of scene remains to be run.")
     for name, model in models.items():
@@ -393,7 +393,7 @@ def write(output: Path, groups: Groups, models: Sequence[str]) -> None:
             for rate in FALSE_RATES
         }
         figure = completeness_comparison(panels, by=tuple(OPTIONS.quantities))
-        figure.suptitle(f"{KINDS[kind]}: completeness, with intervals of 95%")
+        figure.suptitle(f"{KINDS[kind]}: completeness, with 95% intervals")
         figure.savefig(output / f"completeness_{kind}.png", dpi=150)
     froc_comparison(_metrics(groups)).savefig(output / "froc.png", dpi=150)
     calibration_comparison(_metrics(scored)).savefig(output / "reliability.png", dpi=150)
