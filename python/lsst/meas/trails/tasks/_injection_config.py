@@ -110,7 +110,9 @@ class InjectTrailsConfig(
         allowed=dict(LENGTH_DISTRIBUTIONS),
         default="log-uniform",
     )
-    lengthIndex = Field[float](doc="Exponent of the power law of lengths or rates.", default=-1.0)
+    lengthIndex = Field[float](
+        doc="Exponent of the power law; used only if lengthDistribution is 'power-law'.", default=-1.0
+    )
     minAngle = _angle_field(
         doc="Smallest angle, degrees counterclockwise from +x; negative for a range around 0.", default=0.0
     )
@@ -134,9 +136,11 @@ class InjectTrailsConfig(
         doc="Mask planes that midpoints of random trails must not fall on, as named by afw or lsst.images.",
         default=["NO_DATA"],
     )
-    satellites = _mean_field(doc="Mean number of satellite streaks per image, distractors.", default=0.0)
-    cosmicRays = _mean_field(doc="Mean number of unflagged cosmic rays per Mpix, distractors.", default=0.0)
-    pointSources = _mean_field(doc="Mean number of point sources per Mpix, distractors.", default=0.0)
+    satellites = _mean_field(doc="Mean number of satellite streaks per image, as distractors.", default=0.0)
+    cosmicRays = _mean_field(
+        doc="Mean number of unflagged cosmic rays per Mpix, as distractors.", default=0.0
+    )
+    pointSources = _mean_field(doc="Mean number of point sources per Mpix, as distractors.", default=0.0)
     minPointSourceSnr = _positive_field(doc="Smallest SNR of the point sources.", default=5.0)
     maxPointSourceSnr = _positive_field(doc="Largest SNR of the point sources.", default=100.0)
     allowCrossing = Field[bool](doc="Allow random trails to cross each other.", default=False)

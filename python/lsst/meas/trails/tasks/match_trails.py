@@ -155,7 +155,7 @@ class MatchTrailsConfig(InputImageConfig, PipelineTaskConfig, pipelineConnection
     )
     truthFraction = RangeField(
         dtype=float,
-        doc="Fraction of a trail's ridge above which pixels belong to it, where there is no mask.",
+        doc="Smallest surface brightness of a trail's pixels relative to its ridge; used without a mask.",
         default=0.25,
         min=0.0,
         max=1.0,
@@ -165,9 +165,7 @@ class MatchTrailsConfig(InputImageConfig, PipelineTaskConfig, pipelineConnection
         allowed={"injected": "Trails that were injected.", "known": "Trails of a simulated image."},
         default="injected",
     )
-    adcnnMetrics = Field[bool](
-        doc="Whether to measure detections as Asteroid_detection_CNN does, too.", default=True
-    )
+    adcnnMetrics = Field[bool](doc="Also measure detections as Asteroid_detection_CNN does.", default=True)
 
     def options(self) -> MatchOptions:
         """Return the options of the matching."""

@@ -75,9 +75,7 @@ class SummarizeTrailsConnections(PipelineTaskConnections, dimensions=("instrumen
 class SummarizeTrailsConfig(PipelineTaskConfig, pipelineConnections=SummarizeTrailsConnections):
     """Configuration of SummarizeTrailsTask."""
 
-    makePlots = Field[bool](
-        doc="Whether to draw the figures; figures without data are not written.", default=True
-    )
+    makePlots = Field[bool](doc="Draw the figures; figures without data are not written.", default=True)
     falseRates = ListField[float](
         doc="False candidates per detector of 16.4 Mpix at which completeness is measured.",
         default=[1.0, 10.0, 100.0],

@@ -87,7 +87,7 @@ class TileToHdf5Config(
     overlap = RangeField(dtype=int, doc="Overlap of neighboring tiles, pixels.", default=0, min=0)
     emptyFraction = RangeField(
         dtype=float,
-        doc="Fraction of the tiles without a trail that are kept.",
+        doc="Fraction of the tiles with neither a trail nor a real source that are kept.",
         default=0.5,
         min=0.0,
         max=1.0,
@@ -102,7 +102,7 @@ class TileToHdf5Config(
         inclusiveMax=True,
     )
     useTemplate = Field[bool](
-        doc="Add the template of each image to its tiles; images without a template give tiles without.",
+        doc="Add the template of each image to its tiles, if it has one.",
         default=False,
     )
     useSourceCatalog = Field[bool](
@@ -174,7 +174,7 @@ class TileToHdf5Task(QuantumTask):
         injected_mask
             Mask with the plane ``TRAIL``.
         template
-            Template of the same sky, `None` without one; see `read_template`.
+            Template of the same sky, if any; see `read_template`.
         source_catalog, injected_source_catalog
             Sources of the stack in the image before and after the injection.
         packed
