@@ -128,7 +128,7 @@ def read_adcnn_weights(path: str | os.PathLike[str], *, ema: bool = False) -> Ad
         The checkpoint.
     ema
         Whether to take the parameters from ``best_state_ema``, or else ``ema``, instead of ``state``. Buffers
-        are always those of ``state``.
+        always come from ``state``.
 
     Raises
     ------

@@ -75,7 +75,7 @@ _MAX_LINE = 100_000
 
 
 class AdcnnFileError(ValueError):
-    """Raised if a file cannot be used; the message has the file and the row."""
+    """Raised if a file cannot be used; the message names the file and the row."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -47,12 +47,10 @@ from ..ingest.star_psf import TooFewStarsError, measure_psf
 from .files import AdcnnImage
 
 _DEAD_AREA = 64
-"""Smallest number of connected pixels of exactly zero that have no data."""
+"""Smallest number of connected pixels of exactly zero that count as missing data."""
 
 _MASK_HALF_WIDTH = 12.0
-"""Half of the width of the masks, pixels: bands of 20 pixels around midpoints that are truncated to whole
-pixels.
-"""
+"""Half of the width of the masks, pixels: bands of 20 pixels around truncated midpoints."""
 
 _MIN_WCS_TRAILS = 6
 _MAX_WCS_RESIDUAL = 1.5

@@ -163,7 +163,7 @@ class Gallery:
 def _choices(
     table: astropy.table.Table, threshold: float
 ) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]]:
-    """Return the rows of each kind, and the key that sorts them."""
+    """Return the rows of each kind, and the sort key of each row."""
     import numpy as np
 
     counted = np.asarray(table["isTrail"]) & np.asarray(table["isCounted"])

@@ -93,7 +93,7 @@ def compare(
 
 
 def _table(label: str, matches: astropy.table.Table) -> Table:
-    """Return a table of trails with their candidates, and of other candidates."""
+    """Return a table of the trails with their candidates, then of all other candidates."""
     import numpy as np
     from rich.table import Table
 

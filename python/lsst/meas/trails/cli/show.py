@@ -115,7 +115,7 @@ def show(
 
 
 def _explain(result: DetectorResult, threshold: float) -> None:
-    """Print why the picture has no candidates, if so."""
+    """Print the reason if the picture has no candidates."""
     import numpy as np
 
     scores = np.asarray(result.candidates["score"], dtype=np.float64)

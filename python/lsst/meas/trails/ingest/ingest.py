@@ -89,7 +89,7 @@ def _find_ingested(
     Raises
     ------
     RepositoryError
-        Raised if all images are, or an existing image differs.
+        Raised if the run has all images, or a different image of the same visit and detector.
     """
     existing = find_existing(butler, run, [IMAGE_DATASET_TYPE], [o.data_id for o in observations])
     by_key = {(observation.visit, observation.detector): observation for observation in observations}

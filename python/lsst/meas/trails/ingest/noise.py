@@ -94,7 +94,7 @@ def _measure_sky(
     rows = np.arange(0, image.shape[0], BLOCK)
     columns = np.arange(0, image.shape[1], BLOCK)
     good = np.add.reduceat(np.add.reduceat((~bad).astype(np.int32), rows, axis=0), columns, axis=1)
-    # sep requires a block that is at least half good.
+    # sep requires a block with at least half of its pixels good.
     if np.max(good) <= BLOCK * BLOCK // 2:
         pixels = image[~bad]
         median = np.median(pixels)

@@ -238,8 +238,7 @@ def _measure(
 ) -> _Star | None:
     """Measure the adaptive moments of a source (Hirata & Seljak 2003, MNRAS 343, 459).
 
-    The result is `None` for sources that are not good stars by their shape, bad pixels, or distance to the
-    edge.
+    The result is `None` for sources that are rejected for their shape, bad pixels, or distance to the edge.
     """
     if not np.isfinite(radius) or not 0.5 * _MIN_FWHM <= 2.0 * radius <= _MAX_FWHM:
         return None

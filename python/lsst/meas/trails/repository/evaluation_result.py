@@ -43,7 +43,10 @@ class EvaluationResult:
     """Butler that reads the collection."""
 
     collection: str
+    """Name of the collection."""
+
     instrument: str
+    """Name of the instrument."""
 
     metrics: astropy.table.Table
     """The `trail_metrics`."""
@@ -63,7 +66,7 @@ class EvaluationResult:
         return sorted(refs, key=lambda ref: (ref.dataId["visit"], ref.dataId["detector"]))
 
     def models(self) -> astropy.table.Table:
-        """Return the models of the candidates, and their numbers of detectors."""
+        """Return the models of the candidates, with the number of detectors of each."""
         names = ("name", "version", "sha256")
         models = [
             read_catalog(self.butler, ref).meta.get("trailModel", {}) for ref in self._refs(CATALOG_TYPE)

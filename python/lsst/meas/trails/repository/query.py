@@ -41,7 +41,7 @@ def query_collection(
     where
         Condition of a Butler query, without the instrument; may be empty.
     hint
-        Remedy in the message if the collection has no such dataset.
+        Remedy for the message, used if the collection has no dataset of the type.
 
     Returns
     -------

@@ -70,7 +70,7 @@ class SceneConfig:
     """Fraction of masked cosmic rays."""
 
     bad_column_rate: float = 1.0
-    """Bad columns per thousand."""
+    """Bad columns per thousand columns."""
 
     dead_amplifier_chance: float = 0.02
     """Probability of a dead amplifier."""
@@ -117,7 +117,7 @@ class SceneConfig:
             gain=float(np.sqrt(sky_electrons) / sky_noise),
             sky=sky,
             cosmic_rays=float(rng.uniform(5.0, 20.0)),
-            # Other pipelines flag only few cosmic rays.
+            # Other pipelines flag only a few cosmic rays.
             flagged_cosmic_rays=float(rng.uniform(0.4, 0.99)),
             background=float(rng.uniform(0.1, 0.7)),
         )
@@ -157,7 +157,7 @@ def simulate_scene(
     psf
         Point-spread function over the image.
     rng
-        Random number generator; equal states make equal images.
+        Random number generator; the same state gives the same image.
     bbox
         Box of the image, in the coordinates of the template's PSF; starts at (0, 0) by default.
 

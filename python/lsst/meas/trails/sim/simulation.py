@@ -81,7 +81,7 @@ class ImageSummary(TypedDict):
 class Simulation:
     """A set of simulated visits.
 
-    Equal simulations make equal pixels. An image does not depend on the number of visits and detectors, or on
+    Equal simulations have equal pixels. An image does not depend on the number of visits and detectors, or on
     its template and difference image.
 
     Raises

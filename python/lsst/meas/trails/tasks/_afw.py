@@ -95,7 +95,7 @@ def afw_to_visit_image(exposure: Any, record: DimensionRecord | None = None) -> 
     Raises
     ------
     lsst.pipe.base.UpstreamFailureNoWorkFound
-        Raised if the exposure lacks something; the message names it.
+        Raised if the exposure lacks a required part; the message names it.
     """
     if exposure.getWcs() is None:
         raise UpstreamFailureNoWorkFound("The image has no WCS.")

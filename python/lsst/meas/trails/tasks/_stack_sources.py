@@ -117,7 +117,7 @@ def found_trails(
     trails
         Truth table, in array coordinates.
     after, before
-        The stack's sources with the trails and without them; `None` if the latter are unknown.
+        The stack's sources with the trails and without them; ``before`` is `None` if unknown.
     distance
         Largest distance of a source from the line of its trail, pixels.
 

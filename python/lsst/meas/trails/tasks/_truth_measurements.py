@@ -78,7 +78,7 @@ def compare_pixels(
     truth_pixels
         Mask with the plane ``TRAIL`` of the trails of ``masked_source``.
     masked_source
-        Value of ``truthSource`` of the trails in the mask; pixels of others are drawn.
+        Value of ``truthSource`` of the trails in the mask; the pixels of other trails are drawn.
     truth_fraction
         Fraction of a trail's ridge above which drawn pixels belong to it.
     adcnn

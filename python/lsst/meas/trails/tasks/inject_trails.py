@@ -53,7 +53,7 @@ _PLACEHOLDERS: dict[str, bool | float | int] = {
     "stack_snr": float("nan"),
     "image_id": -1,
 }
-"""Columns of Asteroid_detection_CNN, with their values for unknown.
+"""Columns of Asteroid_detection_CNN, with the values that stand for unknown.
 
 TileToHdf5Task fills them in from catalogs of the stack, and the export of images numbers the images.
 """

@@ -165,7 +165,7 @@ class TrailCandidateTask(QuantumTask):
     def _limit(self, candidates: astropy.table.Table, packer: DimensionPacker | None) -> astropy.table.Table:
         """Return the best candidates, as many as have identifiers.
 
-        A ruined image with too many must not stop the processing of its visit.
+        An unusable image with too many candidates must not stop the processing of its visit.
         """
         most = len(candidates) if packer is None else max_candidates(packer)
         if len(candidates) > most:
