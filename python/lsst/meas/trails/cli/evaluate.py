@@ -84,7 +84,7 @@ def evaluate(
 
     names = (collection, *against)
     if len(set(names)) < len(names):
-        raise click.UsageError("--against: pass other collections than COLLECTION, each once.")
+        raise click.UsageError("--against: name each collection once, and not COLLECTION itself.")
     evaluations = [read_evaluation(repo, name, instrument) for name in names]
     console = make_console()
     console.print(_summary([(item.collection, headlines(item.metrics)) for item in evaluations]))

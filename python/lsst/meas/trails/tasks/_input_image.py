@@ -283,7 +283,7 @@ def check_covers(other: Image | Mask, image: InputImage, name: str) -> None:
     """
     if other.bbox != image.bbox:
         raise InvalidQuantumError(
-            f"The {name} covers {other.bbox}, the image {image.bbox}: they are not of the same image."
+            f"The {name} covers {other.bbox}, the image {image.bbox}: they belong to different images."
         )
 
 

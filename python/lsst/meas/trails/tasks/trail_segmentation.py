@@ -248,7 +248,7 @@ class TrailSegmentationTask(QuantumTask):
         problem = "There is no template" if template is None else "The template has no data here"
         if trail_model is not None:
             # The model was trained with missing templates too.
-            self.log.info("%s: the model %s works without.", problem, model.specification.name)
+            self.log.info("%s: the model %s works without a template.", problem, model.specification.name)
             return model, image.planes
         self.log.info("%s: using the model %s.", problem, self.config.model)
         return named_model(self.config.model), image.planes
