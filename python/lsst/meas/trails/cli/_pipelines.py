@@ -41,7 +41,7 @@ def open_for_pipelines(repo: str) -> Butler:
     lsst.meas.trails.repository.visit_record.RepositoryError
         Raised if the repository cannot be opened or created.
     """
-    from lsst.meas.trails.repository.butler import open_or_create
+    from ..repository.butler import open_or_create
 
     butler = open_or_create(repo, _register)
     if not list(butler.registry.queryDatasetTypes()):
@@ -52,8 +52,9 @@ def open_for_pipelines(repo: str) -> Butler:
 def _register(butler: Butler) -> None:
     """Register the dataset types of the shipped pipelines."""
     from lsst.daf.butler import DatasetType
-    from lsst.meas.trails.repository.butler import DIFFERENCE_DATASET_TYPE
     from lsst.pipe.base import Pipeline
+
+    from ..repository.butler import DIFFERENCE_DATASET_TYPE
 
     # Tasks accept any kind of visit image; this storage class is registered.
     dimensions = butler.dimensions.conform(["instrument", "visit", "detector"])

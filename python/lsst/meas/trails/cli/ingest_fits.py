@@ -106,12 +106,11 @@ def ingest_fits(
     from rich.progress import track
     from rich.table import Table
 
-    from lsst.meas.trails.ingest import ingest as fits_ingest
-    from lsst.meas.trails.ingest.image import IngestSummary
-    from lsst.meas.trails.ingest.layout import FitsIngestError
-    from lsst.meas.trails.ingest.observation import FitsOptions, inspect_all
-    from lsst.meas.trails.repository.butler import IMAGE_DATASET_TYPE, RepositoryError
-
+    from ..ingest import ingest as fits_ingest
+    from ..ingest.image import IngestSummary
+    from ..ingest.layout import FitsIngestError
+    from ..ingest.observation import FitsOptions, inspect_all
+    from ..repository.butler import IMAGE_DATASET_TYPE, RepositoryError
     from ._pipelines import open_for_pipelines
 
     options = FitsOptions(use_mask=not ignore_mask, **header_values)

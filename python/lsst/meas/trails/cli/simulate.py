@@ -111,14 +111,13 @@ def simulate(
     from rich.progress import track
     from rich.table import Table
 
-    from lsst.meas.trails.repository.butler import (
+    from ..repository.butler import (
         DIFFERENCE_DATASET_TYPE,
         IMAGE_DATASET_TYPE,
         TEMPLATE_DATASET_TYPE,
         TRUTH_DATASET_TYPE,
     )
-    from lsst.meas.trails.sim.simulation import Simulation
-
+    from ..sim.simulation import Simulation
     from ._pipelines import open_for_pipelines
 
     try:
