@@ -54,7 +54,15 @@ def check(figure: Figure, path: Path) -> None:
     assert not any(axis.get_window_extent().overlaps(box) for axis in figure.axes)
 
 
-@pytest.mark.filterwarnings("error")
+warnings_are_errors = pytest.mark.filterwarnings(
+    "error",
+    # Connections that earlier tests left to the garbage collector.
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+@warnings_are_errors
 def test_completeness(metrics: dict[str, astropy.table.Table], tmp_path: Path) -> None:
     panels = {
         point: {name: select(table, operatingPoint=point) for name, table in metrics.items()}
@@ -67,7 +75,7 @@ def test_completeness(metrics: dict[str, astropy.table.Table], tmp_path: Path) -
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["all", "half"]
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors
 def test_froc(metrics: dict[str, astropy.table.Table], tmp_path: Path) -> None:
     figure = froc_comparison({"Field": metrics})
     check(figure, tmp_path / "froc.png")
@@ -77,7 +85,7 @@ def test_froc(metrics: dict[str, astropy.table.Table], tmp_path: Path) -> None:
         assert np.all(np.diff(line.get_xdata()) > 0.0)
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors
 def test_calibration(metrics: dict[str, astropy.table.Table], tmp_path: Path) -> None:
     figure = calibration_comparison({"One": metrics, "Two": {"half": metrics["half"]}})
     check(figure, tmp_path / "calibration.png")
