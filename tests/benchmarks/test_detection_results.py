@@ -25,6 +25,7 @@ from lsst.meas.trails.evaluation.match_table import ImageContext, MatchOptions, 
 from ..evaluation.conftest import make_candidates, make_truth, random_trails
 from detection import write
 from detection_results import SNR_BINS, MethodResult, Tables, bin_table, operating_table, reliability_table
+from support.marks import warnings_are_errors
 
 SIDE = 1280
 """Ten of these scenes have the area of a detector."""
@@ -104,7 +105,7 @@ def test_tables_have_all_rows(result: MethodResult) -> None:
     assert curve["calibration_error"][0] == result.calibration_error
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors
 def test_files_are_written(result: MethodResult, tmp_path: Path) -> None:
     write(tmp_path / "results", {"field": {"one": result}}, ["one"])
     assert {path.name for path in (tmp_path / "results").iterdir()} == {

@@ -27,6 +27,8 @@ from lsst.meas.trails.core.photometry import (
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA, PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
 
+from support.marks import warnings_are_errors
+
 
 def test_ab_magnitudes() -> None:
     assert flux_to_mag(1.0) == pytest.approx(31.4)
@@ -37,7 +39,7 @@ def test_ab_magnitudes() -> None:
     np.testing.assert_allclose(mag_to_flux(np.array([31.4, 26.4])), [1.0, 100.0])
 
 
-@pytest.mark.filterwarnings("error")
+@warnings_are_errors
 def test_fluxes_that_are_not_positive_have_no_magnitude() -> None:
     assert np.isnan(flux_to_mag(np.array([0.0, -1.0, np.nan]))).all()
     assert np.isnan(flux_to_mag(0.0))

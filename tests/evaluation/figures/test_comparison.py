@@ -29,6 +29,8 @@ from lsst.meas.trails.evaluation.figures.comparison import (
 from lsst.meas.trails.evaluation.metrics_table import point_name, select
 from lsst.meas.trails.evaluation.summary import SummaryOptions, summarize
 
+from support.marks import warnings_are_errors
+
 Detectors = list[tuple[astropy.table.Table, astropy.table.Table]]
 
 
@@ -52,14 +54,6 @@ def check(figure: Figure, path: Path) -> None:
     assert all(axis.get_legend() is None for axis in figure.axes)
     box = figure.legends[0].get_window_extent()
     assert not any(axis.get_window_extent().overlaps(box) for axis in figure.axes)
-
-
-warnings_are_errors = pytest.mark.filterwarnings(
-    "error",
-    # Connections that earlier tests left to the garbage collector.
-    "ignore::ResourceWarning",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
 
 
 @warnings_are_errors
