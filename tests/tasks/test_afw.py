@@ -239,7 +239,9 @@ def test_difference_images_of_a_butler(
     (data_id,) = simulation.data_ids()
     butler.put(image_of(kind, known.image, u.electron), "difference_image", data_id, run="input")
     pipeline = Pipeline.from_uri(f"{PIPELINES / 'DetectTrailsInDifference.yaml'}#perDetector")
-    # bfloat16, the default of some machines, gives other candidates.
+    # As for `expected`: the pipeline's own model breaks trails as bright as these into pieces that depend on
+    # the machine's rounding.
+    pipeline.addConfigOverride("trailSegmentation", "model", "direct")
     pipeline.addConfigOverride("trailSegmentation", "precision", "float32")
     SimplePipelineExecutor.from_pipeline(
         pipeline,
@@ -249,8 +251,7 @@ def test_difference_images_of_a_butler(
         "trail_candidate_detector", data_id
     )
     assert len(catalog) == len(expected)
-    # The compression of the file changes pixels by a fraction of the noise,
-    # and catalogs are sorted by the scores of another model.
+    # The compression of the file changes pixels by a fraction of the noise.
     np.testing.assert_allclose(np.sort(catalog["trailFlux"]), np.sort(expected["trailFlux"]), rtol=0.05)
 
 
