@@ -184,17 +184,14 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
 
     def _check_pixels(self, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
         dataset, dtype = self._dataset(name), np.dtype(TILE_DATASETS[name].dtype)
-        self._require(
-            dataset.is_virtual == self.is_virtual, "some datasets are in the file, others in other files"
-        )
+        alike = dataset.is_virtual == self.is_virtual
+        self._require(alike, "some datasets are in the file, others in other files")
         self._require(
             dataset.shape == shape and dataset.dtype == dtype,
             f"{name} is {dataset.dtype} {dataset.shape}, expected {dtype} {shape}",
         )
-        self._require(
-            dataset.is_virtual or is_stored(dataset),
-            f"{name} does not have the {shape[0]} tiles that it claims",
-        )
+        stored = dataset.is_virtual or is_stored(dataset)
+        self._require(stored, f"{name} does not have the {shape[0]} tiles that it claims")
         return dataset
 
     def _check_table(self, count: int) -> None:
