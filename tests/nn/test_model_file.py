@@ -39,26 +39,11 @@ from lsst.meas.trails.nn.model_file import (
     write_specification,
 )
 
-from support.networks import TINY, random_network
+from support.networks import make_specification, random_network
 
 _HOSTILE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-def _specification(**changes: Any) -> ModelSpecification:
-    values: dict[str, Any] = {
-        "name": "tiny",
-        "version": "1",
-        "architecture": "trail_unet",
-        "hyperparameters": {key: list(value) for key, value in TINY.items()},
-        "channels": ("science", "bad"),
-        "pixel_scale": 0.2,
-        "fwhm_range": (3.0, 6.0),
-        "score": {"features": ["snr"], "coefficients": [1.5]},
-        "metrics": {"loss": 0.25, "nothing": None},
-    }
-    return ModelSpecification(**(values | changes))
 
 
 def _changed(stem: Path, change: Callable[[dict], Any]) -> None:
@@ -85,7 +70,7 @@ def _replace_weights(stem: Path, content: bytes) -> None:
 )
 def test_round_trip(tmp_path: Path, dtype: str, tolerance: float) -> None:
     network = random_network()
-    specification = save_model(tmp_path / "tiny", network, _specification(), dtype=dtype)
+    specification = save_model(tmp_path / "tiny", network, make_specification(), dtype=dtype)
     for name in ("tiny", "tiny.json", "tiny.safetensors"):
         model = load_model(tmp_path / name)
         assert model.specification == specification
@@ -104,7 +89,9 @@ def test_half_precision_halves_the_file(tmp_path: Path) -> None:
     big = {"widths": [64, 64], "blocks": [1, 1], "decoder_blocks": [0], "dilations": []}
     network = random_network(hyperparameters=big)
     half, full = (
-        save_model(tmp_path / dtype, network, _specification(hyperparameters=big), dtype=dtype).weights_bytes
+        save_model(
+            tmp_path / dtype, network, make_specification(hyperparameters=big), dtype=dtype
+        ).weights_bytes
         for dtype in ("float16", "float32")
     )
     # But for the normalizations and the header.
@@ -264,17 +251,17 @@ def test_every_changed_byte_is_noticed(model_stem: Path, data: st.DataObject) ->
 def test_save_refuses(tmp_path: Path) -> None:
     network = random_network()
     with pytest.raises(ModelError, match="'int8'"):
-        save_model(tmp_path / "x", network, _specification(), dtype="int8")
+        save_model(tmp_path / "x", network, make_specification(), dtype="int8")
     with pytest.raises(ModelError, match="shape"):
-        save_model(tmp_path / "x", network, _specification(channels=("science",)))
+        save_model(tmp_path / "x", network, make_specification(channels=("science",)))
     with pytest.raises(ModelError, match="x.json"):
-        save_model(tmp_path / "x", network, _specification(training={"when": np.float32(1.0)}))
+        save_model(tmp_path / "x", network, make_specification(training={"when": np.float32(1.0)}))
     with torch.no_grad():
         network.head.weight.fill_(1.0e6)  # type: ignore[union-attr, operator]
     with pytest.raises(ModelError, match="head.weight .*float16"):
-        save_model(tmp_path / "y", network, _specification())
+        save_model(tmp_path / "y", network, make_specification())
     assert not list(tmp_path.glob("y*"))
-    save_model(tmp_path / "y", network, _specification(), dtype="bfloat16")
+    save_model(tmp_path / "y", network, make_specification(), dtype="bfloat16")
     assert load_model(tmp_path / "y").specification.name == "tiny"
 
 

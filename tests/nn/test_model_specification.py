@@ -20,24 +20,9 @@ from hypothesis import strategies as st
 
 from lsst.meas.trails.nn.model_specification import ModelError, ModelSpecification
 
-from support.networks import TINY
+from support.networks import make_specification
 
 _HOSTILE = settings(max_examples=60, deadline=None)
-
-
-def _specification(**changes: Any) -> ModelSpecification:
-    values: dict[str, Any] = {
-        "name": "tiny",
-        "version": "1",
-        "architecture": "trail_unet",
-        "hyperparameters": {key: list(value) for key, value in TINY.items()},
-        "channels": ("science", "bad"),
-        "pixel_scale": 0.2,
-        "fwhm_range": (3.0, 6.0),
-        "score": {"features": ["snr"], "coefficients": [1.5]},
-        "metrics": {"loss": 0.25, "nothing": None},
-    }
-    return ModelSpecification(**(values | changes))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +30,7 @@ def _specification(**changes: Any) -> ModelSpecification:
     [({}, None), ({"architecture": "UNetResSE", "hyperparameters": {"width": 8}}, 128)],
 )
 def test_json_round_trip(changes: dict[str, Any], tile_size: int | None) -> None:
-    specification = _specification(**changes)
+    specification = make_specification(**changes)
     text = specification.to_json()
     assert ModelSpecification.from_json(text) == specification
     assert json.loads(text).get("tile_size") == specification.tile_size == tile_size
@@ -53,9 +38,9 @@ def test_json_round_trip(changes: dict[str, Any], tile_size: int | None) -> None
 
 def test_errors_have_the_type_of_models() -> None:
     with pytest.raises(ModelError, match="pixel_scale .*-1.0"):
-        _specification(pixel_scale=-1.0)
+        make_specification(pixel_scale=-1.0)
     with pytest.raises(ModelError, match="thresholds"):
-        _specification().replace(thresholds={"seed": 0.1, "grow": 0.2})
+        make_specification().replace(thresholds={"seed": 0.1, "grow": 0.2})
     with pytest.raises(ModelError, match="version is missing"):
         ModelSpecification(name="tiny", architecture="trail_unet", channels=("science",))
     with pytest.raises(ModelError, match="^here: .*None"):
@@ -77,9 +62,9 @@ def test_random_specification(content: bytes) -> None:
 
 
 @_HOSTILE
-@given(key=st.sampled_from(sorted(json.loads(_specification().to_json()))), value=_JSON)
+@given(key=st.sampled_from(sorted(json.loads(make_specification().to_json()))), value=_JSON)
 def test_any_value_anywhere_is_taken_or_refused(key: str, value: Any) -> None:
-    data = json.loads(_specification().to_json())
+    data = json.loads(make_specification().to_json())
     data[key] = value
     try:
         parsed = ModelSpecification.from_json(json.dumps(data))

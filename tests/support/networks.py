@@ -110,6 +110,22 @@ def random_unet_res_se(name: str = "UNetResSEASPP", *, seed: int = 3, **hyperpar
     return network.eval()
 
 
+def make_specification(**changes: Any) -> ModelSpecification:
+    """Return the specification of a network as small as `TINY`, with some values changed."""
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "version": "1",
+        "architecture": "trail_unet",
+        "hyperparameters": {key: list(value) for key, value in TINY.items()},
+        "channels": ("science", "bad"),
+        "pixel_scale": 0.2,
+        "fwhm_range": (3.0, 6.0),
+        "score": {"features": ["snr"], "coefficients": [1.5]},
+        "metrics": {"loss": 0.25, "nothing": None},
+    }
+    return ModelSpecification(**(values | changes))
+
+
 @pytest.fixture
 def model_stem(tmp_path: Path) -> Path:
     """Return the folder and name of a model in files."""
