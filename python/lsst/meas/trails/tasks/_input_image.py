@@ -45,7 +45,6 @@ from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 from ..core.planes import MASK_PLANES, ImagePlanes, canonical_plane, plane_bits
 from ..core.psf import PsfGrid
 from ..core.template import cut_template
-from ..repository.visit_image import sample_psf
 from ._afw import AFW_STORAGE_CLASS, afw_mask_planes, afw_to_visit_image, find_exposure_record, is_exposure
 
 if TYPE_CHECKING:
@@ -345,8 +344,9 @@ def _mask_bits(
 
 
 def _sample_psf(image: VisitImage, spacing: float) -> PsfGrid:
+    origin = (image.bbox.x.start, image.bbox.y.start)
     try:
-        return sample_psf(image.psf, image.bbox, spacing)
+        return PsfGrid.from_model(image.psf, origin, (image.bbox.y.size, image.bbox.x.size), spacing=spacing)
     except Exception as error:
         # A PSF model that cannot be read or evaluated may raise anything.
         raise UpstreamFailureNoWorkFound(f"The PSF of the image cannot be used: {error}") from error
