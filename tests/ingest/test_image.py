@@ -150,8 +150,8 @@ def test_bare_header(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for option in ("--zeropoint", "--exposure-time", "--date", "--band", "--gain"):
         assert option in caplog.text
     assert image.metadata["zeroPointAssumed"] is True
-    assert image.metadata["dateAssumed"] is True
-    assert image.metadata["exposureTimeAssumed"] is True
+    assert image.metadata["assumedTimeFlag"] is True
+    assert image.metadata["assumedExposureTimeFlag"] is True
     assert summary.band == "unknown"
     assert summary.detector == 0
     # The visit number depends only on the contents.

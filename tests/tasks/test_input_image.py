@@ -105,6 +105,13 @@ def test_psf_is_evaluated_at_image_coordinates(visit_image: VisitImage) -> None:
     assert set(asked) == {(100.0, 30.0), (163.0, 30.0), (100.0, 77.0), (163.0, 77.0)}
 
 
+def test_assumed_values(visit_image: VisitImage) -> None:
+    assert read_input_image(visit_image).assumed == ()
+    marked = visit_image.copy()
+    marked.metadata |= {"assumedTimeFlag": True, "assumedExposureTimeFlag": False}
+    assert read_input_image(marked).assumed == ("assumedTimeFlag",)
+
+
 def test_unknown_times(visit_image: VisitImage) -> None:
     with visit_image.obs_info.edit_copy() as info:
         info.exposure_time = None

@@ -116,6 +116,13 @@ def test_image_columns() -> None:
     assert set(table["band"]) == {"r"}
     assert set(table["midpointMjdTai"]) == {61000.25}
     assert set(table["exposureTime"]) == {30.0}
+    assert not np.any(table["assumedTimeFlag"] | table["assumedExposureTimeFlag"])
+
+
+def test_assumed_values_are_marked() -> None:
+    table = catalog(candidates(x=[1000.0, 500.0]), tangent(), assumed=["assumedTimeFlag"])
+    assert table["assumedTimeFlag"].tolist() == [True, True]
+    assert table["assumedExposureTimeFlag"].tolist() == [False, False]
 
 
 def test_ten_degrees_a_day() -> None:

@@ -154,8 +154,8 @@ def make_fits_image(
         "varianceSource": variance_source,
         "psfSource": psf.kind,
         "psfStars": psf.n_stars,
-        "dateAssumed": observation.timing.date_assumed,
-        "exposureTimeAssumed": observation.timing.exposure_time_assumed,
+        "assumedTimeFlag": observation.timing.date_assumed,
+        "assumedExposureTimeFlag": observation.timing.exposure_time_assumed,
     }
     summary = IngestSummary(
         path=path,

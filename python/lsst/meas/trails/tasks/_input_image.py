@@ -42,6 +42,7 @@ from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection, VisitImage
 from lsst.pex.config import Config, RangeField
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
+from ..core.catalog.columns import ASSUMPTION_FLAGS
 from ..core.planes import MASK_PLANES, ImagePlanes, canonical_plane, plane_bits
 from ..core.psf import PsfGrid
 from ..core.template import cut_template
@@ -166,6 +167,12 @@ class InputImage:
         """Exposure time in seconds, NaN if unknown."""
         time = self.visit_image.obs_info.exposure_time
         return float("nan") if time is None else float(time.to_value(u.s))
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """Names of `ASSUMPTION_FLAGS` that hold for the image."""
+        metadata = self.visit_image.metadata
+        return tuple(name for name in ASSUMPTION_FLAGS if metadata.get(name) is True)
 
     @property
     def midpoint_mjd_tai(self) -> float:

@@ -146,6 +146,7 @@ class TrailCandidateTask(QuantumTask):
             band=input_image.visit_image.band,
             midpoint_mjd_tai=input_image.midpoint_mjd_tai,
             exposure_time=input_image.exposure_time,
+            assumed=input_image.assumed,
             pixel_to_sky=input_image.pixel_to_sky,
             origin=input_image.origin,
             flux_per_njy=input_image.flux_per_njy,

@@ -13,9 +13,16 @@
 
 from __future__ import annotations
 
-__all__ = ("CANDIDATE_COLUMNS", "ColumnLayout", "candidate_catalog", "empty_catalog", "table_of")
+__all__ = (
+    "ASSUMPTION_FLAGS",
+    "CANDIDATE_COLUMNS",
+    "ColumnLayout",
+    "candidate_catalog",
+    "empty_catalog",
+    "table_of",
+)
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import astropy.coordinates
@@ -77,8 +84,16 @@ CANDIDATE_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
     "badFlag": (np.bool_, None, "More than a tenth of the component's pixels are bad."),
     "streakFlag": (np.bool_, None, "On a streak across the detector: a satellite."),
     "fitFailedFlag": (np.bool_, None, "The fit failed, or it is a streak; values are the component's."),
+    "assumedTimeFlag": (np.bool_, None, "The time of the exposure was not in its file."),
+    "assumedExposureTimeFlag": (np.bool_, None, "The exposure time was not in the file of the image."),
 }
 """Columns of the candidate catalog: type, unit and description."""
+
+ASSUMPTION_FLAGS = ("assumedTimeFlag", "assumedExposureTimeFlag")
+"""Columns for values that were assumed when an image was ingested.
+
+The metadata of images have the same names.
+"""
 
 
 def table_of(columns: Mapping[str, npt.ArrayLike], layout: ColumnLayout) -> astropy.table.Table:
@@ -111,6 +126,7 @@ def candidate_catalog(
     pixel_to_sky: PixelToSky,
     origin: tuple[int, int] = (0, 0),
     flux_per_njy: float = 1.0,
+    assumed: Collection[str] = (),
 ) -> astropy.table.Table:
     """Return the catalog of candidates.
 
@@ -132,6 +148,8 @@ def candidate_catalog(
         Coordinates (x, y) of the first pixel of the arrays in the image.
     flux_per_njy
         Image units per nJy.
+    assumed
+        Names of `ASSUMPTION_FLAGS` that hold for the image.
     """
     count = len(candidates)
     if count == 0:
@@ -147,6 +165,7 @@ def candidate_catalog(
         "band": np.full(count, band),
         "midpointMjdTai": np.full(count, midpoint_mjd_tai),
         "exposureTime": np.full(count, exposure_time),
+        **{name: np.full(count, name in assumed) for name in ASSUMPTION_FLAGS},
         **pixels,
         **_sky_columns(candidates, pixels, pixel_to_sky),
     }
