@@ -149,7 +149,7 @@ def move(
     toward = sky_vectors(ra, dec)
     east, north = _east_north(ra, dec)
     angle = np.deg2rad(position_angle)
-    arc = np.deg2rad(np.asarray(rate, dtype=np.float64) * dt)
+    arc = np.deg2rad(np.multiply(rate, dt, dtype=np.float64))
     direction = east * np.sin(angle)[..., None] + north * np.cos(angle)[..., None]
     return vectors_to_sky(toward * np.cos(arc)[..., None] + direction * np.sin(arc)[..., None])
 
@@ -179,14 +179,14 @@ def motion(
     """
     toward, east, north = _components(ra1, dec1, ra0, dec0)
     arc = np.rad2deg(np.arctan2(np.hypot(east, north), toward))
-    return (arc / dt)[()], _wrap(np.rad2deg(np.arctan2(east, north)))
+    return np.divide(arc, dt, dtype=np.float64)[()], _wrap(np.rad2deg(np.arctan2(east, north)))
 
 
 def _components(
     ra: npt.ArrayLike, dec: npt.ArrayLike, ra_ref: npt.ArrayLike, dec_ref: npt.ArrayLike
 ) -> tuple[_Floats, _Floats, _Floats]:
     """Return the components of unit vectors toward a reference, to its East and to its North."""
-    difference = np.deg2rad(np.subtract(ra, ra_ref))
+    difference = np.deg2rad(np.subtract(ra, ra_ref, dtype=np.float64))
     lat, lat_ref = np.deg2rad(dec), np.deg2rad(dec_ref)
     cos, sin_ref, cos_ref = np.cos(lat), np.sin(lat_ref), np.cos(lat_ref)
     # The half angle keeps offsets of micro-arcseconds exact.
