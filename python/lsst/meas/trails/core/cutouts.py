@@ -125,10 +125,10 @@ def cut_candidates(
     shape = next(iter(shapes.values()))
     names = ("x", "y", "x0", "y0", "x1", "y1")
     columns = [np.asarray(candidates[name], dtype=np.float64) for name in names]
-    for row, (x, y, *ends) in enumerate(zip(*columns, strict=True)):
+    for row, (x, y, x0, y0, x1, y1) in enumerate(zip(*columns, strict=True)):
         if not (np.isfinite(x) and np.isfinite(y)):
             raise ValueError(f"Row {row} has the midpoint ({x}, {y}); remove rows without a position.")
-        length = cutout_side(*ends, side=side, margin=margin)
+        length = cutout_side(x0, y0, x1, y1, side, margin)
         column, line = (round(value) - length // 2 for value in (x, y))
         first = (line - origin[1], column - origin[0])
         yield Cutout(
