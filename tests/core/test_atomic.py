@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lsst.meas.trails.core.atomic import atomic_path
+from lsst.meas.trails.core.atomic import FOLDER_MARK, atomic_folder, atomic_path
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -71,3 +71,43 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "new.txt"):
         pass
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_is_replaced_when_it_is_complete(tmp_path: Path) -> None:
+    folder = tmp_path / "parent" / "pages"
+    for content in ("first", "second"):
+        with atomic_folder(folder) as made:
+            (made / content).touch()
+            assert content not in (os.listdir(folder) if folder.exists() else [])
+        assert sorted(os.listdir(folder)) == sorted([FOLDER_MARK, content])
+    with pytest.raises(ValueError, match="half"), atomic_folder(folder) as made:
+        raise ValueError("half")
+    assert "second" in os.listdir(folder)
+    assert os.listdir(folder.parent) == ["pages"]
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    for path in (tmp_path, tmp_path / "thesis.tex"):
+        with pytest.raises(FileExistsError, match=str(path)), atomic_folder(path):
+            pass
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_a_folder_that_cannot_be_put_in_place_brings_the_earlier_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pages"
+    with atomic_folder(folder) as made:
+        (made / "first").touch()
+    rename = os.rename
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(source).name == "made":
+            raise OSError("no room")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="no room"), atomic_folder(folder):
+        pass
+    assert "first" in os.listdir(folder)

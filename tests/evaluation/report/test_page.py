@@ -193,21 +193,3 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
             write_report(make_report("second"), target)
     assert "first" in (folder / "report.html").read_text()
     assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_a_folder_that_cannot_be_put_in_place_brings_the_earlier_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "report"
-    write_report(make_report("first"), folder)
-    rename = report_module.os.rename
-
-    def fail(source: Path, target: Path) -> None:
-        if Path(source).name == "report" and target == folder and Path(source) != folder:
-            raise OSError("no room")
-        rename(source, target)
-
-    monkeypatch.setattr(report_module.os, "rename", fail)
-    with pytest.raises(ReportError, match="no room"):
-        write_report(make_report("second"), folder)
-    assert "first" in (folder / "report.html").read_text()

@@ -34,9 +34,7 @@ __all__ = (
 import base64
 import dataclasses
 import io
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -48,11 +46,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from ...core.atomic import atomic_folder
+
 PAGE = "report.html"
 """Name of the page."""
-
-MARK = "made_by_meas_trails"
-"""Name of the file that marks a folder as a report, which may be replaced."""
 
 _SCREEN_DPI = 110
 _PRINT_DPI = 200
@@ -209,36 +206,13 @@ def write_report(report: Report, folder: Path) -> Path:
         Raised if the folder has other content than a report, or cannot be written. It is unchanged in this
         case.
     """
-    if folder.exists() and not _replaceable(folder):
-        raise ReportError(f"{folder} exists and is not a report; pass another folder.")
     _check_names(report)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-            made = Path(scratch) / "report"
-            made.mkdir(mode=0o777)
+        with atomic_folder(folder) as made:
             _write_files(report, made)
-            _put_in_place(made, folder, Path(scratch) / "earlier")
     except OSError as error:
         raise ReportError(f"Cannot write the report to {folder}: {error}") from error
     return folder / PAGE
-
-
-def _put_in_place(made: Path, folder: Path, earlier: Path) -> None:
-    """Replace a folder by a new one; restore the old one on failure."""
-    replaced = folder.exists()
-    if replaced:
-        os.rename(folder, earlier)
-    try:
-        os.rename(made, folder)
-    except OSError:
-        if replaced:
-            os.rename(earlier, folder)
-        raise
-
-
-def _replaceable(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / MARK).is_file() or not any(folder.iterdir()))
 
 
 def _parts(report: Report) -> Iterator[Part]:
@@ -265,7 +239,6 @@ def _write_files(report: Report, folder: Path) -> None:
         elif isinstance(part, TablePart):
             part.table.write(folder / "tables" / f"{part.name}.ecsv", format="ascii.ecsv")
     (folder / PAGE).write_text(render(report), encoding="utf-8")
-    (folder / MARK).write_text("meas-trails evaluate may replace this folder by a new report.\n")
 
 
 def render(report: Report) -> str:
