@@ -40,11 +40,11 @@ import numpy.typing as npt
 import scipy.ndimage
 from astropy.table import Row, Table
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table as RichTable
 
 from lsst.images import DifferenceImage
 from lsst.meas.trails.core.geometry import segment_distance
+from lsst.meas.trails.core.progress import make_progress, track
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import TrailCandidateTask, TrailSegmentationTask
 
@@ -114,15 +114,16 @@ def main(scenes: int, models: tuple[str, ...], seed: int) -> None:
     console = Console(width=100)
     sources: list[str] = []
     found: dict[str, list[tuple[str, float]]] = {model: [] for model in models}
-    for number in track(range(scenes), console=Console(stderr=True)):
-        simulation = Simulation(seed=seed + number, shape=(SIDE, SIDE), trails=0.0, difference=True)
-        image = simulation.image(0, 0).difference
-        labels, kinds = label_sources(image)
-        sources += kinds.values()
-        describe = functools.partial(kind_of, labels=labels, kinds=kinds)
-        for model in models:
-            rows = [row for row in find(image, model) if not row["streakFlag"]]
-            found[model] += [(describe(row), float(row["score"])) for row in rows]
+    with make_progress() as progress:
+        for number in track(progress, range(scenes), "Searching"):
+            simulation = Simulation(seed=seed + number, shape=(SIDE, SIDE), trails=0.0, difference=True)
+            image = simulation.image(0, 0).difference
+            labels, kinds = label_sources(image)
+            sources += kinds.values()
+            describe = functools.partial(kind_of, labels=labels, kinds=kinds)
+            for model in models:
+                rows = [row for row in find(image, model) if not row["streakFlag"]]
+                found[model] += [(describe(row), float(row["score"])) for row in rows]
     factor = DETECTOR / (scenes * SIDE**2)
     counts = ", ".join(f"{factor * sources.count(kind):.0f} {kind}" for kind in KINDS[:3])
     console.print(f"{scenes} images, seed {seed}. Sources per detector: {counts}.")

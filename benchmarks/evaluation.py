@@ -34,9 +34,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
+from lsst.meas.trails.core.progress import make_progress, track
 from lsst.meas.trails.repository.butler import (
     Dataset,
     open_or_create,
@@ -69,17 +69,18 @@ def fill(repo: Path, detectors: int, trails: int, false: int) -> None:
     instrument = TrailSimCam()
     register_instrument(butler, instrument)
     draw = drawn_catalogs().make_detector
-    for number in track(range(detectors), "Drawing catalogs", transient=True):
-        record = simulation.record(number)
-        register_visit(butler, record)
-        matches, search = draw(number, trails=trails, false=false)
-        data_id = {"instrument": instrument.getName(), "visit": record.visit, "detector": 0}
-        put_datasets(
-            butler,
-            "matched",
-            data_id,
-            [Dataset(_MATCHES, "ArrowAstropy", matches), Dataset(_SEARCHES, "ArrowAstropy", search)],
-        )
+    with make_progress() as progress:
+        for number in track(progress, range(detectors), "Drawing catalogs"):
+            record = simulation.record(number)
+            register_visit(butler, record)
+            matches, search = draw(number, trails=trails, false=false)
+            data_id = {"instrument": instrument.getName(), "visit": record.visit, "detector": 0}
+            put_datasets(
+                butler,
+                "matched",
+                data_id,
+                [Dataset(_MATCHES, "ArrowAstropy", matches), Dataset(_SEARCHES, "ArrowAstropy", search)],
+            )
 
 
 def timed(*command: str) -> tuple[float, float, float]:

@@ -13,8 +13,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +219,45 @@ def test_consolidate_a_collection(chain: Any, tmp_path: Path) -> None:
         code, text = invoke("consolidate", tmp_path / "other.h5", *arguments)
         assert code == 2
         assert "FILES" in text.partition("Error:")[2]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tiles", "consolidate", "out.h5", "text.h5"),
+        ("tiles", "consolidate", "out.h5", "cut.h5"),
+        ("tiles", "import-adcnn", "text.h5", "table.csv", "tiles"),
+    ],
+)
+def test_commands_end_after_an_error(
+    run_program: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    """A thread of a progress bar would keep the process from ending."""
+    (path,) = write_scenes(tmp_path, 1)
+    (tmp_path / "cut.h5").write_bytes(path.read_bytes()[:-2000])
+    for name in ("text.h5", "table.csv"):
+        (tmp_path / name).write_text("no such file\n")
+    monkeypatch.chdir(tmp_path)
+    done = run_program("meas-trails", *arguments)
+    assert done.returncode == 1
+    assert "Error: " in done.stderr
+    assert any(name in done.stderr for name in arguments[2:])
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.process
+def test_file_that_another_process_writes(
+    run_program: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (path,) = write_scenes(tmp_path, 1)
+    command = ("meas-trails", "tiles", "describe", path)
+    with path.open("r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        done = run_program(*command)
+    assert done.returncode == 1
+    assert "another process" in done.stderr
+    assert run_program(*command).returncode == 0

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -21,7 +22,14 @@ import h5py
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.hdf5 import Hdf5Output, has_hard_links, is_stored, read_attribute, unsafe_storage
+from lsst.meas.trails.core.hdf5 import (
+    Hdf5Output,
+    explain_open_error,
+    has_hard_links,
+    is_stored,
+    read_attribute,
+    unsafe_storage,
+)
 
 
 @contextmanager
@@ -187,3 +195,13 @@ def test_values_that_are_not_stored(linked: h5py.File) -> None:
     assert not is_stored(linked["missing"])
     linked["missing"][3] = 1.0
     assert is_stored(linked["missing"])
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOLCK, "HDF5_USE_FILE_LOCKING=FALSE"), (errno.EAGAIN, "another process"), (None, "damaged")],
+)
+def test_errors_of_opening(number: int | None, remedy: str) -> None:
+    text = "damaged" if number is None else f"unable to lock file, errno = {number}"
+    error = OSError(text) if number is None else OSError(number, text)
+    assert remedy in explain_open_error(error)

@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.atomic import atomic_path
-from ..core.hdf5 import Hdf5Output, unsafe_storage
+from ..core.hdf5 import Hdf5Output, explain_open_error, unsafe_storage
 
 ADCNN_COLUMNS: dict[str, type] = {
     "ra": float,
@@ -128,7 +128,9 @@ class AdcnnReader(contextlib.AbstractContextManager["AdcnnReader"]):
         try:
             self._file = h5py.File(self.hdf5, "r")
         except OSError as error:
-            raise AdcnnFileError(f"{self.hdf5} cannot be opened as an HDF5 file: {error}") from error
+            raise AdcnnFileError(
+                f"{self.hdf5} cannot be opened as an HDF5 file: {explain_open_error(error)}"
+            ) from error
         try:
             self.shape, self.has_real_labels = self._check()
             self.trails = _read_csv(self.csv, len(self))

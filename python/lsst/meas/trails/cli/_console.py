@@ -13,14 +13,13 @@
 
 from __future__ import annotations
 
-__all__ = ("make_console", "make_progress")
+__all__ = ("make_console",)
 
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
 
 def make_console() -> Console:
@@ -28,12 +27,3 @@ def make_console() -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 118)
-
-
-def make_progress() -> Progress:
-    """Return a progress bar on standard error that disappears at its end."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -103,9 +103,9 @@ def ingest_fits(
     command resumes an interrupted run.
     """
     from rich.console import Console
-    from rich.progress import track
     from rich.table import Table
 
+    from ..core.progress import make_progress, track
     from ..ingest import ingest as fits_ingest
     from ..ingest.image import IngestSummary
     from ..ingest.layout import FitsIngestError
@@ -120,10 +120,9 @@ def ingest_fits(
         observations = inspect_all(files, options)
         butler = open_for_pipelines(repo)
         images = fits_ingest.ingest_fits(butler, run, observations, options)
-        for summary in track(
-            images, "Ingesting", total=len(files), console=Console(stderr=True), transient=True
-        ):
-            done.append(summary)
+        with make_progress() as progress:
+            for summary in track(progress, images, "Ingesting", len(observations)):
+                done.append(summary)
     except (FitsIngestError, RepositoryError) as error:
         before = f" ({len(done)} of {len(files)} files were ingested before the error.)" if done else ""
         raise click.ClickException(f"{error}{before}") from error

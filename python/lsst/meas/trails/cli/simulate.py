@@ -108,9 +108,9 @@ def simulate(
     The same options give the same pixels, and the same command resumes an interrupted run.
     """
     from rich.console import Console
-    from rich.progress import track
     from rich.table import Table
 
+    from ..core.progress import make_progress, track
     from ..repository.butler import (
         DIFFERENCE_DATASET_TYPE,
         IMAGE_DATASET_TYPE,
@@ -135,10 +135,9 @@ def simulate(
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     images = simulation.run(open_for_pipelines(repo), run, jobs)
-    progress = track(
-        images, "Simulating", total=visits * detectors, console=Console(stderr=True), transient=True
-    )
-    rows = sorted(progress, key=lambda row: (row["visit"], row["detector"]))
+    with make_progress() as progress:
+        simulated = track(progress, images, "Simulating", visits * detectors)
+        rows = sorted(simulated, key=lambda row: (row["visit"], row["detector"]))
 
     table = Table("visit", "detector", "trails", "satellites", 'FWHM (")', "limiting mag")
     for row in rows:

@@ -98,11 +98,12 @@ def consolidate(
     """
     from rich.table import Table
 
+    from ..core.progress import make_progress, track
     from ..core.tiles.join import list_images, split_images, write_tile_set
     from ..core.tiles.layout import SPLITS
     from ..core.tiles.splits import SplitError
     from ..repository.query import query_collection
-    from ._console import make_console, make_progress
+    from ._console import make_console
 
     if (repo is None) != (collection is None) or (repo is None) == (not files):
         raise click.UsageError("Pass either FILES, or --repo and --collection.")
@@ -121,7 +122,7 @@ def consolidate(
     }
     try:
         with make_progress() as progress:
-            listed = list_images(progress.track(paths, description="Looking"))
+            listed = list_images(track(progress, paths, "Looking"))
             images = split_images(list(listed), named, seed=seed, drop=drop_overlaps)
             task = progress.add_task("Joining", total=len({i.path for i in images if i.split and i.tiles}))
             manifest = write_tile_set(
@@ -228,14 +229,14 @@ def import_adcnn(
     from ..adcnn.files import AdcnnReader
     from ..adcnn.import_images import import_images
     from ..adcnn.tiles import ImportOptions
-    from ._console import make_progress
+    from ..core.progress import make_progress, track
 
     options = ImportOptions(empty_fraction=empty_fraction, source_fraction=empty_fraction, **values)
     if options.overlap >= options.tile_size:
         raise click.BadParameter(f"{options.overlap} is not below the tile size.", param_hint="--overlap")
     with AdcnnReader(hdf5, csv) as reader, make_progress() as progress:
         stop = len(reader) if count is None else min(first + count, len(reader))
-        numbers = progress.track(range(first, stop), description="Importing")
+        numbers = track(progress, range(first, stop), "Importing")
         counts = import_images(reader, output, options, numbers, resume=resume)
     text = f"{counts.images} images with {counts.trails} trails converted to tile files in {output}."
     if counts.failed:
@@ -284,15 +285,15 @@ def export_adcnn(
     from rich.console import Console
 
     from ..adcnn.files import AdcnnWriter
+    from ..core.progress import make_progress, track
     from ..repository.query import query_collection
     from ..tasks.adcnn_export import export_images
-    from ._console import make_progress
 
     for path in (hdf5, csv):
         _refuse_existing(path, overwrite)
     butler, refs = query_collection(repo, collection, f"injected_{input_image}", where=where, hint=_HINT)
     with AdcnnWriter(hdf5, csv, real_labels=real_labels, gzip=gzip) as writer, make_progress() as progress:
-        tracked = progress.track(refs, description="Exporting")
+        tracked = track(progress, refs, "Exporting")
         counts = export_images(butler, tracked, writer, real_labels=real_labels)
     text = f"{counts.images} images with {counts.trails} trails written to {hdf5} and {csv}."
     if counts.failed:

@@ -17,6 +17,7 @@ __all__ = (
     "MAX_ATTRIBUTE_BYTES",
     "MAX_CHUNK_BYTES",
     "Hdf5Output",
+    "explain_open_error",
     "has_hard_links",
     "is_stored",
     "read_attribute",
@@ -24,6 +25,7 @@ __all__ = (
 )
 
 import contextlib
+import errno
 import io
 import math
 import os
@@ -128,6 +130,20 @@ MAX_ATTRIBUTE_BYTES = 10_000_000
 
 MAX_CHUNK_BYTES = 2_000_000_000
 """Largest chunk that is read: any pixel of a compressed dataset needs a whole chunk in memory."""
+
+
+def explain_open_error(error: Exception) -> str:
+    """Return the text of an error of opening an HDF5 file, with a remedy if the file cannot be locked."""
+    text = " ".join(str(error).split())
+    if "unable to lock file" not in text:
+        return text
+    number = getattr(error, "errno", None)
+    if number in (errno.EAGAIN, errno.EACCES):
+        return f"{text}: another process has locked it, for example to write it; wait for its end"
+    return (
+        f"{text}: its file system has no locks; set the environment variable HDF5_USE_FILE_LOCKING=FALSE "
+        "and repeat the command"
+    )
 
 
 def has_hard_links(file: h5py.File, name: str) -> bool:

@@ -23,8 +23,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 
+from ..core.progress import make_progress, track
 from ..core.tiles.layout import parse_split
 from ..nn.hardware import available_cores, precision_name
 from ..nn.model_file import find_model, load_model, write_specification
@@ -196,10 +196,9 @@ def calibrate_model(
     model = load_model(model_path)
     before = model.specification
     refuse_calibration_seed(before, scenes.seed, source)
-    numbers = track(
-        range(scenes.count), "Calibrating the score", console=console or Console(stderr=True, quiet=True)
-    )
-    calibration = calibrate(model, (scenes.validation_scene(i) for i in numbers), threads=threads)
+    with make_progress(console or Console(stderr=True, quiet=True)) as progress:
+        numbers = track(progress, range(scenes.count), "Calibrating the score")
+        calibration = calibrate(model, (scenes.validation_scene(i) for i in numbers), threads=threads)
     specification = before.replace(
         thresholds=calibration.thresholds,
         score=calibration.score,
@@ -257,8 +256,9 @@ def _simulate_tiles(recipe: Recipe, source: str, tiles: Path, console: Console) 
         ]
     if pending:
         done = _run_all(training_scenes.simulate_tile_file, pending, recipe.threads or available_cores())
-        for _ in track(done, "Simulating scenes", total=len(pending), console=console):
-            pass
+        with make_progress(console) as progress:
+            for _ in track(progress, done, "Simulating scenes", len(pending)):
+                pass
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"simulate": None, **files})})
 
 

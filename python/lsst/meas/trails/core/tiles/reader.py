@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..background import BLOCK, BackgroundMesh
-from ..hdf5 import has_hard_links, is_stored, read_attribute, unsafe_storage
+from ..hdf5 import explain_open_error, has_hard_links, is_stored, read_attribute, unsafe_storage
 from ..planes import MASK_PLANES, ImagePlanes, pad_array
 from ..psf import PsfGrid
 from .layout import (
@@ -143,7 +143,7 @@ class TileReader(contextlib.AbstractContextManager["TileReader"]):
         except TileFileError:
             raise
         except Exception as error:
-            raise TileFileError(f"{self.path} {problem}: {error}") from error
+            raise TileFileError(f"{self.path} {problem}: {explain_open_error(error)}") from error
 
     def _require(self, condition: object, problem: str) -> None:
         if not condition:
