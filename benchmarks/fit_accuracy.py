@@ -197,7 +197,7 @@ def _compare(
     if len(table) == 0 or np.min(distance) > 8.0:
         return {"failed": 1.0}
     row = table[int(np.argmin(distance))]
-    if row["fitFailedFlag"]:
+    if row["trail_flag"]:
         return {"failed": 1.0}
     c, s = trail.direction
     dx, dy = float(row["x"]) - trail.x, float(row["y"]) - trail.y

@@ -127,10 +127,10 @@ def test_invalid_options(chain: Any) -> None:
 
 def test_columns_on_the_screen(chain: Any) -> None:
     code, output = invoke(
-        "candidates", chain.repo, chain.detected, "--columns", "band,edgeFlag", "--limit", 1
+        "candidates", chain.repo, chain.detected, "--columns", "band,trail_flag_edge", "--limit", 1
     )
     assert code == 0
-    assert "edgeFlag" in output
+    assert "trail_flag_edge" in output
     assert "trailMag" not in output
     assert "the first 1 are shown" in output
 

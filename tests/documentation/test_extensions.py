@@ -157,7 +157,7 @@ def test_pipeline_with_what_it_imports() -> None:
 def test_columns_of_a_table() -> None:
     lines = column_lines("lsst.meas.trails.evaluation.columns.MATCH_COLUMNS")
     assert "| `trueX` | float64 | pix | True midpoint, column. |" in lines
-    assert any(line.startswith("| `trailLength` | float64 | arcsec |") for line in lines)
+    assert any(line.startswith("| `trailLength` | float32 | arcsec |") for line in lines)
     # The second item need not be a unit.
     lines = column_lines("lsst.meas.trails.evaluation.metrics_table.METRIC_COLUMNS")
     assert "| `value` | float64 |  | The number. |" in lines

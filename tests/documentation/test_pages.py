@@ -26,7 +26,6 @@ from trails_tasks import all_tasks
 
 import lsst.meas.trails
 from lsst.meas.trails.cli import main
-from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.injection.truth import TRUTH_COLUMNS
 from lsst.pipe.base import PipelineTask
 
@@ -43,12 +42,6 @@ def catalog_page() -> dict[str, list[list[str]]]:
         if line.startswith("| `") and len(cells) == 4:
             rows.setdefault(cells[0].strip("`"), []).append(cells[2:])
     return rows
-
-
-@pytest.mark.parametrize("name", CANDIDATE_COLUMNS)
-def test_candidate_columns_are_documented(name: str, catalog_page: dict[str, list[list[str]]]) -> None:
-    _, unit, description = CANDIDATE_COLUMNS[name]
-    assert ["" if unit is None else unit.to_string(), description] in catalog_page[name]
 
 
 @pytest.mark.parametrize("name", TRUTH_COLUMNS)

@@ -89,7 +89,7 @@ def test_trails_are_found_and_measured(scene: Scene) -> None:
         assert row["trailChi2"] / row["trailNdata"] == pytest.approx(1.0, abs=0.2)
         assert np.sqrt(row["deltaChi2"]) == pytest.approx(snr, rel=0.3)
         assert np.hypot(row["x1"] - row["x0"], row["y1"] - row["y0"]) == pytest.approx(row["trailLengthPix"])
-    for name in ("edgeFlag", "saturatedFlag", "badFlag", "streakFlag", "fitFailedFlag"):
+    for name in ("trail_flag_edge", "pixelFlags_saturated", "badFlag", "streakFlag", "trail_flag"):
         assert not np.any(table[name])
 
 
@@ -154,7 +154,7 @@ def test_a_star_on_the_line(scene: Scene, along: float) -> None:
     planes = scene.planes
     add_trail(planes.image, planes.psf, Trail(200.0 + along * c, 150.0 + along * s, 0.0, 0.0, 100.0 * flux))
     (row,) = scene.find()
-    assert not row["fitFailedFlag"]
+    assert not row["trail_flag"]
     assert row["x"] == pytest.approx(200.0, abs=4.0 * row["xErr"])
     assert row["y"] == pytest.approx(150.0, abs=4.0 * row["yErr"])
     assert row["trailLengthPix"] == pytest.approx(60.0, abs=4.0 * row["trailLengthPixErr"])
@@ -172,7 +172,7 @@ def test_crossing_trails_are_two_candidates(scene: Scene, angle: float) -> None:
     assert len(table) == 2
     for expected, flux in truth.items():
         row = table[int(np.argmin(angle_difference(np.asarray(table["trailAnglePix"]), expected)))]
-        assert not row["fitFailedFlag"]
+        assert not row["trail_flag"]
         assert angle_difference(row["trailAnglePix"], expected) < 1.5
         # The fits share the light at the crossing.
         assert row["flux"] == pytest.approx(flux, rel=0.2)
@@ -184,7 +184,7 @@ def test_a_brighter_trail_across(scene: Scene) -> None:
     planes = scene.planes
     add_trail(planes.image, planes.psf, Trail(205.0, 150.0, 50.0, 100.0, 20.0 * flux))
     (row,) = scene.find()
-    assert not row["fitFailedFlag"]
+    assert not row["trail_flag"]
     assert row["trailLengthPix"] == pytest.approx(60.0, abs=4.0 * row["trailLengthPixErr"])
     assert angle_difference(row["trailAnglePix"], 30.0) < 4.0 * row["trailAnglePixErr"]
 
@@ -206,7 +206,7 @@ def test_saturated_pixels_are_flagged(scene: Scene) -> None:
     scene.add(100.0, 150.0, 60.0, 0.0, 30.0)
     scene.planes.mask[150, 98:100] = plane_bits(["SATURATED"])
     table = scene.find()
-    assert {round(row["y"] / 50.0): bool(row["saturatedFlag"]) for row in table} == {1: False, 3: True}
+    assert {round(row["y"] / 50.0): bool(row["pixelFlags_saturated"]) for row in table} == {1: False, 3: True}
 
 
 def test_at_the_edge(scene: Scene) -> None:
@@ -215,8 +215,8 @@ def test_at_the_edge(scene: Scene) -> None:
     table = scene.find()
     assert len(table) == 2
     edge, middle = table[np.argsort(table["x"])]
-    assert edge["edgeFlag"]
-    assert not middle["edgeFlag"]
+    assert edge["trail_flag_edge"]
+    assert not middle["trail_flag_edge"]
     assert not np.any(table["streakFlag"])
     # Its visible part ends at 40 pixels from the midpoint.
     assert max(edge["x0"], edge["x1"]) == pytest.approx(40.0 * np.cos(np.deg2rad(10.0)), abs=3.0)
@@ -229,7 +229,7 @@ def test_a_streak_from_edge_to_edge(scene: Scene) -> None:
     assert len(table) == 2
     streak, other = table[np.argsort(-table["trailLengthPix"])]
     assert streak["streakFlag"]
-    assert streak["edgeFlag"]
+    assert streak["trail_flag_edge"]
     assert not other["streakFlag"]
     # Its line is the line of the component, over the whole image.
     c, s = np.cos(np.deg2rad(20.0)), np.sin(np.deg2rad(20.0))
@@ -259,7 +259,7 @@ def test_a_satellite_over_a_large_image(make_planes: MakePlanes) -> None:
         scene.probability[diagonal[inside], diagonal[inside] + offset] = 0.9
     table = scene.find()
     assert table["streakFlag"].tolist() == [True]
-    assert table["fitFailedFlag"].tolist() == [True]
+    assert table["trail_flag"].tolist() == [True]
     assert table["trailLengthPix"][0] == pytest.approx(3000.0 * np.sqrt(2.0), rel=0.01)
     assert np.isfinite(table["score"][0])
 
@@ -306,7 +306,7 @@ def test_a_trail_that_leaves_the_image_ends_at_its_edge(scene: Scene) -> None:
     # Half of the trail is outside.
     flux = scene.add(200.0, 299.5, 60.0, 90.0, 60.0)
     (row,) = scene.find()
-    assert row["edgeFlag"]
+    assert row["trail_flag_edge"]
     assert max(row["y0"], row["y1"]) == pytest.approx(299.5)
     # Midpoint and flux are for the half on the image; the tolerances are three
     # times the stated errors of the full trail.

@@ -38,7 +38,7 @@ def candidates(**changes: float) -> dict[str, npt.NDArray[np.float64]]:
         "lengthSignificance": 12.0,
         "componentWidth": 2.0,
         "psfFwhm": 4.0,
-        "fitFailedFlag": 0.0,
+        "trail_flag": 0.0,
     }
     return {name: np.array([value]) for name, value in {**columns, **changes}.items()}
 

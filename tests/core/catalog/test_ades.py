@@ -98,13 +98,14 @@ def test_the_file_says_that_the_direction_is_unknown() -> None:
 def test_errors_of_the_ends() -> None:
     """Agree with ends drawn from the errors of midpoint, length and angle."""
     rng = np.random.default_rng(1)
-    table = make_candidates(1, dec=-60.0, raErr=4e-5)
+    table = make_candidates(1, dec=-60.0, raErr=2e-5, ra_dec_Cov=3e-10)
     row = table[0]
     n = 200_000
     angle = np.deg2rad(rng.normal(row["trailAngle"], row["trailAngleErr"], n))
     half = rng.normal(row["trailLength"], row["trailLengthErr"], n) / 2.0
-    east = rng.normal(0.0, row["raErr"] * np.cos(np.deg2rad(-60.0)) * 3600.0, n) + half * np.sin(angle)
-    north = rng.normal(0.0, row["decErr"] * 3600.0, n) + half * np.cos(angle)
+    covariance = [[row["raErr"] ** 2, row["ra_dec_Cov"]], [row["ra_dec_Cov"], row["decErr"] ** 2]]
+    middle = rng.multivariate_normal([0.0, 0.0], covariance, n) * 3600.0
+    east, north = middle[:, 0] + half * np.sin(angle), middle[:, 1] + half * np.cos(angle)
     (east_error,), (north_error,), (correlation,) = end_errors(table)
     # The formula is of first order in the angle; 200 000 draws give a
     # standard deviation within 0.2%.
@@ -123,7 +124,7 @@ def test_a_trail_along_right_ascension() -> None:
 
 
 def test_unknown_values_are_left_out() -> None:
-    table = make_candidates(trailMag=np.nan, snr=-2.0, raErr=np.nan, fitFailedFlag=True, edgeFlag=True)
+    table = make_candidates(trailMag=np.nan, snr=-2.0, raErr=np.nan, trail_flag=True, trail_flag_edge=True)
     for row in read_psv(ades_psv(table, AdesContext())):
         assert not {"mag", "rmsMag", "band", "photCat", "logSNR", "rmsRA", "rmsDec", "rmsCorr"} & set(row)
         assert "the fit failed" in row["remarks"]
@@ -170,10 +171,10 @@ def test_the_official_validator_accepts_it(
         snr=[7.0, 0.0, np.nan, 1e6, -1.0, 1e-9],
         exposureTime=[30.0, 29.999, 0.05, 300.0, 1.0, 15.0],
         trailLengthErr=[0.4, 1e5, 1e-9, 0.0, 0.4, np.inf],
-        fitFailedFlag=True,
-        edgeFlag=True,
+        trail_flag=True,
+        trail_flag_edge=True,
         streakFlag=True,
-        saturatedFlag=True,
+        pixelFlags_saturated=True,
     )
     text = ades_psv(table, AdesContext(station=station, submitter="É. Tester", star_catalog="Gaia3"))
     monkeypatch.chdir(tmp_path)

@@ -24,6 +24,7 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsst.meas.trails.core.candidates.pixel_flags import PIXEL_FLAGS
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, candidate_catalog, empty_catalog
 from lsst.meas.trails.core.geometry import Trails, angle_difference
 from lsst.meas.trails.core.photometry import mag_to_flux
@@ -73,7 +74,7 @@ def candidates(**changes: float | list[float]) -> astropy.table.Table:
         "peakProbability": 0.99,
         "meanProbability": 0.8,
         "score": 0.93,
-        **dict.fromkeys(("edgeFlag", "saturatedFlag", "badFlag", "streakFlag", "fitFailedFlag"), False),
+        **dict.fromkeys(("trail_flag_edge", "badFlag", "streakFlag", "trail_flag", *PIXEL_FLAGS), False),
         **changes,
     }
     table = astropy.table.Table({name: np.resize(value, count) for name, value in columns.items()})
@@ -166,7 +167,7 @@ def test_against_astropy(ra: float, dec: float, rotation: float, flipped: bool) 
     np.testing.assert_allclose(result["ra0"], first.ra.deg)
     np.testing.assert_allclose(result["dec1"], second.dec.deg)
     np.testing.assert_allclose(result["ra"], middle.ra.deg)
-    np.testing.assert_allclose(result["trailLength"], first.separation(second).arcsec, rtol=1e-8)
+    np.testing.assert_allclose(result["trailLength"], first.separation(second).arcsec, rtol=1e-7)
     # The position angle at the midpoint, from a point next to it; from end to
     # end it turns by some 30 arcsec tan(dec): 0.02 degrees.
     expected = np.mod(middle.position_angle(second).deg, 180.0)
@@ -183,8 +184,9 @@ def test_a_trail_without_length_has_an_angle() -> None:
 def test_errors_on_the_sky() -> None:
     row = catalog(candidates(), tangent(dec=60.0))[0]
     assert row["decErr"] == pytest.approx(0.3 * SCALE, rel=1e-6)
-    # As an angle of right ascension: a degree is half a degree on the sky here.
-    assert row["raErr"] == pytest.approx(0.5 * SCALE / 0.5, rel=1e-6)
+    # On the sky: an angle of right ascension would be twice as large here.
+    assert row["raErr"] == pytest.approx(0.5 * SCALE, rel=1e-6)
+    assert row["ra_dec_Cov"] == pytest.approx(0.0, abs=1e-6 * SCALE**2)
     # With x along North the errors are exchanged.
     row = catalog(candidates(), tangent(rotation=90.0))[0]
     assert row["decErr"] == pytest.approx(0.5 * SCALE, rel=1e-6)
@@ -201,6 +203,10 @@ def test_errors_on_the_sky_follow_the_trail() -> None:
     rows = [catalog(table, tangent(rotation=rotation))[0] for rotation in (45.0, -45.0)]
     for row in rows:
         assert sorted([row["raErr"], row["decErr"]]) == pytest.approx([0.1 * SCALE, 0.5 * SCALE], rel=1e-6)
+        assert row["ra_dec_Cov"] == pytest.approx(0.0, abs=1e-6 * SCALE**2)
+    # Without a rotation, the trail points North and West: the covariance has the opposite sign.
+    row = catalog(table, tangent())[0]
+    assert row["ra_dec_Cov"] == pytest.approx(-difference * SCALE**2, rel=1e-6)
     assert rows[0]["raErr"] == pytest.approx(rows[1]["decErr"], rel=1e-6)
 
 
@@ -236,12 +242,12 @@ def test_coordinates_of_a_part_of_a_detector() -> None:
 
 def test_unknown_values_are_nan() -> None:
     nan = float("nan")
-    table = candidates(flux=nan, fluxErr=nan, xErr=nan, yErr=nan, trailLengthPixErr=nan, fitFailedFlag=True)
+    table = candidates(flux=nan, fluxErr=nan, xErr=nan, yErr=nan, trailLengthPixErr=nan, trail_flag=True)
     row = catalog(table, tangent(), exposure_time=nan)[0]
     for name in ("trailFlux", "trailMag", "raErr", "decErr", "trailLengthErr", "trailRate"):
         assert np.isnan(row[name])
     assert row["trailLength"] == pytest.approx(12.0)
-    assert row["fitFailedFlag"]
+    assert row["trail_flag"]
     # A flux that is not positive has no magnitude.
     assert np.isnan(catalog(candidates(flux=-3.0), tangent())[0]["trailMag"])
 

@@ -32,7 +32,7 @@ TABLE = astropy.table.Table(
         "visit": np.array([7, 7, 8, 8], dtype=np.int64),
         "trailCandidateId": np.array([BIG - 1, BIG, BIG + 1, 3], dtype=np.int64),
         "band": ["g", "r", "i", "r"],
-        "edgeFlag": [False, True, False, True],
+        "trail_flag_edge": [False, True, False, True],
         "spectrum": np.zeros((4, 2)),
     }
 )
@@ -49,10 +49,10 @@ TABLE = astropy.table.Table(
         ("(visit == 7 or visit == 8) and snr < 10", [0, 1]),
         ("not visit == 7 and snr > 1", [2]),
         ("not (visit == 7 and snr > 6)", [0, 2, 3]),
-        ("not not edgeFlag", [1, 3]),
-        ("edgeFlag", [1, 3]),
-        ("edgeFlag = false", [0, 2]),
-        ("edgeFlag != TRUE", [0, 2]),
+        ("not not trail_flag_edge", [1, 3]),
+        ("trail_flag_edge", [1, 3]),
+        ("trail_flag_edge = false", [0, 2]),
+        ("trail_flag_edge != TRUE", [0, 2]),
         ("5 < snr <= 12", [1, 2]),
         ("12 > snr", [0, 1]),
         ("trailLengthPix > snr", [0, 1, 2]),
@@ -83,7 +83,7 @@ def test_masked_values_fulfill_no_comparison() -> None:
 
 
 def test_no_rows() -> None:
-    assert select_rows(TABLE[:0], "snr > 8 and not edgeFlag and band in ('r')").shape == (0,)
+    assert select_rows(TABLE[:0], "snr > 8 and not trail_flag_edge and band in ('r')").shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_no_rows() -> None:
         ("snr >", "at its end"),
         ("snr & 3", "'and'"),
         ("snr > 3 | snr < 2", "'or'"),
-        ("!edgeFlag", "'not'"),
+        ("!trail_flag_edge", "'not'"),
         ("Snr > 3", "'Snr'; did you mean snr?"),
         ("band == r", "'r'"),
         ("zzz", "'zzz'; known are snr, trailLengthPix"),
         ("snr", "'snr'"),
         ("snr > 'a'", "number (snr) cannot be compared with a text ('a')"),
-        ("edgeFlag > 1", "truth value (edgeFlag) cannot be compared with a number (1)"),
+        ("trail_flag_edge > 1", "truth value (trail_flag_edge) cannot be compared with a number (1)"),
         ("spectrum > 1", "'spectrum'"),
         ("((snr > 3)", "'('"),
         ("snr > 3)", "')'"),
@@ -118,9 +118,9 @@ def test_no_rows() -> None:
         ("12abc > 3", "'1'"),
         ("snr + 3 > 3", "'+ 3'"),
         ("snr if visit else 3", "'if'"),
-        ("not " * 60 + "edgeFlag", "50"),
+        ("not " * 60 + "trail_flag_edge", "50"),
         ("(" * 1000, "50"),
-        ("snr > 3 or " * 1000 + "edgeFlag", "10000"),
+        ("snr > 3 or " * 1000 + "trail_flag_edge", "10000"),
     ],
 )
 def test_invalid_conditions_are_refused(condition: str, message: str) -> None:
@@ -134,7 +134,7 @@ WORDS = st.sampled_from(
         "snr",
         "visit",
         "band",
-        "edgeFlag",
+        "trail_flag_edge",
         "and",
         "or",
         "not",

@@ -71,8 +71,8 @@ Examples:
     "--where",
     metavar="CONDITION",
     help="Condition on the columns of a candidate, such as "
-    "\"snr > 8 and trailLengthPix > 20\" or \"band in ('r', 'i') and not edgeFlag\": comparisons, and, or, "
-    "not, parentheses; in the units of the columns (doc/catalog.md).",
+    "\"snr > 8 and trailLengthPix > 20\" or \"band in ('r', 'i') and not trail_flag_edge\": comparisons, "
+    "and, or, not, parentheses; in the units of the columns (doc/catalog.md).",
 )
 @click.option(
     "--sort",

@@ -168,7 +168,12 @@ SEARCH_COLUMNS: ColumnLayout = {
 }
 """Columns of `trail_search_detector`, a table of one row."""
 
-UNKNOWN: dict[type, float | int | str] = {_F: np.nan, _I: -1, _B: False, _S: ""}
+UNKNOWN: dict[type, float | int | str] = {
+    **dict.fromkeys((_F, np.float32), np.nan),
+    **dict.fromkeys((_I, np.int32, np.int16), -1),
+    _B: False,
+    _S: "",
+}
 """Value of an unknown cell, by type."""
 
 

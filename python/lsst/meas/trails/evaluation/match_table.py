@@ -257,7 +257,7 @@ def _add_residuals(table: dict[str, npt.NDArray[Any]], pixel_scale: float) -> No
         out=np.full(len(dx), pixel_scale),
         where=table["trailLengthPix"] > 0.0,
     )
-    failed = table["fitFailedFlag"]
+    failed = table["trail_flag"]
     for name, difference, error in (
         ("pullX", dx, table["xErr"]),
         ("pullY", dy, table["yErr"]),

@@ -150,6 +150,7 @@ class TrailCandidateTask(QuantumTask):
             pixel_to_sky=input_image.pixel_to_sky,
             origin=input_image.origin,
             flux_per_njy=input_image.flux_per_njy,
+            model=f"{summary['name']} {summary['version']} {summary['sha256'][:8]}",
         )
         catalog.meta["trailModel"] = {key: summary[key] for key in ("name", "version", "sha256")}
         catalog.meta["scoreAtFalsePerDetector"] = summary["score"].get("at_false_per_detector", {})
@@ -157,7 +158,7 @@ class TrailCandidateTask(QuantumTask):
         catalog.meta["imageShape"] = list(planes.shape)
         self.metadata["nCandidates"] = len(catalog)
         self.metadata["nStreaks"] = int(catalog["streakFlag"].sum())
-        self.metadata["nFitFailed"] = int(catalog["fitFailedFlag"].sum())
+        self.metadata["nFitFailed"] = int(catalog["trail_flag"].sum())
         self.log.info(
             "%d candidates, %d of them on satellite streaks.", len(catalog), self.metadata["nStreaks"]
         )

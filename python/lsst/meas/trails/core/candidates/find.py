@@ -31,6 +31,7 @@ from ..fit.pixels import MAX_FITTED_LENGTH, TrailFit
 from ..fit.shape_tests import ShapeTests, measure_shape
 from ..geometry import Trail, clip_segment, edge_distance, segment_distance
 from .components import Component, find_components
+from .pixel_flags import PIXEL_FLAGS, center_bits, footprint_bits, has_plane
 from .score import ScoreModel, candidate_features
 from .spikes import find_bright_stars, spike_likeness
 from .streaks import crosses_image, on_streak
@@ -219,11 +220,26 @@ class _Candidate:
         """FWHM of the PSF, pixels."""
         return self.sky.psf.fwhm(self.component.line.x, self.component.line.y)
 
+    @functools.cached_property
+    def footprint_bits(self) -> int:
+        """Mask bits of the component."""
+        return footprint_bits(self.sky.planes.mask, self.component.rows, self.component.columns)
+
+    @functools.cached_property
+    def center_bits(self) -> int:
+        """Mask bits around the midpoint."""
+        return center_bits(self.sky.planes.mask, self.trail.x, self.trail.y)
+
     @property
     def at_edge(self) -> bool:
         """Whether an end is within a FWHM of the edge of the image."""
         x0, y0, x1, y1 = self.trail.ends
         return min(edge_distance(x, y, self.sky.shape) for x, y in ((x0, y0), (x1, y1))) < self.fwhm
+
+
+def _pixel_flag(name: str, candidate: _Candidate) -> bool:
+    plane, at_center, _ = PIXEL_FLAGS[name]
+    return has_plane(candidate.center_bits if at_center else candidate.footprint_bits, plane)
 
 
 _COLUMNS: tuple[tuple[str, type, Callable[[_Candidate], float]], ...] = (
@@ -255,10 +271,10 @@ _COLUMNS: tuple[tuple[str, type, Callable[[_Candidate], float]], ...] = (
     ("topProbability", np.float64, lambda c: c.component.top_quarter),
     ("componentWidth", np.float64, lambda c: c.component.width),
     ("psfFwhm", np.float64, lambda c: c.fwhm),
-    ("edgeFlag", np.bool_, lambda c: c.at_edge),
-    ("saturatedFlag", np.bool_, lambda c: c.component.fraction_of(c.sky.saturated) > 0.0),
+    ("trail_flag_edge", np.bool_, lambda c: c.at_edge),
     ("badFlag", np.bool_, lambda c: c.component.fraction_of(c.sky.bad) > 0.1),
     ("streakFlag", np.bool_, lambda c: c.crosses),
-    ("fitFailedFlag", np.bool_, lambda c: c.fit.failed or c.crosses),
+    ("trail_flag", np.bool_, lambda c: c.fit.failed or c.crosses),
+    *((name, np.bool_, functools.partial(_pixel_flag, name)) for name in PIXEL_FLAGS),
 )
 """Columns of the candidates before the score: name, type and value."""

@@ -62,7 +62,7 @@ def candidate_features(table: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.flo
         One row per candidate, with the columns ``topProbability``, ``peakProbability``, ``trailLengthPix``,
         ``snr``, ``trailChi2``, ``trailNdata``, ``deltaChi2``, ``wideSignificance``, ``coreSignificance``,
         ``lengthSignificance`` (see `~lsst.meas.trails.core.fit.shape_tests.ShapeTests`), ``componentWidth``,
-        ``psfFwhm`` and ``fitFailedFlag``.
+        ``psfFwhm`` and ``trail_flag``.
 
     Notes
     -----
@@ -96,7 +96,7 @@ def candidate_features(table: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.flo
             np.log(reduced),
             np.clip(column("componentWidth") / fwhm, 0.0, 5.0),
             *(np.arcsinh(significance(name)) for name in ("wide", "core", "length")),
-            column("fitFailedFlag"),
+            column("trail_flag"),
         ],
         axis=1,
     )

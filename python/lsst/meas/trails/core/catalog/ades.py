@@ -175,9 +175,8 @@ def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
 def end_errors(candidates: astropy.table.Table) -> tuple[_Floats, _Floats, _Floats]:
     """Return the errors of the ends of trails.
 
-    The covariance of an end is the sum of the covariance of the midpoint, which the catalog has without the
-    correlation of right ascension and declination, a quarter of the variance of the length along the trail,
-    and the squared product of half the length and the error of the angle across.
+    The covariance of an end is the sum of the covariance of the midpoint, a quarter of the variance of the
+    length along the trail, and the squared product of half the length and the error of the angle across.
 
     Parameters
     ----------
@@ -199,12 +198,12 @@ def end_errors(candidates: astropy.table.Table) -> tuple[_Floats, _Floats, _Floa
     along = np.square(column("trailLengthErr") / 2.0)
     across = np.square(column("trailLength") / 2.0 * np.deg2rad(column("trailAngleErr")))
     sine, cosine = np.sin(angle), np.cos(angle)
-    east_middle = column("raErr") * np.cos(np.deg2rad(column("dec"))) * 3600.0
-    north_middle = column("decErr") * 3600.0
-    east = np.sqrt(np.square(east_middle) + along * sine**2 + across * cosine**2)
-    north = np.sqrt(np.square(north_middle) + along * cosine**2 + across * sine**2)
+    arcsec = 3600.0
+    east = np.sqrt(np.square(column("raErr") * arcsec) + along * sine**2 + across * cosine**2)
+    north = np.sqrt(np.square(column("decErr") * arcsec) + along * cosine**2 + across * sine**2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = (along - across) * sine * cosine / (east * north)
+        covariance = column("ra_dec_Cov") * arcsec**2 + (along - across) * sine * cosine
+        correlation = covariance / (east * north)
     return east, north, correlation
 
 
@@ -250,10 +249,10 @@ def _shared(row: dict[str, object], context: AdesContext) -> dict[str, str]:
 def _remarks(row: dict[str, object]) -> list[str]:
     remarks = [f"Score {float(row['score']):.3f}."]  # type: ignore[arg-type]
     for flag, words in (
-        ("edgeFlag", "The trail reaches the edge of the image and may extend beyond it."),
-        ("fitFailedFlag", "Ends of the detected pixels; the fit failed."),
+        ("trail_flag_edge", "The trail reaches the edge of the image and may extend beyond it."),
+        ("trail_flag", "Ends of the detected pixels; the fit failed."),
         ("streakFlag", "On a streak across the detector: probably a satellite."),
-        ("saturatedFlag", "Holds saturated pixels."),
+        ("pixelFlags_saturated", "Holds saturated pixels."),
     ):
         if bool(row[flag]):
             remarks.append(words)

@@ -16,6 +16,7 @@ from __future__ import annotations
 __all__ = (
     "ASSUMPTION_FLAGS",
     "CANDIDATE_COLUMNS",
+    "TRAIL_ALGORITHM",
     "ColumnLayout",
     "candidate_catalog",
     "empty_catalog",
@@ -31,7 +32,8 @@ import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import PixelToSky, position_angle
+from ..candidates.pixel_flags import PIXEL_FLAGS
+from ..geometry import PixelToSky, wrap_angle
 from ..photometry import flux_to_mag
 
 type _Floats = npt.NDArray[np.float64]
@@ -39,53 +41,68 @@ type _Floats = npt.NDArray[np.float64]
 type ColumnLayout = Mapping[str, tuple[type, u.UnitBase | None, str]]
 """Type, unit and description of the columns of a table, by name."""
 
+TRAIL_ALGORITHM = 100
+"""Value of ``trailAlgorithm``: the fit of `~lsst.meas.trails.core.fit.fit`. The stack uses 1 and 2."""
+
 CANDIDATE_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
     "trailCandidateId": (np.int64, None, "Unique identifier: packed data ID and counter."),
     "visit": (np.int64, None, "Visit of the image."),
-    "detector": (np.int64, None, "Detector of the image."),
+    "detector": (np.int16, None, "Detector of the image."),
     "band": (np.str_, None, "Band of the image."),
     "midpointMjdTai": (np.float64, u.day, "Middle of the exposure, MJD, TAI."),
-    "exposureTime": (np.float64, u.s, "Exposure time."),
-    "x": (np.float64, u.pix, "Midpoint, column."),
-    "y": (np.float64, u.pix, "Midpoint, row."),
-    "xErr": (np.float64, u.pix, "Error of x."),
-    "yErr": (np.float64, u.pix, "Error of y."),
+    "exposureTime": (np.float32, u.s, "Exposure time."),
+    "x": (np.float32, u.pix, "Midpoint, column."),
+    "y": (np.float32, u.pix, "Midpoint, row."),
+    "xErr": (np.float32, u.pix, "Error of x."),
+    "yErr": (np.float32, u.pix, "Error of y."),
     "x0": (np.float64, u.pix, "First end, column."),
     "y0": (np.float64, u.pix, "First end, row."),
     "x1": (np.float64, u.pix, "Second end, column."),
     "y1": (np.float64, u.pix, "Second end, row."),
     "ra": (np.float64, u.deg, "Right ascension of the midpoint, ICRS."),
     "dec": (np.float64, u.deg, "Declination of the midpoint, ICRS."),
-    "raErr": (np.float64, u.deg, "Error of ra, as an angle of right ascension."),
-    "decErr": (np.float64, u.deg, "Error of dec."),
+    "raErr": (np.float32, u.deg, "Error of ra times cos(dec)."),
+    "decErr": (np.float32, u.deg, "Error of dec."),
+    "ra_dec_Cov": (np.float32, u.deg**2, "Covariance of ra times cos(dec) and dec."),
     "ra0": (np.float64, u.deg, "Right ascension of the first end."),
     "dec0": (np.float64, u.deg, "Declination of the first end."),
     "ra1": (np.float64, u.deg, "Right ascension of the second end."),
     "dec1": (np.float64, u.deg, "Declination of the second end."),
-    "trailLength": (np.float64, u.arcsec, "Length between the ends of the line, before the PSF."),
-    "trailLengthErr": (np.float64, u.arcsec, "Error of trailLength."),
-    "trailAngle": (np.float64, u.deg, "Position angle, East of North, [0, 180)."),
-    "trailAngleErr": (np.float64, u.deg, "Error of trailAngle."),
+    "trailRa": (np.float64, u.deg, "Right ascension of the fitted midpoint; NaN if the fit failed."),
+    "trailDec": (np.float64, u.deg, "Declination of the fitted midpoint; NaN if the fit failed."),
+    "trailRaErr": (np.float32, u.deg, "Error of trailRa times cos(dec)."),
+    "trailDecErr": (np.float32, u.deg, "Error of trailDec."),
+    "trailLength": (np.float32, u.arcsec, "Length between the ends of the line, before the PSF."),
+    "trailLengthErr": (np.float32, u.arcsec, "Error of trailLength."),
+    "trailAngle": (np.float32, u.deg, "Position angle, East of North, [0, 180)."),
+    "trailAngleErr": (np.float32, u.deg, "Error of trailAngle."),
     "trailLengthPix": (np.float64, u.pix, "Length."),
     "trailAnglePix": (np.float64, u.deg, "Angle counter-clockwise from +x, [0, 180)."),
-    "trailFlux": (np.float64, u.nJy, "Flux of the whole trail."),
-    "trailFluxErr": (np.float64, u.nJy, "Error of trailFlux."),
+    "trailFlux": (np.float32, u.nJy, "Flux of the whole trail."),
+    "trailFluxErr": (np.float32, u.nJy, "Error of trailFlux."),
     "trailMag": (np.float64, u.ABmag, "AB magnitude of the whole trail."),
-    "snr": (np.float64, None, "trailFlux over trailFluxErr."),
+    "snr": (np.float32, None, "trailFlux over trailFluxErr."),
     "trailRate": (np.float64, u.deg / u.day, "Length over exposure time."),
-    "trailChi2": (np.float64, None, "Chi-square of the fitted trail."),
-    "trailNdata": (np.int64, None, "Number of pixels fitted."),
+    "trailChi2": (np.float32, None, "Chi-square of the fitted trail."),
+    "trailNdata": (np.int32, None, "Number of pixels fitted."),
+    "trailAlgorithm": (np.int32, None, "Algorithm of the fit: 100, the trail model of this package."),
     "area": (np.int64, u.pix**2, "Number of pixels of the component."),
     "peakProbability": (np.float64, None, "Largest probability in the component."),
     "meanProbability": (np.float64, None, "Mean probability in the component."),
     "score": (np.float64, None, "Calibrated probability that the candidate is a trail."),
-    "edgeFlag": (np.bool_, None, "The trail reaches the edge of the image, and may extend beyond it."),
-    "saturatedFlag": (np.bool_, None, "The component holds saturated pixels."),
+    "reliability": (np.float32, None, "Value of score, under the name of the APDB."),
+    "reliabilityVersion": (np.str_, None, "Model of the score: name, version and checksum."),
+    "trail_flag": (np.bool_, None, "The fit failed, or it is a streak; values are the component's."),
+    "trail_flag_edge": (
+        np.bool_,
+        None,
+        "The trail reaches the edge of the image, and may extend beyond it.",
+    ),
     "badFlag": (np.bool_, None, "More than a tenth of the component's pixels are bad."),
     "streakFlag": (np.bool_, None, "On a streak across the detector: a satellite."),
-    "fitFailedFlag": (np.bool_, None, "The fit failed, or it is a streak; values are the component's."),
     "assumedTimeFlag": (np.bool_, None, "The time of the exposure was not in its file."),
     "assumedExposureTimeFlag": (np.bool_, None, "The exposure time was not in the file of the image."),
+    **{name: (np.bool_, None, text) for name, (_, _, text) in PIXEL_FLAGS.items()},
 }
 """Columns of the candidate catalog: type, unit and description."""
 
@@ -127,6 +144,7 @@ def candidate_catalog(
     origin: tuple[int, int] = (0, 0),
     flux_per_njy: float = 1.0,
     assumed: Collection[str] = (),
+    model: str = "",
 ) -> astropy.table.Table:
     """Return the catalog of candidates.
 
@@ -150,6 +168,8 @@ def candidate_catalog(
         Image units per nJy.
     assumed
         Names of `ASSUMPTION_FLAGS` that hold for the image.
+    model
+        Name, version and checksum of the model of the score.
     """
     count = len(candidates)
     if count == 0:
@@ -173,6 +193,12 @@ def candidate_catalog(
     for name, source in (("trailFlux", "flux"), ("trailFluxErr", "fluxErr")):
         columns[name] = np.asarray(candidates[source], dtype=np.float64) / flux_per_njy
     columns["trailMag"] = flux_to_mag(columns["trailFlux"])
+    columns["trailAlgorithm"] = np.full(count, TRAIL_ALGORITHM)
+    columns["reliability"] = np.asarray(candidates["score"])
+    columns["reliabilityVersion"] = np.full(count, model)
+    failed = np.asarray(candidates["trail_flag"], dtype=bool)
+    for name in ("ra", "dec", "raErr", "decErr"):
+        columns[f"trail{name[0].upper()}{name[1:]}"] = np.where(failed, np.nan, columns[name])
     for name in CANDIDATE_COLUMNS:
         if name not in columns:
             columns[name] = np.asarray(candidates[name])
@@ -188,28 +214,37 @@ def _sky_columns(
         columns[f"ra{suffix}"], columns[f"dec{suffix}"] = np.asarray(ra), np.asarray(dec)
     x, y, ra, dec = pixels["x"], pixels["y"], columns["ra"], columns["dec"]
     # Local Jacobian of the projection, from steps of one pixel.
-    ra_x, dec_x = pixel_to_sky(x + 1.0, y)
-    ra_y, dec_y = pixel_to_sky(x, y + 1.0)
-    cosine = np.cos(np.deg2rad(dec))
-    east = np.stack([_wrap(ra_x - ra) * cosine, _wrap(ra_y - ra) * cosine])
-    north = np.stack([dec_x - dec, dec_y - dec])
+    (east_x, north_x), (east_y, north_y) = (
+        _offset(ra, dec, *pixel_to_sky(*to)) for to in ((x + 1.0, y), (x, y + 1.0))
+    )
     x_var, y_var = np.square(np.asarray(candidates["xErr"])), np.square(np.asarray(candidates["yErr"]))
     xy_cov = np.asarray(candidates["xyCovariance"])
-    for name, (by_x, by_y), scale in (("raErr", east, cosine), ("decErr", north, 1.0)):
-        variance = by_x**2 * x_var + by_y**2 * y_var + 2.0 * by_x * by_y * xy_cov
-        columns[name] = np.sqrt(np.maximum(variance, 0.0)) / scale
-    angle = np.deg2rad(np.asarray(candidates["trailAnglePix"]))
-    unit = np.stack([np.cos(angle), np.sin(angle)])
-    along = np.hypot(np.sum(east * unit, axis=0), np.sum(north * unit, axis=0)) * 3600.0
+
+    def covariance(a_x: _Floats, a_y: _Floats, b_x: _Floats, b_y: _Floats) -> _Floats:
+        return np.asarray(a_x * b_x * x_var + a_y * b_y * y_var + (a_x * b_y + a_y * b_x) * xy_cov)
+
+    columns["raErr"] = np.sqrt(np.maximum(covariance(east_x, east_y, east_x, east_y), 0.0))
+    columns["decErr"] = np.sqrt(np.maximum(covariance(north_x, north_y, north_x, north_y), 0.0))
+    columns["ra_dec_Cov"] = covariance(east_x, east_y, north_x, north_y)
+    radians = np.deg2rad(np.asarray(candidates["trailAnglePix"]))
+    cosine, sine = np.cos(radians), np.sin(radians)
+    east, north = east_x * cosine + east_y * sine, north_x * cosine + north_y * sine
     ends = (np.deg2rad(columns[name]) for name in ("ra0", "dec0", "ra1", "dec1"))
     columns["trailLength"] = np.rad2deg(astropy.coordinates.angular_separation(*ends)) * 3600.0
-    columns["trailLengthErr"] = np.asarray(candidates["trailLengthPixErr"]) * along
-    # The local direction, as the ends of a trail without length coincide.
-    step_ra, step_dec = pixel_to_sky(x + unit[0], y + unit[1])
-    columns["trailAngle"] = position_angle(ra, dec, step_ra, step_dec)
+    columns["trailLengthErr"] = np.asarray(candidates["trailLengthPixErr"]) * np.hypot(east, north) * 3600.0
+    # The local direction, as the ends of a trail without length coincide. Rounding can reach 180 degrees.
+    columns["trailAngle"] = wrap_angle(np.rad2deg(np.arctan2(east, north)).astype(np.float32))
     columns["trailAngleErr"] = np.asarray(candidates["trailAnglePixErr"])
     return columns
 
 
-def _wrap(degrees: _Floats) -> _Floats:
-    return np.asarray(np.mod(degrees + 180.0, 360.0) - 180.0)
+def _offset(
+    ra: _Floats, dec: _Floats, to_ra: npt.ArrayLike, to_dec: npt.ArrayLike
+) -> tuple[_Floats, _Floats]:
+    """Return small offsets to the East and North on the sky, degrees; valid up to the poles."""
+    turn = np.deg2rad(np.asarray(to_ra) - ra)
+    dec, to_dec = np.deg2rad(dec), np.deg2rad(to_dec)
+    east = np.cos(to_dec) * np.sin(turn)
+    # sin(to_dec - dec) without the loss of digits in the difference of two products.
+    north = np.sin(to_dec - dec) + 2.0 * np.sin(dec) * np.cos(to_dec) * np.square(np.sin(0.5 * turn))
+    return np.rad2deg(east), np.rad2deg(north)
