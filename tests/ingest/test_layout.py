@@ -117,7 +117,7 @@ def test_unreadable_cards(tmp_path: Path) -> None:
     broken = content.replace(b"CRVAL1  =                150.0", b"CRVAL1  =            ten hours")
     assert broken != content
     path.write_bytes(broken)
-    with pytest.raises(FitsIngestError, match="HDU 0 .*CRVAL1"):
+    with pytest.raises(FitsIngestError, match="HDU 0.*CRVAL1"):
         read_layout(path)
 
 

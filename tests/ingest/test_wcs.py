@@ -54,7 +54,15 @@ def make_wcs(code: str, cards: dict[str, object]) -> astropy.wcs.WCS:
     return wcs
 
 
-SWAPPED = {"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": 32.0, "CRVAL2": 150.0}
+# The first axis of the pixels points North.
+SWAPPED: dict[str, object] = {
+    "CTYPE1": "DEC--TAN",
+    "CTYPE2": "RA---TAN",
+    "CRVAL1": 32.0,
+    "CRVAL2": 150.0,
+    "CD1_1": 7.1e-5,
+    "CD2_2": -7e-5,
+}
 
 GOOD: dict[str, tuple[str, dict[str, object]]] = {
     "TAN": ("TAN", {}),
@@ -67,6 +75,9 @@ GOOD: dict[str, tuple[str, dict[str, object]]] = {
     "FK5 of date": ("TPV", {**TPV, "RADESYS": "FK5", "EQUINOX": 1975.0}),
     "FK4": ("TAN", {"RADESYS": "FK4", "EQUINOX": 1950.0}),
     "Galactic": ("TAN-SIP", {**SIP, "CTYPE1": "GLON-TAN-SIP", "CTYPE2": "GLAT-TAN-SIP"}),
+    "declination first": ("TAN", SWAPPED),
+    "declination first, SIP": ("TAN", {**SWAPPED, **SIP, "CTYPE1": "DEC--TAN-SIP", "CTYPE2": "RA---TAN-SIP"}),
+    "declination first, FK5": ("TAN", {**SWAPPED, "RADESYS": "FK5", "EQUINOX": 1975.0}),
     "near the pole": ("TAN", {"RADESYS": "FK5", "EQUINOX": 2000.0, "CRVAL2": 89.95}),
 }
 
@@ -105,7 +116,7 @@ def test_pixel_scale() -> None:
     ("code", "cards", "message"),
     [
         ("CAR", {}, "converted"),
-        ("TAN", SWAPPED, "converted"),
+        ("TPV", {**TPV, **SWAPPED, "CTYPE1": "DEC--TPV", "CTYPE2": "RA---TPV"}, "converted"),
         ("TAN", {"CD1_1": 0.2, "CD2_2": 0.2}, "arcsec"),
         # The corners lie beyond the horizon of the projection.
         ("SIN", {"CRPIX1": -3000.0, "CD1_1": 0.033, "CD2_2": 0.033}, "the sky"),

@@ -22,16 +22,13 @@ __all__ = (
     "find_exposure_time",
     "find_filter",
     "find_gain",
-    "find_integer",
     "find_saturation",
     "find_zeropoint",
-    "get_number",
 )
 
 import dataclasses
 import re
 import warnings
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import astropy.units as u
@@ -39,6 +36,7 @@ import numpy as np
 from astropy.io.fits import Header
 
 from ..core.photometry import AB_ZEROPOINT_NJY
+from .cards import get_integer, get_number
 
 NOMINAL_ZEROPOINT = 27.0
 """Default AB magnitude of one count.
@@ -194,28 +192,7 @@ def find_exposure_time(header: Header) -> float | None:
 
 def find_detector(header: Header) -> int:
     """Find the detector number, 0 by default."""
-    return find_integer(header, _DETECTOR_KEYWORDS, 0) or 0
-
-
-def find_integer(header: Header, keywords: Iterable[str], minimum: int) -> int | None:
-    """Return the first integer of some keywords that reaches a minimum."""
-    for keyword in keywords:
-        value = get_number(header, keyword)
-        if value is not None and value == int(value) and value >= minimum:
-            return int(value)
-    return None
-
-
-def get_number(header: Header, keyword: str) -> float | None:
-    """Return a finite number from a header, also if written as text."""
-    value = header.get(keyword)
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None
+    return get_integer(header, _DETECTOR_KEYWORDS, 0) or 0
 
 
 def _mean_number(header: Header, alternatives: tuple[tuple[str, ...], ...]) -> float | None:

@@ -18,7 +18,6 @@ __all__ = ("FitsIngestError", "FitsLayout", "one_line", "open_fits", "read_layou
 import contextlib
 import dataclasses
 import os
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,9 +25,10 @@ from pathlib import Path
 import astropy.io.fits
 import astropy.wcs
 import numpy as np
-from astropy.utils.exceptions import AstropyWarning
 
 from .untrusted import check_headers, check_primary_header
+from .wcs import ProjectionError
+from .wcs_header import read_wcs
 
 MIN_SIZE = 32
 """Smallest side of an image, pixels."""
@@ -58,8 +58,6 @@ _ROLES: Mapping[str, str] = {
 """Content of an HDU by EXTTYPE (the stack's calexps) or EXTNAME."""
 
 type _ImageHdu = astropy.io.fits.PrimaryHDU | astropy.io.fits.ImageHDU | astropy.io.fits.CompImageHDU
-
-_WCS_NUMBER = re.compile(r"(CRVAL|CRPIX|CDELT|CROTA)[12]$|(CD|PC|PV)[12]_\d+$|[AB]_\d_\d$")
 
 
 class FitsIngestError(ValueError):
@@ -139,7 +137,7 @@ def read_layout(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
             companions=companions,
             shape=shape,
             header=header,
-            wcs=_read_wcs(hdus, number, header, path),
+            wcs=_read_wcs(hdus, number, path),
             flux_per_count=_read_photo_calib(hdus),
             other_images=[n for n in _images(hdus) if n != number],
         )
@@ -297,39 +295,22 @@ def _check_complete(hdu: _ImageHdu, number: int, path: Path) -> None:
         )
 
 
-def _read_wcs(
-    hdus: astropy.io.fits.HDUList, number: int, merged: astropy.io.fits.Header, path: Path
-) -> astropy.wcs.WCS:
-    """Return the celestial WCS of the image's header or else of the merged header."""
-    problem = "none in the header of the image or the file"
-    for header in (hdus[number].header, merged):
-        try:
-            with warnings.catch_warnings():
-                # astropy warns about obsolete keywords, which it converts.
-                warnings.simplefilter("ignore", AstropyWarning)
-                _check_wcs_cards(header)
-                wcs = astropy.wcs.WCS(header, fobj=hdus)
-                if wcs.has_celestial:
-                    return wcs.celestial
-        except Exception as error:
-            # wcslib raises many exceptions of its own. A damaged WCS is not
-            # completed from the primary header.
-            problem = one_line(error)
-            break
-    raise FitsIngestError(
-        f"{path}: HDU {number} has no celestial WCS ({problem}); solve the image, for example with "
-        "astrometry.net, to get CTYPE1 = 'RA---TAN' and the other keywords."
-    )
-
-
-def _check_wcs_cards(header: astropy.io.fits.Header) -> None:
-    """Raise `ValueError` for WCS cards without a number, which wcslib ignores."""
-    for card in header.cards:
-        if _WCS_NUMBER.match(card.keyword):
-            try:
-                float(card.value)
-            except (astropy.io.fits.VerifyError, TypeError, ValueError):
-                raise ValueError(f"{card.keyword} is not a number") from None
+def _read_wcs(hdus: astropy.io.fits.HDUList, number: int, path: Path) -> astropy.wcs.WCS:
+    """Return the celestial WCS of the image's header, or else of this completed from the primary header."""
+    own = hdus[number].header
+    merged = own.copy()
+    merged.extend(hdus[0].header, strip=True, unique=True)
+    try:
+        # A damaged WCS is not completed.
+        wcs = read_wcs(own, hdus) or read_wcs(merged, hdus)
+    except ProjectionError as error:
+        raise FitsIngestError(f"{path}: in HDU {number}, {error}.") from error
+    if wcs is None:
+        raise FitsIngestError(
+            f"{path}: HDU {number} has no celestial WCS; solve the image, for example with astrometry.net, "
+            "to get CTYPE1 = 'RA---TAN' and the other keywords."
+        )
+    return wcs
 
 
 def _read_photo_calib(hdus: astropy.io.fits.HDUList) -> float | None:

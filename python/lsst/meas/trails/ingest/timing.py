@@ -21,7 +21,8 @@ import warnings
 from astropy.io.fits import Header
 from astropy.time import Time, TimeDelta
 
-from .header import find_exposure_time, find_integer
+from .cards import get_integer
+from .header import find_exposure_time
 
 NOMINAL_EXPOSURE_TIME = 30.0
 """Default exposure time, seconds."""
@@ -140,7 +141,7 @@ def find_visit(header: Header, timing: Timing, digest: int) -> int:
         the night, which the detectors of an exposure share; else up to nine digits from the contents of the
         file.
     """
-    if (number := find_integer(header, ("VISIT", "EXPNUM"), 1)) is not None:
+    if (number := get_integer(header, ("VISIT", "EXPNUM"), 1)) is not None:
         return number
     if timing.date_assumed:
         return 1 + digest % 999_999_999

@@ -85,7 +85,8 @@ def make_sky_projection(wcs: astropy.wcs.WCS, frame: DetectorFrame) -> SkyProjec
                     "the WCS does not map all of the image to the sky; solve the image again"
                 )
             scale = pixel_scale(wcs)
-            projection = SkyProjection.from_fits_wcs(_in_icrs(wcs), frame, pixel_bounds=frame.bbox)
+            converted = _in_icrs(_longitude_first(wcs))
+            projection = SkyProjection.from_fits_wcs(converted, frame, pixel_bounds=frame.bbox)
             sky = projection.pixel_to_sky(x=x, y=y)
             back = projection.sky_to_pixel(sky)
     except ProjectionError:
@@ -128,6 +129,27 @@ def pixel_scale(wcs: astropy.wcs.WCS) -> float:
             "image again"
         )
     return scale
+
+
+def _longitude_first(wcs: astropy.wcs.WCS) -> astropy.wcs.WCS:
+    """Return the WCS with the longitude on its first axis of the sky, as sky projections need it.
+
+    The axes of the pixels stay. A WCS with distortions along the axes of the sky is returned as it is.
+    """
+    if wcs.wcs.lng == 0 or wcs.wcs.get_pv():
+        return wcs
+    result = astropy.wcs.WCS(naxis=2)
+    order = [1, 0]
+    result.wcs.ctype = [wcs.wcs.ctype[i] for i in order]
+    result.wcs.cunit = [wcs.wcs.cunit[i] for i in order]
+    result.wcs.crval = np.asarray(wcs.wcs.crval)[order]
+    result.wcs.crpix = wcs.wcs.crpix
+    result.wcs.cd = np.asarray(wcs.pixel_scale_matrix)[order]
+    result.wcs.lonpole, result.wcs.latpole = wcs.wcs.lonpole, wcs.wcs.latpole
+    result.wcs.radesys, result.wcs.equinox = wcs.wcs.radesys, wcs.wcs.equinox
+    result.sip = wcs.sip
+    result.wcs.set()
+    return result
 
 
 def _in_icrs(wcs: astropy.wcs.WCS) -> astropy.wcs.WCS:
