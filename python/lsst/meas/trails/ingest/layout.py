@@ -17,7 +17,6 @@ __all__ = ("FitsIngestError", "FitsLayout", "one_line", "open_fits", "read_layou
 
 import contextlib
 import dataclasses
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,8 +24,10 @@ from pathlib import Path
 import astropy.io.fits
 import astropy.wcs
 import numpy as np
+from astropy.utils.exceptions import AstropyWarning
 
-from .untrusted import check_headers, check_primary_header
+from .packing import PackingError, first_bytes, open_unpacked
+from .untrusted import IncompleteFileError, check_headers, find_end
 from .wcs import ProjectionError
 from .wcs_header import read_wcs
 
@@ -35,9 +36,6 @@ MIN_SIZE = 32
 
 MAX_SIZE = 20000
 """Largest side of an image, pixels; detectors are smaller."""
-
-_BLOCK = 2880
-"""Size of a FITS block, bytes."""
 
 _ROLES: Mapping[str, str] = {
     "MASK": "mask",
@@ -101,7 +99,7 @@ def read_layout(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
     Parameters
     ----------
     path
-        FITS file, optionally compressed as a whole (gzip, bzip2) or in tiles.
+        FITS file, optionally packed as a whole (gzip, bzip2, xz, zip) or compressed in tiles.
     hdu
         Number (from 0) or EXTNAME of the HDU with the image; by default the first two-dimensional image.
     use_mask
@@ -127,8 +125,6 @@ def read_layout(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
                     f"{path}: the {role} in HDU {n} has shape {_image_shape(hdus[n])}, the image in HDU "
                     f"{number} {shape}; choose another image with --hdu."
                 )
-        for n in (number, *companions.values()):
-            _check_complete(hdus[n], n, path)
         header = _readable(chosen.header)
         header.extend(_readable(hdus[0].header), strip=True, unique=True)
         return FitsLayout(
@@ -153,22 +149,22 @@ def open_fits(path: Path) -> Iterator[astropy.io.fits.HDUList]:
         Raised if the file cannot be read or is truncated.
     """
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+            # astropy warns about missing padding, and about cards that it repairs.
+            warnings.simplefilter("ignore", AstropyWarning)
+            stream = stack.enter_context(open_unpacked(path))
             # Some malicious headers keep astropy in an endless loop.
-            check_primary_header(path)
-            with astropy.io.fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
-                check_headers(hdus)
-                # astropy ignores the HDUs after a truncated one.
-                for warning in caught:
-                    if any(w in str(warning.message) for w in ("truncated", "Error validating header")):
-                        raise FitsIngestError(
-                            f"{path}: the file is truncated or damaged ({one_line(warning.message)}); "
-                            "copy it again."
-                        )
-                yield hdus
+            end = find_end(stream)
+            stream = stack.enter_context(first_bytes(stream, end))
+            hdus = stack.enter_context(astropy.io.fits.open(stream, memmap=False, lazy_load_hdus=True))
+            check_headers(hdus, stream)
+            yield hdus
     except FitsIngestError:
         raise
+    except PackingError as error:
+        raise FitsIngestError(f"{path} {one_line(error)}.") from error
+    except IncompleteFileError as error:
+        raise FitsIngestError(f"{path}: {error}; copy it again.") from error
     except OSError as error:
         raise FitsIngestError(f"{path} is not a readable FITS file: {one_line(error)}.") from error
     except Exception as error:
@@ -277,21 +273,6 @@ def _check_shape(shape: tuple[int, int], path: Path, number: int) -> None:
         raise FitsIngestError(
             f"{path}: HDU {number} has {nx} x {ny} pixels, not {MIN_SIZE} to {MAX_SIZE} per side; cut the "
             "image or choose another with --hdu."
-        )
-
-
-def _check_complete(hdu: _ImageHdu, number: int, path: Path) -> None:
-    """Raise if a file is too short for the pixels of a header."""
-    if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip", ".z"):
-        return
-    info = hdu.fileinfo()
-    # Some writers omit the padding of the last block.
-    needed = info["datLoc"] + info["datSpan"] - (_BLOCK - 1)
-    size = os.path.getsize(path)
-    if size < needed:
-        raise FitsIngestError(
-            f"{path}: the file is truncated: HDU {number} ends at byte {needed}, the file at {size}; "
-            "copy it again."
         )
 
 
