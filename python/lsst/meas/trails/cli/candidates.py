@@ -15,17 +15,18 @@ from __future__ import annotations
 
 __all__ = ("candidates",)
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ._selection import option_errors, selected_candidates, selection_options
+
 if TYPE_CHECKING:
     import astropy.table
 
     from ..core.catalog.ades import AdesContext
+    from ..core.catalog.selection import CandidateSelection
 
 _SHOWN = (
     "visit",
@@ -52,36 +53,7 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @click.argument("repo")
 @click.argument("collection")
-@click.option("--visit", type=int, help="Only this visit.")
-@click.option("--detector", type=int, help="Only this detector.")
-@click.option(
-    "--min-score",
-    type=click.FloatRange(0.0, 1.0),
-    default=0.0,
-    show_default=True,
-    help="Lowest score of a candidate.",
-)
-@click.option(
-    "--streaks/--no-streaks",
-    default=False,
-    show_default=True,
-    help="Include candidates on satellite streaks.",
-)
-@click.option(
-    "--where",
-    metavar="CONDITION",
-    help="Condition on the columns of a candidate, such as "
-    "\"snr > 8 and trailLengthPix > 20\" or \"band in ('r', 'i') and not trail_flag_edge\": comparisons, "
-    "and, or, not, parentheses; in the units of the columns (doc/catalog.md).",
-)
-@click.option(
-    "--sort",
-    default="-score",
-    show_default=True,
-    metavar="COLUMN",
-    help="Column to sort by; a leading '-' sorts in descending order.",
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Largest number of candidates.")
+@selection_options(limit=None)
 @click.option(
     "--columns",
     metavar="NAMES",
@@ -123,11 +95,7 @@ def candidates(
     collection: str,
     visit: int | None,
     detector: int | None,
-    min_score: float,
-    streaks: bool,
-    where: str | None,
-    sort: str,
-    limit: int | None,
+    selection: CandidateSelection,
     columns: str | None,
     output: Path | None,
     file_format: str | None,
@@ -142,21 +110,16 @@ def candidates(
     the start and the end of the exposure (UTC). One image does not show which end comes first: the comment of
     the file and every remark say that the two times may be exchanged. Choose a --min-score for ADES.
     """
-    import astropy.table
-    import numpy as np
-
     from ..core.catalog.export import (
         CatalogFormatError,
         choose_columns,
         format_catalog,
         format_of_path,
-        sort_rows,
         write_catalog,
     )
-    from ..core.catalog.row_filter import FilterError, select_rows
     from ..repository.candidates import detector_results
 
-    with _option_errors("--output", CatalogFormatError):
+    with option_errors("--output", CatalogFormatError):
         written = format_of_path(output) if output is not None and file_format is None else file_format
     context = _ades_context(station, submitter, star_catalog, telescope) if written == "ades" else None
     if context is not None and columns is not None:
@@ -164,24 +127,9 @@ def candidates(
     if written == "parquet" and output is None:
         raise click.UsageError("Parquet cannot be printed; name a file with -o.")
 
-    def select(table: astropy.table.Table) -> astropy.table.Table:
-        keep = np.asarray(table["score"]) >= min_score
-        if not streaks:
-            keep &= ~np.asarray(table["streakFlag"])
-        if where is not None:
-            with _option_errors("--where", FilterError):
-                keep &= select_rows(table, where)
-        return table[keep]
-
     results = detector_results(repo, collection, visit=visit, detector=detector, with_truth=False)
-    joined = astropy.table.vstack(
-        [select(result.candidates) for result in results], metadata_conflicts="silent"
-    )
-    with _option_errors("--sort", CatalogFormatError):
-        joined = sort_rows(joined, sort)
-    total = len(joined)
-    joined = joined[:limit]
-    with _option_errors("--columns", CatalogFormatError):
+    joined, total = selected_candidates(list(results), selection)
+    with option_errors("--columns", CatalogFormatError):
         chosen = choose_columns(joined, columns or (",".join(_SHOWN) if written is None else "all"))
     if written is None:
         _print(joined[chosen], total)
@@ -194,15 +142,6 @@ def candidates(
             click.echo(f"{len(joined)} candidates written to {output}")
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-
-
-@contextlib.contextmanager
-def _option_errors(option: str, *errors: type[Exception]) -> Iterator[None]:
-    """Convert errors of some types to usage errors of an option."""
-    try:
-        yield
-    except errors as error:
-        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def _ades_context(
