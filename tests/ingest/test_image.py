@@ -202,7 +202,7 @@ def test_wide_masks(tmp_path: Path) -> None:
         (plain_image(), FitsOptions(visit=10**13), "--visit"),
         (plain_image(), FitsOptions(detector=1000), "--detector"),
         (plain_image(), FitsOptions(date="soon"), "soon"),
-        (np.full((SIZE, SIZE), 7.0, dtype=np.float32), FitsOptions(fwhm=2.0), "HDU 0 .*--ignore-mask"),
+        (np.full((SIZE, SIZE), 7.0, dtype=np.float32), FitsOptions(fwhm=2.0), "HDU 0 .*--hdu"),
     ],
 )
 def test_refused(tmp_path: Path, image: np.ndarray, options: FitsOptions, message: str) -> None:

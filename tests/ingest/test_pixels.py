@@ -14,9 +14,17 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import astropy.wcs
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.nddata import (
+    CCDData,
+    InverseVariance,
+    NDUncertainty,
+    StdDevUncertainty,
+    VarianceUncertainty,
+)
 
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.ingest.layout import FitsIngestError, read_layout
@@ -128,7 +136,15 @@ def test_stack_layout(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "variance"),
-    [("VARIANCE", 4.0, 4.0), ("VAR", 4.0, 4.0), ("ERR", 2.0, 4.0), ("SIGMA", 2.0, 4.0)],
+    [
+        ("VARIANCE", 4.0, 4.0),
+        ("VAR", 4.0, 4.0),
+        ("ERR", 2.0, 4.0),
+        ("SIGMA", 2.0, 4.0),
+        ("RMS", 2.0, 4.0),
+        ("IVAR", 0.25, 4.0),
+        ("IVM", 0.25, 4.0),
+    ],
 )
 def test_named_noise(tmp_path: Path, name: str, value: float, variance: float) -> None:
     pixels = read(write_with(tmp_path / "image.fits", name, np.full(SHAPE, value)))
@@ -164,23 +180,78 @@ def test_companions_of_the_chosen_image(tmp_path: Path) -> None:
     assert read_layout(together, "SCI").hdu == 1
 
 
-def test_padding_is_no_data(tmp_path: Path) -> None:
-    image = noise()
-    image[:, :10] = 0.0
-    image[30, 30] = 0.0
-    pixels = read(write(tmp_path / "image.fits", fits.PrimaryHDU(image, tan_header())))
+@pytest.mark.parametrize("dtype", ["f4", "i4"])
+@pytest.mark.parametrize("value", [0, 100, -32768])
+@pytest.mark.parametrize("masked", [False, True])
+def test_constant_border_is_no_data(tmp_path: Path, dtype: str, value: int, masked: bool) -> None:
+    """A border of one value holds no data, with any type and value, and whether a mask tells it or not."""
+    image = np.round(noise()).astype(dtype)
+    image[:, :10] = value
+    hdus = [fits.PrimaryHDU(image, tan_header())]
+    if masked:
+        hdus.append(fits.ImageHDU(np.zeros(SHAPE, dtype=np.uint8), name="BPM"))
+    pixels = read(write(tmp_path / "image.fits", *hdus))
     expected = np.zeros(SHAPE, dtype=bool)
     expected[:, :10] = True
     np.testing.assert_array_equal(has(pixels, "NO_DATA"), expected)
-    # Zeros are valid in an image of whole numbers.
-    pixels = read(write(tmp_path / "whole.fits", fits.PrimaryHDU(np.round(image), tan_header())))
-    assert not np.any(has(pixels, "NO_DATA"))
+    np.testing.assert_array_equal(np.isnan(pixels.image), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid .*BLANK")
+def test_blank_of_real_numbers(tmp_path: Path) -> None:
+    """BLANK is for whole numbers by the standard; some programs write it for others too."""
+    image = noise()
+    image[3, 4] = 77.0
+    pixels = read(write(tmp_path / "image.fits", fits.PrimaryHDU(image, tan_header(BLANK="77"))))
+    np.testing.assert_array_equal(np.argwhere(has(pixels, "NO_DATA")), [[3, 4]])
+
+
+def test_layout_of_lco(tmp_path: Path) -> None:
+    """A network's reduced frames: SCI, a table, the mask BPM, and the errors ERR."""
+    flags = np.zeros(SHAPE, dtype=np.uint8)
+    flags[5:20, 7] = 1
+    table = fits.BinTableHDU.from_columns([fits.Column("x", "D", array=[1.0])], name="CAT")
+    path = write(
+        tmp_path / "lco.fits",
+        fits.PrimaryHDU(),
+        fits.ImageHDU(noise(), tan_header(), name="SCI"),
+        table,
+        fits.ImageHDU(flags, name="BPM"),
+        fits.ImageHDU(np.full(SHAPE, 10.0, dtype=np.float32), name="ERR"),
+    )
+    layout = read_layout(path)
+    assert layout.companions == {"mask": 3, "error": 4}
+    assert layout.other_images == []
+    pixels = read_pixels(layout)
+    np.testing.assert_array_equal(has(pixels, "BAD"), flags != 0)
+    assert pixels.variance is not None
+    np.testing.assert_array_equal(pixels.variance, np.float32(100.0))
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "value"),
+    [(StdDevUncertainty, 10.0), (VarianceUncertainty, 100.0), (InverseVariance, 0.01)],
+)
+def test_ccddata(tmp_path: Path, uncertainty: type[NDUncertainty], value: float) -> None:
+    """Files of `astropy.nddata.CCDData` tell what the uncertainty is by UTYPE."""
+    flags = np.zeros(SHAPE, dtype=bool)
+    flags[8, 9] = True
+    wcs = astropy.wcs.WCS(tan_header())
+    data = CCDData(noise(), unit="adu", uncertainty=uncertainty(np.full(SHAPE, value)), mask=flags, wcs=wcs)
+    path = tmp_path / "ccd.fits"
+    data.write(path)
+    pixels = read(path)
+    assert pixels.variance is not None
+    np.testing.assert_allclose(pixels.variance, 100.0, rtol=1e-6)
+    np.testing.assert_array_equal(has(pixels, "BAD"), flags)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("VARIANCE", np.full(SHAPE, -1.0), "positive variance"),
+        ("ERR", np.full(SHAPE, -999.0), "positive variance"),
+        ("IVAR", np.zeros(SHAPE), "positive variance"),
         # A mask whose 1 means good.
         ("MASK", np.ones(SHAPE, dtype=np.uint8), "HDU 2 .*--ignore-mask"),
         ("MASK", np.full(SHAPE, 0.5), "HDU 2 .*--ignore-mask"),

@@ -27,6 +27,7 @@ import numpy as np
 from astropy.utils.exceptions import AstropyWarning
 
 from .packing import PackingError, first_bytes, open_unpacked
+from .roles import find_role
 from .untrusted import IncompleteFileError, check_headers, find_end
 from .wcs import ProjectionError
 from .wcs_header import read_wcs
@@ -36,24 +37,6 @@ MIN_SIZE = 32
 
 MAX_SIZE = 20000
 """Largest side of an image, pixels; detectors are smaller."""
-
-_ROLES: Mapping[str, str] = {
-    "MASK": "mask",
-    "DQ": "mask",
-    "FLAGS": "mask",
-    "VARIANCE": "variance",
-    "VAR": "variance",
-    "ERR": "error",
-    "ERROR": "error",
-    "SIGMA": "error",
-    "RMS": "error",
-    "UNCERT": "error",
-    "IVAR": "weight",
-    "INVVAR": "weight",
-    "WEIGHT": "weight",
-    "WHT": "weight",
-}
-"""Content of an HDU by EXTTYPE (the stack's calexps) or EXTNAME."""
 
 type _ImageHdu = astropy.io.fits.PrimaryHDU | astropy.io.fits.ImageHDU | astropy.io.fits.CompImageHDU
 
@@ -73,7 +56,10 @@ class FitsLayout:
     """Number of the HDU with the image, counted from 0."""
 
     companions: Mapping[str, int]
-    """Numbers of the HDUs with ``mask``, ``variance``, ``error`` or ``weight``."""
+    """Numbers of the HDUs with mask, variance, error, inverse variance or weight.
+
+    Keys are by `~lsst.meas.trails.ingest.roles.find_role`.
+    """
 
     shape: tuple[int, int]
     """Shape (ny, nx) of the image."""
@@ -190,15 +176,6 @@ def _readable(header: astropy.io.fits.Header) -> astropy.io.fits.Header:
     return astropy.io.fits.Header(cards, copy=True)
 
 
-def _role(hdu: _ImageHdu) -> str:
-    """Return the content of an HDU by its name, ``image`` by default."""
-    header = hdu.header
-    name = str(header.get("EXTTYPE") or header.get("EXTNAME") or "").strip().upper()
-    if name not in _ROLES and any(card.startswith("MP_") for card in header):
-        return "mask"
-    return _ROLES.get(name, "image")
-
-
 def _image_shape(hdu: _ImageHdu) -> tuple[int, int] | None:
     """Return the shape (ny, nx) of an HDU with a two-dimensional image.
 
@@ -211,7 +188,9 @@ def _image_shape(hdu: _ImageHdu) -> tuple[int, int] | None:
 
 def _images(hdus: astropy.io.fits.HDUList) -> list[int]:
     """Return the numbers of the HDUs with two-dimensional images."""
-    return [n for n, hdu in enumerate(hdus) if _image_shape(hdu) is not None and _role(hdu) == "image"]
+    return [
+        n for n, hdu in enumerate(hdus) if _image_shape(hdu) is not None and find_role(hdu.header) == "image"
+    ]
 
 
 def _find_image(hdus: astropy.io.fits.HDUList, path: Path, wanted: str | None) -> int:
@@ -258,11 +237,11 @@ def _find_companions(hdus: astropy.io.fits.HDUList, number: int) -> dict[str, in
         hdu = hdus[n]
         if _image_shape(hdu) is None:
             continue
-        role = _role(hdu)
+        role = find_role(hdu.header)
         if role == "image":
             if len(versions) < len(images):
                 break
-        elif hdu.header.get("EXTVER", 1) == version and role not in found:
+        elif role != "other" and hdu.header.get("EXTVER", 1) == version and role not in found:
             found[role] = n
     return found
 

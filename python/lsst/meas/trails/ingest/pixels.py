@@ -23,17 +23,15 @@ from typing import Any
 import astropy.io.fits
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
 
 from lsst.images import MaskPlane
 
-from ..core.planes import MASK_PLANES, canonical_plane, plane_bits
+from ..core.planes import BAD_PLANES, MASK_PLANES, canonical_plane, plane_bits
+from .cards import get_number
+from .fill import find_fill
 from .layout import FitsIngestError, FitsLayout, one_line, open_fits
 
 type _Pixels = npt.NDArray[Any]
-
-_PADDING_AREA = 64
-"""Smallest number of adjacent zeros that are padding, pixels."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,8 +60,8 @@ class FitsPixels:
 def read_pixels(layout: FitsLayout) -> FitsPixels:
     """Read the pixels of a FITS image.
 
-    Pixels that are not finite, have no finite positive variance, or belong to padding (patches of exact zeros
-    in an image without a mask) are masked as ``NO_DATA``.
+    Pixels without data (see `~lsst.meas.trails.ingest.fill.find_fill`) or without a finite positive variance
+    are masked as ``NO_DATA``.
 
     Parameters
     ----------
@@ -90,15 +88,20 @@ def read_pixels(layout: FitsLayout) -> FitsPixels:
             else:
                 extra[name] = flagged
 
-    no_data = ~np.isfinite(image)
-    if mask_header is None:
-        no_data |= _padding(image)
+    # Pixels that the mask of the file excludes keep their values.
+    masked = (mask & np.uint32(plane_bits(BAD_PLANES))) != 0
+    no_data = find_fill(image, _blanks(layout.header)) & ~masked
+    fill = no_data.copy()
     variance: npt.NDArray[np.float32] | None = None
     weight: npt.NDArray[np.float32] | None = None
     if "variance" in others:
         variance = _as_float32(others["variance"])
     elif "error" in others:
-        variance = np.square(_as_float32(others["error"]))
+        error = _as_float32(others["error"])
+        variance = np.where(error > 0.0, np.square(error), np.float32(0.0))
+    elif "inverse" in others:
+        with np.errstate(divide="ignore"):
+            variance = np.reciprocal(_as_float32(others["inverse"]))
     elif "weight" in others:
         weight = _as_float32(others["weight"])
     for plane in (variance, weight):
@@ -106,12 +109,13 @@ def read_pixels(layout: FitsLayout) -> FitsPixels:
             # NaN fails both comparisons.
             no_data |= ~((plane > 0.0) & (plane < np.inf))
     image = _as_float32(image)
-    no_data |= ~np.isfinite(image)
-    image[~np.isfinite(image)] = np.nan
+    fill |= ~np.isfinite(image)
+    image[fill] = np.nan
+    no_data |= fill
     mask[no_data] |= np.uint32(plane_bits(["NO_DATA"]))
     if np.all(no_data):
         raise FitsIngestError(
-            f"{path}: no pixel of HDU {layout.hdu} has a finite value"
+            f"{path}: no pixel of HDU {layout.hdu} has a finite value that differs from its neighbors"
             + (" and a positive variance" if variance is not None or weight is not None else "")
             + "; choose another image with --hdu."
         )
@@ -138,6 +142,15 @@ def _read_hdu(hdu: astropy.io.fits.ImageHDU, number: int, path: Path) -> _Pixels
     if pixels.dtype.kind not in "iuf":
         raise FitsIngestError(f"{path}: the pixels of HDU {number} have type {pixels.dtype}, not a number.")
     return pixels.reshape(pixels.shape[-2:])
+
+
+def _blanks(header: astropy.io.fits.Header) -> tuple[float, ...]:
+    """Return the values of pixels without data, as stored and as scaled."""
+    blank = get_number(header, "BLANK")
+    if blank is None:
+        return ()
+    scale, zero = (get_number(header, keyword) for keyword in ("BSCALE", "BZERO"))
+    return (blank, blank * (1.0 if scale is None else scale) + (0.0 if zero is None else zero))
 
 
 def _as_float32(pixels: _Pixels) -> npt.NDArray[np.float32]:
@@ -184,17 +197,3 @@ def _unpack_mask(
         if not isinstance(bit, int) or not 0 <= bit < limit:
             raise refuse(f"has plane {name} at bit {bit!r}, but its pixels have {limit} bits")
         yield canonical_plane(name), (pixels >> pixels.dtype.type(bit)) & 1 != 0
-
-
-def _padding(image: _Pixels) -> npt.NDArray[np.bool_]:
-    """Return patches of exact zeros in images with fractional values."""
-    zero = image == 0
-    if image.dtype.kind != "f" or np.count_nonzero(zero) < _PADDING_AREA:
-        return np.zeros(image.shape, dtype=np.bool_)
-    finite = image[np.isfinite(image)]
-    if np.array_equal(finite, np.round(finite)):
-        return np.zeros(image.shape, dtype=np.bool_)
-    labels, count = scipy.ndimage.label(zero)
-    large = np.bincount(labels.ravel(), minlength=count + 1) >= _PADDING_AREA
-    large[0] = False
-    return np.asarray(large[labels], dtype=np.bool_)
