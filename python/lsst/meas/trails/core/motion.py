@@ -20,6 +20,7 @@ from __future__ import annotations
 
 __all__ = (
     "along_cross",
+    "east_north",
     "motion",
     "move",
     "separation",
@@ -147,7 +148,7 @@ def move(
         Positions, degrees.
     """
     toward = sky_vectors(ra, dec)
-    east, north = _east_north(ra, dec)
+    east, north = east_north(ra, dec)
     angle = np.deg2rad(position_angle)
     arc = np.deg2rad(np.multiply(rate, dt, dtype=np.float64))
     direction = east * np.sin(angle)[..., None] + north * np.cos(angle)[..., None]
@@ -196,7 +197,7 @@ def _components(
     return np.asarray(toward), np.asarray(cos * np.sin(difference)), np.asarray(north)
 
 
-def _east_north(ra: npt.ArrayLike, dec: npt.ArrayLike) -> tuple[_Floats, _Floats]:
+def east_north(ra: npt.ArrayLike, dec: npt.ArrayLike) -> tuple[_Floats, _Floats]:
     """Return the unit vectors to the East and to the North of positions, shape (..., 3)."""
     lon, lat = np.broadcast_arrays(np.deg2rad(ra), np.deg2rad(dec))
     east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], axis=-1)
