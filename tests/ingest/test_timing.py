@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from astropy.io.fits import Header
 from astropy.time import Time
@@ -38,7 +40,7 @@ def test_header(cards: dict[str, object]) -> None:
     assert abs((timing.begin - Time(TAI, scale="tai")).sec) < 1e-3
     assert (timing.end - timing.begin).sec == pytest.approx(120.0)
     assert timing.exposure_time == 120.0
-    assert not timing.date_assumed
+    assert not timing.time_problem
     assert not timing.exposure_time_assumed
     assert timing.day_obs == 20200305
     # 12 hours, 4 minutes and 52 seconds after the beginning of the night.
@@ -51,8 +53,9 @@ def test_given() -> None:
     assert timing.begin.utc.isot == "2024-11-09T05:00:00.000"
     assert timing.exposure_time == 15.0
     assert find_timing(header, date="60000.5").begin.utc.mjd == pytest.approx(60000.5)
-    with pytest.raises(ValueError, match="yesterday"):
-        find_timing(header, date="yesterday")
+    for date in ("yesterday", "2024-11-09"):
+        with pytest.raises(ValueError, match=date):
+            find_timing(header, date=date)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +69,59 @@ def test_given() -> None:
 )
 def test_missing(cards: dict[str, object]) -> None:
     timing = find_timing(Header(cards))
-    assert timing.date_assumed
+    assert timing.time_problem
     assert timing.exposure_time_assumed
     assert timing.exposure_time == NOMINAL_EXPOSURE_TIME
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [
+        ({"DATE-OBS": "2020-03-06"}, "no time of day"),
+        ({"DATE-OBS": "soon"}, "'soon'"),
+        # Local time in one of the two.
+        ({"DATE-OBS": "2020-03-06T00:04:15", "MJD-OBS": 58914.10295613426}, "MJD-OBS.*differ by 8640 s"),
+    ],
+)
+def test_time_that_is_a_guess(cards: dict[str, object], message: str) -> None:
+    timing = find_timing(Header({"EXPTIME": 120.0, **cards}))
+    assert re.search(message, timing.time_problem)
+    assert not timing.exposure_time_assumed
+    # An option settles it.
+    assert not find_timing(Header(cards), date="2020-03-06T00:04:15").time_problem
+
+
+def test_times_that_agree() -> None:
+    """Coarse Julian Dates and time scales are no contradiction."""
+    cards = {"DATE-OBS": "2020-03-06T00:04:15.410", "MJD-OBS": 58914.003, "JD": 2458914.503, "EXPTIME": 120.0}
+    timing = find_timing(Header(cards))
+    assert abs((timing.begin - Time(TAI, scale="tai")).sec) < 1e-3
+    assert not timing.time_problem
+
+
+@pytest.mark.parametrize(
+    ("cards", "seconds"),
+    [
+        ({"DATE-AVG": "2020-03-06T00:05:15.410"}, 0.0),
+        ({"DATE-OBS": "2020-03-06", "UTMIDDLE": "00:05:15.410"}, 0.0),
+        ({"DATE-END": "2020-03-06T00:06:15.410"}, 0.0),
+    ],
+)
+def test_middle_and_end(cards: dict[str, object], seconds: float) -> None:
+    timing = find_timing(Header({"EXPTIME": 120.0, **cards}))
+    assert (timing.begin - Time(TAI, scale="tai")).sec == pytest.approx(seconds, abs=1e-3)
+
+
+def test_exposure_time_from_start_to_end() -> None:
+    cards = {"DATE-BEG": "2020-03-06T00:04:15", "DATE-END": "2020-03-06T00:04:45"}
+    timing = find_timing(Header(cards))
+    assert timing.exposure_time == pytest.approx(30.0)
+    assert not timing.exposure_time_assumed
+    # Milliseconds without a unit.
+    with pytest.raises(ValueError, match=r"30000 s.*DATE-BEG.*DATE-END.* 30 s.*--exposure-time"):
+        find_timing(Header({**cards, "EXPTIME": 30000.0}))
+    assert find_timing(Header({**cards, "EXPTIME": 30000.0}), exposure_time=30.0).exposure_time == 30.0
+    assert find_timing(Header({**cards, "EXPTIME": 10.0})).exposure_time == 10.0
 
 
 def test_visit() -> None:
@@ -78,6 +131,6 @@ def test_visit() -> None:
     assert find_visit(Header({"EXPNUM": "941420"}), timing, 5) == 941420
     # All detectors of an exposure have the same number.
     assert find_visit(Header(), timing, 5) == find_visit(Header(), timing, 6) == 20200305_43492
-    unknown = Timing(begin, begin, 120.0, date_assumed=True)
+    unknown = Timing(begin, begin, 120.0, time_problem="no date")
     assert find_visit(Header(), unknown, 5) != find_visit(Header(), unknown, 6)
     assert 0 < find_visit(Header(), unknown, 10**18) < 10**9

@@ -19,7 +19,6 @@ __all__ = (
     "Filter",
     "ZeroPoint",
     "find_detector",
-    "find_exposure_time",
     "find_filter",
     "find_gain",
     "find_saturation",
@@ -37,6 +36,7 @@ from astropy.io.fits import Header
 
 from ..core.photometry import AB_ZEROPOINT_NJY
 from .cards import get_integer, get_number
+from .exposure_time import find_exposure_time
 
 NOMINAL_ZEROPOINT = 27.0
 """Default AB magnitude of one count.
@@ -50,7 +50,6 @@ UNKNOWN_BAND = "unknown"
 _ZEROPOINT_KEYWORDS = ("MAGZERO", "MAGZPT", "MAGZP", "PHOTZP")
 _GAIN_KEYWORDS = (("GAIN",), ("EGAIN",), ("CCDGAIN",), ("GAINA", "GAINB"))
 _SATURATION_KEYWORDS = (("SATURATE",), ("SATLEVEL",), ("SATURATA", "SATURATB"))
-_EXPOSURE_KEYWORDS = ("EXPTIME", "EXPOSURE", "TEXPTIME", "ITIME", "XPOSURE", "TELAPSE")
 _DETECTOR_KEYWORDS = ("CCDNUM", "DETECTOR", "CHIPID", "CCDID", "CCD_ID", "IMAGEID")
 
 # Names that begin with the band, or end with it after the name of a survey:
@@ -182,12 +181,6 @@ def find_filter(header: Header, band: str | None = None) -> Filter:
             if match := pattern.match(name):
                 return Filter(name, change(match.group(1)))
     return Filter(name or UNKNOWN_BAND, UNKNOWN_BAND)
-
-
-def find_exposure_time(header: Header) -> float | None:
-    """Find the exposure time of an image, seconds."""
-    numbers = (get_number(header, keyword) for keyword in _EXPOSURE_KEYWORDS)
-    return next((number for number in numbers if number is not None and number > 0.0), None)
 
 
 def find_detector(header: Header) -> int:

@@ -154,7 +154,7 @@ def make_fits_image(
         "varianceSource": variance_source,
         "psfSource": psf.kind,
         "psfStars": psf.n_stars,
-        "assumedTimeFlag": observation.timing.date_assumed,
+        "assumedTimeFlag": bool(observation.timing.time_problem),
         "assumedExposureTimeFlag": observation.timing.exposure_time_assumed,
     }
     summary = IngestSummary(

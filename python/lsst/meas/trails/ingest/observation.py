@@ -26,7 +26,7 @@ from lsst.images import Box, DetectorFrame, SkyProjection
 from .header import UNKNOWN_BAND, Filter, ZeroPoint, find_detector, find_filter, find_zeropoint
 from .instrument import FitsCam
 from .layout import FitsIngestError, FitsLayout, read_layout
-from .timing import NOMINAL_DATE, Timing, find_timing, find_visit
+from .timing import Timing, find_timing, find_visit
 from .wcs import ProjectionError, make_sky_projection
 
 _LOG = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def inspect_fits(path: Path, options: FitsOptions | None = None) -> FitsObservat
     try:
         timing = find_timing(header, date=options.date, exposure_time=options.exposure_time)
     except ValueError as error:
-        raise FitsIngestError(str(error)) from error
+        raise FitsIngestError(f"{path}: {error}.") from error
     visit = options.visit if options.visit is not None else find_visit(header, timing, _digest(layout))
     detector = options.detector if options.detector is not None else find_detector(header)
     if not 0 < visit < FitsCam.visit_max:
@@ -191,8 +191,11 @@ def _warn_of_assumptions(observation: FitsObservation, hdu: str | None) -> None:
             f"exposure time {timing.exposure_time:g} s, which makes rates of motion relative "
             "(set --exposure-time)"
         )
-    if timing.date_assumed:
-        assumptions.append(f"date {NOMINAL_DATE} (set --date)")
+    if timing.time_problem:
+        assumptions.append(
+            f"start {timing.begin.utc.isot} UTC, as {timing.time_problem}, so that candidates cannot be "
+            "exported as observations (set --date)"
+        )
     if observation.filter.band == UNKNOWN_BAND:
         assumptions.append(f"band {UNKNOWN_BAND!r} (set --band)")
     if assumptions:

@@ -21,14 +21,21 @@ import warnings
 from astropy.io.fits import Header
 from astropy.time import Time, TimeDelta
 
-from .cards import get_integer
-from .header import find_exposure_time
+from .cards import card_text, get_integer, parse_number
+from .exposure_time import find_exposure_time
+from .instants import Instant, clock_time, find_instants
 
 NOMINAL_EXPOSURE_TIME = 30.0
 """Default exposure time, seconds."""
 
 NOMINAL_DATE = "2000-01-01T12:00:00"
 """Default start of an exposure, UTC."""
+
+_LARGEST_DIFFERENCE = 120.0
+"""Largest difference of times of the same moment, seconds.
+
+Time scales differ by up to 70 s.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +51,8 @@ class Timing:
     exposure_time: float
     """Seconds."""
 
-    date_assumed: bool = False
-    """Whether the date is only a default."""
+    time_problem: str = ""
+    """Reason why the time is a guess, empty if it is not."""
 
     exposure_time_assumed: bool = False
     """Whether the exposure time is only a default."""
@@ -82,44 +89,42 @@ def find_timing(header: Header, *, date: str | None = None, exposure_time: float
     Returns
     -------
     timing
-        From the middle of the exposure (``DATE-AVG``, ``MJD-AVG``), else its start (``DATE-BEG``,
-        ``MJD-BEG``, ``MJD-OBS``, ``DATE-OBS`` with ``TIME-OBS`` or ``UT``), and its duration. Missing values
-        get defaults.
+        From the middle of the exposure (``DATE-AVG`` and the like), else its start (``DATE-BEG``,
+        ``DATE-OBS``, ``MJD-OBS`` and the like), else its end, and its duration. ``TIMESYS`` is the time scale
+        of all of them. Missing values get defaults and are marked, as are a date without a time of day and
+        times that contradict each other.
 
     Raises
     ------
     ValueError
-        Raised if ``date`` cannot be parsed.
+        Raised if ``date`` cannot be parsed, or the exposure takes longer than from its start to its end.
     """
+    instants = find_instants(header)
+    elapsed, source, error = _elapsed(instants)
     duration = exposure_time if exposure_time is not None else find_exposure_time(header)
+    if exposure_time is None and duration is not None and elapsed and duration > 1.1 * elapsed + 2.0 + error:
+        raise ValueError(
+            f"the exposure time in the header is {duration:g} s, but from {source} it is {elapsed:g} s; pass "
+            "the right one with --exposure-time"
+        )
+    duration = duration or elapsed
     duration_assumed = duration is None or not 0.0 < duration < 1e6
     if duration is None or duration_assumed:
         duration = NOMINAL_EXPOSURE_TIME
     length = TimeDelta(duration, format="sec", scale="tai")
 
-    def starting(begin: Time, date_assumed: bool = False) -> Timing:
-        return Timing(begin.tai, begin.tai + length, duration, date_assumed, duration_assumed)
+    def starting(begin: Time, problem: str = "") -> Timing:
+        return Timing(begin.tai, begin.tai + length, duration, problem, duration_assumed)
 
     if date is not None:
-        begin = _parse_time(date, "utc")
-        if begin is None:
-            raise ValueError(
-                f"Cannot parse the date {date!r}; write UTC as 2024-11-09T05:12:13.2 or as an MJD."
-            )
-        return starting(begin)
-    scale = str(header.get("TIMESYS", "UTC")).strip().lower()
-    scale = scale if scale in ("utc", "tai", "tt", "tdb") else "utc"
-    for keyword in ("DATE-AVG", "MJD-AVG"):
-        if (middle := _parse_time(header.get(keyword), scale)) is not None:
-            return starting(middle.tai - 0.5 * length)
-    for keyword in ("DATE-BEG", "MJD-BEG"):
-        if (begin := _parse_time(header.get(keyword), scale)) is not None:
-            return starting(begin)
-    # These keywords are older than TIMESYS, which the stack adds together with its own times: they are UTC.
-    for value in (header.get("MJD-OBS"), _date_obs(header)):
-        if (begin := _parse_time(value, "utc")) is not None:
-            return starting(begin)
-    return starting(Time(NOMINAL_DATE, scale="utc"), date_assumed=True)
+        return starting(_parse_option(date))
+    for part, before in (("middle", 0.5), ("begin", 0.0), ("end", 1.0)):
+        for instant in instants:
+            if instant.part == part and not instant.problem:
+                return starting(instant.time.tai - before * length, _contradiction(instant, instants))
+    if instants:
+        return starting(instants[0].time.tai, instants[0].problem)
+    return starting(Time(NOMINAL_DATE, scale="utc"), _no_date(header))
 
 
 def find_visit(header: Header, timing: Timing, digest: int) -> int:
@@ -143,37 +148,48 @@ def find_visit(header: Header, timing: Timing, digest: int) -> int:
     """
     if (number := get_integer(header, ("VISIT", "EXPNUM"), 1)) is not None:
         return number
-    if timing.date_assumed:
+    if timing.time_problem:
         return 1 + digest % 999_999_999
     return timing.day_obs * 100_000 + timing.second
 
 
-def _date_obs(header: Header) -> str | None:
-    """Return DATE-OBS, with the time from another card if necessary."""
-    date = str(header.get("DATE-OBS", "")).strip()
-    if not date or "T" in date:
-        return date or None
-    for keyword in ("TIME-OBS", "UTSTART", "UTC-OBS", "UT", "UTC"):
-        time = str(header.get(keyword, "")).strip()
-        if ":" in time:
-            return f"{date}T{time}"
-    return date
+def _parse_option(date: str) -> Time:
+    with warnings.catch_warnings():
+        # astropy warns about future leap seconds.
+        warnings.simplefilter("ignore")
+        number = parse_number(date)
+        if number is not None and 40587.0 <= number.value < 88000.0:
+            return Time(number.value, format="mjd", scale="utc")
+        time = clock_time(date, "utc")
+    if time is None:
+        raise ValueError(
+            f"the date {date!r} cannot be parsed; write UTC with the time of day, as 2024-11-09T05:12:13.2, "
+            "or as an MJD"
+        )
+    return time
 
 
-def _parse_time(value: object, scale: str) -> Time | None:
-    """Parse a time in ISO format or a Modified Julian Date."""
-    if value is None or isinstance(value, bool):
-        return None
-    text = str(value).strip()
-    try:
-        with warnings.catch_warnings():
-            # astropy warns about future leap seconds.
-            warnings.simplefilter("ignore")
-            try:
-                time = Time(float(text), format="mjd", scale=scale)
-            except ValueError:
-                time = Time(text.removesuffix("Z"), scale=scale)
-            # Butler times range from 1970 to 2100.
-            return time if 1970.0 < time.decimalyear < 2099.0 else None
-    except (ValueError, TypeError):
-        return None
+def _elapsed(instants: list[Instant]) -> tuple[float | None, str, float]:
+    """Return the seconds from the start to the end of an exposure, the cards, and the error."""
+    ends = {i.part: i for i in reversed(instants) if not i.problem}
+    if "begin" not in ends or "end" not in ends:
+        return None, "", 0.0
+    begin, end = ends["begin"], ends["end"]
+    seconds = float((end.time - begin.time).sec)
+    source = f"{begin.source} to {end.source}"
+    return (seconds if seconds > 0.0 else None), source, begin.error + end.error
+
+
+def _contradiction(chosen: Instant, instants: list[Instant]) -> str:
+    """Return which other card has another time, empty if none."""
+    for other in instants:
+        if other.part == chosen.part and not other.problem:
+            difference = abs(float((other.time - chosen.time).sec))
+            if difference > _LARGEST_DIFFERENCE + other.error + chosen.error:
+                return f"{chosen.source} and {other.source} differ by {difference:.0f} s"
+    return ""
+
+
+def _no_date(header: Header) -> str:
+    text = card_text(header, "DATE-OBS")
+    return f"DATE-OBS = {text!r} is not understood" if text else "the header has no date"
