@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from click.testing import CliRunner
 
 from lsst.daf.butler import Butler
@@ -98,3 +100,35 @@ def test_calexp_as_it_is(tmp_path: Path) -> None:
     image = butler.get("preliminary_visit_image", instrument="FitsCam", visit=941420, detector=23)
     assert image.band == "g"
     assert image.image.array.shape == (400, 217)
+
+
+def test_files_of_masks_and_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    image, mask, other = (write(tmp_path / name) for name in ("a.fits", "a_mask.fits", "bpm_old.fits"))
+    for path in (mask, other):
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].data = np.zeros((64, 80), dtype=np.uint8)
+            hdus[0].data[:, 7] = 1
+
+    def flagged(run: str) -> np.ndarray:
+        butler = Butler.from_config(tmp_path / "repo", collections=run)
+        (ref,) = butler.query_datasets("preliminary_visit_image")
+        return np.asarray(np.flatnonzero(butler.get(ref).mask.get("BAD").any(axis=0)))
+
+    for run, arguments in {
+        "paired": (image, mask),
+        "named": (image, "--mask", other),
+        "alone": (image,),
+    }.items():
+        code, output = invoke(tmp_path / "repo", *arguments, "--fwhm", 2.0, "--run", run)
+        assert code == 0, output
+        assert ("Used a.fits with mask" in output) == (run != "alone")
+        assert flagged(run).tolist() == ([] if run == "alone" else [7])
+    assert "a_mask.fits is named like" in caplog.text
+
+    code, output = invoke(tmp_path / "repo", image, other, "--mask", mask)
+    assert code == 2
+    assert "--mask" in output
+    code, output = invoke(tmp_path / "repo", mask, "--run", "new")
+    assert code == 1
+    assert "a_mask.fits" in output
+    assert "--no-pairs" in output

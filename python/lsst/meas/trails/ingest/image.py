@@ -169,9 +169,12 @@ def make_fits_image(
 
 
 def image_origin(observation: FitsObservation, options: FitsOptions) -> str:
-    """Return the hexadecimal SHA-256 of a file and the options."""
+    """Return the hexadecimal SHA-256 of the files of an image and the options."""
     with observation.path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
+    for role, path in sorted(observation.layout.companion_files.items()):
+        with path.open("rb") as stream:
+            digest.update(f"{role} {hashlib.file_digest(stream, 'sha256').hexdigest()}".encode())
     digest.update(f"{observation.layout.hdu} {options}".encode())
     return digest.hexdigest()
 

@@ -56,7 +56,8 @@ class FitsLayout:
     """Number of the HDU with the image, counted from 0."""
 
     companions: Mapping[str, int]
-    """Numbers of the HDUs with mask, variance, error, inverse variance or weight.
+    """Numbers of the HDUs with mask, variance, error, inverse variance or weight, in this file or in
+    `companion_files`.
 
     Keys are by `~lsst.meas.trails.ingest.roles.find_role`.
     """
@@ -76,8 +77,21 @@ class FitsLayout:
     other_images: Sequence[int] = ()
     """Numbers of the HDUs with other images."""
 
+    companion_files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    """Files of the companions that are in other files."""
 
-def read_layout(path: Path, hdu: str | None = None, *, use_mask: bool = True) -> FitsLayout:
+    def companion_path(self, role: str) -> Path:
+        """Return the file of a companion."""
+        return self.companion_files.get(role, self.path)
+
+
+def read_layout(
+    path: Path,
+    hdu: str | None = None,
+    *,
+    use_mask: bool = True,
+    companion_files: Mapping[str, Path] | None = None,
+) -> FitsLayout:
     """Find an image, its companion HDUs and its WCS in a FITS file.
 
     No pixels are read.
@@ -89,12 +103,14 @@ def read_layout(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
     hdu
         Number (from 0) or EXTNAME of the HDU with the image; by default the first two-dimensional image.
     use_mask
-        Whether to use a mask in the file.
+        Whether to use the mask of the image.
+    companion_files
+        Files of the mask, variance, error or weight, by these words; they replace the HDUs of the file.
 
     Raises
     ------
     FitsIngestError
-        Raised if the file cannot be read or is truncated, or has no usable image or WCS.
+        Raised if a file cannot be read or is truncated, or has no usable image or WCS.
     """
     with open_fits(path) as hdus:
         number = _find_image(hdus, path, hdu)
@@ -102,10 +118,16 @@ def read_layout(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
         shape = _image_shape(chosen)
         assert shape is not None, "Only HDUs with a two-dimensional image are chosen."
         _check_shape(shape, path, number)
-        companions = {
-            role: n for role, n in _find_companions(hdus, number).items() if use_mask or role != "mask"
-        }
-        for role, n in companions.items():
+        companions = _find_companions(hdus, number)
+        files = dict(companion_files or {})
+        if files.keys() - {"mask"}:
+            companions = {role: n for role, n in companions.items() if role == "mask"}
+        for role, file in files.items():
+            companions[role] = _find_in_file(file, chosen.name, number, shape)
+        if not use_mask:
+            companions.pop("mask", None)
+        for role in companions.keys() - files.keys():
+            n = companions[role]
             if _image_shape(hdus[n]) != shape:
                 raise FitsIngestError(
                     f"{path}: the {role} in HDU {n} has shape {_image_shape(hdus[n])}, the image in HDU "
@@ -122,6 +144,7 @@ def read_layout(path: Path, hdu: str | None = None, *, use_mask: bool = True) ->
             wcs=_read_wcs(hdus, number, path),
             flux_per_count=_read_photo_calib(hdus),
             other_images=[n for n in _images(hdus) if n != number],
+            companion_files=files,
         )
 
 
@@ -244,6 +267,29 @@ def _find_companions(hdus: astropy.io.fits.HDUList, number: int) -> dict[str, in
         elif role != "other" and hdu.header.get("EXTVER", 1) == version and role not in found:
             found[role] = n
     return found
+
+
+def _find_in_file(path: Path, name: str, number: int, shape: tuple[int, int]) -> int:
+    """Return the HDU of a companion file that belongs to an HDU of another file.
+
+    It has the name of that HDU, or else its number, or is the only image.
+    """
+    with open_fits(path) as hdus:
+        shapes = {n: found for n, hdu in enumerate(hdus) if (found := _image_shape(hdu)) is not None}
+        named = [n for n in shapes if name and hdus[n].name == name]
+        numbered = [n for n in shapes if n == number]
+        chosen = next((c for c in (named, numbered, list(shapes)) if len(c) == 1), None)
+        if chosen is None:
+            raise FitsIngestError(
+                f"{path} has {len(shapes)} images, and none is named {name!r} or in HDU {number} like the "
+                f"image that it belongs to, but {_contents(hdus)}."
+            )
+        if shapes[chosen[0]] != shape:
+            raise FitsIngestError(
+                f"{path}: HDU {chosen[0]} has shape {shapes[chosen[0]]}, the image that it belongs to has "
+                f"{shape}; pass --no-pairs if the files do not belong together."
+            )
+        return chosen[0]
 
 
 def _check_shape(shape: tuple[int, int], path: Path, number: int) -> None:

@@ -26,6 +26,7 @@ from lsst.images import Box, DetectorFrame, SkyProjection
 from .header import UNKNOWN_BAND, Filter, ZeroPoint, find_detector, find_filter, find_zeropoint
 from .instrument import FitsCam
 from .layout import FitsIngestError, FitsLayout, read_layout
+from .pairing import FitsFiles
 from .timing import Timing, find_timing, find_visit
 from .wcs import ProjectionError, make_sky_projection
 
@@ -108,7 +109,9 @@ class FitsObservation:
         return {"instrument": FitsCam.getName(), "visit": self.visit, "detector": self.detector}
 
 
-def inspect_all(paths: Iterable[Path], options: FitsOptions | None = None) -> list[FitsObservation]:
+def inspect_all(
+    files: Iterable[FitsFiles | Path], options: FitsOptions | None = None
+) -> list[FitsObservation]:
     """Inspect FITS files with different visits or detectors.
 
     Raises
@@ -117,20 +120,28 @@ def inspect_all(paths: Iterable[Path], options: FitsOptions | None = None) -> li
         Raised if a file cannot be used (see `inspect_fits`), or two files have the same visit and detector.
     """
     seen: dict[tuple[int, int], FitsObservation] = {}
-    for path in paths:
-        observation = inspect_fits(path, options)
+    for file in files:
+        observation = inspect_fits(file, options)
         key = (observation.visit, observation.detector)
         if key in seen:
             raise FitsIngestError(
-                f"{path} and {seen[key].path} are both visit {key[0]}, detector {key[1]}; ingest them one by "
-                "one with --visit or --detector."
+                f"{observation.path} and {seen[key].path} are both visit {key[0]}, detector {key[1]}; ingest "
+                "them one by one with --visit or --detector, or with --mask or --weight if one belongs to "
+                "the other."
             )
         seen[key] = observation
     return list(seen.values())
 
 
-def inspect_fits(path: Path, options: FitsOptions | None = None) -> FitsObservation:
+def inspect_fits(file: FitsFiles | Path, options: FitsOptions | None = None) -> FitsObservation:
     """Inspect a FITS image without reading its pixels.
+
+    Parameters
+    ----------
+    file
+        The file of the image, alone or with the files of its mask and noise.
+    options
+        Values that replace header values.
 
     Raises
     ------
@@ -138,7 +149,9 @@ def inspect_fits(path: Path, options: FitsOptions | None = None) -> FitsObservat
         Raised if the file cannot be read or has no usable image or WCS.
     """
     options = options or FitsOptions()
-    layout = read_layout(path, options.hdu, use_mask=options.use_mask)
+    files = file if isinstance(file, FitsFiles) else FitsFiles(file)
+    path = files.image
+    layout = read_layout(path, options.hdu, use_mask=options.use_mask, companion_files=files.companions)
     header = layout.header
     try:
         timing = find_timing(header, date=options.date, exposure_time=options.exposure_time)

@@ -76,13 +76,20 @@ def read_pixels(layout: FitsLayout) -> FitsPixels:
     path = layout.path
     with open_fits(path) as hdus:
         image = _read_hdu(hdus[layout.hdu], layout.hdu, path)
-        others = {role: _read_hdu(hdus[n], n, path) for role, n in layout.companions.items()}
-        mask_header = hdus[layout.companions["mask"]].header.copy() if "mask" in others else None
+    others: dict[str, _Pixels] = {}
+    mask_header: astropy.io.fits.Header | None = None
+    for role, number in layout.companions.items():
+        with open_fits(layout.companion_path(role)) as hdus:
+            others[role] = _read_hdu(hdus[number], number, layout.companion_path(role))
+            if role == "mask":
+                mask_header = hdus[number].header.copy()
 
     mask = np.zeros(layout.shape, dtype=np.uint32)
     extra: dict[str, npt.NDArray[np.bool_]] = {}
     if mask_header is not None:
-        for name, flagged in _unpack_mask(others["mask"], mask_header, layout.companions["mask"], path):
+        for name, flagged in _unpack_mask(
+            others["mask"], mask_header, layout.companions["mask"], layout.companion_path("mask")
+        ):
             if name in MASK_PLANES:
                 mask[flagged] |= np.uint32(plane_bits([name]))
             else:
