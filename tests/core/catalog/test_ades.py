@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,23 @@ import astropy.table
 import numpy as np
 import pytest
 
-from lsst.meas.trails.core.catalog.ades import AdesContext, ades_psv, end_errors
+from lsst.meas.trails.core.catalog.ades import RUBIN_RMS_TIME, AdesContext, ades_psv, end_errors
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog
+from lsst.meas.trails.core.catalog.observations import add_tracklets, observation_table
+from lsst.meas.trails.core.linking.columns import empty_members, empty_tracklets
 
 MIDPOINT_TAI = 60955.0 + 37.0 / 86400.0
 """Midnight UTC of 7 October 2025: TAI is 37 s ahead."""
 
+RUBIN = AdesContext.rubin()
 
-def make_candidates(number: int = 1, **values: Any) -> astropy.table.Table:
-    """Return a catalog of trails at the equator with given values."""
-    table = empty_catalog()
+OTHER = AdesContext(station="W84", design="reflector", aperture=4.0, detector="CCD")
+
+
+def make_candidates(
+    number: int = 1, instrument: str = "LSSTCam", physical_filter: str = "r_57", **values: Any
+) -> astropy.table.Table:
+    """Return observations of trails at the equator with given values."""
     columns: dict[str, Any] = {
         name: np.full(number, "r") if kind is np.str_ else np.zeros(number, dtype=kind)
         for name, (kind, _, _) in CANDIDATE_COLUMNS.items()
@@ -53,7 +61,39 @@ def make_candidates(number: int = 1, **values: Any) -> astropy.table.Table:
     }
     for name, value in {**known, **values}.items():
         columns[name] = np.broadcast_to(value, number)
-    return astropy.table.Table({name: columns[name] for name in table.colnames})
+    table = astropy.table.Table({name: columns[name] for name in columns}, meta={"psfFwhm": 0.83})
+    return observation_table(table, instrument=instrument, physical_filter=physical_filter)
+
+
+def pair(**values: Any) -> astropy.table.Table:
+    """Return the two trails of a tracklet, 30 minutes apart, the later one first, and a single trail.
+
+    The second end of the earlier trail, and the first end of the later trail, are the first in time.
+    """
+    table = make_candidates(
+        3,
+        midpointMjdTai=MIDPOINT_TAI + np.array([1800.0, 0.0, 0.0]) / 86400.0,
+        ra0=[10.1, 10.0, 20.0],
+        **values,
+    )
+    identifiers = np.asarray(table["trailCandidateId"])
+    tracklets, members = empty_tracklets(), empty_members()
+    defaults = {"i": 0, "f": 0.0, "U": ""}
+    for target, rows in (
+        (tracklets, [{"trackletId": identifiers[1], "nMembers": 2, "chanceProbability": 0.01}]),
+        (
+            members,
+            [
+                {"trackletId": identifiers[1], "trailCandidateId": identifiers[1], "firstEnd": 1},
+                {"trackletId": identifiers[1], "trailCandidateId": identifiers[0], "firstEnd": 0},
+            ],
+        ),
+    ):
+        for row in rows:
+            target.add_row(
+                {name: row.get(name, defaults[target[name].dtype.kind]) for name in target.colnames}
+            )
+    return add_tracklets(table, tracklets, members)
 
 
 def read_psv(text: str) -> list[dict[str, str]]:
@@ -68,7 +108,7 @@ def read_psv(text: str) -> list[dict[str, str]]:
 
 
 def test_two_ends() -> None:
-    first, second = read_psv(ades_psv(make_candidates(), AdesContext()))
+    first, second = read_psv(ades_psv(make_candidates(), RUBIN))
     assert first["trkSub"] == second["trkSub"] == "T00001"
     assert (first["obsSubID"], second["obsSubID"]) == (f"{2**61}-0", f"{2**61}-1")
     # The exposure began 15 s before its midpoint and ended 15 s after, UTC.
@@ -84,13 +124,17 @@ def test_two_ends() -> None:
         assert row["band"] == "Lr"
         assert row["logSNR"] == "1.00"
         assert row["exp"] == "30"
+        assert row["seeing"] == "0.830"
+        assert row["notes"] == "at"
+        assert row["uncTime"] == "0.500"
+        assert float(row["rmsTime"]) == RUBIN_RMS_TIME
         assert row["astCat"] == row["photCat"] == "UNK"
         assert "may be exchanged" in row["remarks"]
         assert "Score 0.875." in row["remarks"]
 
 
 def test_the_file_says_that_the_direction_is_unknown() -> None:
-    header = [line for line in ades_psv(make_candidates(), AdesContext()).splitlines() if line[0] in "#!"]
+    header = [line for line in ades_psv(make_candidates(), RUBIN).splitlines() if line[0] in "#!"]
     assert header[0] == "# version=2022"
     assert any("the times may be exchanged" in line for line in header)
 
@@ -98,14 +142,15 @@ def test_the_file_says_that_the_direction_is_unknown() -> None:
 def test_errors_of_the_ends() -> None:
     """Agree with ends drawn from the errors of midpoint, length and angle."""
     rng = np.random.default_rng(1)
-    table = make_candidates(1, dec=-60.0, raErr=2e-5, ra_dec_Cov=3e-10)
+    table = make_candidates(1, dec=-60.0, raErr=4e-5, ra_dec_Cov=-5e-10)
     row = table[0]
     n = 200_000
     angle = np.deg2rad(rng.normal(row["trailAngle"], row["trailAngleErr"], n))
-    half = rng.normal(row["trailLength"], row["trailLengthErr"], n) / 2.0
     covariance = [[row["raErr"] ** 2, row["ra_dec_Cov"]], [row["ra_dec_Cov"], row["decErr"] ** 2]]
-    middle = rng.multivariate_normal([0.0, 0.0], covariance, n) * 3600.0
-    east, north = middle[:, 0] + half * np.sin(angle), middle[:, 1] + half * np.cos(angle)
+    middle = rng.multivariate_normal([0.0, 0.0], covariance, n).T * 3600.0
+    half = rng.normal(row["trailLength"], row["trailLengthErr"], n) / 2.0
+    east = middle[0] + half * np.sin(angle)
+    north = middle[1] + half * np.cos(angle)
     (east_error,), (north_error,), (correlation,) = end_errors(table)
     # The formula is of first order in the angle; 200 000 draws give a
     # standard deviation within 0.2%.
@@ -125,7 +170,7 @@ def test_a_trail_along_right_ascension() -> None:
 
 def test_unknown_values_are_left_out() -> None:
     table = make_candidates(trailMag=np.nan, snr=-2.0, raErr=np.nan, trail_flag=True, trail_flag_edge=True)
-    for row in read_psv(ades_psv(table, AdesContext())):
+    for row in read_psv(ades_psv(table, RUBIN)):
         assert not {"mag", "rmsMag", "band", "photCat", "logSNR", "rmsRA", "rmsDec", "rmsCorr"} & set(row)
         assert "the fit failed" in row["remarks"]
         assert "reaches the edge" in row["remarks"]
@@ -134,7 +179,72 @@ def test_unknown_values_are_left_out() -> None:
 @pytest.mark.parametrize("name", ["midpointMjdTai", "exposureTime", "ra1"])
 def test_no_observation_without_time_and_place(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is NaN.*Leave it out"):
-        ades_psv(make_candidates(2, **{name: [1.0, np.nan]}), AdesContext())
+        ades_psv(make_candidates(2, **{name: [1.0, np.nan]}), RUBIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("assumedTimeFlag", "--date"), ("assumedExposureTimeFlag", "--exposure-time")]
+)
+def test_assumed_times_are_refused(name: str, option: str) -> None:
+    table = make_candidates(3, **{name: [False, True, True]})
+    with pytest.raises(ValueError, match=rf"{2**61 + 1}.*{name}; 2 .*{option}.*not {name}"):
+        ades_psv(table, RUBIN)
+    assert len(read_psv(ades_psv(table[:1], RUBIN))) == 2
+
+
+def test_tracklet() -> None:
+    """All four ends of a pair are one tracklet in order of time, and the direction is known."""
+    rows = read_psv(ades_psv(pair(), RUBIN))
+    assert [row["trkSub"] for row in rows] == ["T00001"] * 4 + ["T00002"] * 2
+    first = 2**61
+    assert [row["obsSubID"] for row in rows[:4]] == [
+        f"{first + 1}-1",
+        f"{first + 1}-0",
+        f"{first}-0",
+        f"{first}-1",
+    ]
+    times = [row["obsTime"] for row in rows[:4]]
+    assert times == sorted(times)
+    assert times[0] == "2025-10-06T23:59:45.000Z"
+    assert times[3] == "2025-10-07T00:30:15.000Z"
+    assert [row["ra"] for row in rows[:4]] == ["10.0020000", "10.0000000", "10.1000000", "10.0020000"]
+    for row in rows[:4]:
+        assert row["notes"] == "t"
+        assert "exchanged" not in row["remarks"]
+    for row in rows[4:]:
+        assert row["notes"] == "at"
+        assert "exchanged" in row["remarks"]
+
+
+def test_known_objects() -> None:
+    table = make_candidates(4)
+    table["designation"] = ["(433) Eros", "2024 AB12", "S1003Xyza", ""]
+    rows = read_psv(ades_psv(table, RUBIN))[::2]
+    assert [row.get("permID") for row in rows] == ["433", None, None, None]
+    assert [row.get("provID") for row in rows] == [None, "2024 AB12", None, None]
+    assert [row["trkSub"] for row in rows] == ["T00001", "T00002", "T00003", "T00004"]
+    assert "S1003Xyza" in rows[2]["remarks"]
+
+
+def test_bands(caplog: pytest.LogCaptureFixture) -> None:
+    """A magnitude is written only with a band of the Minor Planet Center's list."""
+    row = read_psv(ades_psv(make_candidates(instrument="FitsCam", physical_filter="SDSS r"), OTHER))[0]
+    assert row["band"] == "Sr"
+    assert "rmsTime" not in row
+    assert not caplog.records
+    unknown = make_candidates(instrument="FitsCam", physical_filter="red", band="unknown")
+    row = read_psv(ades_psv(unknown, OTHER))[0]
+    assert not {"mag", "rmsMag", "band", "photCat"} & set(row)
+    assert "unknown (red)" in caplog.text
+    assert "--band" in caplog.text
+    row = read_psv(ades_psv(unknown, dataclasses.replace(OTHER, band="C")))[0]
+    assert (row["mag"], row["band"]) == ("21.50", "C")
+
+
+def test_unknown_seeing() -> None:
+    table = make_candidates()
+    table["psfFwhm"] = np.nan
+    assert all("seeing" not in row for row in read_psv(ades_psv(table, RUBIN)))
 
 
 @pytest.mark.parametrize(
@@ -147,19 +257,30 @@ def test_no_observation_without_time_and_place(name: str) -> None:
         ("submitter", " "),
         ("star_catalog", "Gaia DR3"),
         ("design", "x" * 26),
+        ("telescope", "A|B"),
+        ("band", "q"),
         ("aperture", float("nan")),
         ("aperture", -1.0),
     ],
 )
 def test_invalid_context_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} "):
-        AdesContext(**{name: value})
+        dataclasses.replace(OTHER, **{name: value})
+
+
+def validate(text: str, folder: Path, run_program: Callable[..., Any]) -> str:
+    """Return the report of the validator of the IAU on a file, after its conversion to XML."""
+    (folder / "report.psv").write_text(text, encoding="utf-8")
+    converted = run_program("psvtoxml.py", "report.psv", "report.xml")
+    assert converted.returncode == 0, converted.stderr
+    run_program("valsubmit.py", "report.xml")
+    return (folder / "valsubmit.file").read_text()
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("station", ["X05", "W84"])
+@pytest.mark.parametrize("context", [RUBIN, OTHER])
 def test_the_official_validator_accepts_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_program: Callable[..., Any], station: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_program: Callable[..., Any], context: AdesContext
 ) -> None:
     """Run the validator of the IAU, iau-ades on PyPI."""
     table = make_candidates(
@@ -176,30 +297,25 @@ def test_the_official_validator_accepts_it(
         streakFlag=True,
         pixelFlags_saturated=True,
     )
-    text = ades_psv(table, AdesContext(station=station, submitter="É. Tester", star_catalog="Gaia3"))
+    table["designation"] = ["433", "C/2023 A3", "2P", "K24A12B", "S1003Xyza|", "2040 P-L"]
+    table = astropy.table.vstack([table, pair(trailCandidateId=[1, 2, 3])])
+    text = ades_psv(table, dataclasses.replace(context, submitter="É. Tester", star_catalog="Gaia3"))
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "report.psv").write_text(text, encoding="utf-8")
-    converted = run_program("psvtoxml.py", "report.psv", "report.xml")
-    assert converted.returncode == 0, converted.stderr
-    checked = run_program("valsubmit.py", "report.xml")
-    assert (tmp_path / "valsubmit.file").read_text() == "submit is OK\n", checked.stdout
-    assert (tmp_path / "report.xml").read_text(encoding="utf-8").count("<optical>") == 12
+    assert validate(text, tmp_path, run_program) == "submit is OK\n"
+    assert (tmp_path / "report.xml").read_text(encoding="utf-8").count("<optical>") == 18
 
 
 @pytest.mark.process
 def test_the_official_validator_can_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_program: Callable[..., Any]
 ) -> None:
-    text = ades_psv(make_candidates(), AdesContext()).replace("|X05|", "|X0 |")
+    text = ades_psv(make_candidates(), RUBIN).replace("|X05|", "|X0 |")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "report.psv").write_text(text, encoding="utf-8")
-    run_program("psvtoxml.py", "report.psv", "report.xml")
-    run_program("valsubmit.py", "report.xml")
-    assert "has failed" in (tmp_path / "valsubmit.file").read_text()
+    assert "has failed" in validate(text, tmp_path, run_program)
 
 
 def test_many_candidates_have_distinct_names() -> None:
-    rows = read_psv(ades_psv(make_candidates(30), AdesContext()))
+    rows = read_psv(ades_psv(make_candidates(30), RUBIN))
     assert len({row["trkSub"] for row in rows}) == 30
     assert len({row["obsSubID"] for row in rows}) == 60
 
@@ -207,4 +323,4 @@ def test_many_candidates_have_distinct_names() -> None:
 def test_no_candidates() -> None:
     """The standard requires at least one observation."""
     with pytest.raises(ValueError, match="no candidates"):
-        ades_psv(empty_catalog(), AdesContext())
+        ades_psv(observation_table(empty_catalog()), RUBIN)

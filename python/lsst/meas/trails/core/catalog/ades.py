@@ -20,32 +20,46 @@ from __future__ import annotations
 __all__ = ("AdesContext", "ades_psv", "end_errors")
 
 import dataclasses
+import logging
 import re
+from collections.abc import Iterator
 
 import astropy.table
 import numpy as np
 import numpy.typing as npt
 from astropy.time import Time
 
+from .mpc_codes import MPC_BANDS, designation_fields, mpc_band, observation_notes
+from .observations import check_observations
+
 type _Floats = npt.NDArray[np.float64]
+
+_LOG = logging.getLogger(__name__)
 
 RUBIN = "X05"
 """Code of the Simonyi Survey Telescope of the Rubin Observatory."""
 
+RUBIN_RMS_TIME = 0.01
+"""Random error of the times of the Rubin Observatory, seconds: the requirement TACABS of the LSST Science
+Requirements (LPM-17).
+"""
+
 DIRECTION = "Direction of motion unknown: the times of the two ends may be exchanged."
 
 _COMMENT = (
-    "Both observations of a trkSub are ends of one trail in one exposure.",
-    "They have the times of the exposure's start and end.",
-    "Which end is the first is not known from one image: the times may be exchanged.",
+    "Each trail has two observations, its ends, at the start and the end of the exposure.",
+    "With the note 'a' it is not known which end is the first: the times may be exchanged.",
     "Candidates of an automatic search, not checked by anyone.",
 )
 _FIELDS = (
+    "permID",
+    "provID",
     "trkSub",
     "obsSubID",
     "mode",
     "stn",
     "obsTime",
+    "rmsTime",
     "ra",
     "dec",
     "rmsRA",
@@ -57,10 +71,12 @@ _FIELDS = (
     "band",
     "photCat",
     "logSNR",
+    "seeing",
     "exp",
+    "uncTime",
+    "notes",
     "remarks",
 )
-_LSST_BANDS = {band: f"L{band}" for band in "ugrizy"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +89,20 @@ class AdesContext:
         Raised if the standard does not allow a value.
     """
 
-    station: str = RUBIN
+    station: str
     """Observatory code of the Minor Planet Center, 3 or 4 characters."""
+
+    design: str
+    """Design of the telescope."""
+
+    aperture: float
+    """Aperture of the telescope, meters."""
+
+    detector: str
+    """Type of the detector."""
+
+    telescope: str = ""
+    """Name of the telescope, if it has one."""
 
     submitter: str = "Unnamed"
     """Name of the submitter and measurer, initials first."""
@@ -82,30 +110,49 @@ class AdesContext:
     star_catalog: str = "UNK"
     """Minor Planet Center's code of the star catalog that calibrated positions and magnitudes."""
 
-    design: str = "reflector"
-    """Design of the telescope."""
+    band: str = ""
+    """Minor Planet Center's code of the band of all magnitudes; by default from the filter of each image."""
 
-    aperture: float = 8.4
-    """Aperture of the telescope, meters."""
-
-    detector: str = "CCD"
-    """Type of the detector."""
+    rms_time: float = np.nan
+    """Random error of the times, seconds, NaN if unknown."""
 
     software: str = "meas_trails"
     """Name and version of the software that found the candidates."""
 
+    @classmethod
+    def rubin(cls, **values: str) -> AdesContext:
+        """Return the context of the Simonyi Survey Telescope.
+
+        Parameters
+        ----------
+        **values
+            Other fields.
+        """
+        return cls(
+            station=RUBIN,
+            design="reflector",
+            aperture=8.4,
+            detector="CCD",
+            telescope="Simonyi Survey Telescope",
+            rms_time=RUBIN_RMS_TIME,
+            **values,
+        )
+
     def __post_init__(self) -> None:
+        line = r"[^|\x00-\x1f\x7f]"
         allowed = {
             "station": (r"[A-Za-z0-9]{3,4}", "3 or 4 letters or digits, as X05"),
             "star_catalog": (r"[.A-Za-z0-9_]{1,8}", "at most 8 letters, digits, '.' or '_', as Gaia3"),
-            "submitter": (r"[^|\x00-\x1f\x7f]{1,100}", "at most 100 characters without '|'"),
-            "software": (r"[^|\x00-\x1f\x7f]{1,100}", "at most 100 characters without '|'"),
-            "design": (r"[^|\x00-\x1f\x7f]{1,25}", "at most 25 characters without '|'"),
-            "detector": (r"[^|\x00-\x1f\x7f]{1,25}", "at most 25 characters without '|'"),
+            "submitter": (rf"{line}{{1,100}}", "at most 100 characters without '|'"),
+            "software": (rf"{line}{{1,100}}", "at most 100 characters without '|'"),
+            "design": (rf"{line}{{1,25}}", "at most 25 characters without '|'"),
+            "detector": (rf"{line}{{1,25}}", "at most 25 characters without '|'"),
+            "telescope": (rf"({line}{{1,100}})?", "at most 100 characters without '|'"),
+            "band": (f"({'|'.join(sorted(MPC_BANDS))})?", f"one of {', '.join(sorted(MPC_BANDS))}"),
         }
         for name, (pattern, rule) in allowed.items():
             value = getattr(self, name)
-            if not re.fullmatch(pattern, value) or not value.strip():
+            if not re.fullmatch(pattern, value) or (value and not value.strip()):
                 raise ValueError(f"{name} {value!r} is not allowed in ADES: {rule}.")
         if not 0.01 <= self.aperture < 1000.0:
             raise ValueError(f"aperture {self.aperture} is not a diameter in meters.")
@@ -117,59 +164,35 @@ def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
     Parameters
     ----------
     candidates
-        Rows of a `trail_candidate_detector` or `trail_candidate`.
+        Output of `~lsst.meas.trails.core.catalog.observations.observation_table`.
     context
         Observer, telescope and calibration.
 
     Returns
     -------
     text
-        Content of the file. Each candidate is a tracklet with its own ``trkSub``, counted from 1;
-        ``obsSubID`` is its ``trailCandidateId`` with the number of the end. Both ends have the magnitude and
-        exposure time of the whole trail. ``band`` has the Minor Planet Center's names of the LSST
-        filters if the station is Rubin.
+        Content of the file. A tracklet, or a candidate that belongs to none, has its own ``trkSub``, counted
+        from 1, and its observations in order of time; ``obsSubID`` is the ``trailCandidateId`` with the
+        number of the end. Both ends have the magnitude and exposure time of the whole trail. Known objects
+        have their designation as ``permID`` or ``provID``, too. Magnitudes whose band the standard does not
+        know are omitted, with a warning.
 
     Raises
     ------
     ValueError
         Raised if there are no candidates or more than ``trkSub`` can count, or if one lacks time, exposure
-        time or position.
+        time or position, or has an assumed time.
 
     Notes
     -----
-    One image does not determine the direction of motion: the first and second end of the catalog get the
-    times of the start and end of the exposure, and every remark says that they may be exchanged.
+    One image does not determine the direction of motion. Unless a tracklet does, the first and second end of
+    the catalog get the times of the start and end of the exposure, the note ``a``, and a remark that they may
+    be exchanged.
     """
-    count = len(candidates)
-    if count == 0:
-        raise ValueError("There are no candidates; ADES files need at least one observation.")
-    if count > 9_999_999:
-        raise ValueError(f"{count} candidates do not fit in one file; write at most 9999999.")
-    _check(candidates)
-    half = np.asarray(candidates["exposureTime"], dtype=np.float64) / 2.0
-    middle = Time(np.asarray(candidates["midpointMjdTai"], dtype=np.float64), format="mjd", scale="tai")
-    rows = []
-    columns = {name: np.asarray(candidates[name]) for name in candidates.colnames}
-    errors = end_errors(candidates)
-    times = [
-        Time(middle.mjd, sign * half / 86400.0, format="mjd", scale="tai").utc.isot for sign in (-1.0, 1.0)
-    ]
-    for index in range(count):
-        row = {name: values[index] for name, values in columns.items()}
-        shared = _shared(row, context)
-        for end in (0, 1):
-            rows.append(
-                {
-                    **shared,
-                    "trkSub": f"T{index + 1:07d}" if count > 99_999 else f"T{index + 1:05d}",
-                    "obsSubID": f"{int(row['trailCandidateId'])}-{end}",
-                    "obsTime": f"{times[end][index]}Z",
-                    "ra": f"{_round_ra(float(row[f'ra{end}'])):.7f}",
-                    "dec": f"{float(row[f'dec{end}']):+.7f}",
-                    **_rms(*(float(values[index]) for values in errors)),
-                }
-            )
-    return "\n".join([*_header(context), *_aligned(rows)]) + "\n"
+    check_observations(candidates)
+    if len(candidates) > 9_999_999:
+        raise ValueError(f"{len(candidates)} candidates do not fit in one file; write at most 9999999.")
+    return "\n".join([*_header(context), *_aligned(list(_observations(candidates, context)))]) + "\n"
 
 
 def end_errors(candidates: astropy.table.Table) -> tuple[_Floats, _Floats, _Floats]:
@@ -198,56 +221,94 @@ def end_errors(candidates: astropy.table.Table) -> tuple[_Floats, _Floats, _Floa
     along = np.square(column("trailLengthErr") / 2.0)
     across = np.square(column("trailLength") / 2.0 * np.deg2rad(column("trailAngleErr")))
     sine, cosine = np.sin(angle), np.cos(angle)
-    arcsec = 3600.0
-    east = np.sqrt(np.square(column("raErr") * arcsec) + along * sine**2 + across * cosine**2)
-    north = np.sqrt(np.square(column("decErr") * arcsec) + along * cosine**2 + across * sine**2)
+    east = np.sqrt(np.square(column("raErr") * 3600.0) + along * sine**2 + across * cosine**2)
+    north = np.sqrt(np.square(column("decErr") * 3600.0) + along * cosine**2 + across * sine**2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        covariance = column("ra_dec_Cov") * arcsec**2 + (along - across) * sine * cosine
+        covariance = column("ra_dec_Cov") * 3600.0**2 + (along - across) * sine * cosine
         correlation = covariance / (east * north)
     return east, north, correlation
 
 
-def _check(candidates: astropy.table.Table) -> None:
-    needed = {
-        "midpointMjdTai": "time of observation",
-        "exposureTime": "exposure time",
-        **dict.fromkeys(("ra0", "dec0", "ra1", "dec1"), "position on the sky"),
-    }
-    for name, what in needed.items():
-        wrong = ~np.isfinite(np.asarray(candidates[name], dtype=np.float64))
-        if np.any(wrong):
-            row = candidates[int(np.flatnonzero(wrong)[0])]
-            raise ValueError(
-                f"Candidate {row['trailCandidateId']} of visit {row['visit']}, detector {row['detector']} "
-                f"has no {what} ({name} is NaN). Leave it out with a condition such as '{name} > -1000', or "
-                "pass the value when ingesting the image."
-            )
+def _observations(candidates: astropy.table.Table, context: AdesContext) -> Iterator[dict[str, str]]:
+    """Yield the fields of the observations, by tracklet and time."""
+    columns = {name: candidates[name].tolist() for name in candidates.colnames}
+    errors = [values.tolist() for values in end_errors(candidates)]
+    half = np.asarray(candidates["exposureTime"], dtype=np.float64) / 2.0
+    middle = np.asarray(candidates["midpointMjdTai"], dtype=np.float64)
+    times = [
+        Time(middle, sign * half / 86400.0, format="mjd", scale="tai").utc.isot.tolist()
+        for sign in (-1.0, 1.0)
+    ]
+    groups: dict[tuple[str, int], list[int]] = {}
+    for index, tracklet in enumerate(columns["trackletId"]):
+        key = ("tracklet", tracklet) if tracklet else ("candidate", index)
+        groups.setdefault(key, []).append(index)
+    without_band: set[str] = set()
+    for number, members in enumerate(groups.values(), start=1):
+        name = f"T{number:07d}" if len(groups) > 99_999 else f"T{number:05d}"
+        for index in sorted(members, key=lambda index: middle[index]):
+            row = {column: values[index] for column, values in columns.items()}
+            shared = _shared(row, context)
+            if np.isfinite(row["trailMag"]) and not _band(row, context):
+                without_band.add(f"{row['band']} ({row['physical_filter'] or 'unknown'})")
+            first = max(row["firstEnd"], 0)
+            for end, time in zip((first, 1 - first), times, strict=True):
+                yield {
+                    **shared,
+                    "trkSub": name,
+                    "obsSubID": f"{row['trailCandidateId']}-{end}",
+                    "obsTime": f"{time[index]}Z",
+                    "ra": f"{_round_ra(row[f'ra{end}']):.7f}",
+                    "dec": f"{row[f'dec{end}']:+.7f}",
+                    **_rms(*(values[index] for values in errors)),
+                }
+    if without_band:
+        _LOG.warning(
+            "Magnitudes in the bands (filters) %s are omitted: the Minor Planet Center has no code for them; "
+            "pass the code with --band to write them.",
+            ", ".join(sorted(without_band)),
+        )
 
 
 def _shared(row: dict[str, object], context: AdesContext) -> dict[str, str]:
     """Return the fields that both ends share."""
     magnitude, snr = float(row["trailMag"]), float(row["snr"])  # type: ignore[arg-type]
+    seeing = float(row["psfFwhm"])  # type: ignore[arg-type]
+    known = int(row["firstEnd"]) >= 0  # type: ignore[call-overload]
     fields = {
+        **designation_fields(str(row["designation"])),
         "mode": "CCD",
         "stn": context.station,
         "astCat": context.star_catalog,
         "exp": f"{float(row['exposureTime']):.4g}",  # type: ignore[arg-type]
-        "remarks": " ".join([DIRECTION, *_remarks(row)]),
+        "uncTime": _positive(float(row["timeUncertainty"])),  # type: ignore[arg-type]
+        "notes": observation_notes(row, direction_known=known),
+        "remarks": " ".join([*([] if known else [DIRECTION]), *_remarks(row)]),
     }
+    if np.isfinite(context.rms_time):
+        fields["rmsTime"] = _positive(context.rms_time)
+    if np.isfinite(seeing) and seeing > 0.0:
+        fields["seeing"] = _positive(seeing)
     if np.isfinite(snr) and snr > 0.0:
         fields["logSNR"] = f"{np.log10(snr):.2f}"
-    if np.isfinite(magnitude) and -5.0 <= magnitude <= 35.0:
-        band = str(row["band"])
-        fields["mag"] = f"{magnitude:.2f}"
-        fields["band"] = _LSST_BANDS.get(band, band) if context.station == RUBIN else band
-        fields["photCat"] = context.star_catalog
+    band = _band(row, context)
+    if band and np.isfinite(magnitude) and -5.0 <= magnitude <= 35.0:
+        fields |= {"mag": f"{magnitude:.2f}", "band": band, "photCat": context.star_catalog}
         if "logSNR" in fields:
             fields["rmsMag"] = _positive(2.5 / np.log(10.0) / snr)
     return fields
 
 
+def _band(row: dict[str, object], context: AdesContext) -> str:
+    """Return the code of the band of a row, empty if it has none."""
+    return context.band or mpc_band(*(str(row[name]) for name in ("band", "physical_filter", "instrument")))
+
+
 def _remarks(row: dict[str, object]) -> list[str]:
     remarks = [f"Score {float(row['score']):.3f}."]  # type: ignore[arg-type]
+    designation = str(row["designation"])
+    if designation and not designation_fields(designation):
+        remarks.append(f"Near the predicted trail of {designation.replace('|', ' ')}.")
     for flag, words in (
         ("trail_flag_edge", "The trail reaches the edge of the image and may extend beyond it."),
         ("trail_flag", "Ends of the detected pixels; the fit failed."),
@@ -280,7 +341,7 @@ def _round_ra(ra: float) -> float:
 
 
 def _header(context: AdesContext) -> list[str]:
-    telescope = ["! name Simonyi Survey Telescope"] if context.station == RUBIN else []
+    telescope = [f"! name {context.telescope}"] if context.telescope else []
     return [
         "# version=2022",
         "# observatory",
@@ -304,6 +365,7 @@ def _header(context: AdesContext) -> list[str]:
 def _aligned(rows: list[dict[str, str]]) -> list[str]:
     """Return the lines of keywords and data, in aligned columns."""
     widths = {name: max([len(name), *(len(row.get(name, "")) for row in rows)]) for name in _FIELDS}
-    lines = ["|".join(f"{name:<{widths[name]}}" for name in _FIELDS).rstrip()]
-    lines += ["|".join(f"{row.get(name, ''):<{widths[name]}}" for name in _FIELDS).rstrip() for row in rows]
+    used = [name for name in _FIELDS if any(name in row for row in rows)]
+    lines = ["|".join(f"{name:<{widths[name]}}" for name in used).rstrip()]
+    lines += ["|".join(f"{row.get(name, ''):<{widths[name]}}" for name in used).rstrip() for row in rows]
     return lines
