@@ -51,6 +51,9 @@ _COMMENT = (
     "With the note 'a' it is not known which end is the first: the times may be exchanged.",
     "Candidates of an automatic search, not checked by anyone.",
 )
+_MAX_REMARK = 300
+"""Largest number of characters of a remark."""
+
 _FIELDS = (
     "permID",
     "provID",
@@ -283,7 +286,7 @@ def _shared(row: dict[str, object], context: AdesContext) -> dict[str, str]:
         "exp": f"{float(row['exposureTime']):.4g}",  # type: ignore[arg-type]
         "uncTime": _positive(float(row["timeUncertainty"])),  # type: ignore[arg-type]
         "notes": observation_notes(row, direction_known=known),
-        "remarks": " ".join([*([] if known else [DIRECTION]), *_remarks(row)]),
+        "remarks": " ".join([*([] if known else [DIRECTION]), *_remarks(row)])[:_MAX_REMARK],
     }
     if np.isfinite(context.rms_time):
         fields["rmsTime"] = _positive(context.rms_time)

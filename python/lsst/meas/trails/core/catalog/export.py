@@ -15,7 +15,9 @@ from __future__ import annotations
 
 __all__ = (
     "FILE_FORMATS",
+    "REPORT_FORMATS",
     "CatalogFormatError",
+    "Report",
     "choose_columns",
     "format_catalog",
     "format_of_path",
@@ -23,6 +25,7 @@ __all__ = (
     "write_catalog",
 )
 
+import dataclasses
 import difflib
 import io
 from collections.abc import Sequence
@@ -33,6 +36,9 @@ import numpy as np
 
 from ..atomic import atomic_path
 from .ades import AdesContext, ades_psv
+from .heliolinx import COLUMN_FORMAT, heliolinx_detections, heliolinx_images
+from .mpc80 import mpc80_lines
+from .region_file import ds9_regions
 
 FILE_FORMATS: dict[str, tuple[str, ...]] = {
     "ecsv": (".ecsv",),
@@ -40,10 +46,27 @@ FILE_FORMATS: dict[str, tuple[str, ...]] = {
     "parquet": (".parquet", ".parq"),
     "votable": (".vot", ".xml"),
     "ades": (".psv",),
+    "mpc80": (".obs80",),
+    "heliolinx": (".hldet",),
+    "ds9": (".reg",),
 }
 """File formats and the endings of file names that select them."""
 
+REPORT_FORMATS = ("ades", "mpc80", "heliolinx")
+"""Formats of observations, which need a `Report`; their fields are fixed."""
+
 _ASTROPY_FORMATS = {"ecsv": "ascii.ecsv", "csv": "ascii.csv"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `REPORT_FORMATS` need besides the candidates."""
+
+    context: AdesContext
+    """Observer, telescope and calibration."""
+
+    images: astropy.table.Table | None = None
+    """Images of the file for heliolinx; see `~lsst.meas.trails.core.catalog.heliolinx.heliolinx_images`."""
 
 
 class CatalogFormatError(ValueError):
@@ -122,29 +145,35 @@ def sort_rows(table: astropy.table.Table, column: str) -> astropy.table.Table:
 
 
 def format_catalog(
-    table: astropy.table.Table, file_format: str, columns: Sequence[str], ades: AdesContext | None = None
+    table: astropy.table.Table, file_format: str, columns: Sequence[str], report: Report | None = None
 ) -> str:
     """Return a catalog as text.
 
     Parameters
     ----------
     table
-        The catalog.
+        The catalog; for `REPORT_FORMATS`, an output of
+        `~lsst.meas.trails.core.catalog.observations.observation_table`.
     file_format
         One of `FILE_FORMATS`, other than ``parquet``.
     columns
-        Columns to write; ignored by ADES, whose fields are fixed.
-    ades
-        Observatory and observer; required by ADES.
+        Columns to write; ignored by DS9 and by `REPORT_FORMATS`, whose fields are fixed.
+    report
+        Required by `REPORT_FORMATS`.
 
     Raises
     ------
     ValueError
-        Raised if ADES cannot represent a candidate, or there are none.
+        Raised if a report cannot represent a candidate, or there are none.
     """
-    if file_format == "ades":
-        assert ades is not None
-        return ades_psv(table, ades)
+    if file_format in REPORT_FORMATS:
+        assert report is not None
+        if file_format == "heliolinx":
+            return heliolinx_detections(table, report.context.station)
+        psv = ades_psv(table, report.context)
+        return psv if file_format == "ades" else mpc80_lines(psv)
+    if file_format == "ds9":
+        return ds9_regions(table)
     prepared = _prepared(table, file_format, columns)
     if file_format == "votable":
         binary = io.BytesIO()
@@ -160,14 +189,29 @@ def write_catalog(
     path: Path,
     file_format: str,
     columns: Sequence[str],
-    ades: AdesContext | None = None,
-) -> None:
-    """Write a catalog to a file, atomically; see `format_catalog`."""
-    with atomic_path(path) as partial:
-        if file_format == "parquet":
+    report: Report | None = None,
+) -> list[Path]:
+    """Write a catalog to a file, atomically; see `format_catalog`.
+
+    Returns
+    -------
+    paths
+        The file; for heliolinx also the column-format file and, if the report has images, the file of images,
+        with the endings ``.colformat`` and ``.imgs``.
+    """
+    if file_format == "parquet":
+        with atomic_path(path) as partial:
             _prepared(table, file_format, columns).write(str(partial), format="parquet")
-        else:
-            partial.write_text(format_catalog(table, file_format, columns, ades), encoding="utf-8")
+        return [path]
+    contents = {path: format_catalog(table, file_format, columns, report)}
+    if file_format == "heliolinx":
+        contents[path.with_suffix(".colformat")] = COLUMN_FORMAT
+        if report is not None and report.images is not None:
+            contents[path.with_suffix(".imgs")] = heliolinx_images(report.images, report.context.station)
+    for name, content in contents.items():
+        with atomic_path(name) as partial:
+            partial.write_text(content, encoding="utf-8")
+    return list(contents)
 
 
 def _prepared(table: astropy.table.Table, file_format: str, columns: Sequence[str]) -> astropy.table.Table:
