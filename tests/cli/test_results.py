@@ -22,6 +22,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from regions import Regions
 
 from lsst.daf.butler import Butler, CollectionType
 from lsst.meas.trails.cli import main
@@ -117,8 +118,13 @@ def test_invalid_options(chain: Any) -> None:
         (("--columns", ","), "--columns"),
         (("--format", "parquet"), "-o"),
         (("--format", "ades", "--columns", "ra"), "--columns"),
+        (("--format", "ds9", "--columns", "ra"), "--columns"),
+        # X05 is assumed for LSSTCam only.
+        (("--format", "ades"), "--station"),
+        (("--format", "heliolinx"), "--station"),
         (("--format", "ades", "--station", "W84"), "--telescope DESIGN APERTURE DETECTOR"),
-        (("--format", "ades", "--star-catalog", "Gaia DR3"), "Gaia DR3"),
+        (("--format", "ades", "--station", "X05", "--star-catalog", "Gaia DR3"), "Gaia DR3"),
+        (("--format", "ades", "--station", "X05", "--band", "q"), "'q'"),
     ):
         code, output = invoke("candidates", chain.repo, chain.detected, *options)
         assert code == 2, output
@@ -135,10 +141,10 @@ def test_columns_on_the_screen(chain: Any) -> None:
     assert "the first 1 are shown" in output
 
 
-@pytest.mark.parametrize("file_format", ["ecsv", "csv", "votable", "ades"])
+@pytest.mark.parametrize("file_format", ["ecsv", "csv", "votable", "ades", "heliolinx", "ds9"])
 def test_formats_on_the_screen_are_those_of_files(chain: Any, tmp_path: Path, file_format: str) -> None:
     path = tmp_path / "candidates.txt"
-    common = ["candidates", str(chain.repo), chain.detected, "--format", file_format]
+    common = ["candidates", str(chain.repo), chain.detected, "--format", file_format, "--station", "X05"]
     screen = CliRunner().invoke(main, common)
     assert screen.exit_code == 0
     assert CliRunner().invoke(main, [*common, "-o", str(path)]).exit_code == 0
@@ -147,16 +153,26 @@ def test_formats_on_the_screen_are_those_of_files(chain: Any, tmp_path: Path, fi
 
 def test_ades(chain: Any, tmp_path: Path) -> None:
     path = tmp_path / "report.psv"
-    options = ("--detector", 1, "--submitter", "A. Tester", "--star-catalog", "Gaia3")
+    options = (
+        "--detector", 1, "--submitter", "A. Tester", "--star-catalog", "Gaia3",
+        "--station", "W84", "--telescope", "reflector", 4.0, "CCD", "--telescope-name", "Blanco",
+    )  # fmt: skip
     code, message = invoke("candidates", chain.repo, chain.detected, "-o", path, *options)
     assert code == 0
-    table = chain.butler(chain.detected).get("trail_candidate_detector", chain.data_id(1))
+    parameters = {"strip_astropy_meta_yaml": False}
+    table = chain.butler(chain.detected).get(
+        "trail_candidate_detector", chain.data_id(1), parameters=parameters
+    )
     assert f"{len(table)} candidates written to" in message
     lines = path.read_text(encoding="utf-8").splitlines()
     assert "! name A. Tester" in lines
+    assert "! name Blanco" in lines
+    assert not any("Simonyi" in line or "X05" in line for line in lines)
     rows = [line.split("|") for line in lines if line[0] not in "#!"]
     assert len(rows) == 1 + 2 * len(table)
     place = rows[0].index(next(name for name in rows[0] if name.strip() == "ra"))
+    seeing = rows[0].index(next(name for name in rows[0] if name.strip() == "seeing"))
+    np.testing.assert_allclose([float(row[seeing]) for row in rows[1:]], table.meta["psfFwhm"], atol=1e-3)
     ends = sorted(float(row[place]) for row in rows[1:])
     np.testing.assert_allclose(ends, sorted([*table["ra0"], *table["ra1"]]), atol=1e-7)
     # A failed export does not change the file.
@@ -167,6 +183,25 @@ def test_ades(chain: Any, tmp_path: Path) -> None:
     assert "no candidates" in message
     assert path.read_text(encoding="utf-8").splitlines() == lines
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_heliolinx_and_regions(chain: Any, tmp_path: Path) -> None:
+    expected = chain.butler(chain.detected).get("trail_candidate", chain.data_id(1))
+    for name in ("night.hldet", "night.reg"):
+        code, message = invoke(
+            "candidates", chain.repo, chain.detected, "--streaks", "--station", "X05", "-o", tmp_path / name
+        )
+        assert code == 0, message
+        assert name in message
+    lines = (tmp_path / "night.hldet").read_text().splitlines()
+    assert len(lines) == 1 + len(expected)
+    assert len(Regions.read(tmp_path / "night.reg", format="ds9")) == len(expected)
+    ((mjd, ra, dec, station),) = (line.split() for line in (tmp_path / "night.imgs").read_text().splitlines())
+    assert station == "X05"
+    assert mjd == lines[1].split(",")[1]
+    # The center of the visit is within a degree of its candidates.
+    assert abs(float(dec) - expected["dec"][0]) < 1.0
+    assert abs(float(ra) - expected["ra"][0]) * np.cos(np.deg2rad(float(dec))) < 1.0
 
 
 @pytest.mark.parametrize("suffix", [".ecsv", ".csv", ".parquet", ".vot", ".xml"])

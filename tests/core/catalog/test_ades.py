@@ -21,79 +21,14 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.core.catalog.ades import RUBIN_RMS_TIME, AdesContext, ades_psv, end_errors
-from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog
-from lsst.meas.trails.core.catalog.observations import add_tracklets, observation_table
-from lsst.meas.trails.core.linking.columns import empty_members, empty_tracklets
+from lsst.meas.trails.core.catalog.columns import empty_catalog
+from lsst.meas.trails.core.catalog.observations import observation_table
 
-MIDPOINT_TAI = 60955.0 + 37.0 / 86400.0
-"""Midnight UTC of 7 October 2025: TAI is 37 s ahead."""
+from support.observations import make_candidates, make_pair
 
 RUBIN = AdesContext.rubin()
 
 OTHER = AdesContext(station="W84", design="reflector", aperture=4.0, detector="CCD")
-
-
-def make_candidates(
-    number: int = 1, instrument: str = "LSSTCam", physical_filter: str = "r_57", **values: Any
-) -> astropy.table.Table:
-    """Return observations of trails at the equator with given values."""
-    columns: dict[str, Any] = {
-        name: np.full(number, "r") if kind is np.str_ else np.zeros(number, dtype=kind)
-        for name, (kind, _, _) in CANDIDATE_COLUMNS.items()
-    }
-    known = {
-        "trailCandidateId": 2**61 + np.arange(number),
-        "midpointMjdTai": MIDPOINT_TAI,
-        "exposureTime": 30.0,
-        "ra0": 10.0,
-        "dec0": -1.0,
-        "ra1": 10.002,
-        "dec1": -1.001,
-        "raErr": 1e-5,
-        "decErr": 2e-5,
-        "trailLength": 8.0,
-        "trailLengthErr": 0.4,
-        "trailAngle": 60.0,
-        "trailAngleErr": 2.0,
-        "trailMag": 21.5,
-        "snr": 10.0,
-        "score": 0.875,
-    }
-    for name, value in {**known, **values}.items():
-        columns[name] = np.broadcast_to(value, number)
-    table = astropy.table.Table({name: columns[name] for name in columns}, meta={"psfFwhm": 0.83})
-    return observation_table(table, instrument=instrument, physical_filter=physical_filter)
-
-
-def pair(**values: Any) -> astropy.table.Table:
-    """Return the two trails of a tracklet, 30 minutes apart, the later one first, and a single trail.
-
-    The second end of the earlier trail, and the first end of the later trail, are the first in time.
-    """
-    table = make_candidates(
-        3,
-        midpointMjdTai=MIDPOINT_TAI + np.array([1800.0, 0.0, 0.0]) / 86400.0,
-        ra0=[10.1, 10.0, 20.0],
-        **values,
-    )
-    identifiers = np.asarray(table["trailCandidateId"])
-    tracklets, members = empty_tracklets(), empty_members()
-    defaults = {"i": 0, "f": 0.0, "U": ""}
-    for target, rows in (
-        (tracklets, [{"trackletId": identifiers[1], "nMembers": 2, "chanceProbability": 0.01}]),
-        (
-            members,
-            [
-                {"trackletId": identifiers[1], "trailCandidateId": identifiers[1], "firstEnd": 1},
-                {"trackletId": identifiers[1], "trailCandidateId": identifiers[0], "firstEnd": 0},
-            ],
-        ),
-    ):
-        for row in rows:
-            target.add_row(
-                {name: row.get(name, defaults[target[name].dtype.kind]) for name in target.colnames}
-            )
-    return add_tracklets(table, tracklets, members)
 
 
 def read_psv(text: str) -> list[dict[str, str]]:
@@ -194,7 +129,7 @@ def test_assumed_times_are_refused(name: str, option: str) -> None:
 
 def test_tracklet() -> None:
     """All four ends of a pair are one tracklet in order of time, and the direction is known."""
-    rows = read_psv(ades_psv(pair(), RUBIN))
+    rows = read_psv(ades_psv(make_pair(), RUBIN))
     assert [row["trkSub"] for row in rows] == ["T00001"] * 4 + ["T00002"] * 2
     first = 2**61
     assert [row["obsSubID"] for row in rows[:4]] == [
@@ -298,7 +233,7 @@ def test_the_official_validator_accepts_it(
         pixelFlags_saturated=True,
     )
     table["designation"] = ["433", "C/2023 A3", "2P", "K24A12B", "S1003Xyza|", "2040 P-L"]
-    table = astropy.table.vstack([table, pair(trailCandidateId=[1, 2, 3])])
+    table = astropy.table.vstack([table, make_pair(trailCandidateId=[1, 2, 3])])
     text = ades_psv(table, dataclasses.replace(context, submitter="É. Tester", star_catalog="Gaia3"))
     monkeypatch.chdir(tmp_path)
     assert validate(text, tmp_path, run_program) == "submit is OK\n"

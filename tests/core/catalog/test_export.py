@@ -18,14 +18,19 @@ import astropy.table
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.catalog.ades import AdesContext
 from lsst.meas.trails.core.catalog.export import (
+    FILE_FORMATS,
     CatalogFormatError,
+    Report,
     choose_columns,
     format_catalog,
     format_of_path,
     sort_rows,
     write_catalog,
 )
+
+from support.observations import MIDPOINT_TAI, make_candidates
 
 
 @pytest.fixture
@@ -55,6 +60,8 @@ def test_choose_columns(table: astropy.table.Table) -> None:
 def test_format_of_path() -> None:
     assert format_of_path(Path("a.parq")) == "parquet"
     assert format_of_path(Path("a.b.xml")) == "votable"
+    for name, endings in FILE_FORMATS.items():
+        assert all(format_of_path(Path(f"night{ending}")) == name for ending in endings)
     with pytest.raises(CatalogFormatError, match=r"a\.doc.*\.ecsv"):
         format_of_path(Path("a.doc"))
 
@@ -74,3 +81,32 @@ def test_parquet(table: astropy.table.Table, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         astropy.table.Table.read(tmp_path / "catalog", format="parquet")["snr"], table["snr"]
     )
+
+
+def test_heliolinx_has_three_files(tmp_path: Path) -> None:
+    images = astropy.table.Table({"midpointMjdTai": [MIDPOINT_TAI], "ra": [10.0], "dec": [-1.0]})
+    paths = write_catalog(
+        make_candidates(2), tmp_path / "night.hldet", "heliolinx", [], Report("W84", images=images)
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "night.colformat",
+        "night.hldet",
+        "night.imgs",
+    ]
+    assert sorted(paths) == sorted(tmp_path.iterdir())
+    assert (tmp_path / "night.imgs").read_text() == "60955.00000000 10.0000000 -1.0000000 W84\n"
+    assert (tmp_path / "night.hldet").read_text().count("W84") == 2
+    assert "OBSCODECOL 7" in (tmp_path / "night.colformat").read_text()
+
+
+def test_a_refused_report_leaves_no_file(tmp_path: Path) -> None:
+    assumed = make_candidates(assumedExposureTimeFlag=True)
+    report = Report("X05", AdesContext.rubin())
+    for name in ("ades", "heliolinx"):
+        with pytest.raises(ValueError, match="assumedExposureTimeFlag"):
+            write_catalog(assumed, tmp_path / "report", name, [], report)
+    assert not list(tmp_path.iterdir())
+    # Other formats have the flag.
+    write_catalog(assumed, tmp_path / "all.csv", "csv", assumed.colnames)
+    table = astropy.table.Table.read(tmp_path / "all.csv", format="ascii.csv")
+    assert table["assumedExposureTimeFlag"].tolist() == ["True"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 __all__ = ("candidates",)
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,7 +40,6 @@ _SHOWN = (
     "snr",
     "score",
 )
-_RUBIN_TELESCOPE = ("reflector", 8.4, "CCD")
 _EXAMPLES = """\b
 Examples:
   meas-trails candidates REPO u/me/trails --min-score 0.5
@@ -53,7 +52,7 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @click.argument("repo")
 @click.argument("collection")
-@selection_options(limit=None)
+@selection_options(None)
 @click.option(
     "--columns",
     metavar="NAMES",
@@ -65,108 +64,175 @@ Examples:
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write; its ending selects the format: .ecsv, .csv, .parquet, .vot or .xml (VOTable), "
-    ".psv (ADES).",
+    ".psv (ADES), .obs80 (80 columns of the Minor Planet Center), .hldet (heliolinx; with a column-format "
+    "file .colformat and a file of images .imgs next to it), .reg (regions for DS9).",
 )
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["ecsv", "csv", "parquet", "votable", "ades"]),
+    type=click.Choice(["ecsv", "csv", "parquet", "votable", "ades", "mpc80", "heliolinx", "ds9"]),
     help="Format of the file, whatever its ending; without --output, the catalog is printed in this format.",
 )
-@click.option("--station", default="X05", show_default=True, help="ADES: observatory code.")
 @click.option(
-    "--submitter", default="Unnamed", show_default=True, help="ADES: name of the submitter and measurer."
+    "--tracklets",
+    metavar="COLLECTION",
+    help="ADES, 80 columns: collection of the tracklets, whose members share a trkSub.  [default: "
+    "COLLECTION, if it has tracklets]",
 )
 @click.option(
-    "--star-catalog",
-    default="UNK",
-    show_default=True,
-    help="ADES: code of the catalog of reference stars at the Minor Planet Center, such as Gaia3.",
+    "--station",
+    help="ADES, 80 columns, heliolinx: observatory code of the Minor Planet Center, such as W84.  [default: "
+    "X05 for images of LSSTCam; required for others]",
 )
 @click.option(
     "--telescope",
     type=(str, float, str),
     metavar="DESIGN APERTURE DETECTOR",
-    help="ADES: design, aperture in meters and detector of the telescope.  [default for station X05: "
-    "'reflector 8.4 CCD']",
+    help="ADES, 80 columns: design, aperture in meters and detector of the telescope.  [default for station "
+    "X05: 'reflector 8.4 CCD'; required for others]",
+)
+@click.option("--telescope-name", default="", metavar="NAME", help="ADES, 80 columns: name of the telescope.")
+@click.option(
+    "--submitter",
+    default="Unnamed",
+    show_default=True,
+    help="ADES, 80 columns: name of the submitter and measurer.",
+)
+@click.option(
+    "--star-catalog",
+    default="UNK",
+    show_default=True,
+    help="ADES, 80 columns: code of the catalog of reference stars at the Minor Planet Center, such as "
+    "Gaia3.",
+)
+@click.option(
+    "--band",
+    default="",
+    metavar="CODE",
+    help="ADES, 80 columns: code of the band of all magnitudes at the Minor Planet Center, such as Sr.  "
+    "[default: from the filter; without a code, magnitudes are omitted]",
+)
+@click.option(
+    "--rms-time",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="SECONDS",
+    help="ADES: random error of the times.  [default: 0.01 for station X05, otherwise omitted]",
 )
 def candidates(
     repo: str,
     collection: str,
-    visit: int | None,
-    detector: int | None,
-    selection: CandidateSelection,
     columns: str | None,
     output: Path | None,
     file_format: str | None,
-    station: str,
+    tracklets: str | None,
+    station: str | None,
+    telescope: tuple[str, float, str] | None,
+    telescope_name: str,
     submitter: str,
     star_catalog: str,
-    telescope: tuple[str, float, str] | None,
+    band: str,
+    rms_time: float | None,
+    visit: int | None,
+    detector: int | None,
+    selection: CandidateSelection,
 ) -> None:
     """Print the trail candidates of COLLECTION in REPO, best first, or export them.
 
     ADES, the format of the Minor Planet Center, has two observations per candidate: the ends of the trail, at
-    the start and the end of the exposure (UTC). One image does not show which end comes first: the comment of
-    the file and every remark say that the two times may be exchanged. Choose a --min-score for ADES.
+    the start and the end of the exposure (UTC). One image does not show which end comes first: without a
+    tracklet, the note 'a' and a remark say that the two times may be exchanged. Choose a --min-score for
+    ADES. Candidates whose time or exposure time was assumed when their image was ingested are refused.
     """
     from ..core.catalog.export import (
+        REPORT_FORMATS,
         CatalogFormatError,
+        Report,
         choose_columns,
         format_catalog,
         format_of_path,
         write_catalog,
     )
+    from ..core.catalog.row_filter import FilterError
     from ..repository.candidates import detector_results
+    from ..repository.observations import read_observations
 
     with option_errors("--output", CatalogFormatError):
         written = format_of_path(output) if output is not None and file_format is None else file_format
-    context = _ades_context(station, submitter, star_catalog, telescope) if written == "ades" else None
-    if context is not None and columns is not None:
-        raise click.UsageError("--columns does not apply to ADES, whose fields are fixed; omit it.")
+    if written in (*REPORT_FORMATS, "ds9") and columns is not None:
+        raise click.UsageError(f"--columns does not apply to {written}, whose fields are fixed; omit it.")
     if written == "parquet" and output is None:
         raise click.UsageError("Parquet cannot be printed; name a file with -o.")
-
-    results = detector_results(repo, collection, visit=visit, detector=detector, with_truth=False)
-    joined, total = selected_candidates(list(results), selection)
+    report = None
+    if written in REPORT_FORMATS:
+        with option_errors("--where", FilterError), option_errors("--sort", CatalogFormatError):
+            found = read_observations(
+                repo, collection, selection, visit=visit, detector=detector, tracklets=tracklets
+            )
+        station = _station(found.instruments, station)
+        context = None
+        if written != "heliolinx":
+            given = {"submitter": submitter, "star_catalog": star_catalog, "band": band}
+            context = _ades_context(station, telescope, telescope_name, rms_time, given)
+        report = Report(station, context, found.images)
+        table, total = found.table, len(found.table)
+    else:
+        results = detector_results(repo, collection, visit=visit, detector=detector, with_truth=False)
+        table, total = selected_candidates(list(results), selection)
     with option_errors("--columns", CatalogFormatError):
-        chosen = choose_columns(joined, columns or (",".join(_SHOWN) if written is None else "all"))
+        chosen = choose_columns(table, columns or (",".join(_SHOWN) if written is None else "all"))
     if written is None:
-        _print(joined[chosen], total)
+        _print(table[chosen], total)
         return
     try:
         if output is None:
-            click.echo(format_catalog(joined, written, chosen, context), nl=False)
+            click.echo(format_catalog(table, written, chosen, report), nl=False)
         else:
-            write_catalog(joined, output, written, chosen, context)
-            click.echo(f"{len(joined)} candidates written to {output}")
+            paths = write_catalog(table, output, written, chosen, report)
+            click.echo(f"{len(table)} candidates written to {', '.join(map(str, paths))}")
     except ValueError as error:
         raise click.ClickException(str(error)) from error
 
 
+def _station(instruments: tuple[str, ...], station: str | None) -> str:
+    """Return the observatory code, or ask for it if the images are not of the Rubin Observatory."""
+    from ..core.catalog.ades import RUBIN
+    from ..core.catalog.mpc_codes import RUBIN_INSTRUMENTS
+
+    others = [instrument for instrument in instruments if instrument not in RUBIN_INSTRUMENTS]
+    if station is None and others:
+        raise click.UsageError(
+            f"The station of the instrument {', '.join(others)} is unknown; pass its observatory code with "
+            "--station, and for reports to the Minor Planet Center --telescope DESIGN APERTURE DETECTOR."
+        )
+    return station or RUBIN
+
+
 def _ades_context(
-    station: str, submitter: str, star_catalog: str, telescope: tuple[str, float, str] | None
+    station: str,
+    telescope: tuple[str, float, str] | None,
+    name: str,
+    rms_time: float | None,
+    values: dict[str, str],
 ) -> AdesContext:
+    """Return the context of observations, or ask for what is unknown of their telescope."""
     from lsst.meas.trails import __version__
 
     from ..core.catalog.ades import RUBIN, AdesContext
 
-    if telescope is None and station != RUBIN:
+    given: dict[str, Any] = {**values, "software": f"meas_trails {__version__}"[:100]}
+    if name:
+        given["telescope"] = name
+    if rms_time is not None:
+        given["rms_time"] = rms_time
+    if telescope is not None:
+        given |= dict(zip(("design", "aperture", "detector"), telescope, strict=True))
+    elif station != RUBIN:
         raise click.UsageError(
             f"The telescope of station {station} is unknown; pass --telescope DESIGN APERTURE DETECTOR, for "
             "example --telescope reflector 4.0 CCD."
         )
-    design, aperture, detector = telescope or _RUBIN_TELESCOPE
     try:
-        return AdesContext(
-            station=station,
-            submitter=submitter,
-            star_catalog=star_catalog,
-            design=design,
-            aperture=aperture,
-            detector=detector,
-            software=f"meas_trails {__version__}"[:100],
-        )
+        return AdesContext.rubin(**given) if station == RUBIN else AdesContext(station=station, **given)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

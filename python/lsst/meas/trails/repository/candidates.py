@@ -13,7 +13,13 @@
 
 from __future__ import annotations
 
-__all__ = ("CATALOG_TYPE", "DetectorResult", "detector_results", "image_type_of", "read_catalog")
+__all__ = (
+    "CATALOG_TYPE",
+    "DetectorResult",
+    "detector_results",
+    "image_type_of",
+    "read_catalog",
+)
 
 import dataclasses
 from collections.abc import Iterator
@@ -49,6 +55,9 @@ class DetectorResult:
 
     truth: astropy.table.Table | None
     """Truth table of the image, `None` if unknown or not requested."""
+
+    physical_filter: str = ""
+    """Butler name of the filter."""
 
     @property
     def n_pixels(self) -> int:
@@ -109,6 +118,7 @@ def detector_results(
             candidates=candidates,
             image_type=image_type,
             truth=_read_truth(butler, ref.dataId, [name for name in truth_types if name in known]),
+            physical_filter=str(ref.dataId["physical_filter"]),
         )
 
 

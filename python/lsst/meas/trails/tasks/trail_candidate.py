@@ -32,7 +32,7 @@ from ..core.candidates.score import ScoreModel
 from ..core.catalog.columns import candidate_catalog
 from ._connections import DETECTOR, ImageConnections, table_output
 from ._ids import DataIdConfig, first_candidate_id, max_candidates, pack_data_id
-from ._input_image import InputImageConfig, check_covers, read_input_image
+from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image
 from ._quantum_task import Arguments, QuantumTask
 from ._thresholds import TrailPixels, TrailPixelsConfig
 from ._trail_images import ModelSummary, model_summary
@@ -156,6 +156,7 @@ class TrailCandidateTask(QuantumTask):
         catalog.meta["scoreAtFalsePerDetector"] = summary["score"].get("at_false_per_detector", {})
         catalog.meta["scoreCalibrated"] = bool(summary["score"])
         catalog.meta["imageShape"] = list(planes.shape)
+        catalog.meta["psfFwhm"] = _seeing(input_image)
         self.metadata["nCandidates"] = len(catalog)
         self.metadata["nStreaks"] = int(catalog["streakFlag"].sum())
         self.metadata["nFitFailed"] = int(catalog["trail_flag"].sum())
@@ -188,6 +189,12 @@ class TrailCandidateTask(QuantumTask):
             max_gap=self.config.maxGap,
             min_score=self.config.minScore,
         )
+
+
+def _seeing(image: InputImage) -> float:
+    """Return the FWHM of the PSF at the center of an image, arcseconds."""
+    ny, nx = image.planes.shape
+    return image.planes.psf.fwhm(0.5 * (nx - 1), 0.5 * (ny - 1)) * image.pixel_scale
 
 
 def _score_model(summary: ModelSummary) -> ScoreModel | None:

@@ -23,6 +23,7 @@ import dataclasses
 import logging
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import astropy.table
 import numpy as np
@@ -123,23 +124,23 @@ class AdesContext:
     """Name and version of the software that found the candidates."""
 
     @classmethod
-    def rubin(cls, **values: str) -> AdesContext:
+    def rubin(cls, **values: Any) -> AdesContext:
         """Return the context of the Simonyi Survey Telescope.
 
         Parameters
         ----------
         **values
-            Other fields.
+            Other fields, or other values.
         """
-        return cls(
-            station=RUBIN,
-            design="reflector",
-            aperture=8.4,
-            detector="CCD",
-            telescope="Simonyi Survey Telescope",
-            rms_time=RUBIN_RMS_TIME,
-            **values,
-        )
+        known = {
+            "station": RUBIN,
+            "design": "reflector",
+            "aperture": 8.4,
+            "detector": "CCD",
+            "telescope": "Simonyi Survey Telescope",
+            "rms_time": RUBIN_RMS_TIME,
+        }
+        return cls(**{**known, **values})
 
     def __post_init__(self) -> None:
         line = r"[^|\x00-\x1f\x7f]"

@@ -60,10 +60,13 @@ _ASTROPY_FORMATS = {"ecsv": "ascii.ecsv", "csv": "ascii.csv"}
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `REPORT_FORMATS` need besides the candidates."""
+    """Facts that `REPORT_FORMATS` need besides the candidates."""
 
-    context: AdesContext
-    """Observer, telescope and calibration."""
+    station: str
+    """Observatory code of the Minor Planet Center."""
+
+    context: AdesContext | None = None
+    """Observer, telescope and calibration; required by ADES and the 80-column format."""
 
     images: astropy.table.Table | None = None
     """Images of the file for heliolinx; see `~lsst.meas.trails.core.catalog.heliolinx.heliolinx_images`."""
@@ -169,7 +172,8 @@ def format_catalog(
     if file_format in REPORT_FORMATS:
         assert report is not None
         if file_format == "heliolinx":
-            return heliolinx_detections(table, report.context.station)
+            return heliolinx_detections(table, report.station)
+        assert report.context is not None
         psv = ades_psv(table, report.context)
         return psv if file_format == "ades" else mpc80_lines(psv)
     if file_format == "ds9":
@@ -207,7 +211,7 @@ def write_catalog(
     if file_format == "heliolinx":
         contents[path.with_suffix(".colformat")] = COLUMN_FORMAT
         if report is not None and report.images is not None:
-            contents[path.with_suffix(".imgs")] = heliolinx_images(report.images, report.context.station)
+            contents[path.with_suffix(".imgs")] = heliolinx_images(report.images, report.station)
     for name, content in contents.items():
         with atomic_path(name) as partial:
             partial.write_text(content, encoding="utf-8")

@@ -44,4 +44,4 @@ def ds9_regions(candidates: astropy.table.Table) -> str:
         for start, end, row in zip(first, second, candidates[known], strict=True)
     ]
     text: str = Regions(lines).serialize(format="ds9", precision=7)
-    return text
+    return text.rstrip("\n") + "\n"
