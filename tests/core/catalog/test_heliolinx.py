@@ -96,7 +96,7 @@ def test_values() -> None:
 
 
 def test_errors_along_and_across() -> None:
-    """Of an error ellipse along the trail, heliolinx gets its axes."""
+    """The axes of an error ellipse along the trail are exported."""
     angle, along, across = np.deg2rad(30.0), 3e-5, 1e-5
     unit = np.array([np.sin(angle), np.cos(angle)])
     normal = np.array([np.cos(angle), -np.sin(angle)])
