@@ -27,7 +27,7 @@ from click.testing import CliRunner, Result
 from lsst.daf.butler import Butler
 from lsst.images import Mask
 from lsst.meas.trails.cli import main
-from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog
 from lsst.meas.trails.core.tiles.reader import TileReader
 from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
@@ -129,6 +129,11 @@ def test_catalogs(chain: Any, detected: Butler) -> None:
     assert len(visit) == packed == len(set(visit["trailCandidateId"]))
     together = astropy.table.vstack(catalogs, metadata_conflicts="silent")
     np.testing.assert_array_equal(visit["trailCandidateId"], together["trailCandidateId"])
+    schema = detected.get("trail_candidate_schema", parameters=WITH_METADATA)
+    assert len(schema) == 0
+    for name, (_, unit, description) in CANDIDATE_COLUMNS.items():
+        assert (schema[name].dtype, schema[name].unit) == (empty_catalog()[name].dtype, unit)
+        assert schema[name].description == description
     # The third detector has no catalog.
     assert visit.meta["nDetectors"] == 2
 

@@ -119,10 +119,10 @@ SUBSETS = {
 
 
 def data_types(graph: PipelineGraph) -> tuple[set[str], set[str]]:
-    """Return the inputs and outputs of a pipeline, without those of the middleware."""
+    """Return the inputs and outputs of a pipeline, without schemas and those of the middleware."""
     inputs, outputs = set(), set()
     for name in graph.dataset_types:
-        if name.endswith(("_config", "_log", "_metadata")) or name == "packages":
+        if name.endswith(("_config", "_log", "_metadata", "_schema")) or name == "packages":
             continue
         (outputs if graph.producer_of(name) is not None else inputs).add(name)
     return inputs, outputs

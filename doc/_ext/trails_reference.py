@@ -13,6 +13,8 @@
 
 ``pipeline-summary NAME.yaml``
     Description, parameters, tasks and subsets of a pipeline.
+``catalog-table NAME``
+    Columns of a table of the Felis file of the package.
 ``columns MODULE.NAME``
     Columns of a table, described by a dictionary of that name.
 ``recipe-reference``
@@ -24,7 +26,7 @@
 
 from __future__ import annotations
 
-__all__ = ("change_lines", "column_lines", "pipeline_lines", "recipe_lines", "setup")
+__all__ = ("catalog_lines", "change_lines", "column_lines", "pipeline_lines", "recipe_lines", "setup")
 
 import importlib
 import importlib.resources
@@ -35,6 +37,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from astropy.units import UnitBase
 from docutils import nodes
 from numpydoc.docscrape import ClassDoc
@@ -94,6 +97,25 @@ def column_lines(name: str) -> list[str]:
     for column, (kind, unit, meaning) in getattr(importlib.import_module(module), attribute).items():
         text = unit.to_string() if isinstance(unit, UnitBase) else ""
         lines.append(f"| `{column}` | {kind.__name__.rstrip('_')} | {text} | {markdown(meaning)} |")
+    return lines
+
+
+def catalog_lines(name: str) -> list[str]:
+    """Return the columns of a table of the Felis file as a Markdown table.
+
+    Parameters
+    ----------
+    name
+        Name of the table.
+    """
+    from lsst.meas.trails.core.schema.felis_file import SCHEMA_FILE
+
+    tables = yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))["tables"]
+    (table,) = (table for table in tables if table["name"] == name)
+    lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
+    for column in table["columns"]:
+        unit, meaning = column.get("fits:tunit", ""), markdown(column["description"])
+        lines.append(f"| `{column['name']}` | {column['datatype']} | {unit} | {meaning} |")
     return lines
 
 
@@ -207,6 +229,13 @@ class _PipelineSummary(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(pipeline_lines(self.arguments[0])))
 
 
+class _CatalogTable(SphinxDirective):
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(catalog_lines(self.arguments[0])))
+
+
 class _Columns(SphinxDirective):
     required_arguments = 1
 
@@ -226,6 +255,7 @@ class _UnreleasedChanges(SphinxDirective):
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Add the directives to Sphinx."""
+    app.add_directive("catalog-table", _CatalogTable)
     app.add_directive("columns", _Columns)
     app.add_directive("pipeline-summary", _PipelineSummary)
     app.add_directive("recipe-reference", _RecipeReference)

@@ -137,14 +137,12 @@ def dataset_lines(tasks: Sequence[type[PipelineTask]]) -> list[str]:
     rows: dict[str, tuple[set[str], list[str], list[str]]] = {}
     for task in tasks:
         for _, connection in _all_connections(task):
-            if isinstance(connection, cT.InitOutput | cT.InitInput):
-                continue
             name = _resolved(task, connection)
-            about = f"`{connection.storageClass}` | {_join(connection.dimensions) or 'none'}"
+            about = f"`{connection.storageClass}` | {_join(_dimensions(connection)) or 'none'}"
             facts, written, read = rows.setdefault(name, (set(), [], []))
             facts.add(about)
             link = f"{{py:class}}`~{TASKS_MODULE}.{task.__name__}`"
-            (written if isinstance(connection, cT.Output) else read).append(link)
+            (written if isinstance(connection, cT.Output | cT.InitOutput) else read).append(link)
     lines = [
         "| dataset type | storage class | dimensions | written by | read by |",
         "|---|---|---|---|---|",
@@ -171,8 +169,14 @@ def _all_connections(task: type[PipelineTask]) -> Iterator[tuple[str, Any]]:
     yield from (declared | {name: made[name] for name in made if name not in declared}).items()
 
 
+def _dimensions(connection: Any) -> Sequence[str]:
+    # Datasets that tasks read or write at their start have no dimensions.
+    return getattr(connection, "dimensions", ())
+
+
 def _kind_order(connection: Any) -> int:
-    return [isinstance(connection, kind) for kind in (cT.Input, cT.PrerequisiteInput, cT.Output)].index(True)
+    order = (cT.Input, cT.PrerequisiteInput, cT.InitInput, cT.Output, cT.InitOutput)
+    return [isinstance(connection, kind) for kind in order].index(True)
 
 
 def _kind(connection: Any) -> str:
@@ -189,7 +193,7 @@ def _connection_facts(task: type[PipelineTask], connection: Any) -> list[str]:
     templates = re.findall(r"\{(\w+)\}", connection.name)
     facts = [
         f"{_kind(connection)}: `{name}`, storage class `{connection.storageClass}`, "
-        f"dimensions {_join(connection.dimensions) or 'none'}."
+        f"dimensions {_join(_dimensions(connection)) or 'none'}."
     ]
     if templates:
         facts.append(f"The name follows {_join([f'`connections.{name}`' for name in templates])}.")

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import pytest
 from trails_links import check_links
-from trails_reference import change_lines, column_lines, pipeline_lines, recipe_lines
+from trails_reference import catalog_lines, change_lines, column_lines, pipeline_lines, recipe_lines
 from trails_tasks import (
     all_tasks,
     config_lines,
@@ -31,6 +31,7 @@ from trails_tasks import (
 )
 
 import lsst.pipe.base.connectionTypes as cT
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.tasks import TrailCandidateTask
 from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 from lsst.pipe.base import PipelineTask, PipelineTaskConfig, PipelineTaskConnections
@@ -119,7 +120,9 @@ def test_dataset_types_of_all_tasks() -> None:
     link = "{py:class}`~lsst.meas.trails.tasks.ExampleTask`"
     assert f"| `raw_image` | `VisitImage` | instrument and visit |  | {link} |" in lines
     assert f"| `result` | `MaskV2` | none | {link} |  |" in lines
-    assert any("`trail_candidate_detector`" in line for line in dataset_lines(all_tasks()))
+    lines = dataset_lines(all_tasks())
+    assert any("`trail_candidate_detector`" in line for line in lines)
+    assert any("`trail_candidate_schema` | `ArrowAstropy` | none |" in line for line in lines)
 
 
 def test_tasks_that_disagree_on_a_dataset_type() -> None:
@@ -152,6 +155,12 @@ def test_pipeline_with_what_it_imports() -> None:
     labels = [line.split("`")[1] for line in lines if line.startswith("1. ")]
     assert labels == ["trailSegmentation", "trailCandidate", "consolidateTrailCandidates"]
     assert any("`perDetector` (`trailSegmentation`, `trailCandidate`)" in line for line in lines)
+
+
+def test_table_of_the_schema() -> None:
+    lines = catalog_lines("trail_candidate")
+    assert "| `raErr` | float | deg | Error of ra times cos(dec). |" in lines
+    assert len(lines) == 2 + len(CANDIDATE_COLUMNS)
 
 
 def test_columns_of_a_table() -> None:

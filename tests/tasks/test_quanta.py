@@ -68,6 +68,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
     TrailCandidateTask: {
         "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
         "trail_probability": ("trail_probability", "ImageV2", DETECTOR),
+        "trail_candidate_schema": ("trail_candidate_schema", "ArrowAstropy", ()),
         "trail_candidate_detector": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
     },
     MatchTrailsTask: {
@@ -120,7 +121,7 @@ def test_connections(task: type[PipelineTask]) -> None:
     lintConnections(task.ConfigClass.ConnectionsClass)
     connections = task.ConfigClass.ConnectionsClass(config=task.ConfigClass())
     found = {
-        name: (connection.name, connection.storageClass, tuple(connection.dimensions))
+        name: (connection.name, connection.storageClass, tuple(getattr(connection, "dimensions", ())))
         for name, connection in connections.allConnections.items()
     }
     assert found == TASKS[task]

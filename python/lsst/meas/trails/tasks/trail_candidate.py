@@ -16,7 +16,7 @@ from __future__ import annotations
 __all__ = ("TrailCandidateConfig", "TrailCandidateConnections", "TrailCandidateTask")
 
 import logging
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import astropy.table
 
@@ -29,7 +29,7 @@ from lsst.pipe.base import InvalidQuantumError, PipelineTaskConfig, QuantumConte
 from ..core.background import SkySubtracted
 from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.candidates.score import ScoreModel
-from ..core.catalog.columns import candidate_catalog
+from ..core.catalog.columns import candidate_catalog, empty_catalog
 from ._connections import DETECTOR, ImageConnections, table_output
 from ._ids import DataIdConfig, first_candidate_id, max_candidates, pack_data_id
 from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image
@@ -48,6 +48,11 @@ class TrailCandidateConnections(ImageConnections, dimensions=DETECTOR):
         name="trail_probability",
         storageClass="ImageV2",
         dimensions=DETECTOR,
+    )
+    trail_candidate_schema = cT.InitOutput(
+        doc="Columns of the trail candidates: a table without rows.",
+        name="trail_candidate_schema",
+        storageClass="ArrowAstropy",
     )
     trail_candidate_detector = table_output(
         doc="Trail candidates of one detector.", name="trail_candidate_detector"
@@ -81,6 +86,10 @@ class TrailCandidateTask(QuantumTask):
     _DefaultName: ClassVar[str] = "trailCandidate"
 
     config: TrailCandidateConfig
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.trail_candidate_schema = empty_catalog()
 
     def run_arguments(self, inputs: Arguments, context: QuantumContext) -> Arguments:
         _, packer, packed, visit, detector = pack_data_id(self.config, context)

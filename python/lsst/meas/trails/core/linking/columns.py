@@ -56,7 +56,7 @@ TRACKLET_MEMBER_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
     "trackletId": (_I, None, "Tracklet of the member."),
     "trailCandidateId": (_I, None, "Candidate that is the member."),
     "visit": (_I, None, "Visit of the candidate."),
-    "detector": (_I, None, "Detector of the candidate."),
+    "detector": (np.int16, None, "Detector of the candidate."),
     "midpointMjdTai": (_F, u.day, "Middle of the candidate's exposure, MJD, TAI."),
     "firstEnd": (
         _I,
