@@ -16,9 +16,7 @@ from astropy.io.fits import Header
 
 from lsst.meas.trails.ingest.header import (
     NOMINAL_ZEROPOINT,
-    UNKNOWN_BAND,
     find_detector,
-    find_filter,
     find_gain,
     find_saturation,
     find_zeropoint,
@@ -92,37 +90,6 @@ def test_saturation() -> None:
     assert find_saturation(Header({"SATURATE": 60000})) == 60000.0
     assert find_saturation(Header({"SATURATE": 60000, "BUNIT": "nJy"})) is None
     assert find_saturation(Header()) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "band"),
-    [
-        ("g", "g"),
-        ("R", "r"),
-        ("g DECam SDSS c0001 4720.0 1520.0", "g"),
-        ("r.MP9601", "r"),
-        ("i_sim", "i"),
-        ("HSC-I2", "i"),
-        ("SDSS-Z", "z"),
-        ("sdss_u", "u"),
-        ("ZTF_g", "g"),
-        ("V", "V"),
-        ("Bessell B", "B"),
-        ("clear", UNKNOWN_BAND),
-        ("grism", UNKNOWN_BAND),
-    ],
-)
-def test_filter(name: str, band: str) -> None:
-    found = find_filter(Header({"FILTER": name}))
-    assert (found.name, found.band) == (name, band)
-
-
-def test_filter_given_or_missing() -> None:
-    assert find_filter(Header({"FILTER": "clear"}), "r").band == "r"
-    found = find_filter(Header())
-    assert (found.name, found.band) == (UNKNOWN_BAND, UNKNOWN_BAND)
-    # The name is part of file names.
-    assert find_filter(Header({"FILTER": "a/b"})).name == "a_b"
 
 
 def test_detector() -> None:

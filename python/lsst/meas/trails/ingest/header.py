@@ -9,17 +9,14 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Zero point, gain, filter and detector from FITS headers of any telescope."""
+"""Zero point, gain, saturation and detector from FITS headers of any telescope."""
 
 from __future__ import annotations
 
 __all__ = (
     "NOMINAL_ZEROPOINT",
-    "UNKNOWN_BAND",
-    "Filter",
     "ZeroPoint",
     "find_detector",
-    "find_filter",
     "find_gain",
     "find_saturation",
     "find_zeropoint",
@@ -28,7 +25,6 @@ __all__ = (
 import dataclasses
 import re
 import warnings
-from typing import NamedTuple
 
 import astropy.units as u
 import numpy as np
@@ -44,21 +40,10 @@ NOMINAL_ZEROPOINT = 27.0
 Magnitudes depend on it, detection does not.
 """
 
-UNKNOWN_BAND = "unknown"
-"""Name of the band of unknown filters."""
-
 _ZEROPOINT_KEYWORDS = ("MAGZERO", "MAGZPT", "MAGZP", "PHOTZP")
 _GAIN_KEYWORDS = (("GAIN",), ("EGAIN",), ("CCDGAIN",), ("GAINA", "GAINB"))
 _SATURATION_KEYWORDS = (("SATURATE",), ("SATLEVEL",), ("SATURATA", "SATURATB"))
 _DETECTOR_KEYWORDS = ("CCDNUM", "DETECTOR", "CHIPID", "CCDID", "CCD_ID", "IMAGEID")
-
-# Names that begin with the band, or end with it after the name of a survey:
-# "g", "r.MP9601", "i_sim", "SDSS-z", "HSC-Y".
-_BAND_FIRST = re.compile(r"^([ugrizyUGRIZY])(?:[^A-Za-z].*)?$")
-_BAND_LAST = re.compile(
-    r"^(?:SDSS|SLOAN|PS1?|HSC|DECAM|LSST|ZTF|SM|PAN-?STARRS)[ _.\-]*([ugrizy])\d?$", re.IGNORECASE
-)
-_JOHNSON = re.compile(r"^(?:JOHNSON|BESSELL?|COUSINS|HARRIS|KC)?[ _.\-]*([BVRI])$", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +63,6 @@ class ZeroPoint:
     def njy_per_count(self) -> float:
         """Flux of one unit of the pixels, nJy."""
         return float(10.0 ** (-0.4 * (self.magnitude - AB_ZEROPOINT_NJY)))
-
-
-class Filter(NamedTuple):
-    """A filter and its band."""
-
-    name: str
-    band: str
 
 
 def find_zeropoint(header: Header, flux_per_count: float | None = None) -> ZeroPoint:
@@ -155,32 +133,6 @@ def find_saturation(header: Header) -> float | None:
         return None
     level = _mean_number(header, _SATURATION_KEYWORDS)
     return level if level is not None and level > 0.0 else None
-
-
-def find_filter(header: Header, band: str | None = None) -> Filter:
-    """Find the filter of an image.
-
-    Parameters
-    ----------
-    header
-        Header of the image.
-    band
-        Band of the filter; by default from the name of the filter.
-
-    Returns
-    -------
-    filter
-        Its band is ``u`` to ``y``, Johnson's ``B`` to ``I``, or `UNKNOWN_BAND`.
-    """
-    raw = next((str(header[k]) for k in ("FILTER", "FILTNAM", "FILTER1", "BAND") if header.get(k)), "")
-    name = re.sub(r"[^\x21-\x7e]+", " ", raw).replace("/", "_").strip()[:32].strip()
-    if band is not None:
-        return Filter(name or band, band)
-    if name:
-        for pattern, change in ((_BAND_FIRST, str.lower), (_BAND_LAST, str.lower), (_JOHNSON, str.upper)):
-            if match := pattern.match(name):
-                return Filter(name, change(match.group(1)))
-    return Filter(name or UNKNOWN_BAND, UNKNOWN_BAND)
 
 
 def find_detector(header: Header) -> int:

@@ -30,6 +30,7 @@ from lsst.images import MaskPlane, VisitImage
 from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
 from ..repository.camera import make_detector
 from ..repository.visit_image import make_summary_stats, make_visit_image, sample_psf
+from .filters import UNKNOWN_BAND
 from .header import find_gain, find_saturation
 from .instrument import FitsCam
 from .layout import FitsIngestError, FitsLayout
@@ -154,6 +155,7 @@ def make_fits_image(
         "varianceSource": variance_source,
         "psfSource": psf.kind,
         "psfStars": psf.n_stars,
+        "bandUnknown": observation.filter.band == UNKNOWN_BAND,
         "assumedTimeFlag": bool(observation.timing.time_problem),
         "assumedExposureTimeFlag": observation.timing.exposure_time_assumed,
     }

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from lsst.images import Box, DetectorFrame, SkyProjection
 
-from .header import UNKNOWN_BAND, Filter, ZeroPoint, find_detector, find_filter, find_zeropoint
+from .filters import UNKNOWN_BAND, Filter, find_filter
+from .header import ZeroPoint, find_detector, find_zeropoint
 from .instrument import FitsCam
 from .layout import FitsIngestError, FitsLayout, read_layout
 from .pairing import FitsFiles
