@@ -28,6 +28,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 DETECTOR = {"instrument", "visit", "detector"}
 VISIT = {"instrument", "visit"}
+NIGHT = {"instrument", "day_obs"}
 
 TYPES: dict[str, tuple[str, set[str]]] = {
     "preliminary_visit_image": ("VisitImage", DETECTOR),
@@ -42,6 +43,9 @@ TYPES: dict[str, tuple[str, set[str]]] = {
     "trail_mask": ("MaskV2", DETECTOR),
     "trail_candidate_detector": ("ArrowAstropy", DETECTOR),
     "trail_candidate": ("ArrowAstropy", VISIT),
+    "trail_candidate_associated": ("ArrowAstropy", VISIT),
+    "trail_tracklet": ("ArrowAstropy", NIGHT),
+    "trail_tracklet_member": ("ArrowAstropy", NIGHT),
 }
 """Storage class and dimensions of the dataset types of this package."""
 
@@ -83,6 +87,10 @@ INPUTS_AND_OUTPUTS = {
     "EvaluateSimulatedTrails": (
         {"preliminary_visit_image", "trail_model", "simulated_trail_catalog", "source_detector"},
         {"trail_probability", "trail_mask", "trail_candidate_detector"} | SUMMARY,
+    ),
+    "LinkTrails": (
+        {"trail_candidate", "trail_candidate_associated"},
+        {"trail_tracklet", "trail_tracklet_member"},
     ),
     "MakeTrainingSet": (
         {"preliminary_visit_image", "injection_catalog"},

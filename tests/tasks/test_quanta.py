@@ -31,6 +31,7 @@ from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import (
     ConsolidateTrailCandidatesTask,
     InjectTrailsTask,
+    LinkTrailsTask,
     MatchTrailsTask,
     SummarizeTrailsTask,
     TileToHdf5Task,
@@ -42,6 +43,7 @@ from lsst.pipe.base.testUtils import assertValidOutput, lintConnections, makeQua
 
 DETECTOR = ("instrument", "visit", "detector")
 VISIT = ("instrument", "visit")
+NIGHT = ("instrument", "day_obs")
 INSTRUMENT = ("instrument",)
 SKY = ("htm7", "band")
 
@@ -107,6 +109,12 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
     ConsolidateTrailCandidatesTask: {
         "catalogs": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
         "trail_candidate": ("trail_candidate", "ArrowAstropy", VISIT),
+    },
+    LinkTrailsTask: {
+        "candidates": ("trail_candidate", "ArrowAstropy", VISIT),
+        "associated": ("trail_candidate_associated", "ArrowAstropy", VISIT),
+        "trail_tracklet": ("trail_tracklet", "ArrowAstropy", NIGHT),
+        "trail_tracklet_member": ("trail_tracklet_member", "ArrowAstropy", NIGHT),
     },
 }
 """Dataset type, storage class and dimensions of the connections of each task."""
@@ -186,6 +194,8 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
         "injected_trail_mask": injected.injected_mask,
         "trail_probability": segmented.trail_probability,
         "trail_candidate_detector": empty_catalog(),
+        "trail_candidate": empty_catalog(),
+        "trail_candidate_associated": empty_catalog(),
         "simulated_trail_catalog": injected.injected_catalog[:0],
         "source_detector": astropy.table.Table({"x": [10.0], "y": [20.0]}),
         "injected_source_detector": astropy.table.Table({"x": [10.0, 80.0], "y": [20.0, 60.0]}),
@@ -206,14 +216,18 @@ def quantum_ids(butler: Butler, task: type[PipelineTask]) -> tuple[DataCoordinat
     image = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id, detector=0)
     visit = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id)
     instrument = butler.registry.expandDataId(instrument=TrailSimCam.getName())
+    night = butler.registry.expandDataId(instrument=TrailSimCam.getName(), day_obs=record.day_obs)
     connections = task.ConfigClass.ConnectionsClass(config=task.ConfigClass())
     sky = butler.registry.expandDataId(htm7=TRIXEL, band="r")
     ids: dict[str, Any] = {}
     for name, (_, _, dimensions) in TASKS[task].items():
-        ids[name] = {DETECTOR: image, VISIT: visit, SKY: sky, INSTRUMENT: instrument, (): {}}[dimensions]
+        ids[name] = {DETECTOR: image, VISIT: visit, NIGHT: night, SKY: sky, INSTRUMENT: instrument, (): {}}[
+            dimensions
+        ]
         if connections.allConnections[name].multiple:
             ids[name] = [ids[name]]
     of_task = {frozenset(DETECTOR): image, frozenset(VISIT): visit, frozenset(INSTRUMENT): instrument}
+    of_task[frozenset(NIGHT)] = night
     return of_task[frozenset(connections.dimensions)], ids
 
 

@@ -26,6 +26,7 @@ PIPELINES = (
     "DetectTrailsWithTemplate",
     "EvaluateSimulatedTrails",
     "EvaluateTrails",
+    "LinkTrails",
     "MakeTrainingSet",
 )
 """Names of the shipped pipelines."""

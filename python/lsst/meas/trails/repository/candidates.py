@@ -19,6 +19,7 @@ __all__ = (
     "detector_results",
     "image_type_of",
     "read_catalog",
+    "score_of_false_rate",
 )
 
 import dataclasses
@@ -76,7 +77,7 @@ class DetectorResult:
 
         Measured on the calibration scenes; 0.5 without a calibration.
         """
-        return float(self.candidates.meta.get("scoreAtFalsePerDetector", {}).get("10", 0.5))
+        return score_of_false_rate(self.candidates)
 
 
 def detector_results(
@@ -128,6 +129,15 @@ def read_catalog(
     """Read a table with its metadata, such as the model, which the Butler drops by default."""
     table: astropy.table.Table = butler.get(dataset, data_id, parameters={"strip_astropy_meta_yaml": False})
     return table
+
+
+def score_of_false_rate(candidates: astropy.table.Table, false_per_detector: float = 10.0) -> float:
+    """Return the score at which the model of a catalog has a number of false candidates per detector.
+
+    Measured on the calibration scenes; 0.5 if it was not.
+    """
+    scores = candidates.meta.get("scoreAtFalsePerDetector", {})
+    return float(scores.get(f"{false_per_detector:g}", 0.5))
 
 
 def image_type_of(candidates: astropy.table.Table) -> str:

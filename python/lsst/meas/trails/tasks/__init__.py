@@ -13,6 +13,7 @@
 
 from .consolidate_trail_candidates import *
 from .inject_trails import *
+from .link_trails import *
 from .match_trails import *
 from .summarize_trails import *
 from .tile_to_hdf5 import *

@@ -21,9 +21,10 @@ from collections.abc import Iterable
 import astropy.table
 import numpy as np
 
+from ..motion import vectors_to_sky
 from .chains import Chains, build_chains
 from .chance import ChanceModel, Decoys, find_decoys, fit_chance
-from .detections import read_detections
+from .detections import Detections, read_detections
 from .options import LinkOptions
 from .pairs import find_pairs
 from .priors import Priors
@@ -43,6 +44,9 @@ class LinkResult:
 
     members: astropy.table.Table
     """One row per member; see `~lsst.meas.trails.core.linking.columns.TRACKLET_MEMBER_COLUMNS`."""
+
+    positions: astropy.table.Table
+    """Midpoints of the members in the same order: ``ra``, ``dec`` in degrees, ``error`` in arcsec."""
 
     candidates: int
     """Number of candidates in the catalogs."""
@@ -101,6 +105,7 @@ def link_candidates(
     return LinkResult(
         tracklets=tracklets,
         members=members,
+        positions=_positions(detections, members),
         candidates=total,
         detections=usable,
         stationary=int(repeated.sum()),
@@ -122,3 +127,11 @@ def _measure_pairs(chains: Chains, decoys: Decoys, count: int) -> Chains:
     return dataclasses.replace(
         chains, chance=np.where(two, model.probability(chains.log_ratio), chains.chance)
     )
+
+
+def _positions(detections: Detections, members: astropy.table.Table) -> astropy.table.Table:
+    """Return the midpoints of members."""
+    order = np.argsort(detections.candidate_id)
+    rows = order[np.searchsorted(detections.candidate_id, members["trailCandidateId"], sorter=order)]
+    ra, dec = vectors_to_sky(detections.place[rows])
+    return astropy.table.Table({"ra": ra, "dec": dec, "error": detections.position_error[rows]})
