@@ -17,7 +17,6 @@ from astropy.io.fits import Header
 from lsst.meas.trails.ingest.header import (
     NOMINAL_ZEROPOINT,
     find_detector,
-    find_gain,
     find_saturation,
     find_zeropoint,
 )
@@ -63,27 +62,6 @@ def test_no_zeropoint() -> None:
     found = find_zeropoint(Header({"MAGZERO": 0.0}))
     assert found.assumed
     assert found.magnitude == NOMINAL_ZEROPOINT
-
-
-@pytest.mark.parametrize(
-    ("cards", "gain"),
-    [
-        ({"GAIN": 2.5}, 2.5),
-        ({"GAIN": "2.5", "BUNIT": "ADU"}, 2.5),
-        ({"GAINA": 4.0, "GAINB": 4.2}, 4.1),
-        ({"GAIN": 2.5, "BUNIT": "electron"}, 1.0),
-        ({"GAIN": 2.5, "BUNIT": "adu/s", "EXPTIME": 60.0}, 150.0),
-        ({"BUNIT": "electron s-1", "EXPTIME": 60.0}, 60.0),
-        ({"GAIN": 2.5, "BUNIT": "adu/s"}, None),
-        # The gain applies to counts.
-        ({"GAIN": 2.5, "BUNIT": "nJy"}, None),
-        ({"GAIN": 0.0}, None),
-        ({}, None),
-    ],
-)
-def test_gain(cards: dict[str, object], gain: float | None) -> None:
-    found = find_gain(make_header(cards))
-    assert found is None if gain is None else found == pytest.approx(gain)
 
 
 def test_saturation() -> None:

@@ -111,7 +111,7 @@ def test_plain_image(tmp_path: Path) -> None:
     sky = image.sky_projection.pixel_to_sky(x=119.0, y=119.0)
     assert (sky.ra.deg, sky.dec.deg) == pytest.approx((150.0, 2.0), abs=1e-9)
     assert image.metadata["zeroPointSource"] == "MAGZPT"
-    assert image.metadata["varianceSource"] == "measured sky noise and gain 2"
+    assert image.metadata["varianceSource"] == "measured sky noise and gain 2 (GAIN = 2)"
     # The limit for point sources: 5 sqrt(V / sum p^2), sum p^2 = 1 / (4 pi sigma^2).
     limit = 5.0 * np.sqrt(SKY_VARIANCE * njy**2 * 4.0 * np.pi * (4.0 / 2.3548) ** 2)
     assert summary.magnitude_limit == pytest.approx(31.4 - 2.5 * np.log10(limit), abs=0.06)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lsst.meas.trails.ingest.noise import estimate_variance, rescale_weight
+from lsst.meas.trails.ingest.noise import estimate_variance, measure_noise, noise_ratios, rescale_weight
 
 
 def sky(shape: tuple[int, int], sigma: float = 7.0, seed: int = 1) -> np.ndarray:
@@ -53,6 +53,23 @@ def test_noise_that_varies() -> None:
     variance = estimate_variance(image, np.zeros(image.shape, dtype=bool))
     assert np.median(variance[:, :128]) == pytest.approx(25.0, rel=0.05)
     assert np.median(variance[:, -128:]) == pytest.approx(225.0, rel=0.05)
+
+
+def test_level_and_noise() -> None:
+    image = sky((256, 256))
+    measured = measure_noise(image, np.zeros(image.shape, dtype=bool))
+    assert measured.level == pytest.approx(100.0, abs=0.2)
+    assert measured.variance == pytest.approx(49.0, rel=0.03)
+
+
+@pytest.mark.parametrize("factor", [0.1, 1.0, 4.0])
+def test_ratios(factor: float) -> None:
+    image = sky((256, 256))
+    bad = np.zeros(image.shape, dtype=bool)
+    bad[10:20] = True
+    image[bad] = np.nan
+    variance = np.full(image.shape, 49.0 / factor, dtype=np.float32)
+    assert noise_ratios(image, bad, variance) == pytest.approx((factor, factor), rel=0.05)
 
 
 def test_no_noise() -> None:

@@ -89,6 +89,14 @@ Then find trails with:
     "plane.  [default: from the header]",
 )
 @click.option(
+    "--noise",
+    type=click.Choice(["check", "file", "sky"]),
+    default="check",
+    show_default=True,
+    help="Origin of the variance: the variance, error or weight of the file, the scatter of the sky, "
+    "or the file's after a check: an error if variances differ by more than a factor of 1.5.",
+)
+@click.option(
     "--exposure-time",
     type=click.FloatRange(min=0.0, min_open=True),
     metavar="SECONDS",

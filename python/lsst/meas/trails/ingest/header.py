@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Zero point, gain, saturation and detector from FITS headers of any telescope."""
+"""Zero point, saturation and detector from FITS headers of any telescope."""
 
 from __future__ import annotations
 
@@ -17,22 +17,19 @@ __all__ = (
     "NOMINAL_ZEROPOINT",
     "ZeroPoint",
     "find_detector",
-    "find_gain",
     "find_saturation",
     "find_zeropoint",
 )
 
 import dataclasses
-import re
-import warnings
 
-import astropy.units as u
 import numpy as np
 from astropy.io.fits import Header
 
 from ..core.photometry import AB_ZEROPOINT_NJY
 from .cards import get_integer, get_number
 from .exposure_time import find_exposure_time
+from .units import unit_flux
 
 NOMINAL_ZEROPOINT = 27.0
 """Default AB magnitude of one count.
@@ -41,7 +38,6 @@ Magnitudes depend on it, detection does not.
 """
 
 _ZEROPOINT_KEYWORDS = ("MAGZERO", "MAGZPT", "MAGZP", "PHOTZP")
-_GAIN_KEYWORDS = (("GAIN",), ("EGAIN",), ("CCDGAIN",), ("GAINA", "GAINB"))
 _SATURATION_KEYWORDS = (("SATURATE",), ("SATLEVEL",), ("SATURATA", "SATURATB"))
 _DETECTOR_KEYWORDS = ("CCDNUM", "DETECTOR", "CHIPID", "CCDID", "CCD_ID", "IMAGEID")
 
@@ -81,7 +77,7 @@ def find_zeropoint(header: Header, flux_per_count: float | None = None) -> ZeroP
         By priority: units of flux density (``BUNIT``); the calibration of the stack; ``FLUXMAG0``;
         ``MAGZERO``, ``MAGZPT``, ``MAGZP`` or ``PHOTZP``; `NOMINAL_ZEROPOINT`.
     """
-    if (flux := _unit_flux(header)) is not None:
+    if (flux := unit_flux(header)) is not None:
         return _from_flux(flux, f"units of {header['BUNIT']}")
     if flux_per_count is not None:
         return _from_flux(flux_per_count, "the stack's PhotoCalib")
@@ -102,34 +98,12 @@ def find_zeropoint(header: Header, flux_per_count: float | None = None) -> ZeroP
     return ZeroPoint(NOMINAL_ZEROPOINT, "assumed", assumed=True)
 
 
-def find_gain(header: Header) -> float | None:
-    """Find the gain of an image, electrons per unit of the pixels.
-
-    It is `None` if unknown or if the pixels are in units of flux density, to which a gain in the header does
-    not apply.
-    """
-    if _unit_flux(header) is not None:
-        return None
-    unit = str(header.get("BUNIT", "")).strip().lower()
-    per_second = re.search(r"(/\s*s(ec(ond)?)?|[\s.]s(ec)?(\^|\*\*)?-1)$", unit) is not None
-    if unit.startswith(("electron", "e-", "photo-e")):
-        gain: float | None = 1.0
-    else:
-        gain = _mean_number(header, _GAIN_KEYWORDS)
-    if gain is None or gain <= 0.0:
-        return None
-    if per_second:
-        exposure_time = find_exposure_time(header)
-        return gain * exposure_time if exposure_time else None
-    return gain
-
-
 def find_saturation(header: Header) -> float | None:
     """Find the saturation level of an image in units of the pixels.
 
     It is `None` if unknown or if the pixels are in units of flux density.
     """
-    if _unit_flux(header) is not None:
+    if unit_flux(header) is not None:
         return None
     level = _mean_number(header, _SATURATION_KEYWORDS)
     return level if level is not None and level > 0.0 else None
@@ -147,21 +121,6 @@ def _mean_number(header: Header, alternatives: tuple[tuple[str, ...], ...]) -> f
         if numbers:
             return float(np.mean(numbers))
     return None
-
-
-def _unit_flux(header: Header) -> float | None:
-    """Return the unit of the pixels in nJy if it is a flux density."""
-    text = str(header.get("BUNIT", "")).strip()
-    if not text:
-        return None
-    if text.lower() in ("nanomaggy", "nanomaggies", "nmgy"):
-        return 10.0 ** (0.4 * (AB_ZEROPOINT_NJY - 22.5))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", u.UnitsWarning)
-            return float(u.Unit(text).to(u.nJy))
-    except (ValueError, TypeError, u.UnitConversionError):
-        return None
 
 
 def _from_flux(flux: float, source: str) -> ZeroPoint:

@@ -31,13 +31,13 @@ from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
 from ..repository.camera import make_detector
 from ..repository.visit_image import make_summary_stats, make_visit_image, sample_psf
 from .filters import UNKNOWN_BAND
-from .header import find_gain, find_saturation
+from .header import find_saturation
 from .instrument import FitsCam
-from .layout import FitsIngestError, FitsLayout
-from .noise import estimate_variance, rescale_weight
+from .layout import FitsIngestError
 from .observation import FitsObservation, FitsOptions
-from .pixels import FitsPixels, read_pixels
+from .pixels import read_pixels
 from .star_psf import MIN_STARS, MeasuredPsf, TooFewStarsError, gaussian_psf, measure_psf
+from .variance import make_variance
 from .wcs import pixel_scale
 
 _LOG = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def make_fits_image(
         # NaN fails the comparison.
         mask[pixels.image >= saturation] |= np.uint32(plane_bits(["SATURATED"]))
     bad = (mask & np.uint32(plane_bits(BAD_PLANES))) != 0
-    variance, variance_source = _make_variance(pixels, bad, layout, options)
+    variance, variance_source = make_variance(pixels, bad, layout, options)
     _LOG.info("%s: variance: %s; zero point: %s.", path, variance_source, observation.zeropoint.source)
     no_noise = ~((variance > 0.0) & (variance < np.inf))
     mask[no_noise] |= np.uint32(plane_bits(["NO_DATA"]))
@@ -179,27 +179,6 @@ def image_origin(observation: FitsObservation, options: FitsOptions) -> str:
             digest.update(f"{role} {hashlib.file_digest(stream, 'sha256').hexdigest()}".encode())
     digest.update(f"{observation.layout.hdu} {options}".encode())
     return digest.hexdigest()
-
-
-def _make_variance(
-    pixels: FitsPixels, bad: npt.NDArray[np.bool_], layout: FitsLayout, options: FitsOptions
-) -> tuple[npt.NDArray[np.float32], str]:
-    """Return the variance plane in the units of the file, and its origin."""
-    if pixels.variance is not None:
-        return pixels.variance, "file"
-    if np.all(bad):
-        return np.zeros(layout.shape, dtype=np.float32), "none"
-    if pixels.weight is not None:
-        return rescale_weight(pixels.image, bad, pixels.weight), "weight map and measured sky noise"
-    gain = options.gain if options.gain is not None else find_gain(layout.header)
-    if gain is None:
-        _LOG.warning(
-            "%s has no variance plane and no gain: the variance lacks the Poisson noise of sources. "
-            "Pass --gain.",
-            layout.path,
-        )
-        return estimate_variance(pixels.image, bad), "measured sky noise"
-    return estimate_variance(pixels.image, bad, gain), f"measured sky noise and gain {gain:.4g}"
 
 
 def _make_psf(

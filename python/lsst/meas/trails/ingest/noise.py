@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
-__all__ = ("estimate_variance", "rescale_weight")
+__all__ = ("SkyNoise", "estimate_variance", "measure_noise", "noise_ratios", "rescale_weight")
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,62 @@ BLOCK = 64
 
 _CLIPPED_VARIANCE = 0.9733
 """Variance of a Gaussian clipped at 3 sigma over its full variance."""
+
+
+class SkyNoise(NamedTuple):
+    """Level and variance of the sky, medians over an image."""
+
+    level: float
+    """Level, image units."""
+
+    variance: float
+    """Variance of a pixel, image units squared."""
+
+
+def measure_noise(image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]) -> SkyNoise:
+    """Measure level and noise of the sky.
+
+    Parameters
+    ----------
+    image
+        Pixel values, shape (ny, nx); bad pixels may be NaN.
+    bad
+        Pixels to ignore, same shape.
+    """
+    level, variance = _measure_sky(image, bad)
+    return SkyNoise(float(np.median(level[~bad])), float(np.median(variance[~bad])))
+
+
+def noise_ratios(
+    image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], variance: npt.NDArray[np.float32]
+) -> tuple[float, float]:
+    """Measure the scatter of the sky relative to a variance plane, in two ways.
+
+    Parameters
+    ----------
+    image
+        Pixel values, shape (ny, nx); bad pixels may be NaN.
+    bad
+        Pixels to ignore, same shape.
+    variance
+        Variance of each pixel, image units squared, same shape; positive where not bad.
+
+    Returns
+    -------
+    local, wide
+        Measured over given variance: from differences of adjacent pixels, which correlated noise makes too
+        small, and from the clipped scatter in blocks, which crowded stars make too large. Both are 1 for a
+        correct variance of independent pixels.
+    """
+    good = ~bad
+    triple = good[:, 1:-1] & good[:, :-2] & good[:, 2:]
+    with np.errstate(invalid="ignore", over="ignore"):
+        second = 2.0 * image[:, 1:-1] - image[:, :-2] - image[:, 2:]
+        expected = 4.0 * variance[:, 1:-1] + variance[:, :-2] + variance[:, 2:]
+        scaled = second[triple] / np.sqrt(expected[triple])
+    local = float(np.square(1.4826 * np.median(np.abs(scaled)))) if scaled.size else np.nan
+    _, sky = _measure_sky(image, bad)
+    return local, float(np.median(sky[good] / variance[good]))
 
 
 def estimate_variance(

@@ -50,6 +50,9 @@ class FitsOptions:
     zeropoint: float | None = None
     """AB magnitude of one unit of the pixels."""
 
+    noise: str = "check"
+    """Origin of the variance: ``file``, ``sky`` (measured), or ``check`` (the file's if the sky agrees)."""
+
     gain: float | None = None
     """Electrons per unit of the pixels."""
 
