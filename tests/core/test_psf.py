@@ -11,6 +11,9 @@
 
 from __future__ import annotations
 
+import types
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -87,6 +90,41 @@ def test_sampled_reproduces_a_linear_model() -> None:
     assert (psf.x[0], psf.x[-1], psf.y[0], psf.y[-1]) == (0.0, 1499.0, 0.0, 999.0)
     for x, y in ((0.0, 0.0), (700.3, 123.4), (1499.0, 999.0)):
         np.testing.assert_allclose(psf.kernel(x, y), model(x, y), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"), [((-3, 3), (-3, 3)), ((-3, 2), (-3, 2)), ((-2, 3), (-1, 4))], ids=str
+)
+def test_model_with_a_kernel_of_any_box(rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    """Even sides, and sides that depend on the position, are padded around the pixel (0, 0)."""
+
+    class Model:
+        def compute_kernel_image(self, *, x: float, y: float) -> Any:
+            (y0, y1), (x0, x1) = ((-5, 5), (-5, 5)) if x > 50.0 else (rows, columns)
+            array = np.ones((y1 - y0 + 1, x1 - x0 + 1))
+            array[-y0, -x0] = 100.0
+            start = types.SimpleNamespace(
+                x=types.SimpleNamespace(start=x0), y=types.SimpleNamespace(start=y0)
+            )
+            return types.SimpleNamespace(array=array, bbox=start)
+
+    psf = PsfGrid.from_model(Model(), (0, 0), (10, 100))
+    assert psf.size == 11
+    for x in (0.0, 99.0):
+        kernel = psf.kernel(x, 0.0)
+        assert np.unravel_index(np.argmax(kernel), kernel.shape) == (5, 5)
+    (y0, y1), (x0, x1) = rows, columns
+    lit = np.zeros((11, 11), dtype=bool)
+    lit[5 + y0 : 6 + y1, 5 + x0 : 6 + x1] = True
+    np.testing.assert_array_equal(psf.kernel(0.0, 0.0) > 0.0, lit)
+
+
+def test_kernel_without_its_center_is_refused() -> None:
+    box = types.SimpleNamespace(x=types.SimpleNamespace(start=1), y=types.SimpleNamespace(start=0))
+    image = types.SimpleNamespace(array=np.ones((5, 5)), bbox=box)
+    model = types.SimpleNamespace(compute_kernel_image=lambda *, x, y: image)
+    with pytest.raises(ValueError, match=r"\(0, 0\)"):
+        PsfGrid.from_model(model, (0, 0), (10, 10))
 
 
 def test_sampled_on_a_single_pixel() -> None:

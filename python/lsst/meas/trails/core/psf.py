@@ -31,7 +31,7 @@ class PsfModel(Protocol):
     """Interface of PSF models, as in `lsst.images`."""
 
     def compute_kernel_image(self, *, x: float, y: float) -> Any:
-        """Return an image of the PSF at a position, with an ``array``."""
+        """Return an image of the PSF at a position: its ``array``, centered on (0, 0) of its ``bbox``."""
         ...
 
 
@@ -124,7 +124,8 @@ class PsfGrid:
         Parameters
         ----------
         function
-            Function of a position (x, y) in array coordinates that returns the kernel, shape (k, k).
+            Function of a position (x, y) in array coordinates that returns the kernel, shape (k, k); ``k``
+            may differ between positions.
         shape
             Shape (ny, nx) of the image.
         spacing
@@ -133,8 +134,11 @@ class PsfGrid:
         """
         counts = (max(2, int(np.ceil((size - 1) / spacing)) + 1) if size > 1 else 1 for size in shape)
         y, x = (np.linspace(0.0, size - 1.0, n) for size, n in zip(shape, counts, strict=True))
-        kernels = np.array([[function(float(xi), float(yi)) for xi in x] for yi in y])
-        return cls(x=x, y=y, kernels=kernels)
+        kernels = [[np.asarray(function(float(xi), float(yi))) for xi in x] for yi in y]
+        largest = max(kernel.shape[0] for row in kernels for kernel in row)
+        return cls(
+            x=x, y=y, kernels=np.array([[_enlarged(kernel, largest) for kernel in row] for row in kernels])
+        )
 
     @classmethod
     def from_model(
@@ -153,7 +157,7 @@ class PsfGrid:
         """
 
         def kernel(x: float, y: float) -> npt.NDArray[np.floating]:
-            return np.asarray(model.compute_kernel_image(x=x + origin[0], y=y + origin[1]).array)
+            return _centered(model.compute_kernel_image(x=x + origin[0], y=y + origin[1]))
 
         return cls.sampled(kernel, shape, spacing=spacing)
 
@@ -186,6 +190,26 @@ class PsfGrid:
     def fwhm(self, x: float, y: float) -> float:
         """Return the FWHM at a position, pixels (see `kernel_fwhm`)."""
         return kernel_fwhm(self.kernel(x, y))
+
+
+def _centered(image: Any) -> npt.NDArray[np.floating]:
+    """Return a kernel as a square with an odd side around its central pixel.
+
+    Kernels of afw may have an even side or not be square.
+    """
+    array: npt.NDArray[np.floating] = np.asarray(image.array)
+    before = (-int(image.bbox.y.start), -int(image.bbox.x.start))
+    after = tuple(size - 1 - start for size, start in zip(array.shape, before, strict=True))
+    if min(*before, *after) < 0:
+        raise ValueError(f"The central pixel (0, 0) of a PSF kernel is not in its box {image.bbox}.")
+    radius = max(*before, *after)
+    return np.pad(array, [(radius - low, radius - high) for low, high in zip(before, after, strict=True)])
+
+
+def _enlarged(kernel: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.floating]:
+    """Return a square kernel with zeros around it, of another odd side."""
+    missing = size - kernel.shape[0]
+    return kernel if missing == 0 or missing % 2 else np.pad(kernel, missing // 2)
 
 
 def _locate(nodes: npt.NDArray[np.float64], value: float) -> tuple[int, float]:
