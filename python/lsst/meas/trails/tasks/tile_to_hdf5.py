@@ -224,7 +224,10 @@ class TileToHdf5Task(QuantumTask):
                 ),
                 size=self.config.tileSize,
                 overlap=self.config.overlap,
-                flux_per_njy=input_image.flux_per_njy,
+                flux_per_njy=input_image.flux_per_njy_at(
+                    np.asarray(injected_catalog["x"], dtype=np.float64),
+                    np.asarray(injected_catalog["y"], dtype=np.float64),
+                ),
                 empty_fraction=self.config.emptyFraction,
                 source_fraction=self.config.sourceFraction,
                 found=found,

@@ -19,6 +19,7 @@ import logging
 from typing import Any, ClassVar
 
 import astropy.table
+import numpy as np
 
 import lsst.pipe.base.connectionTypes as cT
 from lsst.daf.butler import DimensionPacker
@@ -158,7 +159,10 @@ class TrailCandidateTask(QuantumTask):
             assumed=input_image.assumed,
             pixel_to_sky=input_image.pixel_to_sky,
             origin=input_image.origin,
-            flux_per_njy=input_image.flux_per_njy,
+            flux_per_njy=input_image.flux_per_njy_at(
+                np.asarray(candidates["x"]) + input_image.origin[0],
+                np.asarray(candidates["y"]) + input_image.origin[1],
+            ),
             model=f"{summary['name']} {summary['version']} {summary['sha256'][:8]}",
         )
         catalog.meta["trailModel"] = {key: summary[key] for key in ("name", "version", "sha256")}

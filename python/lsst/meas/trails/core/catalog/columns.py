@@ -140,7 +140,7 @@ def candidate_catalog(
     exposure_time: float,
     pixel_to_sky: PixelToSky,
     origin: tuple[int, int] = (0, 0),
-    flux_per_njy: float = 1.0,
+    flux_per_njy: npt.ArrayLike = 1.0,
     assumed: Collection[str] = (),
     model: str = "",
 ) -> astropy.table.Table:
@@ -163,7 +163,7 @@ def candidate_catalog(
     origin
         Coordinates (x, y) of the first pixel of the arrays in the image.
     flux_per_njy
-        Image units per nJy.
+        Image units per nJy, of all candidates or of each.
     assumed
         Names of `ASSUMPTION_FLAGS` that hold for the image.
     model
@@ -189,7 +189,7 @@ def candidate_catalog(
     }
     columns["trailRate"] = columns["trailLength"] / 3600.0 / (exposure_time / 86400.0)
     for name, source in (("trailFlux", "flux"), ("trailFluxErr", "fluxErr")):
-        columns[name] = np.asarray(candidates[source], dtype=np.float64) / flux_per_njy
+        columns[name] = np.asarray(candidates[source], dtype=np.float64) / np.asarray(flux_per_njy)
     columns["trailMag"] = flux_to_mag(columns["trailFlux"])
     columns["trailAlgorithm"] = np.full(count, TRAIL_ALGORITHM)
     columns["reliability"] = np.asarray(candidates["score"])

@@ -96,7 +96,7 @@ def cut_tiles(
     *,
     size: int = 256,
     overlap: int = 0,
-    flux_per_njy: float = 1.0,
+    flux_per_njy: npt.ArrayLike = 1.0,
     empty_fraction: float = 0.5,
     source_fraction: float | None = None,
     found: npt.NDArray[np.bool_] | None = None,
@@ -122,7 +122,7 @@ def cut_tiles(
     size, overlap
         Side of the tiles and overlap of neighbors, pixels.
     flux_per_njy
-        Image units per nJy, the unit of the fluxes in the catalog.
+        Image units per nJy, the unit of the fluxes in the catalog, for all rows or for each.
     empty_fraction
         Fraction of the tiles without trail and source to keep.
     source_fraction
@@ -214,7 +214,7 @@ def _trails_in_tiles(
     catalog: astropy.table.Table,
     origins: npt.NDArray[np.int64],
     size: int,
-    flux_per_njy: float,
+    flux_per_njy: npt.ArrayLike,
     found: npt.NDArray[np.bool_] | None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Return the SNR, missed trails and found trails of each tile.
@@ -224,6 +224,7 @@ def _trails_in_tiles(
     """
     snr = np.zeros(len(origins), dtype=np.float32)
     missed_trail, found_trail = (np.zeros(len(origins), dtype=bool) for _ in range(2))
+    scale = np.broadcast_to(np.asarray(flux_per_njy, dtype=np.float64), (len(catalog),))
     for k in np.flatnonzero(is_trail(catalog)):
         row = catalog[k]
         trail = Trail(*(float(row[name]) for name in ("x", "y", "trail_length", "beta", "flux")))
@@ -234,7 +235,7 @@ def _trails_in_tiles(
         variance = planes.variance[rows, columns].astype(np.float64)
         good = ~planes.cut(rows, columns).bad()
         power = np.zeros(unit.shape)
-        np.divide(np.square(trail.flux * flux_per_njy * unit), variance, out=power, where=good)
+        np.divide(np.square(trail.flux * scale[k] * unit), variance, out=power, where=good)
         seen = (unit > _IN_TILE * stamp.array.max()) & (truth[rows, columns] == 1)
         y0, x0 = origins[:, 0], origins[:, 1]
         touched = (y0 < rows.stop) & (y0 + size > rows.start) & (x0 < columns.stop)
