@@ -47,6 +47,8 @@ from lsst.meas.trails.sim.simulation import Simulation
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
+from support import afw
+
 pytest_plugins = ["pytester", "support.process_guard"]
 
 FWHM = 4.0
@@ -158,6 +160,13 @@ def known_image(
 def make_image() -> Callable[..., KnownImage]:
     """Return `known_image`."""
     return known_image
+
+
+@pytest.fixture
+def make_exposure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., afw.ExposureF]:
+    """Return `support.afw.exposure_of`, with the substitute for afw installed."""
+    afw.install(monkeypatch)
+    return afw.exposure_of
 
 
 @pytest.fixture(scope="session")

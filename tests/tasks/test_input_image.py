@@ -23,7 +23,13 @@ from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, Vi
 from lsst.images.fields import ChebyshevField
 from lsst.images.serialization import ArchiveReadError
 from lsst.meas.trails.core.planes import MASK_PLANES
-from lsst.meas.trails.tasks._input_image import InputImage, check_covers, read_input_image, read_template
+from lsst.meas.trails.tasks._input_image import (
+    InputImage,
+    UnreadableImageError,
+    check_covers,
+    read_input_image,
+    read_template,
+)
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
 
@@ -112,13 +118,14 @@ def test_assumed_values(visit_image: VisitImage) -> None:
     assert read_input_image(marked).assumed == ("assumedTimeFlag",)
 
 
-def test_unknown_times(visit_image: VisitImage) -> None:
+def test_unknown_times(visit_image: VisitImage, caplog: pytest.LogCaptureFixture) -> None:
     with visit_image.obs_info.edit_copy() as info:
         info.exposure_time = None
         info.datetime_end = None
     input_image = read_input_image(changed(visit_image, obs_info=info))
     assert np.isnan(input_image.exposure_time)
     assert np.isnan(input_image.midpoint_mjd_tai)
+    assert "midpoint is NaN" in caplog.text
 
 
 def test_handle_is_read(visit_image: VisitImage) -> None:
@@ -179,9 +186,16 @@ def test_instrumental_units_without_a_scaling(visit_image: VisitImage, unit: u.U
         read_input_image(in_unit(visit_image, u.electron, scaling))
 
 
-def test_no_psf(visit_image: VisitImage) -> None:
+def test_calibration_of_zero(visit_image: VisitImage) -> None:
+    scaling = field(visit_image.bbox, [[0.0]], u.nJy / u.electron)
+    with pytest.raises(UpstreamFailureNoWorkFound, match="0.0 nJy"):
+        read_input_image(in_unit(visit_image, u.electron, scaling))
+
+
+def test_unreadable_psf(visit_image: VisitImage) -> None:
     unreadable = changed(visit_image, psf=ArchiveReadError("no module piffle"))
-    with pytest.raises(UpstreamFailureNoWorkFound, match="no module piffle"):
+    # The package of the PSF is not set up: a failure, not a lack of work.
+    with pytest.raises(UnreadableImageError, match="no module piffle"):
         read_input_image(unreadable)
 
 
@@ -259,42 +273,27 @@ def test_template_in_another_unit(visit_image: VisitImage, input_image: InputIma
         read_template(counts, input_image)
 
 
-class AfwCoadd:
-    """Stand-in for a warped `lsst.afw.image.ExposureF`."""
-
-    def __init__(self, template: MaskedImage, nanojansky: float | None) -> None:
-        values = np.zeros(template.bbox.shape, dtype=np.int32)
-        values[template.mask.get("NO_DATA")] |= 1 << 8
-        values[template.mask.get("SAT")] |= 1 << 1
-        self.image = types.SimpleNamespace(array=template.image.array)
-        self.mask = types.SimpleNamespace(
-            array=values, getMaskPlaneDict=lambda: {"SAT": 1, "NO_DATA": 8, "SENSOR_EDGE": 9}
-        )
-        self._bbox, self._nanojansky = template.bbox, nanojansky
-
-    def getMaskedImage(self) -> object:
-        return self
-
-    def getBBox(self) -> object:
-        corner = types.SimpleNamespace(getX=lambda: self._bbox.x.start, getY=lambda: self._bbox.y.start)
-        return types.SimpleNamespace(getMin=lambda: corner)
-
-    def getPhotoCalib(self) -> object:
-        if self._nanojansky is None:
-            return None
-        return types.SimpleNamespace(getCalibrationMean=lambda: self._nanojansky)
-
-
 @pytest.mark.parametrize(("scale", "nanojansky"), [(1.0, None), (1.0, 1.0), (0.1, 10.0)])
 def test_template_of_the_full_stack(
-    visit_image: VisitImage, input_image: InputImage, scale: float, nanojansky: float | None
+    visit_image: VisitImage,
+    input_image: InputImage,
+    make_exposure: Callable[..., Any],
+    scale: float,
+    nanojansky: float | None,
 ) -> None:
+    """A warped coadd has no detector and no visit information."""
     template = make_template(visit_image, Box.factory[20:90, 90:200])
     expected = read_template(template, input_image)
-    scaled = MaskedImage(
-        Image(template.image.array * scale, bbox=template.bbox, unit=u.nJy), mask=template.mask
+    pixels = (template.image.array * scale).astype(np.float32)
+    plain = changed(
+        visit_image,
+        image=Image(pixels, bbox=template.bbox, unit=u.nJy),
+        mask=template.mask,
+        variance=Image(np.ones_like(pixels), bbox=template.bbox, unit=u.nJy**2),
     )
-    result = read_template(AfwCoadd(scaled, nanojansky), input_image)
+    calibration = {"PhotoCalib": None} if nanojansky is None else {"calibration": nanojansky}
+    coadd = make_exposure(plain, Detector=None, VisitInfo=None, **calibration)
+    result = read_template(coadd, input_image)
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 

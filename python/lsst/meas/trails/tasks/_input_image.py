@@ -29,6 +29,7 @@ __all__ = (
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ import numpy.typing as npt
 from astropy.coordinates import SkyCoord
 
 from lsst.images import Box, Image, Mask, MaskedImage, SkyProjection, VisitImage
+from lsst.images.serialization import ArchiveReadError
 from lsst.pex.config import Config, RangeField
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
@@ -46,10 +48,22 @@ from ..core.catalog.columns import ASSUMPTION_FLAGS
 from ..core.planes import MASK_PLANES, ImagePlanes, canonical_plane, plane_bits
 from ..core.psf import PsfGrid
 from ..core.template import cut_template
-from ._afw import AFW_STORAGE_CLASS, afw_mask_planes, afw_to_visit_image, find_exposure_record, is_exposure
+from ..repository.pixels import pixels_and_box
+from ._afw import (
+    AFW_STORAGE_CLASS,
+    UnreadableImageError,
+    afw_mask_planes,
+    afw_to_njy,
+    afw_to_visit_image,
+    is_exposure,
+    kernel_model,
+)
+from ._observation import find_observation, with_times
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DeferredDatasetHandle
+
+_LOG = logging.getLogger(__name__)
 
 _NO_TEMPLATE_PLANES = ("NO_DATA", "BAD", "UNMASKED_NAN")
 """Planes of the template pixels without a value.
@@ -61,13 +75,6 @@ _MIN_SIDE = 16
 """Shortest side of an image that is searched for trails, pixels."""
 
 _Coordinates = npt.NDArray[np.float64]
-
-
-class UnreadableImageError(RuntimeError):
-    """Raised if the Butler has an image but cannot read it.
-
-    This is a failure, not a lack of work: the file is missing or damaged, or its storage does not respond.
-    """
 
 
 class InputImageConfig(Config):
@@ -162,6 +169,15 @@ class InputImage:
         center = scaling(x=box.x.center, y=box.y.center)
         return np.asarray(self.flux_per_njy * center / scaling(x=x, y=y))
 
+    def flux_per_njy_map(self) -> npt.NDArray[np.float32] | float:
+        """Return the image units per nJy of each pixel, shape (ny, nx), or of all if they are the same."""
+        scaling, box = self.visit_image.photometric_scaling, self.bbox
+        if scaling is None or scaling.is_constant or self.visit_image.unit.is_equivalent(u.nJy):
+            return self.flux_per_njy
+        center = float(scaling(x=box.x.center, y=box.y.center))
+        rendered: npt.NDArray[np.float32] = scaling.render(box, dtype=np.float32).array
+        return self.flux_per_njy * center / rendered
+
     @property
     def exposure_time(self) -> float:
         """Exposure time in seconds, NaN if unknown."""
@@ -201,7 +217,7 @@ def read_input_image(image: object, *, psf_spacing: float = 512.0) -> InputImage
         Raised if the image has no PSF, WCS, good pixel or conversion to nJy, or is too small; the message
         says which.
     UnreadableImageError
-        Raised if the Butler cannot read the image.
+        Raised if the Butler cannot read the image or its PSF, or a package of its conversion is missing.
     TypeError
         Raised if the object is not an image.
     """
@@ -219,7 +235,10 @@ def read_input_image(image: object, *, psf_spacing: float = 512.0) -> InputImage
         raise UpstreamFailureNoWorkFound(
             "The image has no good pixel: all are masked, not finite, or without a positive variance."
         )
-    return InputImage(planes=planes, visit_image=visit_image, flux_per_njy=_flux_per_njy(visit_image))
+    result = InputImage(planes=planes, visit_image=visit_image, flux_per_njy=_flux_per_njy(visit_image))
+    if not np.isfinite(result.midpoint_mjd_tai):
+        _LOG.warning("The time of the observation is unknown: its midpoint is NaN.")
+    return result
 
 
 def read_template(template: object, image: InputImage) -> npt.NDArray[np.float32]:
@@ -250,25 +269,19 @@ def read_template(template: object, image: InputImage) -> npt.NDArray[np.float32
         Raised if the object is not an image.
     """
     read: Any = _read(template) if is_handle(template) else template
-    pixels: npt.NDArray[np.floating]
     if isinstance(read, MaskedImage):
-        pixels = np.asarray(read.image.array)
         planes = _mask_planes(read.mask)
-        start = (int(read.bbox.x.start), int(read.bbox.y.start))
-        njy = 1.0 / _flux_per_njy(read)
+        njy = _pixels_in_njy(read)
     elif is_exposure(read):
         # A warped coadd lacks parts of a VisitImage: do not convert it.
-        pixels = np.asarray(read.image.array)
         planes = afw_mask_planes(read.mask)
-        corner = read.getBBox().getMin()
-        start = (int(corner.getX()), int(corner.getY()))
-        calibration = read.getPhotoCalib()
-        njy = 1.0 if calibration is None else float(calibration.getCalibrationMean())
+        njy = afw_to_njy(read)
     else:
         raise TypeError(f"Expected a MaskedImage or ExposureF, not {type(read).__name__}.")
-    missing = (_mask_bits(pixels.shape, planes) & np.uint32(plane_bits(_NO_TEMPLATE_PLANES))) != 0
-    origin = (start[0] - image.origin[0], start[1] - image.origin[1])
-    return cut_template(pixels * (njy * image.flux_per_njy), missing, origin, image.planes.shape)
+    _, box = pixels_and_box(read.image)
+    missing = (_mask_bits(njy.shape, planes) & np.uint32(plane_bits(_NO_TEMPLATE_PLANES))) != 0
+    origin = (int(box.x.start) - image.origin[0], int(box.y.start) - image.origin[1])
+    return cut_template(njy, missing, origin, image.planes.shape) * np.float32(image.flux_per_njy_map())
 
 
 def check_covers(other: Image | Mask, image: InputImage, name: str) -> None:
@@ -304,9 +317,13 @@ def _as_visit_image(image: object) -> VisitImage:
     handle: Any = image if is_handle(image) else None
     read = image if handle is None else _read(handle)
     if isinstance(read, VisitImage):
-        return read
+        info = read.obs_info
+        if handle is None or None not in (info.datetime_begin, info.datetime_end, info.exposure_time):
+            return read
+        return with_times(read, find_observation(handle))
     if is_exposure(read):
-        return afw_to_visit_image(read, None if handle is None else find_exposure_record(handle))
+        record = None if handle is None else find_observation(handle)
+        return with_times(afw_to_visit_image(read, record), record)
     raise TypeError(f"Expected a VisitImage, a DifferenceImage or an ExposureF, not {type(read).__name__}.")
 
 
@@ -351,12 +368,31 @@ def _mask_bits(
 
 
 def _sample_psf(image: VisitImage, spacing: float) -> PsfGrid:
+    try:
+        psf = image.psf
+    except ArchiveReadError as error:
+        raise UnreadableImageError(
+            f"The PSF of the image cannot be read: {error} Set up the package of its type."
+        ) from error
     origin = (image.bbox.x.start, image.bbox.y.start)
     try:
-        return PsfGrid.from_model(image.psf, origin, (image.bbox.y.size, image.bbox.x.size), spacing=spacing)
-    except Exception as error:
-        # A PSF model that cannot be read or evaluated may raise anything.
+        return PsfGrid.from_model(
+            kernel_model(psf), origin, (image.bbox.y.size, image.bbox.x.size), spacing=spacing
+        )
+    except ValueError as error:
         raise UpstreamFailureNoWorkFound(f"The PSF of the image cannot be used: {error}") from error
+
+
+def _pixels_in_njy(image: MaskedImage) -> npt.NDArray[np.floating]:
+    """Return the pixels of an image in nJy, shape (ny, nx)."""
+    pixels: npt.NDArray[np.floating] = np.asarray(image.image.array)
+    njy = 1.0 / _flux_per_njy(image)
+    scaling = getattr(image, "photometric_scaling", None)
+    if scaling is None or scaling.is_constant or u.nJy.is_equivalent(image.unit):
+        return pixels * njy
+    relative = njy / float(scaling(x=image.bbox.x.center, y=image.bbox.y.center))
+    rendered: npt.NDArray[np.float32] = scaling.render(image.bbox, dtype=np.float32).array
+    return pixels * (rendered * np.float32(relative))
 
 
 def _flux_per_njy(image: MaskedImage) -> float:
@@ -376,4 +412,7 @@ def _flux_per_njy(image: MaskedImage) -> float:
         raise UpstreamFailureNoWorkFound(
             f"The image is in {image.unit}, and its photometric scaling {scaling.unit} does not yield nJy."
         ) from error
-    return float(1.0 / (scaling(x=image.bbox.x.center, y=image.bbox.y.center) * unit_scale))
+    njy = float(scaling(x=image.bbox.x.center, y=image.bbox.y.center) * unit_scale)
+    if not njy > 0.0:
+        raise UpstreamFailureNoWorkFound(f"The photometric scaling of the image is {njy} nJy.")
+    return 1.0 / njy
