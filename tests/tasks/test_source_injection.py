@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import astropy.table
 import astropy.units as u
@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 
+from lsst.daf.butler import Timespan
 from lsst.images import VisitImage
 from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.photometry import mag_to_flux
@@ -32,85 +33,69 @@ from lsst.meas.trails.core.render import add_trail
 from lsst.meas.trails.tasks import InjectTrailsConfig, InjectTrailsTask
 from lsst.pipe.base import InvalidQuantumError, Struct
 
-
-class Exposure:
-    """Stand-in for a `lsst.afw.image.ExposureF`."""
-
-    info = types.SimpleNamespace(getVisitInfo=lambda: None)
-
-    def __init__(self, image: VisitImage) -> None:
-        self.visit_image = image
-        self.image = types.SimpleNamespace(array=image.image.array.copy())
-        self.variance = types.SimpleNamespace(array=image.variance.array.copy())
-
-    def clone(self) -> Exposure:
-        return Exposure(self.visit_image)
-
-    def getMaskedImage(self) -> Exposure:
-        return self
-
-    def getMetadata(self) -> dict[str, str]:
-        return {"BUNIT": "nJy"}
-
-    def getPsf(self) -> str:
-        return "psf"
-
-    def getPhotoCalib(self) -> str:
-        return "photo_calib"
-
-    def getWcs(self) -> str:
-        return "wcs"
-
-    @property
-    def mask(self) -> object:
-        return types.SimpleNamespace(getMaskPlaneDict=lambda: {})
+from support.afw import ExposureF, PhotoCalib, SkyWcs, exposure_of
 
 
 class FakeTask:
-    """Stand-in that draws the trails of a catalog, in the conventions of the engine."""
+    """Stand-in that draws the trails of a catalog, in the conventions and with the limits of the engine."""
 
-    calls: list[FakeTask] = []
-    flagged: tuple[int, ...] = ()
+    calls: ClassVar[list[FakeTask]] = []
+    flagged: ClassVar[tuple[int, ...]] = ()
     does_nothing = False
 
     def __init__(self, config: Any) -> None:
         self.config = config
 
     def run(
-        self, catalogs: list[astropy.table.Table], exposure: Exposure, psf: str, photo_calib: str, wcs: str
+        self,
+        catalogs: list[astropy.table.Table],
+        exposure: ExposureF,
+        psf: object,
+        photo_calib: PhotoCalib,
+        wcs: SkyWcs,
     ) -> Struct:
-        assert (psf, photo_calib, wcs) == ("psf", "photo_calib", "wcs")
+        assert (psf, photo_calib, wcs) == (exposure.getPsf(), exposure.getPhotoCalib(), exposure.getWcs())
         FakeTask.calls.append(self)
         (catalog,) = catalogs
         self.catalog, self.exposure = catalog, exposure
-        image = exposure.visit_image
+        self.detector = exposure.getDetector()
+        if self.detector is not None:
+            # The gain of each amplifier.
+            for amplifier in self.detector.getAmplifiers():
+                exposure.subset(amplifier.getBBox())
+        for name in ("INJECTED", "INJECTED_CORE"):
+            exposure.mask.addMaskPlane(name)
         output = catalog.copy()
         output["injection_flag"] = np.isin(catalog["injection_id"], self.flagged).astype(int)
+        start = exposure.getBBox().getMin()
         for row in output:
             if row["injection_flag"] or self.does_nothing:
                 continue
             assert row["source_type"] == "Trail"
-            at = image.sky_projection.sky_to_pixel(SkyCoord(row["ra"] * u.deg, row["dec"] * u.deg))
-            flux = mag_to_flux(row["mag"]) * row["trail_length"]
-            x, y = float(at.x) - image.bbox.x.start, float(at.y) - image.bbox.y.start
-            add_trail(
-                exposure.image.array,
-                PsfGrid.gaussian(4.0),
-                Trail(x, y, row["trail_length"], row["beta"], flux),
-            )
+            at = wcs.projection.sky_to_pixel(SkyCoord(row["ra"] * u.deg, row["dec"] * u.deg))
+            x, y = float(at.x) - start.x, float(at.y) - start.y
+            flux = mag_to_flux(row["mag"]) * row["trail_length"] / photo_calib.getCalibrationMean()
+            trail = Trail(x, y, row["trail_length"], row["beta"], flux)
+            add_trail(exposure.image.array, PsfGrid.gaussian(4.0), trail)
+            # A box, also of pixels without light, and the center.
+            for name, radius in (("INJECTED", 0.5 * row["trail_length"] + 12.0), ("INJECTED_CORE", 1.0)):
+                rows, columns = (
+                    slice(max(int(value // 1 - radius), 0), max(int(value // 1 + radius + 1), 0))
+                    for value in (y, x)
+                )
+                exposure.mask.array[rows, columns] |= np.int32(exposure.mask.getPlaneBitMask(name))
+        exposure.info.setVisitInfo(exposure.visitInfo.copyWith(hasSimulatedContent=True))
         return Struct(output_exposure=exposure, output_catalog=output)
 
 
 @pytest.fixture(autouse=True)
-def stack(monkeypatch: pytest.MonkeyPatch) -> type[FakeTask]:
+def stack(make_exposure: Callable[..., ExposureF], monkeypatch: pytest.MonkeyPatch) -> type[FakeTask]:
     """Install the stand-in."""
     module = types.ModuleType("lsst.source.injection")
     module.VisitInjectTask = FakeTask  # type: ignore[attr-defined]
     module.VisitInjectConfig = types.SimpleNamespace  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lsst.source", types.ModuleType("lsst.source"))
     monkeypatch.setitem(sys.modules, "lsst.source.injection", module)
-    monkeypatch.setattr(VisitImage, "to_legacy", lambda self, **_: Exposure(self))
-    monkeypatch.setattr(VisitImage, "from_legacy", staticmethod(lambda legacy, **_: legacy.visit_image))
     monkeypatch.setattr(FakeTask, "calls", [])
     return FakeTask
 
@@ -195,15 +180,63 @@ def test_silence_is_an_error(image: VisitImage, monkeypatch: pytest.MonkeyPatch)
 def test_no_trails(image: VisitImage) -> None:
     result = inject(image, number=0.0)
     assert FakeTask.calls == []
+    assert not result.injected_image.mask.get("INJECTED").any()
     np.testing.assert_array_equal(result.injected_image.image.array, image.image.array)
 
 
+def test_planes_and_flag_are_carried_over(image: VisitImage) -> None:
+    for given in (image, exposure_of(image)):
+        output = inject(given, addNoise=False).injected_image
+        (call,) = FakeTask.calls
+        for name in ("INJECTED", "INJECTED_CORE"):
+            theirs = (call.exposure.mask.array & call.exposure.mask.getPlaneBitMask(name)) != 0
+            assert theirs.any()
+            assert np.all(output.mask.get(name)[theirs])
+        added = output.image.array != image.image.array
+        assert np.all(output.mask.get("INJECTED")[added])
+        assert np.count_nonzero(output.mask.get("INJECTED")) > np.count_nonzero(added)
+        assert output.obs_info.has_simulated_content is True
+        FakeTask.calls.clear()
+
+
 def test_afw_exposures_are_copied(image: VisitImage) -> None:
-    exposure = Exposure(image)
-    before = exposure.image.array.copy()
+    exposure = exposure_of(image)
+    before, planes = exposure.image.array.copy(), exposure.mask.array.copy()
     inject(exposure)
     assert FakeTask.calls[0].exposure is not exposure
     np.testing.assert_array_equal(exposure.image.array, before)
+    np.testing.assert_array_equal(exposure.mask.array, planes)
+    assert exposure.getDetector() is not None
+
+
+def test_amplifiers_beyond_the_image(image: VisitImage, make_image: Callable[..., Any]) -> None:
+    """The private copy of an image that does not cover its amplifiers has no detector."""
+    inject(image)
+    assert FakeTask.calls[0].detector is None
+    inject(make_image(stars=40).image)
+    assert len(FakeTask.calls[1].detector.getAmplifiers()) > 1
+
+
+def test_exposure_without_visit_information(image: VisitImage) -> None:
+    """The engine marks simulated content in the visit information."""
+    exposure = exposure_of(image, VisitInfo=None)
+    begin = image.obs_info.datetime_begin
+    record = types.SimpleNamespace(
+        instrument="TrailSimCam",
+        id=2017010400001,
+        exposure_time=30.0,
+        timespan=Timespan(begin, begin + 30.0 * u.s),
+    )
+    data_id = types.SimpleNamespace(hasRecords=lambda: False)
+    handle = types.SimpleNamespace(
+        ref=types.SimpleNamespace(dataId=data_id),
+        butler=types.SimpleNamespace(query_dimension_records=lambda *_, **__: [record]),
+        get=lambda storageClass=None: exposure.clone(),
+    )
+    result = inject(handle)
+    (call,) = FakeTask.calls
+    assert call.exposure.visitInfo.getId() == 2017010400001
+    assert result.injected_image.obs_info.exposure_time == 30.0 * u.s
 
 
 def test_handles_are_read_as_exposures(image: VisitImage) -> None:
@@ -211,10 +244,20 @@ def test_handles_are_read_as_exposures(image: VisitImage) -> None:
 
     def get(storageClass: str | None = None) -> Any:
         asked.append(storageClass)
-        return image if storageClass is None else Exposure(image)
+        return image if storageClass is None else exposure_of(image).clone()
 
     inject(types.SimpleNamespace(ref=None, get=get))
     assert asked == [None, "ExposureF"]
+
+
+def test_conversion_of_the_butler_that_fails(image: VisitImage) -> None:
+    def get(storageClass: str | None = None) -> Any:
+        if storageClass is None:
+            return image
+        raise TypeError("projection cannot be converted")
+
+    with pytest.raises(InvalidQuantumError, match="projection cannot.*engine='native'"):
+        inject(types.SimpleNamespace(ref=None, get=get))
 
 
 def test_not_installed(image: VisitImage, monkeypatch: pytest.MonkeyPatch) -> None:

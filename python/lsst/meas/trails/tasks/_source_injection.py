@@ -19,16 +19,18 @@ from __future__ import annotations
 __all__ = ("inject_with_stack",)
 
 import dataclasses
+import types
 from typing import Any
 
 import astropy.table
+import astropy.units as u
 import numpy as np
 import numpy.typing as npt
 
 from lsst.pipe.base import InvalidQuantumError
 
 from ..core.planes import ImagePlanes
-from ._afw import AFW_STORAGE_CLASS, afw_plane_map, is_exposure
+from ._afw import AFW_STORAGE_CLASS, afw_mask_planes, afw_plane_map, exposure_for_injection, is_exposure
 from ._input_image import InputImage, is_handle
 
 _MAX_SEED = 2**31 - 1_000_000
@@ -43,7 +45,7 @@ def inject_with_stack(
     rng: np.random.Generator,
     add_noise: bool,
     calib_flux_radius: float,
-) -> tuple[ImagePlanes, npt.NDArray[np.bool_]]:
+) -> tuple[ImagePlanes, npt.NDArray[np.bool_], dict[str, npt.NDArray[np.bool_]]]:
     """Inject trails with `lsst.source.injection.VisitInjectTask`.
 
     Parameters
@@ -69,6 +71,8 @@ def inject_with_stack(
         Arrays of the image with the trails.
     injected
         Mask of the injected rows of the table.
+    mask_planes
+        Pixels of each mask plane of the image with the trails, by its name in afw.
 
     Raises
     ------
@@ -84,7 +88,7 @@ def inject_with_stack(
         ) from error
     planes = input_image.planes
     if len(truth) == 0:
-        return planes, np.zeros(0, dtype=bool)
+        return planes, np.zeros(0, dtype=bool), {}
     exposure = _as_exposure(image, input_image)
     config = VisitInjectConfig()
     config.inject_variance = add_noise
@@ -114,20 +118,29 @@ def inject_with_stack(
             "source_injection left the image unchanged: it could not determine the gain. "
             "Use engine='native', or addNoise=False."
         )
-    return dataclasses.replace(planes, image=array.copy(), variance=variance.copy()), injected
+    planes = dataclasses.replace(planes, image=array.copy(), variance=variance.copy())
+    return planes, injected, dict(afw_mask_planes(output.mask))
 
 
 def _as_exposure(image: Any, input_image: InputImage) -> Any:
-    """Return a copy of an image as an exposure."""
-    if is_handle(image):
-        return image.get(storageClass=AFW_STORAGE_CLASS)
-    if is_exposure(image):
-        return image.clone()
-    planes = afw_plane_map(input_image.visit_image.mask.schema.names)
+    """Return a private copy of an image as an exposure."""
+    visit_image = input_image.visit_image
     try:
-        return input_image.visit_image.to_legacy(copy=True, plane_map=planes)
+        if is_handle(image):
+            exposure = image.get(storageClass=AFW_STORAGE_CLASS)
+        elif is_exposure(image):
+            exposure = image.clone()
+        else:
+            planes = afw_plane_map(visit_image.mask.schema.names)
+            exposure = visit_image.to_legacy(copy=True, plane_map=planes)
     except Exception as error:
         # The error names the missing package or the unsupported WCS.
         raise InvalidQuantumError(
             f"The image cannot be converted for source_injection: {error}. Use engine='native'."
         ) from error
+    info = visit_image.obs_info
+    seconds = None if info.exposure_time is None else info.exposure_time.to_value(u.s)
+    record = types.SimpleNamespace(
+        id=info.exposure_id or 0, instrument=info.instrument or "", exposure_time=seconds
+    )
+    return exposure_for_injection(exposure, record)

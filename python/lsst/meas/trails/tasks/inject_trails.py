@@ -35,6 +35,7 @@ from ..core.injection.truth import add_distractors, truth_table
 from ..core.render import truth_mask
 from ._amplifiers import amplifiers_of, known_gains
 from ._ids import INJECTION, pack_data_id
+from ._injected_image import check_writable, make_injected_image
 from ._injection_config import InjectTrailsConfig, InjectTrailsConnections
 from ._input_image import InputImage, read_input_image
 from ._quantum_task import Arguments, QuantumTask
@@ -42,7 +43,7 @@ from ._source_injection import inject_with_stack
 from ._trail_images import make_trail_mask
 
 if TYPE_CHECKING:
-    from lsst.daf.butler import DeferredDatasetHandle
+    from lsst.daf.butler import DatasetType, DeferredDatasetHandle
 
 _Array = npt.NDArray[np.float64]
 
@@ -69,7 +70,19 @@ class InjectTrailsTask(QuantumTask):
 
     def run_arguments(self, inputs: Arguments, context: QuantumContext) -> Arguments:
         _, _, packed, visit, detector = pack_data_id(self.config, context)
-        return inputs | {"packed": packed, "visit": visit, "detector": detector}
+        output = self._output_type(inputs["image"])
+        return inputs | {"packed": packed, "visit": visit, "detector": detector, "output_type": output}
+
+    def _output_type(self, image: DeferredDatasetHandle) -> DatasetType | None:
+        """Return the dataset type of the injected image in its repository, `None` if unknown."""
+        connections = self.config.connections
+        name = connections.injected_image.format(**connections.toDict())
+        # A Butler of quanta knows its dataset types, but has no public method that returns them.
+        for method in ("get_dataset_type", "_retrieve_dataset_type"):
+            if hasattr(image.butler, method):
+                found: DatasetType | None = getattr(image.butler, method)(name)
+                return found
+        return None
 
     def run(
         self,
@@ -79,6 +92,7 @@ class InjectTrailsTask(QuantumTask):
         packed: int = 0,
         visit: int = 0,
         detector: int = 0,
+        output_type: DatasetType | None = None,
     ) -> Struct:
         """Inject trails into a copy of an image.
 
@@ -94,12 +108,14 @@ class InjectTrailsTask(QuantumTask):
             Packed data ID of the image, its seed.
         visit, detector
             Columns of the truth table. Rows of a catalog for another ``visit`` are ignored.
+        output_type
+            Dataset type of the injected image in its repository; `None` if it is not written.
 
         Returns
         -------
         struct : `lsst.pipe.base.Struct`
             ``injected_image``
-                `lsst.images.VisitImage` with the trails.
+                `lsst.images.VisitImage` with the trails; see `make_injected_image`.
             ``injected_catalog``
                 `astropy.table.Table` with the columns of
                 `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and ``visit``, ``detector``,
@@ -112,10 +128,12 @@ class InjectTrailsTask(QuantumTask):
         lsst.pipe.base.UpstreamFailureNoWorkFound
             Raised if the image has no PSF, WCS or good pixel.
         lsst.pipe.base.InvalidQuantumError
-            Raised if a catalog lacks a column, trails of the configured rates are too long, or the engine is
-            not installed.
+            Raised if a catalog lacks a column, trails of the configured rates are too long, the engine is not
+            installed, or ``output_type`` cannot hold the PSF of the image.
         """
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
+        if output_type is not None:
+            check_writable(input_image.visit_image.psf, output_type)
         planes = input_image.planes
         rng = self.config.random_generator(packed, INJECTION)
         # A separate generator: distractors do not change the trails.
@@ -135,8 +153,9 @@ class InjectTrailsTask(QuantumTask):
         )
         gains = self._gains(input_image)
         noise_rng = rng if self.config.addNoise else None
+        engine_planes = None
         if self.config.engine == "source_injection":
-            injected, done = inject_with_stack(
+            injected, done, engine_planes = inject_with_stack(
                 image,
                 input_image,
                 catalog,
@@ -152,9 +171,9 @@ class InjectTrailsTask(QuantumTask):
             injected = inject_trails(planes, trails, noise_rng, gains)
         if len(distractors):
             injected = add_light(injected, distractors.signal, noise_rng, gains)
-        output = input_image.visit_image.copy()
-        output.image.array[...] = injected.image
-        output.variance.array[...] = injected.variance
+        output = make_injected_image(
+            input_image.visit_image, injected, (trails, distractors.trails), engine_planes
+        )
         mask = truth_mask(planes.psf, trails, planes.shape, self.config.truthFraction)
         counts = {"nInjected": len(trails), "nDistractors": len(distractors), "gain": gains.typical}
         for name, count in counts.items():
