@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,11 @@ from matplotlib.figure import Figure
 
 from lsst.daf.butler import Butler, CollectionType
 from lsst.meas.trails.cli import main
+from lsst.meas.trails.repository.butler import Dataset, put_datasets
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
+
+from support.afw import exposure_repository
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 EVALUATED = "trails/evaluated"
@@ -77,6 +81,40 @@ def test_the_summary_is_printed(repo: Path, tmp_path: Path, monkeypatch: pytest.
     assert "trails found" in output
     assert "SNR" in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_exposures(
+    make_image: Callable[..., Any],
+    make_exposure: Callable[..., Any],
+    bright_trails: Any,
+    tmp_path: Path,
+) -> None:
+    """Report and picture of a repository whose images are exposures of afw."""
+    known = make_image(bright_trails, stars=20)
+    repo = tmp_path / "repo"
+    butler = exposure_repository(repo, make_exposure(known.image), known.image.bbox.shape)
+    (ref,) = butler.query_datasets("preliminary_visit_image")
+    put_datasets(
+        butler,
+        "input",
+        dict(ref.dataId.required),
+        [Dataset("simulated_trail_catalog", "ArrowAstropy", known.truth)],
+    )
+    SimplePipelineExecutor.from_pipeline(
+        Pipeline.from_uri(PIPELINES / "EvaluateSimulatedTrails.yaml"),
+        butler=SimplePipelineExecutor.prep_butler(str(repo), ["input"], EVALUATED),
+    ).run(register_dataset_types=True)
+    code, output = invoke(repo, EVALUATED, "-o", tmp_path / "report", "--cutouts", 2)
+    assert code == 0, output
+    text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "Missing pictures" not in text
+    assert text.count("Image, probability and lines") >= 2
+    for options in ((), ("--cutouts", 2)):
+        result = CliRunner().invoke(
+            main, ["show", str(repo), EVALUATED, "-o", str(tmp_path / "picture.png"), *map(str, options)]
+        )
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
 def test_against_has_a_column_for_each(repo: Path) -> None:

@@ -134,12 +134,13 @@ class Gallery:
     def _image(self, data_id: DataId) -> tuple[str, Bounds] | None:
         """Return the dataset type and the bounds of the image of a detector."""
         from ..repository.candidates import CATALOG_TYPE, image_type_of, read_catalog
+        from ..repository.pixels import read_box
 
         key = tuple(data_id.values())
         if key not in self._images:
             try:
                 image_type = image_type_of(read_catalog(self._butler, CATALOG_TYPE, data_id))
-                bbox = self._butler.get(f"{image_type}.bbox", data_id)
+                bbox = read_box(self._butler, image_type, data_id)
                 self._images[key] = image_type, (bbox.x.start, bbox.x.stop, bbox.y.start, bbox.y.stop)
             except LookupError as error:
                 self._missing.add(f"visit {data_id['visit']}, detector {data_id['detector']}: {error}")
@@ -149,14 +150,15 @@ class Gallery:
     def _pixels(self, name: str, data_id: DataId, box: Bounds) -> npt.NDArray[np.floating] | None:
         from lsst.images import Box
 
+        from ..repository.pixels import read_pixels
+
         try:
-            part = self._butler.get(
-                name, data_id, parameters={"bbox": Box.factory[box[2] : box[3], box[0] : box[1]]}
+            pixels, _ = read_pixels(
+                self._butler, name, data_id, Box.factory[box[2] : box[3], box[0] : box[1]]
             )
         except LookupError:
             self._missing.add(f"{name} of visit {data_id['visit']}, detector {data_id['detector']}")
             return None
-        pixels: npt.NDArray[np.floating] = part.array
         return pixels
 
 

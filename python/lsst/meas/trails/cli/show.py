@@ -75,11 +75,12 @@ def show(
     from ..core.atomic import atomic_path
     from ..evaluation.figures.detector import LARGE, DetectorView, detector_figure, mosaic_figure
     from ..repository.candidates import detector_results
+    from ..repository.pixels import read_pixels
 
     result = next(detector_results(repo, collection, visit=visit, detector=detector))
     image_type = image_type or result.image_type
     try:
-        image = result.butler.get(f"{image_type}.image", result.data_id)
+        pixels, box = read_pixels(result.butler, f"{image_type}.image", result.data_id)
     except LookupError as error:
         raise click.ClickException(
             f"{collection!r} has no {image_type} of {result.label}; pass the dataset type of the image with "
@@ -94,13 +95,13 @@ def show(
         ) from error
     threshold = result.default_min_score if min_score is None else min_score
     if cutouts is None:
-        cutouts = _CUTOUTS if max(image.array.shape) > LARGE else 0
+        cutouts = _CUTOUTS if max(pixels.shape) > LARGE else 0
     view = DetectorView(
-        image.array,
+        pixels,
         probability.array,
         result.candidates,
         result.truth,
-        origin=(int(image.bbox.x.start), int(image.bbox.y.start)),
+        origin=(int(box.x.start), int(box.y.start)),
         title=f"{result.data_id['instrument']}, {result.label}",
         min_score=threshold,
     )
