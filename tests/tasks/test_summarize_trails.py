@@ -15,8 +15,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lsst.meas.trails.core.catalog.columns import table_of
+from lsst.meas.trails.core.catalog.labels import LABEL_COLUMNS
 from lsst.meas.trails.evaluation.metrics_table import select
 from lsst.meas.trails.tasks import SummarizeTrailsConfig, SummarizeTrailsTask
 from lsst.pipe.base import NoWorkFound
@@ -48,6 +51,22 @@ def test_metrics_and_metadata(detectors: list[Any]) -> None:
     assert task.metadata["snr50_at_10"] == row["value"]
     assert task.metadata["nDetectors"] == 3
     assert {"pixel_auc", "pixel_average_precision", "expected_calibration_error"} <= set(task.metadata)
+
+
+def test_labels_give_the_purity_on_real_images(detectors: list[Any]) -> None:
+    columns: dict[str, Any] = dict.fromkeys(LABEL_COLUMNS, np.zeros(4))
+    columns |= {"label": ["trail", "trail", "artifact", "unsure"], "kind": ["", "", "spike", ""]}
+    labels = table_of(columns, LABEL_COLUMNS)
+    task = make_task()
+    result = task.run(
+        matches=[pair[0] for pair in detectors],
+        searches=[pair[1] for pair in detectors],
+        labels=[labels, labels],
+    )
+    (row,) = select(result.trail_metrics, section="label", metric="purity", by="")
+    assert (row["value"], row["count"]) == (pytest.approx(2 / 3), 6)
+    assert "trail_label_plot" in result.getDict()
+    assert task.metadata["nLabels"] == 8
 
 
 def test_detectors_without_both_tables_are_left_out(

@@ -35,3 +35,11 @@ def test_unknown_numbers() -> None:
     rows.add("calibration", "expected_calibration_error", np.nan)
     rows.add("pixel", "auc", 0.98765, (0.98, 0.99))
     assert [line.value for line in headlines(rows.table())] == ["0.988 (0.98 to 0.99)", "unknown"]
+
+
+def test_purity_of_labeled_candidates() -> None:
+    rows = MetricRows()
+    rows.add("label", "purity", 0.75, (0.5, 0.9))
+    rows.add("label", "purity", 0.5, by="score", low=0.1, high=0.2)
+    (line,) = headlines(rows.table())
+    assert (line.label, line.value) == ("labeled candidates that are trails", "75.0% (50.0 to 90.0)")

@@ -28,6 +28,7 @@ from .calibration import calibration_error, score_bins
 from .collection_sample import CollectionSample
 from .columns import METHODS
 from .intervals import binomial_interval
+from .labels import add_labels
 from .metrics_table import ALL_CANDIDATES, MetricRows, point_name
 from .quantities import QUANTITIES, Quantity
 from .summary_errors import add_errors
@@ -64,7 +65,11 @@ class SummaryOptions:
     """Quantities, with their bins, that completeness and purity are measured against."""
 
 
-def summarize(sample: CollectionSample, options: SummaryOptions = SummaryOptions()) -> astropy.table.Table:
+def summarize(
+    sample: CollectionSample,
+    options: SummaryOptions = SummaryOptions(),
+    labels: astropy.table.Table | None = None,
+) -> astropy.table.Table:
     """Summarize the detections in a collection.
 
     Parameters
@@ -73,6 +78,8 @@ def summarize(sample: CollectionSample, options: SummaryOptions = SummaryOptions
         Trails and candidates of the collection.
     options
         Operating points, bins and intervals.
+    labels
+        Rows of `trail_label`, candidates that people labeled; they need not be in the sample.
 
     Returns
     -------
@@ -98,6 +105,8 @@ def summarize(sample: CollectionSample, options: SummaryOptions = SummaryOptions
     _add_methods(rows, sample, options)
     add_pixels(rows, sample, options.resamples)
     add_adcnn(rows, sample)
+    if labels is not None:
+        add_labels(rows, labels)
     return rows.table()
 
 

@@ -35,6 +35,7 @@ from lsst.pipe.base import (
     Struct,
 )
 
+from ..core.catalog.labels import LABEL_COLUMNS
 from ..evaluation.collection_sample import COLUMNS, CollectionSample
 from ..evaluation.figures.captions import CAPTIONS
 from ..evaluation.metrics_table import point_name, select
@@ -56,6 +57,13 @@ class SummarizeTrailsConnections(PipelineTaskConnections, dimensions=("instrumen
     )
     searches = table_input(
         doc="Search totals of each detector.", name="trail_search_detector", multiple=True, deferLoad=True
+    )
+    labels = table_input(
+        doc="Labels of candidates, from meas-trails vet.",
+        name="trail_label",
+        multiple=True,
+        deferLoad=True,
+        minimum=0,
     )
     trail_metrics = cT.Output(
         doc="Metrics, one number per row.",
@@ -113,6 +121,7 @@ class SummarizeTrailsTask(PipelineTask):
         outputs = self.run(
             matches=inputs["matches"],
             searches=inputs["searches"],
+            labels=inputs.get("labels", ()),
             title=str(_data_id(butlerQC)["instrument"]),
         )
         # Figures without data have no dataset.
@@ -121,7 +130,14 @@ class SummarizeTrailsTask(PipelineTask):
                 delattr(outputRefs, name)
         butlerQC.put(outputs, outputRefs)
 
-    def run(self, *, matches: Sequence[Any], searches: Sequence[Any], title: str = "") -> Struct:
+    def run(
+        self,
+        *,
+        matches: Sequence[Any],
+        searches: Sequence[Any],
+        labels: Sequence[Any] = (),
+        title: str = "",
+    ) -> Struct:
         """Summarize a collection.
 
         Parameters
@@ -129,6 +145,8 @@ class SummarizeTrailsTask(PipelineTask):
         matches, searches
             Tables of `matched_injected_trail_detector` and `trail_search_detector`, or deferred handles of
             them, in any order.
+        labels
+            Tables of `trail_label`, or deferred handles of them, of any detectors.
         title
             Title of the figures.
 
@@ -166,6 +184,7 @@ class SummarizeTrailsTask(PipelineTask):
                 main_rate=self.config.mainRate,
                 resamples=self.config.resamples,
             ),
+            self._labels(labels),
         )
         self._record(metrics, len(both))
         struct = Struct(trail_metrics=metrics)
@@ -176,6 +195,12 @@ class SummarizeTrailsTask(PipelineTask):
             for name, figure in metric_figures(metrics, title=title).items():
                 setattr(struct, name, figure)
         return struct
+
+    def _labels(self, labels: Sequence[Any]) -> astropy.table.Table | None:
+        """Return the joined labels, `None` without any."""
+        tables = list(_read(labels, list(LABEL_COLUMNS)))
+        self.metadata["nLabels"] = sum(map(len, tables))
+        return astropy.table.vstack(tables, metadata_conflicts="silent") if tables else None
 
     def _record(self, metrics: astropy.table.Table, detectors: int) -> None:
         """Write the main numbers to the task's metadata and the log."""

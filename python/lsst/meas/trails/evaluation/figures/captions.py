@@ -38,5 +38,7 @@ CAPTIONS: dict[str, str] = {
     "the rate of added false candidates. Bands: 95% binomial intervals.",
     "trail_adcnn_plot": "Completeness and false components as Asteroid_detection_CNN measures them; its "
     "matching is more lenient than in the other figures.",
+    "trail_label_plot": "Fraction of trails among the candidates near each score that people labeled, with "
+    "95% binomial intervals and numbers of candidates; and kinds of the artifacts.",
 }
 """Captions of the figures, by the names of their datasets."""

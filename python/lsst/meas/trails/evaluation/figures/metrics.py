@@ -37,6 +37,7 @@ from .curves import (
     rescue_figure,
     residual_figure,
 )
+from .labels import label_figure
 from .style import STYLES, bin_edges, error_bars, finish_fractions, legend_below, log_axis
 
 _PARTS = (
@@ -74,6 +75,7 @@ def metric_figures(metrics: astropy.table.Table, *, title: str = "") -> dict[str
         "trail_stack_plot": ("stack", _stack_figure),
         "trail_rescue_plot": ("rescue", rescue_figure),
         "trail_adcnn_plot": ("adcnn", adcnn_figure),
+        "trail_label_plot": ("label", label_figure),
     }
     figures = {}
     for name, (section, function) in draw.items():

@@ -100,6 +100,8 @@ def headlines(metrics: astropy.table.Table) -> list[Headline]:
             result.append(Headline("pixels", f"{label} ({point})" if point else label, _text(row, unit)))
     rows = select(metrics, section="calibration", metric="expected_calibration_error")
     result += _of(rows, "score", "expected calibration error", "")
+    rows = select(metrics, section="label", metric="purity", by="")
+    result += _of(rows, "labeled candidates", "labeled candidates that are trails", "%")
     for metric, label, unit in _ERRORS:
         rows = select(metrics, section="error", metric=metric, low=10.0, high=np.inf)
         result += _of(rows, "measured values of trails with SNR above 10", label, unit)

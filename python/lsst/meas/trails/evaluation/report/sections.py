@@ -73,6 +73,13 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
         "Every unmasked pixel on its own, before components are formed.",
     ),
     (
+        "Labeled candidates",
+        ("trail_label_plot",),
+        ("label",),
+        "Candidates that people labeled with meas-trails vet, on real images: no truth is needed. Purity is "
+        "the fraction of trails among the candidates labeled trail or artifact.",
+    ),
+    (
         "Asteroid_detection_CNN metrics",
         ("trail_adcnn_plot",),
         ("adcnn",),
