@@ -43,27 +43,46 @@ TYPES: dict[str, tuple[str, set[str]]] = {
     "trail_mask": ("MaskV2", DETECTOR),
     "trail_candidate_detector": ("ArrowAstropy", DETECTOR),
     "trail_candidate": ("ArrowAstropy", VISIT),
-    "trail_candidate_associated": ("ArrowAstropy", VISIT),
     "trail_tracklet": ("ArrowAstropy", NIGHT),
     "trail_tracklet_member": ("ArrowAstropy", NIGHT),
+    "trail_candidate_associated_detector": ("ArrowAstropy", DETECTOR),
+    "trail_candidate_associated": ("ArrowAstropy", VISIT),
+    "trail_known_object_detector": ("ArrowAstropy", DETECTOR),
+    "preloaded_ss_object": ("ArrowAstropy", {"instrument", "group", "detector"}),
+    "preloaded_ss_object_visit": ("ArrowAstropy", VISIT),
+    "known_objects": ("ArrowAstropy", set()),
 }
 """Storage class and dimensions of the dataset types of this package."""
 
 SUMMARY = {"matched_injected_trail_detector", "trail_search_detector", "trail_metrics", *CAPTIONS}
 """Dataset types of every evaluation."""
 
+EPHEMERIDES = {"preloaded_ss_object", "preloaded_ss_object_visit", "known_objects"}
+"""Optional inputs of the association."""
+
+DETECTIONS = {
+    "trail_probability",
+    "trail_mask",
+    "trail_candidate_detector",
+    "trail_candidate",
+    "trail_candidate_associated_detector",
+    "trail_candidate_associated",
+    "trail_known_object_detector",
+}
+"""Outputs of every detection."""
+
 INPUTS_AND_OUTPUTS = {
     "DetectTrails": (
-        {"preliminary_visit_image", "trail_model"},
-        {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
+        {"preliminary_visit_image", "trail_model"} | EPHEMERIDES,
+        DETECTIONS,
     ),
     "DetectTrailsInDifference": (
-        {"difference_image", "trail_model"},
-        {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
+        {"difference_image", "trail_model"} | EPHEMERIDES,
+        DETECTIONS,
     ),
     "DetectTrailsWithTemplate": (
-        {"preliminary_visit_image", "template_detector", "trail_model"},
-        {"trail_probability", "trail_mask", "trail_candidate_detector", "trail_candidate"},
+        {"preliminary_visit_image", "template_detector", "trail_model"} | EPHEMERIDES,
+        DETECTIONS,
     ),
     "EvaluateTrails": (
         {
@@ -103,19 +122,17 @@ INPUTS_AND_OUTPUTS = {
     ),
 }
 
+DETECT_SUBSETS = {
+    "perDetector": {"trailSegmentation", "trailCandidate", "associateTrails"},
+    "perVisit": {"consolidateTrailCandidates", "consolidateAssociatedTrails"},
+    "detect": {"trailSegmentation", "trailCandidate", "consolidateTrailCandidates"},
+    "associate": {"associateTrails", "consolidateAssociatedTrails"},
+}
+
 SUBSETS = {
-    "DetectTrails": {
-        "perDetector": {"trailSegmentation", "trailCandidate"},
-        "perVisit": {"consolidateTrailCandidates"},
-    },
-    "DetectTrailsInDifference": {
-        "perDetector": {"trailSegmentation", "trailCandidate"},
-        "perVisit": {"consolidateTrailCandidates"},
-    },
-    "DetectTrailsWithTemplate": {
-        "perDetector": {"trailSegmentation", "trailCandidate"},
-        "perVisit": {"consolidateTrailCandidates"},
-    },
+    "DetectTrails": DETECT_SUBSETS,
+    "DetectTrailsInDifference": DETECT_SUBSETS,
+    "DetectTrailsWithTemplate": DETECT_SUBSETS,
     "EvaluateTrails": {
         "inject": {"injectTrails"},
         "evaluate": {"trailSegmentation", "trailCandidate", "matchTrails", "summarizeTrails"},

@@ -153,8 +153,13 @@ def test_pipeline_with_what_it_imports() -> None:
     lines = pipeline_lines("DetectTrailsInDifference.yaml")
     assert "- `input_image`, by default `difference_image`" in lines
     labels = [line.split("`")[1] for line in lines if line.startswith("1. ")]
-    assert labels == ["trailSegmentation", "trailCandidate", "consolidateTrailCandidates"]
-    assert any("`perDetector` (`trailSegmentation`, `trailCandidate`)" in line for line in lines)
+    assert labels[:2] == ["trailSegmentation", "trailCandidate"]
+    assert sorted(labels[2:]) == [
+        "associateTrails",
+        "consolidateAssociatedTrails",
+        "consolidateTrailCandidates",
+    ]
+    assert any("`perDetector` (`trailSegmentation`, `trailCandidate`, " in line for line in lines)
 
 
 def test_table_of_the_schema() -> None:

@@ -29,6 +29,7 @@ from lsst.meas.trails.repository.butler import open_or_create
 from lsst.meas.trails.sim.instrument import TrailSimCam
 from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import (
+    AssociateTrailsTask,
     ConsolidateTrailCandidatesTask,
     InjectTrailsTask,
     LinkTrailsTask,
@@ -44,6 +45,7 @@ from lsst.pipe.base.testUtils import assertValidOutput, lintConnections, makeQua
 DETECTOR = ("instrument", "visit", "detector")
 VISIT = ("instrument", "visit")
 NIGHT = ("instrument", "day_obs")
+GROUP = ("instrument", "group", "detector")
 INSTRUMENT = ("instrument",)
 SKY = ("htm7", "band")
 
@@ -105,6 +107,19 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
                 "adcnn",
             )
         },
+    },
+    AssociateTrailsTask: {
+        "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
+        "candidates": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
+        "preloaded_ss_object": ("preloaded_ss_object", "ArrowAstropy", GROUP),
+        "preloaded_ss_object_visit": ("preloaded_ss_object_visit", "ArrowAstropy", VISIT),
+        "known_objects": ("known_objects", "ArrowAstropy", ()),
+        "trail_candidate_associated_detector": (
+            "trail_candidate_associated_detector",
+            "ArrowAstropy",
+            DETECTOR,
+        ),
+        "trail_known_object_detector": ("trail_known_object_detector", "ArrowAstropy", DETECTOR),
     },
     ConsolidateTrailCandidatesTask: {
         "catalogs": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
@@ -206,6 +221,11 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
     columns = ["injection_id", "ra", "dec", "source_type", "mag", "trail_length", "beta", "x", "flux"]
     catalog = astropy.table.Table(injected.injected_catalog[columns][:2])
     butler.put(catalog, "injection_catalog", {"htm7": TRIXEL, "band": "r"})
+    (group,) = butler.query_dimension_records("group", instrument=TrailSimCam.getName())
+    ephemeris = {"instrument": TrailSimCam.getName(), "group": group.name, "detector": 0}
+    butler.put(empty_catalog(), "preloaded_ss_object", ephemeris)
+    butler.put(empty_catalog(), "preloaded_ss_object_visit", data_id)
+    butler.put(empty_catalog(), "known_objects", {})
     butler.put(model_to_table(shipped_model_path("direct")), "trail_model", {})
     return butler
 
@@ -213,6 +233,7 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
 def quantum_ids(butler: Butler, task: type[PipelineTask]) -> tuple[DataCoordinate, dict[str, Any]]:
     """Return the data ID of a quantum and those of its connections."""
     (record,) = butler.query_dimension_records("visit", instrument=TrailSimCam.getName())
+    (group,) = butler.query_dimension_records("group", instrument=TrailSimCam.getName())
     image = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id, detector=0)
     visit = butler.registry.expandDataId(instrument=TrailSimCam.getName(), visit=record.id)
     instrument = butler.registry.expandDataId(instrument=TrailSimCam.getName())
@@ -221,9 +242,17 @@ def quantum_ids(butler: Butler, task: type[PipelineTask]) -> tuple[DataCoordinat
     sky = butler.registry.expandDataId(htm7=TRIXEL, band="r")
     ids: dict[str, Any] = {}
     for name, (_, _, dimensions) in TASKS[task].items():
-        ids[name] = {DETECTOR: image, VISIT: visit, NIGHT: night, SKY: sky, INSTRUMENT: instrument, (): {}}[
-            dimensions
-        ]
+        ids[name] = {
+            DETECTOR: image,
+            VISIT: visit,
+            NIGHT: night,
+            SKY: sky,
+            INSTRUMENT: instrument,
+            GROUP: butler.registry.expandDataId(
+                instrument=TrailSimCam.getName(), group=group.name, detector=0
+            ),
+            (): {},
+        }[dimensions]
         if connections.allConnections[name].multiple:
             ids[name] = [ids[name]]
     of_task = {frozenset(DETECTOR): image, frozenset(VISIT): visit, frozenset(INSTRUMENT): instrument}

@@ -11,6 +11,7 @@
 
 """The pipeline tasks, one module each."""
 
+from .associate_trails import *
 from .consolidate_trail_candidates import *
 from .inject_trails import *
 from .link_trails import *

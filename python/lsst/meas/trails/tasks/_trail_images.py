@@ -34,8 +34,8 @@ MODEL_KEY = "TRAIL_MODEL"
 """Metadata key of a probability image for the `ModelSummary`, as JSON."""
 
 
-class ModelSummary(TypedDict):
-    """Summary of a model and of its use, in the metadata of a probability image."""
+class _RequiredSummary(TypedDict):
+    """Part of a summary that every probability image has."""
 
     name: str
     version: str
@@ -47,6 +47,16 @@ class ModelSummary(TypedDict):
     """Smallest component of the trail mask, pixels."""
     score: dict[str, object]
     """Calibrated score of candidates; empty if the model has none."""
+
+
+class ModelSummary(_RequiredSummary, total=False):
+    """Summary of a model and of its use, in the metadata of a probability image."""
+
+    snr50: dict[str, float]
+    """Optimal SNR at which half of the trails are found at 10 false candidates per detector.
+
+    The keys are ``all`` trails and ``long`` ones; missing if the model was not calibrated.
+    """
 
 
 def make_trail_mask(
@@ -106,7 +116,9 @@ def model_summary(probability: Image) -> ModelSummary:
     """
     try:
         summary = json.loads(str(probability.metadata[MODEL_KEY]))
-        return cast(ModelSummary, {key: summary[key] for key in ModelSummary.__annotations__})
+        required = {key: summary[key] for key in ModelSummary.__required_keys__}
+        optional = {key: summary[key] for key in ModelSummary.__optional_keys__ if key in summary}
+        return cast(ModelSummary, required | optional)
     except (KeyError, TypeError, ValueError) as error:
         raise UpstreamFailureNoWorkFound(
             f"The probability image does not name its model ({MODEL_KEY} in its metadata)."

@@ -87,7 +87,10 @@ class ConsolidateTrailCandidatesTask(QuantumTask):
         ordered = sorted(
             (table for table in catalogs if len(table)), key=lambda table: int(table["detector"][0])
         )
-        joined = astropy.table.vstack(ordered, metadata_conflicts="silent") if ordered else empty_catalog()
+        if ordered:
+            joined = astropy.table.vstack(ordered, metadata_conflicts="silent")
+        else:
+            joined = catalogs[0].copy() if catalogs else empty_catalog()
         joined.meta.clear()
         for key in ("trailModel", "scoreAtFalsePerDetector"):
             values = [table.meta.get(key) for table in catalogs]

@@ -167,6 +167,7 @@ class TrailCandidateTask(QuantumTask):
         )
         catalog.meta["trailModel"] = {key: summary[key] for key in ("name", "version", "sha256")}
         catalog.meta["scoreAtFalsePerDetector"] = summary["score"].get("at_false_per_detector", {})
+        catalog.meta["snr50"] = dict(summary.get("snr50", {}))
         catalog.meta["scoreCalibrated"] = bool(summary["score"])
         catalog.meta["imageShape"] = list(planes.shape)
         catalog.meta["psfFwhm"] = _seeing(input_image)

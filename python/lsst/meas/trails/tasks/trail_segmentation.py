@@ -16,6 +16,7 @@ from __future__ import annotations
 __all__ = ("TrailSegmentationConfig", "TrailSegmentationConnections", "TrailSegmentationTask")
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -206,6 +207,7 @@ class TrailSegmentationTask(QuantumTask):
             thresholds={"grow": chosen.grow, "seed": chosen.seed},
             min_area=chosen.min_area,
             score=dict(specification.score),
+            snr50=_snr50(specification.metrics),
         )
         pixels = _component_pixels(probability, chosen)
         count = int(np.count_nonzero(pixels))
@@ -266,6 +268,13 @@ class TrailSegmentationTask(QuantumTask):
                 fwhm,
                 *limits,
             )
+
+
+def _snr50(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the SNR at which half of the trails are found, of all and of long trails."""
+    names = {"all": "snr50_at_10", "long": "snr50_long_at_10"}
+    known = {key: metrics.get(name) for key, name in names.items()}
+    return {key: value for key, value in known.items() if value is not None and np.isfinite(value)}
 
 
 def _component_pixels(probability: npt.NDArray[np.float32], chosen: TrailPixels) -> npt.NDArray[np.bool_]:

@@ -17,6 +17,7 @@ __all__ = (
     "BAND_COLORS",
     "MISSED_REASONS",
     "Brightness",
+    "Placed",
     "SkyToPixel",
     "detection_probability",
     "expected_brightness",
@@ -128,8 +129,8 @@ def place_trails(
     reach = separation(predicted.ra0, predicted.dec0, predicted.ra1, predicted.dec1)
     reach = radius + 0.5 * reach + n_sigma * predicted.position_err / 3600.0
     near = predicted[separation(predicted.ra, predicted.dec, *center) <= reach]
-    x0, y0 = (np.asarray(value, dtype=np.float64) for value in sky_to_pixel(near.ra0, near.dec0))
-    x1, y1 = (np.asarray(value, dtype=np.float64) for value in sky_to_pixel(near.ra1, near.dec1))
+    x0, y0 = _to_pixels(sky_to_pixel, near.ra0, near.dec0)
+    x1, y1 = _to_pixels(sky_to_pixel, near.ra1, near.dec1)
     error = near.position_err / pixel_scale
     margin = n_sigma * error
     low_x, high_x = np.minimum(x0, x1) - margin, np.maximum(x0, x1) + margin
@@ -153,6 +154,14 @@ def place_trails(
         begin=(x0, y0),
         end=(x1, y1),
     )
+
+
+def _to_pixels(sky_to_pixel: SkyToPixel, ra: _Floats, dec: _Floats) -> tuple[_Floats, _Floats]:
+    """Return pixel coordinates; a projection may refuse to convert no position."""
+    if len(ra) == 0:
+        return np.zeros(0), np.zeros(0)
+    x, y = sky_to_pixel(ra, dec)
+    return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
 
 
 def _from_ends(x0: _Floats, y0: _Floats, x1: _Floats, y1: _Floats) -> Trails:
@@ -234,7 +243,7 @@ def _bright_fraction(
     return float(np.sum(part[good & (excess > limit)])) / total
 
 
-def detection_probability(snr: _Floats, snr50: float) -> _Floats:
+def detection_probability(snr: _Floats, snr50: float | _Floats) -> _Floats:
     """Return the probabilities that trails are among the candidates.
 
     Parameters
@@ -242,14 +251,14 @@ def detection_probability(snr: _Floats, snr50: float) -> _Floats:
     snr
         Expected optimal SNRs; NaN if unknown.
     snr50
-        SNR at which half of the trails are found.
+        SNR at which half of the trails are found, one value or one per trail.
     """
     with np.errstate(divide="ignore", over="ignore"):
         fraction = 1.0 / (1.0 + np.power(snr50 / np.maximum(snr, 1e-3), _STEEPNESS))
     return np.where(np.isfinite(snr), _LEAST + (1.0 - 2.0 * _LEAST) * fraction, 0.5)
 
 
-def missed_reason(brightness: Brightness, snr50: float) -> list[str]:
+def missed_reason(brightness: Brightness, snr50: float | _Floats) -> list[str]:
     """Return the probable reason for each trail to be missed; see `MISSED_REASONS`.
 
     Parameters
@@ -257,11 +266,12 @@ def missed_reason(brightness: Brightness, snr50: float) -> list[str]:
     brightness
         Expected brightness of the trails.
     snr50
-        SNR at which half of the trails are found.
+        SNR at which half of the trails are found, one value or one per trail.
     """
     reasons = []
-    for snr, good, bright in zip(
-        brightness.snr, brightness.good_fraction, brightness.bright_fraction, strict=True
+    limits = np.broadcast_to(snr50, brightness.snr.shape)
+    for snr, limit, good, bright in zip(
+        brightness.snr, limits, brightness.good_fraction, brightness.bright_fraction, strict=True
     ):
         if good < 0.5:
             reasons.append("badPixels")
@@ -270,5 +280,5 @@ def missed_reason(brightness: Brightness, snr50: float) -> list[str]:
         elif np.isnan(snr):
             reasons.append("unknownMagnitude")
         else:
-            reasons.append("faint" if snr < snr50 else "unexplained")
+            reasons.append("faint" if snr < limit else "unexplained")
     return reasons
