@@ -28,6 +28,7 @@ import astropy.units as u
 import numpy as np
 import yaml
 
+from ..association.columns import ASSOCIATION_COLUMNS, KNOWN_TRAIL_COLUMNS
 from ..atomic import atomic_path
 from ..catalog.columns import CANDIDATE_COLUMNS, ColumnLayout
 from ..linking.columns import TRACKLET_COLUMNS, TRACKLET_MEMBER_COLUMNS
@@ -100,6 +101,17 @@ TABLES: dict[str, CatalogTable] = {
         "Trail candidates: rows of the dataset types trail_candidate_detector and trail_candidate.",
         CANDIDATE_COLUMNS,
         ("trailCandidateId",),
+    ),
+    "trail_candidate_associated": CatalogTable(
+        "Trail candidates with the known objects that they are: rows of the dataset types "
+        "trail_candidate_associated_detector and trail_candidate_associated.",
+        {**CANDIDATE_COLUMNS, **ASSOCIATION_COLUMNS},
+        ("trailCandidateId",),
+    ),
+    "trail_known_object": CatalogTable(
+        "Predicted trails of known objects, found or missed: rows of trail_known_object_detector.",
+        KNOWN_TRAIL_COLUMNS,
+        ("visit", "detector", "designation"),
     ),
     "trail_tracklet": CatalogTable(
         "Tracklets: candidates of several visits that one object explains.",
