@@ -54,6 +54,20 @@ def test_makes_a_repository(tmp_path: Path) -> None:
     assert code == 0
 
 
+def test_repeated_field(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    options = ("--size", 64, 96, "--seed", 4, "--trails", 30, "--repeat", 2, "--cadence", 1)
+    code, output = invoke(repo, *options)
+    assert code == 0
+    assert "Put 2 each" in output
+    butler = Butler.from_config(repo, collections="input")
+    first, second = (butler.get(ref) for ref in butler.query_datasets("simulated_trail_catalog"))
+    assert set(first["designation"]) & set(second["designation"]) - {""}
+    code, output = invoke(repo, "--size", 64, 96, "--seed", 5, "--repeat", 3, "--cadence", 0.1)
+    assert code == 1
+    assert "0.65" in output
+
+
 def test_templates(tmp_path: Path) -> None:
     options = ("--size", 96, 128, "--seed", 4, "--trails", 2)
     code, output = invoke(tmp_path / "repo", *options, "--template")

@@ -22,13 +22,34 @@ _MIN_SIZE, _MAX_SIZE = 64, 20_000
 
 @click.command()
 @click.argument("repo", type=click.Path(file_okay=False))
-@click.option("--visits", type=click.IntRange(min=1), default=1, show_default=True, help="Number of visits.")
+@click.option(
+    "--visits",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of visits, or of fields with --repeat.",
+)
 @click.option(
     "--detectors",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
     help="Number of detectors of each visit, counted from 0.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of visits of each field, with the same pointing, stars and galaxies; the asteroids move on, "
+    "also to other detectors.",
+)
+@click.option(
+    "--cadence",
+    type=click.FloatRange(min=0.0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Time from one visit of a field to the next, minutes; used with --repeat.",
 )
 @click.option(
     "--size",
@@ -91,6 +112,8 @@ def simulate(
     repo: str,
     visits: int,
     detectors: int,
+    repeat: int,
+    cadence: float,
     size: tuple[int, int] | None,
     seed: int,
     trails: int,
@@ -125,6 +148,8 @@ def simulate(
             seed=seed,
             visits=visits,
             detectors=detectors,
+            repeat=repeat,
+            cadence=cadence,
             shape=size,
             trails=trails,
             band=band,
@@ -149,5 +174,5 @@ def simulate(
     kinds += [TEMPLATE_DATASET_TYPE] if template else []
     kinds += [DIFFERENCE_DATASET_TYPE] if difference else []
     console.print(f"Put {len(rows)} each of {', '.join(kinds)} into run {run!r} of {repo}.", soft_wrap=True)
-    if present := visits * detectors - len(rows):
+    if present := visits * repeat * detectors - len(rows):
         console.print(f"{present} images existed already.")

@@ -13,10 +13,11 @@
 
 from __future__ import annotations
 
-__all__ = ("SimulatedImage", "assemble_image", "image_truth")
+__all__ = ("ImageSummary", "SimulatedImage", "assemble_image", "image_truth")
 
 import dataclasses
 import functools
+from typing import TypedDict
 
 import astropy.table
 import numpy as np
@@ -31,6 +32,20 @@ from .difference import subtract_template, template_planes
 from .observation import VisitPlan
 from .psf import pixel_psf
 from .scene import Scene
+
+
+class ImageSummary(TypedDict):
+    """Summary of a simulated image."""
+
+    visit: int
+    detector: int
+    trails: int
+    satellites: int
+    fwhm: float
+    """FWHM of the PSF, arcsec."""
+
+    mag_lim: float
+    """AB magnitude of a point source at 5 sigma."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,6 +67,19 @@ class SimulatedImage:
 
     difference: DifferenceImage | None = None
     """The image minus the template, if requested."""
+
+    def summary(self, visit: int, detector: int) -> ImageSummary:
+        """Return the summary of the image, which is of a visit and detector."""
+        is_trail = self.truth["source_type"] == "Trail"
+        stats = self.image.summary_stats
+        return {
+            "visit": visit,
+            "detector": detector,
+            "trails": int(np.count_nonzero(is_trail)),
+            "satellites": int(np.count_nonzero(~is_trail)),
+            "fwhm": 2.355 * stats.psfSigma * stats.pixelScale,
+            "mag_lim": stats.magLim,
+        }
 
 
 def assemble_image(

@@ -18,9 +18,11 @@ __all__ = (
     "MAX_VISITS",
     "SITE",
     "VisitPlan",
+    "check_cadence",
     "make_obs_info",
     "make_sky_projection",
     "plan_visit",
+    "repeat_plan",
     "visit_info",
 )
 
@@ -54,6 +56,9 @@ _FIRST_NIGHT = datetime.date(2017, 1, 1)
 _N_NIGHTS = 3650
 _CADENCE = 39.0
 """Seconds from one visit to the next."""
+
+_MAX_HOURS = 8.0
+"""Longest time from the first to the last visit of a field, hours."""
 
 _NIGHT_START = datetime.time(1, 0)
 """UTC, on the day after the date that names the night."""
@@ -142,10 +147,7 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
 
     zenith_distance = np.deg2rad(np.sqrt(rng.uniform(0.0, 55.0**2)))
     azimuth = rng.uniform(0.0, 2.0 * np.pi)
-    # UTC replaces UT1, with an error below a second: `Time.sidereal_time`
-    # downloads tables of the Earth's rotation when they are out of date.
-    utc, tt = begin.utc, begin.tt
-    sidereal_time = erfa.gmst06(utc.jd1, utc.jd2, tt.jd1, tt.jd2) + SITE.lon.rad
+    sidereal_time = _sidereal_time(begin)
     latitude = SITE.lat.rad
     altitude = 0.5 * np.pi - zenith_distance
     # Spherical triangle of pole, zenith and star. Precession since 2000, a third of a degree, is neglected.
@@ -169,6 +171,80 @@ def plan_visit(seed: int, index: int, band: str, exposure_time: float = EXPOSURE
         azimuth=float(np.rad2deg(azimuth)),
         altitude=float(np.rad2deg(altitude)),
     )
+
+
+def check_cadence(fields: int, repeat: int, cadence: float) -> None:
+    """Check the visits of fields that are repeated.
+
+    Parameters
+    ----------
+    fields
+        Number of fields.
+    repeat
+        Number of visits of each field.
+    cadence
+        Time from one visit of a field to the next, minutes.
+
+    Raises
+    ------
+    ValueError
+        Raised if the visits do not fit into a night, or into the time between the visits of a field.
+    """
+    if not 1 <= repeat * fields <= MAX_VISITS:
+        raise ValueError(
+            f"{repeat} visits of {fields} fields exceed a night of {MAX_VISITS} visits; choose fewer."
+        )
+    if repeat == 1:
+        return
+    shortest, longest = fields * _CADENCE / 60.0, _MAX_HOURS * 60.0 / (repeat - 1)
+    if not shortest <= cadence <= longest:
+        raise ValueError(
+            f"The cadence must be between {shortest:g} and {longest:g} minutes for {fields} fields and "
+            f"{repeat} visits of each, not {cadence:g}."
+        )
+
+
+def repeat_plan(plan: VisitPlan, index: int, minutes: float) -> VisitPlan:
+    """Plan another visit with the pointing of a visit.
+
+    Parameters
+    ----------
+    plan
+        The first visit.
+    index
+        Number of the new visit in the simulation, from 0.
+    minutes
+        Time since the first visit.
+    """
+    begin = plan.begin + TimeDelta(60.0 * minutes, format="sec")
+    hour_angle, dec, latitude = (
+        _sidereal_time(begin) - np.deg2rad(plan.ra),
+        np.deg2rad(plan.dec),
+        SITE.lat.rad,
+    )
+    altitude = np.arcsin(np.sin(dec) * np.sin(latitude) + np.cos(dec) * np.cos(latitude) * np.cos(hour_angle))
+    azimuth = np.arctan2(
+        -np.sin(hour_angle) * np.cos(dec),
+        np.sin(dec) * np.cos(latitude) - np.cos(dec) * np.sin(latitude) * np.cos(hour_angle),
+    )
+    return dataclasses.replace(
+        plan,
+        visit=plan.day_obs * 100_000 + index + 1,
+        seq_num=index + 1,
+        begin=begin,
+        azimuth=float(np.rad2deg(azimuth) % 360.0),
+        altitude=float(np.rad2deg(altitude)),
+    )
+
+
+def _sidereal_time(time: Time) -> float:
+    """Return the local sidereal time at `SITE`, radians.
+
+    UTC replaces UT1, with an error below a second: `Time.sidereal_time` downloads tables of the Earth's
+    rotation when they are out of date.
+    """
+    utc, tt = time.utc, time.tt
+    return float(erfa.gmst06(utc.jd1, utc.jd2, tt.jd1, tt.jd2) + SITE.lon.rad)
 
 
 def make_sky_projection(

@@ -33,7 +33,7 @@ from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
 from .defects import add_cosmic_rays, bad_columns, dead_amplifier, saturate
 from .instrument import DETECTOR_SHAPE
-from .sky import SkyConfig, draw_sky, paint_sky
+from .sky import Sky, SkyConfig, draw_sky, paint_sky
 from .template import TemplateConfig, simulate_template
 
 
@@ -146,7 +146,13 @@ class Scene:
 
 
 def simulate_scene(
-    config: SceneConfig, psf: PsfGrid, rng: np.random.Generator, bbox: Box | None = None
+    config: SceneConfig,
+    psf: PsfGrid,
+    rng: np.random.Generator,
+    bbox: Box | None = None,
+    *,
+    sky: Sky | None = None,
+    trails: Trails | None = None,
 ) -> Scene:
     """Simulate the image of one detector.
 
@@ -160,6 +166,10 @@ def simulate_scene(
         Random number generator; the same state gives the same image.
     bbox
         Box of the image, in the coordinates of the template's PSF; starts at (0, 0) by default.
+    sky
+        Stars and galaxies, instead of those that ``config`` describes.
+    trails
+        Asteroid trails in array coordinates, instead of those that ``config`` describes.
 
     Notes
     -----
@@ -171,7 +181,8 @@ def simulate_scene(
     signal = np.zeros(shape, dtype=np.float32)
     # A separate generator: the template does not change the image.
     template_rng = rng.spawn(1)[0]
-    sky = None if config.sky is None else draw_sky(config.sky, shape, rng)
+    if sky is None and config.sky is not None:
+        sky = draw_sky(config.sky, shape, rng)
     if sky is not None:
         signal += paint_sky(sky, psf, shape, noise)
     streaks: list[Trail] = []
@@ -185,9 +196,9 @@ def simulate_scene(
         mask=mask,
         psf=psf,
     )
-    trails = Trails.empty()
-    if config.trails is not None:
-        trails = draw_trails(config.trails, before, rng)
+    if trails is None:
+        trails = Trails.empty() if config.trails is None else draw_trails(config.trails, before, rng)
+    if len(trails):
         signal = inject_trails(before, trails, None).image
     mask[saturate(signal, config.full_well / config.gain, rng)] |= plane_bits(["SATURATED", "INTERPOLATED"])
     variance = (np.float32(noise**2) + np.maximum(signal, 0.0) / np.float32(config.gain)).astype(np.float32)

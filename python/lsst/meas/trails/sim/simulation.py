@@ -21,7 +21,6 @@ import functools
 import json
 import multiprocessing
 from collections.abc import Iterator
-from typing import TypedDict
 
 import numpy as np
 from astro_metadata_translator import ObservationInfo
@@ -45,11 +44,20 @@ from ..repository.butler import (
 from ..repository.visit_image import sample_psf
 from ..repository.visit_record import RepositoryError, VisitRecord, image_region
 from .detector import make_detector, move_detector
-from .image import SimulatedImage, assemble_image
+from .image import ImageSummary, SimulatedImage, assemble_image
 from .instrument import DETECTOR_SHAPE, N_DETECTORS, TrailSimCam, physical_filter_of
-from .observation import MAX_VISITS, VisitPlan, make_obs_info, make_sky_projection, plan_visit
+from .observation import (
+    MAX_VISITS,
+    VisitPlan,
+    check_cadence,
+    make_obs_info,
+    make_sky_projection,
+    plan_visit,
+    repeat_plan,
+)
 from .psf import draw_seeing, make_psf
 from .reference_image import ReferenceImage, ReferenceImageError
+from .repeated_field import RepeatedField
 from .scene import SceneConfig, simulate_scene
 from .template import TemplateConfig
 
@@ -63,26 +71,15 @@ A Butler preserves descriptions and units of columns, but no other metadata.
 _VISIT_STREAM, _DETECTOR_STREAM = 0, 1
 
 
-class ImageSummary(TypedDict):
-    """Summary of a simulated image."""
-
-    visit: int
-    detector: int
-    trails: int
-    satellites: int
-    fwhm: float
-    """FWHM of the PSF, arcsec."""
-
-    mag_lim: float
-    """AB magnitude of a point source at 5 sigma."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Simulation:
     """A set of simulated visits.
 
     Equal simulations have equal pixels. An image does not depend on the number of visits and detectors, or on
     its template and difference image.
+
+    Visits of a repeated field have the same pointing, stars and galaxies; its objects, which depend on the
+    detectors and visits, move on. Noise, PSF, defects and templates are new in each visit.
 
     Raises
     ------
@@ -96,7 +93,7 @@ class Simulation:
     """Seed of all random numbers, not negative."""
 
     visits: int = 1
-    """Number of visits."""
+    """Number of visits, or of fields if they are repeated."""
 
     detectors: int = 1
     """Number of detectors, counted from 0."""
@@ -119,6 +116,12 @@ class Simulation:
     difference: bool = False
     """Whether each image gets a difference image."""
 
+    repeat: int = 1
+    """Number of visits of each field."""
+
+    cadence: float = 30.0
+    """Time from one visit of a field to the next, minutes."""
+
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"The seed must not be negative: {self.seed}.")
@@ -126,6 +129,7 @@ class Simulation:
             number = getattr(self, name)
             if not 1 <= number <= limit:
                 raise ValueError(f"The number of {name} must be between 1 and {limit}, not {number}.")
+        check_cadence(self.visits, self.repeat, self.cadence)
         if self.band is not None:
             physical_filter_of(self.band)
         if self._reference is not None:
@@ -146,17 +150,25 @@ class Simulation:
             return self._reference.bbox(self.shape)
         return Box.from_shape(self.shape or DETECTOR_SHAPE)
 
+    @property
+    def indices(self) -> range:
+        """Numbers of the visits in the simulation: all fields once, then all fields again."""
+        return range(self.visits * self.repeat)
+
     def plan(self, index: int) -> VisitPlan:
         """Plan the visit of an index from 0."""
+        repetition, field = divmod(index, self.visits) if self.repeat > 1 else (0, index)
         if self._reference is not None:
-            return self._reference.plan(self.seed, index)
-        return plan_visit(self.seed, index, self.band or "r")
+            plan = self._reference.plan(self.seed, field)
+        else:
+            plan = plan_visit(self.seed, field, self.band or "r")
+        return plan if repetition == 0 else repeat_plan(plan, index, repetition * self.cadence)
 
     def data_ids(self) -> list[dict[str, str | int]]:
         """Return the data IDs of all images."""
         return [
             self._data_id(self.plan(index).visit, detector)
-            for index in range(self.visits)
+            for index in self.indices
             for detector in range(self.detectors)
         ]
 
@@ -188,11 +200,17 @@ class Simulation:
         if source is not None:
             config = dataclasses.replace(config, sky_noise=source.sky_noise, gain=source.gain)
         psf = make_psf(seeing, rng, bbox) if source is None else source.psf
+        grid, sky_projection = sample_psf(psf, bbox), self._sky_projection(plan, detector)
+        if self.repeat == 1:
+            scene = simulate_scene(config, grid, rng, bbox)
+        else:
+            field = self.repeated_field(index % self.visits)
+            scene = field.scene(config, grid, rng, bbox, plan, detector, sky_projection)
         return assemble_image(
-            simulate_scene(config, sample_psf(psf, bbox), rng, bbox),
+            scene,
             plan,
             psf=psf,
-            sky_projection=self._sky_projection(plan, detector),
+            sky_projection=sky_projection,
             obs_info=self._obs_info(plan, detector),
             detector=make_detector(plan.visit, detector, shape)
             if source is None
@@ -205,11 +223,21 @@ class Simulation:
             with_difference=self.difference,
         )
 
+    def repeated_field(self, field: int) -> RepeatedField:
+        """Return the common properties of the visits of a field."""
+        plans = [self.plan(field + repetition * self.visits) for repetition in range(self.repeat)]
+        maps = [self._sky_projection(plans[0], detector) for detector in range(self.detectors)]
+        return RepeatedField.draw(
+            self.seed, field, plans, maps, self.bbox, trails=self.trails, reference=self._reference
+        )
+
     @property
     def _description(self) -> str:
         """Parameters that determine the pixels of an image, as a sentence."""
         values = dataclasses.asdict(self)
-        del values["visits"], values["detectors"]
+        if self.repeat == 1:
+            for name in ("visits", "detectors", "repeat", "cadence"):
+                del values[name]
         return f"Kind of the object; simulated with {json.dumps(values, sort_keys=True)}."
 
     def _find_images(self, butler: Butler, run: str) -> set[tuple[int, int]]:
@@ -229,7 +257,7 @@ class Simulation:
             key[1:] for key in truths if butler.get(existing[key])[_IDENTITY].description == self._description
         }
         foreign = [key for key in existing if key[1:] not in own]
-        if foreign or len(images) == self.visits * self.detectors:
+        if foreign or len(images) == len(self.indices) * self.detectors:
             name, visit, detector = (foreign or images)[0]
             raise RepositoryError(
                 f"Run {run!r} holds {len(existing)} of the datasets already, such as "
@@ -255,7 +283,7 @@ class Simulation:
         """
         self._find_images(butler, run)
         register_instrument(butler, TrailSimCam())
-        for index in range(self.visits):
+        for index in self.indices:
             try:
                 register_visit(butler, self.record(index))
             except RepositoryError as error:
@@ -300,16 +328,7 @@ class Simulation:
             # A killed process may have left companions of the image.
             datasets = [dataset for dataset in datasets if dataset.name not in existing]
         put_datasets(butler, run, data_id, datasets)
-        is_trail = simulated.truth["source_type"] == "Trail"
-        stats = simulated.image.summary_stats
-        return {
-            "visit": visit,
-            "detector": detector,
-            "trails": int(np.count_nonzero(is_trail)),
-            "satellites": int(np.count_nonzero(~is_trail)),
-            "fwhm": 2.355 * stats.psfSigma * stats.pixelScale,
-            "mag_lim": stats.magLim,
-        }
+        return simulated.summary(visit, detector)
 
     def run(self, butler: Butler, run: str, jobs: int = 1) -> Iterator[ImageSummary]:
         """Simulate all images and put them into a repository.
@@ -339,7 +358,7 @@ class Simulation:
         self.register(butler, run)
         units = [
             (index, detector)
-            for index in range(self.visits)
+            for index in self.indices
             for detector in range(self.detectors)
             if (self.plan(index).visit, detector) not in existing
         ]
