@@ -127,11 +127,13 @@ def test_reasons_for_missed_trails() -> None:
     planes.image[180:220, 180:220] += 1000.0
     trails = ((40.0, 50.0, 20.0, 0.0), (200.0, 200.0, 20.0, 0.0), (300.0, 100.0, 20.0, 0.0))
     brightness = expected_brightness(place(predict(*trails, mag=22.5)), planes, color=0.0, flux_per_njy=1.0)
-    assert missed_reason(brightness, 5.0) == ["badPixels", "brightSource", "unexplained"]
-    assert missed_reason(brightness, 500.0)[2] == "faint"
+    length = np.full(3, 20.0)
+    assert missed_reason(brightness, length, 5.0, 6.0) == ["badPixels", "brightSource", "unexplained"]
+    assert missed_reason(brightness, length, 500.0, 6.0)[2] == "faint"
+    assert missed_reason(brightness, length, 500.0, 25.0)[2] == "short"
     unknown = expected_brightness(place(predict(*trails, mag=np.nan)), planes, color=0.0, flux_per_njy=1.0)
-    assert missed_reason(unknown, 5.0)[2] == "unknownMagnitude"
-    assert set(missed_reason(unknown, 5.0)) <= set(MISSED_REASONS)
+    assert missed_reason(unknown, length, 5.0, 6.0)[2] == "unknownMagnitude"
+    assert set(missed_reason(unknown, length, 5.0, 6.0)) <= set(MISSED_REASONS)
 
 
 def test_a_bright_trail_is_no_bright_source_of_its_own() -> None:

@@ -138,6 +138,12 @@ class AssociateTrailsConfig(
         optional=True,
         check=lambda value: value > 0.0,
     )
+    minLength = RangeField(
+        dtype=float,
+        doc="Shortest trails that the network finds, for the reason of a missed trail, pixels.",
+        default=6.0,
+        min=0.0,
+    )
     bandColors = DictField[str, float](
         doc="Magnitudes in a band minus predicted V magnitudes; 0 for other bands.",
         default=BAND_COLORS,
@@ -331,7 +337,7 @@ class AssociateTrailsTask(QuantumTask):
             band=band,
             origin=image.origin,
             completeness=detection_probability(brightness.snr, limit),
-            reasons=missed_reason(brightness, limit),
+            reasons=missed_reason(brightness, placed.trails.length, limit, self.config.minLength),
             pixel_scale=scale,
         )
         self._record(len(known), int(np.sum(known["isFound"])), int(np.sum(association.object_of >= 0)))

@@ -53,6 +53,7 @@ MISSED_REASONS = {
     "badPixels": "Less than half of the trail's flux falls on good pixels of the image.",
     "brightSource": "The trail lies on a source that is brighter than itself.",
     "faint": "The expected SNR is below the SNR at which half of the trails are found.",
+    "short": "The trail is shorter than the trails that the network finds.",
     "unknownMagnitude": "The ephemeris has no magnitude.",
     "unexplained": "None of these: the trail should have been found.",
 }
@@ -258,25 +259,33 @@ def detection_probability(snr: _Floats, snr50: float | _Floats) -> _Floats:
     return np.where(np.isfinite(snr), _LEAST + (1.0 - 2.0 * _LEAST) * fraction, 0.5)
 
 
-def missed_reason(brightness: Brightness, snr50: float | _Floats) -> list[str]:
+def missed_reason(
+    brightness: Brightness, length: _Floats, snr50: float | _Floats, min_length: float
+) -> list[str]:
     """Return the probable reason for each trail to be missed; see `MISSED_REASONS`.
 
     Parameters
     ----------
     brightness
         Expected brightness of the trails.
+    length
+        Their lengths, pixels.
     snr50
         SNR at which half of the trails are found, one value or one per trail.
+    min_length
+        Shortest trails that are found, pixels.
     """
     reasons = []
     limits = np.broadcast_to(snr50, brightness.snr.shape)
-    for snr, limit, good, bright in zip(
-        brightness.snr, limits, brightness.good_fraction, brightness.bright_fraction, strict=True
+    for snr, limit, good, bright, extent in zip(
+        brightness.snr, limits, brightness.good_fraction, brightness.bright_fraction, length, strict=True
     ):
         if good < 0.5:
             reasons.append("badPixels")
         elif bright > 0.3:
             reasons.append("brightSource")
+        elif extent < min_length:
+            reasons.append("short")
         elif np.isnan(snr):
             reasons.append("unknownMagnitude")
         else:
