@@ -53,6 +53,13 @@ def test_in_order_of_detector() -> None:
     assert joined.meta["scoreAtFalsePerDetector"] == {"10": 0.4}
 
 
+def test_largest_error_of_the_time() -> None:
+    first, second = catalog(1, 1), catalog(2, 1)
+    first.meta["timeUncertainty"], second.meta["timeUncertainty"] = 0.01, 0.5
+    assert consolidate(first, second).meta["timeUncertainty"] == 0.5
+    assert "timeUncertainty" not in consolidate(catalog(1, 1)).meta
+
+
 def test_one() -> None:
     assert list(consolidate(catalog(5, 2))["detector"]) == [5, 5]
 

@@ -138,6 +138,7 @@ def test_columns(known: Any) -> None:
     )
     assert catalog.meta["trailModel"] == {"name": "drawn", "version": "7", "sha256": "ab"}
     assert catalog.meta["imageShape"] == list(known.image.bbox.shape)
+    assert catalog.meta["timeUncertainty"] == 0.5
 
 
 def test_sky_columns(known: Any) -> None:
@@ -303,4 +304,5 @@ def test_task_metadata(known: Any) -> None:
     task.run(image=known.image, trail_probability=probability_of(known))
     assert task.metadata["nCandidates"] == 2
     assert task.metadata["nStreaks"] == 0
+    assert task.metadata["timeSource"] == "record"
     assert task.metadata["nFitFailed"] == 0

@@ -96,6 +96,8 @@ class ConsolidateTrailCandidatesTask(QuantumTask):
             values = [table.meta.get(key) for table in catalogs]
             if values and values[0] is not None and all(value == values[0] for value in values):
                 joined.meta[key] = values[0]
+        if known := [table.meta["timeUncertainty"] for table in catalogs if "timeUncertainty" in table.meta]:
+            joined.meta["timeUncertainty"] = max(known)
         joined.meta["nDetectors"] = len(catalogs)
         self.metadata["nCandidates"] = len(joined)
         self.log.info("%d candidates in %d detectors.", len(joined), len(catalogs))

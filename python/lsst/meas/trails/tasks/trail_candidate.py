@@ -24,7 +24,7 @@ import numpy as np
 import lsst.pipe.base.connectionTypes as cT
 from lsst.daf.butler import DimensionPacker
 from lsst.images import Image
-from lsst.pex.config import RangeField
+from lsst.pex.config import Field, RangeField
 from lsst.pipe.base import InvalidQuantumError, PipelineTaskConfig, QuantumContext, Struct
 
 from ..core.background import SkySubtracted
@@ -32,6 +32,7 @@ from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.candidates.score import ScoreModel
 from ..core.catalog.columns import candidate_catalog, empty_catalog
 from ._connections import DETECTOR, ImageConnections, table_output
+from ._exposure_midpoints import find_midpoints
 from ._ids import DataIdConfig, first_candidate_id, max_candidates, pack_data_id
 from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image
 from ._quantum_task import Arguments, QuantumTask
@@ -77,6 +78,12 @@ class TrailCandidateConfig(
     )
     minScore = RangeField(
         dtype=float, doc="Lowest score of a candidate in the catalog.", default=0.01, min=0.0, max=1.0
+    )
+    shutterBeamFile = Field[str](
+        dtype=str,
+        doc="Path or URI of the shutter's beam table of the obs package, for lsst.ip.isr.shutterTiming; "
+        "without it, the motion of the shutter is taken from the header of an image of LSSTCam alone.",
+        default="",
     )
 
 
@@ -148,31 +155,32 @@ class TrailCandidateTask(QuantumTask):
         )
         candidates = self._limit(candidates, packer)
         first = 0 if packer is None else first_candidate_id(packer, packed, len(candidates))
+        x, y = (np.asarray(candidates[n]) + start for n, start in zip("xy", input_image.origin, strict=True))
+        midpoints = find_midpoints(input_image, x, y, self.config.shutterBeamFile)
         catalog = candidate_catalog(
             candidates,
             first_id=first,
             visit=visit,
             detector=detector,
             band=input_image.visit_image.band,
-            midpoint_mjd_tai=input_image.midpoint_mjd_tai,
+            midpoint_mjd_tai=midpoints.mjd_tai,
             exposure_time=input_image.exposure_time,
             assumed=input_image.assumed,
             pixel_to_sky=input_image.pixel_to_sky,
             origin=input_image.origin,
-            flux_per_njy=input_image.flux_per_njy_at(
-                np.asarray(candidates["x"]) + input_image.origin[0],
-                np.asarray(candidates["y"]) + input_image.origin[1],
-            ),
+            flux_per_njy=input_image.flux_per_njy_at(x, y),
             model=f"{summary['name']} {summary['version']} {summary['sha256'][:8]}",
         )
         catalog.meta["trailModel"] = {key: summary[key] for key in ("name", "version", "sha256")}
         catalog.meta["scoreAtFalsePerDetector"] = summary["score"].get("at_false_per_detector", {})
         catalog.meta["snr50"] = dict(summary.get("snr50", {}))
         catalog.meta["scoreCalibrated"] = bool(summary["score"])
+        catalog.meta["timeUncertainty"] = midpoints.uncertainty
         catalog.meta["imageShape"] = list(planes.shape)
         catalog.meta["psfFwhm"] = _seeing(input_image)
         self.metadata["nCandidates"] = len(catalog)
         self.metadata["nStreaks"] = int(catalog["streakFlag"].sum())
+        self.metadata["timeSource"] = midpoints.source
         self.metadata["nFitFailed"] = int(catalog["trail_flag"].sum())
         self.log.info(
             "%d candidates, %d of them on satellite streaks.", len(catalog), self.metadata["nStreaks"]

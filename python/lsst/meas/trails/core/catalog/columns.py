@@ -136,7 +136,7 @@ def candidate_catalog(
     visit: int,
     detector: int,
     band: str,
-    midpoint_mjd_tai: float,
+    midpoint_mjd_tai: npt.ArrayLike,
     exposure_time: float,
     pixel_to_sky: PixelToSky,
     origin: tuple[int, int] = (0, 0),
@@ -155,7 +155,7 @@ def candidate_catalog(
     visit, detector, band
         The image.
     midpoint_mjd_tai
-        Middle of the exposure, days.
+        Middle of the exposure, days, for all candidates or for each.
     exposure_time
         Seconds; NaN makes rates NaN.
     pixel_to_sky
@@ -181,7 +181,7 @@ def candidate_catalog(
         "visit": np.full(count, visit),
         "detector": np.full(count, detector),
         "band": np.full(count, band),
-        "midpointMjdTai": np.full(count, midpoint_mjd_tai),
+        "midpointMjdTai": np.broadcast_to(midpoint_mjd_tai, count),
         "exposureTime": np.full(count, exposure_time),
         **{name: np.full(count, name in assumed) for name in ASSUMPTION_FLAGS},
         **pixels,
