@@ -72,7 +72,14 @@ def test_stationary_and_clustered_sources() -> None:
 
 
 def test_truth_of_tracklets() -> None:
-    catalog = astropy.table.Table({"trailCandidateId": [5, 1, 2, 3, 4], "object": [7, 7, 8, -1, 8]})
+    catalog = astropy.table.Table(
+        {
+            "trailCandidateId": [5, 1, 2, 3, 4, 6, 9],
+            "visit": [1, 2, 1, 2, 2, 1, 1],
+            # Object 9 has two candidates in one visit.
+            "object": [7, 7, 8, -1, 8, 9, 9],
+        }
+    )
     tracklets = astropy.table.Table({"trackletId": [1, 2]})
     members = astropy.table.Table({"trackletId": [1, 1, 2, 2], "trailCandidateId": [1, 5, 2, 3]})
     truth = link_truth(tracklets, members, [catalog])

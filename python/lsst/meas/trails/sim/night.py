@@ -179,11 +179,12 @@ def link_truth(
     tracklets, members
         Result of linking.
     catalogs
-        Catalogs with a column ``object``: number of the object, -1 for false candidates.
+        Catalogs with ``trailCandidateId``, ``visit`` and ``object``: number of the object, -1 for false
+        candidates.
     """
-    identifier, number = (
+    identifier, visit, number = (
         np.concatenate([np.asarray(catalog[name], dtype=np.int64) for catalog in catalogs])
-        for name in ("trailCandidateId", "object")
+        for name in ("trailCandidateId", "visit", "object")
     )
     order = np.argsort(identifier)
     place = order[np.searchsorted(identifier, np.asarray(members["trailCandidateId"]), sorter=order)]
@@ -193,7 +194,8 @@ def link_truth(
     np.minimum.at(low, tracklet, of_member)
     np.maximum.at(high, tracklet, of_member)
     pure = (low == high) & (low >= 0)
-    objects, counts = np.unique(number[number >= 0], return_counts=True)
+    seen = np.unique(np.stack([number, visit])[:, number >= 0], axis=1)
+    objects, counts = np.unique(seen[0], return_counts=True)
     twice = objects[counts >= 2]
     return LinkTruth(len(twice), int(np.isin(twice, low[pure]).sum()), int(np.count_nonzero(~pure)))
 

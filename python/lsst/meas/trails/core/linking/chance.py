@@ -24,7 +24,7 @@ import scipy.special
 
 from .detections import Detections
 from .options import LinkOptions
-from .pairs import Pairs, find_pairs
+from .pairs import Pairs, find_pairs, log_odds_of_both
 from .priors import Priors
 from .visits import Visit
 
@@ -38,8 +38,8 @@ They are large enough that pairs of one object disagree with the rotated motion.
 
 _SEED = 20_251_127
 
-_PRIOR_OFFSET = (-3.0, 2.0)
-"""Mean and standard deviation of the prior of the offset."""
+_PRIOR_OFFSET = 1.0
+"""Standard deviation of the prior of the offset."""
 
 _PRIOR_SLOPE = 0.2
 """Standard deviation of the prior of the slope, whose mean is 1."""
@@ -138,7 +138,7 @@ def find_decoys(
     return Decoys(sets, 1.0 / (fraction * len(rotations)))
 
 
-def fit_chance(log_ratio: _Floats, decoys: Decoys) -> ChanceModel:
+def fit_chance(log_ratio: _Floats, decoys: Decoys, detections: Detections) -> ChanceModel:
     """Fit the probability of chance to pairs and decoys.
 
     Parameters
@@ -147,23 +147,29 @@ def fit_chance(log_ratio: _Floats, decoys: Decoys) -> ChanceModel:
         Logarithms of the likelihood ratios of the pairs.
     decoys
         The decoys.
+    detections
+        The detections of both.
 
     Notes
     -----
     The density of decoys over that of pairs is the local false discovery rate (Efron et al. 2001, JASA 96,
     1151), here a logistic function of the logarithm of the likelihood ratio. Maximum likelihood of the
-    label, pair or decoy, of the joint sample gives its two parameters; a weak prior keeps them close to an
-    exact likelihood ratio if there are few decoys.
+    label, pair or decoy, of the joint sample gives its two parameters. A prior, which matters if there are
+    few decoys, expects an exact likelihood ratio and as many objects as there are more pairs than decoys.
     """
     decoy_ratio = decoys.log_ratio
+    excess = max(len(log_ratio) - decoys.weight * len(decoy_ratio), 0.0) + 0.5
+    # The likelihood ratios contain the odds that both detections are trails.
+    odds = np.exp(log_odds_of_both(detections.log_odds, detections.log_odds)).sum()
+    expected = float(np.log(excess / max(odds, 1.0)))
 
     def loss(p: _Floats) -> float:
         z = p[0] + p[1] * log_ratio
         pairs = np.logaddexp(np.log(2.0), z) - np.logaddexp(0.0, z)
         chance = np.logaddexp(np.log(2.0), p[0] + p[1] * decoy_ratio)
-        prior = ((p[0] - _PRIOR_OFFSET[0]) / _PRIOR_OFFSET[1]) ** 2 + ((p[1] - 1.0) / _PRIOR_SLOPE) ** 2
+        prior = ((p[0] - expected) / _PRIOR_OFFSET) ** 2 + ((p[1] - 1.0) / _PRIOR_SLOPE) ** 2
         return float(pairs.sum() + decoys.weight * chance.sum() + 0.5 * prior)
 
     bounds = [(-30.0, 30.0), (0.05, 3.0)]
-    fit = scipy.optimize.minimize(loss, np.array([_PRIOR_OFFSET[0], 1.0]), method="L-BFGS-B", bounds=bounds)
+    fit = scipy.optimize.minimize(loss, np.array([expected, 1.0]), method="L-BFGS-B", bounds=bounds)
     return ChanceModel(float(fit.x[0]), float(fit.x[1]), decoys.weight * len(decoy_ratio))

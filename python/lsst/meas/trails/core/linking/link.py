@@ -97,9 +97,9 @@ def link_candidates(
     priors = Priors.measure(detections, visits)
     pairs = find_pairs(detections, visits, priors, options)
     decoys = find_decoys(detections, visits, priors, options)
-    model = fit_chance(pairs.log_ratio, decoys)
+    model = fit_chance(pairs.log_ratio, decoys, detections)
     chains = build_chains(detections, pairs, model.probability(pairs.log_ratio), _CHAIN_CHANCE)
-    chains = _measure_pairs(chains, decoys, len(detections))
+    chains = _measure_pairs(chains, decoys, detections)
     chains = chains.take(chains.chance <= options.max_chance)
     tracklets, members = tracklet_tables(detections, chains, options)
     return LinkResult(
@@ -115,15 +115,15 @@ def link_candidates(
     )
 
 
-def _measure_pairs(chains: Chains, decoys: Decoys, count: int) -> Chains:
+def _measure_pairs(chains: Chains, decoys: Decoys, detections: Detections) -> Chains:
     """Return the chains with the probability of chance of those with two members.
 
     Objects with more than two members leave the pairs, and a detection that is used cannot pair by chance.
     """
     two = chains.members == 2
-    best = np.full(count, -np.inf)
+    best = np.full(len(detections), -np.inf)
     best[chains.row] = np.where(two, chains.log_ratio, np.inf)[chains.chain]
-    model = fit_chance(chains.log_ratio[two], decoys.unused(best))
+    model = fit_chance(chains.log_ratio[two], decoys.unused(best), detections)
     return dataclasses.replace(
         chains, chance=np.where(two, model.probability(chains.log_ratio), chains.chance)
     )

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Pairs", "find_pairs")
+__all__ = ("Pairs", "find_pairs", "log_odds_of_both")
 
 import dataclasses
 from collections.abc import Iterator
@@ -235,7 +235,7 @@ def _evaluate(
     normal += np.where(with_mag, -0.5 * np.log(2.0 * np.pi * mag_var), 0.0)
     normal += np.log(exposure_a / (separation * np.deg2rad(1.0)))
     ratio = normal - priors.log_density(d, second, with_mag)
-    odds = _log_odds_of_both(d.log_odds[first], d.log_odds[second])
+    odds = log_odds_of_both(d.log_odds[first], d.log_odds[second])
     return Pairs(first, second, sense, sense_b, chi2, 4 + with_mag.astype(np.int64), ratio + odds).take(keep)
 
 
@@ -259,6 +259,6 @@ def _quadratic(
     return (x * x * var_y + y * y * var_x - 2.0 * x * y * covariance) / determinant, determinant
 
 
-def _log_odds_of_both(a: _Floats, b: _Floats) -> _Floats:
+def log_odds_of_both(a: _Floats, b: _Floats) -> _Floats:
     """Return the log-odds that two independent candidates are both trails."""
     return -np.log(np.exp(-a) + np.exp(-b) + np.exp(-a - b))
