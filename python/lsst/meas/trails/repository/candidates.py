@@ -18,6 +18,7 @@ __all__ = (
     "DetectorResult",
     "detector_results",
     "image_type_of",
+    "linkable_catalogs",
     "read_catalog",
     "score_of_false_rate",
 )
@@ -26,6 +27,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import astropy.table
+import numpy as np
 
 from lsst.daf.butler import Butler, DataCoordinate, DataId, DatasetRef
 
@@ -34,6 +36,8 @@ from .query import query_collection
 
 CATALOG_TYPE = "trail_candidate_detector"
 """Dataset type of the candidate catalog of a detector."""
+
+_VISIT_TYPE, _ASSOCIATED_TYPE = "trail_candidate", "trail_candidate_associated"
 
 _PROBABILITY_TYPE = "trail_probability"
 
@@ -129,6 +133,45 @@ def read_catalog(
     """Read a table with its metadata, such as the model, which the Butler drops by default."""
     table: astropy.table.Table = butler.get(dataset, data_id, parameters={"strip_astropy_meta_yaml": False})
     return table
+
+
+def linkable_catalogs(
+    repo: str, collection: str, *, min_score: float | None = None
+) -> Iterator[astropy.table.Table]:
+    """Iterate over the candidates of a collection for linking.
+
+    Parameters
+    ----------
+    repo, collection
+        The repository and the collection.
+    min_score
+        Lowest score of a candidate; by default that of 10 false candidates per detector.
+
+    Yields
+    ------
+    catalog
+        Candidates of a visit, with known objects where there are any, or of a detector if the collection has
+        no catalogs of visits.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the repository, collection or catalog does not exist.
+    """
+    butler, refs = query_collection(
+        repo, collection, CATALOG_TYPE, hint="run pipelines/DetectTrails.yaml first"
+    )
+    known = {dataset_type.name for dataset_type in butler.registry.queryDatasetTypes()}
+    visits: dict[int, DatasetRef] = {}
+    # Candidates with known objects come last and replace the others.
+    for name in (_VISIT_TYPE, _ASSOCIATED_TYPE):
+        if name in known:
+            found = butler.query_datasets(name, explain=False, limit=None)
+            visits |= {int(ref.dataId["visit"]): ref for ref in found}
+    for ref in visits.values() or refs:
+        catalog = read_catalog(butler, ref)
+        lowest = score_of_false_rate(catalog) if min_score is None else min_score
+        yield catalog[np.asarray(catalog["score"]) >= lowest]
 
 
 def score_of_false_rate(candidates: astropy.table.Table, false_per_detector: float = 10.0) -> float:

@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import astropy.table
+import astropy.units as u
 import numpy as np
 
 from ..atomic import atomic_path
@@ -221,7 +222,9 @@ def write_catalog(
 def _prepared(table: astropy.table.Table, file_format: str, columns: Sequence[str]) -> astropy.table.Table:
     """Return the columns of a catalog with units that the format has."""
     prepared = table[list(columns)]
-    if file_format == "votable" and "trailMag" in columns:
+    if file_format == "votable":
         # VOTables have no unit for AB magnitudes.
-        prepared["trailMag"].unit = "mag"
+        for name in columns:
+            if prepared[name].unit == u.ABmag:
+                prepared[name].unit = "mag"
     return prepared
