@@ -73,7 +73,7 @@ def test_messages(repo: Path, tmp_path: Path) -> None:
         (("ingest", "direct", tmp_path / "nothing"), "There is no Butler repository"),
         (("ingest", "nothing", repo), "'nothing'"),
         (("list", repo), "has no models"),
-        (("export", repo, "nothing", "-o", tmp_path / "m.json"), "There is no "),
+        (("export", repo, "nothing", "-o", tmp_path / "m.json"), "no collection named 'nothing'"),
         (("export", repo, "nothing", "-o", tmp_path / "m"), "does not end in .json"),
     ):
         result = invoke(*arguments)

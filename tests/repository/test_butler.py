@@ -18,11 +18,14 @@ from pathlib import Path
 import pytest
 from astropy.table import Table
 
-from lsst.daf.butler import Butler, CollectionType
+import lsst.daf.butler
+from lsst.daf.butler import Butler, CollectionType, DatasetType
 from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.repository.butler import (
+    MIN_UNIVERSE,
     Dataset,
     RepositoryError,
+    check_dataset_types,
     find_existing,
     open_or_create,
     put_datasets,
@@ -177,3 +180,53 @@ def test_run_must_be_a_run(butler: Butler) -> None:
         put_datasets(butler, "tagged", data_id(), [dataset])
     with pytest.raises(RepositoryError, match="TAGGED"):
         find_existing(butler, "tagged", NAMES, [data_id()])
+
+
+def make_universe(path: Path, number: int) -> Path:
+    """Create an empty repository of an older dimension universe."""
+    folder = Path(lsst.daf.butler.__file__).parent / "configs" / "old_dimensions"
+    Butler.makeRepo(path, dimensionConfig=folder / f"daf_butler_universe{number}.yaml")
+    return path
+
+
+@pytest.mark.parametrize("number", range(MIN_UNIVERSE))
+def test_universes_that_are_too_old(tmp_path: Path, number: int) -> None:
+    with pytest.raises(RepositoryError, match=f"universe {number}; at least {MIN_UNIVERSE}"):
+        open_or_create(make_universe(tmp_path / "repo", number))
+
+
+@pytest.mark.parametrize("number", [MIN_UNIVERSE, MIN_UNIVERSE + 1])
+def test_older_universes(tmp_path: Path, number: int) -> None:
+    butler = open_or_create(make_universe(tmp_path / "repo", number))
+    instrument = TrailSimCam()
+    register_instrument(butler, instrument)
+    register_visit(butler, record())
+    (visit,) = butler.query_dimension_records("visit", instrument="TrailSimCam")
+    assert visit.id == record().visit
+    (exposure,) = butler.query_dimension_records("exposure", instrument="TrailSimCam")
+    assert exposure.observation_type == "science"
+    table = Table({"a": [1.0]})
+    put_datasets(butler, "run", data_id(), [Dataset(NAMES[0], "ArrowAstropy", table)])
+    assert butler.get(NAMES[0], data_id(), collections="run")["a"][0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "storage_class", "words"),
+    [
+        (("instrument", "visit", "detector"), "ExposureF", "as ExposureF"),
+        (("instrument", "visit", "detector"), "MaskedImageF", "as MaskedImageF"),
+        (("instrument", "visit", "detector"), "ArrowAstropy", "as ArrowAstropy"),
+        (("instrument", "exposure", "detector"), "VisitImage", "by instrument, detector, exposure"),
+    ],
+)
+def test_dataset_types_of_others(
+    butler: Butler, dimensions: tuple[str, ...], storage_class: str, words: str
+) -> None:
+    """The storage classes of the full stack cannot be written without it."""
+    kind = DatasetType("visit_image", dimensions, storage_class, universe=butler.dimensions)
+    butler.registry.registerDatasetType(kind)
+    check_dataset_types(butler, {"preliminary_visit_image": "VisitImage"})
+    with pytest.raises(RepositoryError, match=words) as caught:
+        check_dataset_types(butler, {"visit_image": "VisitImage"})
+    assert "visit_image" in str(caught.value)
+    assert "a repository of its own" in str(caught.value)

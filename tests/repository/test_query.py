@@ -53,3 +53,9 @@ def test_nothing_to_find(repo: str, tmp_path: Path) -> None:
     ):
         with pytest.raises(RepositoryError, match=message):
             query_collection(*where_from, dataset_type, where=where, hint=HINT)
+
+
+def test_lists_and_patterns(repo: str) -> None:
+    for collection in ("inp*", "input,inp*", "i?put , input"):
+        _, refs = query_collection(repo, collection, "preliminary_visit_image", hint=HINT)
+        assert len(refs) == 4

@@ -15,8 +15,8 @@ Every module of this package without a leading underscore is a command of the sa
 underscores, and defines a `click.Command` of that name. A module is imported only for its own command, and
 imports heavy packages only when the command runs.
 
-The errors of this package and of the operating system end a command with their message and exit code 1; all
-other exceptions show a traceback.
+The errors of this package, of the operating system and of stores and databases end a command with their
+message and exit code 1 (and a traceback with -vv); all other exceptions show a traceback.
 """
 
 from __future__ import annotations
@@ -36,6 +36,21 @@ from lsst.meas.trails import __version__
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
+_OURS = ("lsst.meas.trails.",)
+
+_STORES = (
+    "lsst.daf.butler.",
+    "lsst.resources.",
+    "sqlalchemy.",
+    "botocore.",
+    "requests.",
+    "urllib3.",
+    "aiohttp.",
+    "google.",
+)
+"""Packages whose errors are about a repository: a server that does not answer, a full database, no rights."""
+
+
 class _CommandGroup(click.Group):
     """Commands in the modules of this package."""
 
@@ -50,9 +65,12 @@ class _CommandGroup(click.Group):
                 f"{error.filename}: {error.strerror}" if named else str(error)
             ) from error
         except Exception as error:
-            if not type(error).__module__.startswith("lsst.meas.trails."):
+            module = type(error).__module__
+            if not module.startswith((*_OURS, *_STORES)):
                 raise
-            raise click.ClickException(str(error)) from error
+            logging.getLogger(__name__).debug("The error in full:", exc_info=error)
+            text = str(error) if module.startswith(_OURS) else " ".join(str(error).split())
+            raise click.ClickException(text or type(error).__name__) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(

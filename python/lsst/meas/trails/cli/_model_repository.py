@@ -43,13 +43,14 @@ def ingest(name: str, repo: str, run: str | None) -> None:
 
     from ..nn.model_file import find_model, load_model
     from ..nn.model_table import model_to_table
+    from ..repository.opening import open_butler
     from ..tasks._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS
 
     path = find_model(name)
     specification = load_model(path).specification
     table = model_to_table(path)
     run = run or f"models/{specification.name}/{specification.version}"
-    butler = _open(repo, writeable=True)
+    butler = open_butler(repo, writeable=True)
     try:
         butler.collections.register(run)
         butler.registry.registerDatasetType(
@@ -77,6 +78,7 @@ def list_models(repo: str | None) -> None:
 
     from ..nn.model_file import TrailModel, load_model, shipped_model_path
     from ..nn.model_table import model_from_table
+    from ..repository.opening import open_butler
 
     table = Table("run" if repo else "name", "model", "channels", "SNR50 at 10 false", "written", "checksum")
 
@@ -96,7 +98,7 @@ def list_models(repo: str | None) -> None:
         for path in sorted(shipped_model_path().parent.glob("*.json")):
             add(path.stem, load_model(path))
     else:
-        butler = _open(repo)
+        butler = open_butler(repo)
         for ref in _model_refs(butler):
             add(ref.run, model_from_table(butler.get(ref), f"{ref.datasetType.name} in {ref.run}"))
         if not table.rows:
@@ -119,12 +121,13 @@ def list_models(repo: str | None) -> None:
 def export(repo: str, collection: str, output: Path, overwrite: bool) -> None:
     """Write the model of a COLLECTION in REPO as its original files."""
     from ..nn.model_table import write_table
+    from ..repository.opening import open_butler
 
     if output.suffix != ".json":
         raise click.BadParameter(f"{output} does not end in .json.", param_hint="--output")
     if output.exists() and not overwrite:
         raise click.ClickException(f"{output} exists; pass --overwrite to replace it.")
-    butler = _open(repo)
+    butler = open_butler(repo)
     refs = _model_refs(butler, collection)
     if not refs:
         raise click.ClickException(f"There is no model in {collection!r} of {repo}.")
@@ -132,28 +135,18 @@ def export(repo: str, collection: str, output: Path, overwrite: bool) -> None:
     click.echo(str(output))
 
 
-def _open(repo: str, writeable: bool = False) -> Butler:
-    """Open a repository."""
-    from lsst.daf.butler import Butler
+def _model_refs(butler: Butler, collections: str | None = None) -> list[DatasetRef]:
+    """Return the models in some collections, by default in all, by run."""
+    from lsst.daf.butler import MissingDatasetTypeError
 
-    try:
-        return Butler.from_config(repo, writeable=writeable)
-    except FileNotFoundError as error:
-        raise click.ClickException(f"There is no Butler repository at {repo}.") from error
-
-
-def _model_refs(butler: Butler, collections: str = "*") -> list[DatasetRef]:
-    """Return the models in some collections, by run."""
-    from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
-
+    from ..repository.opening import find_collections
     from ..tasks._models import MODEL_DATASET_TYPE
 
+    names = None if collections is None else find_collections(butler, collections)
     try:
         refs = butler.query_datasets(
-            MODEL_DATASET_TYPE, collections=collections, find_first=collections != "*", explain=False
+            MODEL_DATASET_TYPE, collections=names or "*", find_first=names is not None, explain=False
         )
     except MissingDatasetTypeError:
         return []
-    except MissingCollectionError as error:
-        raise click.ClickException(f"There is no collection {collections!r}.") from error
     return sorted(refs, key=lambda ref: ref.run)

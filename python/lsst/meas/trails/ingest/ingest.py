@@ -25,6 +25,7 @@ from ..repository.butler import (
     IMAGE_DATASET_TYPE,
     Dataset,
     RepositoryError,
+    check_dataset_types,
     find_existing,
     put_datasets,
     register_instrument,
@@ -71,6 +72,7 @@ def ingest_fits(
         Raised if the run has all images or a different image of the same visit and detector, before any image
         is put, or if an image cannot be put.
     """
+    check_dataset_types(butler, {IMAGE_DATASET_TYPE: "VisitImage"})
     existing = _find_ingested(butler, run, observations, options or FitsOptions())
     for observation in observations:
         if observation in existing:

@@ -20,6 +20,7 @@ __all__ = (
     "TRUTH_DATASET_TYPE",
     "Dataset",
     "RepositoryError",
+    "check_dataset_types",
     "find_existing",
     "open_or_create",
     "put_datasets",
@@ -28,17 +29,24 @@ __all__ = (
 )
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, MissingCollectionError, Timespan
+from lsst.daf.butler import (
+    Butler,
+    DatasetRef,
+    DatasetType,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+    Timespan,
+)
 from lsst.daf.butler.registry import CollectionTypeError, ConflictingDefinitionError
 from lsst.pipe.base import Instrument
 from lsst.resources import ResourcePath, ResourcePathExpression
 from lsst.sphgeom import ConvexPolygon
 
+from .creation import create_repository
+from .opening import locate
 from .visit_record import RepositoryError, VisitRecord
 
 _LOG = logging.getLogger(__name__)
@@ -56,6 +64,11 @@ TRUTH_DATASET_TYPE = "simulated_trail_catalog"
 """Dataset type of the true trails of simulated images."""
 
 _VISIT_SYSTEM = (0, "one-to-one")
+
+MIN_UNIVERSE = 6
+"""Oldest dimension universe with the records of visits that are registered."""
+
+_DIMENSIONS = ("instrument", "visit", "detector")
 
 _SHARED_FIELDS = (
     "instrument",
@@ -80,14 +93,6 @@ class Dataset(NamedTuple):
     content: object
 
 
-def _default_config() -> Config:
-    """Return the default configuration with the storage classes of this package."""
-    config = Config()
-    for part in ("storageClasses.yaml", "datastores/fileDatastore.yaml"):
-        config.update(Config(ResourcePath(f"resource://lsst.meas.trails/resources/butler/{part}")))
-    return config
-
-
 def open_or_create(
     repo: ResourcePathExpression, prepare: Callable[[Butler], None] = lambda butler: None
 ) -> Butler:
@@ -110,18 +115,66 @@ def open_or_create(
     RepositoryError
         Raised if the repository cannot be opened for writing or created, or the folder holds other files.
     """
-    root = ResourcePath(repo, forceDirectory=True, forceAbsolute=True)
+    location = locate(repo)
     try:
-        if str(repo) in Butler.get_known_repos():
-            return Butler.from_config(str(repo), writeable=True)
-        if not root.join("butler.yaml", forceDirectory=False).exists():
-            _create(root, prepare)
-            _LOG.info("Created the repository %s.", root)
-        return Butler.from_config(root, writeable=True)
+        if isinstance(location, ResourcePath):
+            root = ResourcePath(location, forceDirectory=None if location.getExtension() == ".yaml" else True)
+            configured = root if not root.isdir() else root.join("butler.yaml", forceDirectory=False)
+            if not configured.exists():
+                create_repository(root, prepare)
+                _LOG.info("Created the repository %s.", root)
+            location = root
+        butler = Butler.from_config(location, writeable=True)
     except RepositoryError:
         raise
     except Exception as error:
-        raise RepositoryError(f"Cannot open {repo} as a Butler repository: {error}") from error
+        problem = " ".join(str(error).split())
+        raise RepositoryError(f"Cannot open {repo} as a Butler repository: {problem}") from error
+    if butler.dimensions.version < MIN_UNIVERSE:
+        raise RepositoryError(
+            f"The repository {repo} has dimension universe {butler.dimensions.version}; at least "
+            f"{MIN_UNIVERSE} is needed: use a repository of its own, in a new folder."
+        )
+    return butler
+
+
+def check_dataset_types(butler: Butler, storage_classes: Mapping[str, str]) -> None:
+    """Check that images of a detector can be put, before the work on them.
+
+    Parameters
+    ----------
+    butler
+        Butler of the repository.
+    storage_classes
+        Storage class of the datasets to put, by the name of the dataset type.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the repository has a dataset type of other dimensions, or of a storage class that this
+        process cannot write.
+    """
+    for name, storage_class in storage_classes.items():
+        try:
+            known = butler.get_dataset_type(name)
+        except MissingDatasetTypeError:
+            continue
+        if set(known.dimensions.required) != set(_DIMENSIONS):
+            raise RepositoryError(
+                f"The repository has {name} by {', '.join(known.dimensions.required)}, not by "
+                f"{', '.join(_DIMENSIONS)}; use a repository of its own, in a new folder."
+            )
+        wanted = butler.storageClasses.getStorageClass(storage_class)
+        try:
+            possible = known.storageClass.can_convert(wanted)
+        except Exception:
+            # Its Python type cannot be imported.
+            possible = False
+        if not possible:
+            raise RepositoryError(
+                f"The repository keeps {name} as {known.storageClass_name}, which cannot be written from "
+                f"{storage_class} here, without the full stack; use a repository of its own, in a new folder."
+            )
 
 
 def register_instrument(butler: Butler, instrument: Instrument) -> None:
@@ -175,6 +228,9 @@ def register_visit(butler: Butler, record: VisitRecord) -> None:
         "has_simulated": record.has_simulated,
         "can_see_sky": True,
     }
+    # Older universes have fewer fields.
+    fields = butler.dimensions["exposure"].RecordClass.fields.names
+    exposure = {name: value for name, value in exposure.items() if name in fields}
     visit = {**shared, "name": record.name}
     data_id = {"instrument": record.instrument, "visit": record.visit}
     old_region = _visit_region(butler, record)
@@ -271,8 +327,9 @@ def put_datasets(
     where = f"visit {data_id['visit']}, detector {data_id['detector']} into run {run!r}"
     refs: list[DatasetRef] = []
     try:
+        check_dataset_types(butler, {dataset.name: dataset.storage_class for dataset in datasets})
         butler.collections.register(run)
-        dimensions = butler.dimensions.conform(["instrument", "visit", "detector"])
+        dimensions = butler.dimensions.conform(_DIMENSIONS)
         types = {
             dataset.name: DatasetType(dataset.name, dimensions, dataset.storage_class) for dataset in datasets
         }
@@ -292,46 +349,13 @@ def put_datasets(
             message = f"Cannot put {where}: the dataset exists already; choose another run with --run."
         elif isinstance(error, CollectionTypeError):
             message = f"The collection {run!r} is not a RUN: {error}"
+        elif isinstance(error, RepositoryError):
+            raise
         elif isinstance(error, Exception):
             message = f"Cannot put {where}: {error}"
         else:
             raise
         raise RepositoryError(message) from error
-
-
-def _create(root: ResourcePath, prepare: Callable[[Butler], None]) -> None:
-    """Create a repository atomically."""
-    _check_vacant(root)
-    path = Path(root.ospath).resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
-    ) as folder:
-        # The Butler takes a folder with a dot in its name for a file.
-        made = Path(folder) / "repo"
-        Butler.makeRepo(made, config=_default_config())
-        with Butler.from_config(made, writeable=True) as butler:
-            prepare(butler)
-        try:
-            # This replaces an empty folder.
-            made.rename(path)
-        except OSError:
-            # Another process may have created it at the same time.
-            if not (path / "butler.yaml").exists():
-                raise
-
-
-def _check_vacant(root: ResourcePath) -> None:
-    """Raise if a new repository cannot be created at a location."""
-    if not root.isLocal:
-        raise RepositoryError(
-            f"{root} is not a Butler repository; create a local repository or choose another."
-        )
-    path = Path(root.ospath)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RepositoryError(
-            f"{path} exists but is not a Butler repository (it has no butler.yaml); choose another folder."
-        )
 
 
 def _visit_region(butler: Butler, record: VisitRecord) -> ConvexPolygon | None:

@@ -20,10 +20,10 @@ from lsst.daf.butler import (
     ButlerUserError,
     DatasetRef,
     EmptyQueryResultError,
-    MissingCollectionError,
     MissingDatasetTypeError,
 )
 
+from .opening import find_collections, open_butler
 from .visit_record import RepositoryError
 
 
@@ -34,8 +34,10 @@ def query_collection(
 
     Parameters
     ----------
-    repo, collection
-        The repository and the collection.
+    repo
+        Folder, URI or label of the repository.
+    collection
+        Names or patterns of collections, separated by commas; the first with a dataset counts.
     dataset_type
         Name of the dataset type.
     where
@@ -55,18 +57,15 @@ def query_collection(
     RepositoryError
         Raised if the repository, collection or dataset does not exist.
     """
+    butler = open_butler(repo)
+    butler = butler.clone(collections=find_collections(butler, collection))
     try:
-        butler = Butler.from_config(repo, collections=collection, writeable=False)
         full = where
         if where and "instrument" not in where:
             # A Butler rejects a condition on visits without the instrument.
             instruments = [repr(record.name) for record in butler.query_dimension_records("instrument")]
             full = f"instrument IN ({', '.join(instruments)}) AND ({where})"
         refs = butler.query_datasets(dataset_type, where=full, limit=None)
-    except FileNotFoundError as error:
-        raise RepositoryError(f"There is no Butler repository at {repo}.") from error
-    except MissingCollectionError as error:
-        raise RepositoryError(f"{repo} has no collection {collection!r}.") from error
     except (EmptyQueryResultError, MissingDatasetTypeError) as error:
         condition = f" where {where}" if where else ""
         raise RepositoryError(f"{collection!r} has no {dataset_type}{condition}; {hint}.") from error

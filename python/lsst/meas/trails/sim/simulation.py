@@ -36,6 +36,7 @@ from ..repository.butler import (
     TEMPLATE_DATASET_TYPE,
     TRUTH_DATASET_TYPE,
     Dataset,
+    check_dataset_types,
     find_existing,
     put_datasets,
     register_instrument,
@@ -281,6 +282,12 @@ class Simulation:
             Raised if the run holds all images or a dataset of another simulation, or the repository has
             different visits of the same numbers.
         """
+        names = {TRUTH_DATASET_TYPE: "ArrowAstropy", IMAGE_DATASET_TYPE: "VisitImage"}
+        if self.template:
+            names[TEMPLATE_DATASET_TYPE] = "VisitImage"
+        if self.difference:
+            names[DIFFERENCE_DATASET_TYPE] = "DifferenceImage"
+        check_dataset_types(butler, names)
         self._find_images(butler, run)
         register_instrument(butler, TrailSimCam())
         for index in self.indices:
