@@ -24,7 +24,7 @@ from lsst.pipe.base import Pipeline, PipelineGraph
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "python" / "lsst" / "meas" / "trails" / "resources" / "pipelines"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+NAMES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
 
 DETECTOR = {"instrument", "visit", "detector"}
 VISIT = {"instrument", "visit"}
@@ -92,6 +92,7 @@ INPUTS_AND_OUTPUTS = {
             "simulated_trail_catalog",
             "source_detector",
             "injected_source_detector",
+            "injected_long_trailed_source_detector",
         },
         {
             "injected_preliminary_visit_image",
@@ -104,7 +105,13 @@ INPUTS_AND_OUTPUTS = {
         | SUMMARY,
     ),
     "EvaluateSimulatedTrails": (
-        {"preliminary_visit_image", "trail_model", "simulated_trail_catalog", "source_detector"},
+        {
+            "preliminary_visit_image",
+            "trail_model",
+            "simulated_trail_catalog",
+            "source_detector",
+            "long_trailed_source_detector",
+        },
         {"trail_probability", "trail_mask", "trail_candidate_detector"} | SUMMARY,
     ),
     "LinkTrails": (
@@ -128,6 +135,23 @@ DETECT_SUBSETS = {
     "detect": {"trailSegmentation", "trailCandidate", "consolidateTrailCandidates"},
     "associate": {"associateTrails", "consolidateAssociatedTrails"},
 }
+
+PRODUCTIONS = {
+    "ap": ("preliminary_visit_image", "long_trailed_source_detector"),
+    "drp": ("visit_image", "long_trailed_dia_source"),
+}
+"""Image and long trails of the Alert and the Data Release Production."""
+
+for folder, (image, trails) in PRODUCTIONS.items():
+    for pipeline in ("DetectTrails", "EvaluateTrails"):
+        inputs, outputs = (
+            {name.replace("preliminary_visit_image", image) for name in names}
+            for names in INPUTS_AND_OUTPUTS[pipeline]
+        )
+        if pipeline == "EvaluateTrails":
+            inputs -= {"source_detector", "injected_source_detector", "injected_long_trailed_source_detector"}
+            inputs |= {"dia_source_detector", "injected_dia_source_detector", f"injected_{trails}"}
+        INPUTS_AND_OUTPUTS[f"{folder}/{pipeline}"] = (inputs | {"template_detector"}, outputs)
 
 SUBSETS = {
     "DetectTrails": DETECT_SUBSETS,
@@ -247,3 +271,17 @@ def test_pipetask_build(
         assert done.returncode == 0, done.stderr
         shown = yaml.safe_load(done.stdout)
         assert shown["tasks"]["trailSegmentation"]["class"] == "lsst.meas.trails.tasks.TrailSegmentationTask"
+
+
+@pytest.mark.parametrize("folder", PRODUCTIONS)
+@pytest.mark.parametrize("name", ["DetectTrails", "EvaluateTrails"])
+def test_pipelines_of_the_productions(folder: str, name: str) -> None:
+    """They have all tasks and subsets of the general pipelines, and the model for templates."""
+    pipeline = Pipeline.from_uri(str(FOLDER / folder / f"{name}.yaml"))
+    general = Pipeline.from_uri(str(FOLDER / f"{name}.yaml"))
+    graph = pipeline.to_graph()
+    assert set(graph.tasks) == set(general.to_graph().tasks)
+    assert pipeline.subsets == general.subsets
+    assert graph.tasks["trailSegmentation"].config.templateModel == "template"  # type: ignore[attr-defined]
+    pipeline.addConfigOverride("parameters", "template_image", "template_matched")
+    assert "template_matched" in data_types(pipeline.to_graph())[0]

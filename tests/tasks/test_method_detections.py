@@ -65,6 +65,21 @@ def test_catalogs_of_the_stack(known: tuple[InputImage, astropy.table.Table]) ->
     lengths = result.columns["stackTrailLength"]
     assert np.isnan(lengths[0])
     assert lengths[1] == 7.5
+    # The stack moves its longest trails to a catalog of their own, with other names of columns.
+    long = astropy.table.Table({"slot_Centroid_x": x[1:], "slot_Centroid_y": y[1:]})
+    long["ext_trailedSources_Naive_length"] = [9.5]
+    for catalog in (after[:1], None):
+        result = detect_with_methods(
+            image,
+            truth,
+            thresholds=[],
+            distance=4.0,
+            stack_catalog=catalog,
+            stack_trails_catalog=long,
+            known_catalog=before,
+        )
+        assert list(result.columns["foundByStack"]) == [0, 1]
+        assert result.columns["stackTrailLength"][1] == 9.5
     # Without the catalog from before the injection, all sources count.
     result = detect_with_methods(image, truth, thresholds=[], distance=400.0, stack_catalog=before)
     assert list(result.columns["foundByStack"]) == [1, 1]

@@ -83,6 +83,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "truth_pixels": ("injected_trail_mask", "MaskV2", DETECTOR),
         "trail_probability": ("trail_probability", "ImageV2", DETECTOR),
         "stack_catalog": ("injected_source_detector", "ArrowAstropy", DETECTOR),
+        "stack_trails_catalog": ("injected_long_trailed_source_detector", "ArrowAstropy", DETECTOR),
         "known_catalog": ("source_detector", "ArrowAstropy", DETECTOR),
         "matches": ("matched_injected_trail_detector", "ArrowAstropy", DETECTOR),
         "search": ("trail_search_detector", "ArrowAstropy", DETECTOR),
@@ -214,6 +215,7 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
         "simulated_trail_catalog": injected.injected_catalog[:0],
         "source_detector": astropy.table.Table({"x": [10.0], "y": [20.0]}),
         "injected_source_detector": astropy.table.Table({"x": [10.0, 80.0], "y": [20.0, 60.0]}),
+        "injected_long_trailed_source_detector": astropy.table.Table({"x": [80.0], "y": [60.0]}),
         "matched_injected_trail_detector": matched.matches,
         "trail_search_detector": matched.search,
     }.items():

@@ -62,6 +62,7 @@ def detect_with_methods(
     thresholds: Iterable[int],
     distance: float,
     stack_catalog: astropy.table.Table | None = None,
+    stack_trails_catalog: astropy.table.Table | None = None,
     known_catalog: astropy.table.Table | None = None,
 ) -> MethodDetections:
     """Find the trails that the stack and its baselines detect.
@@ -78,6 +79,8 @@ def detect_with_methods(
         Largest distance of a detection from the line of its trail, pixels.
     stack_catalog, known_catalog
         The stack's detections in the image, and in the image before the injection.
+    stack_trails_catalog
+        The stack's long trails in the image, which ``stack_catalog`` lacks.
     """
     is_trail = np.asarray(truth["source_type"]).astype(str) == "Trail"
     trails = truth[is_trail]
@@ -92,10 +95,12 @@ def detect_with_methods(
     }
     columns: dict[str, npt.NDArray[np.generic]] = {}
     totals: dict[str, float | int] = {}
-    if stack_catalog is not None:
-        after = read_sources(stack_catalog, image)
+    catalogs = [catalog for catalog in (stack_catalog, stack_trails_catalog) if catalog is not None]
+    if catalogs:
+        after = StackSources.joined([read_sources(catalog, image) for catalog in catalogs])
         detections["Stack"] = (after, None if known_catalog is None else read_sources(known_catalog, image))
-        columns["stackTrailLength"] = _stack_lengths(truth, stack_catalog, image, distance)
+        lengths = [_stack_lengths(truth, catalog, image, distance) for catalog in catalogs]
+        columns["stackTrailLength"] = np.fmax.reduce(lengths)
     for key in METHODS:
         found = np.full(len(truth), -1, dtype=np.int64)
         totals[f"n{key}"], totals[f"chance{key}"] = -1, np.nan

@@ -63,6 +63,15 @@ class StackSources:
     flux_err: npt.NDArray[np.float64]
     """Errors of the PSF fluxes, nJy; NaN where the catalog has none."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[StackSources]) -> StackSources:
+        """Return the sources of several catalogs."""
+        return cls(
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.flux for part in parts]),
+            np.concatenate([part.flux_err for part in parts]),
+        )
+
     def __len__(self) -> int:
         return len(self.positions)
 

@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 class MatchTrailsConnections(
     ImageConnections,
     dimensions=DETECTOR,
-    defaultTemplates={"injected_prefix": "injected_", "stack_sources": "source_detector"},
+    defaultTemplates={
+        "injected_prefix": "injected_",
+        "stack_sources": "source_detector",
+        "stack_trails": "long_trailed_source_detector",
+    },
 ):
     """Inputs and outputs of MatchTrailsTask."""
 
@@ -73,6 +77,12 @@ class MatchTrailsConnections(
     stack_catalog = table_input(
         doc="The stack's detections in the image, such as source_detector or dia_source_detector.",
         name="{injected_prefix}{stack_sources}",
+        minimum=0,
+    )
+    stack_trails_catalog = table_input(
+        doc="The stack's long trails in the image, which it removes from its detections: "
+        "long_trailed_source_detector or long_trailed_dia_source.",
+        name="{injected_prefix}{stack_trails}",
         minimum=0,
     )
     known_catalog = table_input(
@@ -207,6 +217,7 @@ class MatchTrailsTask(QuantumTask):
         truth_pixels: Mask | None = None,
         trail_probability: Image | None = None,
         stack_catalog: astropy.table.Table | None = None,
+        stack_trails_catalog: astropy.table.Table | None = None,
         known_catalog: astropy.table.Table | None = None,
         visit: int = 0,
         detector: int = 0,
@@ -229,6 +240,8 @@ class MatchTrailsTask(QuantumTask):
             Output of `TrailSegmentationTask`; without it no pixels are compared.
         stack_catalog, known_catalog
             The stack's detections in the image, and in the image before the injection.
+        stack_trails_catalog
+            The stack's long trails in the image, which ``stack_catalog`` lacks.
         visit, detector
             Data ID of the image.
 
@@ -259,6 +272,7 @@ class MatchTrailsTask(QuantumTask):
                 thresholds=self.config.baselineThresholds,
                 distance=self.config.foundDistance,
                 stack_catalog=stack_catalog,
+                stack_trails_catalog=stack_trails_catalog,
                 known_catalog=known_catalog,
             )
             pixels, adcnn = compare_pixels(
