@@ -93,6 +93,7 @@ INPUTS_AND_OUTPUTS = {
             "source_detector",
             "injected_source_detector",
             "injected_long_trailed_source_detector",
+            "trail_label",
         },
         {
             "injected_preliminary_visit_image",
@@ -111,6 +112,7 @@ INPUTS_AND_OUTPUTS = {
             "simulated_trail_catalog",
             "source_detector",
             "long_trailed_source_detector",
+            "trail_label",
         },
         {"trail_probability", "trail_mask", "trail_candidate_detector"} | SUMMARY,
     ),
