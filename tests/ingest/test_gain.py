@@ -66,7 +66,8 @@ def test_two_gains_that_differ() -> None:
 
 def noise(gain: float, electrons: float, *, read_noise: float = 5.0, level: float | None = None) -> SkyNoise:
     """Return level and noise of a sky with a number of electrons."""
-    return SkyNoise(electrons / gain if level is None else level, (electrons + read_noise**2) / gain**2)
+    variance = (electrons + read_noise**2) / gain**2
+    return SkyNoise(electrons / gain if level is None else level, variance, variance)
 
 
 @pytest.mark.parametrize("electrons", [1.0, 30.0, 400.0, 2e4])
@@ -101,5 +102,13 @@ def test_less_noise_than_electrons() -> None:
     assert "--gain" in checked.warning
 
 
+def test_crowded_stars_and_correlated_noise() -> None:
+    """One of the two variances is false, but the other agrees with the gain."""
+    true = noise(1.5, 400.0)
+    given = Gain(1.5, "GAIN")
+    assert check_gain(given, true._replace(variance=20.0 * true.variance), Header()) == given
+    assert check_gain(given, true._replace(local=0.1 * true.local), Header()) == given
+
+
 def test_no_noise() -> None:
-    assert check_gain(Gain(1.5, "GAIN"), SkyNoise(100.0, 0.0), Header()) == Gain(1.5, "GAIN")
+    assert check_gain(Gain(1.5, "GAIN"), SkyNoise(100.0, 0.0, 0.0), Header()) == Gain(1.5, "GAIN")

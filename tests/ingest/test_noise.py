@@ -60,6 +60,7 @@ def test_level_and_noise() -> None:
     measured = measure_noise(image, np.zeros(image.shape, dtype=bool))
     assert measured.level == pytest.approx(100.0, abs=0.2)
     assert measured.variance == pytest.approx(49.0, rel=0.03)
+    assert measured.local == pytest.approx(49.0, rel=0.03)
 
 
 @pytest.mark.parametrize("factor", [0.1, 1.0, 4.0])

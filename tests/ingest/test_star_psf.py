@@ -11,9 +11,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import galsim
 import numpy as np
+import piff
 import pytest
+import scipy.ndimage
+import threadpoolctl
 
 from lsst.images.psfs import GaussianPointSpreadFunction, PiffWrapper
 from lsst.meas.trails.core.psf import kernel_fwhm
@@ -119,6 +124,62 @@ def test_falls_back_to_gaussian(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     assert isinstance(measured.psf, GaussianPointSpreadFunction)
     assert measured.fwhm == pytest.approx(true_fwhm(psf), rel=0.05)
     assert "no convergence" in caplog.text
+
+
+def crowded(count: int, size: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Return image and variance of stars of 4 pixels, one in 80 pixels."""
+    rng = np.random.default_rng(4)
+    pixels = np.zeros((size, size))
+    np.add.at(pixels, tuple(rng.integers(0, size, (2, count))), 10.0 ** rng.uniform(2.7, 5.5, count))
+    pixels = scipy.ndimage.gaussian_filter(pixels, 4.0 / 2.3548)
+    variance = SKY + pixels
+    return (pixels + rng.normal(0.0, np.sqrt(variance))).astype(np.float32), variance.astype(np.float32)
+
+
+def test_crowded_field() -> None:
+    image, variance = crowded(500)
+    measured = measure_psf(image, variance, np.zeros(image.shape, dtype=bool), pixel_scale=0.3)
+    assert measured.fwhm == pytest.approx(4.0, rel=0.05)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_needles_are_not_fitted(monkeypatch: pytest.MonkeyPatch, limited: bool) -> None:
+    """The profile of a needle takes gigabytes; blended stars lead the fit there."""
+    shears = []
+    original = piff.Gaussian._resid
+
+    def record(self: piff.Gaussian, params: np.ndarray, *args: object) -> np.ndarray:
+        shears.append(float(np.hypot(*params[4:6])))
+        residual: np.ndarray = original(self, params, *args)
+        return residual
+
+    monkeypatch.setattr(piff.GSObjectModel, "_resid", record)
+    line = np.zeros((64, 64))
+    line[32, 20:45] = 1e5
+    pixels = scipy.ndimage.gaussian_filter(line, 1.0).astype(np.float32)
+    blend = star_psf._Field(pixels, np.full((64, 64), SKY, dtype=np.float32), np.zeros((64, 64), dtype=bool))
+    wcs = galsim.PixelScale(0.3)
+    star = star_psf._piff_star(star_psf._Star(32.0, 32.0, 4.0), 4.0, blend, wcs)
+    model = piff.Gaussian(scipy_kwargs=star_psf._fit_limits(4.0, 0.3) if limited else {"max_nfev": 20})
+    with contextlib.suppress(RuntimeError, ValueError):
+        star_psf._fit([star], model, 0, wcs)
+    assert (max(shears, default=0.0) < 0.75) == limited
+
+
+def test_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More BLAS threads only wait for each other, on the small matrices of the fit."""
+    threads = []
+
+    def count(*args: object) -> None:
+        threads.extend(p["num_threads"] for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas")
+        raise RuntimeError("counted")
+
+    monkeypatch.setattr(star_psf, "_fit_profile", count)
+    image, variance = field(galsim.Gaussian(fwhm=4.0), stars=4, size=128)
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
+        measure_psf(image, variance, np.zeros(image.shape, dtype=bool))
+    assert threads
+    assert set(threads) == {1}
 
 
 def test_gaussian() -> None:

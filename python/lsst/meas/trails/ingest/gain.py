@@ -99,7 +99,7 @@ def check_gain(gain: Gain, noise: SkyNoise, header: Header) -> Gain:
     gain
         Gain of the header.
     noise
-        Median level and variance of the sky, in the units of the pixels.
+        Level and variance of the sky, in the units of the pixels.
     header
         Header of the image, for the read noise.
 
@@ -110,12 +110,14 @@ def check_gain(gain: Gain, noise: SkyNoise, header: Header) -> Gain:
         noise much larger than from the electrons of the sky is replaced by the level over the variance of the
         sky, or by infinity if the sky was subtracted.
     """
-    if not noise.variance > 0.0:
+    if not min(noise.variance, noise.local) > 0.0:
         return gain
-    electrons = noise.variance * gain.value**2
+    # Crowded stars or correlated noise falsify one of the two variances.
+    variance = np.fmin(noise.local, noise.variance)
+    electrons = variance * gain.value**2
     sky = max(noise.level, 0.0) * gain.value
-    measured = f"the sky of {noise.level:.4g} scatters by {np.sqrt(noise.variance):.3g}"
-    if sky > _FACTOR * electrons:
+    measured = f"the sky of {noise.level:.4g} scatters by {np.sqrt(variance):.3g}"
+    if sky > _FACTOR * np.fmax(noise.local, noise.variance) * gain.value**2:
         warning = (
             f"{measured}, but with {gain.source} it must scatter by at least "
             f"{np.sqrt(noise.level / gain.value):.3g}. Pass --gain if the image is a mean of exposures, or "
@@ -123,7 +125,7 @@ def check_gain(gain: Gain, noise: SkyNoise, header: Header) -> Gain:
         )
         return gain._replace(warning=warning)
     read_noise = next((n for k in _READ_NOISE if (n := get_number(header, k))), _NOMINAL_READ_NOISE)
-    has_sky = noise.level > _SKY_SIGMA * np.sqrt(noise.variance)
+    has_sky = noise.level > _SKY_SIGMA * np.sqrt(variance)
     expected = sky + max(read_noise, _NOMINAL_READ_NOISE) ** 2
     if not (has_sky and electrons > _LARGE_FACTOR * expected) and electrons < _MOST_NOISE**2:
         return gain
@@ -133,7 +135,7 @@ def check_gain(gain: Gain, noise: SkyNoise, header: Header) -> Gain:
     )
     if not has_sky:
         return Gain(np.inf, "no gain", f"{warning}Pass --gain")
-    estimate = noise.level / noise.variance
+    estimate = float(noise.level / variance)
     return Gain(estimate, "the noise of the sky", f"{warning}{estimate:.3g} is assumed; pass --gain")
 
 

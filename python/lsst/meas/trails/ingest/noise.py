@@ -35,7 +35,10 @@ class SkyNoise(NamedTuple):
     """Level, image units."""
 
     variance: float
-    """Variance of a pixel, image units squared."""
+    """Variance of a pixel in blocks, image units squared; crowded stars make it too large."""
+
+    local: float
+    """The same from differences of adjacent pixels; correlated noise makes it too small."""
 
 
 def measure_noise(image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]) -> SkyNoise:
@@ -49,7 +52,8 @@ def measure_noise(image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_]) ->
         Pixels to ignore, same shape.
     """
     level, variance = _measure_sky(image, bad)
-    return SkyNoise(float(np.median(level[~bad])), float(np.median(variance[~bad])))
+    local = _local_scatter(image, bad, np.ones_like(image))
+    return SkyNoise(float(np.median(level[~bad])), float(np.median(variance[~bad])), local)
 
 
 def noise_ratios(
@@ -73,15 +77,8 @@ def noise_ratios(
         small, and from the clipped scatter in blocks, which crowded stars make too large. Both are 1 for a
         correct variance of independent pixels.
     """
-    good = ~bad
-    triple = good[:, 1:-1] & good[:, :-2] & good[:, 2:]
-    with np.errstate(invalid="ignore", over="ignore"):
-        second = 2.0 * image[:, 1:-1] - image[:, :-2] - image[:, 2:]
-        expected = 4.0 * variance[:, 1:-1] + variance[:, :-2] + variance[:, 2:]
-        scaled = second[triple] / np.sqrt(expected[triple])
-    local = float(np.square(1.4826 * np.median(np.abs(scaled)))) if scaled.size else np.nan
     _, sky = _measure_sky(image, bad)
-    return local, float(np.median(sky[good] / variance[good]))
+    return _local_scatter(image, bad, variance), float(np.median(sky[~bad] / variance[~bad]))
 
 
 def estimate_variance(
@@ -143,6 +140,21 @@ def rescale_weight(
     scale = np.median(sky[~bad] * weight[~bad])
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(weight > 0.0, np.float32(scale) / weight, np.float32(np.inf)).astype(np.float32)
+
+
+def _local_scatter(
+    image: npt.NDArray[np.float32], bad: npt.NDArray[np.bool_], variance: npt.NDArray[np.float32]
+) -> float:
+    """Return the variance of second differences along rows over the expected one."""
+    good = ~bad
+    triple = good[:, 1:-1] & good[:, :-2] & good[:, 2:]
+    if not np.any(triple):
+        return float("nan")
+    with np.errstate(invalid="ignore", over="ignore"):
+        second = 2.0 * image[:, 1:-1] - image[:, :-2] - image[:, 2:]
+        expected = 4.0 * variance[:, 1:-1] + variance[:, :-2] + variance[:, 2:]
+        scaled = second[triple] / np.sqrt(expected[triple])
+    return float(np.square(1.4826 * np.median(np.abs(scaled))))
 
 
 def _measure_sky(

@@ -19,13 +19,14 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import galsim
 import numpy as np
 import numpy.typing as npt
 import piff
 import sep
+import threadpoolctl
 
 from lsst.images import Box
 from lsst.images.psfs import GaussianPointSpreadFunction, PiffWrapper
@@ -62,7 +63,7 @@ It is 0.29 for a cosmic ray and 0.51 for a star with a FWHM of one pixel.
 
 _MAX_ELLIPTICITY = 0.35
 
-_PROFILES: Mapping[str, Callable[[], piff.Model]] = {
+_PROFILES: Mapping[str, Callable[..., piff.Model]] = {
     "Gaussian": piff.Gaussian,
     "Kolmogorov": piff.Kolmogorov,
     # GalSim has closed forms for these exponents; others are ten times slower.
@@ -70,6 +71,20 @@ _PROFILES: Mapping[str, Callable[[], piff.Model]] = {
     "Moffat of beta 2.5": functools.partial(piff.Moffat, beta=2.5),
 }
 """Profiles, by increasing strength of the wings."""
+
+_MAX_SHEAR = 0.5
+"""Largest shear of the profile of a star.
+
+Profiles that are a needle need Fourier transforms of gigabytes.
+"""
+
+_MAX_ITERATIONS = 10
+_MAX_EVALUATIONS = 50
+_MANY_NEIGHBORS = 3
+"""Number of neighbors of a star in a crowded field."""
+
+_NEIGHBOR_REACH = 5.0
+"""Distance of the sources whose pixels are left out of the fit of a star, FWHM."""
 
 _MODEL_ERROR = 0.02
 """Relative error of a profile in the core of a star.
@@ -111,11 +126,12 @@ class _Field(NamedTuple):
 
 
 class _Star(NamedTuple):
-    """Position and FWHM of a star from its moments, pixels."""
+    """Position and FWHM of a star from its moments, pixels, and the other sources near it."""
 
     x: float
     y: float
     fwhm: float
+    neighbors: tuple[tuple[float, float], ...] = ()
 
 
 def gaussian_psf(fwhm: float, shape: tuple[int, int], n_stars: int = 0) -> MeasuredPsf:
@@ -181,7 +197,9 @@ def measure_psf(
         raise TooFewStarsError("the image has no bright, isolated, unsaturated star")
     fwhm = float(np.median([star.fwhm for star in stars]))
     try:
-        return _fit_profile(stars, fwhm, field, pixel_scale)
+        # On the small matrices of the fit, more threads only wait for each other.
+        with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
+            return _fit_profile(stars, fwhm, field, pixel_scale)
     except (RuntimeError, ValueError, galsim.GalSimError, np.linalg.LinAlgError) as error:
         _LOG.warning("The PSF fit to %d stars failed (%s); a Gaussian is used.", len(stars), error)
         return gaussian_psf(fwhm, image.shape, n_stars=len(stars))
@@ -224,10 +242,12 @@ def _find_stars(field: _Field) -> list[_Star]:
     for contamination in (0.02, 0.1):
         stars = []
         for i, star in similar.items():
-            near = np.hypot(x - x[i], y - y[i]) < 3.5 * typical
-            near[i] = False
+            distance = np.hypot(x - x[i], y - y[i])
+            distance[i] = np.inf
+            near = distance < 3.5 * typical
             if not np.any(near & (flux > contamination * flux[i])):
-                stars.append(star)
+                around = np.flatnonzero(distance < _NEIGHBOR_REACH * typical)
+                stars.append(star._replace(neighbors=tuple((float(x[k]), float(y[k])) for k in around)))
         if len(stars) >= MIN_STARS:
             break
     return stars[:_MAX_STARS]
@@ -307,16 +327,22 @@ def _fit_profile(stars: list[_Star], fwhm: float, field: _Field, pixel_scale: fl
     shape = field.image.shape
     wcs = galsim.PixelScale(pixel_scale)
     piff_stars = [_piff_star(star, fwhm, field, wcs) for star in stars]
+    limits = _fit_limits(fwhm, pixel_scale)
     trials = {
-        name: _fit(piff_stars[:_MAX_PROFILE_STARS], make_model(), 0, wcs)
+        name: _fit(piff_stars[:_MAX_PROFILE_STARS], make_model(scipy_kwargs=limits), 0, wcs)
         for name, make_model in _PROFILES.items()
     }
     profile = min(trials, key=lambda name: trials[name].chisq / trials[name].dof)
     order = max(n for n, needed in enumerate(_MIN_STARS_BY_ORDER) if len(stars) >= needed)
     while True:
-        best = _fit(piff_stars, _PROFILES[profile](), order, wcs)
-        if order == 0 or _is_plausible(best, shape, fwhm):
-            break
+        try:
+            best = _fit(piff_stars, _PROFILES[profile](scipy_kwargs=limits), order, wcs)
+            if order == 0 or (_has_enough(best, order) and _is_plausible(best, shape, fwhm)):
+                break
+        except (RuntimeError, ValueError, np.linalg.LinAlgError):
+            # Too few stars are left.
+            if order == 0:
+                raise
         order -= 1
     wrapper = PiffWrapper(best, bounds=Box.from_shape(shape), stamp_size=_stamp_size(fwhm))
     center = wrapper.compute_kernel_image(x=0.5 * (shape[1] - 1), y=0.5 * (shape[0] - 1))
@@ -328,12 +354,24 @@ def _fit_profile(stars: list[_Star], fwhm: float, field: _Field, pixel_scale: fl
     return MeasuredPsf(psf=wrapper, fwhm=measured, n_stars=n_stars, kind=f"{profile}, {variation}")
 
 
+def _fit_limits(fwhm: float, pixel_scale: float) -> dict[str, Any]:
+    """Return options of the fit of a profile: flux, center, size and shear, in arcseconds.
+
+    Piff begins with a size of 1 arcsecond.
+    """
+    size = max(2.0, 3.0 * fwhm * pixel_scale)
+    upper = [np.inf, np.inf, np.inf, size, _MAX_SHEAR, _MAX_SHEAR]
+    lower = [-np.inf, -np.inf, -np.inf, 1e-3 * pixel_scale, -_MAX_SHEAR, -_MAX_SHEAR]
+    return {"bounds": (lower, upper), "max_nfev": _MAX_EVALUATIONS}
+
+
 def _piff_star(star: _Star, fwhm: float, field: _Field, wcs: galsim.PixelScale) -> piff.Star:
     r = int(np.ceil(2.5 * fwhm))
     x0, y0 = max(0, round(star.x) - r), max(0, round(star.y) - r)
     part = (slice(y0, round(star.y) + r + 1), slice(x0, round(star.x) + r + 1))
     pixels = field.image[part].astype(np.float64)
     weight = np.where(field.bad[part], 0.0, 1.0 / (field.variance[part] + np.square(_MODEL_ERROR * pixels)))
+    weight[_near_neighbors(star, fwhm, x0, y0, pixels.shape)] = 0.0
     data = piff.StarData(
         galsim.Image(pixels, xmin=x0, ymin=y0, wcs=wcs),
         galsim.PositionD(star.x, star.y),
@@ -342,13 +380,34 @@ def _piff_star(star: _Star, fwhm: float, field: _Field, wcs: galsim.PixelScale) 
     return piff.Star(data, None)
 
 
+def _near_neighbors(
+    star: _Star, fwhm: float, x0: int, y0: int, shape: tuple[int, ...]
+) -> npt.NDArray[np.bool_]:
+    """Return the pixels of a stamp that are nearer to another source than to the star."""
+    y, x = np.mgrid[y0 : y0 + shape[0], x0 : x0 + shape[1]]
+    own = np.hypot(x - star.x, y - star.y)
+    near = np.zeros(shape, dtype=np.bool_)
+    for other_x, other_y in star.neighbors:
+        distance = np.hypot(x - other_x, y - other_y)
+        near |= (distance < own) & (distance < 1.5 * fwhm)
+    if len(star.neighbors) > _MANY_NEIGHBORS:
+        # Fainter sources that were not detected fill the rest of the stamp.
+        near |= own > 1.5 * fwhm
+    return near & (own > 0.7 * fwhm)
+
+
 def _fit(stars: list[piff.Star], model: piff.Model, order: int, wcs: galsim.PixelScale) -> piff.SimplePSF:
     outliers = piff.ChisqOutliers(nsigma=4.0, max_remove=0.2) if len(stars) >= MIN_STARS else None
-    psf = piff.SimplePSF(model, piff.Polynomial(order=order), outliers=outliers)
+    psf = piff.SimplePSF(model, piff.Polynomial(order=order), outliers=outliers, max_iter=_MAX_ITERATIONS)
     psf.fit(list(stars), {0: wcs}, None)
     if not (np.isfinite(psf.chisq) and psf.dof > 0):
         raise RuntimeError("the fit did not converge")
     return psf
+
+
+def _has_enough(psf: piff.SimplePSF, order: int) -> bool:
+    """Return whether half of the stars that a polynomial needs are left."""
+    return 2 * sum(not star.is_flagged for star in psf.stars) >= _MIN_STARS_BY_ORDER[order]
 
 
 def _is_plausible(psf: piff.SimplePSF, shape: tuple[int, int], fwhm: float) -> bool:
