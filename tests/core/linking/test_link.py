@@ -104,7 +104,7 @@ def test_limits_of_pairs(change: dict, linked: bool) -> None:
     assert len(link_candidates(catalogs).tracklets) == linked
 
 
-@pytest.mark.parametrize(("column", "value"), [("trailLength", 12.0), ("angle", 40.0), ("place", 60.0)])
+@pytest.mark.parametrize(("column", "value"), [("trailLength", 30.0), ("angle", 40.0), ("place", 60.0)])
 def test_disagreement_is_not_linked(column: str, value: float) -> None:
     first, second = moving_object([0.0, 30.0])
     other = moving_object([30.0], angle=70.0 + (value if column == "angle" else 0.0), ra=30.0)[0]
@@ -120,6 +120,20 @@ def test_disagreement_is_not_linked(column: str, value: float) -> None:
         for name in ("dec", "dec0", "dec1"):
             second[name] = second[name] + value / 3600.0
     assert len(link_candidates([first, second]).tracklets) == 0
+
+
+def test_one_wrong_length_is_tolerated() -> None:
+    # A neighbor on its line lengthens a trail of 6 arcsec by 60%, 13 times its error.
+    exact = link_candidates(moving_object([0.0, 30.0])).tracklets["logLikelihoodRatio"][0]
+    for wrong in (0, 1):
+        catalogs = moving_object([0.0, 30.0])
+        catalogs[wrong]["trailLength"] *= 1.6
+        (row,) = link_candidates(catalogs).tracklets
+        assert row["rate"] == pytest.approx(5.0, abs=1e-6)
+        assert row["logLikelihoodRatio"] < exact - 3.0
+    for catalog in (catalogs := moving_object([0.0, 30.0])):
+        catalog["trailLength"] *= 1.6
+    assert len(link_candidates(catalogs).tracklets) == 0
 
 
 def test_stationary_sources_are_left_out() -> None:
@@ -194,7 +208,7 @@ def test_chance_agrees_with_the_truth(scene: dict) -> None:
         false += truth.false
         twice += truth.twice
         linked += truth.linked
-    assert false > 20
+    assert false > 15
     # Poisson errors of both, the decoys being seven times as many, and 15% for the shape of the model.
     assert abs(expected - false) < 3.0 * np.sqrt(false * 8.0 / 7.0) + 0.15 * false
     assert linked > 0.9 * twice

@@ -123,19 +123,21 @@ def find_decoys(
     The directions of all detections are rotated by the same large angle. This keeps positions, and so the
     density and clustering of detections, and their lengths, magnitudes, times and relative angles, but no
     motion of an object agrees with it. ``decoy_sources`` limits the number of rotations, and in large nights
-    the detections from which pairs start.
+    the visits from which pairs start.
     """
     count = len(detections)
     if count == 0:
         return Decoys([], 1.0)
     rotations = ROTATIONS[: max(1, min(len(ROTATIONS), options.decoy_sources // count))]
     fraction = min(1.0, max(options.decoy_sources, 1) / count)
-    sources = np.random.default_rng(_SEED).random(count) < fraction if fraction < 1.0 else None
+    # At least one visit, and the part of the detections in the chosen visits as weight.
+    chosen = np.random.default_rng(_SEED).permutation(len(visits)) < max(round(fraction * len(visits)), 1)
+    sizes = np.array([visit.stop - visit.start for visit in visits])
     sets = []
     for rotation in rotations:
-        pairs = find_pairs(detections, visits, priors, options, rotation=rotation, sources=sources)
+        pairs = find_pairs(detections, visits, priors, options, rotation=rotation, first_visits=chosen)
         sets.append(pairs.take(np.argsort(-pairs.log_ratio, kind="stable")))
-    return Decoys(sets, 1.0 / (fraction * len(rotations)))
+    return Decoys(sets, float(sizes.sum() / sizes[chosen].sum()) / len(rotations))
 
 
 def fit_chance(log_ratio: _Floats, decoys: Decoys, detections: Detections) -> ChanceModel:

@@ -16,7 +16,6 @@ from __future__ import annotations
 __all__ = ("Pairs", "find_pairs", "log_odds_of_both")
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +30,15 @@ type _Floats = npt.NDArray[np.float64]
 type _Ints = npt.NDArray[np.int64]
 
 _DAY = 86400.0
+
+_SLACK = 5.0 * ARCSEC
+"""Largest error of a position, radians."""
+
+_OUTLIERS = 0.1
+"""Part of the lengths that are wrong by more than their errors."""
+
+_OUTLIER_ERROR = 0.5
+"""Relative error of these lengths."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,7 +89,7 @@ def find_pairs(
     options: LinkOptions = LinkOptions(),
     *,
     rotation: float = 0.0,
-    sources: _Mask | None = None,
+    first_visits: _Mask | None = None,
 ) -> Pairs:
     """Return the pairs of detections that may be one moving object.
 
@@ -98,8 +106,8 @@ def find_pairs(
     rotation
         Angle by which the direction of every detection is rotated, degrees: other angles than 0 give pairs
         that agree by chance.
-    sources
-        Restricts the earlier detections, shape (n,).
+    first_visits
+        Restricts the visits of the earlier detections, one per visit.
 
     Returns
     -------
@@ -108,21 +116,30 @@ def find_pairs(
 
     Notes
     -----
-    Length and angle of a detection predict its place at the time of a later visit, in both senses. The
-    search is within the error of this place (Kubica et al. 2007, Icarus 189, 151, for tracklets of points).
-    The four residuals of a pair are its two lengths and two angles against rate and bearing from one
-    midpoint to the other; they are independent but for the errors of the midpoints.
+    Length and angle of each detection predict its place at the time of every later and earlier visit, in
+    both senses. The search is within the error of this place (Kubica et al. 2007, Icarus 189, 151, for
+    tracklets of points). The residuals of a pair are its two lengths and two angles against rate and bearing
+    from one midpoint to the other. One wrong length does not hide a pair, as the other detection predicts its
+    place.
     """
     direction = _rotated(detections, rotation)
     parts = []
     for number, visit in enumerate(visits):
-        rows = np.arange(visit.start, visit.stop)
-        if sources is not None:
-            rows = rows[sources[visit.start : visit.stop]]
-        found = list(_near_pairs(detections, direction, rows, visit, visits[number + 1 :], options))
+        if first_visits is not None and not first_visits[number]:
+            continue
+        found = []
+        for other in visits[number + 1 :]:
+            dt = other.time - visit.time
+            if dt * 1440.0 > options.max_gap:
+                break
+            found += _search(detections, direction, visit, other, dt, options)
+            found += [(a, b) for b, a in _search(detections, direction, other, visit, -dt, options)]
         if found:
-            first, second, sense = (np.concatenate(column) for column in zip(*found, strict=True))
-            parts.append(_evaluate(detections, direction, priors, options, first, second, sense))
+            first, second = (np.concatenate(column) for column in zip(*found, strict=True))
+            # Most pairs are found from both of their detections.
+            key = np.unique(first * len(detections) + second)
+            first, second = np.divmod(key, len(detections))
+            parts.append(_evaluate(detections, direction, priors, options, first, second))
     return Pairs.joined(parts)
 
 
@@ -135,43 +152,32 @@ def _rotated(detections: Detections, rotation: float) -> _Floats:
     return np.cos(angle) * detections.direction + np.sin(angle) * normal
 
 
-def _near_pairs(
-    detections: Detections,
-    direction: _Floats,
-    rows: _Ints,
-    visit: Visit,
-    later: list[Visit],
-    options: LinkOptions,
-) -> Iterator[tuple[_Ints, _Ints, _Ints]]:
-    """Yield rows of earlier and later detections near predicted places, and the sense of the earlier."""
-    if len(rows) == 0:
-        return
-    place, direction = detections.place[rows], direction[rows]
-    rate = detections.rate[rows] * ARCSEC
+def _search(
+    detections: Detections, direction: _Floats, visit: Visit, other: Visit, dt: float, options: LinkOptions
+) -> list[tuple[_Ints, _Ints]]:
+    """Return rows of a visit and rows of another visit near the places that the former predict."""
+    # An object that moves at the largest rate reaches only some of the visits.
+    largest = options.max_rate * 3600.0 * ARCSEC * abs(dt)
+    if np.linalg.norm(visit.center - other.center) > visit.radius + other.radius + 2.0 * largest + _SLACK:
+        return []
+    rows = slice(visit.start, visit.stop)
+    place, along = detections.place[rows], direction[rows]
+    arc = detections.rate[rows] * ARCSEC * dt
     rate_error = detections.length_error[rows] / detections.exposure_time[rows] * _DAY * ARCSEC
-    angle_error = np.deg2rad(detections.angle_error[rows])
-    reach = np.sqrt(options.max_chi2)
-    for other in later:
-        dt = other.time - visit.time
-        if dt * 1440.0 > options.max_gap:
-            break
-        arc = rate * dt
-        # The largest error of a position that is not an outlier.
-        slack = 5.0 * ARCSEC
-        radius = reach * np.hypot(rate_error * dt, arc * angle_error) + slack
-        for sense in (1, -1):
-            target = place * np.cos(arc)[:, None] + sense * direction * np.sin(arc)[:, None]
-            away = np.linalg.norm(target - other.center, axis=1)
-            near = np.flatnonzero(away <= other.radius + radius)
-            if len(near) == 0:
-                continue
-            lists = other.tree.query_ball_point(target[near], radius[near], return_sorted=False)
-            counts = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
-            if not counts.any():
-                continue
-            first = np.repeat(rows[near], counts)
+    error = np.hypot(rate_error * dt, arc * np.deg2rad(detections.angle_error[rows]))
+    radius = np.sqrt(options.max_chi2) * error + _SLACK
+    found = []
+    for sense in (1.0, -1.0):
+        target = place * np.cos(arc)[:, None] + along * (sense * np.sin(arc))[:, None]
+        near = np.flatnonzero(np.linalg.norm(target - other.center, axis=1) <= other.radius + radius)
+        if len(near) == 0:
+            continue
+        lists = other.tree.query_ball_point(target[near], radius[near], return_sorted=False)
+        counts = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+        if counts.any():
             second = np.concatenate(lists).astype(np.int64) + other.start
-            yield first, second, np.full(len(first), sense)
+            found.append((np.repeat(near, counts) + visit.start, second))
+    return found
 
 
 def _evaluate(
@@ -181,7 +187,6 @@ def _evaluate(
     options: LinkOptions,
     first: _Ints,
     second: _Ints,
-    sense: _Ints,
 ) -> Pairs:
     """Return the pairs whose lengths, angles and magnitudes agree with their positions."""
     d = detections
@@ -189,15 +194,16 @@ def _evaluate(
     exposure = d.exposure_time[first], d.exposure_time[second]
     possible = (dt * _DAY >= 0.5 * (exposure[0] + exposure[1])) & (dt * 1440.0 <= options.max_gap)
     possible &= (d.known[first] == d.known[second]) | (d.known[first] < 0) | (d.known[second] < 0)
-    first, second, sense = first[possible], second[possible], sense[possible]
+    first, second = first[possible], second[possible]
     # Arc between the midpoints, and the direction along it at both ends.
     a, b = d.place[first], d.place[second]
     moving = np.any(a != b, axis=1)
-    first, second, sense, a, b = first[moving], second[moving], sense[moving], a[moving], b[moving]
+    first, second, a, b = first[moving], second[moving], a[moving], b[moving]
     dt = d.time[second] - d.time[first]
     arc = 2.0 * np.arcsin(np.clip(0.5 * np.linalg.norm(b - a, axis=1), 0.0, 1.0))
     along_a, along_b = _bearing(a, b - a), _bearing(b, b - a)
     u_a, u_b = direction[first], direction[second]
+    sense = np.where(np.sum(u_a * along_a, axis=1) >= 0.0, 1, -1)
     sense_b = np.where(np.sum(u_b * along_b, axis=1) >= 0.0, 1, -1)
     angle_a = _angle(a, u_a * sense[:, None], along_a)
     angle_b = _angle(b, u_b * sense_b[:, None], along_b)
@@ -206,13 +212,15 @@ def _evaluate(
     length_a = d.length[first] - separation * exposure_a
     length_b = d.length[second] - separation * exposure_b
     place_var = np.square(d.position_error[first]) + np.square(d.position_error[second])
-    chi2_length, det_length = _quadratic(
-        length_a,
-        length_b,
-        np.square(d.length_error[first]) + place_var * exposure_a**2,
-        np.square(d.length_error[second]) + place_var * exposure_b**2,
-        place_var * exposure_a * exposure_b,
+    log_length = _log_robust(
+        length_a, d.length_error[first], place_var * exposure_a**2, separation * exposure_a
     )
+    log_length += _log_robust(
+        length_b, d.length_error[second], place_var * exposure_b**2, separation * exposure_b
+    )
+    best = _log_robust(0.0, d.length_error[first], place_var * exposure_a**2, separation * exposure_a)
+    best += _log_robust(0.0, d.length_error[second], place_var * exposure_b**2, separation * exposure_b)
+    chi2_length = 2.0 * (best - log_length)
     bearing_var = place_var / np.square(separation) * np.rad2deg(1.0) ** 2
     chi2_angle, det_angle = _quadratic(
         angle_a,
@@ -231,7 +239,7 @@ def _evaluate(
     consistent = (sense * d.sense[first] >= 0) & (sense_b * d.sense[second] >= 0)
     keep = (chi2 <= options.max_chi2) & consistent
     # Probability of the second detection per arcsec^2, arcsec, degree and magnitude, given the first.
-    normal = -0.5 * chi2 - 2.0 * np.log(2.0 * np.pi) - 0.5 * np.log(det_length * det_angle)
+    normal = log_length - 0.5 * (chi2_angle + chi2_mag) - np.log(2.0 * np.pi) - 0.5 * np.log(det_angle)
     normal += np.where(with_mag, -0.5 * np.log(2.0 * np.pi * mag_var), 0.0)
     normal += np.log(exposure_a / (separation * np.deg2rad(1.0)))
     ratio = normal - priors.log_density(d, second, with_mag)
@@ -249,6 +257,20 @@ def _angle(place: _Floats, direction: _Floats, reference: _Floats) -> _Floats:
     """Return the angle from a reference to a direction, both tangential, in degrees."""
     sine = np.sum(np.cross(reference, direction) * place, axis=1)
     return np.rad2deg(np.arctan2(sine, np.sum(reference * direction, axis=1)))
+
+
+def _log_robust(residual: _Floats | float, error: _Floats, variance: _Floats, expected: _Floats) -> _Floats:
+    """Return the logarithm of the density of residuals of lengths.
+
+    Neighbors on the line of a trail lengthen some trails, and noise shortens some: the density has tails.
+    """
+    core = np.square(error) + variance
+    tail = core + np.square(_OUTLIER_ERROR * expected)
+    square = np.square(residual)
+    return np.logaddexp(
+        np.log(1.0 - _OUTLIERS) - 0.5 * (square / core + np.log(2.0 * np.pi * core)),
+        np.log(_OUTLIERS) - 0.5 * (square / tail + np.log(2.0 * np.pi * tail)),
+    )
 
 
 def _quadratic(
