@@ -30,6 +30,7 @@ from ..core.planes import BAD_PLANES, MASK_PLANES, canonical_plane, plane_bits
 from .cards import get_number
 from .fill import find_fill
 from .layout import FitsIngestError, FitsLayout, one_line, open_fits
+from .noirlab_mask import NoirlabMask
 
 type _Pixels = npt.NDArray[Any]
 
@@ -172,7 +173,7 @@ def _unpack_mask(
     """Yield the planes of a mask HDU with the names of `lsst.images`.
 
     Bits are described by ``MP_NAME = bit`` (`lsst.afw`) or ``MSKNnnnn = NAME`` (`lsst.images`). In a mask
-    without descriptions, all nonzero pixels are ``BAD``.
+    without descriptions, other than a `NoirlabMask`, all nonzero pixels are ``BAD``.
     """
 
     def refuse(problem: str) -> FitsIngestError:
@@ -191,6 +192,9 @@ def _unpack_mask(
     except (astropy.io.fits.VerifyError, ValueError) as error:
         # astropy parses a card when its value is requested.
         raise refuse(f"has a damaged header ({one_line(error)})") from error
+    if not bits and NoirlabMask.describes(header):
+        yield from NoirlabMask(header).planes(pixels)
+        return
     if not bits:
         flagged = pixels != 0
         if np.count_nonzero(flagged) > 0.5 * flagged.size:
