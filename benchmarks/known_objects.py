@@ -127,7 +127,8 @@ def simulate_catalog(
         labels.append(np.full(count, label))
     table = np.concatenate(rows, axis=1)
     trails = Trails(*table[:4], np.zeros(table.shape[1]))
-    return Field(CandidateTrails(trails, *table[4:]), expected, np.concatenate(labels))
+    score = np.full(len(trails), np.nan)
+    return Field(CandidateTrails(trails, *table[4:], score), expected, np.concatenate(labels))
 
 
 def _lengths(random: np.random.Generator, count: int, least: float) -> _Floats:

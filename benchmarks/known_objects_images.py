@@ -96,7 +96,8 @@ def draw_objects(image: InputImage, first: int, count: tuple[int, int, int], see
     total = sum(count)
     ny, nx = image.planes.shape
     days = image.exposure_time / 86400.0
-    rate = np.exp(random.uniform(np.log(0.1), np.log(30.0), total))
+    # Most of the trails are longer than the shortest ones that the network finds.
+    rate = random.uniform(0.1, 30.0, total)
     length = rate * days * 3600.0 / image.pixel_scale
     x, y = random.uniform(0.0, nx - 1.0, total), random.uniform(0.0, ny - 1.0, total)
     angle = random.uniform(0.0, 180.0, total)

@@ -148,4 +148,4 @@ def test_a_bright_trail_is_no_bright_source_of_its_own() -> None:
 
 def test_detection_probability() -> None:
     found = detection_probability(np.array([0.0, 10.0, 1e9, np.nan]), 10.0)
-    np.testing.assert_allclose(found, [0.02, 0.5, 0.98, 0.5])
+    np.testing.assert_allclose(found, [0.02, 0.46, 0.9, 0.5])

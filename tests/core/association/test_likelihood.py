@@ -33,7 +33,10 @@ def candidates(*rows: tuple[float, float, float, float], mag: float = np.nan) ->
     """Make candidates of x, y, length and angle with the errors of a fit at SNR 10."""
     n = len(rows)
     small, length, angle = np.full(n, 0.5), np.full(n, 2.0), np.full(n, 2.0)
-    return CandidateTrails(trails(*rows), small, small, length, angle, np.full(n, mag), np.full(n, 0.1))
+    nothing = np.full(n, np.nan)
+    return CandidateTrails(
+        trails(*rows), small, small, length, angle, np.full(n, mag), np.full(n, 0.1), nothing
+    )
 
 
 def expected(
@@ -71,7 +74,7 @@ def test_offsets_are_along_and_across_the_predicted_line() -> None:
         pytest.param((1000.0, 820.0, 60.0, 30.0), id="far across"),
         pytest.param((1060.0, 835.0, 60.0, 30.0), id="far along"),
         pytest.param((1000.0, 800.0, 60.0, 60.0), id="another angle"),
-        pytest.param((1000.0, 800.0, 120.0, 30.0), id="too long"),
+        pytest.param((1000.0, 800.0, 150.0, 30.0), id="too long"),
     ],
 )
 def test_uncertainties_forbid(row: tuple[float, float, float, float]) -> None:
@@ -110,6 +113,25 @@ def test_a_fragment_is_a_match() -> None:
     assert odds(candidates(beyond), expected(TRAIL)) == -np.inf
 
 
+def test_a_trail_merged_with_a_source_is_a_match() -> None:
+    radians = np.deg2rad(30.0)
+    merged = (1000.0 + 15.0 * np.cos(radians), 800.0 + 15.0 * np.sin(radians), 90.0, 30.0)
+    assert 2.0 < odds(candidates(merged), expected(TRAIL)) < odds(candidates(TRAIL), expected(TRAIL)) - 2.0
+    # A candidate that does not cover the predicted trail is not.
+    beside = (1000.0 + 45.0 * np.cos(radians), 800.0 + 45.0 * np.sin(radians), 90.0, 30.0)
+    assert odds(candidates(beside), expected(TRAIL)) == -np.inf
+
+
+def test_a_higher_score_is_more_convincing() -> None:
+    def log_odds(score: float) -> float:
+        found = candidates(TRAIL, (100.0, 100.0, 20.0, 5.0))
+        found.score[:] = score, 0.2
+        return float(rate_pairs(found, expected(TRAIL), AREA, AssociationOptions()).log_odds[0, 0])
+
+    # The ratio of the score to the mean score.
+    assert log_odds(0.8) - log_odds(0.2) == pytest.approx(np.log((0.8 / 0.5) / (0.2 / 0.2)))
+
+
 def test_crowded_candidates_are_less_convincing() -> None:
     random = np.random.default_rng(2)
     crowd = [(x, y, 60.0, a) for x, y, a in random.uniform(0.0, (2000.0, 2000.0, 180.0), (400, 3))]
@@ -119,7 +141,7 @@ def test_crowded_candidates_are_less_convincing() -> None:
 
 def test_failed_fits_have_default_errors() -> None:
     nothing = np.full(1, np.nan)
-    failed = CandidateTrails(trails(TRAIL), nothing, nothing, nothing, nothing, nothing, nothing)
+    failed = CandidateTrails(trails(TRAIL), *[nothing] * 7)
     assert np.isfinite(odds(failed, expected(TRAIL)))
 
 

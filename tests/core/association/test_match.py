@@ -34,7 +34,7 @@ def match(found: list[Row], known: list[Row], *, err: float = 1.5, minimum: floa
     n, m = len(found), len(known)
     small, two, nothing = np.full(n, 0.5), np.full(n, 2.0), np.full(n, np.nan)
     return associate(
-        CandidateTrails(ours, small, small, two, two, nothing, nothing),
+        CandidateTrails(ours, small, small, two, two, nothing, nothing, nothing),
         ExpectedTrails(
             theirs, theirs, np.zeros(m, dtype=bool), np.full(m, err), np.full(m, np.nan), np.full(m, 0.5)
         ),

@@ -399,4 +399,11 @@ def _candidate_trails(
         angle_err=columns["trailAngleErr"],
         mag=columns["trailMag"],
         mag_err=mag_err,
+        score=_calibrated_score(candidates),
     )
+
+
+def _calibrated_score(candidates: astropy.table.Table) -> npt.NDArray[np.float64]:
+    """Return the scores of candidates, NaN if the model was not calibrated."""
+    score = np.asarray(candidates["score"], dtype=np.float64)
+    return score if candidates.meta.get("scoreCalibrated", False) else np.full_like(score, np.nan)

@@ -62,8 +62,11 @@ MISSED_REASONS = {
 _STEEPNESS = 6.0
 """Steepness of completeness against the logarithm of the SNR."""
 
-_LEAST = 0.02
-"""Probabilities of detection stay this far from 0 and 1, as a predicted magnitude may be wrong."""
+_LEAST, _MOST = 0.02, 0.9
+"""Probabilities of detection of the faintest and the brightest trails.
+
+A predicted magnitude may be wrong, and bright trails may be cut by masks or lie on sources.
+"""
 
 _BRIGHT = 5.0
 """Excess of a pixel over the background that belongs to a source, standard deviations of the noise."""
@@ -256,7 +259,7 @@ def detection_probability(snr: _Floats, snr50: float | _Floats) -> _Floats:
     """
     with np.errstate(divide="ignore", over="ignore"):
         fraction = 1.0 / (1.0 + np.power(snr50 / np.maximum(snr, 1e-3), _STEEPNESS))
-    return np.where(np.isfinite(snr), _LEAST + (1.0 - 2.0 * _LEAST) * fraction, 0.5)
+    return np.where(np.isfinite(snr), _LEAST + (_MOST - _LEAST) * fraction, 0.5)
 
 
 def missed_reason(

@@ -11,10 +11,11 @@
 
 """Likelihood of candidates as trails of known objects, against random candidates.
 
-A candidate is the whole predicted trail, or a fragment of it. A whole trail has the predicted midpoint,
-length and angle within the errors of ephemeris and fit; a fragment lies anywhere on the predicted line and is
-shorter. Both compete with a random candidate: the density of candidates around it times the distributions of
-their lengths and magnitudes, at any angle.
+A candidate is the whole predicted trail, a fragment of it, or the trail merged with a source on its line. A
+whole trail has the predicted midpoint, length and angle within the errors of ephemeris and fit; a fragment
+lies anywhere on the predicted line and is shorter, a merged one covers it and is longer. All compete with a
+random candidate: the density of candidates around it times the distributions of their lengths and
+magnitudes, at any angle.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ type _Bools = npt.NDArray[np.bool_]
 
 _FRAGMENT = 0.1
 """Prior probability that a candidate on a predicted trail is only a part of it."""
+
+_MERGED = 0.02
+"""Prior probability that a candidate is a trail merged with another source."""
+
+_MAX_MERGED = 2.0
+"""Largest length of a merged candidate, in units of the predicted length."""
 
 _MAG_OUTLIERS = (0.1, 1.5)
 """Fraction of magnitudes with larger errors, and their standard deviation, magnitudes."""
@@ -72,7 +79,7 @@ class AssociationOptions:
     max_mag_difference: float = 3.0
     """Largest difference of the magnitudes of a match."""
 
-    min_probability: float = 0.5
+    min_probability: float = 0.7
     """Smallest probability of a match."""
 
 
@@ -103,6 +110,9 @@ class CandidateTrails:
 
     mag_err: _Floats
     """Errors of the magnitudes."""
+
+    score: _Floats
+    """Calibrated probabilities that the candidates are trails; NaN if unknown."""
 
     def __len__(self) -> int:
         return len(self.trails)
@@ -216,6 +226,9 @@ def _rate_pairs(
     log_whole = scipy.stats.norm.logpdf(along, scale=along_sigma)
     log_whole += scipy.stats.norm.logpdf(length - whole, scale=length_sigma)
     log_part, room = _fragment_likelihood(along, length, whole, along_sigma, length_sigma)
+    # The predicted trail is a part of a merged candidate.
+    log_merged, excess = _fragment_likelihood(along, whole, length, along_sigma, length_sigma)
+    mergeable = length <= _MAX_MERGED * whole
     mag_whole, _ = _mag_likelihood(candidates, expected, np.zeros(length.shape), options)
     # A fragment has its share of the flux of the visible part.
     share = np.clip(length + 2.0, 2.0, whole + 2.0) / (whole + 2.0)
@@ -223,9 +236,14 @@ def _rate_pairs(
     log_signal = (
         log_cross
         + log_angle
-        + np.logaddexp(
-            np.log(1.0 - _FRAGMENT) + log_whole + mag_whole, np.log(_FRAGMENT) + log_part + mag_part
+        + np.logaddexp.reduce(
+            [
+                np.log(1.0 - _FRAGMENT - _MERGED) + log_whole + mag_whole,
+                np.log(_FRAGMENT) + log_part + mag_part,
+                np.where(mergeable, np.log(_MERGED) + log_merged + mag_whole, -np.inf),
+            ]
         )
+        + _score_ratio(candidates.score)[:, None]
     )
     background, log_mag = _background(candidates, area)
     known_mag = np.isfinite(difference)
@@ -233,8 +251,8 @@ def _rate_pairs(
     n = options.n_sigma
     allowed = (
         (np.abs(cross) <= n * cross_sigma)
-        & (np.abs(along) <= room + n * along_sigma)
-        & (length <= whole + n * length_sigma)
+        & (np.abs(along) <= np.where(mergeable, np.maximum(room, excess), room) + n * along_sigma)
+        & (mergeable | (length <= whole + n * length_sigma))
         & (turn <= np.minimum(n * angle_sigma, 90.0))
         & (~known_mag | (np.abs(difference) <= options.max_mag_difference))
     )
@@ -246,6 +264,18 @@ def _rate_pairs(
 
 def _known(errors: _Floats, default: npt.ArrayLike) -> _Floats:
     return np.where(np.isfinite(errors) & (errors > 0.0), errors, default)
+
+
+def _score_ratio(score: _Floats) -> _Floats:
+    """Return the logarithm of the score over its mean.
+
+    Of calibrated candidates with a score, this fraction are trails: the ratio of trails to all candidates.
+    """
+    known = np.isfinite(score)
+    if not np.any(known):
+        return np.zeros(score.shape)
+    ratio = np.maximum(score, 1e-3) / max(float(np.mean(score[known])), 1e-3)
+    return np.where(known, np.log(np.where(known, ratio, 1.0)), 0.0)
 
 
 def _angle_errors(candidates: CandidateTrails, length: _Floats, options: AssociationOptions) -> _Floats:
