@@ -55,7 +55,13 @@ from rich.table import Table
 from lsst.images import Box
 from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
-from lsst.meas.trails.core.geometry import Trail, Trails, near_segment, segment_distance
+from lsst.meas.trails.core.geometry import (
+    Trail,
+    Trails,
+    near_segment,
+    segment_distance,
+    signed_angle_difference,
+)
 from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.injection.population import TrailPopulation, draw_trails
 from lsst.meas.trails.core.planes import ImagePlanes
@@ -201,7 +207,7 @@ def _compare(
         return {"failed": 1.0}
     c, s = trail.direction
     dx, dy = float(row["x"]) - trail.x, float(row["y"]) - trail.y
-    turned = float(np.mod(row["trailAnglePix"] - trail.angle + 90.0, 180.0) - 90.0)
+    turned = float(signed_angle_difference(row["trailAnglePix"], trail.angle))
     long = float(row["trailLengthPix"]) - trail.length
     xx, yy, xy = float(row["xErr"]) ** 2, float(row["yErr"]) ** 2, float(row["xyCovariance"])
     residual = {

@@ -31,6 +31,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx_click",
+    "trails_angles",
     "trails_links",
     "trails_reference",
     "trails_rooms",

@@ -23,8 +23,8 @@ from lsst.meas.trails.core.geometry import (
     angle_difference,
     clip_segment,
     near_segment,
-    position_angle,
     segment_distance,
+    signed_angle_difference,
     wrap_angle,
 )
 
@@ -110,16 +110,22 @@ def test_distance_is_the_least_over_the_segment(
     assert segment_distance(px, py, x1, y1, x0, y0) == pytest.approx(distance, abs=1e-9)
 
 
-def test_position_angles() -> None:
-    assert position_angle(10.0, 0.0, 10.0, 0.1) == pytest.approx(0.0)
-    assert position_angle(10.0, 0.0, 10.1, 0.0) == pytest.approx(90.0)
-    # East of North: North-East is 45 degrees, North-West 135.
-    assert position_angle(10.0, 0.0, 10.001, 0.001) == pytest.approx(45.0, abs=1e-4)
-    assert position_angle(10.0, 0.0, 9.999, 0.001) == pytest.approx(135.0, abs=1e-4)
-    # At a declination of 60 degrees a degree of right ascension is half one.
-    assert position_angle(10.0, 60.0, 10.002, 60.001) == pytest.approx(45.0, abs=1e-2)
-    # Across the origin of right ascension.
-    assert position_angle(359.9995, 0.0, 0.0005, 0.001) == pytest.approx(45.0, abs=1e-4)
+@given(a=st.floats(-720.0, 720.0), b=st.floats(-720.0, 720.0))
+def test_angles_of_all_conventions(a: float, b: float) -> None:
+    """A bearing in (-180, 180] and a direction in [0, 360) describe the same line as an angle in [0, 180)."""
+    # Turns by 180 degrees lose digits of angles up to 720 degrees.
+    for turn in (-360.0, -180.0, 180.0):
+        assert angle_difference(a + turn, b) == pytest.approx(angle_difference(a, b), abs=1e-9)
+    turned = signed_angle_difference(a, b)
+    assert -90.0 <= turned < 90.0
+    assert abs(turned) == pytest.approx(angle_difference(a, b), abs=1e-9)
+    assert angle_difference(b + turned, a) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_sign_of_a_turn() -> None:
+    assert signed_angle_difference(30.0, 20.0) == pytest.approx(10.0)
+    assert signed_angle_difference(1.0, 179.0) == pytest.approx(2.0)
+    assert signed_angle_difference(-179.0, 179.0) == pytest.approx(2.0)
 
 
 def test_trails_are_columns() -> None:

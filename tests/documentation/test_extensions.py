@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from trails_angles import IMAGE_ANGLE, SKY_ANGLE, draw_angles
 from trails_links import check_links
 from trails_reference import catalog_lines, change_lines, column_lines, pipeline_lines, recipe_lines
 from trails_tasks import (
@@ -32,6 +33,7 @@ from trails_tasks import (
 
 import lsst.pipe.base.connectionTypes as cT
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
+from lsst.meas.trails.core.geometry import angle_difference
 from lsst.meas.trails.tasks import TrailCandidateTask
 from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 from lsst.pipe.base import PipelineTask, PipelineTaskConfig, PipelineTaskConnections
@@ -160,6 +162,13 @@ def test_pipeline_with_what_it_imports() -> None:
         "consolidateTrailCandidates",
     ]
     assert any("`perDetector` (`trailSegmentation`, `trailCandidate`, " in line for line in lines)
+
+
+def test_angles_of_the_picture() -> None:
+    """With North up and East to the left, +x is West."""
+    assert angle_difference(SKY_ANGLE, 90.0 + IMAGE_ANGLE) == 0.0
+    texts = [text.get_text() for axes in draw_angles().axes for text in axes.texts]
+    assert {"trailAnglePix", f"trailAngle {SKY_ANGLE:g}", "North", "East", "+x", "+y"} <= set(texts)
 
 
 def test_table_of_the_schema() -> None:

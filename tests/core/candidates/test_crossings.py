@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsst.meas.trails.core.candidates.crossings import split_lines
-from lsst.meas.trails.core.geometry import Trail, segment_distance
+from lsst.meas.trails.core.geometry import Trail, angle_difference, segment_distance
 
 type Line = tuple[float, float, float, float]
 
@@ -58,8 +58,8 @@ def test_crossing_lines_are_separated(name: str, thickness: float) -> None:
     found = [measure(rows[part], columns[part]) for part in parts]
     for x, y, length, angle in lines:
         # Shared pixels may turn and shift a line.
-        best = min(found, key=lambda line: abs((line[3] - angle + 90.0) % 180.0 - 90.0))
-        assert abs((best[3] - angle + 90.0) % 180.0 - 90.0) < 6.0
+        best = min(found, key=lambda line: angle_difference(line[3], angle))
+        assert angle_difference(best[3], angle) < 6.0
         assert np.hypot(best[0] - x, best[1] - y) < 0.08 * length + 2.0
         assert best[2] == pytest.approx(length + thickness, abs=0.12 * length + 3.0)
     assert set(np.concatenate(parts).tolist()) == set(range(len(rows)))

@@ -25,7 +25,7 @@ from hypothesis.extra import numpy as hnp
 from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.fit.fit import fit_trail, start_as_fit
 from lsst.meas.trails.core.fit.pixels import MAX_FITTED_LENGTH, TrailFit
-from lsst.meas.trails.core.geometry import Trail, angle_difference
+from lsst.meas.trails.core.geometry import Trail, angle_difference, signed_angle_difference
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
@@ -56,7 +56,7 @@ class Case:
     def pulls(self, fit: TrailFit) -> npt.NDArray[np.float64]:
         """Return deviations of the five parameters over their stated errors."""
         true = self.trail
-        turned = np.mod(fit.angle - true.angle + 90.0, 180.0) - 90.0
+        turned = signed_angle_difference(fit.angle, true.angle)
         return np.array(
             [
                 (fit.x - true.x) / fit.x_err,

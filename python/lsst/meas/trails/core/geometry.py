@@ -27,8 +27,8 @@ __all__ = (
     "edge_distance",
     "line_band",
     "near_segment",
-    "position_angle",
     "segment_distance",
+    "signed_angle_difference",
     "wrap_angle",
 )
 
@@ -208,9 +208,17 @@ def wrap_angle(angle: npt.ArrayLike) -> _Floats:
 
 
 def angle_difference(a: npt.ArrayLike, b: npt.ArrayLike) -> _Floats:
-    """Return the angle between undirected lines, degrees in [0, 90]."""
+    """Return the angle between undirected lines, degrees in [0, 90].
+
+    It is the same for angles in [0, 180), bearings in (-180, 180] and directions in [0, 360).
+    """
     difference = np.mod(np.asarray(a) - b, 180.0)
     return np.minimum(difference, 180.0 - difference)
+
+
+def signed_angle_difference(a: npt.ArrayLike, b: npt.ArrayLike) -> _Floats:
+    """Return the turn from undirected lines ``b`` to lines ``a``, degrees in [-90, 90)."""
+    return np.mod(np.asarray(a) - b + 90.0, 180.0) - 90.0
 
 
 def segment_distance(px: _Values, py: _Values, x0: _Values, y0: _Values, x1: _Values, y1: _Values) -> _Floats:
@@ -323,22 +331,3 @@ def line_band(shape: tuple[int, int], x: float, y: float, angle: float, width: f
     radians = np.deg2rad(angle)
     across = (rows - y) * np.cos(radians) - (columns - x) * np.sin(radians)
     return np.asarray(np.abs(across) < width)
-
-
-def position_angle(ra0: _Values, dec0: _Values, ra1: _Values, dec1: _Values) -> _Floats:
-    """Return the position angle of segments on the sky at their midpoints.
-
-    Parameters
-    ----------
-    ra0, dec0, ra1, dec1
-        Ends of the segments, degrees; segments much shorter than a radian.
-
-    Returns
-    -------
-    angle
-        Degrees East of North, [0, 180).
-    """
-    dra = np.mod(np.asarray(ra1) - ra0 + 180.0, 360.0) - 180.0
-    east = dra * np.cos(np.deg2rad(0.5 * (np.asarray(dec0) + dec1)))
-    north = np.asarray(dec1) - dec0
-    return wrap_angle(np.rad2deg(np.arctan2(east, north)))

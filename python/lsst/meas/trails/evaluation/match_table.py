@@ -25,7 +25,7 @@ import numpy.typing as npt
 import scipy.spatial
 
 from ..core.catalog.columns import CANDIDATE_COLUMNS, table_of
-from ..core.geometry import Trails, segment_distance
+from ..core.geometry import Trails, segment_distance, signed_angle_difference
 from ..core.matching import MatchCriteria, classify_candidates
 from ..core.pixel_histogram import BINS
 from .columns import FROM_TRUTH, MATCH_COLUMNS, SEARCH_COLUMNS, TRUTH_NEEDED, UNKNOWN, blank_columns
@@ -247,7 +247,7 @@ def _add_residuals(table: dict[str, npt.NDArray[Any]], pixel_scale: float) -> No
     table["dAcross"] = dy * np.cos(angle) - dx * np.sin(angle)
     table["dMidpoint"] = np.hypot(dx, dy)
     table["dLength"] = table["trailLengthPix"] - table["trueLength"]
-    table["dAngle"] = np.mod(table["trailAnglePix"] - table["trueAngle"] + 90.0, 180.0) - 90.0
+    table["dAngle"] = signed_angle_difference(table["trailAnglePix"], table["trueAngle"])
     table["dMag"] = table["trailMag"] - table["trueMag"]
     table["dRate"] = table["trailRate"] - table["trueRate"]
     # Errors of the length are on the sky, differences in pixels.

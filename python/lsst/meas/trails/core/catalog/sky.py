@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..geometry import PixelToSky, wrap_angle
+from ..motion import tangent_offsets
 
 type _Floats = npt.NDArray[np.float64]
 
@@ -52,7 +53,7 @@ def sky_columns(
     x, y, ra, dec = pixels["x"], pixels["y"], columns["ra"], columns["dec"]
     # Local Jacobian of the projection, from steps of one pixel.
     (east_x, north_x), (east_y, north_y) = (
-        _offset(ra, dec, *pixel_to_sky(*to)) for to in ((x + 1.0, y), (x, y + 1.0))
+        tangent_offsets(*pixel_to_sky(*to), ra, dec) for to in ((x + 1.0, y), (x, y + 1.0))
     )
     x_var, y_var = np.square(np.asarray(candidates["xErr"])), np.square(np.asarray(candidates["yErr"]))
     xy_cov = np.asarray(candidates["xyCovariance"])
@@ -73,15 +74,3 @@ def sky_columns(
     columns["trailAngle"] = wrap_angle(np.rad2deg(np.arctan2(east, north)).astype(np.float32))
     columns["trailAngleErr"] = np.asarray(candidates["trailAnglePixErr"])
     return columns
-
-
-def _offset(
-    ra: _Floats, dec: _Floats, to_ra: npt.ArrayLike, to_dec: npt.ArrayLike
-) -> tuple[_Floats, _Floats]:
-    """Return small offsets to the East and North on the sky, degrees; valid up to the poles."""
-    turn = np.deg2rad(np.asarray(to_ra) - ra)
-    dec, to_dec = np.deg2rad(dec), np.deg2rad(to_dec)
-    east = np.cos(to_dec) * np.sin(turn)
-    # sin(to_dec - dec) without the loss of digits in the difference of two products.
-    north = np.sin(to_dec - dec) + 2.0 * np.sin(dec) * np.cos(to_dec) * np.square(np.sin(0.5 * turn))
-    return np.rad2deg(east), np.rad2deg(north)

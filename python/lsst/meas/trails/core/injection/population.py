@@ -30,7 +30,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import Trail, Trails, segment_distance
+from ..geometry import Trail, Trails, segment_distance, wrap_angle
 from ..photometry import detection_magnitude_loss, mag_to_flux, point_source_flux_limit, typical_variance
 from ..planes import ImagePlanes
 from ..render import render_trail, variance_under
@@ -284,7 +284,7 @@ def _placer(
         for _ in range(_TRIES):
             x = float(rng.uniform(-0.5, shape[1] - 0.5))
             y = float(rng.uniform(-0.5, shape[0] - 0.5))
-            angle = float(rng.uniform(*population.angle)) % 180.0
+            angle = float(wrap_angle(rng.uniform(*population.angle)))
             column = min(max(round(x), 0), shape[1] - 1)
             row = min(max(round(y), 0), shape[0] - 1)
             if avoided is not None and avoided[row, column]:
