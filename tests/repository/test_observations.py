@@ -91,6 +91,7 @@ def test_designations_of_associated_candidates(chain: Any, linked: tuple[str, li
     associated["designation"] = [
         "2024 AB12" if identifier == wanted else "" for identifier in associated["trailCandidateId"]
     ]
+    associated["motionAngle"] = 90.0
     put(butler, "associated", "trail_candidate_associated_detector", chain.data_id(1), associated)
     butler.collections.register("all", CollectionType.CHAINED)
     butler.collections.redefine_chain("all", ["associated", chain.detected])

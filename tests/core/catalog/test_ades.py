@@ -22,6 +22,7 @@ import pytest
 
 from lsst.meas.trails.core.catalog.ades import RUBIN_RMS_TIME, AdesContext, ades_psv, end_errors
 from lsst.meas.trails.core.catalog.columns import empty_catalog
+from lsst.meas.trails.core.catalog.heliolinx import heliolinx_detections
 from lsst.meas.trails.core.catalog.observations import observation_table
 
 from support.observations import make_candidates, make_pair
@@ -174,6 +175,26 @@ def test_bands(caplog: pytest.LogCaptureFixture) -> None:
     assert "--band" in caplog.text
     row = read_psv(ades_psv(unknown, dataclasses.replace(OTHER, band="C")))[0]
     assert (row["mag"], row["band"]) == ("21.50", "C")
+
+
+def test_magnitudes_of_an_assumed_zero_point_are_omitted(caplog: pytest.LogCaptureFixture) -> None:
+    table = make_candidates(2)
+    table["assumedMagnitude"] = [True, False]
+    rows = read_psv(ades_psv(table, RUBIN))
+    assert ["mag" in row for row in rows] == [False, False, True, True]
+    assert "1 candidates" in caplog.text
+    assert "--zeropoint" in caplog.text
+    lines = heliolinx_detections(table, "X05").splitlines()
+    assert [line.split(",")[4] for line in lines[1:]] == ["99.000", "21.500"]
+
+
+def test_fragments_are_omitted() -> None:
+    table = make_candidates(3)
+    table["isFragment"] = [False, True, True]
+    assert len(read_psv(ades_psv(table, RUBIN))) == 2
+    assert len(heliolinx_detections(table, "X05").splitlines()) == 2
+    with pytest.raises(ValueError, match="no candidates"):
+        ades_psv(table[1:], RUBIN)
 
 
 def test_unknown_seeing() -> None:

@@ -17,9 +17,11 @@ import pytest
 
 from lsst.meas.trails.core.catalog.observations import (
     DEFAULT_TIME_UNCERTAINTY,
+    add_association,
     add_tracklets,
     check_observations,
     observation_table,
+    without_fragments,
 )
 
 from support.observations import make_candidates, make_pair, make_tracklets
@@ -36,16 +38,52 @@ def test_facts_of_the_image() -> None:
     assert table["designation"].tolist() == ["", ""]
 
 
-def test_unknown_facts_and_kept_designations() -> None:
+def test_unknown_facts() -> None:
     candidates = make_candidates(2)
-    candidates["designation"] = ["433", ""]
     candidates.meta["timeUncertainty"] = 0.02
+    candidates.meta["assumedZeroPoint"] = True
     table = observation_table(candidates)
     assert np.isnan(table["psfFwhm"]).all()
     assert table["timeUncertainty"].tolist() == [0.02] * 2
-    assert table["designation"].tolist() == ["433", ""]
+    assert table["assumedMagnitude"].all()
     # The input is unchanged.
     assert candidates["instrument"].tolist() == ["LSSTCam"] * 2
+    assert not candidates["assumedMagnitude"].any()
+
+
+def test_known_objects_give_designation_and_direction() -> None:
+    """An object that moves to the West first was at the Eastern end."""
+    table = make_candidates(5, trailCandidateId=[1, 2, 3, 4, 5], ra0=359.999, dec0=10.0, ra1=0.001, dec1=10.0)
+    associated = astropy.table.Table(
+        {
+            "trailCandidateId": [3, 2, 1, 9],
+            "designation": ["433", "2024 AB12", "", "Z"],
+            "motionAngle": [95.0, 265.0, np.nan, 0.0],
+        }
+    )
+    result = add_association(table, associated)
+    assert result["designation"].tolist() == ["", "2024 AB12", "433", "", ""]
+    assert result["firstEnd"].tolist() == [-1, 1, 0, -1, -1]
+    assert not result["isFragment"].any()
+    # Tracklets keep the direction of candidates that they do not have.
+    linked = add_tracklets(result, *make_tracklets({1: [(1, 0), (4, 0)]}, chance=[0.1]))
+    assert linked["firstEnd"].tolist() == [0, 1, 0, 0, -1]
+
+
+def test_fragments_are_omitted(caplog: pytest.LogCaptureFixture) -> None:
+    associated = astropy.table.Table(
+        {
+            "trailCandidateId": [1, 2, 3],
+            "designation": ["433", "433", "2024 AB12"],
+            "motionAngle": [np.nan] * 3,
+        }
+    )
+    table = add_association(make_candidates(3, trailCandidateId=[1, 2, 3]), associated)
+    assert table["isFragment"].tolist() == [True, True, False]
+    assert table["firstEnd"].tolist() == [-1] * 3
+    assert without_fragments(table)["trailCandidateId"].tolist() == [3]
+    assert "2 candidates are omitted" in caplog.text
+    assert "433" in caplog.text
 
 
 def test_tracklets() -> None:

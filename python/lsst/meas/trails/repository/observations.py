@@ -23,7 +23,7 @@ import numpy as np
 from lsst.daf.butler import MissingDatasetTypeError
 from lsst.sphgeom import LonLat
 
-from ..core.catalog.observations import add_tracklets, observation_table
+from ..core.catalog.observations import add_association, add_tracklets, observation_table
 from ..core.catalog.selection import CandidateSelection
 from .candidates import DetectorResult, detector_results, read_catalog
 from .query import query_collection
@@ -122,14 +122,7 @@ def _observations_of(result: DetectorResult) -> astropy.table.Table:
         ref = result.butler.find_dataset(ASSOCIATED_TYPE, result.data_id)
     except MissingDatasetTypeError:
         ref = None
-    if ref is not None:
-        associated = read_catalog(result.butler, ref)
-        names = dict(
-            zip(associated["trailCandidateId"].tolist(), associated["designation"].tolist(), strict=True)
-        )
-        designations = [str(names.get(identifier) or "") for identifier in table["trailCandidateId"].tolist()]
-        table["designation"] = np.array(designations, dtype=str)
-    return table
+    return table if ref is None else add_association(table, read_catalog(result.butler, ref))
 
 
 def _read_tracklets(

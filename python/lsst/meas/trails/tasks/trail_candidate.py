@@ -178,6 +178,8 @@ class TrailCandidateTask(QuantumTask):
         catalog.meta["timeUncertainty"] = midpoints.uncertainty
         catalog.meta["imageShape"] = list(planes.shape)
         catalog.meta["psfFwhm"] = _seeing(input_image)
+        # Written when a FITS file is ingested; see lsst.meas.trails.ingest.
+        catalog.meta["assumedZeroPoint"] = input_image.visit_image.metadata.get("zeroPointAssumed") is True
         self.metadata["nCandidates"] = len(catalog)
         self.metadata["nStreaks"] = int(catalog["streakFlag"].sum())
         self.metadata["timeSource"] = midpoints.source

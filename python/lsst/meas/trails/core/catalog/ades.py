@@ -31,7 +31,7 @@ import numpy.typing as npt
 from astropy.time import Time
 
 from .mpc_codes import MPC_BANDS, designation_fields, mpc_band, observation_notes
-from .observations import check_observations
+from .observations import check_observations, without_fragments
 
 type _Floats = npt.NDArray[np.float64]
 
@@ -179,7 +179,7 @@ def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
         from 1, and its observations in order of time; ``obsSubID`` is the ``trailCandidateId`` with the
         number of the end. Both ends have the magnitude and exposure time of the whole trail. Known objects
         have their designation as ``permID`` or ``provID``, too. Magnitudes whose band the standard does not
-        know are omitted, with a warning.
+        know, or whose zero point was assumed, are omitted with a warning, and so are fragments of a trail.
 
     Raises
     ------
@@ -193,6 +193,7 @@ def ades_psv(candidates: astropy.table.Table, context: AdesContext) -> str:
     the catalog get the times of the start and end of the exposure, the note ``a``, and a remark that they may
     be exchanged.
     """
+    candidates = without_fragments(candidates)
     check_observations(candidates)
     if len(candidates) > 9_999_999:
         raise ValueError(f"{len(candidates)} candidates do not fit in one file; write at most 9999999.")
@@ -253,7 +254,7 @@ def _observations(candidates: astropy.table.Table, context: AdesContext) -> Iter
         for index in sorted(members, key=lambda index: middle[index]):
             row = {column: values[index] for column, values in columns.items()}
             shared = _shared(row, context)
-            if np.isfinite(row["trailMag"]) and not _band(row, context):
+            if np.isfinite(row["trailMag"]) and not row["assumedMagnitude"] and not _band(row, context):
                 without_band.add(f"{row['band']} ({row['physical_filter'] or 'unknown'})")
             first = max(row["firstEnd"], 0)
             for end, time in zip((first, 1 - first), times, strict=True):
@@ -266,6 +267,13 @@ def _observations(candidates: astropy.table.Table, context: AdesContext) -> Iter
                     "dec": f"{row[f'dec{end}']:+.7f}",
                     **_rms(*(values[index] for values in errors)),
                 }
+    assumed = np.count_nonzero(candidates["assumedMagnitude"])
+    if assumed:
+        _LOG.warning(
+            "Magnitudes of %d candidates are omitted: the zero point of their images was assumed; ingest the "
+            "images again with --zeropoint to write them.",
+            assumed,
+        )
     if without_band:
         _LOG.warning(
             "Magnitudes in the bands (filters) %s are omitted: the Minor Planet Center has no code for them; "
@@ -295,7 +303,7 @@ def _shared(row: dict[str, object], context: AdesContext) -> dict[str, str]:
         fields["seeing"] = _positive(seeing)
     if np.isfinite(snr) and snr > 0.0:
         fields["logSNR"] = f"{np.log10(snr):.2f}"
-    band = _band(row, context)
+    band = "" if row["assumedMagnitude"] else _band(row, context)
     if band and np.isfinite(magnitude) and -5.0 <= magnitude <= 35.0:
         fields |= {"mag": f"{magnitude:.2f}", "band": band, "photCat": context.star_catalog}
         if "logSNR" in fields:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.time import Time
 
-from .observations import check_observations
+from .observations import check_observations, without_fragments
 
 type _Floats = npt.NDArray[np.float64]
 
@@ -64,9 +64,9 @@ def heliolinx_detections(observations: astropy.table.Table, station: str) -> str
     -------
     text
         Comma-separated values in the columns of `COLUMN_FORMAT`, by time: ``trailCandidateId``, MJD (UTC),
-        position in degrees, magnitude (99 if unknown), band, station, length in arcseconds, position angle
-        in [90, 270) degrees, errors in magnitudes and arcseconds, 999 for a known object or 0, and the score
-        times 999.
+        position in degrees, magnitude (99 if unknown, or of an assumed zero point), band, station, length in
+        arcseconds, position angle in [90, 270) degrees, errors in magnitudes and arcseconds, 999 for a known
+        object or 0, and the score times 999.
 
     Raises
     ------
@@ -74,6 +74,7 @@ def heliolinx_detections(observations: astropy.table.Table, station: str) -> str
         Raised if there are no candidates, or if one lacks time, exposure time or position, or has an assumed
         time.
     """
+    observations = without_fragments(observations)
     check_observations(observations)
 
     def column(name: str) -> _Floats:
@@ -83,12 +84,13 @@ def heliolinx_detections(observations: astropy.table.Table, station: str) -> str
     across, along = _line_errors(observations)
     with np.errstate(divide="ignore", invalid="ignore"):
         sigma_mag = np.where(column("snr") > 0.0, 2.5 / np.log(10.0) / column("snr"), np.nan)
+    mag = np.where(np.asarray(observations["assumedMagnitude"], dtype=np.bool_), np.nan, column("trailMag"))
     known = [999 if str(name) else 0 for name in observations["designation"]]
     values = {
         "mjd": (Time(column("midpointMjdTai"), format="mjd", scale="tai").utc.mjd, ".8f"),
         "ra": (column("ra") % 360.0, ".7f"),
         "dec": (column("dec"), ".7f"),
-        "mag": (np.nan_to_num(column("trailMag"), nan=_NO_MAG, posinf=_NO_MAG, neginf=_NO_MAG), ".3f"),
+        "mag": (np.nan_to_num(mag, nan=_NO_MAG, posinf=_NO_MAG, neginf=_NO_MAG), ".3f"),
         "trail_len": (column("trailLength"), ".3f"),
         # heliolinx compares angles at 0 and 180 degrees, but not across 360.
         "trail_PA": (np.where(angle < 90.0, angle + 180.0, angle), ".2f"),

@@ -13,11 +13,23 @@
 
 from __future__ import annotations
 
-__all__ = ("DEFAULT_TIME_UNCERTAINTY", "add_tracklets", "check_observations", "observation_table")
+__all__ = (
+    "DEFAULT_TIME_UNCERTAINTY",
+    "add_association",
+    "add_tracklets",
+    "check_observations",
+    "observation_table",
+    "without_fragments",
+)
+
+import logging
+from collections import Counter
 
 import astropy.table
 import numpy as np
 import numpy.typing as npt
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_TIME_UNCERTAINTY = 0.5
 """Systematic uncertainty of the times of observation where nothing else is known, seconds.
@@ -55,8 +67,9 @@ def observation_table(
     -------
     observations
         The rows with the columns ``instrument``, ``physical_filter``, ``psfFwhm`` (arcsec, NaN if unknown),
-        ``timeUncertainty`` (s), ``trackletId`` (0: none), ``firstEnd`` (-1: unknown) and ``designation``
-        (empty: none).
+        ``timeUncertainty`` (s), ``assumedMagnitude`` (the zero point of the image was assumed),
+        ``trackletId`` (0: none), ``firstEnd`` (-1: unknown), ``designation`` (empty: none) and
+        ``isFragment`` (one of several candidates on one trail).
     """
     count = len(candidates)
     observations = candidates.copy()
@@ -66,12 +79,71 @@ def observation_table(
     observations["psfFwhm"] = np.full(count, float(meta.get("psfFwhm", np.nan)))
     uncertainty = float(meta.get("timeUncertainty", DEFAULT_TIME_UNCERTAINTY))
     observations["timeUncertainty"] = np.full(count, uncertainty)
+    observations["assumedMagnitude"] = np.full(count, bool(meta.get("assumedZeroPoint", False)))
+    observations["isFragment"] = np.zeros(count, dtype=np.bool_)
     observations["trackletId"] = np.zeros(count, dtype=np.int64)
     observations["firstEnd"] = np.full(count, -1)
-    if "designation" not in observations.colnames:
-        observations["designation"] = np.full(count, "")
+    observations["designation"] = np.full(count, "")
     observations.meta.clear()
     return observations
+
+
+def add_association(
+    observations: astropy.table.Table, associated: astropy.table.Table
+) -> astropy.table.Table:
+    """Return observations of one image with the known objects that they belong to.
+
+    Parameters
+    ----------
+    observations
+        Output of `observation_table`.
+    associated
+        Candidates of the image with the columns of
+        `~lsst.meas.trails.core.association.columns.ASSOCIATION_COLUMNS`.
+
+    Returns
+    -------
+    observations
+        A copy. The predicted motion tells which end is the first. If an object has several candidates, all of
+        them are fragments of its trail.
+    """
+    result = observations.copy()
+    place = {identifier: row for row, identifier in enumerate(associated["trailCandidateId"].tolist())}
+    rows = [place.get(identifier) for identifier in result["trailCandidateId"].tolist()]
+    names = [str(name) for name in associated["designation"]]
+    numbers = Counter(name for name in names if name)
+    angles = np.deg2rad(np.asarray(associated["motionAngle"], dtype=np.float64))
+    ra0, dec0, ra1, dec1 = (
+        np.asarray(result[name], dtype=np.float64) for name in ("ra0", "dec0", "ra1", "dec1")
+    )
+    east = (np.mod(ra1 - ra0 + 180.0, 360.0) - 180.0) * np.cos(np.deg2rad(dec0))
+    north = dec1 - dec0
+    designations = [""] * len(result)
+    for index, row in enumerate(rows):
+        if row is None or not names[row]:
+            continue
+        designations[index] = names[row]
+        result["isFragment"][index] = numbers[names[row]] > 1
+        along = east[index] * np.sin(angles[row]) + north[index] * np.cos(angles[row])
+        if np.isfinite(along):
+            result["firstEnd"][index] = 0 if along >= 0.0 else 1
+    result["designation"] = np.array(designations, dtype=str)
+    return result
+
+
+def without_fragments(observations: astropy.table.Table) -> astropy.table.Table:
+    """Return the observations that are whole trails, and warn of others.
+
+    The ends of a fragment are not the places of the object at the start and the end of the exposure.
+    """
+    fragment = np.asarray(observations["isFragment"], dtype=np.bool_)
+    if np.any(fragment):
+        _LOG.warning(
+            "%d candidates are omitted: they are fragments of the trails of %s.",
+            np.count_nonzero(fragment),
+            ", ".join(sorted({str(name) for name in observations["designation"][fragment]})),
+        )
+    return observations[~fragment]
 
 
 def add_tracklets(
