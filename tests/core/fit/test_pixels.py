@@ -46,9 +46,11 @@ def test_derivatives_are_differences(planes: ImagePlanes) -> None:
     assert jacobian.shape == (region.n_data, 6)
     for i in range(6):
         step = np.zeros(6)
-        step[i] = 1e-4 * max(1.0, region.scales[i])
+        step[i] = 1e-2 * max(1.0, region.scales[i])
         ahead, behind = (region.evaluate(region.parameters + sign * step)[0] for sign in (1.0, -1.0))
-        np.testing.assert_allclose(jacobian[:, i], (ahead - behind) / (2.0 * step[i]), atol=1e-5)
+        # Images are exact to 1e-6 of their peak, and differences over a step to 1e-4 of the derivative.
+        tolerance = 1e-3 * float(np.abs(jacobian[:, i]).max())
+        np.testing.assert_allclose(jacobian[:, i], (ahead - behind) / (2.0 * step[i]), atol=tolerance)
 
 
 def test_residuals_at_the_truth_are_noise(planes: ImagePlanes) -> None:

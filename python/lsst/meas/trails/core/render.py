@@ -46,6 +46,9 @@ type _Floats = npt.NDArray[np.float64]
 PIECE_LENGTH = 64.0
 """Longest piece of a trail that is drawn with one PSF, pixels."""
 
+_SMALL = {"d": 1e-4, "f": 1e-2}
+"""Argument below which the series of the sinc and its slope are exact, by type."""
+
 _MARGIN = 2
 """Pixels beyond the reach of the kernel, for a sub-pixel shift."""
 
@@ -86,12 +89,13 @@ class FourierTrail:
     ----------
     kernels
         PSF kernels along the trail from its first to its second end, shape (n, k, k); the line is cut into
-        ``n`` equal pieces.
+        ``n`` equal pieces. Images have their type: with float32, they are exact to 1e-6 of the peak in half
+        the time.
     shape
         Shape (h, w) of the box.
     """
 
-    def __init__(self, kernels: _Floats, shape: tuple[int, int]) -> None:
+    def __init__(self, kernels: npt.NDArray[np.floating], shape: tuple[int, int]) -> None:
         self._shape = shape
         self._count = len(kernels)
         # A trail beyond the edge of the box wraps around, into the padding.
@@ -100,37 +104,59 @@ class FourierTrail:
         r = k // 2 + _MARGIN
         fast = tuple(scipy.fft.next_fast_len(max(size + r, k), real=True) for size in shape)
         self._fast = fast
-        self._fy = scipy.fft.fftfreq(fast[0])[:, None]
-        self._fx = scipy.fft.rfftfreq(fast[1])[None, :]
-        padded = np.zeros((self._count, *fast))
+        self._fy, self._fx = scipy.fft.fftfreq(fast[0]), scipy.fft.rfftfreq(fast[1])
+        self._type = kernels.dtype
+        self._complex = np.result_type(self._type, np.complex64)
+        padded = np.zeros((self._count, *fast), dtype=self._type)
         padded[:, :k, :k] = kernels
         padded = np.roll(padded, (-(k // 2), -(k // 2)), axis=(1, 2))
         self._kernels = scipy.fft.rfft2(padded, axes=(1, 2))
 
-    def _invert(self, transform: npt.NDArray[np.complex128]) -> _Floats:
+    def _invert(self, transform: npt.NDArray[np.complexfloating]) -> npt.NDArray[np.floating]:
         image = scipy.fft.irfft2(transform, s=self._fast, axes=(-2, -1))
         return np.asarray(image[..., : self._shape[0], : self._shape[1]])
 
-    def _line(self, q: _Floats) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.complex128]]:
-        """Return the transform of the line and its derivative by q.
+    def _phase(self, x: float, y: float) -> npt.NDArray[np.complexfloating]:
+        """Return the transform of a shift; vectors in double precision keep it exact."""
+        rows, columns = (np.exp(-2j * np.pi * f * v) for f, v in ((self._fy, y), (self._fx, x)))
+        return np.multiply.outer(rows.astype(self._complex), columns.astype(self._complex))
 
-        The line is centered and convolved with the PSF, and ``q = fx dx + fy dy``.
+    def _line(
+        self, dx: float, dy: float
+    ) -> tuple[npt.NDArray[np.complexfloating], npt.NDArray[np.complexfloating]]:
+        """Return the transform of the line and its derivative by ``q = fx dx + fy dy``.
+
+        The line is centered and convolved with the PSF.
         """
         n = self._count
-        sinc = np.sinc(q / n)
-        slope = _sinc_slope(q / n) / n
+        q = np.add.outer(np.pi / n * self._fy * dy, np.pi / n * self._fx * dx).astype(self._type)
+        # Sine and cosine of pi q / n; the series replaces their ratios to it where rounding would matter.
+        turn = self._phase(-0.5 * dx / n, -0.5 * dy / n)
+        small = np.abs(q) < _SMALL[self._type.char]
+        near = q[small]
+        q[small] = 1.0
+        sinc = turn.imag / q
+        sinc[small] = 1.0 - np.square(near) / 6.0
+        slope = (turn.real - sinc) / q
+        slope[small] = -near / 3.0
+        return self._pieces(dx, dy, sinc, slope * (np.pi / n))
+
+    def _pieces(
+        self, dx: float, dy: float, sinc: npt.NDArray[np.floating], slope: npt.NDArray[np.floating]
+    ) -> tuple[npt.NDArray[np.complexfloating], npt.NDArray[np.complexfloating]]:
+        n = self._count
         if n == 1:
             return self._kernels[0] * sinc, self._kernels[0] * slope
-        pieces = (np.arange(n) + 0.5) / n - 0.5
-        total = np.zeros(q.shape, dtype=np.complex128)
-        moment = np.zeros(q.shape, dtype=np.complex128)
-        for kernel, t in zip(self._kernels, pieces, strict=True):
-            term = kernel * np.exp(-2j * np.pi * t * q)
+        total = np.zeros(sinc.shape, dtype=self._complex)
+        moment = np.zeros(sinc.shape, dtype=self._complex)
+        for number, kernel in enumerate(self._kernels):
+            t = (number + 0.5) / n - 0.5
+            term = kernel * self._phase(t * dx, t * dy)
             total += term
-            moment += -2j * np.pi * t * term
+            moment += (-2j * np.pi * t) * term
         return total * sinc / n, (moment * sinc + total * slope) / n
 
-    def image(self, x: float, y: float, dx: float, dy: float) -> _Floats:
+    def image(self, x: float, y: float, dx: float, dy: float) -> npt.NDArray[np.floating]:
         """Return a trail of unit flux, shape (h, w).
 
         Parameters
@@ -140,31 +166,24 @@ class FourierTrail:
         dx, dy
             Extent from the first to the second end, pixels.
         """
-        line, _ = self._line(self._fx * dx + self._fy * dy)
+        line, _ = self._line(dx, dy)
         return self._invert(line * self._phase(x, y))
 
-    def _phase(self, x: float, y: float) -> npt.NDArray[np.complex128]:
-        return np.asarray(np.exp(-2j * np.pi * self._fx * x) * np.exp(-2j * np.pi * self._fy * y))
-
-    def image_and_jacobian(self, x: float, y: float, dx: float, dy: float) -> tuple[_Floats, _Floats]:
+    def image_and_jacobian(
+        self, x: float, y: float, dx: float, dy: float
+    ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
         """Return a trail, (h, w), and its derivatives by x, y, dx, dy, (4, h, w)."""
-        line, slope = self._line(self._fx * dx + self._fy * dy)
+        line, slope = self._line(dx, dy)
         phase = self._phase(x, y)
-        trail = line * phase
-        slope = slope * phase
-        shift = -2j * np.pi * trail
-        images = self._invert(
-            np.stack([trail, shift * self._fx, shift * self._fy, slope * self._fx, slope * self._fy])
-        )
+        fx, fy = self._fx.astype(self._type), self._fy.astype(self._type)[:, None]
+        transforms = np.empty((5, *phase.shape), dtype=self._complex)
+        np.multiply(line, phase, out=transforms[0])
+        np.multiply(slope, phase, out=slope)
+        shift = (-2j * np.pi) * transforms[0]
+        for number, (values, frequency) in enumerate(((shift, fx), (shift, fy), (slope, fx), (slope, fy))):
+            np.multiply(values, frequency, out=transforms[1 + number])
+        images = self._invert(transforms)
         return images[0], images[1:]
-
-
-def _sinc_slope(q: _Floats) -> _Floats:
-    """Return the derivative of ``sin(pi q) / (pi q)`` by ``q``."""
-    small = np.abs(q) < 1e-4
-    safe = np.where(small, 1.0, q)
-    slope = (np.cos(np.pi * safe) - np.sinc(safe)) / safe
-    return np.where(small, -(np.pi**2) * q / 3.0, slope)
 
 
 def trail_kernels(psf: PsfGrid, x0: float, y0: float, x1: float, y1: float) -> _Floats:

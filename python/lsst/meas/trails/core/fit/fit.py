@@ -23,11 +23,11 @@ __all__ = ("fit_trail", "start_as_fit")
 import dataclasses
 
 import numpy as np
-import scipy.optimize
 
 from ..background import SkySubtracted
 from ..geometry import Trail
 from .ends import end_variances
+from .minimize import minimize_huber
 from .pixels import MAX_FITTED_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit
 
 _EVALUATIONS = 40
@@ -70,21 +70,10 @@ def fit_trail(sky: SkySubtracted, start: Trail, reach: float = 3.0) -> TrailFit:
 
 def _solve(region: FitRegion) -> tuple[bool, TrailFit]:
     """Return whether the fit to given pixels converged, and the fit."""
-    # Neighbors and cosmic rays are not part of the model: a Huber loss limits their pull (Huber 1964).
-    solution = scipy.optimize.least_squares(
-        lambda p: region.evaluate(p)[0],
-        region.parameters,
-        jac=lambda p: region.evaluate(p)[1],
-        method="trf",
-        loss="huber",
-        f_scale=OUTLIER,
-        x_scale=region.scales,
-        max_nfev=_EVALUATIONS,
-        xtol=1e-8,
-        ftol=1e-7,
-        gtol=1e-8,
+    converged, parameters = minimize_huber(
+        region.evaluate, region.parameters, region.scales, threshold=OUTLIER, max_evaluations=_EVALUATIONS
     )
-    return bool(solution.success), region.result(solution.x)
+    return converged, region.result(parameters)
 
 
 def start_as_fit(sky: SkySubtracted, start: Trail) -> TrailFit:

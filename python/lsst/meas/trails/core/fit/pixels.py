@@ -143,7 +143,8 @@ class FitRegion:
         aside = np.abs((rows - y) * c - (columns - x) * s)
         good &= ~_on_neighbors(significance, distance, aside, self._fwhm)[use]
         use[use] = good
-        self._use = use
+        self._box = use.shape
+        self._pixels = np.flatnonzero(use)
         self.n_data = int(np.count_nonzero(good))
         if self.n_data < MIN_PIXELS:
             return
@@ -153,10 +154,10 @@ class FitRegion:
         self._blocks = np.unique(number, return_inverse=True)[1]
         self.data = data[good]
         self.sigma = np.sqrt(variance[good])
-        self._renderer = FourierTrail(trail_kernels(sky.psf, x0, y0, x1, y1), use.shape)
+        self._renderer = FourierTrail(trail_kernels(sky.psf, x0, y0, x1, y1).astype(np.float32), use.shape)
         self._cache: tuple[bytes, _Floats, _Floats] | None = None
         shape = np.array([x - left, y - bottom, x1 - x0, y1 - y0])
-        trail = self._renderer.image(*shape)[use]
+        trail = self._renderer.image(*shape)[use].astype(np.float64)
         flux, self._level = self._linear(trail)
         self.flux_scale = max(1.0 / np.sqrt(np.sum(np.square(trail / self.sigma))), 1e-30)
         self.background_scale = float(np.median(self.sigma)) / np.sqrt(self.n_data)
@@ -182,12 +183,15 @@ class FitRegion:
         if self._cache is None or self._cache[0] != key:
             image, slopes = self._renderer.image_and_jacobian(*p[:4])
             flux, level = self._linear_values(p)
-            trail = image[self._use]
+            trail = image.ravel()[self._pixels]
             residual = (flux * trail + level - self.data) / self.sigma
-            columns = [flux * slope[self._use] for slope in slopes]
-            columns += [self._flux_unit * trail, np.full_like(trail, self.background_scale)]
-            jacobian = np.stack(columns, axis=1) / self.sigma[:, None]
-            self._cache = (key, residual, jacobian)
+            # Derivatives are stored by parameter, each in one piece.
+            jacobian = np.empty((6, len(trail)))
+            np.multiply(slopes.reshape(4, -1)[:, self._pixels], flux, out=jacobian[:4])
+            np.multiply(trail, self._flux_unit, out=jacobian[4])
+            jacobian[5] = self.background_scale
+            jacobian /= self.sigma
+            self._cache = (key, residual, jacobian.T)
         return self._cache[1], self._cache[2]
 
     def _linear_values(self, p: _Floats) -> tuple[float, float]:
@@ -212,7 +216,7 @@ class FitRegion:
         x, y, dx, dy = (float(value) for value in p[:4])
         flux, level = self._linear_values(p)
         length = float(np.hypot(dx, dy))
-        inside = -1.0 <= x <= self._use.shape[1] and -1.0 <= y <= self._use.shape[0]
+        inside = -1.0 <= x <= self._box[1] and -1.0 <= y <= self._box[0]
         possible = np.all(np.isfinite(p)) and flux > 0.0 and length <= MAX_FITTED_LENGTH and inside
         if not possible or kept.sum() < MIN_PIXELS or not chi2 < (null := self._null(kept)):
             return self.failure()

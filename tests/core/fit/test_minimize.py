@@ -1,0 +1,164 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Robust least squares: known minima, outliers, hostile functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import hypothesis
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.optimize
+from hypothesis import strategies as st
+
+from lsst.meas.trails.core.fit.minimize import minimize_huber
+
+type _Floats = npt.NDArray[np.float64]
+type _Model = Callable[[_Floats], tuple[_Floats, _Floats]]
+
+
+def _line(x: _Floats, y: _Floats) -> _Model:
+    design = np.stack([x, np.ones_like(x)], axis=1)
+    return lambda p: (design @ p - y, design)
+
+
+def _counted(model: _Model) -> tuple[_Model, list[_Floats]]:
+    points: list[_Floats] = []
+
+    def evaluate(p: _Floats) -> tuple[_Floats, _Floats]:
+        points.append(p.copy())
+        return model(p)
+
+    return evaluate, points
+
+
+def test_linear_fit_is_exact() -> None:
+    rng = np.random.default_rng(1)
+    x = np.linspace(-1.0, 1.0, 50)
+    y = 3.0 * x - 2.0 + 0.1 * rng.normal(size=50)
+    converged, p = minimize_huber(_line(x, y), np.zeros(2), np.ones(2), threshold=np.inf, max_evaluations=30)
+    assert converged
+    # The loss that is left is 1e-4, and the errors are about 0.2.
+    assert p == pytest.approx(np.polyfit(x, y, 1), abs=0.01)
+
+
+def test_outliers_pull_with_constant_force() -> None:
+    """A constant with one outlier: the outlier moves it by the threshold over the number of points."""
+    rng = np.random.default_rng(2)
+    y = np.concatenate([rng.normal(size=99), [1e6]])
+    design = np.ones((100, 1))
+    converged, p = minimize_huber(
+        lambda p: (design @ p - y, design), np.zeros(1), np.ones(1), threshold=4.0, max_evaluations=40
+    )
+    assert converged
+    # An error of the mean is 0.1, and the last step at most 1.4% of it.
+    assert p[0] == pytest.approx((y[:99].sum() + 4.0) / 99.0, abs=0.003)
+
+
+def test_curvature_of_large_residuals_is_learned() -> None:
+    """An exponential that fits badly converges in a third of the evaluations of Gauss-Newton steps."""
+    x = np.linspace(0.0, 3.0, 200)
+    y = np.exp(-x) + 0.5 * np.sin(7.0 * x)
+
+    def model(p: _Floats) -> tuple[_Floats, _Floats]:
+        shape = np.exp(-p[1] * x)
+        return 30.0 * (p[0] * shape - y), 30.0 * np.stack([shape, -p[0] * x * shape], axis=1)
+
+    evaluate, points = _counted(model)
+    converged, p = minimize_huber(
+        evaluate, np.array([0.3, 3.0]), np.ones(2), threshold=np.inf, max_evaluations=60
+    )
+    best = scipy.optimize.least_squares(
+        lambda p: model(p)[0], np.array([0.3, 3.0]), jac=lambda p: model(p)[1], xtol=1e-12, ftol=1e-12
+    )
+    assert converged
+    assert len(points) <= 15
+    loss = 0.5 * float(np.sum(np.square(model(p)[0])))
+    # Twice the promised decrease, which is an estimate.
+    assert loss == pytest.approx(best.cost, abs=2e-4)
+
+
+def test_same_minimum_as_scipy() -> None:
+    """A Gaussian with outliers has the minimum that scipy finds for the Huber loss."""
+    rng = np.random.default_rng(3)
+    x = np.linspace(-5.0, 5.0, 300)
+    truth = np.array([40.0, 0.7, 1.3, 5.0])
+
+    def model(p: _Floats) -> _Floats:
+        return np.asarray(p[0] * np.exp(-0.5 * np.square((x - p[1]) / p[2])) + p[3])
+
+    def slopes(p: _Floats) -> _Floats:
+        shape = np.exp(-0.5 * np.square((x - p[1]) / p[2]))
+        u = (x - p[1]) / p[2]
+        return np.stack([shape, p[0] * shape * u / p[2], p[0] * shape * u**2 / p[2], np.ones_like(x)], axis=1)
+
+    y = model(truth) + rng.normal(size=300)
+    y[::25] += 30.0
+    start = np.array([30.0, 0.0, 1.0, 3.0])
+    converged, p = minimize_huber(
+        lambda p: (model(p) - y, slopes(p)), start, np.ones(4), threshold=4.0, max_evaluations=40
+    )
+    best = scipy.optimize.least_squares(
+        lambda p: model(p) - y,
+        start,
+        jac=slopes,
+        loss="huber",
+        f_scale=4.0,
+        xtol=1e-12,
+        ftol=1e-12,
+        gtol=1e-12,
+    )
+    errors = np.sqrt(np.diag(np.linalg.inv(slopes(best.x).T @ slopes(best.x))))
+    assert converged
+    # A decrease of 1e-4 is a step of 1.4% of an error.
+    assert np.all(np.abs(p - best.x) < 0.02 * errors)
+
+
+@hypothesis.given(
+    start=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2),
+    values=st.lists(st.sampled_from([0.0, 1.0, -3.0, 1e300, np.inf, np.nan]), min_size=5, max_size=5),
+)
+@hypothesis.settings(deadline=None)
+def test_hostile_residuals_end(start: list[float], values: list[float]) -> None:
+    """The search ends in time and never returns worse parameters than the start."""
+    x = np.arange(5.0)
+    y = np.array(values)
+    evaluate, points = _counted(_line(x, y))
+    with np.errstate(all="ignore"):
+        converged, p = minimize_huber(
+            evaluate, np.array(start), np.ones(2), threshold=4.0, max_evaluations=25
+        )
+        assert len(points) <= 25
+        residuals = evaluate(p)[0], evaluate(np.array(start))[0]
+    if np.all(np.isfinite(residuals)):
+        small = [np.minimum(np.abs(r), 4.0) for r in residuals]
+        after, before = (np.sum(s * (np.abs(r) - s / 2.0)) for s, r in zip(small, residuals, strict=True))
+        assert after <= before * (1.0 + 1e-12)
+    elif not np.all(np.isfinite(y)):
+        assert not converged
+
+
+def test_parameter_without_influence_stays() -> None:
+    y = np.array([1.0, 2.0, 3.0])
+    design = np.array([[1.0, 0.0]] * 3)
+    converged, p = minimize_huber(
+        lambda p: (design @ p - y, design),
+        np.array([0.0, 5.0]),
+        np.ones(2),
+        threshold=9.0,
+        max_evaluations=30,
+    )
+    assert converged
+    assert p[0] == pytest.approx(2.0, abs=0.01)
+    assert p[1] == 5.0
