@@ -81,7 +81,7 @@ class Decoys:
         """Logarithms of the likelihood ratios of all decoys."""
         return np.concatenate([decoys.log_ratio for decoys in self.sets]) if self.sets else np.zeros(0)
 
-    def unused(self, best: _Floats) -> Decoys:
+    def unused(self, best: _Floats, lowest: float) -> Decoys:
         """Return the decoys that would become tracklets.
 
         Parameters
@@ -89,13 +89,15 @@ class Decoys:
         best
             Logarithm of the likelihood ratio of the tracklet that uses each detection, which a decoy must
             exceed; each detection is in one decoy of a search at most.
+        lowest
+            Smallest logarithm of the likelihood ratio of a pair from which tracklets are made.
         """
         sets = []
         for decoys in self.sets:
             free = (
                 np.minimum(decoys.log_ratio - best[decoys.first], decoys.log_ratio - best[decoys.second]) > 0
             )
-            left = decoys.take(free)
+            left = decoys.take(free & (decoys.log_ratio >= lowest))
             used: set[int] = set()
             keep = np.zeros(len(left), dtype=bool)
             for number, (first, second) in enumerate(

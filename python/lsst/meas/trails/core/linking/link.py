@@ -98,8 +98,10 @@ def link_candidates(
     pairs = find_pairs(detections, visits, priors, options)
     decoys = find_decoys(detections, visits, priors, options)
     model = fit_chance(pairs.log_ratio, decoys, detections)
-    chains = build_chains(detections, pairs, model.probability(pairs.log_ratio), _CHAIN_CHANCE)
-    chains = _measure_pairs(chains, decoys, detections)
+    chance = model.probability(pairs.log_ratio)
+    chains = build_chains(detections, pairs, chance, _CHAIN_CHANCE)
+    lowest = float(np.min(pairs.log_ratio, initial=np.inf, where=chance <= _CHAIN_CHANCE))
+    chains = _measure_pairs(chains, decoys, lowest, detections)
     chains = chains.take(chains.chance <= options.max_chance)
     tracklets, members = tracklet_tables(detections, chains, options)
     return LinkResult(
@@ -115,7 +117,7 @@ def link_candidates(
     )
 
 
-def _measure_pairs(chains: Chains, decoys: Decoys, detections: Detections) -> Chains:
+def _measure_pairs(chains: Chains, decoys: Decoys, lowest: float, detections: Detections) -> Chains:
     """Return the chains with the probability of chance of those with two members.
 
     Objects with more than two members leave the pairs, and a detection that is used cannot pair by chance.
@@ -123,7 +125,7 @@ def _measure_pairs(chains: Chains, decoys: Decoys, detections: Detections) -> Ch
     two = chains.members == 2
     best = np.full(len(detections), -np.inf)
     best[chains.row] = np.where(two, chains.log_ratio, np.inf)[chains.chain]
-    model = fit_chance(chains.log_ratio[two], decoys.unused(best), detections)
+    model = fit_chance(chains.log_ratio[two], decoys.unused(best, lowest), detections)
     return dataclasses.replace(
         chains, chance=np.where(two, model.probability(chains.log_ratio), chains.chance)
     )
