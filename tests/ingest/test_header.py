@@ -16,6 +16,7 @@ from astropy.io.fits import Header
 
 from lsst.meas.trails.ingest.header import (
     NOMINAL_ZEROPOINT,
+    find_color_pattern,
     find_detector,
     find_saturation,
     find_zeropoint,
@@ -68,6 +69,13 @@ def test_saturation() -> None:
     assert find_saturation(Header({"SATURATE": 60000})) == 60000.0
     assert find_saturation(Header({"SATURATE": 60000, "BUNIT": "nJy"})) is None
     assert find_saturation(Header()) is None
+
+
+@pytest.mark.parametrize("keyword", ["BAYERPAT", "COLORTYP", "CFA", "BAYERPATTERN"])
+def test_color_pattern(keyword: str) -> None:
+    assert find_color_pattern(make_header({keyword: "rggb"})) == f"{keyword} = 'rggb'"
+    assert find_color_pattern(make_header({keyword: "MONO"})) is None
+    assert find_color_pattern(Header()) is None
 
 
 def test_detector() -> None:

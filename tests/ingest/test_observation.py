@@ -57,6 +57,22 @@ def test_several_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert not caplog.text
 
 
+def test_raw_frame_of_a_color_camera_is_refused(tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "image.fits", BAYERPAT="RGGB", **FULL)
+    with pytest.raises(FitsIngestError, match="image.fits: BAYERPAT = 'RGGB'.*debayer"):
+        inspect_fits(path)
+
+
+def test_assumptions_are_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each assumed value has a warning with its option, the time also its reason."""
+    path = write_noise(tmp_path / "image.fits", **{**FULL, "DATE-OBS": "2024-11-09", "FILTER": "L"})
+    observation = inspect_fits(path)
+    assert observation.timing.time_problem
+    for words in ("2024-11-09", "no time of day", "--date", "'unknown'", "--band"):
+        assert words in caplog.text
+    assert "--exposure-time" not in caplog.text
+
+
 def test_wcs_is_refused(tmp_path: Path) -> None:
     path = write_noise(tmp_path / "image.fits", CD1_1=0.2, CD2_2=0.2)
     with pytest.raises(FitsIngestError, match="image.fits: in HDU 0, .* 720 arcsec"):

@@ -168,3 +168,12 @@ def test_companions_that_do_not_fit(tmp_path: Path) -> None:
     text.write_text("no file")
     with pytest.raises(FitsIngestError, match=r"text\.fits"):
         inspect_fits(FitsFiles(image, {"weight": text}))
+
+
+def test_file_with_its_own_mask_is_an_image(tmp_path: Path) -> None:
+    """A name that ends in a word for a mask does not hide an image with its parts."""
+    path = tmp_path / "image_as_dq.fits"
+    pixels = np.random.default_rng(1).normal(100.0, 10.0, SHAPE).astype(np.float32)
+    flags = fits.ImageHDU(np.zeros(SHAPE, dtype=np.uint8), name="DQ")
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels, tan_header(), name="SCI"), flags]).writeto(path)
+    assert pair_files([path]) == [FitsFiles(path)]

@@ -16,18 +16,20 @@ from __future__ import annotations
 __all__ = (
     "NOMINAL_ZEROPOINT",
     "ZeroPoint",
+    "find_color_pattern",
     "find_detector",
     "find_saturation",
     "find_zeropoint",
 )
 
 import dataclasses
+import re
 
 import numpy as np
 from astropy.io.fits import Header
 
 from ..core.photometry import AB_ZEROPOINT_NJY
-from .cards import get_integer, get_number
+from .cards import card_text, get_integer, get_number
 from .exposure_time import find_exposure_time
 from .units import unit_flux
 
@@ -39,6 +41,10 @@ Magnitudes depend on it, detection does not.
 
 _ZEROPOINT_KEYWORDS = ("MAGZERO", "MAGZPT", "MAGZP", "PHOTZP")
 _SATURATION_KEYWORDS = (("SATURATE",), ("SATLEVEL",), ("SATURATA", "SATURATB"))
+_COLOR_KEYWORDS = (
+    *("BAYERPAT", "BAYRPAT", "BAYERPATTERN", "BAYER", "COLORTYP", "COLORTYPE"),
+    *("CFA", "CFAPAT", "CFATYPE", "CFAPATTERN"),
+)
 _DETECTOR_KEYWORDS = ("CCDNUM", "DETECTOR", "CHIPID", "CCDID", "CCD_ID", "IMAGEID")
 
 
@@ -107,6 +113,14 @@ def find_saturation(header: Header) -> float | None:
         return None
     level = _mean_number(header, _SATURATION_KEYWORDS)
     return level if level is not None and level > 0.0 else None
+
+
+def find_color_pattern(header: Header) -> str | None:
+    """Find the card of a raw frame of a color camera, such as ``BAYERPAT = 'RGGB'``."""
+    for keyword in _COLOR_KEYWORDS:
+        if re.fullmatch(r"[RGBCMYW]{4,36}|TRUE", (text := card_text(header, keyword)).upper()):
+            return f"{keyword} = {text!r}"
+    return None
 
 
 def find_detector(header: Header) -> int:

@@ -24,7 +24,7 @@ from pathlib import Path
 from lsst.images import Box, DetectorFrame, SkyProjection
 
 from .filters import UNKNOWN_BAND, Filter, find_filter
-from .header import ZeroPoint, find_detector, find_zeropoint
+from .header import ZeroPoint, find_color_pattern, find_detector, find_zeropoint
 from .instrument import FitsCam
 from .layout import FitsIngestError, FitsLayout, read_layout
 from .pairing import FitsFiles
@@ -157,6 +157,12 @@ def inspect_fits(file: FitsFiles | Path, options: FitsOptions | None = None) -> 
     path = files.image
     layout = read_layout(path, options.hdu, use_mask=options.use_mask, companion_files=files.companions)
     header = layout.header
+    if pattern := find_color_pattern(header):
+        raise FitsIngestError(
+            f"{path}: {pattern} marks a raw frame of a color camera, in which adjacent pixels have different "
+            "colors; debayer it, or extract the pixels of one color as an image. Remove the card if that is "
+            "done."
+        )
     try:
         timing = find_timing(header, date=options.date, exposure_time=options.exposure_time)
     except ValueError as error:

@@ -26,6 +26,7 @@ from astropy.io.fits import Header
 
 from .header import find_detector
 from .layout import FitsIngestError, open_fits
+from .roles import find_role
 
 _SUFFIXES = {".fits", ".fit", ".fts", ".fz", ".gz", ".bz2", ".xz", ".zip"}
 
@@ -133,7 +134,7 @@ def pair_files(paths: Sequence[Path]) -> list[FitsFiles]:
                 )
             if own:
                 _attach(companions, own[0], file.role, file.path)
-            elif file.certain:
+            elif file.certain and not _has_parts(file.path):
                 left.append((file.path, file.role))
             else:
                 images.append(file.path)
@@ -161,6 +162,13 @@ def _attach(companions: dict[Path, dict[str, Path]], image: Path, role: str, pat
             f"right one with --{role}."
         )
     found[role] = path
+
+
+def _has_parts(path: Path) -> bool:
+    """Return whether a file holds an image with its mask or noise, whatever its name."""
+    with open_fits(path) as hdus:
+        roles = {find_role(hdu.header) for hdu in hdus if hdu.is_image and len(hdu.shape) == 2}
+    return "image" in roles and len(roles - {"other"}) > 1
 
 
 def _parse_name(path: Path) -> _Named:
