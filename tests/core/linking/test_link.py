@@ -174,6 +174,16 @@ def test_repeated_candidates_are_refused() -> None:
         link_candidates([*catalogs, catalogs[0]])
 
 
+@pytest.mark.parametrize("name", ["assumedTimeFlag", "assumedExposureTimeFlag", "streakFlag"])
+def test_flagged_candidates_are_left_out(name: str) -> None:
+    catalogs = moving_object([0.0, 30.0])
+    for catalog in catalogs:
+        catalog[name] = [False]
+    assert len(link_candidates(catalogs).tracklets) == 1
+    catalogs[1][name] = [True]
+    assert link_candidates(catalogs).detections == 1
+
+
 def test_missing_column_is_named() -> None:
     catalog = moving_object([0.0])[0]
     catalog.remove_column("trailLength")

@@ -178,7 +178,8 @@ def read_detections(
     -------
     detections
         Candidates in order of visit time. Candidates with a score below the limit, on satellite streaks,
-        without a finite position or a positive length, or faster than ``max_rate`` are left out.
+        without a finite position or a positive length, with assumed times, or faster than ``max_rate`` are
+        left out.
     total
         Number of rows of the catalogs.
 
@@ -240,6 +241,9 @@ def _arrays(
             & (value["score"] >= options.min_score)
             & ~flags["streakFlag"]
         )
+    for name in _ASSUMED_COLUMNS:
+        if name in table.colnames:
+            use &= ~np.ma.filled(np.ma.asarray(table[name], dtype=bool), False)
     value = {name: column[use] for name, column in value.items()}
     flags = {name: column[use] for name, column in flags.items()}
     length = value["trailLength"]
@@ -265,6 +269,9 @@ def _arrays(
         **_errors(value, flags, options),
     }
 
+
+_ASSUMED_COLUMNS = ("assumedTimeFlag", "assumedExposureTimeFlag")
+"""Optional columns that mark times that no motion can be derived from."""
 
 _FLAG_COLUMNS = ("streakFlag", "trail_flag", "trail_flag_edge")
 _FLOAT_COLUMNS = tuple(
