@@ -22,6 +22,8 @@ import numpy as np
 import pytest
 
 from lsst.images import Box, Mask, MaskPlane, MaskSchema
+from lsst.meas.trails.core.catalog.columns import table_of
+from lsst.meas.trails.core.catalog.labels import LABEL_COLUMNS
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.tiles.layout import IGNORED, TILE_CLASSES
 from lsst.meas.trails.core.tiles.reader import TileReader
@@ -49,7 +51,9 @@ def injected(make_image: Callable[..., Any]) -> Struct:
     return result
 
 
-def cut(injected: Struct, *, packed: int = 1, **settings: Any) -> TrailTiles:
+def cut(
+    injected: Struct, *, packed: int = 1, labels: astropy.table.Table | None = None, **settings: Any
+) -> TrailTiles:
     config = TileToHdf5Config()
     config.tileSize = 64
     config.ignoreBelowSnr = 5.0
@@ -60,6 +64,7 @@ def cut(injected: Struct, *, packed: int = 1, **settings: Any) -> TrailTiles:
         image=injected.injected_image,
         injected_catalog=injected.injected_catalog,
         injected_mask=injected.injected_mask,
+        labels=labels,
         packed=packed,
         data_id=DATA_ID,
     )
@@ -102,6 +107,56 @@ def test_truth(injected: Struct) -> None:
     # All trails count if nothing is ignored.
     every = cut(injected, ignoreBelowSnr=0.0).pixels["truth"]
     assert np.count_nonzero(every == 1) > np.count_nonzero(truth == 1)
+
+
+def make_labels(*rows: tuple[str, float, float]) -> astropy.table.Table:
+    """Return labels of given label, x and y, of horizontal trails of 24 pixels."""
+    label, x, y = zip(*rows, strict=True)
+    columns: dict[str, Any] = {
+        name: np.full(len(rows), "") if dtype is np.str_ else np.zeros(len(rows))
+        for name, (dtype, _, _) in LABEL_COLUMNS.items()
+    }
+    columns |= {"label": label, "x": x, "y": y, "trailFlux": np.full(len(rows), 5000.0)}
+    columns |= {"trailLengthPix": np.full(len(rows), 24.0), "trailAnglePix": np.zeros(len(rows))}
+    return table_of(columns, LABEL_COLUMNS)
+
+
+def test_labels(make_image: Callable[..., Any]) -> None:
+    """Labeled trails have a truth, unsure candidates are ignored, and artifacts make a class."""
+    config = InjectTrailsConfig()
+    config.number, config.maxLength = 2.0, 30.0
+    config.minBrightness, config.maxBrightness = 20.0, 40.0
+    image = make_image(shape=(192, 256), start=(300, 500)).image
+    injected = InjectTrailsTask(config=config).run(image=image, packed=5)
+    plain = cut(injected, emptyFraction=1.0)
+    row = injected.injected_catalog[int(np.argmax(injected.injected_catalog["snr_optimal"]))]
+    origins = {(int(tile["x0"]), int(tile["y0"])): i for i, tile in enumerate(plain.table)}
+    free = [key for key, i in origins.items() if not plain.pixels["truth"][i].any()]
+    assert len(free) >= 3
+    (x0, y0), (x1, y1), (x2, y2) = free[0], free[1], free[2]
+    places = [(300.0 + x + 32, 500.0 + y + 32) for x, y in ((x0, y0), (x1, y1), (x2, y2))]
+    labels = make_labels(
+        ("trail", *places[0]),
+        ("artifact", *places[1]),
+        ("unsure", *places[2]),
+        # The label of an injected trail adds nothing.
+        ("trail", float(row["x"]), float(row["y"])),
+    )
+    tiles = cut(injected, emptyFraction=1.0, labels=labels)
+    truth = [tiles.pixels["truth"][origins[key]] for key in free[:3]]
+    assert tiles.table["tile_class"][origins[free[0]]] == TILE_CLASSES["missed"]
+    assert truth[0][32, 32] == truth[0][32, 22] == 1
+    assert truth[0][32, 56] == truth[0][48, 32] == 0
+    assert tiles.table["tile_class"][origins[free[1]]] == TILE_CLASSES["artifact"]
+    assert not truth[1].any()
+    assert set(np.unique(truth[2])) == {0, IGNORED}
+    assert truth[2][32, 32] == IGNORED
+    assert len(tiles.catalog) == len(plain.catalog) + 1
+    assert tiles.catalog["flux"][-1] == pytest.approx(5000.0)
+    assert tiles.catalog["x"][-1] == pytest.approx(x0 + 32.0)
+    # Tiles with labels are kept, whatever the fractions.
+    few = cut(injected, emptyFraction=0.0, sourceFraction=0.0, labels=labels)
+    assert {(x0, y0), (x1, y1)} <= {(int(tile["x0"]), int(tile["y0"])) for tile in few.table}
 
 
 def test_source(injected: Struct) -> None:

@@ -111,6 +111,7 @@ def cut(make_planes: MakePlanes) -> Cut:
         empty_fraction: float = 0.0,
         overlap: int = 0,
         seed: int = 1,
+        artifacts: npt.NDArray[np.float64] | None = None,
     ) -> tuple[TrailTiles, ImagePlanes, npt.NDArray[np.uint8], astropy.table.Table]:
         sky = make_planes(shape, seed=7)
         trails = Trails(*np.array(rows, dtype=float).reshape(-1, 5).T)
@@ -128,6 +129,7 @@ def cut(make_planes: MakePlanes) -> Cut:
             size=64,
             overlap=overlap,
             empty_fraction=empty_fraction,
+            artifacts=artifacts,
             rng=np.random.default_rng(seed),
         )
         return tiles, planes, truth, catalog
@@ -156,6 +158,14 @@ def test_tiles_with_trails_and_some_others_are_kept(cut: Cut) -> None:
     # 30% of eleven and one; the mean of 40 is good to 0.24: four sigma.
     assert np.mean(counts) == pytest.approx(1.0 + 0.3 * 11, abs=1.0)
     assert len(cut()[0]) == 0
+
+
+def test_tiles_with_labeled_artifacts_are_kept(cut: Cut) -> None:
+    """A trail in the tile matters more."""
+    artifacts = np.array([[96.0, 96.0], [140.0, 20.0], [-30.0, 20.0]])
+    tiles, *_ = cut((96.0, 96.0, 20.0, 0.0, 500.0), artifacts=artifacts)
+    found = {(int(row["x0"]), int(row["y0"])): int(row["tile_class"]) for row in tiles.table}
+    assert found == {(64, 64): TILE_CLASSES["missed"], (128, 0): TILE_CLASSES["artifact"]}
 
 
 def test_ignored_pixels_are_not_a_trail(cut: Cut) -> None:

@@ -28,8 +28,11 @@ from lsst.pex.config import Field, RangeField
 from lsst.pipe.base import InvalidQuantumError, PipelineTaskConfig, QuantumContext, Struct
 
 from ..core.background import fit_background
+from ..core.catalog.labels import empty_labels
 from ..core.injection.truth import check_trail_table, is_trail, streak_mask
+from ..core.render import truth_mask
 from ..core.tiles.cut import cut_tiles, ignore_trail
+from ..core.tiles.labels import LabeledTruth, append_trails
 from ..core.tiles.layout import IGNORED, TileSource
 from ._connections import DETECTOR, TemplateConnections, image_input, mask_input, table_input
 from ._ids import TILES, SeededConfig, pack_data_id
@@ -61,6 +64,11 @@ class TileToHdf5Connections(
     )
     injected_source_catalog = table_input(
         doc="Sources that the stack detected in the image with the trails.", name="{injected_prefix}{sources}"
+    )
+    labels = table_input(
+        doc="Labels of candidates in the image before the injection, from meas-trails vet.",
+        name="trail_label",
+        minimum=0,
     )
     trail_tiles = cT.Output(
         doc="Tiles for training.", name="trail_tiles", storageClass="TrailTiles", dimensions=DETECTOR
@@ -160,6 +168,7 @@ class TileToHdf5Task(QuantumTask):
         template: object = None,
         source_catalog: astropy.table.Table | None = None,
         injected_source_catalog: astropy.table.Table | None = None,
+        labels: astropy.table.Table | None = None,
         packed: int = 0,
         data_id: dict[str, int | str] | None = None,
     ) -> Struct:
@@ -177,6 +186,10 @@ class TileToHdf5Task(QuantumTask):
             Template of the same sky, if any; see `read_template`.
         source_catalog, injected_source_catalog
             Sources of the stack in the image before and after the injection.
+        labels
+            Labels of candidates in the image before the injection; see
+            `~lsst.meas.trails.core.catalog.labels.LABEL_COLUMNS`. The fits of trails are their truth, tiles
+            with artifacts get the class ``artifact``, and the loss ignores unsure candidates.
         packed
             Packed data ID, the seed of the selection of tiles.
         data_id
@@ -207,10 +220,16 @@ class TileToHdf5Task(QuantumTask):
             if injected_source_catalog is not None:
                 injected_sources = read_sources(injected_source_catalog, input_image)
                 found, catalog = found_trails(catalog, injected_sources, sources, self.config.foundDistance)
+            labeled = LabeledTruth.from_labels(
+                empty_labels() if labels is None else labels, input_image.origin
+            )
+            catalog, truth, count = self._add_labeled(input_image, catalog, injected_mask, labeled)
+            if found is not None:
+                found = np.concatenate([found, np.zeros(count, dtype=bool)])
             tiles = cut_tiles(
                 planes,
                 fit_background(planes.image, planes.bad()),
-                self._truth(input_image, catalog, injected_mask),
+                truth,
                 catalog,
                 TileSource(
                     data_id=data_id or {},
@@ -224,22 +243,43 @@ class TileToHdf5Task(QuantumTask):
                 ),
                 size=self.config.tileSize,
                 overlap=self.config.overlap,
-                flux_per_njy=input_image.flux_per_njy_at(
-                    np.asarray(injected_catalog["x"], dtype=np.float64),
-                    np.asarray(injected_catalog["y"], dtype=np.float64),
-                ),
+                flux_per_njy=_flux_per_njy(input_image, np.asarray(catalog["x"]), np.asarray(catalog["y"])),
                 empty_fraction=self.config.emptyFraction,
                 source_fraction=self.config.sourceFraction,
                 found=found,
                 sources=None if sources is None else sources.positions,
+                artifacts=labeled.artifacts,
                 pixel_to_sky=input_image.array_to_sky,
                 rng=self.config.random_generator(packed, TILES),
             )
         except ValueError as error:
             raise InvalidQuantumError(f"Cannot tile {data_id or 'the image'}: {error}") from error
         self.metadata["nTiles"] = len(tiles)
+        self.metadata["nLabeledTrails"] = count
+        self.metadata["nLabeledArtifacts"] = len(labeled.artifacts)
         self.log.info("%d tiles of %d pixels.", len(tiles), self.config.tileSize)
         return Struct(trail_tiles=tiles)
+
+    def _add_labeled(
+        self, image: InputImage, catalog: astropy.table.Table, mask: Mask, labeled: LabeledTruth
+    ) -> tuple[astropy.table.Table, npt.NDArray[np.uint8], int]:
+        """Return catalog and truth pixels with the labeled trails, and the number of these.
+
+        A labeled trail on an injected one is the injected one.
+        """
+        planes = image.planes
+        truth = self._truth(image, catalog, mask)
+        row, column = (
+            np.clip(np.rint(values).astype(int), 0, size - 1)
+            for values, size in zip((labeled.trails.y, labeled.trails.x), planes.shape, strict=True)
+        )
+        real = labeled.trails[truth[row, column] != 1]
+        flux_per_njy = _flux_per_njy(image, real.x, real.y)
+        extended = append_trails(catalog, real, planes, flux_per_njy, image.array_to_sky)
+        truth[truth_mask(planes.psf, real, planes.shape) & (truth == 0)] = 1
+        self._ignore_faint(truth, extended[len(catalog) :])
+        truth[truth_mask(planes.psf, labeled.unknown, planes.shape) & (truth == 0)] = IGNORED
+        return extended, truth, len(real)
 
     def _truth(self, image: InputImage, catalog: astropy.table.Table, mask: Mask) -> npt.NDArray[np.uint8]:
         """Return the truth pixels: 1 on trails, 2 if ignored by the loss, 0 elsewhere.
@@ -257,10 +297,24 @@ class TileToHdf5Task(QuantumTask):
         truth = mask.get(TRAIL_PLANE.name).astype(np.uint8)
         truth[planes.has("STREAK")] = IGNORED
         truth[streak_mask(catalog, planes.shape) & (truth == 0)] = IGNORED
-        for row in catalog[is_trail(catalog)]:
+        self._ignore_faint(truth, catalog[is_trail(catalog)])
+        return truth
+
+    def _ignore_faint(self, truth: npt.NDArray[np.uint8], trails: astropy.table.Table) -> None:
+        """Exclude invisible trails from the loss, in place."""
+        for row in trails:
             if row["snr_optimal"] < self.config.ignoreBelowSnr:
                 ignore_trail(truth, row, 1.5 * float(row["fwhm"]))
-        return truth
+
+
+def _flux_per_njy(
+    image: InputImage, x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Return the image units per nJy at array coordinates."""
+    left, bottom = image.origin
+    return image.flux_per_njy_at(
+        np.asarray(x, dtype=np.float64) + left, np.asarray(y, dtype=np.float64) + bottom
+    )
 
 
 def _wcs_header(image: InputImage) -> str:

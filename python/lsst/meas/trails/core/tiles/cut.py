@@ -101,10 +101,11 @@ def cut_tiles(
     source_fraction: float | None = None,
     found: npt.NDArray[np.bool_] | None = None,
     sources: npt.NDArray[np.floating] | None = None,
+    artifacts: npt.NDArray[np.floating] | None = None,
     pixel_to_sky: PixelToSky | None = None,
     rng: np.random.Generator,
 ) -> TrailTiles:
-    """Cut an image into tiles; keep all with trails and a sample of the rest.
+    """Cut an image into tiles; keep all with trails or labeled artifacts and a sample of the rest.
 
     Parameters
     ----------
@@ -132,6 +133,8 @@ def cut_tiles(
     sources
         Real sources, array coordinates x and y, shape (k, 2). Pixels of the mask plane ``DETECTED`` are
         sources too if ``source.real_sources`` is not empty.
+    artifacts
+        Midpoints of candidates labeled artifact, array coordinates x and y, shape (k, 2).
     pixel_to_sky
         Map for the positions of the tiles.
     rng
@@ -150,7 +153,8 @@ def cut_tiles(
     fraction = np.where(
         has_source, empty_fraction if source_fraction is None else source_fraction, empty_fraction
     )
-    keep = has_trail | (rng.random(len(origins)) < fraction)
+    has_artifact = _contains(origins, size, artifacts)
+    keep = has_trail | has_artifact | (rng.random(len(origins)) < fraction)
     origins, has_trail, has_source = origins[keep], has_trail[keep], has_source[keep]
     tiles = TrailTiles.allocate(
         len(origins), size, source=source, background=background, catalog=catalog, optional=planes.arrays()
@@ -163,6 +167,7 @@ def cut_tiles(
     )
     table["max_snr"] = snr
     table["tile_class"] = np.where(has_source, TILE_CLASSES["source"], TILE_CLASSES["empty"])
+    table["tile_class"][has_artifact[keep]] = TILE_CLASSES["artifact"]
     only_found = found_trail & ~missed_trail
     table["tile_class"][has_trail] = np.where(only_found, TILE_CLASSES["found"], TILE_CLASSES["missed"])[
         has_trail
@@ -201,10 +206,18 @@ def _has_source(
     if source.real_sources:
         footprints = planes.has("DETECTED")
         result |= [bool(np.any(footprints[_part(y, x, size)])) for y, x in origins]
-    if sources is not None:
-        x, y = np.rint(np.asarray(sources, dtype=np.float64).reshape(-1, 2).T)
+    return result | _contains(origins, size, sources)
+
+
+def _contains(
+    origins: npt.NDArray[np.int64], size: int, positions: npt.NDArray[np.floating] | None
+) -> npt.NDArray[np.bool_]:
+    """Return which tiles contain one of some positions, shape (n,)."""
+    result = np.zeros(len(origins), dtype=bool)
+    if positions is not None:
+        x, y = np.rint(np.asarray(positions, dtype=np.float64).reshape(-1, 2).T)
         for i, (y0, x0) in enumerate(origins):
-            result[i] |= bool(np.any((x >= x0) & (x < x0 + size) & (y >= y0) & (y < y0 + size)))
+            result[i] = bool(np.any((x >= x0) & (x < x0 + size) & (y >= y0) & (y < y0 + size)))
     return result
 
 

@@ -80,9 +80,10 @@ FORMAT = "meas_trails.tiles"
 FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 
-TILE_CLASSES: dict[str, int] = {"empty": 0, "missed": 1, "found": 2, "source": 3}
-"""Content of a tile: nothing, a trail that the stack missed, only trails that the stack found, or a real
-source and no trail. Without a catalog of the stack all trails count as missed.
+TILE_CLASSES: dict[str, int] = {"empty": 0, "missed": 1, "found": 2, "source": 3, "artifact": 4}
+"""Content of a tile: nothing, a trail that the stack missed, only trails that the stack found, a real source
+and no trail, or a candidate labeled artifact and no trail. Without a catalog of the stack all trails count as
+missed.
 """
 
 IGNORED = 2
