@@ -22,6 +22,7 @@ import pytest
 from lsst.daf.butler import Butler
 from lsst.meas.trails.core.catalog.labels import LABEL_COLUMNS, LabelError
 from lsst.meas.trails.repository import labels as labels_module
+from lsst.meas.trails.repository.butler import Dataset, put_datasets
 from lsst.meas.trails.repository.candidates import detector_results
 from lsst.meas.trails.repository.labels import collect_labels, read_labels
 from lsst.meas.trails.repository.visit_record import RepositoryError
@@ -114,3 +115,29 @@ def test_a_repository_without_labels(chain: Any) -> None:
     labels = read(chain, chain.detected)
     assert len(labels) == 0
     assert labels.colnames == [*LABEL_COLUMNS, "instrument"]
+
+
+def test_known_objects_are_labels(chain: Any, write: Write) -> None:
+    """A person decides if there is a label, too."""
+    table = chain.butler(chain.detected).get("trail_candidate_detector", chain.data_id(1))
+    assert len(table) >= 2
+    table["designation"] = np.full(len(table), "2026 AB1")
+    table["matchProbability"] = np.ones(len(table))
+    run, repo = "labels/known", str(chain.repo)
+    with Butler.from_config(chain.repo, writeable=True) as butler:
+        put_datasets(
+            butler,
+            run,
+            chain.data_id(1),
+            [Dataset("trail_candidate_associated_detector", "ArrowAstropy", table)],
+        )
+    known = read(chain, run)
+    assert known["trailCandidateId"].tolist() == table["trailCandidateId"].tolist()
+    assert set(known["labeler"]) == {"known object 2026 AB1"}
+    assert len(read_labels(Butler.from_config(chain.repo, collections=run), known_objects=False)) == 0
+    path = write("a.csv", "artifact,spike", detectors=(1,))
+    path.write_text("\n".join(path.read_text().splitlines()[:2]))
+    collect_labels(repo, chain.detected, [path], run)
+    both = read(chain, run)
+    assert len(both) == len(table)
+    assert np.count_nonzero(both["label"] == "artifact") == 1

@@ -26,6 +26,7 @@ from lsst.meas.trails.core.catalog.labels import (
     LabelError,
     check_labels,
     empty_labels,
+    known_object_labels,
     read_label_file,
 )
 
@@ -165,3 +166,15 @@ def test_a_message_has_the_first_errors(tmp_path: Path) -> None:
     rows = [f"{FIRST + i},7,2,spike,,,{TIME}" for i in range(20)]
     with pytest.raises(LabelError, match=r"(?s)row 1: .*row 5: .*15 more"):
         read(tmp_path / "a.csv", *rows)
+
+
+def test_known_objects_are_trails() -> None:
+    associated = make_candidates()
+    associated["designation"] = ["2026 AB1", "", "2026 CD2"]
+    associated["matchProbability"] = [0.95, np.nan, 0.6]
+    labels = known_object_labels(associated)
+    assert labels.colnames == list(LABEL_COLUMNS)
+    assert labels["trailCandidateId"].tolist() == [FIRST]
+    assert (labels["label"][0], labels["labeler"][0]) == ("trail", "known object 2026 AB1")
+    assert len(known_object_labels(associated, 0.5)) == 2
+    assert len(known_object_labels(associated[:0])) == 0

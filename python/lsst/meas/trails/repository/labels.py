@@ -23,9 +23,10 @@ import numpy as np
 
 from lsst.daf.butler import Butler, DatasetRef, MissingDatasetTypeError
 
-from ..core.catalog.labels import check_labels, empty_labels, read_label_file
+from ..core.catalog.labels import check_labels, empty_labels, known_object_labels, read_label_file
 from .butler import Dataset, find_existing, open_or_create, put_datasets
 from .candidates import CATALOG_TYPE
+from .observations import ASSOCIATED_TYPE
 from .query import query_collection
 from .visit_record import RepositoryError
 
@@ -113,7 +114,7 @@ def _put(
         raise
 
 
-def read_labels(butler: Butler, *, where: str = "") -> astropy.table.Table:
+def read_labels(butler: Butler, *, where: str = "", known_objects: bool = True) -> astropy.table.Table:
     """Read the labels in the collections of a Butler.
 
     Parameters
@@ -122,6 +123,9 @@ def read_labels(butler: Butler, *, where: str = "") -> astropy.table.Table:
         Butler with default collections.
     where
         Condition of a Butler query.
+    known_objects
+        Whether candidates that AssociateTrailsTask recognized as known objects are labeled trail. A label
+        that a person gave to such a candidate takes precedence.
 
     Returns
     -------
@@ -129,17 +133,27 @@ def read_labels(butler: Butler, *, where: str = "") -> astropy.table.Table:
         Columns of `~lsst.meas.trails.core.catalog.labels.LABEL_COLUMNS`, and ``instrument``; no rows without
         labels.
     """
+    labels = _read(butler, LABEL_TYPE, where)
+    if known_objects:
+        known = _read(butler, ASSOCIATED_TYPE, where)
+        known = known[~np.isin(known["trailCandidateId"], labels["trailCandidateId"])]
+        labels = astropy.table.vstack([labels, known], metadata_conflicts="silent")
+    return labels
+
+
+def _read(butler: Butler, dataset_type: str, where: str) -> astropy.table.Table:
+    """Return the labels of all datasets of a type, with a column ``instrument``."""
     try:
-        refs = butler.query_datasets(LABEL_TYPE, where=where, limit=None, explain=False)
+        refs = butler.query_datasets(dataset_type, where=where, limit=None, explain=False)
     except MissingDatasetTypeError:
         refs = []
-    tables = []
+    table = empty_labels()
+    table["instrument"] = np.array([], dtype=str)
+    tables = [table]
     for ref in sorted(refs, key=lambda ref: tuple(ref.dataId.required.values())):
         table = butler.get(ref)
+        if dataset_type == ASSOCIATED_TYPE:
+            table = known_object_labels(table)
         table["instrument"] = np.full(len(table), str(ref.dataId["instrument"]))
         tables.append(table)
-    if not tables:
-        table = empty_labels()
-        table["instrument"] = np.array([], dtype=str)
-        return table
     return astropy.table.vstack(tables, metadata_conflicts="silent")

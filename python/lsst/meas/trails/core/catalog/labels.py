@@ -26,6 +26,7 @@ __all__ = (
     "LabelError",
     "check_labels",
     "empty_labels",
+    "known_object_labels",
     "read_label_file",
 )
 
@@ -36,6 +37,7 @@ from pathlib import Path
 import astropy.io.ascii
 import astropy.table
 import numpy as np
+import numpy.typing as npt
 
 from .columns import CANDIDATE_COLUMNS, ColumnLayout, table_of
 
@@ -68,8 +70,13 @@ _LABELED: ColumnLayout = {
         None,
         f"Kind of an artifact: {', '.join(f'`{name}`' for name in ARTIFACT_KINDS)}; empty for other labels.",
     ),
-    "labeler": (np.str_, None, "Name of the person who gave the label; empty if unknown."),
-    "time": (np.str_, None, "Time of the label, ISO 8601, UTC."),
+    "labeler": (
+        np.str_,
+        None,
+        "Name of the person who gave the label, empty if unknown; `known object` and a designation for "
+        "candidates that are known objects.",
+    ),
+    "time": (np.str_, None, "Time of the label, ISO 8601, UTC; empty for known objects."),
 }
 
 _COPIED = (
@@ -83,6 +90,9 @@ FILE_COLUMNS = tuple(_LABELED)
 
 LABEL_COLUMNS: ColumnLayout = {**_LABELED, **{name: CANDIDATE_COLUMNS[name] for name in _COPIED}}
 """Columns of `trail_label`: type, unit and description."""
+
+MIN_PROBABILITY = 0.9
+"""Smallest probability that a candidate is a known object for a label."""
 
 _SAME_PLACE = 1.0 / 3600.0
 """Largest distance of a candidate from its position in a file of labels, degrees in each coordinate."""
@@ -206,6 +216,37 @@ def check_labels(
     found = candidates[[index[key] for key in order]]
     columns = {name: np.array([row[name] for row in rows]) for name in FILE_COLUMNS}
     return table_of(columns | {name: np.asarray(found[name]) for name in _COPIED}, LABEL_COLUMNS)
+
+
+def known_object_labels(
+    associated: astropy.table.Table, min_probability: float = MIN_PROBABILITY
+) -> astropy.table.Table:
+    """Return the candidates that are known objects as labels ``trail``.
+
+    Parameters
+    ----------
+    associated
+        A `trail_candidate_associated_detector`.
+    min_probability
+        Smallest probability that a candidate is the object.
+
+    Returns
+    -------
+    labels
+        One row per such candidate, with `LABEL_COLUMNS`.
+    """
+    designation = np.asarray(associated["designation"]).astype(str)
+    known = (designation != "") & (np.asarray(associated["matchProbability"]) >= min_probability)
+    rows, count = associated[known], int(np.count_nonzero(known))
+    names = (*FILE_COLUMNS[:3], *_COPIED)
+    columns: dict[str, npt.ArrayLike] = {name: np.asarray(rows[name]) for name in names}
+    columns |= {
+        "label": np.full(count, "trail"),
+        "kind": np.full(count, ""),
+        "labeler": np.array([f"known object {name}" for name in designation[known]], dtype=str),
+        "time": np.full(count, ""),
+    }
+    return table_of(columns, LABEL_COLUMNS)
 
 
 def _row_errors(table: astropy.table.Table) -> Iterator[tuple[int, str]]:
