@@ -64,6 +64,8 @@ FLAGS = (
 INSPECTION = """
 (async () => {
   const images = [...document.images];
+  // An image that waits until it is in view is never decoded.
+  images.forEach(image => { image.loading = 'eager'; });
   const decoded = await Promise.all(images.map(image => image.decode().then(() => true, () => false)));
   await document.fonts.ready;
   const width = document.documentElement.clientWidth;
@@ -170,7 +172,7 @@ class Browser:
         self._to, self._from = ours[1], theirs[0]
         self._number = 0
         self._rest = b""
-        self._events: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
 
     def close(self) -> None:
         os.close(self._to)
@@ -203,15 +205,46 @@ class Browser:
             if answer.get("id") == self._number:
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 return dict(answer["result"])
-            self._events.append(answer)
+            self.events.append(answer)
 
-    def _wait_for(self, event: str) -> None:
+    def wait_for(self, event: str) -> None:
+        """Wait for an event."""
         deadline = time.monotonic() + 120.0
-        while not any(message["method"] == event for message in self._events):
-            self._events.append(self._receive(deadline))
+        while not any(message["method"] == event for message in self.events):
+            self.events.append(self._receive(deadline))
+
+    def open(self, page: Path, width: int, height: int = 900) -> Tab:
+        """Open a file in a new window.
+
+        Parameters
+        ----------
+        page
+            The file.
+        width, height
+            Size of the window, CSS pixels. Narrow windows are those of a phone, with a touch screen.
+        """
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable", session)
+        is_phone = width < 600
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            session,
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=is_phone,
+        )
+        if is_phone:
+            self.call("Emulation.setTouchEmulationEnabled", session, enabled=True)
+        self.events.clear()
+        self.call("Page.navigate", session, url=page.as_uri())
+        self.wait_for("Page.loadEventFired")
+        return Tab(self, page, target, session)
 
     def look(self, page: Path, width: int, height: int = 900, script: str = "") -> Look:
-        """Open a file in a window.
+        """Open a file in a window, look at it, and close it.
 
         Parameters
         ----------
@@ -222,36 +255,111 @@ class Browser:
         script
             Script to run on the page before the inspection.
         """
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.call(f"{domain}.enable", session)
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            session,
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=width < 600,
+        tab = self.open(page, width, height)
+        tab.run(script)
+        look = tab.look()
+        tab.close()
+        return look
+
+
+class Tab:
+    """A page in a browser, for real keys, clicks and taps.
+
+    Parameters
+    ----------
+    browser
+        The browser.
+    page
+        File that is open.
+    target, session
+        Identifiers in the protocol.
+    """
+
+    def __init__(self, browser: Browser, page: Path, target: str, session: str) -> None:
+        self._browser = browser
+        self._page = page
+        self._target = target
+        self._session = session
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        return self._browser.call(method, self._session, **parameters)
+
+    def run(self, code: str) -> Any:
+        """Return the value of a script, after its promise if it is one."""
+        result = self._call("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def text(self, selector: str) -> str:
+        """Return the text of an element."""
+        return str(self.run(f"document.querySelector({selector!r}).textContent"))
+
+    def wait(self, code: str) -> None:
+        """Wait until a script returns true."""
+        deadline = time.monotonic() + 60.0
+        while not self.run(code):
+            assert time.monotonic() < deadline, f"{code} is still false"
+            time.sleep(0.05)
+
+    def press(self, key: str) -> None:
+        """Press a key, named as in the events of JavaScript."""
+        names = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Enter": 13, "Tab": 9}
+        event: dict[str, Any] = {"key": key, "windowsVirtualKeyCode": names.get(key, ord(key[0].upper()))}
+        if len(key) == 1 or key == "Enter":
+            event["text"] = "\r" if key == "Enter" else key
+        self._call("Input.dispatchKeyEvent", type="keyDown", **event)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    def click(self, selector: str, *, tap: bool = False) -> None:
+        """Click or tap the middle of an element."""
+        place = self.run(
+            f"(() => {{ const element = document.querySelector({selector!r}); "
+            "element.scrollIntoView({block: 'center'}); const box = element.getBoundingClientRect(); "
+            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
-        self._events.clear()
-        self.call("Page.navigate", session, url=page.as_uri())
-        self._wait_for("Page.loadEventFired")
-        result: dict[str, Any] = {}
-        for code in (script, INSPECTION):
-            result = self.call(
-                "Runtime.evaluate", session, expression=code, awaitPromise=True, returnByValue=True
-            )
-            assert "exceptionDetails" not in result, result
-        picture = self.call("Page.captureScreenshot", session, format="png", captureBeyondViewport=True)
-        events = [(message["method"], message["params"]) for message in self._events]
-        self.call("Target.closeTarget", targetId=target)
+        x, y = (round(value) for value in place)
+        if tap:
+            self._call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+            self._call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+            # The browser makes the click of a tap on its own time.
+            self.run("new Promise(done => setTimeout(done, 100))")
+            return
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose the file of an input element."""
+        found = self._call("Runtime.evaluate", expression=f"document.querySelector({selector!r})")
+        self._call("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
+
+    def download(self, selector: str, folder: Path) -> Path:
+        """Click an element and return the file that it downloads."""
+        folder.mkdir()
+        self._browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.click(selector)
+        deadline = time.monotonic() + 60.0
+        while not (files := [path for path in folder.iterdir() if path.suffix != ".crdownload"]):
+            assert time.monotonic() < deadline, "nothing was downloaded"
+            time.sleep(0.05)
+        return files[0]
+
+    def reload(self) -> None:
+        """Load the page once more."""
+        self._browser.events.clear()
+        self._call("Page.reload")
+        self._browser.wait_for("Page.loadEventFired")
+
+    def look(self) -> Look:
+        """Inspect the page as it is now."""
+        found = self.run(INSPECTION)
+        picture = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        events = [(message["method"], message["params"]) for message in self._browser.events]
         requests = [
             event["request"]["url"] for method, event in events if method == "Network.requestWillBeSent"
         ]
         return Look(
-            found=result["result"]["value"],
-            requests=[url for url in requests if url != page.as_uri() and not url.startswith("data:")],
+            found=found,
+            requests=[url for url in requests if url != self._page.as_uri() and not url.startswith("data:")],
             failures=[str(event) for method, event in events if method == "Network.loadingFailed"],
             errors=[
                 str(event)
@@ -260,6 +368,10 @@ class Browser:
             ],
             screenshot=base64.b64decode(picture["data"]),
         )
+
+    def close(self) -> None:
+        """Close the window."""
+        self._browser.call("Target.closeTarget", targetId=self._target)
 
 
 def find_browser() -> str:

@@ -109,6 +109,8 @@ def test_exposures(
     text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "Missing pictures" not in text
     assert text.count("Image, probability and lines") >= 2
+    result = CliRunner().invoke(main, ["vet", str(repo), EVALUATED, "-o", str(tmp_path / "vet.html")])
+    assert result.exit_code == 0, result.output
     for options in ((), ("--cutouts", 2)):
         result = CliRunner().invoke(
             main, ["show", str(repo), EVALUATED, "-o", str(tmp_path / "picture.png"), *map(str, options)]

@@ -53,16 +53,16 @@ def test_pictures_and_line_agree() -> None:
     rng = np.random.default_rng(1)
     image = rng.normal(0.0, 1.0, (300, 300)).astype(np.float32)
     image[118:123, 98:103] = image[158:163, 188:193] = 100.0
-    candidate = make({"image": image, "probability": np.abs(image) / 1e3}, (100.0, 120.0, 190.0, 160.0))
+    candidate = make({"science": image, "probability": np.abs(image) / 1e3}, (100.0, 120.0, 190.0, 160.0))
     found = panels(candidate)
-    side = found["image"].shape[0]
+    side = found["science"].shape[0]
     assert candidate.side == side == 141
     x0, y0, x1, y1 = (value * side - 0.5 for value in candidate.line)
     # The first row is at the bottom.
     assert y1 < y0
     for x, y in ((x0, y0), (x1, y1)):
-        assert found["image"][round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2].min() > 200
-    assert np.median(found["image"]) < 120
+        assert found["science"][round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2].min() > 200
+    assert np.median(found["science"]) < 120
     assert candidate.missing == ("template", "difference")
     # Compression changes colors a little.
     assert np.all(np.abs(found["template"][:, 8:-8].astype(int) - 40) < 4)
@@ -75,8 +75,8 @@ def test_long_trails_are_binned() -> None:
     image = np.zeros((900, 900), dtype=np.float32)
     image[100:110, 100:110] = image[790:800, 790:800] = 50.0
     image += np.random.default_rng(1).normal(0.0, 1.0, image.shape).astype(np.float32)
-    candidate = make({"image": image}, (104.5, 104.5, 794.5, 794.5))
-    picture = panels(candidate)["image"]
+    candidate = make({"science": image}, (104.5, 104.5, 794.5, 794.5))
+    picture = panels(candidate)["science"]
     assert candidate.side == 741
     assert picture.shape[0] == 247
     x0, y0, x1, y1 = (round(value * 247 - 0.5) for value in candidate.line)
@@ -85,15 +85,15 @@ def test_long_trails_are_binned() -> None:
 
 def test_pixels_beyond_the_image_are_gray() -> None:
     image = np.random.default_rng(1).normal(0.0, 1.0, (200, 200)).astype(np.float32)
-    candidate = make({"image": image}, (0.0, 100.0, 10.0, 100.0))
-    picture = panels(candidate)["image"].astype(int)
+    candidate = make({"science": image}, (0.0, 100.0, 10.0, 100.0))
+    picture = panels(candidate)["science"].astype(int)
     # Compression changes colors a little.
     assert np.all(np.abs(picture[:, :40] - 40) < 8)
     assert picture[:, 60:].std() > 20.0
 
 
 def test_properties() -> None:
-    candidate = make({"image": np.zeros((64, 64), dtype=np.float32)}, (20.0, 20.0, 40.0, 20.0))
+    candidate = make({"science": np.zeros((64, 64), dtype=np.float32)}, (20.0, 20.0, 40.0, 20.0))
     assert candidate.identifier == 2**62 + 1
     facts = dict(candidate.facts)
     assert facts["score"] == "0.750"
@@ -104,5 +104,5 @@ def test_properties() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
 def test_any_pixels_have_a_picture(value: float) -> None:
     image = np.full((64, 64), value, dtype=np.float32)
-    candidate = make({"image": image}, (20.0, 20.0, 40.0, 20.0))
-    assert panels(candidate)["image"].shape == (101, 101, 3)
+    candidate = make({"science": image}, (20.0, 20.0, 40.0, 20.0))
+    assert panels(candidate)["science"].shape == (101, 101, 3)

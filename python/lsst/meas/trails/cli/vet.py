@@ -45,23 +45,6 @@ Examples:
 )
 @selection_options(limit=1000)
 @click.option(
-    "--image", metavar="TYPE", help="Dataset type of the image.  [default: the image that was searched]"
-)
-@click.option(
-    "--template",
-    metavar="TYPE",
-    default="template_detector",
-    show_default=True,
-    help="Dataset type of the template.",
-)
-@click.option(
-    "--difference",
-    metavar="TYPE",
-    default="difference_image",
-    show_default=True,
-    help="Dataset type of the difference image.",
-)
-@click.option(
     "--collect",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -77,9 +60,6 @@ def vet(
     visit: int | None,
     detector: int | None,
     selection: CandidateSelection,
-    image: str | None,
-    template: str,
-    difference: str,
     collect: tuple[Path, ...],
     run: str | None,
     overwrite: bool,
@@ -103,7 +83,7 @@ def vet(
     if run is not None or overwrite:
         raise click.UsageError("--run and --overwrite apply to labels; pass --collect FILE, too.")
     assert output is not None
-    _write(repo, collection, output, visit, detector, selection, image, template, difference)
+    _write(repo, collection, output, visit, detector, selection)
 
 
 def _write(
@@ -113,20 +93,15 @@ def _write(
     visit: int | None,
     detector: int | None,
     selection: CandidateSelection,
-    image: str | None,
-    template: str,
-    difference: str,
 ) -> None:
     from lsst.meas.trails import __version__
 
     from ..evaluation.vetting.page import VetPage, write_vet_page
     from ..repository.candidates import detector_results
-    from ._vetting import VetPictures
+    from ._vetting import vet_candidates
 
     results = list(detector_results(repo, collection, visit=visit, detector=detector, with_truth=False))
     table, total = selected_candidates(results, selection)
-    types = {"template": template, "difference": difference, "probability": "trail_probability"}
-    pictures = VetPictures(results, types | ({} if image is None else {"image": image}))
     page = VetPage(
         title=f"Trail candidates of {collection}",
         subtitle=f"Repository {Path(repo).name or repo}, collection {collection}; {len(table)} of {total} "
@@ -135,11 +110,9 @@ def _write(
         collection=collection,
         generator=f"meas_trails {__version__}",
     )
-    path = write_vet_page(page, pictures.candidates(table), output)
+    path = write_vet_page(page, vet_candidates(results, table), output)
     left = f" of {total}; pass --limit {total} for all" if len(table) < total else ""
     click.echo(f"{path}: {len(table)} candidates{left}")
-    for dataset_type, count in pictures.missing.items():
-        click.echo(f"No {dataset_type} of {count} detectors: its picture is empty there.", err=True)
 
 
 def _collect(repo: str, collection: str, files: tuple[Path, ...], run: str, overwrite: bool) -> None:
@@ -149,7 +122,7 @@ def _collect(repo: str, collection: str, files: tuple[Path, ...], run: str, over
 
     labels = collect_labels(repo, collection, files, run, overwrite=overwrite)
     detectors = len({(int(row["visit"]), int(row["detector"])) for row in labels})
-    click.echo(f"Put {len(labels)} labels of {detectors} detectors into run {run!r} of {repo}.")
+    click.echo(f"{len(labels)} labels put into run {run!r} of {repo}; detectors: {detectors}.")
     purity = select(label_metrics(labels), section="label", metric="purity")
     for row in purity:
         scores = f"scores {row['low']:.1f} to {row['high']:.1f}" if row["by"] else "all scores"

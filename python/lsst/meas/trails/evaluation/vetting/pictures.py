@@ -28,10 +28,10 @@ from ...core.cutouts import Cutout
 from ..figures.cutouts import stretch
 
 PANELS: dict[str, str] = {
-    "image": "Image",
+    "science": "Image",
     "template": "Template",
     "difference": "Difference",
-    "probability": "Trail probability",
+    "probability": "Probability",
 }
 """Pictures in a strip, left to right, and their titles."""
 
