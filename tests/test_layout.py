@@ -36,6 +36,7 @@ EXCEPTIONS = {
     "cli/test_main.py": "the group of commands, defined in cli/__init__.py",
     "cli/test_report_in_browser.py": "pages of several commands, opened in a browser",
     "cli/test_results.py": "the commands candidates, compare and show on one repository",
+    "cli/test_vet_in_browser.py": "the page of vet, used in a browser",
     "tasks/test_injection_catalogs.py": "InjectTrailsTask with injection catalogs in a Butler",
     "tasks/test_quanta.py": "match_trails and summarize_trails as quanta in a Butler",
 }

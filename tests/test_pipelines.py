@@ -121,7 +121,7 @@ INPUTS_AND_OUTPUTS = {
         {"trail_tracklet", "trail_tracklet_member"},
     ),
     "MakeTrainingSet": (
-        {"preliminary_visit_image", "injection_catalog"},
+        {"preliminary_visit_image", "injection_catalog", "trail_label"},
         {
             "injected_preliminary_visit_image",
             "injected_preliminary_visit_image_catalog",

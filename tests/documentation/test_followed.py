@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("page", ["howto/link.md"])
+@pytest.mark.parametrize("page", ["howto/link.md", "howto/vetting.md"])
 def test_page_can_be_followed(page: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "doc" / "follow.py", ROOT / "doc" / page],

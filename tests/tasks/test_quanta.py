@@ -23,6 +23,7 @@ import pytest
 
 from lsst.daf.butler import Butler, DataCoordinate, DatasetType
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog
+from lsst.meas.trails.core.catalog.labels import empty_labels
 from lsst.meas.trails.nn.model_file import shipped_model_path
 from lsst.meas.trails.nn.model_table import model_to_table
 from lsst.meas.trails.repository.butler import open_or_create
@@ -61,6 +62,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "image": ("injected_preliminary_visit_image", "VisitImage", DETECTOR),
         "injected_catalog": ("injected_preliminary_visit_image_catalog", "ArrowAstropy", DETECTOR),
         "injected_mask": ("injected_trail_mask", "MaskV2", DETECTOR),
+        "labels": ("trail_label", "ArrowAstropy", DETECTOR),
         "trail_tiles": ("trail_tiles", "TrailTiles", DETECTOR),
     },
     TrailSegmentationTask: {
@@ -91,6 +93,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
     SummarizeTrailsTask: {
         "matches": ("matched_injected_trail_detector", "ArrowAstropy", DETECTOR),
         "searches": ("trail_search_detector", "ArrowAstropy", DETECTOR),
+        "labels": ("trail_label", "ArrowAstropy", DETECTOR),
         "trail_metrics": ("trail_metrics", "ArrowAstropy", INSTRUMENT),
         **{
             f"trail_{name}_plot": (f"trail_{name}_plot", "Plot", INSTRUMENT)
@@ -106,6 +109,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
                 "stack",
                 "rescue",
                 "adcnn",
+                "label",
             )
         },
     },
@@ -218,6 +222,7 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
         "injected_long_trailed_source_detector": astropy.table.Table({"x": [80.0], "y": [60.0]}),
         "matched_injected_trail_detector": matched.matches,
         "trail_search_detector": matched.search,
+        "trail_label": empty_labels(),
     }.items():
         butler.put(dataset, name, data_id)
     columns = ["injection_id", "ra", "dec", "source_type", "mag", "trail_length", "beta", "x", "flux"]
@@ -291,11 +296,10 @@ def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
         assert arguments["candidates"].colnames == list(CANDIDATE_COLUMNS)
     result = task.run(**arguments)
     if kind is SummarizeTrailsTask:
-        # Nothing was found, and no pixels were compared: some figures would
-        # be empty.
-        missing = {
-            f"trail_{name}_plot" for name in ("pixel", "calibration", "residual", "pull", "purity", "adcnn")
-        }
+        # Nothing was found or labeled, and no pixels were compared: some
+        # figures would be empty.
+        names = ("pixel", "calibration", "residual", "pull", "purity", "adcnn", "label")
+        missing = {f"trail_{name}_plot" for name in names}
         assert missing.isdisjoint(result.getDict())
         assert {"trail_completeness_plot", "trail_froc_plot", "trail_stack_plot"} <= set(result.getDict())
         return
