@@ -177,3 +177,4 @@ def test_file_with_its_own_mask_is_an_image(tmp_path: Path) -> None:
     flags = fits.ImageHDU(np.zeros(SHAPE, dtype=np.uint8), name="DQ")
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels, tan_header(), name="SCI"), flags]).writeto(path)
     assert pair_files([path]) == [FitsFiles(path)]
+    assert find_unused([FitsFiles(path)]) == []

@@ -144,12 +144,15 @@ def pair_files(paths: Sequence[Path]) -> list[FitsFiles]:
 
 def find_unused(files: Iterable[FitsFiles]) -> list[Path]:
     """Return the files next to images that are named like their masks, weights, variances or errors."""
+    files = list(files)
+    images = {Path(os.path.abspath(item.image)) for item in files}
     alone = {_parse_name(item.image).key for item in files if not item.companions}
     folders = sorted({Path(os.path.abspath(item.image)).parent for item in files if not item.companions})
     found = []
     for path in (path for folder in folders for path in sorted(folder.iterdir())):
         named = _parse_name(path)
-        if named.role != "image" and named.key in alone and Path(path).suffix.lower() in _SUFFIXES:
+        is_part = named.role != "image" and path not in images
+        if is_part and named.key in alone and Path(path).suffix.lower() in _SUFFIXES:
             found.append(path)
     return found
 
