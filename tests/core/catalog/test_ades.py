@@ -154,12 +154,12 @@ def test_tracklet() -> None:
 
 def test_known_objects() -> None:
     table = make_candidates(4)
-    table["designation"] = ["(433) Eros", "2024 AB12", "S1003Xyza", ""]
+    table["designation"] = ["(433) Eros", "2024 AB12", "S1003|\nXyza", ""]
     rows = read_psv(ades_psv(table, RUBIN))[::2]
     assert [row.get("permID") for row in rows] == ["433", None, None, None]
     assert [row.get("provID") for row in rows] == [None, "2024 AB12", None, None]
     assert [row["trkSub"] for row in rows] == ["T00001", "T00002", "T00003", "T00004"]
-    assert "S1003Xyza" in rows[2]["remarks"]
+    assert "S1003  Xyza" in rows[2]["remarks"]
 
 
 def test_bands(caplog: pytest.LogCaptureFixture) -> None:

@@ -95,6 +95,14 @@ def test_values() -> None:
     assert (first["obscode"], first["band"]) == (b"X05", b"r")
 
 
+@pytest.mark.parametrize(
+    ("band", "written"), [("unknown", "unkn"), ("a, b\n", "ab"), ("", "-"), ("H-a", "H-a")]
+)
+def test_names_of_bands(band: str, written: str) -> None:
+    (row,) = read_detections(heliolinx_detections(make_candidates(band=band), "X05"))
+    assert row["band"].decode() == written
+
+
 def test_errors_along_and_across() -> None:
     """The axes of an error ellipse along the trail are exported."""
     angle, along, across = np.deg2rad(30.0), 3e-5, 1e-5

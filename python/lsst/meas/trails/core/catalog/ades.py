@@ -320,7 +320,8 @@ def _remarks(row: dict[str, object]) -> list[str]:
     remarks = [f"Score {float(row['score']):.3f}."]  # type: ignore[arg-type]
     designation = str(row["designation"])
     if designation and not designation_fields(designation):
-        remarks.append(f"Near the predicted trail of {designation.replace('|', ' ')}.")
+        name = re.sub(r"[|\x00-\x1f\x7f]", " ", designation)[:100]
+        remarks.append(f"Near the predicted trail of {name}.")
     for flag, words in (
         ("trail_flag_edge", "The trail reaches the edge of the image and may extend beyond it."),
         ("trail_flag", "Ends of the detected pixels; the fit failed."),

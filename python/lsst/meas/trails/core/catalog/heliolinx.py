@@ -15,6 +15,8 @@ from __future__ import annotations
 
 __all__ = ("COLUMN_FORMAT", "heliolinx_detections", "heliolinx_images")
 
+import re
+
 import astropy.table
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +104,7 @@ def heliolinx_detections(observations: astropy.table.Table, station: str) -> str
     texts = {name: [format(value, form) for value in numbers] for name, (numbers, form) in values.items()}
     texts |= {
         "id": [str(identifier) for identifier in observations["trailCandidateId"]],
-        "band": [str(band)[:4] for band in observations["band"]],
+        "band": [re.sub(r"[^!-+\-./-~]", "", str(band))[:4] or "-" for band in observations["band"]],
         "obscode": [station] * len(observations),
         "known_obj": [str(flag) for flag in known],
     }
