@@ -24,9 +24,10 @@ import numpy as np
 from lsst.daf.butler import Butler, DatasetRef, MissingDatasetTypeError
 
 from ..core.catalog.labels import check_labels, empty_labels, known_object_labels, read_label_file
-from .butler import Dataset, find_existing, open_or_create, put_datasets
+from .butler import Dataset, find_existing, put_datasets
 from .candidates import CATALOG_TYPE
 from .observations import ASSOCIATED_TYPE
+from .opening import open_butler
 from .query import query_collection
 from .visit_record import RepositoryError
 
@@ -81,7 +82,7 @@ def collect_labels(
         rows = labels[np.isin(labels["trailCandidateId"], catalog["trailCandidateId"])]
         if len(rows):
             groups.append((dict(ref.dataId.required), rows))
-    with open_or_create(repo) as writer:
+    with open_butler(repo, writeable=True) as writer:
         _put(writer, run, groups, overwrite)
     return labels
 

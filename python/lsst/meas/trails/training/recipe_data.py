@@ -107,8 +107,8 @@ class DataRecipe(RecipeSection):
     """Tiles drawn per epoch; by default the number of tiles."""
 
     mixture: dict[str, int | float] | None = None
-    """Fractions of the drawn tiles by class (``missed``, ``found``, ``empty``, ``source``; see
-    `lsst.meas.trails.core.tiles.layout.TILE_CLASSES`); by default every tile is drawn equally often.
+    """Fractions of the drawn tiles by class (``missed``, ``found``, ``empty``, ``source``, ``artifact``;
+    see `lsst.meas.trails.core.tiles.layout.TILE_CLASSES`); by default every tile is drawn equally often.
     """
 
     balance: float = Field(0.0, ge=0.0, le=1.0)
