@@ -195,6 +195,24 @@ def test_no_wcs() -> None:
         read_wcs(tan_header(CTYPE1="RA---XYZ"))
 
 
+@pytest.mark.parametrize("scale", ["1.0E-3", "1.0D-3", "1.0d-3"])
+def test_polynomials_of_tnx(scale: str) -> None:
+    """A constant of 1e-3 degrees moves the image by as much."""
+    header = tan_header(CTYPE1="RA---TNX", CTYPE2="DEC--TNX", CRVAL2=0.0)
+    header["WAT0_001"] = "system=image"
+    for axis, name, constant in ((1, "lngcor", scale), (2, "latcor", "0.0")):
+        world = "ra" if axis == 1 else "dec"
+        polynomial = (
+            f'wtype=tnx axtype={world} {name} = "3. 3. 3. 2. -0.1 0.1 -0.1 0.1 {constant} 0. 0. 0. 0. 0. "'
+        )
+        header[f"WAT{axis}_001"] = polynomial[:68]
+        header[f"WAT{axis}_002"] = polynomial[68:]
+    wcs = read_wcs(header)
+    assert wcs is not None
+    sky = wcs.pixel_to_world(39.0, 31.0)
+    assert (sky.ra.deg, sky.dec.deg) == pytest.approx((150.001, 0.0), abs=1e-7)
+
+
 def test_degenerate_axes() -> None:
     cards: dict[str, object] = {"NAXIS": 3, "CTYPE3": "STOKES", "CRPIX3": 1.0, "CRVAL3": 1.0, "CDELT3": 1.0}
     header = tan_header(**cards)

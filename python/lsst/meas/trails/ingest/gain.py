@@ -43,7 +43,8 @@ _SKY_SIGMA = 5.0
 """Level of a sky that was not subtracted, in units of its noise."""
 
 _FACTOR = 1.5
-_LARGE_FACTOR = 5.0
+_LARGE_FACTOR = 30.0
+"""Factor of a setting of a camera; crowded stars scatter the sky by up to 10 times its variance."""
 
 
 class Gain(NamedTuple):

@@ -38,6 +38,9 @@ _NUMBERS = re.compile(
 _EQUINOXES = ("EQUINOX", "EPOCH")
 _SYSTEMS = ("RADESYS", "RADECSYS")
 _TEXTS = re.compile(r"(?:CTYPE|CUNIT)\d|RADESYS|RADECSYS")
+_TNX = re.compile(r"WAT\d_\d{3}")
+"""Polynomials of the projections TNX and ZPX, as text."""
+
 _KNOWN_SYSTEMS = ("ICRS", "FK5", "FK4", "FK4-NO-E")
 _PIXEL_UNITS = ("pix", "pixel", "pixels")
 
@@ -98,6 +101,10 @@ def _parsed(header: Header) -> Header:
         except (VerifyError, ValueError):
             if is_number or is_text:
                 raise ProjectionError(f"{keyword} cannot be read; correct this card of the WCS") from None
+            continue
+        if _TNX.fullmatch(keyword) and isinstance(value, str):
+            # A number may continue on the next card.
+            result[keyword] = re.sub(r"(?<=[\d.])[dD](?=[+-]?\d|$)", "E", value)
             continue
         if not (is_number or is_text):
             result.append(card)
