@@ -39,6 +39,7 @@ SITES = sorted(
 )
 
 SERVICE = "lsst.ctrl.bps.parsl.ParslService"
+HTCONDOR = "lsst.ctrl.bps.htcondor.HTCondorService"
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +58,8 @@ def test_each_kind_of_site_has_a_configuration() -> None:
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_configuration(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if site == "htcondor":
-        # The plugin is not on PyPI, so its defaults are left out.
-        monkeypatch.setattr("lsst.ctrl.bps.bps_config.doImport", lambda name: type("Service", (), {
-            "__init__": lambda self, config: None, "defaults": None, "defaults_uri": None,
-        }))  # fmt: skip
-    # The plugin's own defaults would import the plugin.
+def test_configuration(site: str) -> None:
+    # The plugin's own defaults are not of interest.
     config = BpsConfig(str(ROOT / "bps" / f"detect_trails_{site}.yaml"), defaults=BPS_DEFAULTS)
     labels = set(Pipeline.from_uri(config["pipelineYaml"]).to_graph().tasks)
     assert set(config["pipetask"]) - {"pipetaskInit"} == labels
@@ -83,8 +79,8 @@ def test_configuration(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cluster["requestMemory"] >= max(tasks)
     assert config["finalJob"]["requestCpus"] == 1
     assert "environment" not in config["site"][config["computeSite"]]
+    assert config["wmsServiceClass"] == (HTCONDOR if site == "htcondor" else SERVICE)
     if site != "htcondor":
-        assert config["wmsServiceClass"] == SERVICE
         config["operator"], config["uniqProcName"] = "someone", "trails"
         kind: Any = doImportType(config["site"][config["computeSite"]]["class"])
         assert kind(config).get_executors()
@@ -124,6 +120,123 @@ def count(repo: Path, collection: str) -> dict[str, int]:
         assert all(butler.get(ref) is not None for ref in refs)
         found[name] = len(refs)
     return found
+
+
+def submit_commands(path: Path) -> dict[str, str]:
+    """Return the commands of an HTCondor submit file."""
+    lines = [line.split("=", 1) for line in path.read_text().splitlines() if "=" in line]
+    return {name.strip(): value.strip() for name, value in lines}
+
+
+def test_htcondor_submit_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine detectors make two jobs, which are repeated with more memory and see the user's environment."""
+    repo, submitted = tmp_path / "repo", tmp_path / "submit" / "trails" / "bps"
+    simulation = Simulation(seed=3, visits=1, detectors=9, shape=(64, 64), trails=0)
+    butler = open_or_create(repo)
+    simulation.register(butler, "input")
+    for detector in range(9):
+        simulation.put(butler, "input", 0, detector)
+    monkeypatch.setenv("REPO", str(repo))
+    # The plugin writes a file of the provisioning script below it.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run_bps(tmp_path, "prepare", ROOT / "bps" / "detect_trails_htcondor.yaml", "--output-run", "trails/bps")
+
+    (dag,) = submitted.glob("*.dag")
+    lines = dag.read_text().splitlines()
+    jobs = {line.split()[1]: line.split('"')[1] for line in lines if line.startswith("JOB ")}
+    detect = [name for name in jobs if name.startswith("detectTrails_")]
+    consolidate = [name for name in jobs if "consolidateTrailCandidates" in name]
+    assert (len(detect), len(consolidate)) == (2, 1)
+    for name in detect:
+        assert f"PARENT pipetaskInit CHILD {name}" in lines
+        assert f"PARENT {name} CHILD {consolidate[0]}" in lines
+    assert any(line.startswith("FINAL finalJob ") for line in lines)
+    assert any(line.startswith("SERVICE provisioningJob ") for line in lines)
+
+    memory = {"detectTrails": 4096, "consolidateTrailCandidates": 1024, "finalJob": 4096}
+    for label, request in memory.items():
+        paths = list((submitted / "jobs" / label).rglob("*.sub"))
+        assert paths
+        for path in paths:
+            commands = submit_commands(path)
+            # A job that was held for its memory asks for twice as much each time.
+            assert f"min({{int({request} * pow(2, NumJobStarts)), 491520}})" in commands["request_memory"]
+            assert f"max({{{request}, MemoryUsage ?: 0}})" in commands["request_memory"]
+            assert commands["max_retries"] == "3"
+            assert commands["request_cpus"] == "1"
+            assert commands["getenv"] == "True"
+            assert commands["+Walltime"] == "7200"
+    quanta = [
+        submit_commands(path)["+bps_job_quanta"] for path in submitted.glob("jobs/detectTrails/**/*.sub")
+    ]
+    assert sorted(quanta) == [
+        '"trailSegmentation:1;trailCandidate:1"',
+        '"trailSegmentation:8;trailCandidate:8"',
+    ]
+    final = submit_commands(submitted / "jobs" / "finalJob" / "finalJob.sub")
+    assert str(repo) in final["arguments"]
+
+
+def run_step(folder: Path, srun: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run slurm_step.sh with a stand-in of srun, whose script knows the memory and the command of a step."""
+    programs = {
+        "srun": 'for word in "$@"; do case $word in --mem=*M) memory=${word//[^0-9]/};; esac; done\n'
+        'printf "%s\\n" "$*"\nwhile [[ $1 == -* ]]; do shift; done\n' + srun,
+        "squeue": "echo RUNNING",
+    }
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("SLURM")},
+        "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
+        **variables,
+    }
+    return subprocess.run(
+        [ROOT / "bps" / "slurm_step.sh", *arguments],
+        env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def test_killed_slurm_step_is_repeated_with_more_memory(tmp_path: Path) -> None:
+    job = {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "8000"}
+    srun = '[ "$memory" -ge 3000 ] || exit 137\nexec "$@"'
+    done = run_step(tmp_path, srun, "1000", "2", "1", "true", **job)
+    assert re.findall(r"--mem=(\d+)M", done.stdout) == ["1000", "2000", "4000"]
+    assert done.returncode == 0
+    # The memory of the job on the node is the limit.
+    done = run_step(tmp_path, srun, "1000", "2", "1", "true", **job | {"SLURM_MEM_PER_NODE": "2500"})
+    assert re.findall(r"--mem=(\d+)M", done.stdout) == ["1000", "2000", "2500"]
+    assert done.returncode == 137
+    assert "2500 MiB" in done.stderr
+    done = run_step(tmp_path, srun, "1000", "2", "1", "true", **job | {"SLURM_MEM_PER_NODE": "500"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "mem_per_node" in done.stderr
+
+
+def test_slurm_step_keeps_the_exit_code_of_its_command(tmp_path: Path) -> None:
+    job = {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "8000"}
+    step = ("1000", "2", "1", "bash", "-c", 'echo "got $1"; exit $2', "name", "two words")
+    for code in (0, 3):
+        done = run_step(tmp_path, 'exec "$@"', *step, str(code), **job)
+        assert done.returncode == code
+        assert "got two words\n" in done.stdout
+    # srun ends with 0 after the failure of a node, without the command having ended.
+    assert run_step(tmp_path, "exit 0", *step, "0", **job).returncode == 1
+
+
+def test_slurm_step_shares_the_resources_of_an_outer_step(tmp_path: Path) -> None:
+    job = {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "8000", "SLURMD_NODENAME": "n2"}
+    step = ("1000", "2", "4", "true")
+    alone = run_step(tmp_path, 'exec "$@"', *step, **job).stdout.split(" bash ")[0].split()
+    inside = (
+        run_step(tmp_path, 'exec "$@"', *step, **job, SLURM_STEP_ID="0").stdout.split(" bash ")[0].split()
+    )
+    assert set(inside) - set(alone) == {"--overlap"}
+    assert {"--nodelist=n2", "--cpus-per-task=4", "--nodes=1"} < set(alone)
+    done = run_step(tmp_path, "exit 0", *step)
+    assert done.returncode == 2
+    assert "SLURM" in done.stderr
 
 
 def test_failed_parsl_run_is_restarted(
