@@ -150,8 +150,8 @@ def detect(folder: Path, cluster: SlurmCluster) -> None:
     )
     counts = number_of_jobs(messages)
     check(
-        counts == {"exec_done": 4, "failed": 1, "dep_fail": 1},
-        f"Expected 4 completed jobs, 1 failed and 1 dependent on it: {counts}",
+        counts == {"exec_done": 5, "failed": 1, "dep_fail": 2},
+        f"Expected 5 completed jobs, 1 failed and 2 dependent on it: {counts}",
     )
     errors = "\n".join(path.read_text() for path in submitted.glob("logs/detectTrails/**/*.stderr"))
     repeated = re.findall(r"Killed with (\d+) MiB: trying again with (\d+) MiB", errors)

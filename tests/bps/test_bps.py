@@ -145,11 +145,12 @@ def test_htcondor_submit_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     lines = dag.read_text().splitlines()
     jobs = {line.split()[1]: line.split('"')[1] for line in lines if line.startswith("JOB ")}
     detect = [name for name in jobs if name.startswith("detectTrails_")]
-    consolidate = [name for name in jobs if "consolidateTrailCandidates" in name]
-    assert (len(detect), len(consolidate)) == (2, 1)
+    consolidate = [name for name in jobs if "consolidate" in name]
+    assert (len(detect), len(consolidate)) == (2, 2)
     for name in detect:
         assert f"PARENT pipetaskInit CHILD {name}" in lines
-        assert f"PARENT {name} CHILD {consolidate[0]}" in lines
+        for child in consolidate:
+            assert f"PARENT {name} CHILD {child}" in lines
     assert any(line.startswith("FINAL finalJob ") for line in lines)
     assert any(line.startswith("SERVICE provisioningJob ") for line in lines)
 
@@ -170,8 +171,8 @@ def test_htcondor_submit_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         submit_commands(path)["+bps_job_quanta"] for path in submitted.glob("jobs/detectTrails/**/*.sub")
     ]
     assert sorted(quanta) == [
-        '"trailSegmentation:1;trailCandidate:1"',
-        '"trailSegmentation:8;trailCandidate:8"',
+        '"trailSegmentation:1;trailCandidate:1;associateTrails:1"',
+        '"trailSegmentation:8;trailCandidate:8;associateTrails:8"',
     ]
     final = submit_commands(submitted / "jobs" / "finalJob" / "finalJob.sub")
     assert str(repo) in final["arguments"]
@@ -261,8 +262,8 @@ def test_failed_parsl_run_is_restarted(
     )
     monkeypatch.setenv("REPO", str(repo))
     messages = run_bps(tmp_path, "submit", configuration, "--output-run", "trails/bps")
-    # One job for each detector, and one for the visit.
-    assert [number_of_jobs(messages, state) for state in ("exec_done", "failed", "dep_fail")] == [1, 1, 1]
+    # One job for each detector, and two for the visit.
+    assert [number_of_jobs(messages, state) for state in ("exec_done", "failed", "dep_fail")] == [1, 1, 2]
     logs = [path for path in submitted.glob("logs/detectTrails/**/*.stderr") if "Error" in path.read_text()]
     assert len(logs) == 1
     assert "UnreadableImageError" in logs[0].read_text()
@@ -282,7 +283,7 @@ def test_failed_parsl_run_is_restarted(
     damaged.write_bytes(content)
     messages = run_bps(tmp_path, "restart", "--wms-service-class", SERVICE, "--id", submitted)
     # Completed jobs are not repeated.
-    assert [number_of_jobs(messages, state) for state in ("memo_done", "exec_done", "failed")] == [1, 2, 0]
+    assert [number_of_jobs(messages, state) for state in ("memo_done", "exec_done", "failed")] == [1, 3, 0]
     assert count(repo, "trails/bps") == {
         "trail_mask": 2,
         "trail_probability": 2,
