@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,40 @@ def test_files_of_masks_and_weights(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert code == 1
     assert "a_mask.fits" in output
     assert "--no-pairs" in output
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"n\xfcw.fits",
+        "\u00e9.fits".encode(),
+        b"a%20b.fits",
+        b"a?b.fits",
+        b"a#b.fits",
+        b"a[1].fits",
+        b"-a.fits",
+    ],
+)
+def test_unusual_names_of_files(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / os.fsdecode(name)
+    write(tmp_path / "image.fits").rename(path)
+    code, output = invoke(tmp_path / "repo", path, "--fwhm", 2.0)
+    assert code == 0, output
+    butler = Butler.from_config(tmp_path / "repo", collections="input")
+    (ref,) = butler.query_datasets("preliminary_visit_image")
+    assert butler.get(ref).metadata["fitsFile"] == name.decode(errors="backslashreplace")
+
+
+@pytest.mark.parametrize("name", ["a b", "\u00e9", "a%20b", "a?b", "a#b", "a,b"])
+def test_unusual_names_of_runs(tmp_path: Path, name: str) -> None:
+    """A run is written and read back, or refused by name."""
+    image = write(tmp_path / "image.fits")
+    code, output = invoke(tmp_path / "repo", image, "--fwhm", 2.0, "--run", name)
+    if "," in name or "?" in name:
+        assert code == 1
+        assert repr(name) in output
+        return
+    assert code == 0, output
+    butler = Butler.from_config(tmp_path / "repo", collections=name)
+    (ref,) = butler.query_datasets("preliminary_visit_image")
+    assert butler.get(ref).bbox.shape == (64, 80)

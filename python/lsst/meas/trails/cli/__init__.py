@@ -26,8 +26,10 @@ __all__ = ("main",)
 import difflib
 import errno
 import importlib
+import io
 import logging
 import pkgutil
+import sys
 
 import click
 
@@ -110,6 +112,11 @@ def main(verbose: int) -> None:
     """
     from rich.console import Console
     from rich.logging import RichHandler
+
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be UTF-8.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
     logging.basicConfig(
         level=logging.WARNING,

@@ -43,13 +43,14 @@ def ingest(name: str, repo: str, run: str | None) -> None:
 
     from ..nn.model_file import find_model, load_model
     from ..nn.model_table import model_to_table
-    from ..repository.opening import open_butler
+    from ..repository.opening import check_run_name, open_butler
     from ..tasks._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS
 
     path = find_model(name)
     specification = load_model(path).specification
     table = model_to_table(path)
     run = run or f"models/{specification.name}/{specification.version}"
+    check_run_name(run)
     butler = open_butler(repo, writeable=True)
     try:
         butler.collections.register(run)

@@ -28,6 +28,7 @@ from astro_metadata_translator import ObservationInfo
 from lsst.images import MaskPlane, VisitImage
 
 from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
+from ..core.printable import printable
 from ..repository.camera import make_detector
 from ..repository.visit_image import make_summary_stats, make_visit_image, sample_psf
 from .filters import UNKNOWN_BAND
@@ -140,12 +141,12 @@ def make_fits_image(
     )
     new = [name for name in pixels.extra if name not in visit_image.mask.schema]
     visit_image.mask = visit_image.mask.add_planes(
-        MaskPlane(name, f"Plane {name} of the mask of {path.name}.") for name in new
+        MaskPlane(name, f"Plane {name} of the mask of {printable(path.name)}.") for name in new
     )
     for name, flagged in pixels.extra.items():
         visit_image.mask.set(name, flagged)
     visit_image.metadata = {
-        "fitsFile": path.name,
+        "fitsFile": printable(path.name),
         "fitsHdu": layout.hdu,
         ORIGIN_KEY: image_origin(observation, options),
         "fitsInstrument": str(layout.header.get("INSTRUME", "unknown")),

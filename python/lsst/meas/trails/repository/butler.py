@@ -46,7 +46,7 @@ from lsst.resources import ResourcePath, ResourcePathExpression
 from lsst.sphgeom import ConvexPolygon
 
 from .creation import create_repository
-from .opening import locate
+from .opening import check_run_name, locate
 from .visit_record import RepositoryError, VisitRecord
 
 _LOG = logging.getLogger(__name__)
@@ -286,8 +286,9 @@ def find_existing(
     Raises
     ------
     RepositoryError
-        Raised if the collection is not a RUN.
+        Raised if the collection is not a RUN, or cannot be named so.
     """
+    check_run_name(run)
     try:
         kind = butler.collections.get_info(run).type.name
     except MissingCollectionError:

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("find_collections", "locate", "open_butler")
+__all__ = ("check_run_name", "find_collections", "locate", "open_butler")
 
 import difflib
 import os
@@ -22,6 +22,7 @@ import re
 from lsst.daf.butler import Butler, CollectionType, MissingCollectionError
 from lsst.resources import ResourcePath, ResourcePathExpression
 
+from ..core.printable import printable
 from .visit_record import RepositoryError
 
 _ODD_PATH = re.compile(r"[?#]|%[0-9A-Fa-f]{2}")
@@ -56,14 +57,14 @@ def locate(repo: ResourcePathExpression) -> str | ResourcePath:
     path = os.path.abspath(text)
     if (odd := _ODD_PATH.search(path)) is not None:
         raise RepositoryError(
-            f"The Butler cannot use a repository at {_printable(path)}: the path has {odd[0]!r}; rename the "
+            f"The Butler cannot use a repository at {printable(path)}: the path has {odd[0]!r}; rename the "
             "folder, or make a symbolic link to it and use the link."
         )
     # SQLite resolves links.
     real = os.path.realpath(path)
     if not _is_utf8(real):
         raise RepositoryError(
-            f"The Butler cannot use a repository at {_printable(real)}: the path is not UTF-8; rename the "
+            f"The Butler cannot use a repository at {printable(real)}: the path is not UTF-8; rename the "
             "folder."
         )
     return ResourcePath(path, forceDirectory=True if os.path.isdir(path) else None)
@@ -99,6 +100,21 @@ def open_butler(repo: ResourcePathExpression, *, writeable: bool = False) -> But
             f"Cannot open {repo} as a Butler repository: {problem.rstrip('.')}. Check the address, the "
             "access rights and that the server answers."
         ) from error
+
+
+def check_run_name(run: str) -> None:
+    """Check that a new run can be selected by its name.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the name is empty or has characters of lists and patterns of collections.
+    """
+    if not run.strip() or "," in run or _GLOB.search(run):
+        raise RepositoryError(
+            f"A run cannot be named {run!r}: commas and *, ? and [ select several collections; choose "
+            "another name with --run."
+        )
 
 
 def find_collections(butler: Butler, expression: str) -> list[str]:
@@ -154,7 +170,3 @@ def _is_utf8(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _printable(path: str) -> str:
-    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
