@@ -121,6 +121,17 @@ def test_expected_snr_is_the_optimal_one() -> None:
     assert brightness.mag[0] == pytest.approx(float(flux_to_mag(flux)))
 
 
+def test_calibration_of_each_trail() -> None:
+    """Two equal trails, where the image has 1 and 1.1 units per nJy."""
+    planes = make_planes()
+    trails = ((100.0, 80.0, 20.0, 0.0), (250.0, 180.0, 20.0, 0.0))
+    placed = place(predict(*trails, mag=22.5))
+    ones = expected_brightness(placed, planes, color=0.0, flux_per_njy=1.0)
+    each = expected_brightness(placed, planes, color=0.0, flux_per_njy=np.array([1.0, 1.1]))
+    np.testing.assert_allclose(each.snr / ones.snr, [1.0, 1.1], rtol=1e-6)
+    np.testing.assert_array_equal(each.mag, ones.mag)
+
+
 def test_reasons_for_missed_trails() -> None:
     planes = make_planes()
     planes.mask[:100, :100] |= np.uint32(plane_bits(["BAD"]))

@@ -108,7 +108,7 @@ def read_candidate_images(result: DetectorResult) -> CandidateImages:
         )
     image = _read(handle, result)
     searched = "difference" if name.removeprefix(_INJECTED) in DIFFERENCE_TYPES else "science"
-    scale = np.float32(image.flux_per_njy)
+    scale = np.asarray(image.flux_per_njy_map(), dtype=np.float32)
     arrays: dict[str, npt.NDArray[Any]] = {
         searched: image.planes.image / scale,
         "variance": image.planes.variance / scale**2,
@@ -122,7 +122,7 @@ def read_candidate_images(result: DetectorResult) -> CandidateImages:
     if (companion := _find(result, names)) is not None:
         read = _read(companion, result)
         if read.bbox == image.bbox:
-            arrays[other] = read.planes.image / np.float32(read.flux_per_njy)
+            arrays[other] = read.planes.image / np.asarray(read.flux_per_njy_map(), dtype=np.float32)
             types[other] = companion.ref.datasetType.name
         else:
             _LOG.warning("The %s of %s has other pixels than the image: not cut.", other, result.label)

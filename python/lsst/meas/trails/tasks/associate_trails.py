@@ -305,7 +305,9 @@ class AssociateTrailsTask(QuantumTask):
             placed,
             image.planes,
             color=self.config.bandColors.get(band, 0.0),
-            flux_per_njy=image.flux_per_njy,
+            flux_per_njy=image.flux_per_njy_at(
+                placed.trails.x + image.origin[0], placed.trails.y + image.origin[1]
+            ),
         )
         limit = self._snr50(candidates, placed)
         association = associate(

@@ -193,7 +193,7 @@ class Brightness:
 
 
 def expected_brightness(
-    placed: Placed, planes: ImagePlanes, *, color: float, flux_per_njy: float
+    placed: Placed, planes: ImagePlanes, *, color: float, flux_per_njy: npt.ArrayLike
 ) -> Brightness:
     """Return the expected brightness of trails on an image.
 
@@ -206,7 +206,7 @@ def expected_brightness(
     color
         Magnitude in the band of the image minus V.
     flux_per_njy
-        Image units per nJy.
+        Image units per nJy, of all trails or of each.
 
     Notes
     -----
@@ -216,12 +216,13 @@ def expected_brightness(
     bad = planes.bad()
     sky = typical_variance(planes, bad)
     mag = placed.predicted.mag + color
+    scale = np.broadcast_to(np.asarray(flux_per_njy, dtype=np.float64), mag.shape)
     columns = np.full((4, len(mag)), np.nan)
     for i, trail in enumerate(placed.trails):
         stamp = render_trail(planes.psf, trail)
         slices, part = stamp.clipped(planes.shape)
         good = ~bad[slices]
-        flux = float(mag_to_flux(mag[i], AB_ZEROPOINT_NJY)) * flux_per_njy
+        flux = float(mag_to_flux(mag[i], AB_ZEROPOINT_NJY) * scale[i])
         columns[2, i] = np.sum(part[good])
         if np.isfinite(flux):
             columns[0, i] = optimal_snr(stamp, planes.variance, flux, bad)
