@@ -94,6 +94,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "matches": ("matched_injected_trail_detector", "ArrowAstropy", DETECTOR),
         "searches": ("trail_search_detector", "ArrowAstropy", DETECTOR),
         "labels": ("trail_label", "ArrowAstropy", DETECTOR),
+        "known": ("trail_known_object_detector", "ArrowAstropy", DETECTOR),
         "trail_metrics": ("trail_metrics", "ArrowAstropy", INSTRUMENT),
         **{
             f"trail_{name}_plot": (f"trail_{name}_plot", "Plot", INSTRUMENT)

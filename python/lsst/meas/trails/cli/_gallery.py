@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lsst.daf.butler import Butler
 
     from ..core.geometry import Trail
+    from ..evaluation.figures.cutouts import Line
     from ..evaluation.report.page import GalleryItem, GalleryPart
 
 
@@ -95,17 +96,35 @@ class Gallery:
             parts.append(GalleryPart(title, caption if kept[kind] else f"{caption} There are none.", items))
         return parts
 
-    def _item(self, row: astropy.table.Row) -> GalleryItem | None:
-        import numpy as np
+    def missed_known_objects(self, missed: astropy.table.Table) -> GalleryPart:
+        """Return the gallery of missed known objects.
 
-        from ..evaluation.figures.cutouts import (
-            CANDIDATE_COLOR,
-            TRUTH_COLOR,
-            Line,
-            cutout_box,
-            cutout_picture,
+        Parameters
+        ----------
+        missed
+            Rows of `trail_known_object_detector` with a column ``instrument``, best first.
+        """
+        from ..evaluation.figures.cutouts import TRUTH_COLOR, Line
+        from ..evaluation.report.page import GalleryPart
+
+        items = []
+        for row in missed[: self._number]:
+            line = Line(_trail(row, ("x0", "y0", "x1", "y1")), TRUTH_COLOR, dashed=True)
+            caption = (
+                f"{row['designation']}: visit {row['visit']}, detector {row['detector']}, expected SNR "
+                f"{row['expectedSnr']:.1f}, {row['expectedLengthPix']:.0f} pixels; {row['missedReason']}."
+            )
+            if (item := self._drawn(row, [line], caption)) is not None:
+                items.append(item)
+        return GalleryPart(
+            "Missed known objects",
+            "The brightest missed objects, by expected SNR. Panels: image, trail probability, image with the "
+            "predicted trail, dashed and blue.",
+            items,
         )
-        from ..evaluation.report.page import GalleryItem
+
+    def _item(self, row: astropy.table.Row) -> GalleryItem | None:
+        from ..evaluation.figures.cutouts import CANDIDATE_COLOR, TRUTH_COLOR, Line
 
         lines = []
         if row["isTrail"]:
@@ -114,6 +133,15 @@ class Gallery:
             )
         if row["isCandidate"]:
             lines.append(Line(_trail(row, ("x0", "y0", "x1", "y1")), CANDIDATE_COLOR))
+        return self._drawn(row, lines, _caption(row))
+
+    def _drawn(self, row: astropy.table.Row, lines: list[Line], caption: str) -> GalleryItem | None:
+        """Return the picture of trails on the image of a row."""
+        import numpy as np
+
+        from ..evaluation.figures.cutouts import cutout_box, cutout_picture
+        from ..evaluation.report.page import GalleryItem
+
         data_id: DataId = {
             "instrument": str(row["instrument"]),
             "visit": int(row["visit"]),
@@ -128,7 +156,6 @@ class Gallery:
         if image is None:
             return None
         picture = cutout_picture(image, self._pixels("trail_probability", data_id, box), box, lines)
-        caption = _caption(row)
         return GalleryItem(picture, caption, f"Image, probability and lines: {caption}")
 
     def _image(self, data_id: DataId) -> tuple[str, Bounds] | None:

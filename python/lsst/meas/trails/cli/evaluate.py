@@ -120,6 +120,7 @@ def _report(repo: str, evaluations: list[EvaluationResult], cutouts: int) -> Rep
 
     from ..evaluation.figures.captions import CAPTIONS
     from ..evaluation.figures.metrics import metric_figures
+    from ..evaluation.metrics_table import select
     from ..evaluation.report.headlines import headlines
     from ..evaluation.report.page import Report
     from ..evaluation.report.sections import (
@@ -132,10 +133,16 @@ def _report(repo: str, evaluations: list[EvaluationResult], cutouts: int) -> Rep
 
     first = evaluations[0]
     metrics = first.metrics
-    sections = [summary_section(metrics), *metric_sections(metrics, metric_figures(metrics), CAPTIONS)]
+    has_truth = len(select(metrics, section="detection")) > 0
+    sections = [summary_section(metrics)] if has_truth else []
+    sections += metric_sections(metrics, metric_figures(metrics), CAPTIONS)
     if len(evaluations) > 1:
         sections.append(against_section({item.collection: item.metrics for item in evaluations}))
-    sections += [_gallery_section(first, cutouts), _origin_section(repo, first)]
+    if len(select(metrics, section="known")):
+        sections.append(_known_section(first, cutouts))
+    if has_truth:
+        sections.append(_gallery_section(first, cutouts))
+    sections.append(_origin_section(repo, first))
     point = operating_point(metrics)
     return Report(
         title=f"Asteroid trails: evaluation of {first.collection}",
@@ -166,6 +173,33 @@ def _gallery_section(evaluation: EvaluationResult, number: int) -> Section:
         left = f" and {len(gallery.missing) - 3} more" if len(gallery.missing) > 3 else ""
         parts.append(Paragraph(f"Missing pictures: {'; '.join(gallery.missing[:3])}{left}.", warning=True))
     return Section("Gallery", parts)
+
+
+def _known_section(evaluation: EvaluationResult, number: int) -> Section:
+    """Return the missed known objects, with pictures."""
+    import astropy.table
+
+    from ..evaluation.known_objects import MISSED_COLUMNS, missed_objects
+    from ..evaluation.report.page import Paragraph, Part, Section, TablePart
+    from ..repository.evaluation_result import KNOWN_TYPE
+    from ._gallery import Gallery
+
+    tables = list(evaluation.tables(KNOWN_TYPE))
+    missed = missed_objects(astropy.table.vstack(tables, metadata_conflicts="silent"))
+    gallery = Gallery(evaluation.butler, number)
+    parts: list[Part] = [
+        TablePart(
+            "missed_known_objects",
+            missed,
+            "Counted known objects that were not found, brightest first, with the probable reason.",
+            shown=list(MISSED_COLUMNS),
+            max_rows=50,
+        ),
+        gallery.missed_known_objects(missed),
+    ]
+    if gallery.missing:
+        parts.append(Paragraph(f"Missing pictures: {'; '.join(gallery.missing[:3])}.", warning=True))
+    return Section("Missed known objects", parts)
 
 
 def _origin_section(repo: str, evaluation: EvaluationResult) -> Section:

@@ -28,6 +28,7 @@ from .calibration import calibration_error, score_bins
 from .collection_sample import CollectionSample
 from .columns import METHODS
 from .intervals import binomial_interval
+from .known_objects import add_known_objects
 from .labels import add_labels
 from .metrics_table import ALL_CANDIDATES, MetricRows, point_name
 from .quantities import QUANTITIES, Quantity
@@ -69,6 +70,7 @@ def summarize(
     sample: CollectionSample,
     options: SummaryOptions = SummaryOptions(),
     labels: astropy.table.Table | None = None,
+    known: astropy.table.Table | None = None,
 ) -> astropy.table.Table:
     """Summarize the detections in a collection.
 
@@ -80,6 +82,8 @@ def summarize(
         Operating points, bins and intervals.
     labels
         Rows of `trail_label`, candidates that people labeled; they need not be in the sample.
+    known
+        Rows of `trail_known_object_detector`; they need not be in the sample.
 
     Returns
     -------
@@ -107,6 +111,8 @@ def summarize(
     add_adcnn(rows, sample)
     if labels is not None:
         add_labels(rows, labels)
+    if known is not None:
+        add_known_objects(rows, known)
     return rows.table()
 
 

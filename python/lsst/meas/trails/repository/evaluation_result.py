@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("MATCHES_TYPE", "METRICS_TYPE", "SEARCH_TYPE", "EvaluationResult", "read_evaluation")
+__all__ = ("KNOWN_TYPE", "MATCHES_TYPE", "METRICS_TYPE", "SEARCH_TYPE", "EvaluationResult", "read_evaluation")
 
 import collections
 import dataclasses
@@ -31,6 +31,7 @@ from .visit_record import RepositoryError
 METRICS_TYPE = "trail_metrics"
 MATCHES_TYPE = "matched_injected_trail_detector"
 SEARCH_TYPE = "trail_search_detector"
+KNOWN_TYPE = "trail_known_object_detector"
 
 _PACKAGES = ("meas_trails", "daf_butler", "pipe_base", "images", "astropy", "numpy", "scipy", "sep", "torch")
 

@@ -38,7 +38,9 @@ from lsst.pipe.base import (
 from ..core.catalog.labels import LABEL_COLUMNS
 from ..evaluation.collection_sample import COLUMNS, CollectionSample
 from ..evaluation.figures.captions import CAPTIONS
-from ..evaluation.metrics_table import point_name, select
+from ..evaluation.known_objects import KNOWN_NEEDED, add_known_objects
+from ..evaluation.labels import add_labels
+from ..evaluation.metrics_table import MetricRows, point_name, select
 from ..evaluation.summary import SummaryOptions, summarize
 from ._connections import table_input
 
@@ -65,6 +67,13 @@ class SummarizeTrailsConnections(PipelineTaskConnections, dimensions=("instrumen
         deferLoad=True,
         minimum=0,
     )
+    known = table_input(
+        doc="Predicted trails of known objects, found or missed.",
+        name="trail_known_object_detector",
+        multiple=True,
+        deferLoad=True,
+        minimum=0,
+    )
     trail_metrics = cT.Output(
         doc="Metrics, one number per row.",
         name="trail_metrics",
@@ -74,6 +83,9 @@ class SummarizeTrailsConnections(PipelineTaskConnections, dimensions=("instrumen
 
     def __init__(self, *, config: SummarizeTrailsConfig) -> None:
         super().__init__(config=config)
+        if not config.evaluateTruth:
+            del self.matches
+            del self.searches
         if config.makePlots:
             for name, text in CAPTIONS.items():
                 plot = cT.Output(doc=text, name=name, storageClass="Plot", dimensions=("instrument",))
@@ -84,6 +96,10 @@ class SummarizeTrailsConfig(PipelineTaskConfig, pipelineConnections=SummarizeTra
     """Configuration of SummarizeTrailsTask."""
 
     makePlots = Field[bool](doc="Draw the figures; figures without data are not written.", default=True)
+    evaluateTruth = Field[bool](
+        doc="Measure the detection of true trails; otherwise of known objects and labeled candidates only.",
+        default=True,
+    )
     falseRates = ListField[float](
         doc="False candidates per detector of 16.4 Mpix at which completeness is measured.",
         default=[1.0, 10.0, 100.0],
@@ -119,9 +135,10 @@ class SummarizeTrailsTask(PipelineTask):
     ) -> None:
         inputs = butlerQC.get(inputRefs)
         outputs = self.run(
-            matches=inputs["matches"],
-            searches=inputs["searches"],
+            matches=inputs.get("matches", ()),
+            searches=inputs.get("searches", ()),
             labels=inputs.get("labels", ()),
+            known=inputs.get("known", ()),
             title=str(_data_id(butlerQC)["instrument"]),
         )
         # Figures without data have no dataset.
@@ -133,9 +150,10 @@ class SummarizeTrailsTask(PipelineTask):
     def run(
         self,
         *,
-        matches: Sequence[Any],
-        searches: Sequence[Any],
+        matches: Sequence[Any] = (),
+        searches: Sequence[Any] = (),
         labels: Sequence[Any] = (),
+        known: Sequence[Any] = (),
         title: str = "",
     ) -> Struct:
         """Summarize a collection.
@@ -147,6 +165,8 @@ class SummarizeTrailsTask(PipelineTask):
             them, in any order.
         labels
             Tables of `trail_label`, or deferred handles of them, of any detectors.
+        known
+            Tables of `trail_known_object_detector`, or deferred handles of them, of any detectors.
         title
             Title of the figures.
 
@@ -161,10 +181,34 @@ class SummarizeTrailsTask(PipelineTask):
         Raises
         ------
         lsst.pipe.base.NoWorkFound
-            Raised if no detector has both tables.
+            Raised if no detector has both tables, or without ``evaluateTruth`` if there is neither a known
+            object nor a label.
         lsst.pipe.base.InvalidQuantumError
             Raised if the tables are inconsistent.
         """
+        given = self._labels(labels)
+        objects = self._known(known)
+        if self.config.evaluateTruth:
+            metrics = self._evaluate(matches, searches, given, objects)
+        else:
+            metrics = _without_truth(given, objects)
+        struct = Struct(trail_metrics=metrics)
+        if self.config.makePlots:
+            # Graphs are built without matplotlib.
+            from ..evaluation.figures.metrics import metric_figures
+
+            for name, figure in metric_figures(metrics, title=title).items():
+                setattr(struct, name, figure)
+        return struct
+
+    def _evaluate(
+        self,
+        matches: Sequence[Any],
+        searches: Sequence[Any],
+        labels: astropy.table.Table | None,
+        known: astropy.table.Table | None,
+    ) -> astropy.table.Table:
+        """Return the metrics of a sample with a truth."""
         first, second = _by_image(matches), _by_image(searches)
         both = [key for key in first if key in second]
         if not both:
@@ -184,17 +228,17 @@ class SummarizeTrailsTask(PipelineTask):
                 main_rate=self.config.mainRate,
                 resamples=self.config.resamples,
             ),
-            self._labels(labels),
+            labels,
+            known,
         )
         self._record(metrics, len(both))
-        struct = Struct(trail_metrics=metrics)
-        if self.config.makePlots:
-            # Graphs are built without matplotlib.
-            from ..evaluation.figures.metrics import metric_figures
+        return metrics
 
-            for name, figure in metric_figures(metrics, title=title).items():
-                setattr(struct, name, figure)
-        return struct
+    def _known(self, known: Sequence[Any]) -> astropy.table.Table | None:
+        """Return the joined trails of known objects, `None` without any."""
+        tables = list(_read(known, list(KNOWN_NEEDED)))
+        self.metadata["nKnown"] = sum(map(len, tables))
+        return astropy.table.vstack(tables, metadata_conflicts="silent") if tables else None
 
     def _labels(self, labels: Sequence[Any]) -> astropy.table.Table | None:
         """Return the joined labels, `None` without any."""
@@ -221,6 +265,21 @@ class SummarizeTrailsTask(PipelineTask):
             f"{self.metadata.get(f'snr50_at_{self.config.mainRate:g}', float('nan')):.2f}",
             self.config.mainRate,
         )
+
+
+def _without_truth(
+    labels: astropy.table.Table | None, known: astropy.table.Table | None
+) -> astropy.table.Table:
+    """Return the metrics that need no truth."""
+    rows = MetricRows()
+    if labels is not None:
+        add_labels(rows, labels)
+    if known is not None:
+        add_known_objects(rows, known)
+    metrics = rows.table()
+    if len(metrics) == 0:
+        raise NoWorkFound("There is neither a known object nor a labeled candidate.")
+    return metrics
 
 
 def _data_id(butlerQC: QuantumContext) -> DataCoordinate:

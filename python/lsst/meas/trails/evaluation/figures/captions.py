@@ -40,5 +40,8 @@ CAPTIONS: dict[str, str] = {
     "matching is more lenient than in the other figures.",
     "trail_label_plot": "Fraction of trails among the candidates near each score that people labeled, with "
     "95% binomial intervals and numbers of candidates; and kinds of the artifacts.",
+    "trail_known_plot": "Known objects: fraction found against expected SNR and predicted length, with 95% "
+    "binomial intervals and, above, the numbers of objects; measured against predicted length and magnitude, "
+    "medians with central 68% ranges.",
 }
 """Captions of the figures, by the names of their datasets."""

@@ -37,6 +37,7 @@ from .curves import (
     rescue_figure,
     residual_figure,
 )
+from .known_objects import known_objects_figure
 from .labels import label_figure
 from .style import STYLES, bin_edges, error_bars, finish_fractions, legend_below, log_axis
 
@@ -76,6 +77,7 @@ def metric_figures(metrics: astropy.table.Table, *, title: str = "") -> dict[str
         "trail_rescue_plot": ("rescue", rescue_figure),
         "trail_adcnn_plot": ("adcnn", adcnn_figure),
         "trail_label_plot": ("label", label_figure),
+        "trail_known_plot": ("known", known_objects_figure),
     }
     figures = {}
     for name, (section, function) in draw.items():

@@ -100,6 +100,9 @@ def headlines(metrics: astropy.table.Table) -> list[Headline]:
             result.append(Headline("pixels", f"{label} ({point})" if point else label, _text(row, unit)))
     rows = select(metrics, section="calibration", metric="expected_calibration_error")
     result += _of(rows, "score", "expected calibration error", "")
+    for row in select(metrics, section="known", metric="completeness", by=""):
+        label = f"found ({row['operatingPoint']})"
+        result.append(Headline("known objects", label, _text(row, "%")))
     rows = select(metrics, section="label", metric="purity", by="")
     result += _of(rows, "labeled candidates", "labeled candidates that are trails", "%")
     for metric, label, unit in _ERRORS:

@@ -73,6 +73,14 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
         "Every unmasked pixel on its own, before components are formed.",
     ),
     (
+        "Known objects",
+        ("trail_known_plot",),
+        ("known",),
+        "Objects of the ephemerides, in images as they are: no injection is needed. At least half of a "
+        "counted trail is on good pixels of an image. An object that is not at its predicted place counts as "
+        "missed.",
+    ),
+    (
         "Labeled candidates",
         ("trail_label_plot",),
         ("label",),
