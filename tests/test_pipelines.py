@@ -94,6 +94,7 @@ INPUTS_AND_OUTPUTS = {
             "injected_source_detector",
             "injected_long_trailed_source_detector",
             "trail_label",
+            "trail_known_object_detector",
         },
         {
             "injected_preliminary_visit_image",
@@ -113,8 +114,13 @@ INPUTS_AND_OUTPUTS = {
             "source_detector",
             "long_trailed_source_detector",
             "trail_label",
+            "trail_known_object_detector",
         },
         {"trail_probability", "trail_mask", "trail_candidate_detector"} | SUMMARY,
+    ),
+    "EvaluateKnownObjects": (
+        {"preliminary_visit_image", "trail_model", "trail_label"} | EPHEMERIDES,
+        DETECTIONS | {"trail_metrics", *CAPTIONS},
     ),
     "LinkTrails": (
         {"trail_candidate", "trail_candidate_associated"},

@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 
 from lsst.daf.butler import Butler, DataCoordinate, DatasetType
-from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog
+from lsst.meas.trails.core.association.columns import KNOWN_TRAIL_COLUMNS
+from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog, table_of
 from lsst.meas.trails.core.catalog.labels import empty_labels
 from lsst.meas.trails.nn.model_file import shipped_model_path
 from lsst.meas.trails.nn.model_table import model_to_table
@@ -111,6 +112,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
                 "rescue",
                 "adcnn",
                 "label",
+                "known",
             )
         },
     },
@@ -217,6 +219,7 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
         "trail_candidate_detector": empty_catalog(),
         "trail_candidate": empty_catalog(),
         "trail_candidate_associated": empty_catalog(),
+        "trail_known_object_detector": table_of(dict.fromkeys(KNOWN_TRAIL_COLUMNS, ()), KNOWN_TRAIL_COLUMNS),
         "simulated_trail_catalog": injected.injected_catalog[:0],
         "source_detector": astropy.table.Table({"x": [10.0], "y": [20.0]}),
         "injected_source_detector": astropy.table.Table({"x": [10.0, 80.0], "y": [20.0, 60.0]}),

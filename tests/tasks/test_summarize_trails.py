@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.association.columns import KNOWN_TRAIL_COLUMNS
 from lsst.meas.trails.core.catalog.columns import table_of
 from lsst.meas.trails.core.catalog.labels import LABEL_COLUMNS
-from lsst.meas.trails.evaluation.metrics_table import select
+from lsst.meas.trails.evaluation.metrics_table import ALL_CANDIDATES, select
 from lsst.meas.trails.tasks import SummarizeTrailsConfig, SummarizeTrailsTask
 from lsst.pipe.base import NoWorkFound
 
@@ -67,6 +68,24 @@ def test_labels_give_the_purity_on_real_images(detectors: list[Any]) -> None:
     assert (row["value"], row["count"]) == (pytest.approx(2 / 3), 6)
     assert "trail_label_plot" in result.getDict()
     assert task.metadata["nLabels"] == 8
+
+
+def test_known_objects_need_no_truth() -> None:
+    columns: dict[str, Any] = dict.fromkeys(KNOWN_TRAIL_COLUMNS, np.zeros(4))
+    columns |= {"isFound": [True, True, True, False], "missedReason": ["", "", "", "faint"]}
+    columns |= {"onImageFraction": np.ones(4), "goodFraction": np.ones(4), "score": np.full(4, 0.9)}
+    columns |= {"expectedSnr": np.full(4, 12.0), "expectedLengthPix": np.full(4, 20.0)}
+    known = table_of(columns, KNOWN_TRAIL_COLUMNS)
+    task = make_task(evaluateTruth=False)
+    result = task.run(known=[known, known[:0], known])
+    (row,) = select(
+        result.trail_metrics, section="known", metric="completeness", by="", operatingPoint=ALL_CANDIDATES
+    )
+    assert (row["value"], row["count"]) == (0.75, 8)
+    assert "trail_known_plot" in result.getDict()
+    assert task.metadata["nKnown"] == 8
+    with pytest.raises(NoWorkFound, match="known object"):
+        make_task(evaluateTruth=False).run(known=[known[:0]])
 
 
 def test_detectors_without_both_tables_are_left_out(

@@ -11,11 +11,11 @@
 
 from __future__ import annotations
 
-from ..test_known_objects import known_objects
-
 from lsst.meas.trails.evaluation.figures.known_objects import known_objects_figure
 from lsst.meas.trails.evaluation.figures.metrics import metric_figures
 from lsst.meas.trails.evaluation.known_objects import known_object_metrics
+
+from ..test_known_objects import known_objects
 
 
 def test_figure_is_drawn_and_labeled() -> None:

@@ -180,7 +180,8 @@ def _add_biases(rows: MetricRows, known: astropy.table.Table) -> None:
     whole = np.asarray(known["isFound"], dtype=bool) & (np.asarray(known["nCandidates"]) == 1)
     whole &= ~np.asarray(known["trail_flag_edge"], dtype=bool) & (np.asarray(known["onImageFraction"]) > 0.99)
     part = known[whole]
-    numbers = {name: np.asarray(part[name], dtype=np.float64) for name in part.colnames if name[0] in "et"}
+    names = ("expectedSnr", "expectedLength", "expectedMag", "trailLength", "trailMag")
+    numbers = {name: np.asarray(part[name], dtype=np.float64) for name in names}
     snr = numbers["expectedSnr"]
     for metric, values, unit, text in (
         (
