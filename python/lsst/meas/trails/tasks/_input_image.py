@@ -58,6 +58,7 @@ from ._afw import (
     is_exposure,
     kernel_model,
 )
+from ._calibration import flux_per_njy, pixels_in_njy
 from ._observation import find_observation, with_times
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def read_input_image(image: object, *, psf_spacing: float = 512.0) -> InputImage
         raise UpstreamFailureNoWorkFound(
             "The image has no good pixel: all are masked, not finite, or without a positive variance."
         )
-    result = InputImage(planes=planes, visit_image=visit_image, flux_per_njy=_flux_per_njy(visit_image))
+    result = InputImage(planes=planes, visit_image=visit_image, flux_per_njy=flux_per_njy(visit_image))
     if not np.isfinite(result.midpoint_mjd_tai):
         _LOG.warning("The time of the observation is unknown: its midpoint is NaN.")
     return result
@@ -271,7 +272,7 @@ def read_template(template: object, image: InputImage) -> npt.NDArray[np.float32
     read: Any = _read(template) if is_handle(template) else template
     if isinstance(read, MaskedImage):
         planes = _mask_planes(read.mask)
-        njy = _pixels_in_njy(read)
+        njy = pixels_in_njy(read)
     elif is_exposure(read):
         # A warped coadd lacks parts of a VisitImage: do not convert it.
         planes = afw_mask_planes(read.mask)
@@ -383,38 +384,3 @@ def _sample_psf(image: VisitImage, spacing: float) -> PsfGrid:
         )
     except ValueError as error:
         raise UpstreamFailureNoWorkFound(f"The PSF of the image cannot be used: {error}") from error
-
-
-def _pixels_in_njy(image: MaskedImage) -> npt.NDArray[np.floating]:
-    """Return the pixels of an image in nJy, shape (ny, nx)."""
-    pixels: npt.NDArray[np.floating] = np.asarray(image.image.array)
-    njy = 1.0 / _flux_per_njy(image)
-    scaling = getattr(image, "photometric_scaling", None)
-    if scaling is None or scaling.is_constant or u.nJy.is_equivalent(image.unit):
-        return pixels * njy
-    relative = njy / float(scaling(x=image.bbox.x.center, y=image.bbox.y.center))
-    rendered: npt.NDArray[np.float32] = scaling.render(image.bbox, dtype=np.float32).array
-    return pixels * (rendered * np.float32(relative))
-
-
-def _flux_per_njy(image: MaskedImage) -> float:
-    """Return the image units per nJy at the center."""
-    try:
-        return float(u.nJy.to(image.unit))
-    except u.UnitConversionError:
-        pass
-    scaling = getattr(image, "photometric_scaling", None)
-    if scaling is None:
-        raise UpstreamFailureNoWorkFound(
-            f"The image is in {image.unit} and has no photometric scaling to nJy."
-        )
-    try:
-        unit_scale = (image.unit * scaling.unit).to(u.nJy)
-    except u.UnitConversionError as error:
-        raise UpstreamFailureNoWorkFound(
-            f"The image is in {image.unit}, and its photometric scaling {scaling.unit} does not yield nJy."
-        ) from error
-    njy = float(scaling(x=image.bbox.x.center, y=image.bbox.y.center) * unit_scale)
-    if not njy > 0.0:
-        raise UpstreamFailureNoWorkFound(f"The photometric scaling of the image is {njy} nJy.")
-    return 1.0 / njy
