@@ -16,6 +16,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.association.designation import ss_object_id
 from lsst.meas.trails.core.association.predict import (
     Exposure,
     PredictedTrails,
@@ -155,6 +156,39 @@ def test_rows_without_a_position_are_left_out() -> None:
     table["DecTrue_deg"][2] = np.nan
     predicted = predict_from_rates(table, EXPOSURE, default_err=1.0)
     assert list(predicted.designation) == [*NAMES[:2], NAMES[3]]
+
+
+def test_rows_without_a_name_are_left_out() -> None:
+    """They would all be the same object."""
+    table = polynomial_table()
+    for name in ("ObjID", "MPCORB_unpacked_primary_provisional_designation"):
+        table[name] = astropy.table.MaskedColumn(table[name], mask=[False, True, True, False])
+    predicted = predict_from_polynomials(table, EXPOSURE, default_err=1.0)
+    assert list(predicted.designation) == [NAMES[0], NAMES[3]]
+
+
+@pytest.mark.parametrize("missing", [None, np.ma.masked])
+def test_rows_without_polynomials_are_left_out(missing: object) -> None:
+    table = polynomial_table()
+    rows = np.empty(len(table), dtype=object)
+    for i, row in enumerate(table["obj_y_poly"]):
+        rows[i] = np.asarray(row)
+    rows[1] = missing
+    table["obj_y_poly"] = rows
+    predicted = predict_from_polynomials(table, EXPOSURE, default_err=1.0)
+    assert list(predicted.designation) == [NAMES[0], *NAMES[2:]]
+
+
+@pytest.mark.parametrize("ids", [np.nan, 1.0])
+def test_identifiers_as_floats_do_not_merge_objects(ids: float) -> None:
+    """Floats have fewer digits than the identifiers: neighbors become equal."""
+    table = polynomial_table()
+    table["ObjID"] = ["K26A00A", "K26A00B", "K26A00C", "K26A00D"]
+    table.remove_column("MPCORB_unpacked_primary_provisional_designation")
+    exact = [ss_object_id(name) for name in table["ObjID"]]
+    table["ssObjectId"] = ids * np.array(exact, dtype=np.float64)
+    joined = PredictedTrails.join([predict_from_polynomials(table, EXPOSURE, default_err=1.0)])
+    assert joined.ss_object_id.tolist() == exact
 
 
 def test_units_of_columns_are_converted() -> None:

@@ -171,7 +171,7 @@ class PredictedTrails:
         position_err: _Floats,
         default_err: float,
     ) -> Self:
-        """Return the trails with finite positions.
+        """Return the trails with finite positions and a designation.
 
         Parameters
         ----------
@@ -204,10 +204,11 @@ class PredictedTrails:
         )
         positions = (*begin, *middle, *end, rate, position_angle)
         finite = np.all(np.isfinite(np.stack([np.asarray(value) for value in positions])), axis=0)
-        if not np.all(finite):
-            names = ", ".join(made.designation[~finite][:5])
-            _LOG.warning("Ignored %d rows of %s without a position: %s.", np.sum(~finite), source, names)
-        return cls(*(getattr(made, field.name)[finite] for field in dataclasses.fields(cls)))
+        use = finite & (made.designation != "")  # Rows without a name would be one object.
+        if not np.all(use):
+            names = ", ".join(made.designation[~use][:5])
+            _LOG.warning("Ignored %d rows of %s without position or name: %s.", np.sum(~use), source, names)
+        return cls(*(getattr(made, field.name)[use] for field in dataclasses.fields(cls)))
 
 
 _DTYPES = {
@@ -279,16 +280,9 @@ def predict_from_polynomials(
     names = texts(table, _first(table, "MPCORB_unpacked_primary_provisional_designation", "ObjID"))
     names = np.where(names == "", texts(table, "ObjID"), names) if "ObjID" in table.colnames else names
     names = np.array([unpack_designation(name) for name in names])
-    ids = (
-        numbers(table, "ssObjectId").astype(np.int64)
-        if "ssObjectId" in table.colnames and table["ssObjectId"].dtype.kind == "f"
-        else np.ma.filled(np.ma.asarray(table["ssObjectId"]), 0).astype(np.int64)
-        if "ssObjectId" in table.colnames
-        else _ids(names)
-    )
     return PredictedTrails.make(
         designation=names,
-        ss_object_ids=ids,
+        ss_object_ids=_identifiers(table, names),
         source=source,
         begin=position(-half),
         middle=middle,
@@ -383,9 +377,15 @@ def _ids(names: _Texts) -> _Ints:
     return np.array([ss_object_id(name) for name in names], dtype=np.int64)
 
 
+def _identifiers(table: astropy.table.Table, names: _Texts) -> _Ints:
+    """Return ``ssObjectId``, or that of the names if it is missing or rounded to floating point."""
+    column = np.ma.asarray(table["ssObjectId"]) if "ssObjectId" in table.colnames else np.zeros(0)
+    return np.ma.filled(column, 0).astype(np.int64) if column.dtype.kind in "iu" else _ids(names)
+
+
 def _coefficients(column: astropy.table.Column) -> _Floats:
-    """Return Chebyshev coefficients, shape (n, k), of a column of arrays."""
-    rows = [np.asarray(row, dtype=np.float64) for row in column]
+    """Return Chebyshev coefficients, shape (n, k), of a column of arrays; NaN where there is none."""
+    rows = [np.atleast_1d(np.ma.filled(row, np.nan)).astype(np.float64) for row in column]
     most = max((len(row) for row in rows), default=1)
     return np.array([np.pad(row, (0, most - len(row))) for row in rows]).reshape(len(rows), most)
 
