@@ -104,6 +104,23 @@ def test_far_rows_are_not_used() -> None:
     assert len(predict(rows_of("a", [100.0]))) == 0
 
 
+def test_a_near_row_with_rates_is_not_joined_to_a_far_one() -> None:
+    """The other row is of a day ago, when the object was elsewhere on a curved path."""
+    near, far = rows_of("a", [0.3 * HOUR]), rows_of("a", [-23.9 * HOUR], rate=9.0, angle=10.0)
+    assert_path(predict(near, far), tolerance=10.0 * MILLIARCSEC)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_motion_of_two_rows_on_the_same_side(side: float) -> None:
+    rows = rows_of("a", [side * 0.3 * HOUR, side * 2.0 * HOUR], rateRa=None, rateDec=None)
+    far = rows_of("a", [-side * 23.9 * HOUR], rate=9.0, angle=10.0, rateRa=None, rateDec=None)
+    assert_path(predict(rows, far))
+
+
+def test_rows_too_far_apart_give_no_motion() -> None:
+    assert len(predict(rows_of("a", [-0.5 * HOUR, 23.9 * HOUR], rateRa=None, rateDec=None))) == 0
+
+
 def test_one_row_without_rates_has_no_trail() -> None:
     assert len(predict(rows_of("a", [0.0], rateRa=None, rateDec=None))) == 0
 

@@ -54,7 +54,7 @@ def predict_from_known_objects(
         Longest time from the nearest row of an object to the exposure, if the exposure is not between two
         rows, days.
     max_interval
-        Longest time between two rows of an object that are interpolated, days.
+        Longest time between two rows of an object that give its motion, days.
     source
         Name of the ephemeris.
 
@@ -98,10 +98,12 @@ def predict_from_known_objects(
     reachable = np.abs(time[nearest] - exposure.midpoint) <= max_extrapolation
     has_rate = np.isfinite(rates[0])
     curved = enclosed & has_rate[before] & has_rate[after]
-    # Another row of the same object for its motion.
-    other = np.where(nearest + 1 < starts + sizes, nearest + 1, nearest - 1)
-    other = np.where(enclosed, after + before - nearest, np.maximum(other, 0))
-    paired = enclosed | (reachable & (sizes > 1))
+    # Another row of the same object for its motion, on the same side of the exposure.
+    forward = (earlier < sizes) & (nearest == after)
+    other = np.clip(np.where(forward, nearest + 1, nearest - 1), starts, starts + sizes - 1)
+    beyond = (other != nearest) & (np.abs(time[other] - time[nearest]) <= max_interval)
+    other = np.where(enclosed, after + before - nearest, other)
+    paired = enclosed | (reachable & beyond)
     straight = ~curved & ((reachable & has_rate[nearest] & ~enclosed) | paired)
     if unused := int(np.sum(~curved & ~straight)):
         _LOG.info("%d objects of %s have no motion or no position near the exposure.", unused, source)
@@ -174,8 +176,7 @@ class _Paths:
             np.where(span == 0.0, 1.0, span),
         )
         # Beyond the rows the object's own rate is better than a difference.
-        enclosed = (self._before != self._after)[objects]
-        own = np.isfinite(self._rates[0][start]) & (~enclosed | (span == 0.0))
+        own = np.isfinite(self._rates[0][start]) & ~self._enclosed[objects]
         rate = np.where(own, self._rates[0][start], rate)
         angle = np.where(own, self._rates[1][start], angle)
         ra, dec = move(self._ra[start], self._dec[start], rate, angle, moment - self._time[start])
