@@ -91,6 +91,10 @@ def test_notes() -> None:
         ("(433) Eros", {"permID": "433"}),
         ("433 Eros", {"permID": "433"}),
         ("00433", {"permID": "433"}),
+        # As JPL Horizons writes them.
+        ("433 Eros (A898 PA)", {"permID": "433"}),
+        ("153814 (2001 WN5)", {"permID": "153814"}),
+        ("(2024 YR4)", {"provID": "2024 YR4"}),
         ("A0345", {"permID": "100345"}),
         ("2P", {"permID": "2P"}),
         ("0073P-B", {"permID": "73P-B"}),

@@ -57,7 +57,7 @@ _PRIMED = re.compile(r"(?<![a-z])([ugriz])(?:'|_?p(?:rime|1)?|s)(?![a-z0-9])", r
 _GAIA = re.compile(r"gaia", re.I)
 _CLEAR = re.compile(r"clear|lum(?:inance)?|open|white|no filter|unfiltered|c", re.I)
 
-_NUMBERED = re.compile(r"\(?(\d+)\)?(?: [A-Z][a-z].*)?")
+_NUMBERED = re.compile(r"\(?(\d+)\)?(?: [A-Z][a-z].*| \(\d{4} [^)]+\))?")
 _PERMANENT_COMET = re.compile(r"0*(\d+[IPD](?:-[A-Z]{1,2})?)(?:/.*)?")
 _PROVISIONAL = re.compile(
     r"\d{4} [A-HJ-Y][A-HJ-Z]\d*|\d{4} (?:P-L|T-[123])|[ADCPX]/\d{4} [A-Z]{1,2}\d*(?:-[A-Z])?"
@@ -153,6 +153,9 @@ def designation_fields(designation: str) -> dict[str, str]:
         ``permID`` or ``provID``; empty if the designation has none of these forms.
     """
     text = designation.strip()
+    # JPL Horizons writes the designation of an object without number in parentheses.
+    if bracketed := re.fullmatch(r"\((\d{4} [^()]+)\)", text):
+        text = bracketed[1]
     if packed := _PACKED.fullmatch(text):
         century, year, half_month, tens, ones, letter = packed.groups()
         cycle = 10 * _BASE_62.index(tens) + int(ones)
