@@ -62,6 +62,26 @@ def test_formats(ending: str, tmp_path: Path) -> None:
     assert list(read_known_objects(path)["designation"]) == ["mine", "2026 AB1"]
 
 
+@pytest.mark.parametrize("name", ["RA_rate", "DEC_rate"])
+def test_rates_of_horizons_without_a_unit_are_refused(name: str) -> None:
+    """They are in arcseconds per hour: as degrees per day, a trail would be 150 times too long."""
+    made = table()
+    made.rename_columns(["rateRa", "rateDec"], ["RA_rate", "DEC_rate"])
+    for column in {"RA_rate", "DEC_rate"} - {name}:
+        made[column].unit = u.arcsec / u.hour
+    with pytest.raises(KnownObjectsError, match=f"column {name} has no unit.*arcsec per hour"):
+        normalize_known_objects(made)
+
+
+@pytest.mark.parametrize(
+    ("name", "time"), [("mjdTai", 2461000.7), ("mjdUtc", 2461000.7), ("datetime_jd", 61000.2)]
+)
+def test_julian_dates_are_no_mjd(name: str, time: float) -> None:
+    good = 2461000.7 if name == "datetime_jd" else 61000.2
+    with pytest.raises(KnownObjectsError, match=f"row 2, column {name}: the value is not an MJD"):
+        normalize_known_objects(table(**{"mjdTai": None, name: [good, time]}))
+
+
 def test_units_are_converted() -> None:
     made = normalize_known_objects(
         table(

@@ -24,7 +24,8 @@ Columns (in any case, and under the names of Sorcha and JPL Horizons):
   designation              designation or name
   mjdTai | mjdUtc | jdUtc  time; or --mjd for all rows
   ra, dec                  position seen from the observatory, ICRS, degrees
-  rateRa, rateDec          motion with cos(dec), degrees per day; optional
+  rateRa, rateDec          motion with cos(dec), degrees per day; optional;
+                           RA_rate and DEC_rate only with a unit
   rate, positionAngle      the same as a rate and a direction East of North
   vmag                     V magnitude; optional
   positionErr              standard deviation of the position in each of two

@@ -95,6 +95,9 @@ _SOURCES: dict[str, _Source] = {
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {name: source.names for name, source in _SOURCES.items()}
 """Accepted names of columns in lower case, for each value."""
 
+_HORIZONS_RATES = {"ra_rate": "rateRa", "dec_rate": "rateDec"}
+"""Names of JPL Horizons, whose unit of arcseconds per hour is lost in a file without units, and ours."""
+
 _FORMATS = {
     ".ecsv": "ascii.ecsv",
     ".csv": "ascii.csv",
@@ -104,6 +107,9 @@ _FORMATS = {
     ".xml": "votable",
 }
 """Formats of files by their ending."""
+
+_MAX_MJD = 100_000.0
+"""Largest plausible time, MJD; larger ones are Julian dates."""
 
 _MAX_RATE = 360.0
 """Largest plausible rate, degrees per day; larger ones have another unit."""
@@ -190,6 +196,7 @@ def normalize_known_objects(
     error = values.get("positionErr", nothing)
     for name, wrong, text in (
         (time_name, ~np.isfinite(time), "is not a number"),
+        (time_name, (time < 0.0) | (time > _MAX_MJD), f"is not an MJD between 0 and {_MAX_MJD:g}"),
         (columns["ra"], ~np.isfinite(values["ra"]), "is not a number"),
         (columns["dec"], ~np.isfinite(values["dec"]), "is not a number"),
         (columns["ra"], (values["ra"] < -360.0) | (values["ra"] > 360.0), "is outside [-360, 360] degrees"),
@@ -241,6 +248,11 @@ def _read_numbers(table: astropy.table.Table, name: str, unit: u.UnitBase | None
                     f"row {row + 1}, column {name}: {str(value)!r} is not a number; write decimal numbers."
                 ) from error
         raise KnownObjectsError(f"column {name} is not a column of numbers.") from error
+    if column.unit is None and name.lower() in _HORIZONS_RATES:
+        raise KnownObjectsError(
+            f"column {name} has no unit; JPL Horizons means arcsec per hour. Write the table with units "
+            f"(.ecsv or .vot), or convert it to degrees per day and rename it to {_HORIZONS_RATES[name.lower()]}."
+        )
     if column.unit is None or unit is None:
         return values
     if unit == u.mag and column.unit in (u.mag, u.ABmag, u.STmag):
