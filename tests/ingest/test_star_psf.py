@@ -22,7 +22,7 @@ import threadpoolctl
 
 from lsst.images.psfs import GaussianPointSpreadFunction, PiffWrapper
 from lsst.meas.trails.core.psf import kernel_fwhm
-from lsst.meas.trails.ingest import star_psf
+from lsst.meas.trails.ingest import psf_fit, star_psf
 from lsst.meas.trails.ingest.star_psf import TooFewStarsError, gaussian_psf, measure_psf
 
 SKY = 400.0
@@ -117,7 +117,7 @@ def test_falls_back_to_gaussian(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     def fail(*args: object) -> None:
         raise RuntimeError("no convergence")
 
-    monkeypatch.setattr(star_psf, "_fit", fail)
+    monkeypatch.setattr(psf_fit, "_fit", fail)
     psf = galsim.Gaussian(fwhm=4.0)
     image, variance = field(psf, stars=10)
     measured = measure_psf(image, variance, np.zeros(image.shape, dtype=bool))
@@ -157,12 +157,12 @@ def test_needles_are_not_fitted(monkeypatch: pytest.MonkeyPatch, limited: bool) 
     line = np.zeros((64, 64))
     line[32, 20:45] = 1e5
     pixels = scipy.ndimage.gaussian_filter(line, 1.0).astype(np.float32)
-    blend = star_psf._Field(pixels, np.full((64, 64), SKY, dtype=np.float32), np.zeros((64, 64), dtype=bool))
+    blend = psf_fit.Field(pixels, np.full((64, 64), SKY, dtype=np.float32), np.zeros((64, 64), dtype=bool))
     wcs = galsim.PixelScale(0.3)
-    star = star_psf._piff_star(star_psf._Star(32.0, 32.0, 4.0), 4.0, blend, wcs)
-    model = piff.Gaussian(scipy_kwargs=star_psf._fit_limits(4.0, 0.3) if limited else {"max_nfev": 20})
+    star = psf_fit._piff_star(psf_fit.Star(32.0, 32.0, 4.0), 4.0, blend, wcs)
+    model = piff.Gaussian(scipy_kwargs=psf_fit._fit_limits(4.0, 0.3) if limited else {"max_nfev": 20})
     with contextlib.suppress(RuntimeError, ValueError):
-        star_psf._fit([star], model, 0, wcs)
+        psf_fit._fit([star], model, 0, wcs)
     assert (max(shears, default=0.0) < 0.75) == limited
 
 
@@ -174,7 +174,7 @@ def test_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
         threads.extend(p["num_threads"] for p in threadpoolctl.threadpool_info() if p["user_api"] == "blas")
         raise RuntimeError("counted")
 
-    monkeypatch.setattr(star_psf, "_fit_profile", count)
+    monkeypatch.setattr(star_psf, "fit_psf", count)
     image, variance = field(galsim.Gaussian(fwhm=4.0), stars=4, size=128)
     with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
         measure_psf(image, variance, np.zeros(image.shape, dtype=bool))

@@ -167,7 +167,7 @@ def ingest_fits(
         observations = inspect_all(images, options)
         if not companions and not no_pairs:
             for path in find_unused(images):
-                _LOG.warning("%s is named like a part of an image; name it, too, to use it.", path)
+                _LOG.warning("%s is named like a part of an image; name it, too, to use it.", printable(path))
         butler = open_for_pipelines(repo)
         summaries = fits_ingest.ingest_fits(butler, run, observations, options)
         with make_progress() as progress:

@@ -37,7 +37,8 @@ from .instrument import FitsCam
 from .layout import FitsIngestError
 from .observation import FitsObservation, FitsOptions
 from .pixels import read_pixels
-from .star_psf import MIN_STARS, MeasuredPsf, TooFewStarsError, gaussian_psf, measure_psf
+from .psf_fit import MIN_STARS, MeasuredPsf
+from .star_psf import TooFewStarsError, gaussian_psf, measure_psf
 from .variance import make_variance
 from .wcs import pixel_scale
 
@@ -97,7 +98,9 @@ def make_fits_image(
         mask[pixels.image >= saturation] |= np.uint32(plane_bits(["SATURATED"]))
     bad = (mask & np.uint32(plane_bits(BAD_PLANES))) != 0
     variance, variance_source = make_variance(pixels, bad, layout, options)
-    _LOG.info("%s: variance: %s; zero point: %s.", path, variance_source, observation.zeropoint.source)
+    _LOG.info(
+        "%s: variance: %s; zero point: %s.", printable(path), variance_source, observation.zeropoint.source
+    )
     no_noise = ~((variance > 0.0) & (variance < np.inf))
     mask[no_noise] |= np.uint32(plane_bits(["NO_DATA"]))
     bad |= no_noise
@@ -207,7 +210,7 @@ def _make_psf(
     _LOG.log(
         logging.WARNING if few else logging.INFO,
         "%s: the PSF has a FWHM of %.2f arcsec, measured on %d star%s (%s).%s",
-        path,
+        printable(path),
         psf.fwhm * scale,
         psf.n_stars,
         "" if psf.n_stars == 1 else "s",

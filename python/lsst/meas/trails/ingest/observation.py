@@ -23,6 +23,7 @@ from pathlib import Path
 
 from lsst.images import Box, DetectorFrame, SkyProjection
 
+from ..core.printable import printable
 from .filters import UNKNOWN_BAND, Filter, find_filter
 from .header import ZeroPoint, find_color_pattern, find_detector, find_zeropoint
 from .instrument import FitsCam
@@ -223,13 +224,15 @@ def _warn_of_assumptions(observation: FitsObservation, hdu: str | None) -> None:
         assumptions.append(f"band {UNKNOWN_BAND!r} (set --band)")
     if assumptions:
         _LOG.warning(
-            "%s: values not in the headers are assumed: %s.", observation.path, "; ".join(assumptions)
+            "%s: values not in the headers are assumed: %s.",
+            printable(observation.path),
+            "; ".join(assumptions),
         )
     others = observation.layout.other_images
     if others and hdu is None:
         _LOG.warning(
             "%s: only the first of %d images, in HDU %d, is ingested. Choose others with --hdu.",
-            observation.path,
+            printable(observation.path),
             len(others) + 1,
             observation.layout.hdu,
         )

@@ -20,6 +20,7 @@ import logging
 import numpy as np
 import numpy.typing as npt
 
+from ..core.printable import printable
 from .gain import Gain, check_gain, find_gain
 from .layout import FitsIngestError, FitsLayout
 from .noise import estimate_variance, measure_noise, noise_ratios, rescale_weight
@@ -91,13 +92,13 @@ def _choose_gain(
         _LOG.warning(
             "%s has no variance plane and no gain: the variance lacks the Poisson noise of sources. "
             "Pass --gain.",
-            layout.path,
+            printable(layout.path),
         )
         return None
     checked = check_gain(gain, measure_noise(pixels.image, bad), layout.header)
     for warning in dict.fromkeys((gain.warning, checked.warning)):
         if warning:
-            _LOG.warning("%s: %s.", layout.path, warning)
+            _LOG.warning("%s: %s.", printable(layout.path), warning)
     return checked if np.isfinite(checked.value) else None
 
 

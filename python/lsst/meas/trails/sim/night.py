@@ -26,15 +26,7 @@ import numpy.typing as npt
 
 from ..core.geometry import wrap_angle
 from ..core.linking.detections import LINKING_COLUMNS
-from ..core.motion import (
-    east_north,
-    motion,
-    move,
-    separation,
-    sky_vectors,
-    tangent_offsets,
-    vectors_to_sky,
-)
+from ..core.motion import east_north, motion, move, separation, sky_vectors, tangent_offsets, vectors_to_sky
 from ..core.photometry import flux_to_mag, mag_to_flux
 from .detector import PIXEL_SCALE, focal_plane_offset
 from .instrument import DETECTOR_SHAPE, N_DETECTORS

@@ -68,8 +68,7 @@ _IDENTITY = "source_type"
 A Butler preserves descriptions and units of columns, but no other metadata.
 """
 
-# Streams of random numbers of a visit, in addition to its pointing.
-_VISIT_STREAM, _DETECTOR_STREAM = 0, 1
+_VISIT_STREAM, _DETECTOR_STREAM = 0, 1  # random numbers of a visit, in addition to its pointing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,9 +385,8 @@ class Simulation:
                 executor.shutdown(cancel_futures=True)
 
     def _obs_info(self, plan: VisitPlan, detector: int) -> ObservationInfo:
-        if self._reference is not None:
-            return self._reference.make_obs_info(plan, detector)
-        return make_obs_info(plan, detector)
+        make = make_obs_info if self._reference is None else self._reference.make_obs_info
+        return make(plan, detector)
 
     def _sky_projection(self, plan: VisitPlan, detector: int) -> SkyProjection[DetectorFrame]:
         if self._reference is not None:
@@ -399,6 +397,4 @@ class Simulation:
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
 
-@functools.lru_cache(maxsize=2)
-def _read_reference_image(path: str) -> ReferenceImage:
-    return ReferenceImage.read(path)
+_read_reference_image = functools.lru_cache(maxsize=2)(ReferenceImage.read)

@@ -49,7 +49,6 @@ from ..core.association.predict import (
     predict_from_rates,
 )
 from ..core.catalog.columns import ASSUMPTION_FLAGS, table_of
-from ..core.geometry import Trails
 from ..core.operating_point import LONG
 from ._connections import DETECTOR, ImageConnections, table_input, table_output
 from ._ids import DataIdConfig, pack_data_id
@@ -311,7 +310,7 @@ class AssociateTrailsTask(QuantumTask):
         )
         limit = self._snr50(candidates, placed)
         association = associate(
-            _candidate_trails(candidates, image.origin, scale),
+            CandidateTrails.from_catalog(candidates, image.origin, scale),
             ExpectedTrails(
                 trails=placed.trails,
                 visible=placed.visible,
@@ -372,40 +371,3 @@ def _sky_to_array(image: InputImage, ra: Any, dec: Any) -> tuple[Any, Any]:
     """Return array coordinates of ICRS degrees."""
     x, y = image.sky_to_pixel(ra, dec)
     return x - image.origin[0], y - image.origin[1]
-
-
-def _candidate_trails(
-    candidates: astropy.table.Table, origin: tuple[int, int], pixel_scale: float
-) -> CandidateTrails:
-    """Return candidates in array coordinates, with their errors."""
-    columns = {
-        name: np.asarray(candidates[name], dtype=np.float64)
-        for name in (
-            *("x", "y", "trailLengthPix", "trailAnglePix", "trailMag"),
-            *("xErr", "yErr", "trailLengthErr", "trailAngleErr", "trailFlux", "trailFluxErr"),
-        )
-    }
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mag_err = 2.5 / np.log(10.0) * np.abs(columns["trailFluxErr"] / columns["trailFlux"])
-    return CandidateTrails(
-        trails=Trails(
-            x=columns["x"] - origin[0],
-            y=columns["y"] - origin[1],
-            length=columns["trailLengthPix"],
-            angle=columns["trailAnglePix"],
-            flux=columns["trailFlux"],
-        ),
-        x_err=columns["xErr"],
-        y_err=columns["yErr"],
-        length_err=columns["trailLengthErr"] / pixel_scale,
-        angle_err=columns["trailAngleErr"],
-        mag=columns["trailMag"],
-        mag_err=mag_err,
-        score=_calibrated_score(candidates),
-    )
-
-
-def _calibrated_score(candidates: astropy.table.Table) -> npt.NDArray[np.float64]:
-    """Return the scores of candidates, NaN if the model was not calibrated."""
-    score = np.asarray(candidates["score"], dtype=np.float64)
-    return score if candidates.meta.get("scoreCalibrated", False) else np.full_like(score, np.nan)

@@ -23,7 +23,9 @@ from __future__ import annotations
 __all__ = ("AssociationOptions", "CandidateTrails", "ExpectedTrails", "Pairs", "rate_pairs")
 
 import dataclasses
+from typing import Self
 
+import astropy.table
 import numpy as np
 import numpy.typing as npt
 import scipy.spatial
@@ -116,6 +118,48 @@ class CandidateTrails:
 
     def __len__(self) -> int:
         return len(self.trails)
+
+    @classmethod
+    def from_catalog(
+        cls, candidates: astropy.table.Table, origin: tuple[int, int], pixel_scale: float
+    ) -> Self:
+        """Return the candidates of a catalog.
+
+        Parameters
+        ----------
+        candidates
+            Rows of a `trail_candidate_detector`.
+        origin
+            Coordinates (x, y) of the first pixel of the arrays in the image.
+        pixel_scale
+            Arcseconds per pixel.
+        """
+        columns = {
+            name: np.asarray(candidates[name], dtype=np.float64)
+            for name in (
+                *("x", "y", "trailLengthPix", "trailAnglePix", "trailMag", "score"),
+                *("xErr", "yErr", "trailLengthErr", "trailAngleErr", "trailFlux", "trailFluxErr"),
+            )
+        }
+        flux, flux_err, score = columns["trailFlux"], columns["trailFluxErr"], columns["score"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mag_err = 2.5 / np.log(10.0) * np.abs(flux_err / flux)
+        return cls(
+            trails=Trails(
+                x=columns["x"] - origin[0],
+                y=columns["y"] - origin[1],
+                length=columns["trailLengthPix"],
+                angle=columns["trailAnglePix"],
+                flux=flux,
+            ),
+            x_err=columns["xErr"],
+            y_err=columns["yErr"],
+            length_err=columns["trailLengthErr"] / pixel_scale,
+            angle_err=columns["trailAngleErr"],
+            mag=columns["trailMag"],
+            mag_err=mag_err,
+            score=score if candidates.meta.get("scoreCalibrated", False) else np.full_like(score, np.nan),
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
