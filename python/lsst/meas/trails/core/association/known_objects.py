@@ -248,10 +248,10 @@ def _read_numbers(table: astropy.table.Table, name: str, unit: u.UnitBase | None
                     f"row {row + 1}, column {name}: {str(value)!r} is not a number; write decimal numbers."
                 ) from error
         raise KnownObjectsError(f"column {name} is not a column of numbers.") from error
-    if column.unit is None and name.lower() in _HORIZONS_RATES:
+    if column.unit is None and (ours := _HORIZONS_RATES.get(name.lower())):
         raise KnownObjectsError(
             f"column {name} has no unit; JPL Horizons means arcsec per hour. Write the table with units "
-            f"(.ecsv or .vot), or convert it to degrees per day and rename it to {_HORIZONS_RATES[name.lower()]}."
+            f"(.ecsv or .vot), or convert it to degrees per day and rename it to {ours}."
         )
     if column.unit is None or unit is None:
         return values
