@@ -27,6 +27,13 @@ def test_wilson_by_hand() -> None:
     assert (float(low), float(high)) == pytest.approx((0.4902, 0.9433), abs=1e-4)
 
 
+def test_nothing_found_begins_at_zero() -> None:
+    low, high = binomial_interval([0, 0], [15, 0])
+    assert low[0] == 0.0
+    assert 0.2 < high[0] < 0.21
+    assert np.isnan(low[1])
+
+
 def test_no_trials_have_no_interval() -> None:
     low, high = binomial_interval([0, 0, 5], [0, 5, 5])
     assert np.isnan([low[0], high[0]]).all()

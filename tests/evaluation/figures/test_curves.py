@@ -43,3 +43,10 @@ def test_rescue_has_a_curve_for_each_method(metrics: astropy.table.Table) -> Non
     lines = rescue_figure(metrics).axes[0].get_lines()
     assert len(lines) == len(names_in(rows, "method")) == 3
     np.testing.assert_array_equal(lines[0].get_ydata(), select(rows, method="sep 3 sigma")["value"])
+
+
+def test_a_curve_of_one_point_is_visible(metrics: astropy.table.Table) -> None:
+    rows = select(metrics, section="rescue")
+    first = rows[[list(rows["method"]).index("sep 3 sigma")]]
+    (line,) = rescue_figure(first).axes[0].get_lines()
+    assert line.get_marker() == "o"

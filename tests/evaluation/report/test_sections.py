@@ -66,6 +66,16 @@ def test_every_figure_has_a_section(metrics: astropy.table.Table) -> None:
     assert "More figures" not in {section.title for section in sections}
 
 
+def test_unknown_counts_and_units_are_readable(metrics: astropy.table.Table) -> None:
+    parts = [part for section in metric_sections(metrics, {}, CAPTIONS) for part in section.parts]
+    stack = next(part for part in parts if isinstance(part, TablePart) and part.name == "numbers-stack")
+    rows = stack.table[np.asarray(stack.table["metric"]) == "detections_per_detector"]
+    assert np.all(rows["count"].mask)
+    detection, _ = summary_section(metrics).parts
+    assert isinstance(detection, TablePart)
+    assert not any("deg2" in text for row in detection.table for text in row)
+
+
 def test_comparison_of_collections(metrics: astropy.table.Table) -> None:
     *_, table = against_section({"one": metrics, "two": metrics}).parts
     assert isinstance(table, TablePart)

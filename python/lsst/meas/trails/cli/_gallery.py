@@ -117,8 +117,8 @@ class Gallery:
             if (item := self._drawn(row, [line], caption)) is not None:
                 items.append(item)
         return GalleryPart(
-            "Missed known objects",
-            "The brightest missed objects, by expected SNR. Panels: image, trail probability, image with the "
+            "Brightest missed objects",
+            "Missed objects of the largest expected SNR. Panels: image, trail probability, image with the "
             "predicted trail, dashed and blue.",
             items,
         )

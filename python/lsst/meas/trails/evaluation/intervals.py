@@ -60,7 +60,8 @@ def binomial_interval(
         )
     )
     low, high = np.where(some, interval, np.nan)
-    return low, high
+    # Rounding leaves 1e-17 of a 0.
+    return np.where(found == 0, np.where(some, 0.0, np.nan), low), high
 
 
 def bootstrap_interval(

@@ -158,10 +158,11 @@ def add_known_objects(rows: MetricRows, known: astropy.table.Table) -> None:
             description="mean completeness expected from the SNRs",
         )  # fmt: skip
     reasons = np.asarray(counted["missedReason"])[~found]
-    for reason, meaning in MISSED_REASONS.items():
-        if reason and np.any(reasons == reason):
+    for reason in filter(None, MISSED_REASONS):
+        if np.any(reasons == reason):
             number = int(np.sum(reasons == reason))
-            rows.add("known", f"missed_{reason}", number, description=f"missed known objects: {meaning}")
+            text = f"missed known objects, reason: {reason}"
+            rows.add("known", f"missed_{reason}", number, description=text)
     _add_biases(rows, counted)
 
 
@@ -188,13 +189,13 @@ def _add_biases(rows: MetricRows, known: astropy.table.Table) -> None:
             "length_bias",
             100.0 * (numbers["trailLength"] / np.maximum(numbers["expectedLength"], 1e-9) - 1.0),
             "%",
-            "measured minus predicted length, relative",
+            "median of measured minus predicted length, relative; the interval holds 68% of the trails",
         ),
         (
             "mag_bias",
             numbers["trailMag"] - numbers["expectedMag"],
             "mag",
-            "measured minus predicted magnitude",
+            "median of measured minus predicted magnitude; the interval holds 68% of the trails",
         ),
     ):
         add = functools.partial(_add_median, rows, metric, unit=unit)

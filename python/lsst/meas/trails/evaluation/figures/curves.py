@@ -105,7 +105,9 @@ def _draw_curve(axis: Axes, rows: astropy.table.Table, color: str, line: str, la
     """Draw a curve with its interval."""
     x = np.asarray(rows["low"])
     axis.fill_between(x, rows["valueLow"], rows["valueHigh"], color=color, alpha=0.15, linewidth=0.0)
-    axis.plot(x, rows["value"], color=color, linestyle=line, linewidth=1.8, label=label)
+    # A line through a single point is invisible.
+    marker = "o" if len(x) == 1 else ""
+    axis.plot(x, rows["value"], color=color, linestyle=line, linewidth=1.8, marker=marker, label=label)
 
 
 def pixel_figure(metrics: astropy.table.Table) -> Figure:

@@ -18,6 +18,7 @@ __all__ = ("label_figure",)
 import astropy.table
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ...core.catalog.labels import ARTIFACT_KINDS
 from ..metrics_table import select
@@ -44,7 +45,7 @@ def label_figure(metrics: astropy.table.Table) -> Figure:
         elinewidth=0.9, label="labeled candidates",
     )  # fmt: skip
     for x, y, row in zip(mean["value"], rows["value"], rows, strict=True):
-        left.annotate(str(row["count"]), (x, y), (5, -11), textcoords="offset points", fontsize=8)
+        left.annotate(str(row["count"]), (x, y), (-5, 4), textcoords="offset points", fontsize=8, ha="right")
     left.set_xlim(-0.02, 1.02)
     left.set_xlabel("score of the candidate")
     finish_fractions(left, "fraction of trails")
@@ -53,8 +54,10 @@ def label_figure(metrics: astropy.table.Table) -> Figure:
     counts = [round(float(part["value"][0] * part["count"][0])) for part in known.values()]
     right.barh(np.arange(len(known)), counts, color="0.75")
     right.set_yticks(np.arange(len(known)), list(known))
-    right.invert_yaxis()
-    right.set_xlabel("artifacts")
+    # A few kinds get bars of the same width as many.
+    right.set_ylim(max(len(known), 4) - 0.5, -0.5)
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right.set_xlabel("number of artifacts")
     right.grid(alpha=0.25, axis="x")
     figure.suptitle("labeled candidates, with their numbers")
     return figure

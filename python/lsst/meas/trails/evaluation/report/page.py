@@ -323,6 +323,8 @@ def _table_view(part: TablePart) -> dict[str, object]:
 
 def _cell(value: object) -> str:
     """Return the text of a table cell."""
+    if np.ma.is_masked(value):
+        return "\N{EN DASH}"
     if isinstance(value, (float, np.floating)):
         return f"{float(value):.4g}" if np.isfinite(value) else "\N{EN DASH}"
     if isinstance(value, (bool, np.bool_)):

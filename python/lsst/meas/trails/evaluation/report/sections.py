@@ -97,6 +97,22 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
 )
 """Title, figures, sections of the metrics, and text of each section."""
 
+_KINDS = {
+    "calibration": "calibration of the score",
+    "error": "errors of fitted parameters",
+    "pull": "errors divided by their estimates",
+    "stack": "comparison with other methods",
+    "rescue": "trails missed by other methods",
+    "pixel": "single pixels",
+    "known": "known objects",
+    "label": "labeled candidates",
+    "adcnn": "Asteroid_detection_CNN metrics",
+}
+"""Captions of the tables of numbers, by section of the metrics."""
+
+_UNITS = {"1 / deg2": "", "deg2": "square degrees", "pix": "pixels"}
+"""Words for units; descriptions name those of densities."""
+
 _LABELS = {"metric": "number", "operatingPoint": "at", "valueLow": "95% from", "valueHigh": "to"}
 _SHOWN = (
     "metric",
@@ -189,7 +205,7 @@ def summary_section(metrics: astropy.table.Table) -> Section:
     searched = astropy.table.Table(
         {
             "quantity": [_label(row) for row in sample],
-            "value": [f"{row['value']:.6g} {row['unit']}".strip() for row in sample],
+            "value": [f"{row['value']:.6g} {_unit(row)}".strip() for row in sample],
         },
         dtype=(str, str),
     )
@@ -250,10 +266,11 @@ def _numbers(metrics: astropy.table.Table, kind: str) -> TablePart | None:
     chosen = rows[(np.asarray(rows["by"]) == "") | np.isinf(np.asarray(rows["high"], dtype=np.float64))]
     if len(chosen) == 0:
         return None
+    chosen["count"] = astropy.table.MaskedColumn(chosen["count"], mask=np.asarray(chosen["count"]) < 0)
     return TablePart(
         f"numbers-{kind.replace('_', '-')}",
         chosen,
-        f"Numbers: {readable(kind)}, with 95% intervals.",
+        f"Numbers with 95% intervals: {_KINDS[kind]}.",
         labels=_LABELS,
         shown=[name for name in _SHOWN if _has_values(chosen[name])],
     )
@@ -338,4 +355,9 @@ def _interval(row: astropy.table.Row) -> str:
     text = f"{value:.4g}" if np.isfinite(value) else "\N{EN DASH}"
     if np.isfinite(low) and np.isfinite(high):
         text += f" ({low:.3g} to {high:.3g})"
-    return f"{text} {row['unit']}".strip()
+    return f"{text} {_unit(row)}".strip()
+
+
+def _unit(row: astropy.table.Row) -> str:
+    """Return the unit of a number in words."""
+    return _UNITS.get(str(row["unit"]), str(row["unit"]))
