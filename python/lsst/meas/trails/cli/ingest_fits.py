@@ -142,6 +142,7 @@ def ingest_fits(
     from rich.console import Console
     from rich.table import Table
 
+    from ..core.printable import printable
     from ..core.progress import make_progress, track
     from ..ingest import ingest as fits_ingest
     from ..ingest.image import IngestSummary
