@@ -11,9 +11,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from lsst.meas.trails.core.association.designation import pack_designation, ss_object_id, unpack_designation
+from lsst.meas.trails.core.association.designation import (
+    pack_designation,
+    plain_text,
+    ss_object_id,
+    unpack_designation,
+)
 
 EXAMPLES = {
     "1995 XA": "J95X00A",
@@ -50,3 +56,11 @@ def test_identifier_is_the_bytes_of_the_packed_designation() -> None:
 @pytest.mark.parametrize("name", ["", "433", "my object", "K07Tf8A\N{DEGREE SIGN}", "a name too long"])
 def test_other_names_have_no_identifier(name: str) -> None:
     assert ss_object_id(name) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(" a ", "a"), (None, ""), (np.nan, ""), (433.0, "433"), (433, "433"), (b"2026 AB ", "2026 AB")],
+)
+def test_plain_text(value: object, text: str) -> None:
+    assert plain_text(value) == text

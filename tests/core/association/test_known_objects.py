@@ -82,6 +82,24 @@ def test_julian_dates_are_no_mjd(name: str, time: float) -> None:
         normalize_known_objects(table(**{"mjdTai": None, name: [good, time]}))
 
 
+@pytest.mark.parametrize("ra", [np.ones((2, 3)), np.ones((2, 1))])
+def test_columns_of_arrays_are_refused(ra: object) -> None:
+    with pytest.raises(KnownObjectsError, match="column ra has . values per row"):
+        normalize_known_objects(table(ra=ra))
+
+
+def test_numbers_of_objects_as_floats() -> None:
+    """A column of numbers with a missing one is floating point in a data frame."""
+    assert list(normalize_known_objects(table(designation=[433.0, 719.0]))["designation"]) == ["719", "433"]
+    with pytest.raises(KnownObjectsError, match="row 2, column designation"):
+        normalize_known_objects(table(designation=[433.0, np.nan]))
+
+
+def test_infinite_uncertainty_is_refused() -> None:
+    with pytest.raises(KnownObjectsError, match="row 1, column positionErr: the value is infinite"):
+        normalize_known_objects(table(positionErr=[np.inf, 1.0]))
+
+
 def test_units_are_converted() -> None:
     made = normalize_known_objects(
         table(

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("pack_designation", "ss_object_id", "unpack_designation")
+__all__ = ("pack_designation", "plain_text", "ss_object_id", "unpack_designation")
 
 import re
 
@@ -83,3 +83,17 @@ def ss_object_id(designation: str) -> int:
         return 0
     number = int.from_bytes(text.encode("ascii"), "big")
     return number if number < 1 << 63 else 0
+
+
+def plain_text(value: object) -> str:
+    """Return an element of a column as text without surrounding blanks; empty if it is missing.
+
+    Columns of numbers with missing values become floating point on their way: 433.0 is 433, NaN is missing.
+    """
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()

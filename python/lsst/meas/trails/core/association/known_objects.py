@@ -202,6 +202,7 @@ def normalize_known_objects(
         (columns["ra"], (values["ra"] < -360.0) | (values["ra"] > 360.0), "is outside [-360, 360] degrees"),
         (columns["dec"], np.abs(values["dec"]) > 90.0, "is outside [-90, 90] degrees"),
         (columns.get("positionErr", ""), error < 0.0, "is negative"),
+        (columns.get("positionErr", ""), np.isinf(error), "is infinite"),
     ):
         _refuse(wrong, name, text)
     ids = _identifiers(table, columns, names)
@@ -248,6 +249,8 @@ def _read_numbers(table: astropy.table.Table, name: str, unit: u.UnitBase | None
                     f"row {row + 1}, column {name}: {str(value)!r} is not a number; write decimal numbers."
                 ) from error
         raise KnownObjectsError(f"column {name} is not a column of numbers.") from error
+    if values.ndim != 1:
+        raise KnownObjectsError(f"column {name} has {values[0].size} values per row; write one.")
     if column.unit is None and (ours := _HORIZONS_RATES.get(name.lower())):
         raise KnownObjectsError(
             f"column {name} has no unit; JPL Horizons means arcsec per hour. Write the table with units "
@@ -347,7 +350,7 @@ def _without_duplicates(table: astropy.table.Table) -> astropy.table.Table:
             one, other = ordered[name][i], ordered[name][i + 1]
             if not np.array_equal(one, other, equal_nan=dtype is np.float64):
                 raise KnownObjectsError(
-                    f"rows {order[i] + 1} and {order[i + 1] + 1} are both {ordered['designation'][i]!r} at "
+                    f"rows {order[i] + 1} and {order[i + 1] + 1} are both '{ordered['designation'][i]}' at "
                     f"MJD {ordered['mjdTai'][i]:.6f} but differ in column {name}; remove one."
                 )
     repeated = np.concatenate([[False], np.asarray(same, dtype=bool)])

@@ -32,7 +32,7 @@ import numpy.typing as npt
 from numpy.polynomial import chebyshev
 
 from ..motion import motion, move, separation, vectors_to_sky
-from .designation import ss_object_id, unpack_designation
+from .designation import plain_text, ss_object_id, unpack_designation
 
 _LOG = logging.getLogger(__name__)
 
@@ -370,7 +370,7 @@ def numbers(table: astropy.table.Table, name: str, unit: u.UnitBase | None = Non
 def texts(table: astropy.table.Table, name: str) -> _Texts:
     """Return a column as texts without surrounding blanks; empty where it is masked."""
     values = np.ma.filled(np.ma.asarray(table[name]).astype(object), "")
-    return np.array(["" if value is None else str(value).strip() for value in values], dtype=np.str_)
+    return np.array([plain_text(value) for value in values], dtype=np.str_)
 
 
 def _ids(names: _Texts) -> _Ints:
