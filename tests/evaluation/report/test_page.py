@@ -127,6 +127,21 @@ def test_long_tables_say_where_the_rest_is() -> None:
     assert "The first 10 of 1000 rows; tables/many.ecsv has all." in text
 
 
+def test_tables_without_rows_name_their_file() -> None:
+    table = astropy.table.Table({"x": np.arange(1000)})
+    report = Report("t", "s", [], [Section("s", [TablePart("all", table, "Numbers.", max_rows=0)])])
+    assert "Numbers. tables/all.ecsv has 1000 rows." in render(report)
+
+
+def test_columns_have_formats_and_unknown_values_a_dash() -> None:
+    table = astropy.table.Table(
+        {"ra": [112.44369, 7.0], "n": astropy.table.MaskedColumn([3, 4], mask=[False, True])}
+    )
+    part = TablePart("places", table, "Places.", formats={"ra": ".5f"})
+    text = render(Report("t", "s", [], [Section("s", [part])]))
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", text) == ["112.44369", "3", "7.00000", "–"]
+
+
 def elements(page: str) -> list[str]:
     """Return what a browser would take for an element of the page."""
     return re.findall(r"<[a-zA-Z/!][a-z0-9]*", page)

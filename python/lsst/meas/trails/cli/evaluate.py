@@ -193,6 +193,7 @@ def _known_section(evaluation: EvaluationResult, number: int) -> Section:
             missed,
             "Counted known objects that were not found, brightest first, with the probable reason.",
             shown=list(MISSED_COLUMNS),
+            formats={"ephRa": ".5f", "ephDec": ".5f"},
             max_rows=50,
         ),
         gallery.missed_known_objects(missed),

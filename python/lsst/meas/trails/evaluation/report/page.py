@@ -124,6 +124,9 @@ class TablePart:
     shown: Sequence[str] | None = None
     """Columns on the page; all by default."""
 
+    formats: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Formats of columns of floats on the page; four digits by default."""
+
     max_rows: int = 200
     """Most rows on the page; the file has all."""
 
@@ -314,19 +317,24 @@ def _table_view(part: TablePart) -> dict[str, object]:
         }
         for name in names
     ]
-    rows = [[_cell(row[name]) for name in names] for row in part.table[: part.max_rows]]
+    rows = [
+        [_cell(row[name], part.formats.get(name, ".4g")) for name in names]
+        for row in part.table[: part.max_rows]
+    ]
     caption = part.caption
-    if len(part.table) > part.max_rows:
+    if part.max_rows == 0:
+        caption += f" tables/{part.name}.ecsv has {len(part.table)} rows."
+    elif len(part.table) > part.max_rows:
         caption += f" The first {part.max_rows} of {len(part.table)} rows; tables/{part.name}.ecsv has all."
     return {"kind": "table", "caption": caption, "columns": columns, "rows": rows}
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, style: str) -> str:
     """Return the text of a table cell."""
     if np.ma.is_masked(value):
         return "\N{EN DASH}"
     if isinstance(value, (float, np.floating)):
-        return f"{float(value):.4g}" if np.isfinite(value) else "\N{EN DASH}"
+        return f"{float(value):{style}}" if np.isfinite(value) else "\N{EN DASH}"
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     return str(value)
