@@ -26,7 +26,6 @@ from lsst.meas.trails.ingest.dates import parse_clock, parse_date, parse_scale
         "2024.03.10",
         "20240310",
         "2024-070",
-        "10/03/24",
         "10.03.2024",
         "10-Mar-2024",
         "10 March 2024",
@@ -65,6 +64,11 @@ def test_dates_with_a_time(text: str, clock: str) -> None:
         ("25/03/2024", datetime.date(2024, 3, 25), False),
         ("03/25/2024", datetime.date(2024, 3, 25), False),
         ("10/03/2024", datetime.date(2024, 3, 10), True),
+        ("10/03/1998", datetime.date(1998, 3, 10), True),
+        # Day, month or year may be first.
+        ("10/03/24", datetime.date(2024, 3, 10), True),
+        ("24.03.10", datetime.date(2010, 3, 24), True),
+        ("12/25/99", datetime.date(1999, 12, 25), False),
         ("03/03/2024", datetime.date(2024, 3, 3), False),
     ],
 )
@@ -74,7 +78,9 @@ def test_day_and_month(text: str, day: datetime.date, ambiguous: bool) -> None:
     assert (date.day, date.ambiguous) == (day, ambiguous)
 
 
-@pytest.mark.parametrize("text", ["", "2024-02-31", "1899-01-01", "2024-13-01", "60379.2", "1-Foo-2024"])
+@pytest.mark.parametrize(
+    "text", ["", "2024-02-31", "1899-01-01", "1970-01-01T00:00:00", "2024-13-01", "60379.2", "1-Foo-2024"]
+)
 def test_no_dates(text: str) -> None:
     assert parse_date(text) is None
 
@@ -92,6 +98,9 @@ def test_no_dates(text: str) -> None:
         ("05:12:13 UTC", 18733.0, "utc"),
         ("05:12:13 TAI", 18733.0, "tai"),
         ("07:12:13+02:00", 18733.0, "utc"),
+        ("07:12:13+02", 18733.0, "utc"),
+        ("07:12:13 UTC+2", 18733.0, "utc"),
+        ("05:12:13,5", 18733.5, None),
         ("23:12:13-0600", 83533.0 + 21600.0, "utc"),
     ],
 )
@@ -99,7 +108,9 @@ def test_clock(text: str, seconds: float, scale: str | None) -> None:
     assert parse_clock(text) == (pytest.approx(seconds), scale)
 
 
-@pytest.mark.parametrize("text", ["", "5.2036", "25:00:00", "05:61:00", "05:12:13 LST", "noon"])
+@pytest.mark.parametrize(
+    "text", ["", "5.2036", "25:00:00", "05:61:00", "05:12:13 LST", "noon", "05:12:13 PM", "05:12:13+15"]
+)
 def test_no_clock(text: str) -> None:
     assert parse_clock(text) is None
 

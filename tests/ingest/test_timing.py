@@ -81,6 +81,12 @@ def test_missing(cards: dict[str, object]) -> None:
         ({"DATE-OBS": "soon"}, "'soon'"),
         # Local time in one of the two.
         ({"DATE-OBS": "2020-03-06T00:04:15", "MJD-OBS": 58914.10295613426}, "MJD-OBS.*differ by 8640 s"),
+        # The middle is not before the start, nor hours later.
+        ({"DATE-OBS": "2020-03-06T00:04:15", "DATE-AVG": "2020-03-06T00:00:00"}, "DATE-OBS.*differ by 255 s"),
+        (
+            {"DATE-AVG": "2020-03-06T10:00:00", "DATE-OBS": "2020-03-06T00:04:15"},
+            "DATE-OBS.*differ by 35745 s",
+        ),
     ],
 )
 def test_time_that_is_a_guess(cards: dict[str, object], message: str) -> None:

@@ -40,10 +40,13 @@ _CTIME = re.compile(
 )
 
 _CLOCK = re.compile(
-    r"(?P<hour>\d{1,2})\s*[:h ]\s*(?P<minute>\d{1,2})(?:\s*[:m ]\s*(?P<second>\d{1,2}(?:\.\d*)?)s?)?"
-    r"|(?P<hour2>\d{2})(?P<minute2>\d{2})(?P<second2>\d{2}(?:\.\d*)?)"
+    r"(?P<hour>\d{1,2})\s*[:h ]\s*(?P<minute>\d{1,2})(?:\s*[:m ]\s*(?P<second>\d{1,2}(?:[.,]\d*)?)s?)?"
+    r"|(?P<hour2>\d{2})(?P<minute2>\d{2})(?P<second2>\d{2}(?:[.,]\d*)?)"
 )
-_OFFSET = re.compile(r"(.*?\d)\s*([+-])(\d{2}):?(\d{2})")
+_OFFSET = re.compile(r"(.*?\d)\s*(?:UTC?|GMT)?\s*([+-])(\d{2}|(?<=[CTct][+-])\d):?(\d{2})?", re.IGNORECASE)
+_LARGEST_OFFSET = 14
+"""Largest offset of a time zone, hours."""
+
 _SUFFIX = re.compile(r"(.*?\d)s?\s*\(?([A-Za-z]{1,3}\d?)\)?")
 
 _SCALES = {
@@ -68,7 +71,7 @@ class Date(NamedTuple):
     """Text of the time of day, empty if there is none."""
 
     ambiguous: bool
-    """Whether day and month may be exchanged."""
+    """Whether day, month and year may be in another order."""
 
 
 def parse_date(text: str) -> Date | None:
@@ -82,7 +85,7 @@ def parse_date(text: str) -> Date | None:
     Returns
     -------
     date
-        `None` if the text is not a date between 1970 and 2099.
+        `None` if the text is not a date after 1970-01-01 and before 2099.
     """
     text = " ".join(text.split())
     matches = (pattern.fullmatch(text) for pattern in (_CTIME, *_DATES))
@@ -101,20 +104,17 @@ def parse_date(text: str) -> Date | None:
             day = int(part["day"])
             month = _month(part["name"]) if part.get("name") else int(part["month"])
             if match.re.pattern.startswith("(?P<day>") and part.get("month"):
-                # Americans write the month first, but not with dots.
-                ambiguous = (
-                    len(part["year"]) == 4
-                    and "." not in text.split()[0]
-                    and month <= 12
-                    and day <= 12
-                    and month != day
-                )
+                # Americans write the month first, but not with dots. The form of the FITS standard with
+                # two digits ended with the year 1999; later, the year may come first, too.
+                swappable = "." not in text.split()[0] and max(day, month) <= 12 and month != day
+                ambiguous = swappable if len(part["year"]) == 4 else year >= 2000
                 if month > 12:
                     day, month = month, day
             date = datetime.date(year, month, day)
     except (ValueError, OverflowError):
         return None
-    if not 1970 <= date.year < 2099:
+    # The first day of 1970 is zero in the clock of a computer.
+    if not datetime.date(1970, 1, 1) < date < datetime.date(2099, 1, 1):
         return None
     return Date(date, (part.get("clock") or "").strip(), ambiguous)
 
@@ -137,7 +137,10 @@ def parse_clock(text: str) -> tuple[float, str | None] | None:
     offset, scale = 0.0, None
     if match := _OFFSET.fullmatch(text):
         text, scale = match.group(1), "utc"
-        offset = float(f"{match.group(2)}1") * (3600.0 * int(match.group(3)) + 60.0 * int(match.group(4)))
+        hours, minutes = int(match.group(3)), int(match.group(4) or 0)
+        if hours > _LARGEST_OFFSET:
+            return None
+        offset = float(f"{match.group(2)}1") * (3600.0 * hours + 60.0 * minutes)
     elif not _CLOCK.fullmatch(text) and (match := _SUFFIX.fullmatch(text)):
         scale = _SCALES.get(match.group(2).upper())
         if scale is None:
@@ -147,7 +150,8 @@ def parse_clock(text: str) -> tuple[float, str | None] | None:
     if clock is None:
         return None
     hour, minute, second = (
-        float(clock[name] or clock[f"{name}2"] or 0.0) for name in ("hour", "minute", "second")
+        float((clock[name] or clock[f"{name}2"] or "0").replace(",", "."))
+        for name in ("hour", "minute", "second")
     )
     seconds = 3600.0 * hour + 60.0 * minute + second
     if minute >= 60.0 or second >= 61.0 or seconds > MOST_SECONDS:

@@ -19,6 +19,7 @@ import re
 import warnings
 from typing import NamedTuple
 
+import numpy as np
 from astropy.io.fits import Header
 from astropy.time import Time, TimeDelta
 
@@ -108,6 +109,13 @@ _PARTS = (
 """Words of a comment for the part of the exposure."""
 
 
+_LOCAL = re.compile(r"\blocal\b|\bsidereal\b|\blst\b")
+"""Words of a comment for a time that is not universal."""
+
+_LARGEST_ERROR = 60.0
+"""Largest error of a time that counts as known, seconds."""
+
+
 class Instant(NamedTuple):
     """A time of an exposure in a header."""
 
@@ -181,7 +189,9 @@ def _from_date(header: Header, keyword: str, part: str) -> Instant | None:
     part = _part(comment, part)
     scale = time_scale(header, comment)
     source = f"{keyword} = {text!r}"
-    problem = f"the order of day and month in {source} is unknown" if date.ambiguous else ""
+    problem = f"the order of day, month and year in {source} is unknown" if date.ambiguous else ""
+    if _is_local(comment):
+        problem = f"{source} is in local time by its comment"
     clock = parse_clock(date.clock) if date.clock else None
     if clock is None or clock[0] == 0.0:
         # Some programs write midnight where the time of day is in another card.
@@ -192,7 +202,8 @@ def _from_date(header: Header, keyword: str, part: str) -> Instant | None:
                 source += f" and {name} = {card_text(header, name)!r}"
                 break
     if clock is None:
-        clock, problem = (0.0, None), f"{source} has no time of day"
+        unread = " that can be read" if date.clock else ""
+        clock, problem = (0.0, None), f"{source} has no time of day{unread}"
     scale = clock[1] or scale
     if scale is None:
         problem = problem or f"TIMESYS = {card_text(header, 'TIMESYS')!r} is unknown"
@@ -205,6 +216,8 @@ def _clock(header: Header, keyword: str) -> tuple[float, str | None, str] | None
     if not text:
         return None
     comment = header.comments[keyword]
+    if _is_local(comment):
+        return None
     part = _part(comment, _CLOCKS[keyword])
     named = "tai" if keyword.startswith("TAI") else "utc" if keyword.startswith("UT") else None
     date = parse_date(text)
@@ -232,14 +245,31 @@ def _from_number(header: Header, keyword: str, part: str) -> Instant | None:
     comment = header.comments[keyword]
     scale = time_scale(header, comment)
     source = f"{keyword} = {card_text(header, keyword)}"
+    error = _rounding(value)
     problem = "" if scale else f"TIMESYS = {card_text(header, 'TIMESYS')!r} is unknown"
-    if day == int(day):
+    if day == int(day) or value == int(value):
         problem = f"{source} has no time of day"
-    digits = len(repr(value).partition(".")[2])
+    elif _is_local(comment):
+        problem = f"{source} is in local time by its comment"
+    elif error > _LARGEST_ERROR:
+        problem = f"{source} is rounded to {error:.0f} s"
     whole = float(int(value))
     form = "jd" if value > 2.4e6 else "mjd"
     time = Time(whole, value - whole, format=form, scale=_astropy_scale(scale))
-    return Instant(source, _part(comment, part), _shifted(time, scale), 86400.0 * 10.0**-digits, problem)
+    return Instant(source, _part(comment, part), _shifted(time, scale), error, problem)
+
+
+def _rounding(days: float) -> float:
+    """Return the unit in seconds to which a Julian Date is rounded, by its digits or as single precision."""
+    digits = 86400.0 * 10.0 ** -len(repr(days).partition(".")[2])
+    single = np.float32(days)
+    return max(digits, 86400.0 * float(np.spacing(single)) if float(single) == days else 0.0)
+
+
+def _is_local(comment: str) -> bool:
+    """Return whether the comment of a time calls it local and names no universal scale."""
+    words = comment.lower()
+    return _LOCAL.search(words) is not None and not re.search(r"\b(?:utc?|tai|tt)\b", words)
 
 
 def _from_tai_seconds(header: Header) -> Instant | None:

@@ -31,11 +31,17 @@ NOMINAL_EXPOSURE_TIME = 30.0
 NOMINAL_DATE = "2000-01-01T12:00:00"
 """Default start of an exposure, UTC."""
 
+_PARTS = {"begin": 0.0, "middle": 0.5, "end": 1.0}
+"""Fraction of the exposure before a part of it, in the order of time."""
+
 _LARGEST_DIFFERENCE = 120.0
 """Largest difference of times of the same moment, seconds.
 
 Time scales differ by up to 70 s.
 """
+
+_LARGEST_GAP = 3600.0
+"""Largest part of an exposure of several reads in which the shutter is closed, seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +124,12 @@ def find_timing(header: Header, *, date: str | None = None, exposure_time: float
 
     if date is not None:
         return starting(_parse_option(date))
-    for part, before in (("middle", 0.5), ("begin", 0.0), ("end", 1.0)):
+    for part in ("middle", "begin", "end"):
         for instant in instants:
             if instant.part == part and not instant.problem:
-                return starting(instant.time.tai - before * length, _contradiction(instant, instants))
+                return starting(
+                    instant.time.tai - _PARTS[part] * length, _contradiction(instant, instants, duration)
+                )
     if instants:
         return starting(instants[0].time.tai, instants[0].problem)
     return starting(Time(NOMINAL_DATE, scale="utc"), _no_date(header))
@@ -180,13 +188,22 @@ def _elapsed(instants: list[Instant]) -> tuple[float | None, str, float]:
     return (seconds if seconds > 0.0 else None), source, begin.error + end.error
 
 
-def _contradiction(chosen: Instant, instants: list[Instant]) -> str:
-    """Return which other card has another time, empty if none."""
+def _contradiction(chosen: Instant, instants: list[Instant], duration: float) -> str:
+    """Return which other card has another time, empty if none.
+
+    Starts, middles and ends may be farther apart than the exposure time, in this order.
+    """
+    order = list(_PARTS)
     for other in instants:
-        if other.part == chosen.part and not other.problem:
-            difference = abs(float((other.time - chosen.time).sec))
-            if difference > _LARGEST_DIFFERENCE + other.error + chosen.error:
-                return f"{chosen.source} and {other.source} differ by {difference:.0f} s"
+        if other.problem:
+            continue
+        later, earlier = sorted((other, chosen), key=lambda instant: -order.index(instant.part))
+        difference = float((later.time - earlier.time).sec)
+        same = other.part == chosen.part
+        most = 0.0 if same else _LARGEST_GAP + 2.0 * duration
+        tolerance = _LARGEST_DIFFERENCE + other.error + chosen.error
+        if difference > most + tolerance or difference < -tolerance:
+            return f"{chosen.source} and {other.source} differ by {abs(difference):.0f} s"
     return ""
 
 
