@@ -41,6 +41,9 @@ from lsst.meas.trails.ingest.exposure_time import find_exposure_time
         (("EXPTIME", -1.0), None),
         (("EXPTIME", 30.0, "[d]"), None),
         (("EXPTIME", "n/a"), None),
+        (("EXPTIME", "5m"), 300.0),
+        (("EXPTIME", "30 frames"), None),
+        (("EXPTIME", 30.0, "m is for minutes"), 1800.0),
         (("OBJECT", "x"), None),
     ],
 )

@@ -27,13 +27,13 @@ _SECONDS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
     **dict.fromkeys(("ms", "msec", "msecs", "millisec", "millisecond", "milliseconds"), 1e-3),
     **dict.fromkeys(("us", "usec", "microsecond", "microseconds"), 1e-6),
-    **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86400.0),
 }
 """Seconds in a unit."""
 
-_AMBIGUOUS = ("s", "min", "mins", "h", "d")
+_AMBIGUOUS = ("s", "m", "min", "mins", "h", "d")
 """Units that are other words as well, unless they stand in brackets."""
 
 _LONGEST = 1e6
@@ -57,6 +57,9 @@ def find_exposure_time(header: Header) -> float | None:
     for keyword in _KEYWORDS:
         number = parse_number(header.get(keyword))
         if number is None:
+            continue
+        if number.unit and number.unit.lower().strip(". ") not in _SECONDS:
+            # In "30 frames" the number alone would be wrong.
             continue
         seconds = number.value * _unit(number.unit, header.comments[keyword], keyword)
         if 0.0 < seconds < _LONGEST:
