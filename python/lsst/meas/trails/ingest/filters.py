@@ -48,6 +48,7 @@ _SURVEY = (
     r"|OMEGACAM)"
 )
 _GAP = r"[ _.\-]*"
+_REST = r"(?!\d{3})(?:[^A-Za-z+&,][^+&,]*)?"
 
 # The first pattern that matches decides. The letter keeps its case where its
 # system is not named: R is not r, nor is G, the green of a color camera, g.
@@ -62,10 +63,15 @@ _BANDS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Small letters, also with a prime: "i_sim", "r.MP9601", "r'", "rp", "zs".
     (re.compile(r"([ugrizy])(?:p|_?prime)"), "lower"),
     (re.compile(r"(z)_?s"), "lower"),
-    (re.compile(r"([ugrizyw])(?:[^A-Za-z+&,].*)?"), "lower"),
+    # Not "g'+r'", two filters, nor "u360", a narrow band.
+    (re.compile(rf"([ugrizyw]){_REST}"), "lower"),
     # Capital letters; "H" and more is a line of hydrogen.
-    (re.compile(r"([UBVRIGZYJK])(?:[^A-Za-z+&,].*)?|(H)"), "upper"),
+    (re.compile(rf"([UBVRIGZYJK]){_REST}|(H)"), "upper"),
 )
+
+
+_OTHER = re.compile(r"str(?:o|oe|\W)?m", re.IGNORECASE)
+"""Systems with letters of their own: Stromgren's u and y are neither Sloan's nor LSST's."""
 
 
 class Filter(NamedTuple):
@@ -119,6 +125,8 @@ def find_band(name: str) -> str:
         Johnson's and Cousins' and for all other filters that are called by a capital letter; `UNKNOWN_BAND`
         for others.
     """
+    if _OTHER.search(name):
+        return UNKNOWN_BAND
     for pattern, case in _BANDS:
         if match := pattern.fullmatch(name.strip()):
             letter = next(group for group in match.groups() if group)
