@@ -217,3 +217,36 @@ def test_degenerate_axes() -> None:
     cards: dict[str, object] = {"NAXIS": 3, "CTYPE3": "STOKES", "CRPIX3": 1.0, "CRVAL3": 1.0, "CDELT3": 1.0}
     header = tan_header(**cards)
     np.testing.assert_allclose(places(read_wcs(header)), places(read_wcs(tan_header())))
+
+
+@pytest.mark.parametrize("turned", [{"CROTA1": 30.0}, {"CROTA1": 30.0, "CROTA2": 0.0}])
+def test_rotation_of_the_wrong_axis(turned: dict[str, object]) -> None:
+    """Wcslib reads CROTA2 only."""
+    header = HEADERS["CROTA"].copy()
+    del header["CROTA2"]
+    header.update(turned)
+    with pytest.raises(ProjectionError, match="CROTA1 is 30.0, but the rotation is read from CROTA2"):
+        read_wcs(header)
+    header["CROTA2"] = 30.0
+    np.testing.assert_array_equal(places(read_wcs(header)), places(read_wcs(HEADERS["CROTA"])))
+
+
+def test_hours_by_the_comment() -> None:
+    header = tan_header()
+    header["CRVAL1"] = (10.0, "[hours] right ascension")
+    with pytest.raises(ProjectionError, match="CRVAL1 = 10.0 is in hours by its comment"):
+        read_wcs(header)
+    header["CRVAL1"] = (10.0, "RA in degrees, not hours")
+    assert read_wcs(header) is not None
+
+
+def test_distortions_of_scamp() -> None:
+    """SCAMP writes the polynomials of TPV for TAN; wcslib would take them for angles or ignore them."""
+    polynomial = {name: value for name, value in TPV.items() if name.startswith("PV")}
+    found = places(read_wcs(tan_header(**polynomial)))
+    np.testing.assert_array_equal(found, places(read_wcs(HEADERS["TPV"])))
+    # The polynomial moves the positions.
+    assert np.max(np.abs(found - places(read_wcs(HEADERS["CD"])))) > 1e-7
+    # The pole of the standard.
+    pole = places(read_wcs(tan_header(PV1_3=170.0)))
+    np.testing.assert_allclose(pole, places(read_wcs(tan_header(LONPOLE=170.0))), rtol=0, atol=1e-9)

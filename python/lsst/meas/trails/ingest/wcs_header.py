@@ -42,6 +42,7 @@ _TNX = re.compile(r"WAT\d_\d{3}")
 """Polynomials of the projections TNX and ZPX, as text."""
 
 _KNOWN_SYSTEMS = ("ICRS", "FK5", "FK4", "FK4-NO-E")
+_OTHER_UNIT = re.compile(r"\b(?:hours?|hrs|radians?)\b")
 _PIXEL_UNITS = ("pix", "pixel", "pixels")
 
 _RELATIVE_TOLERANCE = 1e-9
@@ -122,7 +123,24 @@ def _parsed(header: Header) -> Header:
                 f"{keyword} is given twice, as {result[keyword]} and {value}; remove the wrong card"
             )
         result[keyword] = value
-    return result
+    return _with_tpv(result)
+
+
+def _with_tpv(header: Header) -> Header:
+    """Return the header with the distortions of SCAMP, which calls them TAN, as TPV.
+
+    By the standard, the axis of the latitude of TAN has no parameters, and that of the longitude has none
+    beyond 4 (Calabretta & Greisen 2002, A&A 395, 1077, sections 2.5 and 5.1.3).
+    """
+    codes = {axis: str(header.get(f"CTYPE{axis}", "")) for axis in (1, 2)}
+    if sorted(code[4:] for code in codes.values()) != ["-TAN", "-TAN"]:
+        return header
+    latitude = next((axis for axis, code in codes.items() if code.startswith("DEC-")), 0)
+    numbers = [match.groups() for name in header if (match := re.fullmatch(r"PV([12])_(\d+)", name))]
+    if any(int(axis) == latitude or int(number) > 4 for axis, number in numbers):
+        for axis, code in codes.items():
+            header[f"CTYPE{axis}"] = code.replace("-TAN", "-TPV")
+    return header
 
 
 def _number(card: Card) -> float | int:
@@ -131,6 +149,11 @@ def _number(card: Card) -> float | int:
     if number is None or (number.unit and number.unit.lower() not in units):
         raise ProjectionError(
             f"{card.keyword} = {card.value!r} is not a number; write it as one, angles in degrees"
+        )
+    unit = _OTHER_UNIT.search(card.comment.lower()) if card.keyword.startswith("CRVAL") else None
+    if unit is not None and abs(number.value) <= 24.0 and "deg" not in card.comment.lower():
+        raise ProjectionError(
+            f"{card.keyword} = {card.value!r} is in {unit[0]} by its comment; write it in degrees"
         )
     integer = card.keyword == "WCSAXES" or card.keyword.endswith("_ORDER")
     return int(number.value) if integer else number.value
@@ -205,7 +228,13 @@ def _matrix(header: Header, axes: tuple[int, int]) -> npt.NDArray[np.float64] | 
         turn = [[header.get(f"PC{i}_{j}", float(i == j)) for i, j in row] for row in elements]
         return np.array(turn) * scales[:, None] * units
     # The rotation belongs to the latitude (Calabretta & Greisen 2002, A&A 395, 1077, section 6.1).
-    angle = np.deg2rad(header.get(f"CROTA{axes[1] + 1}", 0.0))
+    other, own = (f"CROTA{i + 1}" for i in axes)
+    if header.get(other) and header[other] != header.get(own):
+        raise ProjectionError(
+            f"{other} is {header[other]}, but the rotation is read from {own}, which is "
+            f"{header.get(own, 'missing')}; write {own} only, or CD1_1, CD1_2, CD2_1 and CD2_2"
+        )
+    angle = np.deg2rad(header.get(own, 0.0))
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.array([[cosine, -sine], [sine, cosine]]) * scales * units
 
