@@ -78,6 +78,11 @@ def test_color_pattern(keyword: str) -> None:
     assert find_color_pattern(Header()) is None
 
 
+def test_color_pattern_as_logical() -> None:
+    assert find_color_pattern(Header({"CFA": True})) == "CFA = T"
+    assert find_color_pattern(Header({"CFA": False})) is None
+
+
 def test_detector() -> None:
     assert find_detector(Header({"CCDNUM": 23, "DETECTOR": "S3-121"})) == 23
     assert find_detector(Header({"DETECTOR": "S3-121"})) == 0

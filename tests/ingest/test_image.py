@@ -202,6 +202,11 @@ def test_wide_masks(tmp_path: Path) -> None:
         (plain_image(), FitsOptions(visit=10**13), "--visit"),
         (plain_image(), FitsOptions(detector=1000), "--detector"),
         (plain_image(), FitsOptions(date="soon"), "soon"),
+        (plain_image(), FitsOptions(zeropoint=float("nan")), "--zeropoint is nan"),
+        (plain_image(), FitsOptions(gain=float("inf")), "--gain is inf"),
+        (plain_image(), FitsOptions(exposure_time=1e9), "--exposure-time is 1e"),
+        (plain_image(), FitsOptions(band=""), "--band ''"),
+        (plain_image() * np.tile([[1.0, 0.8], [0.8, 0.6]], (SIZE // 2, SIZE // 2)), FitsOptions(), "debayer"),
         (np.full((SIZE, SIZE), 7.0, dtype=np.float32), FitsOptions(fwhm=2.0), "HDU 0 .*--hdu"),
     ],
 )
@@ -209,6 +214,15 @@ def test_refused(tmp_path: Path, image: np.ndarray, options: FitsOptions, messag
     path = write(tmp_path / "image.fits", image, **FULL)
     with pytest.raises(FitsIngestError, match=message):
         ingest(path, options)
+
+
+def test_saturation_below_the_sky(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A level in other units than the pixels would mask the whole image."""
+    path = write(tmp_path / "image.fits", plain_image(), **FULL, SATURATE=1.0)
+    with caplog.at_level(logging.WARNING):
+        image, _ = ingest(path, FitsOptions(fwhm=2.0))
+    assert "saturation level of 1 in the header is not above the sky of 5" in caplog.text
+    assert not np.any(image.mask.get("SATURATED"))
 
 
 @needs_calexp

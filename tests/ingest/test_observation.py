@@ -87,3 +87,9 @@ def test_detectors_of_a_visit(tmp_path: Path) -> None:
     assert (first.detector, second.detector) == (1, 2)
     with pytest.raises(FitsIngestError, match=r"2.fits and .*1.fits.*detector 5.*--detector"):
         inspect_all(paths, FitsOptions(detector=5))
+
+
+def test_file_that_is_named_twice(tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "image.fits", **FULL)
+    with pytest.raises(FitsIngestError, match="image.fits is named twice"):
+        inspect_all([path, tmp_path / "." / "image.fits"])

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("find_exposure_time",)
+__all__ = ("LONGEST_EXPOSURE", "find_exposure_time")
 
 import re
 
@@ -36,8 +36,8 @@ _SECONDS = {
 _AMBIGUOUS = ("s", "m", "min", "mins", "h", "d")
 """Units that are other words as well, unless they stand in brackets."""
 
-_LONGEST = 1e6
-"""Longest plausible exposure, seconds."""
+LONGEST_EXPOSURE = 1e6
+"""Limit of plausible exposure times, seconds."""
 
 
 def find_exposure_time(header: Header) -> float | None:
@@ -62,7 +62,7 @@ def find_exposure_time(header: Header) -> float | None:
             # In "30 frames" the number alone would be wrong.
             continue
         seconds = number.value * _unit(number.unit, header.comments[keyword], keyword)
-        if 0.0 < seconds < _LONGEST:
+        if 0.0 < seconds < LONGEST_EXPOSURE:
             return seconds
     return None
 

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("UNKNOWN_BAND", "Filter", "find_band", "find_filter")
+__all__ = ("MAX_BAND", "UNKNOWN_BAND", "Filter", "find_band", "find_filter")
 
 import re
 from typing import NamedTuple
@@ -24,6 +24,9 @@ from .cards import card_text, parse_number
 
 UNKNOWN_BAND = "unknown"
 """Name of the band of unknown filters."""
+
+MAX_BAND = 32
+"""Largest number of characters of a band in a repository."""
 
 _KEYWORDS = (
     "FILTER",

@@ -118,6 +118,8 @@ def find_saturation(header: Header) -> float | None:
 def find_color_pattern(header: Header) -> str | None:
     """Find the card of a raw frame of a color camera, such as ``BAYERPAT = 'RGGB'``."""
     for keyword in _COLOR_KEYWORDS:
+        if header.get(keyword) is True:
+            return f"{keyword} = T"
         if re.fullmatch(r"[RGBCMYW]{4,36}|TRUE", (text := card_text(header, keyword)).upper()):
             return f"{keyword} = {text!r}"
     return None

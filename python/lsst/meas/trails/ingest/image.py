@@ -34,9 +34,10 @@ from ..repository.visit_image import make_summary_stats, make_visit_image, sampl
 from .filters import UNKNOWN_BAND
 from .header import find_saturation
 from .instrument import FitsCam
-from .layout import FitsIngestError
+from .layout import FitsIngestError, FitsLayout
+from .mosaic import MOST_MOSAIC, measure_mosaic
 from .observation import FitsObservation, FitsOptions
-from .pixels import read_pixels
+from .pixels import FitsPixels, read_pixels
 from .psf_fit import MIN_STARS, MeasuredPsf
 from .star_psf import TooFewStarsError, gaussian_psf, measure_psf
 from .variance import make_variance
@@ -92,10 +93,10 @@ def make_fits_image(
     layout, path = observation.layout, observation.path
     pixels = read_pixels(layout)
     mask = pixels.mask
-    saturation = find_saturation(layout.header)
-    if saturation is not None and not pixels.has_mask:
+    _check_mosaic(pixels, path)
+    if not pixels.has_mask:
         # NaN fails the comparison.
-        mask[pixels.image >= saturation] |= np.uint32(plane_bits(["SATURATED"]))
+        mask[pixels.image >= _saturation(pixels, layout)] |= np.uint32(plane_bits(["SATURATED"]))
     bad = (mask & np.uint32(plane_bits(BAD_PLANES))) != 0
     variance, variance_source = make_variance(pixels, bad, layout, options)
     _LOG.info(
@@ -183,6 +184,36 @@ def image_origin(observation: FitsObservation, options: FitsOptions) -> str:
             digest.update(f"{role} {hashlib.file_digest(stream, 'sha256').hexdigest()}".encode())
     digest.update(f"{observation.layout.hdu} {options}".encode())
     return digest.hexdigest()
+
+
+def _check_mosaic(pixels: FitsPixels, path: Path) -> None:
+    """Raise if adjacent pixels have different levels."""
+    bad = (pixels.mask & np.uint32(plane_bits(BAD_PLANES))) != 0
+    difference = measure_mosaic(pixels.image, bad)
+    if difference > MOST_MOSAIC:
+        raise FitsIngestError(
+            f"{path}: adjacent pixels differ by {difference:.3g} times their scatter, as in a raw frame of a "
+            "color camera; debayer it, or extract the pixels of one color as an image. If rows or columns "
+            "alternate, calibrate the image."
+        )
+
+
+def _saturation(pixels: FitsPixels, layout: FitsLayout) -> float:
+    """Return the saturation level, infinite if it is unknown or not above the sky."""
+    level = find_saturation(layout.header)
+    if level is None:
+        return np.inf
+    sky = float(np.nanmedian(pixels.image))
+    if level <= sky:
+        _LOG.warning(
+            "%s: the saturation level of %g in the header is not above the sky of %.4g and is not used. Pass "
+            "a --mask of the saturated pixels.",
+            printable(layout.path),
+            level,
+            sky,
+        )
+        return np.inf
+    return level
 
 
 def _make_psf(

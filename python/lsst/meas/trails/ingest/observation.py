@@ -18,13 +18,15 @@ __all__ = ("FitsObservation", "FitsOptions", "inspect_all", "inspect_fits")
 import dataclasses
 import hashlib
 import logging
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from lsst.images import Box, DetectorFrame, SkyProjection
 
 from ..core.printable import printable
-from .filters import UNKNOWN_BAND, Filter, find_filter
+from .exposure_time import LONGEST_EXPOSURE
+from .filters import MAX_BAND, UNKNOWN_BAND, Filter, find_filter
 from .header import ZeroPoint, find_color_pattern, find_detector, find_zeropoint
 from .instrument import FitsCam
 from .layout import FitsIngestError, FitsLayout, read_layout
@@ -128,6 +130,8 @@ def inspect_all(
     for file in files:
         observation = inspect_fits(file, options)
         key = (observation.visit, observation.detector)
+        if key in seen and observation.path.samefile(seen[key].path):
+            raise FitsIngestError(f"{observation.path} is named twice; name it once.")
         if key in seen:
             raise FitsIngestError(
                 f"{observation.path} and {seen[key].path} are both visit {key[0]}, detector {key[1]}; ingest "
@@ -154,6 +158,7 @@ def inspect_fits(file: FitsFiles | Path, options: FitsOptions | None = None) -> 
         Raised if the file cannot be read or has no usable image or WCS.
     """
     options = options or FitsOptions()
+    _check_options(options)
     files = file if isinstance(file, FitsFiles) else FitsFiles(file)
     path = files.image
     layout = read_layout(path, options.hdu, use_mask=options.use_mask, companion_files=files.companions)
@@ -200,6 +205,21 @@ def inspect_fits(file: FitsFiles | Path, options: FitsOptions | None = None) -> 
     )
     _warn_of_assumptions(observation, options.hdu)
     return observation
+
+
+def _check_options(options: FitsOptions) -> None:
+    """Raise if an option has no usable value."""
+    for name in ("fwhm", "zeropoint", "gain", "exposure_time"):
+        value = getattr(options, name)
+        if value is not None and not math.isfinite(value):
+            raise FitsIngestError(f"--{name.replace('_', '-')} is {value}; pass a finite number.")
+    if options.exposure_time is not None and not 0.0 < options.exposure_time < LONGEST_EXPOSURE:
+        raise FitsIngestError(
+            f"--exposure-time is {options.exposure_time:g} s, not between 0 and {LONGEST_EXPOSURE:g}; pass "
+            "seconds."
+        )
+    if options.band is not None and not 1 <= len(options.band) <= MAX_BAND:
+        raise FitsIngestError(f"--band {options.band!r} has not 1 to {MAX_BAND} characters; shorten it.")
 
 
 def _warn_of_assumptions(observation: FitsObservation, hdu: str | None) -> None:

@@ -22,7 +22,7 @@ from astropy.io.fits import Header
 from astropy.time import Time, TimeDelta
 
 from .cards import card_text, get_integer, parse_number
-from .exposure_time import find_exposure_time
+from .exposure_time import LONGEST_EXPOSURE, find_exposure_time
 from .instants import Instant, clock_time, find_instants
 
 NOMINAL_EXPOSURE_TIME = 30.0
@@ -114,7 +114,7 @@ def find_timing(header: Header, *, date: str | None = None, exposure_time: float
             "the right one with --exposure-time"
         )
     duration = duration or elapsed
-    duration_assumed = duration is None or not 0.0 < duration < 1e6
+    duration_assumed = duration is None or not 0.0 < duration < LONGEST_EXPOSURE
     if duration is None or duration_assumed:
         duration = NOMINAL_EXPOSURE_TIME
     length = TimeDelta(duration, format="sec", scale="tai")
