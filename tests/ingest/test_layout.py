@@ -124,3 +124,15 @@ def test_unreadable_cards(tmp_path: Path) -> None:
 def test_wcs_of_the_primary_header(tmp_path: Path) -> None:
     path = write(tmp_path / "image.fits", fits.PrimaryHDU(header=tan_header()), fits.ImageHDU(noise()))
     assert tuple(read_layout(path).wcs.wcs.crval) == (150.0, 2.0)
+
+
+def test_advice_of_astropy_is_left_out(tmp_path: Path) -> None:
+    """Users of the command cannot set an option of ``astropy.io.fits.open``."""
+    (tmp_path / "text.fits").write_bytes(b"hello\n" * 500)
+    with pytest.raises(FitsIngestError, match="does not appear to be a valid FITS file.$"):
+        read_layout(tmp_path / "text.fits")
+    fits.PrimaryHDU(np.ones((64, 80)), tan_header()).writeto(tmp_path / "no.fits")
+    content = (tmp_path / "no.fits").read_bytes()
+    (tmp_path / "no.fits").write_bytes(content.replace(b" T /", b" F /", 1))
+    with pytest.raises(FitsIngestError, match="SIMPLE = F"):
+        read_layout(tmp_path / "no.fits")

@@ -263,6 +263,23 @@ def test_bad_companions(tmp_path: Path, name: str, value: np.ndarray, message: s
         read(path)
 
 
+def test_mask_of_nan(tmp_path: Path) -> None:
+    """Some programs mark bad pixels in a mask of real numbers as NaN."""
+    mask = np.zeros(SHAPE, dtype=np.float32)
+    mask[3, 4], mask[5, 6] = np.nan, 1.0
+    pixels = read(write_with(tmp_path / "image.fits", "MASK", mask))
+    np.testing.assert_array_equal(np.argwhere(has(pixels, "BAD")), [[3, 4], [5, 6]])
+
+
+@pytest.mark.parametrize("keyword", ["BSCALE", "BZERO"])
+def test_scaling_in_quotes(tmp_path: Path, keyword: str) -> None:
+    path = write(tmp_path / "image.fits", fits.PrimaryHDU(noise().astype(np.int16), tan_header()))
+    with fits.open(path, mode="update", do_not_scale_image_data=True) as hdus:
+        hdus[0].header[keyword] = "1.0"
+    with pytest.raises(FitsIngestError, match=f"{keyword} = '1.0' is not a number"):
+        read(path)
+
+
 def test_no_finite_pixel(tmp_path: Path) -> None:
     path = write(tmp_path / "image.fits", fits.PrimaryHDU(np.full(SHAPE, np.nan), tan_header()))
     with pytest.raises(FitsIngestError, match="image.fits: .*HDU 0 .*--hdu"):

@@ -175,7 +175,9 @@ def open_fits(path: Path) -> Iterator[astropy.io.fits.HDUList]:
     except IncompleteFileError as error:
         raise FitsIngestError(f"{path}: {error}; copy it again.") from error
     except OSError as error:
-        raise FitsIngestError(f"{path} is not a readable FITS file: {one_line(error)}.") from error
+        # The rest is an option of astropy.
+        problem = one_line(error).partition(" If this is really")[0].rstrip(".")
+        raise FitsIngestError(f"{path} is not a readable FITS file: {problem}.") from error
     except Exception as error:
         # On damaged headers astropy raises KeyError, TypeError, VerifyError
         # and others, when a card is parsed.

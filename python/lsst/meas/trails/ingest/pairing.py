@@ -224,8 +224,8 @@ def _pair_by_header(
         if len(found) != 1:
             number = "its image is not" if not found else f"{len(found)} images of its exposure are"
             raise FitsIngestError(
-                f"{path} is a {role} by its name or header, and {number} among the files; name the image and "
-                f"pass this file with --{role}, or pass --no-pairs if it is an image."
+                f"{path} is by its name or header the {role} of an image, and {number} among the files; "
+                f"name the image and pass this file with --{role}, or pass --no-pairs if it is an image."
             )
         _attach(companions, found[0], role, path)
 

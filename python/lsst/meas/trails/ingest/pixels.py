@@ -139,6 +139,12 @@ def read_pixels(layout: FitsLayout) -> FitsPixels:
 
 def _read_hdu(hdu: astropy.io.fits.ImageHDU, number: int, path: Path) -> _Pixels:
     """Read the pixels of an HDU with the scaling of its header, shape (ny, nx)."""
+    for keyword in ("BSCALE", "BZERO"):
+        if isinstance(hdu.header.get(keyword), (str, bool)):
+            raise FitsIngestError(
+                f"{path}: in HDU {number}, {keyword} = {hdu.header[keyword]!r} is not a number; write it as "
+                "one."
+            )
     try:
         data = hdu.data
     except Exception as error:
@@ -180,9 +186,11 @@ def _unpack_mask(
         return FitsIngestError(f"{path}: the mask in HDU {number} {problem}; ignore it with --ignore-mask.")
 
     if pixels.dtype.kind == "f":
-        whole = np.where(np.isfinite(pixels), pixels, 0.0).astype(np.int64)
-        if not np.array_equal(whole, pixels):
+        known = np.isfinite(pixels)
+        whole = np.where(known, pixels, 0.0).astype(np.int64)
+        if not np.array_equal(whole[known], pixels[known]):
             raise refuse("holds fractions, not bits")
+        yield "BAD", ~known
         pixels = whole
     try:
         bits: dict[str, int] = dict(MaskPlane.read_legacy(header, strip=False))

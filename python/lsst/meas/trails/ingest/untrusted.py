@@ -163,6 +163,8 @@ def _check(stream: IO[bytes]) -> astropy.io.fits.Header | None:
         if len(blocks) > _MAX_BLOCKS:
             raise ValueError(f"a header has more than {_MAX_BLOCKS * _BLOCK // _CARD} cards")
     header = astropy.io.fits.Header.fromstring(b"".join(blocks))
+    if header.get("SIMPLE") is False:
+        raise ValueError("SIMPLE = F, so the file does not follow the FITS standard")
     for keyword in dict.fromkeys(header):
         for pattern, limit in _LIMITS:
             if pattern.fullmatch(keyword):
