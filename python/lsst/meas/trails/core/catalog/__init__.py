@@ -9,4 +9,4 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Candidate catalogs: columns, ADES export and row filters."""
+"""Candidate catalogs: columns, labels, row filters and exports."""
