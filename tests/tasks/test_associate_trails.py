@@ -30,6 +30,7 @@ from lsst.meas.trails.tasks import (
     TrailCandidateTask,
     TrailSegmentationTask,
 )
+from lsst.meas.trails.tasks._exposure_midpoints import ExposureMidpoints
 from lsst.meas.trails.tasks._input_image import read_input_image
 from lsst.pipe.base import InvalidQuantumError, Struct
 
@@ -187,6 +188,26 @@ def test_each_ephemeris_gives_the_same_labels(
         # Optimal SNR from the predicted magnitude.
         assert known["expectedSnr"][i] == pytest.approx(60.0, rel=0.05)
         assert known["expectedLengthPix"][i] == pytest.approx(60.0, abs=0.2)
+
+
+def test_positions_are_predicted_for_the_middle_of_the_exposure_there(
+    field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shutter exposes one side of the focal plane later than the other."""
+    late = 60.0 / 86400.0
+
+    def find_midpoints(image: Any, x: Any, y: Any) -> ExposureMidpoints:
+        ny, nx = image.planes.shape
+        assert (*x, *y) == (image.origin[0] + 0.5 * (nx - 1), image.origin[1] + 0.5 * (ny - 1))
+        return ExposureMidpoints(np.full(len(x), field.middle + late))
+
+    monkeypatch.setattr("lsst.meas.trails.tasks.associate_trails.find_midpoints", find_midpoints)
+    known = field.associate(known_objects=field.known_table()).trail_known_object_detector
+    assert known["midpointMjdTai"] == pytest.approx(field.middle + late, abs=1e-9)
+    number = [field.names.index(name) for name in known["designation"]]
+    ra, dec = move(field.ra, field.dec, field.rate, field.angle, late)
+    assert list(known["ephRa"]) == pytest.approx(list(ra[number]), abs=1e-6)
+    assert list(known["ephDec"]) == pytest.approx(list(dec[number]), abs=1e-6)
 
 
 def test_ephemerides_together_have_each_object_once(field: Field) -> None:

@@ -51,6 +51,7 @@ from ..core.association.predict import (
 from ..core.catalog.columns import ASSUMPTION_FLAGS, table_of
 from ..core.operating_point import LONG
 from ._connections import DETECTOR, ImageConnections, table_input, table_output
+from ._exposure_midpoints import find_midpoints
 from ._ids import DataIdConfig, pack_data_id
 from ._input_image import InputImage, InputImageConfig, read_input_image
 from ._quantum_task import Arguments, QuantumTask
@@ -240,7 +241,7 @@ class AssociateTrailsTask(QuantumTask):
                 "be wrong."
             )
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
-        exposure = Exposure(input_image.midpoint_mjd_tai, input_image.exposure_time)
+        exposure = Exposure(_middle_of_exposure(input_image), input_image.exposure_time)
         if not np.isfinite(exposure.midpoint) or not exposure.seconds > 0.0:
             self.log.warning("The time of the exposure is unknown: passing the candidates on.")
             return self._pass_on(candidates)
@@ -365,6 +366,17 @@ class AssociateTrailsTask(QuantumTask):
         every = self.config.snr50 or float(stated.get("all", _DEFAULT_SNR50))
         long = self.config.snr50 or float(stated.get("long", every))
         return np.where(placed.trails.length >= LONG, long, every)
+
+
+def _middle_of_exposure(image: InputImage) -> float:
+    """Return the middle of the exposure at the center of the image, MJD, TAI.
+
+    By the motion of the shutter it differs from that of the visit by up to 0.2 s, the time in which an object
+    of 30 degrees per day moves by 0.3 arcsec.
+    """
+    ny, nx = image.planes.shape
+    x, y = (np.array([start + 0.5 * (size - 1)]) for start, size in zip(image.origin, (nx, ny), strict=True))
+    return float(find_midpoints(image, x, y).mjd_tai[0])
 
 
 def _sky_to_array(image: InputImage, ra: Any, dec: Any) -> tuple[Any, Any]:
