@@ -223,6 +223,15 @@ def test_ephemerides_together_have_each_object_once(field: Field) -> None:
     assert set(known["ephemeris"]) == {"known_objects"}
 
 
+def test_another_name_does_not_make_an_object_uncertain(field: Field) -> None:
+    """An observer's table has numbers, and that of the stack provisional designations."""
+    numbered = field.known_table()
+    numbered["designation"], numbered["ssObjectId"] = ["433", "719", "99942"], 0
+    result = field.associate(preloaded_ss_object=field.polynomial_table(), known_objects=numbered)
+    assert labels(field, result) == ["433", "719", ""]
+    assert len(result.trail_known_object_detector) == 3
+
+
 @pytest.mark.parametrize("ephemerides", [{}, {"preloaded_ss_object_visit": astropy.table.Table()}])
 def test_without_ephemerides_the_image_is_not_read(
     ephemerides: dict[str, astropy.table.Table], field: Field

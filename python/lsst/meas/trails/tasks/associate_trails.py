@@ -42,6 +42,7 @@ from ..core.association.expected import (
 from ..core.association.interpolate import predict_from_known_objects
 from ..core.association.likelihood import AssociationOptions, CandidateTrails, ExpectedTrails
 from ..core.association.match import associate
+from ..core.association.other_names import without_other_names
 from ..core.association.predict import (
     Exposure,
     PredictedTrails,
@@ -278,7 +279,7 @@ class AssociateTrailsTask(QuantumTask):
             parts.append(predict_from_polynomials(ephemerides.polynomials, exposure, default_err=default))
         if ephemerides.rates is not None:
             parts.append(predict_from_rates(ephemerides.rates, exposure, default_err=default))
-        return PredictedTrails.join(parts)
+        return without_other_names(PredictedTrails.join(parts))
 
     def _associate(
         self,
