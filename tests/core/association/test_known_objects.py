@@ -95,6 +95,14 @@ def test_numbers_of_objects_as_floats() -> None:
         normalize_known_objects(table(designation=[433.0, np.nan]))
 
 
+def test_true_positions_of_sorcha_go_first() -> None:
+    """The others, such as ``RA_deg``, have errors of a simulated measurement."""
+    made = table(ra=None, dec=None, RA_deg=[1.0, 2.0], RATrue_deg=[3.0, 4.0], Dec_deg=[5.0, 6.0])
+    made["DecTrue_deg"] = [7.0, 8.0]
+    result = normalize_known_objects(made)
+    assert (list(result["ra"]), list(result["dec"])) == ([4.0, 3.0], [8.0, 7.0])
+
+
 def test_infinite_uncertainty_is_refused() -> None:
     with pytest.raises(KnownObjectsError, match="row 1, column positionErr: the value is infinite"):
         normalize_known_objects(table(positionErr=[np.inf, 1.0]))
