@@ -227,6 +227,8 @@ def test_another_name_does_not_make_an_object_uncertain(field: Field) -> None:
     """An observer's table has numbers, and that of the stack provisional designations."""
     numbered = field.known_table()
     numbered["designation"], numbered["ssObjectId"] = ["433", "719", "99942"], 0
+    # As uncertain as the other table: both names would be as probable.
+    numbered["positionErr"] = 2.0
     result = field.associate(preloaded_ss_object=field.polynomial_table(), known_objects=numbered)
     assert labels(field, result) == ["433", "719", ""]
     assert len(result.trail_known_object_detector) == 3
