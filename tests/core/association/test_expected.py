@@ -16,6 +16,7 @@ import pytest
 
 from lsst.meas.trails.core.association.expected import (
     MISSED_REASONS,
+    Brightness,
     Placed,
     detection_probability,
     expected_brightness,
@@ -160,3 +161,13 @@ def test_a_bright_trail_is_no_bright_source_of_its_own() -> None:
 def test_detection_probability() -> None:
     found = detection_probability(np.array([0.0, 10.0, 1e9, np.nan]), 10.0)
     np.testing.assert_allclose(found, [0.02, 0.46, 0.9, 0.5])
+
+
+def test_reasons_are_listed_in_the_order_of_their_tests() -> None:
+    # Each trail has its own reason and all later ones.
+    snr = np.array([1.0, 1.0, np.nan, np.nan, 1.0, 100.0])
+    good = np.array([0.1, 1.0, 1.0, 1.0, 1.0, 1.0])
+    bright = np.array([0.9, 0.9, 0.0, 0.0, 0.0, 0.0])
+    length = np.array([3.0, 3.0, 3.0, 30.0, 30.0, 30.0])
+    brightness = Brightness(mag=snr, snr=snr, whole_snr=snr, good_fraction=good, bright_fraction=bright)
+    assert missed_reason(brightness, length, 5.0, 6.0) == [name for name in MISSED_REASONS if name]

@@ -51,10 +51,10 @@ BAND_COLORS: dict[str, float] = {"u": 1.7, "g": 0.3, "r": -0.2, "i": -0.4, "z": 
 MISSED_REASONS = {
     "": "Found.",
     "badPixels": "Less than half of the trail's flux falls on good pixels of the image.",
-    "brightSource": "The trail lies on a source that is brighter than itself.",
-    "faint": "The expected SNR is below the SNR at which half of the trails are found.",
+    "brightSource": "More than 30% of the trail's flux falls on sources that are brighter than the trail.",
     "short": "The trail is shorter than the trails that the network finds.",
     "unknownMagnitude": "The ephemeris has no magnitude.",
+    "faint": "The expected SNR is below the SNR at which half of the trails are found.",
     "unexplained": "None of these: the trail should have been found.",
 }
 """Reasons for a missed trail, in the order in which they are tested."""
