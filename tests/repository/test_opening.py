@@ -114,6 +114,20 @@ def test_stores_that_do_not_answer(repo: str, monkeypatch: pytest.MonkeyPatch) -
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"junk " * 1000])
+def test_damaged_databases(tmp_path: Path, content: bytes) -> None:
+    """The message has the way out and no SQL, also if the repository is opened for writing."""
+    open_or_create(tmp_path / "repo").close()
+    (tmp_path / "repo" / "gen3.sqlite3").write_bytes(content)
+    for function in (open_butler, open_or_create):
+        with pytest.raises(RepositoryError, match="database is missing or damaged: restore it") as caught:
+            function(tmp_path / "repo")
+        assert "SQL:" not in str(caught.value)
+    (tmp_path / "repo" / "butler.yaml").write_text("a: [")
+    with pytest.raises(RepositoryError, match="configuration is damaged: restore it"):
+        open_or_create(tmp_path / "repo")
+
+
 def test_damaged_repositories(tmp_path: Path) -> None:
     for name, damage in {
         "database": lambda folder: (folder / "gen3.sqlite3").unlink(),

@@ -46,7 +46,7 @@ from lsst.resources import ResourcePath, ResourcePathExpression
 from lsst.sphgeom import ConvexPolygon
 
 from .creation import create_repository
-from .opening import check_run_name, locate
+from .opening import check_run_name, locate, opening_problem
 from .visit_record import RepositoryError, VisitRecord
 
 _LOG = logging.getLogger(__name__)
@@ -128,8 +128,7 @@ def open_or_create(
     except RepositoryError:
         raise
     except Exception as error:
-        problem = " ".join(str(error).split())
-        raise RepositoryError(f"Cannot open {repo} as a Butler repository: {problem}") from error
+        raise RepositoryError(opening_problem(repo, error)) from error
     if butler.dimensions.version < MIN_UNIVERSE:
         raise RepositoryError(
             f"The repository {repo} has dimension universe {butler.dimensions.version}; at least "

@@ -13,11 +13,13 @@
 
 from __future__ import annotations
 
-__all__ = ("check_run_name", "find_collections", "locate", "open_butler")
+__all__ = ("check_run_name", "find_collections", "locate", "open_butler", "opening_problem")
 
 import difflib
 import os
 import re
+
+import yaml
 
 from lsst.daf.butler import Butler, CollectionType, MissingCollectionError
 from lsst.resources import ResourcePath, ResourcePathExpression
@@ -27,6 +29,9 @@ from .visit_record import RepositoryError
 
 _ODD_PATH = re.compile(r"[?#]|%[0-9A-Fa-f]{2}")
 """Parts of a path that the Butler and its databases take for parts of a URI."""
+
+_DAMAGED = re.compile(r"not a database|no such table|malformed|disk image|encrypted")
+"""Messages of SQLite about a file that is not the database of a repository."""
 
 _GLOB = re.compile(r"[*?\[]")
 
@@ -94,12 +99,30 @@ def open_butler(repo: ResourcePathExpression, *, writeable: bool = False) -> But
         hint = f"; known labels are {', '.join(known)}" if known else ""
         raise RepositoryError(f"There is no Butler repository at {repo}{hint}.") from error
     except Exception as error:
-        # Each kind of store and of database has exceptions of its own.
-        problem = " ".join(str(error).split()) or type(error).__name__
-        raise RepositoryError(
-            f"Cannot open {repo} as a Butler repository: {problem.rstrip('.')}. Check the address, the "
-            "access rights and that the server answers."
-        ) from error
+        raise RepositoryError(opening_problem(repo, error)) from error
+
+
+def opening_problem(repo: ResourcePathExpression, error: Exception) -> str:
+    """Return why a repository cannot be opened, and what to do.
+
+    Each kind of store and of database has exceptions of its own.
+
+    Parameters
+    ----------
+    repo
+        The repository.
+    error
+        Exception of the Butler.
+    """
+    # SQL and a link to its explanation follow the message of a database.
+    problem = " ".join(str(error).split()).partition(" [SQL: ")[0].rstrip(".") or type(error).__name__
+    if _DAMAGED.search(problem):
+        remedy = "Its database is missing or damaged: restore it from a copy, or use a new folder"
+    elif isinstance(error, yaml.YAMLError):
+        remedy = "Its configuration is damaged: restore it from a copy, or use a new folder"
+    else:
+        remedy = "Check the address, the access rights and that the server answers"
+    return f"Cannot open {repo} as a Butler repository: {problem}. {remedy}."
 
 
 def check_run_name(run: str) -> None:
