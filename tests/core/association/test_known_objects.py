@@ -241,3 +241,24 @@ def test_any_values_give_a_clean_table_or_an_error(rows: list[tuple[object, ...]
         return
     for name in ("mjdTai", "ra", "dec"):
         assert np.all(np.isfinite(made[name]))
+
+
+def test_files_of_spreadsheets(tmp_path: Path) -> None:
+    """A byte order mark is not part of the first name; other separators are named."""
+    text = "designation,mjdTai,ra,dec\nmine,60000.5,150.0,2.0\n"
+    (tmp_path / "mark.csv").write_text(text, encoding="utf-8-sig")
+    assert list(read_known_objects(tmp_path / "mark.csv")["designation"]) == ["mine"]
+    for separator in ";\t|":
+        (tmp_path / "other.csv").write_text(text.replace(",", separator))
+        with pytest.raises(KnownObjectsError, match="other.csv: the columns are separated by .* by commas"):
+            read_known_objects(tmp_path / "other.csv")
+    (tmp_path / "latin.csv").write_bytes(text.replace("mine", "m\xfcne").encode("latin-1"))
+    with pytest.raises(KnownObjectsError, match="latin.csv cannot be read.*UTF-8"):
+        read_known_objects(tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize("vmag", [-99.0, 99.0, float("inf")])
+def test_fill_values_are_no_magnitudes(vmag: float, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"designation,mjdTai,ra,dec,vmag\nmine,60000.5,150.0,2.0,{vmag}\n")
+    with pytest.raises(KnownObjectsError, match="row 1, column vmag: the value is not a magnitude up to 50"):
+        read_known_objects(tmp_path / "a.csv")

@@ -27,6 +27,7 @@ __all__ = (
 
 import dataclasses
 import logging
+import re
 import warnings
 from pathlib import Path
 
@@ -35,6 +36,7 @@ import astropy.time
 import astropy.units as u
 import numpy as np
 import numpy.typing as npt
+from erfa import ErfaWarning
 
 from ..catalog.columns import table_of
 from .designation import ss_object_id, unpack_designation
@@ -111,6 +113,9 @@ _FORMATS = {
 _MAX_MJD = 100_000.0
 """Largest plausible time, MJD; larger ones are Julian dates."""
 
+_MAX_VMAG = 50.0
+"""Largest plausible absolute value of a magnitude."""
+
 _MAX_RATE = 360.0
 """Largest plausible rate, degrees per day; larger ones have another unit."""
 
@@ -151,7 +156,16 @@ def read_known_objects(path: Path, *, mjd_tai: float | None = None) -> astropy.t
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise KnownObjectsError(f"{path} cannot be read as {kind}: {reason[:200]}") from error
+        remedy = "; write UTF-8 text with columns separated by commas" if kind == "ascii.csv" else ""
+        raise KnownObjectsError(f"{path} cannot be read as {kind}: {reason[:200]}{remedy}.") from error
+    if (
+        kind == "ascii.csv"
+        and len(table.colnames) == 1
+        and (other := re.search(r"[;|\t]", table.colnames[0]))
+    ):
+        raise KnownObjectsError(
+            f"{path}: the columns are separated by {other[0]!r}; separate them by commas."
+        )
     try:
         return normalize_known_objects(table, mjd_tai=mjd_tai)
     except KnownObjectsError as error:
@@ -193,7 +207,7 @@ def normalize_known_objects(
     nothing = np.full(len(table), np.nan)
     time, time_name = _times(values, columns, mjd_tai, len(table))
     rate_ra, rate_dec = _rates(values, columns, nothing)
-    error = values.get("positionErr", nothing)
+    error, vmag = values.get("positionErr", nothing), values.get("vmag", nothing)
     for name, wrong, text in (
         (time_name, ~np.isfinite(time), "is not a number"),
         (time_name, (time < 0.0) | (time > _MAX_MJD), f"is not an MJD between 0 and {_MAX_MJD:g}"),
@@ -201,6 +215,8 @@ def normalize_known_objects(
         (columns["dec"], ~np.isfinite(values["dec"]), "is not a number"),
         (columns["ra"], (values["ra"] < -360.0) | (values["ra"] > 360.0), "is outside [-360, 360] degrees"),
         (columns["dec"], np.abs(values["dec"]) > 90.0, "is outside [-90, 90] degrees"),
+        # Programs write -99 or 99 for an unknown magnitude.
+        (columns.get("vmag", ""), np.abs(vmag) > _MAX_VMAG, f"is not a magnitude up to {_MAX_VMAG:g}"),
         (columns.get("positionErr", ""), error < 0.0, "is negative"),
         (columns.get("positionErr", ""), np.isinf(error), "is infinite"),
     ):
@@ -215,7 +231,7 @@ def normalize_known_objects(
             "dec": values["dec"],
             "rateRa": rate_ra,
             "rateDec": rate_dec,
-            "vmag": values.get("vmag", nothing),
+            "vmag": vmag,
             "positionErr": error,
         },
         KNOWN_OBJECT_COLUMNS,
@@ -227,7 +243,8 @@ def _find_columns(table: astropy.table.Table) -> dict[str, str]:
     """Return the column of the table that holds each value."""
     lower: dict[str, str] = {}
     for name in table.colnames:
-        lower.setdefault(name.lower(), name)
+        # Excel begins UTF-8 files with a byte order mark.
+        lower.setdefault(name.removeprefix("\ufeff").lower(), name)
     found = {}
     for value, source in _SOURCES.items():
         matching = [lower[name] for name in source.names if name in lower]
@@ -289,7 +306,10 @@ def _times(
         if name in values:
             finite = np.isfinite(values[name])
             result = np.full(count, np.nan)
-            result[finite] = astropy.time.Time(values[name][finite], format=form, scale="utc").tai.mjd
+            with warnings.catch_warnings():
+                # An impossible time is refused later; future leap seconds are unknown.
+                warnings.simplefilter("ignore", ErfaWarning)
+                result[finite] = astropy.time.Time(values[name][finite], format=form, scale="utc").tai.mjd
             return result, columns[name]
     if mjd_tai is None:
         accepted = [name for key in ("mjdTai", "mjdUtc", "jdUtc") for name in COLUMN_NAMES[key]]
