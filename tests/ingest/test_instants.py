@@ -88,6 +88,7 @@ def test_part(card: tuple[object, ...], part: str) -> None:
         ([("DATE-OBS", "2024-03-10T05:12:13 PM")], "no time of day that can be read"),
         ([("DATE-OBS", "2024-03-10T05:12:13", "local time at start")], "in local time"),
         ([("DATE-OBS", "2024-03-10"), ("TIME-OBS", "05:12:13", "local time")], "no time of day"),
+        ([("DATE-OBS", "2000-01-01T00:00:00")], "zero of a clock"),
         ([("MJD-OBS", 60379.2168, "local time")], "in local time"),
         ([("MJD-OBS", 60379)], "MJD-OBS = 60379.*no time of day"),
         ([("JD", 2460380)], "JD = 2460380.*no time of day"),

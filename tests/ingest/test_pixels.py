@@ -249,9 +249,10 @@ def test_ccddata(tmp_path: Path, uncertainty: type[NDUncertainty], value: float)
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("VARIANCE", np.full(SHAPE, -1.0), "positive variance"),
-        ("ERR", np.full(SHAPE, -999.0), "positive variance"),
-        ("IVAR", np.zeros(SHAPE), "positive variance"),
+        ("VARIANCE", np.full(SHAPE, -1.0), "variance in HDU 2 .* no finite positive value; remove it"),
+        ("ERR", np.full(SHAPE, -999.0), "error in HDU 2 .* no finite positive value"),
+        ("IVAR", np.zeros(SHAPE), "inverse in HDU 2 .* no finite positive value"),
+        ("WHT", np.full(SHAPE, np.nan), "weight in HDU 2 .* no finite positive value"),
         # A mask whose 1 means good.
         ("MASK", np.ones(SHAPE, dtype=np.uint8), "HDU 2 .*--ignore-mask"),
         ("MASK", np.full(SHAPE, 0.5), "HDU 2 .*--ignore-mask"),
@@ -278,6 +279,20 @@ def test_scaling_in_quotes(tmp_path: Path, keyword: str) -> None:
         hdus[0].header[keyword] = "1.0"
     with pytest.raises(FitsIngestError, match=f"{keyword} = '1.0' is not a number"):
         read(path)
+
+
+def test_companions_before_the_image(tmp_path: Path) -> None:
+    """Whatever the order of the HDUs, they belong to the only image."""
+    bad = np.zeros(SHAPE, dtype=np.uint8)
+    bad[3, 4] = 1
+    companions = [fits.ImageHDU(bad, name="MASK"), fits.ImageHDU(np.full(SHAPE, 10.0), name="ERR")]
+    image = fits.ImageHDU(noise(), tan_header(), name="SCI")
+    pixels = read(write(tmp_path / "one.fits", fits.PrimaryHDU(), *companions, image))
+    np.testing.assert_array_equal(np.argwhere(has(pixels, "BAD")), [[3, 4]])
+    np.testing.assert_allclose(pixels.variance, 100.0)
+    # It cannot be known to which of two images they belong.
+    path = write(tmp_path / "two.fits", fits.PrimaryHDU(), *companions, image, image.copy())
+    assert not read(path).has_mask
 
 
 def test_no_finite_pixel(tmp_path: Path) -> None:

@@ -109,6 +109,9 @@ _PARTS = (
 """Words of a comment for the part of the exposure."""
 
 
+_CLOCK_ZEROS = (1980, 2000)
+"""Years at whose beginning the clocks of cameras and receivers start."""
+
 _LOCAL = re.compile(r"\blocal\b|\bsidereal\b|\blst\b")
 """Words of a comment for a time that is not universal."""
 
@@ -204,6 +207,8 @@ def _from_date(header: Header, keyword: str, part: str) -> Instant | None:
     if clock is None:
         unread = " that can be read" if date.clock else ""
         clock, problem = (0.0, None), f"{source} has no time of day{unread}"
+    if clock[0] == 0.0 and (date.day.month, date.day.day) == (1, 1) and date.day.year in _CLOCK_ZEROS:
+        problem = problem or f"{source} is the zero of a clock that was not set"
     scale = clock[1] or scale
     if scale is None:
         problem = problem or f"TIMESYS = {card_text(header, 'TIMESYS')!r} is unknown"

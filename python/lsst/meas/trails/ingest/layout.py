@@ -252,13 +252,14 @@ def _find_companions(hdus: astropy.io.fits.HDUList, number: int) -> dict[str, in
     """Return the HDUs that belong to an image by their content.
 
     These are the first of each kind after the image with equal EXTVER. In files whose images share EXTVER,
-    the search stops at the next image.
+    the search stops at the next image. The HDUs before the only image of a file belong to it, too.
     """
     images = _images(hdus)
     versions = {hdus[n].header.get("EXTVER", 1) for n in images}
     version = hdus[number].header.get("EXTVER", 1)
     found: dict[str, int] = {}
-    for n in range(number + 1, len(hdus)):
+    before = range(number) if images == [number] else range(0)
+    for n in (*range(number + 1, len(hdus)), *before):
         hdu = hdus[n]
         if _image_shape(hdu) is None:
             continue

@@ -35,6 +35,10 @@ from .noirlab_mask import NoirlabMask
 type _Pixels = npt.NDArray[Any]
 
 
+_NOISE_ROLES = ("variance", "error", "inverse", "weight")
+"""Roles of companions with the noise, the preferred first."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class FitsPixels:
     """Pixels of a FITS image, in the units of the file, shape (ny, nx)."""
@@ -115,7 +119,14 @@ def read_pixels(layout: FitsLayout) -> FitsPixels:
     for plane in (variance, weight):
         if plane is not None:
             # NaN fails both comparisons.
-            no_data |= ~((plane > 0.0) & (plane < np.inf))
+            usable = (plane > 0.0) & (plane < np.inf)
+            if not np.any(usable):
+                role = next(role for role in _NOISE_ROLES if role in others)
+                raise FitsIngestError(
+                    f"{path}: the {role} in HDU {layout.companions[role]} of {layout.companion_path(role)} "
+                    "has no finite positive value; remove it, to use the measured scatter of the sky."
+                )
+            no_data |= ~usable
     image = _as_float32(image)
     fill |= ~np.isfinite(image)
     image[fill] = np.nan

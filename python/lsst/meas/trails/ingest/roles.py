@@ -22,13 +22,16 @@ from astropy.io.fits import Header
 _NAMES: tuple[tuple[str, str], ...] = (
     ("mask", "MASK|MSK|BPM|BPMASK|BAD_?PIX(?:ELS?)?(?:_?MASK)?|DQ|DQM|DQMASK|FLAGS?|(?:DATA_?)?QUAL(?:ITY)?"),
     ("inverse", "IVAR|IVM|INV_?VAR|INV(?:ERSE)?_?VARIANCE"),
-    ("variance", "VARIANCE|VAR"),
-    ("error", "ERRORS?|ERR|SIGMA|SIG|RMS|UNCERT|UNCERTAINTY|STD|STDDEV|NOISE"),
-    ("weight", "WEIGHTS?|WEIGHT_?MAP|WHT|WGT|WT|WTMAP"),
+    ("variance", "VARIANCE|VAR|STAT"),
+    ("error", "ERRORS?|ERR|SIGMA|SIG|RMS|UNC|UNCERT|UNCERTAINTY|STD|STDDEV|NOISE"),
+    ("weight", "WEIGHTS?|WHT|WGT|WT|CONF|CONFIDENCE"),
 )
 """Content by the last word of EXTTYPE (the stack's calexps) or EXTNAME."""
 
-_PATTERNS = tuple((role, re.compile(rf"(?:.*[_\-. ])?(?:{names})[_ ]?\d*")) for role, names in _NAMES)
+_KIND = r"(?:[_\-. ]?(?:IMAGE|IMG|MAP|ARRAY|PLANE|EXT))?"
+_PATTERNS = tuple(
+    (role, re.compile(rf"(?:.*[_\-. ])?(?:{names}){_KIND}[_\-. ]?\d*")) for role, names in _NAMES
+)
 _OTHER = re.compile(
     r"(?:CAT|CATALOG|PSF|PSFIMAGE|BKG|BACK|BACKGROUND|SKY|SKYMODEL|EXP|EXPMAP|EXPOSURE_?MAP|COVERAGE|NEXP|CTX"
     r"|CON|SEGM|SEGMENTATION|MODEL|FLAT|BIAS|DARK|THUMBNAIL|PREVIEW|D2IMARR|WCSDVARR)[_ ]?\d*"
