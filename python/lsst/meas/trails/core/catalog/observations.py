@@ -216,7 +216,7 @@ def check_observations(candidates: astropy.table.Table) -> None:
     for name, (what, option) in _ASSUMED.items():
         if name in candidates.colnames and np.any(assumed := np.asarray(candidates[name], dtype=np.bool_)):
             raise ValueError(
-                f"{_first(candidates, assumed)} has a {what} that is not in the file of its image but was "
+                f"{_first(candidates, assumed)}: the {what} is not known from the file of its image but "
                 f"assumed ({name}; {np.count_nonzero(assumed)} candidates). Ingest the image again with "
                 f"{option} and search it again, or leave these candidates out with the condition "
                 f"'not {name}'."
