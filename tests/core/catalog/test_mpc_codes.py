@@ -49,6 +49,13 @@ from lsst.meas.trails.core.catalog.mpc_codes import (
         # The green of a color camera is not Gaia's G.
         ("G", "G", "FitsCam", ""),
         ("unknown", "Clear", "FitsCam", "C"),
+        ("unknown", "C", "FitsCam", "C"),
+        # ATLAS calls its cyan c.
+        ("unknown", "c", "FitsCam", ""),
+        # Several filters in series are none of them.
+        ("unknown", "g'+r'", "FitsCam", ""),
+        ("unknown", "SDSS r + Ha", "FitsCam", ""),
+        ("unknown", "SDSS i 780/12", "FitsCam", ""),
         ("unknown", "unknown", "FitsCam", ""),
         ("", "", "", ""),
         # One letter alone may belong to any of several systems.

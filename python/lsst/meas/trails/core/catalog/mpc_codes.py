@@ -48,14 +48,12 @@ MPC_BANDS = frozenset(
 _LSST_FILTERS = (*RUBIN_INSTRUMENTS, "TrailSimCam")
 """Butler names of the instruments whose bands ``u`` to ``y`` are the LSST's."""
 
-_LETTER = re.compile(r"(?<![a-z])([ugrizyw])(?![a-z])", re.IGNORECASE)
 _SLOAN = re.compile(
     r"sdss|sloan|[ugriz]'|(?<![a-z])[ugriz]_?(?:p|prime)(?![a-z0-9])|(?<![a-z])zs(?![a-z])", re.I
 )
 _PAN_STARRS = re.compile(r"pan-?_?starrs|(?<![a-z])ps1?(?![a-z])|(?<![a-z])[grizyw]p1(?![a-z0-9])", re.I)
-_PRIMED = re.compile(r"(?<![a-z])([ugriz])(?:'|_?p(?:rime|1)?|s)(?![a-z0-9])", re.I)
 _GAIA = re.compile(r"gaia", re.I)
-_CLEAR = re.compile(r"clear|lum(?:inance)?|open|white|no filter|unfiltered|c", re.I)
+_CLEAR = re.compile(r"clear|lum(?:inance)?|open|white|no filter|unfiltered|(?-i:C)", re.I)
 
 _NUMBERED = re.compile(r"\(?(\d+)\)?(?: [A-Z][a-z].*| \(\d{4} [^)]+\))?")
 _PERMANENT_COMET = re.compile(r"0*(\d+[IPD](?:-[A-Z]{1,2})?)(?:/.*)?")
@@ -99,9 +97,8 @@ def mpc_band(band: str, physical_filter: str = "", instrument: str = "") -> str:
         return band
     for prefix, pattern in (("P", _PAN_STARRS), ("S", _SLOAN)):
         if pattern.search(name):
-            found = _PRIMED.search(name) or _LETTER.search(name)
-            letter = band if len(band) == 1 else found[1].lower() if found else ""
-            return f"{prefix}{letter}" if f"{prefix}{letter}" in MPC_BANDS else ""
+            # A band that is unknown, as of several filters in series, is not guessed from a letter.
+            return f"{prefix}{band}" if f"{prefix}{band}" in MPC_BANDS else ""
     return ""
 
 
