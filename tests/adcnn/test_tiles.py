@@ -125,7 +125,8 @@ def test_snr_of_the_trails(adcnn: AdcnnImage) -> None:
 def test_classes(adcnn: AdcnnImage) -> None:
     tiles = convert(adcnn)
     classes = tiles.table["tile_class"]
-    assert set(classes) == set(TILE_CLASSES.values())
+    # Artifacts are labeled by people, in images of a Butler.
+    assert set(classes) == set(TILE_CLASSES.values()) - {TILE_CLASSES["artifact"]}
     for row in adcnn.trails:
         table = tiles.table
         inside = (table["x0"] <= row["x"]) & (row["x"] < table["x0"] + 64)
