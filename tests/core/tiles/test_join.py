@@ -114,6 +114,14 @@ def test_nothing_is_lost(originals: dict[Path, TrailTiles], tmp_path: Path, virt
         assert reader.manifest() == json.loads((tmp_path / "set.manifest.json").read_text()) == manifest
 
 
+def test_files_are_not_replaced_by_their_join(originals: dict[Path, TrailTiles]) -> None:
+    path = next(iter(originals))
+    before = path.read_bytes()
+    with pytest.raises(TileFileError, match="is also one of the files to join; write to another file"):
+        join(originals, path)
+    assert path.read_bytes() == before
+
+
 def test_distractors_do_not_count_as_trails(originals: dict[Path, TrailTiles], tmp_path: Path) -> None:
     tiles = next(iter(originals.values()))
     catalog = astropy.table.Table({"x": np.arange(4), "source_type": ["Trail", "Star", "Satellite", "Trail"]})

@@ -177,11 +177,13 @@ def write_tile_set(
     Raises
     ------
     TileFileError
-        Raised if a file cannot be read, or cannot be pointed to.
+        Raised if a file cannot be read, or cannot be pointed to, or is the file to write.
     OSError
         Raised if the file cannot be written.
     """
     path = Path(path)
+    if path.exists() and any(path.samefile(image.path) for image in images):
+        raise TileFileError(f"{path} is also one of the files to join; write to another file.")
     kept = [image for image in images if image.split is not None and image.tiles]
     if not kept:
         raise TileFileError("The files have no tile to join.")
