@@ -160,6 +160,16 @@ def test_designation_of_members() -> None:
     assert max(chain.tracklets["nMembers"]) == 2
 
 
+@pytest.mark.parametrize("ids", [(0, 7), (7, 0)])
+def test_one_object_of_two_ephemerides(ids: tuple[int, int]) -> None:
+    """Not every ephemeris has identifiers."""
+    pair = known(moving_object([0.0, 30.0]), ["2026 AB", "2026 AB"])
+    for catalog, identifier in zip(pair, ids, strict=True):
+        catalog["ssObjectId"] = [identifier]
+    tracklets = link_candidates(pair).tracklets
+    assert (list(tracklets["designation"]), list(tracklets["ssObjectId"])) == (["2026 AB"], [7])
+
+
 def test_direction_of_known_objects() -> None:
     forward = (np.sin(np.deg2rad(70.0)), np.cos(np.deg2rad(70.0)))
     pair = moving_object([0.0, 30.0])

@@ -188,7 +188,7 @@ def read_detections(
     ValueError
         Raised if a column is missing or an identifier is repeated.
     """
-    names: dict[str, dict[Any, int]] = {"band": {}, "known": {}}
+    names: dict[str, dict[str, int]] = {"band": {}, "known": {}, "ssObjectId": {}}
     parts = []
     total = 0
     for table in tables:
@@ -199,7 +199,8 @@ def read_detections(
         name: np.concatenate([part[name] for part in parts]) if parts else _EMPTY[name] for name in _ARRAYS
     }
     parts.clear()
-    detections = Detections(**joined, bands=tuple(names["band"]), objects=tuple(names["known"]))
+    objects = tuple((names["ssObjectId"][name], name) for name in names["known"])
+    detections = Detections(**joined, bands=tuple(names["band"]), objects=objects)
     ids, counts = np.unique(detections.candidate_id, return_counts=True)
     if np.any(counts > 1):
         raise ValueError(
@@ -220,7 +221,7 @@ _EMPTY: dict[str, Any] = {
 
 
 def _arrays(
-    table: astropy.table.Table, options: LinkOptions, names: dict[str, dict[Any, int]]
+    table: astropy.table.Table, options: LinkOptions, names: dict[str, dict[str, int]]
 ) -> dict[str, Any]:
     """Return the usable rows of a catalog as arrays; add to the names of bands and objects."""
     if missing := [name for name in LINKING_COLUMNS if name not in table.colnames]:
@@ -250,7 +251,7 @@ def _arrays(
     place, direction = _vectors(value)
     mag, mag_error, band = _magnitudes(table[use], value, names["band"])
     score = np.clip(value["score"], 0.02, 0.98)
-    known, sense = _known_objects(table[use], value, direction, names["known"])
+    known, sense = _known_objects(table[use], value, direction, names)
     return {
         "candidate_id": np.asarray(table["trailCandidateId"][use], dtype=np.int64),
         "visit": np.asarray(table["visit"][use], dtype=np.int64),
@@ -340,7 +341,10 @@ def _magnitudes(
 
 
 def _known_objects(
-    table: astropy.table.Table, value: dict[str, _Floats], direction: _Floats, objects: dict[Any, int]
+    table: astropy.table.Table,
+    value: dict[str, _Floats],
+    direction: _Floats,
+    names: dict[str, dict[str, int]],
 ) -> tuple[_Ints, _Ints]:
     """Return the number of the known object of each candidate, and the sense of its motion."""
     count = len(table)
@@ -355,7 +359,10 @@ def _known_objects(
         columns = [np.ma.asarray(table[name], dtype=np.float64) for name in ("ephRateRa", "ephRateDec")]
         rate = np.nan_to_num(np.stack([np.ma.filled(column, 0.0) for column in columns]))
     for row in np.flatnonzero(designation != ""):
-        known[row] = objects.setdefault((int(ids[row]), str(designation[row])), len(objects))
+        # Not every ephemeris of an object has its identifier.
+        name = str(designation[row])
+        known[row] = names["known"].setdefault(name, len(names["known"]))
+        names["ssObjectId"][name] = names["ssObjectId"].get(name, 0) or int(ids[row])
     east, north = east_north(value["ra"], value["dec"])
     motion = east * rate[0][:, None] + north * rate[1][:, None]
     sense = np.sign(np.sum(motion * direction, axis=1)).astype(np.int64)
