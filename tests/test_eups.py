@@ -47,7 +47,7 @@ def products(path: Path) -> set[str]:
             if parts[0] == "astro_metadata_translator":
                 found.add(parts[0])
             elif parts[0] == "lsst" and parts[:3] != ["lsst", "meas", "trails"]:
-                two = parts[1] in ("ctrl", "daf", "meas", "pex", "pipe", "source")
+                two = parts[1] in ("ctrl", "daf", "ip", "meas", "pex", "pipe", "source")
                 found.add("_".join(parts[1:3] if two else parts[1:2]))
     return found
 

@@ -215,7 +215,7 @@ def test_what_cannot_be_evaluated(repo: Path, chain: Any, tmp_path: Path) -> Non
         ((repo, EVALUATED, "--against", chain.detected), "no trail_metrics"),
         ((repo, EVALUATED, "--against", EVALUATED), "--against"),
         ((repo, EVALUATED, "--instrument", "LSSTCam"), "LSSTCam"),
-        ((repo, EVALUATED, "-o", repo), "is not a report"),
+        ((repo, EVALUATED, "-o", repo), "has other files"),
     ):
         code, output = invoke(*arguments)
         assert code in (1, 2)

@@ -126,7 +126,9 @@ def test_score_tells_true_from_false(scenes: list[ValidationScene]) -> None:
 def test_satellites_are_no_mistakes(scenes: list[ValidationScene]) -> None:
     """Without their truth, satellites are false candidates with the scores of trails."""
     without = [dataclasses.replace(scene, satellites=Trails.empty()) for scene in scenes]
-    assert run(without).metrics["completeness_at_10"] < run(scenes).metrics["completeness_at_10"]
+    thresholds = [run(each).score["at_false_per_detector"]["10"] for each in (without, scenes)]
+    # Measured: 0.53 and 0.31.
+    assert thresholds[0] > thresholds[1] + 0.1
 
 
 def test_best_thresholds_are_chosen(scenes: list[ValidationScene]) -> None:
