@@ -175,7 +175,7 @@ def detect(folder: Path, cluster: SlurmCluster) -> None:
         folder, cluster, "bps", "restart", "--wms-service-class", _SERVICE, "--id", submitted, REPO=str(repo)
     )
     counts = number_of_jobs(messages)
-    check(counts == {"memo_done": 4, "exec_done": 2}, f"Expected 4 kept jobs and 2 completed ones: {counts}")
+    check(counts == {"memo_done": 5, "exec_done": 3}, f"Expected 5 kept jobs and 3 completed ones: {counts}")
     check_outputs(
         repo, {"trail_mask": expected + 1, "trail_candidate_detector": expected + 1, "trail_candidate": 2}
     )
