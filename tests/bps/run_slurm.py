@@ -55,7 +55,7 @@ _RECIPE = {
         "hyperparameters": {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]},
     },
     "data": {"train": ["tiles.h5#train"], "validation": ["tiles.h5#validation"]},
-    "stages": [{"name": "all", "epochs": 200, "batch_size": 4, "loss": {"bce": 1.0, "dice": 1.0}}],
+    "stages": [{"name": "all", "epochs": 400, "batch_size": 4, "loss": {"bce": 1.0, "dice": 1.0}}],
     "precision": "float32",
     "threads": 1,
 }
