@@ -28,6 +28,7 @@ from ..render import FourierTrail, trail_kernels
 
 type _Mask = npt.NDArray[np.bool_]
 type _Floats = npt.NDArray[np.float64]
+type _Pixels = npt.NDArray[np.floating]
 
 MIN_PIXELS = 20
 """Fewest good pixels for a fit."""
@@ -155,9 +156,9 @@ class FitRegion:
         self.data = data[good]
         self.sigma = np.sqrt(variance[good])
         self._renderer = FourierTrail(trail_kernels(sky.psf, x0, y0, x1, y1).astype(np.float32), use.shape)
-        self._cache: tuple[bytes, _Floats, _Floats] | None = None
+        self._cache: tuple[bytes, _Pixels, _Pixels] | None = None
         shape = np.array([x - left, y - bottom, x1 - x0, y1 - y0])
-        trail = self._renderer.image(*shape)[use].astype(np.float64)
+        trail = self._draw(shape)[0].astype(np.float64)
         flux, self._level = self._linear(trail)
         self.flux_scale = max(1.0 / np.sqrt(np.sum(np.square(trail / self.sigma))), 1e-30)
         self.background_scale = float(np.median(self.sigma)) / np.sqrt(self.n_data)
@@ -179,19 +180,23 @@ class FitRegion:
         The parameters are x, y, dx, dy in the box, flux and level; for the units of the last two see
         `_linear_values`.
         """
-        key = p.tobytes()
+        trail, slopes = self._draw(p[:4])
+        flux, level = self._linear_values(p)
+        residual = (flux * trail + level - self.data) / self.sigma
+        # Derivatives are stored by parameter, each in one piece.
+        jacobian = np.empty((6, len(trail)))
+        np.multiply(slopes, flux, out=jacobian[:4])
+        np.multiply(trail, self._flux_unit, out=jacobian[4])
+        jacobian[5] = self.background_scale
+        jacobian /= self.sigma
+        return residual, jacobian.T
+
+    def _draw(self, shape: _Floats) -> tuple[_Pixels, _Pixels]:
+        """Return a trail of unit flux, (n,), and its derivatives by x, y, dx, dy, (4, n); keep the last."""
+        key = shape.tobytes()
         if self._cache is None or self._cache[0] != key:
-            image, slopes = self._renderer.image_and_jacobian(*p[:4])
-            flux, level = self._linear_values(p)
-            trail = image.ravel()[self._pixels]
-            residual = (flux * trail + level - self.data) / self.sigma
-            # Derivatives are stored by parameter, each in one piece.
-            jacobian = np.empty((6, len(trail)))
-            np.multiply(slopes.reshape(4, -1)[:, self._pixels], flux, out=jacobian[:4])
-            np.multiply(trail, self._flux_unit, out=jacobian[4])
-            jacobian[5] = self.background_scale
-            jacobian /= self.sigma
-            self._cache = (key, residual, jacobian.T)
+            image, slopes = self._renderer.image_and_jacobian(*shape)
+            self._cache = (key, image.ravel()[self._pixels], slopes.reshape(4, -1)[:, self._pixels])
         return self._cache[1], self._cache[2]
 
     def _linear_values(self, p: _Floats) -> tuple[float, float]:
