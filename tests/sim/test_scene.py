@@ -16,6 +16,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lsst.meas.trails.core.injection.fresh import add_fresh_trails
 from lsst.meas.trails.core.injection.population import TrailPopulation
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.sim.scene import SceneConfig, simulate_scene
@@ -71,3 +72,20 @@ def test_dead_amplifier_and_masks() -> None:
 def test_bad_configuration(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"shape|positive"):
         SceneConfig(**change)  # type: ignore[arg-type]
+
+
+def test_trail_free_scenes_take_fresh_trails() -> None:
+    config = SceneConfig(shape=(256, 320), satellite_chance=1.0)
+    scene = simulate_scene(config, PSF, np.random.default_rng(2))
+    background = scene.trail_free()
+    assert background.full_well == pytest.approx(130_000.0 / 1.85)
+    assert background.gain == 1.85
+    assert background.ignored.any()
+    fresh = add_fresh_trails(background, TrailPopulation(number=5), np.random.default_rng(1))
+    assert fresh.truth.any()
+    assert np.all(fresh.ignored[background.ignored])
+    with_trails = simulate_scene(
+        dataclasses.replace(config, trails=TrailPopulation(number=5)), PSF, np.random.default_rng(2)
+    )
+    with pytest.raises(ValueError, match="5 trails"):
+        with_trails.trail_free()

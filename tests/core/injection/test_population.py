@@ -270,3 +270,16 @@ def test_truth_tables_have_the_requested_brightness(
 def test_impossible_populations_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrailPopulation(**change)
+
+
+def test_brightness_is_a_power_law(make_planes: MakePlanes) -> None:
+    population = TrailPopulation(brightness=(3.0, 1e5), brightness_index=-1.35)
+    rng = np.random.default_rng(1)
+    snr = np.array([population.draw_brightness(rng) for _ in range(4000)])
+    assert 3.0 <= snr.min()
+    assert snr.max() <= 1e5
+    # The integral of s^-1.35; four sigma of 4000 draws are 3%.
+    share = (3.0**-0.35 - 20.0**-0.35) / (3.0**-0.35 - 1e5**-0.35)
+    assert np.mean(snr < 20.0) == pytest.approx(share, abs=0.032)
+    with pytest.raises(ValueError, match="brightness_index"):
+        TrailPopulation(brightness_mode="psf_mag", brightness=(18.0, 22.0), brightness_index=-1.0)

@@ -209,3 +209,12 @@ def test_streaks_of_satellites_alone(make_planes: MakePlanes) -> None:
     # Within four FWHM of 4 pixels.
     expected = np.abs(np.arange(80) - 60.0) < 16.0
     np.testing.assert_array_equal(streak_mask(table, planes.shape), np.tile(expected[:, None], 100))
+
+
+def test_streaks_end_inside_the_image(make_planes: MakePlanes) -> None:
+    planes = make_planes((80, 100))
+    empty = truth_table(planes, Trails.empty())
+    table = add_distractors(empty, trails_of((40.0, 40.0, 20.0, 0.0, 1e4)), ["Satellite"], planes.psf)
+    # From x = 30 to 50, and four FWHM of 4 pixels beyond the ends.
+    columns = np.flatnonzero(streak_mask(table, planes.shape).any(axis=0))
+    assert (columns[0], columns[-1]) == (15, 65)

@@ -26,12 +26,14 @@ from lsst.images.psfs import PiffWrapper
 
 from ..core.geometry import Trail, Trails
 from ..core.injection.artifacts import add_satellite
+from ..core.injection.fresh import TrailFreeImage
 from ..core.injection.inject import inject_trails
 from ..core.injection.population import TrailPopulation, draw_trails
-from ..core.injection.truth import add_distractors, truth_table
+from ..core.injection.saturation import saturate
+from ..core.injection.truth import add_distractors, streak_mask, truth_table
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
-from .defects import add_cosmic_rays, bad_columns, dead_amplifier, saturate
+from .defects import add_cosmic_rays, bad_columns, dead_amplifier
 from .instrument import DETECTOR_SHAPE
 from .sky import Sky, SkyConfig, draw_sky, paint_sky
 from .template import TemplateConfig, simulate_template
@@ -144,6 +146,33 @@ class Scene:
     template_psf: PiffWrapper | None = None
     """Point-spread function of the template."""
 
+    gain: float = np.inf
+    """Electrons per nJy."""
+
+    full_well: float = np.inf
+    """Saturation level, nJy."""
+
+    light_psf: PsfGrid | None = None
+    """PSF of the light, if it is not the one that the image states."""
+
+    def trail_free(self) -> TrailFreeImage:
+        """Return a scene without trails as an image to add fresh trails to.
+
+        Raises
+        ------
+        ValueError
+            Raised if the scene has trails.
+        """
+        if len(self.trails):
+            raise ValueError(f"The scene has {len(self.trails)} trails; simulate it without a population.")
+        return TrailFreeImage(
+            planes=self.planes,
+            ignored=streak_mask(self.truth, self.planes.shape),
+            gain=self.gain,
+            full_well=self.full_well,
+            light_psf=self.light_psf,
+        )
+
 
 def simulate_scene(
     config: SceneConfig,
@@ -228,6 +257,8 @@ def simulate_scene(
         trails=trails,
         truth=truth,
         template_psf=template_psf,
+        gain=config.gain,
+        full_well=config.full_well / config.gain,
     )
 
 

@@ -125,7 +125,7 @@ class TrainingScenes(RecipeSection):
             planes=scene.planes,
             trails=scene.trails,
             snr=np.asarray(scene.truth["snr_optimal"][trails], dtype=np.float64),
-            satellites=Trails.from_table(scene.truth[~trails]),
+            satellites=Trails.from_table(scene.truth[scene.truth["source_type"] == "Satellite"]),
         )
 
 
@@ -153,15 +153,13 @@ def subtracted_scene(scene: Scene, box: Box) -> Scene:
     planes = subtract_template(scene.planes, template).planes
     others = scene.truth[~is_trail(scene.truth)]
     truth = astropy.table.vstack([truth_table(planes, scene.trails), others], metadata_conflicts="silent")
-    return Scene(planes=planes, trails=scene.trails, truth=truth)
+    return dataclasses.replace(scene, planes=planes, truth=truth, template_psf=None)
 
 
 def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:
     """Return the truth plane of a scene: 1 on trails, 2 on ignored pixels, else 0."""
     planes = scene.planes
-    snr = np.asarray(scene.truth["snr_optimal"])
-    satellite = np.asarray(scene.truth["source_type"]) == "Satellite"
-    visible = (snr >= scenes.ignore_below)[~satellite]
+    visible = np.asarray(scene.truth["snr_optimal"])[is_trail(scene.truth)] >= scenes.ignore_below
     truth = np.zeros(planes.shape, dtype=np.uint8)
     truth[truth_mask(planes.psf, scene.trails[~visible], planes.shape, scenes.truth_fraction)] = IGNORED
     truth[streak_mask(scene.truth, planes.shape)] = IGNORED

@@ -89,7 +89,12 @@ class TrailPopulation:
     """One of `BRIGHTNESS_MODES`."""
 
     brightness: tuple[float, float] = (3.0, 30.0)
-    """Range of the uniform distribution of brightness, in units of the mode."""
+    """Range of brightness, in units of the mode."""
+
+    brightness_index: float | None = None
+    """Exponent of a power law of SNRs: -1 is log-uniform, -1.35 has half of 3 to 100 000 below 20; `None` is
+    uniform, as magnitudes are.
+    """
 
     blank_fraction: float = 0.0
     """Fraction of images without any trail."""
@@ -116,6 +121,12 @@ class TrailPopulation:
         low, high = self.brightness
         for name, valid, rule in (
             ("length_index", math.isfinite(self.length_index), "be finite"),
+            (
+                "brightness_index",
+                self.brightness_index is None
+                or (is_snr and low > 0.0 and math.isfinite(self.brightness_index)),
+                "be finite, and is for positive SNRs only",
+            ),
             (
                 "length",
                 0.0 < self.length[0] <= self.length[1] <= MAX_INJECTED_LENGTH,
@@ -147,12 +158,23 @@ class TrailPopulation:
                 return float(np.exp(rng.uniform(np.log(low), np.log(high))))
             case "uniform":
                 return float(rng.uniform(low, high))
-        power = self.length_index + 1.0
-        if abs(power) < 1e-6:
-            return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        # Inverse of the cumulative distribution, relative to the shortest so that steep laws do not overflow.
-        ratio = np.power(high / low, power)
-        return float(low * np.power(1.0 + rng.random() * (ratio - 1.0), 1.0 / power))
+        return _draw_power_law(low, high, self.length_index, rng)
+
+    def draw_brightness(self, rng: np.random.Generator) -> float:
+        """Return a random brightness, in units of the mode."""
+        if self.brightness_index is None:
+            return float(rng.uniform(*self.brightness))
+        return _draw_power_law(*self.brightness, self.brightness_index, rng)
+
+
+def _draw_power_law(low: float, high: float, index: float, rng: np.random.Generator) -> float:
+    """Return a random number with a density that is a power of the number."""
+    power = index + 1.0
+    if abs(power) < 1e-6:
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    # Inverse of the cumulative distribution, relative to the lowest so that steep laws do not overflow.
+    ratio = np.power(high / low, power)
+    return float(low * np.power(1.0 + rng.random() * (ratio - 1.0), 1.0 / power))
 
 
 def rate_to_length(rate: float, exposure_time: float, pixel_scale: float) -> float:
@@ -261,7 +283,7 @@ def draw_trails(
     trails = []
     for _ in range(count):
         length = population.draw_length(rng)
-        brightness = float(rng.uniform(*population.brightness))
+        brightness = population.draw_brightness(rng)
         trail = place(length)
         if trail is None:
             continue

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..catalog.columns import table_of
-from ..geometry import PixelToSky, Trails, line_band
+from ..geometry import PixelToSky, Trails, edge_distance, line_band
 from ..photometry import detection_magnitude_loss, flux_to_mag, point_source_flux_limit, typical_variance
 from ..planes import ImagePlanes
 from ..psf import PsfGrid
@@ -32,6 +32,9 @@ from ..render import TrailStamp, optimal_snr, render_trail, variance_under
 
 _STREAK_WIDTH = 4.0
 """Half of the width of a satellite streak, FWHM."""
+
+_AT_EDGE = 2.0
+"""Largest distance from the edge of an image of a streak that continues beyond it, pixels."""
 
 _F, _I, _S = np.float64, np.int64, np.str_
 
@@ -240,9 +243,18 @@ def streak_mask(catalog: astropy.table.Table, shape: tuple[int, int]) -> npt.NDA
         Shape (ny, nx) of the image.
     """
     mask = np.zeros(shape, dtype=bool)
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
     for row in catalog[np.asarray(catalog["source_type"]).astype(str) == "Satellite"]:
         x, y, angle, fwhm = (float(row[name]) for name in ("x", "y", "beta", "fwhm"))
-        mask |= line_band(shape, x, y, angle, _STREAK_WIDTH * fwhm)
+        band = line_band(shape, x, y, angle, _STREAK_WIDTH * fwhm)
+        radians = np.deg2rad(angle)
+        along = (columns - x) * np.cos(radians) + (rows - y) * np.sin(radians)
+        for side, suffix in ((-1.0, "0"), (1.0, "1")):
+            # An end at the edge of the image is not an end of the streak.
+            end_x, end_y = float(row[f"x{suffix}"]), float(row[f"y{suffix}"])
+            if edge_distance(end_x, end_y, shape) > _AT_EDGE:
+                band &= side * along < 0.5 * float(row["trail_length"]) + _STREAK_WIDTH * fwhm
+        mask |= band
     return mask
 
 
