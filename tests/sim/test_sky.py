@@ -16,6 +16,7 @@ import pytest
 
 from lsst.meas.trails.core.photometry import mag_to_flux
 from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.sim.galaxies import Galaxies
 from lsst.meas.trails.sim.sky import Sky, SkyConfig, draw_sky, paint_sky
 
 PSF = PsfGrid.gaussian(4.0, 25)
@@ -28,13 +29,15 @@ def make_sky(*, stars: tuple[float, float, float] | None = None, disk: bool | No
     one = np.ones(0 if disk is None else 1)
     return Sky(
         *star.T,
-        galaxy_x=80.3 * one,
-        galaxy_y=70.6 * one,
-        galaxy_flux=1000.0 * one,
-        galaxy_radius=4.0 * one,
-        galaxy_axis_ratio=0.5 * one,
-        galaxy_angle=30.0 * one,
-        galaxy_is_disk=np.full(len(one), disk, dtype=bool),
+        Galaxies(
+            x=80.3 * one,
+            y=70.6 * one,
+            flux=1000.0 * one,
+            radius=4.0 * one,
+            axis_ratio=0.5 * one,
+            angle=30.0 * one,
+            index=one if disk else 4.0 * one,
+        ),
     )
 
 
@@ -80,6 +83,6 @@ def test_source_counts() -> None:
     area = (3120 * 0.2 / 60.0) ** 2
     bright = np.count_nonzero(sky.star_flux > mag_to_flux(24.0))
     assert bright == pytest.approx(20.0 * area, rel=0.1)
-    assert np.count_nonzero(sky.galaxy_flux > mag_to_flux(25.0)) == pytest.approx(30.0 * area, rel=0.1)
+    assert np.count_nonzero(sky.galaxies.flux > mag_to_flux(25.0)) == pytest.approx(30.0 * area, rel=0.1)
     assert sky.star_x.min() < 0.0
     assert sky.star_x.max() > 3000.0

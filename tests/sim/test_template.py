@@ -41,19 +41,7 @@ PERFECT = TemplateConfig(
 
 
 def one_star(flux: float = 10_000.0) -> Sky:
-    nothing = np.zeros(0)
-    return Sky(
-        star_x=np.array([60.0]),
-        star_y=np.array([70.0]),
-        star_flux=np.array([flux]),
-        galaxy_x=nothing,
-        galaxy_y=nothing,
-        galaxy_flux=nothing,
-        galaxy_radius=nothing,
-        galaxy_axis_ratio=nothing,
-        galaxy_angle=nothing,
-        galaxy_is_disk=np.zeros(0, dtype=bool),
-    )
+    return Sky(star_x=np.array([60.0]), star_y=np.array([70.0]), star_flux=np.array([flux]))
 
 
 def make_template(

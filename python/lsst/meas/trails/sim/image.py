@@ -27,7 +27,7 @@ from lsst.images import Box, DetectorFrame, DifferenceImage, SkyProjection, Visi
 from lsst.images.cameras import Detector
 from lsst.images.psfs import PointSpreadFunction
 
-from ..repository.visit_image import make_difference_image, make_summary_stats, make_visit_image, sample_psf
+from ..repository.visit_image import make_difference_image, make_summary_stats, make_visit_image
 from .difference import subtract_template, template_planes
 from .observation import VisitPlan
 from .psf import pixel_psf
@@ -130,9 +130,9 @@ def assemble_image(
     )
     template, difference = None, None
     if scene.template_psf is not None:
-        planes = template_planes(scene.planes, sample_psf(scene.template_psf, bbox))
+        planes = template_planes(scene.planes, scene.template_psf)
         if with_template:
-            template = make(planes, psf=scene.template_psf)
+            template = make(planes, psf=pixel_psf(scene.template_psf, bbox))
         if with_difference:
             subtracted = subtract_template(scene.planes, planes)
             pixels = make(

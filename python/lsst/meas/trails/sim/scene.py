@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lsst.images import Box
-from lsst.images.psfs import PiffWrapper
 
 from ..core.geometry import Trail, Trails
 from ..core.injection.artifacts import add_satellite
@@ -35,7 +34,8 @@ from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
 from .defects import add_cosmic_rays, bad_columns, dead_amplifier
 from .instrument import DETECTOR_SHAPE
-from .sky import Sky, SkyConfig, draw_sky, paint_sky
+from .sky import Sky, SkyConfig, draw_sky, galaxy_canvas, paint_sky
+from .stars import StarLook
 from .template import TemplateConfig, simulate_template
 
 
@@ -111,7 +111,7 @@ class SceneConfig:
         sky = SkyConfig(
             star_density=float(np.exp(rng.uniform(np.log(2.0), np.log(25.0)))),
             galaxy_density=float(np.exp(rng.normal(np.log(32.0), 0.25))),
-            spike_angle=float(rng.uniform(0.0, 90.0)),
+            look=StarLook(spike_angle=float(rng.uniform(0.0, 90.0))),
         )
         config = cls(
             shape=shape,
@@ -143,7 +143,7 @@ class Scene:
     coordinates.
     """
 
-    template_psf: PiffWrapper | None = None
+    template_psf: PsfGrid | None = None
     """Point-spread function of the template."""
 
     gain: float = np.inf
@@ -194,7 +194,7 @@ def simulate_scene(
     rng
         Random number generator; the same state gives the same image.
     bbox
-        Box of the image, in the coordinates of the template's PSF; starts at (0, 0) by default.
+        Box of the image, as for the template's PSF; starts at (0, 0) by default.
     sky
         Stars and galaxies, instead of those that ``config`` describes.
     trails
@@ -212,8 +212,11 @@ def simulate_scene(
     template_rng = rng.spawn(1)[0]
     if sky is None and config.sky is not None:
         sky = draw_sky(config.sky, shape, rng)
+    galaxies = None
     if sky is not None:
-        signal += paint_sky(sky, psf, shape, noise)
+        # The template's PSF may be wider.
+        galaxies = galaxy_canvas(sky, shape, psf.size + 8, noise)
+        signal += paint_sky(sky, psf, shape, noise, galaxies=galaxies)
     streaks: list[Trail] = []
     if rng.random() < config.satellite_chance:
         brightness = float(np.exp(rng.uniform(np.log(2.0), np.log(300.0)))) * noise
@@ -250,7 +253,7 @@ def simulate_scene(
     template, template_psf = None, None
     if config.template is not None:
         template, template_psf = simulate_template(
-            config.template, sky, psf, bbox or Box.from_shape(shape), noise, template_rng
+            config.template, sky, psf, bbox or Box.from_shape(shape), noise, template_rng, galaxies
         )
     return Scene(
         planes=ImagePlanes(image=image, variance=variance, mask=mask, psf=psf, template=template),

@@ -22,7 +22,6 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from lsst.images import Box
-from lsst.images.psfs import PiffWrapper
 
 from ..core.geometry import Trail
 from ..core.injection.artifacts import add_satellite
@@ -31,10 +30,9 @@ from ..core.psf import PsfGrid
 from ..core.render import render_trail
 from ..repository.visit_image import sample_psf
 from .psf import draw_seeing, make_psf
-from .sky import Sky, paint_sky
+from .sky import Shift, Sky, paint_sky
 
 type _Image = npt.NDArray[np.float32]
-type _Floats = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +95,8 @@ def simulate_template(
     bbox: Box,
     sky_noise: float,
     rng: np.random.Generator,
-) -> tuple[_Image, PiffWrapper]:
+    galaxies: _Image | None = None,
+) -> tuple[_Image, PsfGrid]:
     """Simulate the template of an image.
 
     Parameters
@@ -114,22 +113,23 @@ def simulate_template(
         Sky noise of the image, nJy per pixel.
     rng
         Random number generator.
+    galaxies
+        Result of `~lsst.meas.trails.sim.sky.galaxy_canvas`, if there is one already.
 
     Returns
     -------
     template
         Flux per pixel in nJy, shape (ny, nx), NaN for missing data.
     psf
-        Point-spread function of the template, in the coordinates of the box.
+        Point-spread function of the template.
     """
     noise = float(rng.uniform(*config.noise)) * sky_noise
     shape = ny, nx = bbox.y.size, bbox.x.size
-    other_psf = _other_psf(psf, bbox, float(rng.uniform(*config.width)), rng)
-    template_psf = sample_psf(other_psf, bbox)
+    template_psf = _other_psf(psf, bbox, float(rng.uniform(*config.width)), rng)
     template = np.zeros(shape, dtype=np.float32)
     if sky is not None:
-        earlier = _earlier_sky(sky, config, shape, rng)
-        template += paint_sky(earlier, template_psf, shape, noise)
+        earlier, shift = _earlier_sky(sky, config, shape, rng)
+        template += paint_sky(earlier, template_psf, shape, noise, galaxies=galaxies, shift=shift)
         template *= np.float32(1.0 + rng.normal(0.0, config.scale))
     _add_remains(template, template_psf, config, noise, rng)
     template += _correlated_noise(shape, noise, float(rng.uniform(*config.correlation)), rng)
@@ -138,10 +138,10 @@ def simulate_template(
     template += np.linspace(-slope[1], slope[1], nx, dtype=np.float32)[None, :]
     template += np.linspace(-slope[2], slope[2], ny, dtype=np.float32)[:, None]
     template[_missing(config, shape, rng)] = np.nan
-    return template, other_psf
+    return template, template_psf
 
 
-def _other_psf(psf: PsfGrid, bbox: Box, factor: float, rng: np.random.Generator) -> PiffWrapper:
+def _other_psf(psf: PsfGrid, bbox: Box, factor: float, rng: np.random.Generator) -> PsfGrid:
     """Return a PSF of another width and ellipticity."""
     center = 0.5 * bbox.x.size, 0.5 * bbox.y.size
     target = factor * psf.fwhm(*center)
@@ -152,11 +152,13 @@ def _other_psf(psf: PsfGrid, bbox: Box, factor: float, rng: np.random.Generator)
         sampled = sample_psf(make_psf(seeing, np.random.default_rng(seed), bbox), bbox)
         ratio = target / sampled.fwhm(*center)
         seeing = dataclasses.replace(seeing, fwhm=float(np.clip(seeing.fwhm * ratio, 1.5, 12.0)))
-    return make_psf(seeing, np.random.default_rng(seed), bbox)
+    return sample_psf(make_psf(seeing, np.random.default_rng(seed), bbox), bbox)
 
 
-def _earlier_sky(sky: Sky, config: TemplateConfig, shape: tuple[int, int], rng: np.random.Generator) -> Sky:
-    """Return the sky of earlier images with registration errors."""
+def _earlier_sky(
+    sky: Sky, config: TemplateConfig, shape: tuple[int, int], rng: np.random.Generator
+) -> tuple[Sky, Shift]:
+    """Return the sky of earlier images, stars with registration errors, and the errors of the galaxies."""
     count = len(sky.star_x)
     flux, x, y = sky.star_flux.copy(), sky.star_x.copy(), sky.star_y.copy()
     fate = rng.random(count)
@@ -167,29 +169,26 @@ def _earlier_sky(sky: Sky, config: TemplateConfig, shape: tuple[int, int], rng: 
     x[moved] += (distance * np.cos(angle))[moved]
     y[moved] += (distance * np.sin(angle))[moved]
     flux[fate > 1.0 - config.absent] = 0.0
-    # Registration errors vary slowly over a detector.
-    reach = config.shift / np.sqrt(2.0)
-    shift, gradient = rng.uniform(-reach, reach, 2), rng.uniform(-0.5, 0.5, (2, 2)) * reach
+    shift = _registration(config, shape, rng)
+    dx, dy = np.array([shift(*star) for star in zip(x.tolist(), y.tolist(), strict=True)]).reshape(-1, 2).T
+    # The telescope had another rotation.
+    look = dataclasses.replace(sky.look, spike_angle=float(rng.uniform(0.0, 90.0)))
+    return dataclasses.replace(sky, star_x=x + dx, star_y=y + dy, star_flux=flux, look=look), shift
 
-    def registered(x: _Floats, y: _Floats) -> tuple[_Floats, _Floats]:
+
+def _registration(config: TemplateConfig, shape: tuple[int, int], rng: np.random.Generator) -> Shift:
+    """Draw registration errors, which vary slowly over a detector."""
+    reach = config.shift / np.sqrt(2.0)
+    offset, gradient = rng.uniform(-reach, reach, 2), rng.uniform(-0.5, 0.5, (2, 2)) * reach
+
+    def shift(x: float, y: float) -> tuple[float, float]:
         u, v = x / shape[1] - 0.5, y / shape[0] - 0.5
         dx, dy = (
-            np.clip(shift[i] + gradient[i, 0] * u + gradient[i, 1] * v, -reach, reach) for i in range(2)
+            min(max(offset[i] + gradient[i, 0] * u + gradient[i, 1] * v, -reach), reach) for i in range(2)
         )
-        return x + dx, y + dy
+        return dx, dy
 
-    star_x, star_y = registered(x, y)
-    galaxy_x, galaxy_y = registered(sky.galaxy_x, sky.galaxy_y)
-    return dataclasses.replace(
-        sky,
-        star_x=star_x,
-        star_y=star_y,
-        star_flux=flux,
-        galaxy_x=galaxy_x,
-        galaxy_y=galaxy_y,
-        # The telescope had another rotation.
-        spike_angle=float(rng.uniform(0.0, 90.0)),
-    )
+    return shift
 
 
 def _add_remains(

@@ -49,7 +49,7 @@ from ..sim.template import TemplateConfig
 from .calibration import ValidationScene
 from .recipe_section import RecipeSection
 
-SCENE_VERSION = 1
+SCENE_VERSION = 2
 """Version of the scenes, part of the names of tile folders; raise it whenever a change of the simulator
 changes pixels.
 """
@@ -149,7 +149,7 @@ def subtracted_scene(scene: Scene, box: Box) -> Scene:
         Box of the image; the PSF of the template uses its coordinates.
     """
     assert scene.template_psf is not None
-    template = template_planes(scene.planes, sample_psf(scene.template_psf, box))
+    template = template_planes(scene.planes, scene.template_psf)
     planes = subtract_template(scene.planes, template).planes
     others = scene.truth[~is_trail(scene.truth)]
     truth = astropy.table.vstack([truth_table(planes, scene.trails), others], metadata_conflicts="silent")
