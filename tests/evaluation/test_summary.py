@@ -112,7 +112,7 @@ def test_counts_by_hand() -> None:
         (4.0, 5.0): 0.0, (8.0, 10.0): 0.0, (14.0, 20.0): 0.0, (20.0, 30.0): 1.0,
     }  # fmt: skip
     cells = select(metrics, section="completeness2d", low=20.0)
-    assert (list(cells["low2"]), list(cells["value"])) == ([30.0], [1.0])
+    assert (list(cells["low2"]), list(cells["value"])) == ([20.0], [1.0])
     # Nothing is known of the spread of one detector.
     assert np.all(np.isnan(select(metrics, section="detection")["valueLow"]))
 
@@ -135,6 +135,36 @@ def test_snr50_is_recovered(metrics: astropy.table.Table) -> None:
     # The network of the collection finds half of the trails at 7.
     assert row["valueLow"] < 7.0 < row["valueHigh"]
     assert 0.3 < row["valueHigh"] - row["valueLow"] < 3.0
+
+
+def test_bright_trails_have_bins_and_do_not_shift_snr50() -> None:
+    """A network that finds trails of SNR 7 to 100 and no brighter ones."""
+    rng = np.random.default_rng(5)
+    detectors = []
+    for _ in range(4):
+        snr = np.exp(rng.uniform(np.log(3.0), np.log(3000.0), 100))
+        truth = make_truth(random_trails(rng, 100), snr=snr)
+        found = truth[(snr > 7.0) & (snr < 100.0)]
+        matches = match_table(leak(found), truth, ImageContext(shape=(SIDE, SIDE)))
+        detectors.append((matches, make_search(matches)))
+    metrics = summary(detectors)
+    point = "all candidates"
+    assert number(metrics, section="detection", metric="snr50", operatingPoint=point) == pytest.approx(
+        7.0, abs=0.5
+    )
+    for rows in (
+        select(metrics, section="completeness", by="snr", operatingPoint=point),
+        select(metrics, section="completeness2d"),
+    ):
+        bright = rows[rows["low"] >= 150.0]
+        assert set(bright["low"]) == {150.0, 300.0, 1000.0}
+        # A few brighter trails lie on a fainter one.
+        assert np.average(bright["value"], weights=bright["count"]) < 0.05
+        assert np.average(rows["value"], weights=rows["count"]) > 0.3
+    (axis, *_) = metric_figures(metrics)["trail_snr_length_plot"].axes
+    assert axis.get_xscale() == "log"
+    assert axis.get_xlim()[1] > 3000.0
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["6-10", "10-20", "20-60", "60-150"]
 
 
 def test_froc_rises_to_all_candidates(metrics: astropy.table.Table) -> None:

@@ -38,9 +38,16 @@ from .summary_pixels import add_adcnn, add_pixels
 type _Floats = npt.NDArray[np.float64]
 type _Bools = npt.NDArray[np.bool_]
 
-_SNR_EDGES = (2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 14.0, 20.0, 30.0)
-_LENGTH_EDGES = (6.0, 14.0, 30.0, 62.0, 150.0)
-"""Bins of completeness in two dimensions."""
+_SNR_EDGES = (
+    2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 14.0, 20.0, 30.0, 60.0, 150.0, 300.0, 1000.0, 3000.0, 10000.0,
+)  # fmt: skip
+_LENGTH_EDGES = (6.0, 10.0, 20.0, 60.0, 150.0, 400.0)
+"""Bins of completeness in two dimensions, from the limit to saturation."""
+
+_SNR50_LIMIT = 30.0
+"""Largest SNR of the trails to which SNR50 is fitted, so that bright trails that a model misses are seen in
+the bins and do not shift the limit.
+"""
 
 _SCORE_BINS = 10
 """Bins of the calibration of the score."""
@@ -165,7 +172,8 @@ def _add_detection(
 ) -> None:
     """Add completeness, SNR50, purity and false rates at a threshold."""
     snr = sample.numbers("snrOptimal")[sample.counted]
-    long = sample.numbers("trueLength")[sample.counted] >= LONG
+    faint = snr <= _SNR50_LIMIT
+    long = faint & (sample.numbers("trueLength")[sample.counted] >= LONG)
     candidate_score = sample.numbers("score")[sample.candidates]
     sky_area = np.asarray(sample.search["skyArea"], dtype=np.float64)
 
@@ -174,13 +182,14 @@ def _add_detection(
         # Integer weights, because SNR50 is fitted to repeated trails.
         times = weight[sample.trail_group].astype(int)
         found = sample.trail_score >= least
-        repeated, values, is_long = np.repeat(found, times), np.repeat(snr, times), np.repeat(long, times)
+        repeated, values = np.repeat(found, times), np.repeat(snr, times)
+        is_faint, is_long = np.repeat(faint, times), np.repeat(long, times)
         kept = (candidate_score >= least) * weight[sample.candidate_group]
         false = float(kept @ ~sample.is_true)
         area = float(weight @ sky_area)
         return [
             float(times @ found) / times.sum() if times.sum() else np.nan,
-            snr50(values, repeated),
+            snr50(values[is_faint], repeated[is_faint]),
             snr50(values[is_long], repeated[is_long]),
             float(kept @ sample.is_true) / float(kept.sum()) if kept.sum() else np.nan,
             false * DETECTOR_PIXELS / float(weight @ sample.pixels),
@@ -193,7 +202,7 @@ def _add_detection(
     long_text = f"optimal SNR at which half of the trails of at least {LONG:g} pixels are found"
     layout = (
         ("completeness", "", trails, "fraction of the trails that are found"),
-        ("snr50", "", trails, "optimal SNR at which half of the trails are found"),
+        ("snr50", "", int(np.count_nonzero(faint)), "optimal SNR at which half of the trails are found"),
         ("snr50_long", "", int(np.count_nonzero(long)), long_text),
         ("purity", "", kept, "fraction of the candidates that are trails"),
         ("false_per_detector", "", -1, "false candidates per detector of 16.4 Mpix"),

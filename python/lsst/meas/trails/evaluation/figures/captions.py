@@ -21,8 +21,8 @@ CAPTIONS: dict[str, str] = {
     "bin. Bars: 95% binomial intervals.",
     "trail_purity_plot": "Fraction of the candidates that are true trails, in bins of their measured "
     "properties. Gray columns: candidates in each bin. Bars: 95% binomial intervals.",
-    "trail_snr_length_plot": "Completeness in bins of optimal SNR and length: percentage found, above the "
-    "number of trails.",
+    "trail_snr_length_plot": "Completeness against optimal SNR, from the limit to saturation, by length: "
+    "curves with 95% binomial intervals, and the percentage found above the number of trails.",
     "trail_froc_plot": "Completeness against the rate of false candidates. Band: 95% bootstrap interval "
     "over detectors.",
     "trail_pixel_plot": "Receiver operating characteristic, and precision against recall, of single pixels. "

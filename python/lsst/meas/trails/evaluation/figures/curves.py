@@ -16,6 +16,7 @@ from __future__ import annotations
 __all__ = (
     "adcnn_figure",
     "calibration_figure",
+    "draw_by_length",
     "froc_figure",
     "pixel_figure",
     "pull_figure",
@@ -30,7 +31,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from ..metrics_table import names_in, point_name, select
-from .style import STYLES, bin_edges, error_bars, finish_fractions, legend_below, log_axis
+from .style import STYLES, bin_edges, error_bars, finish_fractions, legend_below, log_axis, style
 
 _BLUE, _ORANGE, _GREEN = (style[0] for style in STYLES[:3])
 
@@ -53,6 +54,31 @@ _PULLS = (
 
 _FEWEST = 5
 """Fewest trails in a bin whose scatter is drawn."""
+
+
+def draw_by_length(axis: Axes, rows: astropy.table.Table) -> None:
+    """Draw completeness against SNR, a curve for each class of lengths.
+
+    Parameters
+    ----------
+    axis
+        The panel.
+    rows
+        Section ``completeness2d`` of a table of metrics.
+    """
+    classes = sorted({(float(row["low2"]), float(row["high2"])) for row in rows})
+    for i, (low, high) in enumerate(classes):
+        part = select(rows, low2=low, high2=high)
+        part = part[np.argsort(part["low"])]
+        # Shifted, so that the bars do not hide each other.
+        x = 1.02 ** (i - 0.5 * (len(classes) - 1)) * np.sqrt(np.asarray(part["low"] * part["high"]))
+        axis.errorbar(
+            x, part["value"], error_bars(part), elinewidth=0.8, linewidth=1.4, label=f"{low:g}-{high:g}",
+            **style(i),
+        )  # fmt: skip
+    log_axis(axis, bin_edges(rows))
+    finish_fractions(axis)
+    axis.set_xlabel("optimal SNR of the trail")
 
 
 def froc_figure(metrics: astropy.table.Table) -> Figure:

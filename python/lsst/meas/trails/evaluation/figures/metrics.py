@@ -31,6 +31,7 @@ from ..quantities import QUANTITIES
 from .curves import (
     adcnn_figure,
     calibration_figure,
+    draw_by_length,
     froc_figure,
     pixel_figure,
     pull_figure,
@@ -186,13 +187,16 @@ def _finish_axis(axis: Axes, label: str, edges: Sequence[float], log: bool) -> N
 
 
 def _two_dimensions_figure(metrics: astropy.table.Table) -> Figure:
-    """Draw completeness in bins of SNR and length."""
+    """Draw completeness against SNR for each class of lengths: curves, and a table of bins."""
     rows = select(metrics, section="completeness2d")
     x_edges = bin_edges(rows)
     y_edges = sorted({*map(float, rows["low2"]), *map(float, rows["high2"])})
     grid = np.full((len(y_edges) - 1, len(x_edges) - 1), np.nan)
-    figure = Figure(figsize=(9.0, 4.8), layout="constrained")
-    axis = figure.subplots()
+    figure = Figure(figsize=(max(9.0, 0.75 * len(x_edges)), 8.6), layout="constrained")
+    upper, axis = figure.subplots(2, 1)
+    draw_by_length(upper, rows)
+    upper.set_ylabel("fraction found")
+    upper.legend(loc="lower center", fontsize=9, title="length (pixels), 95% intervals", title_fontsize=9)
     for row in rows:
         i, j = y_edges.index(float(row["low2"])), x_edges.index(float(row["low"]))
         grid[i, j] = row["value"]

@@ -58,11 +58,23 @@ def bin_edges(rows: astropy.table.Table) -> list[float]:
     return sorted({*map(float, rows["low"]), *map(float, rows["high"])})
 
 
+_LABEL_STEP = 0.055
+"""Least distance of two labels of a logarithmic axis, as a fraction of the axis."""
+
+
 def log_axis(axis: Axes, edges: Sequence[float]) -> None:
-    """Make a logarithmic x axis with ticks at the edges of bins."""
+    """Make a logarithmic x axis with ticks at the edges of bins.
+
+    Edges that are too close to the previous label, as on a wide range of SNR, have no tick.
+    """
     axis.set_xscale("log")
     axis.set_xlim(edges[0] * 0.97, edges[-1] * 1.03)
-    axis.xaxis.set_major_locator(FixedLocator(list(edges)))
+    step = (edges[-1] / edges[0]) ** _LABEL_STEP
+    labeled = [edges[0]]
+    for edge in edges[1:]:
+        if edge >= step * labeled[-1]:
+            labeled.append(edge)
+    axis.xaxis.set_major_locator(FixedLocator(labeled))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.tick_params(axis="x", labelsize=9)
