@@ -289,6 +289,18 @@ def test_tasks_leave_torch_out() -> None:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("task", ["TrailSegmentation", "TrailCandidate", "AssociateTrails"])
+def test_a_task_imports_its_own_libraries_only(task: str) -> None:
+    # Each quantum of a detector starts a process.
+    loaded = loaded_by(f"from {PACKAGE}.tasks import {task}Task")
+    slow = {"galsim", "h5py", "matplotlib", "pandas", "piff", "scipy.signal", "scipy.stats", "torch"}
+    assert f"{PACKAGE}.tasks._input_image" in loaded
+    assert not slow & loaded
+    others = {"inject_trails", "link_trails", "match_trails", "summarize_trails", "tile_to_hdf5"}
+    assert not {f"{PACKAGE}.tasks.{name}" for name in others} & loaded
+
+
+@pytest.mark.process
 def test_core_needs_no_stack_and_no_torch() -> None:
     modules = [module_name(path) for path in sources() if room_of(path) == "core"]
     loaded = loaded_by("import " + ", ".join(f"{PACKAGE}.{name}" for name in modules))

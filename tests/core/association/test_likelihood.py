@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from lsst.meas.trails.core.association.likelihood import (
     AssociationOptions,
     CandidateTrails,
     ExpectedTrails,
+    log_normal,
     rate_pairs,
 )
 from lsst.meas.trails.core.geometry import Trails
@@ -147,3 +149,10 @@ def test_failed_fits_have_default_errors() -> None:
 
 def test_candidates_without_a_place_match_nothing() -> None:
     assert odds(candidates((np.nan, np.nan, 60.0, 30.0)), expected(TRAIL)) == -np.inf
+
+
+def test_log_normal() -> None:
+    difference, sigma = np.linspace(-40.0, 40.0, 9)[:, None], np.array([0.01, 1.0, 30.0])
+    np.testing.assert_allclose(
+        log_normal(difference, sigma), scipy.stats.norm.logpdf(difference, scale=sigma)
+    )

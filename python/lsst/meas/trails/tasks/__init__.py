@@ -9,14 +9,53 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""The pipeline tasks, one module each."""
+"""The pipeline tasks, one module each.
 
-from .associate_trails import *
-from .consolidate_trail_candidates import *
-from .inject_trails import *
-from .link_trails import *
-from .match_trails import *
-from .summarize_trails import *
-from .tile_to_hdf5 import *
-from .trail_candidate import *
-from .trail_segmentation import *
+The modules are imported on first use of their names, so that a quantum imports its own task only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .associate_trails import *
+    from .consolidate_trail_candidates import *
+    from .inject_trails import *
+    from .link_trails import *
+    from .match_trails import *
+    from .summarize_trails import *
+    from .tile_to_hdf5 import *
+    from .trail_candidate import *
+    from .trail_segmentation import *
+
+_MODULES = {
+    "AssociateTrails": "associate_trails",
+    "ConsolidateTrailCandidates": "consolidate_trail_candidates",
+    "InjectTrails": "inject_trails",
+    "LinkTrails": "link_trails",
+    "MatchTrails": "match_trails",
+    "SummarizeTrails": "summarize_trails",
+    "TileToHdf5": "tile_to_hdf5",
+    "TrailCandidate": "trail_candidate",
+    "TrailSegmentation": "trail_segmentation",
+}
+"""Modules of the tasks, by the beginning of their names."""
+
+_HOMES = {f"{task}{kind}": m for task, m in _MODULES.items() for kind in ("Config", "Connections", "Task")}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,7 +20,7 @@ magnitudes, at any angle.
 
 from __future__ import annotations
 
-__all__ = ("AssociationOptions", "CandidateTrails", "ExpectedTrails", "Pairs", "rate_pairs")
+__all__ = ("AssociationOptions", "CandidateTrails", "ExpectedTrails", "Pairs", "log_normal", "rate_pairs")
 
 import dataclasses
 from typing import Self
@@ -30,7 +30,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy.spatial
 import scipy.special
-import scipy.stats
 
 from ..geometry import Trails, angle_difference
 
@@ -265,10 +264,9 @@ def _rate_pairs(
     turn = angle_difference(found.angle[:, None], part.angle[None, :])
     angle_sigma = _angle_errors(candidates, np.minimum(length, whole), options)
 
-    log_cross = scipy.stats.norm.logpdf(cross, scale=cross_sigma)
-    log_angle = scipy.stats.norm.logpdf(turn, scale=angle_sigma)
-    log_whole = scipy.stats.norm.logpdf(along, scale=along_sigma)
-    log_whole += scipy.stats.norm.logpdf(length - whole, scale=length_sigma)
+    log_cross = log_normal(cross, cross_sigma)
+    log_angle = log_normal(turn, angle_sigma)
+    log_whole = log_normal(along, along_sigma) + log_normal(length - whole, length_sigma)
     log_part, room = _fragment_likelihood(along, length, whole, along_sigma, length_sigma)
     # The predicted trail is a part of a merged candidate.
     log_merged, excess = _fragment_likelihood(along, whole, length, along_sigma, length_sigma)
@@ -352,7 +350,7 @@ def _mag_likelihood(
     measured = _known(candidates.mag_err, _UNKNOWN_ERRORS[3])[:, None]
     fraction, spread = _MAG_OUTLIERS
     parts = [
-        np.log(weight) + scipy.stats.norm.logpdf(difference, scale=np.hypot(measured, sigma))
+        np.log(weight) + log_normal(difference, np.hypot(measured, sigma))
         for weight, sigma in ((1.0 - fraction, options.mag_err), (fraction, spread))
     ]
     with np.errstate(invalid="ignore"):
@@ -392,6 +390,11 @@ def _density(values: _Floats, *, bandwidth: float, low: float, high: float) -> _
     centers = 0.5 * (edges[1:] + edges[:-1])
     counts = np.histogram(known, edges)[0]
     used = counts > 0
-    kernels = scipy.stats.norm.pdf(centers[:, None], loc=centers[used][None, :], scale=bandwidth)
+    kernels = np.exp(log_normal(centers[:, None] - centers[used], bandwidth))
     smooth = (kernels @ counts[used] + uniform) / (known.size + 1.0)
     return np.log(np.interp(np.nan_to_num(values, nan=float(np.median(known))), centers, smooth))
+
+
+def log_normal(difference: npt.ArrayLike, sigma: npt.ArrayLike) -> _Floats:
+    """Return the logarithm of a normal density; importing `scipy.stats` takes most of a second."""
+    return np.asarray(-0.5 * np.square(np.divide(difference, sigma)) - np.log(np.sqrt(2.0 * np.pi) * sigma))

@@ -20,9 +20,8 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
-import scipy.stats
 
-from .likelihood import AssociationOptions, CandidateTrails, ExpectedTrails, Pairs, rate_pairs
+from .likelihood import AssociationOptions, CandidateTrails, ExpectedTrails, Pairs, log_normal, rate_pairs
 
 type _Floats = npt.NDArray[np.float64]
 type _Ints = npt.NDArray[np.int64]
@@ -147,7 +146,7 @@ def _fragments(
         if last - first > reach or abs(away) > options.n_sigma * sigma:
             continue
         # At any place and of any length within the predicted trail.
-        log_signal = scipy.stats.norm.logpdf(away, scale=sigma) - 2.0 * np.log(whole + 1.0)
+        log_signal = log_normal(away, sigma) - 2.0 * np.log(whole + 1.0)
         log_signal += pairs.log_angle[k, number]
         log_odds = np.log(_SECOND_FRAGMENT) + log_signal - pairs.log_background[k]
         found[int(k)] = _share(float(log_odds), np.zeros(0))
