@@ -11,77 +11,95 @@
 
 """Time and memory of the search of a detector.
 
-    python benchmarks/speed.py [--size 1000x1018 --size 4000x4072 ...] [--threads N]
+    python benchmarks/speed.py [--size 4004 4096 ...] [--runs 3] [--compare CHECKOUT] [--markdown]
 
-Simulated images of several sizes are put into a Butler repository.  Each
-measurement has its own process, for its peak memory:
+An image with trails is simulated into a Butler repository.  In each run, each
+in its own process:
 
-network
-    The network of the shipped model only, in its default precision.
-TrailSegmentationTask, TrailCandidateTask
-    ``run`` of the two tasks on an image in memory.
-quanta
-    Both quanta of ``DetectTrails.yaml#perDetector``, one after the other in
-    one process, including reads from and writes to the repository.
-UNetResSEASPP
-    The network of Asteroid_detection_CNN in float32, with random weights, which
-    do not change its time.  It takes minutes for a detector, and the same time
-    for every tile; it is measured on a part of the image and scaled by the
-    number of tiles.
+- A job for each of the two quanta, and one job for both, as a batch system runs
+  them (``pipetask run-qbb``): processor time, wall time and peak memory, by
+  steps.  `quantum_steps` defines the steps.
+- The network on the image, with every engine and precision that the package
+  offers here, the second time that it runs.
+- For comparison: UNetResSEASPP, the network of Asteroid_detection_CNN, in
+  float32, with random weights, which do not change its time; and sep, with the
+  convolution with the PSF, but without reading and background.  UNetResSEASPP
+  takes minutes for a detector, and the same time for every tile: it is measured
+  on a part of the image and scaled by the number of tiles.
 
-A first small image loads libraries and the model and makes torch select its
-algorithms; the column "at start" is the memory after it.  Times are the fastest
-of the repetitions, because other work on the machine only adds to them.
+``--compare`` measures another checkout of the package in turn with this one, in
+the same environment, such as an earlier commit:
+
+    git worktree add ../before COMMIT
+
+Times are in core-seconds (user and system, of the process and its children) and
+in seconds of wall time, the median of all runs with their range.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import os
-import resource
-import subprocess
-import sys
+import shutil
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
+import processes
+from processes import (
+    ADCNN,
+    HERE,
+    NOW,
+    STEPS,
+    TASKS,
+    Batch,
+    Checkout,
+    Usage,
+    compare_option,
+    gibibytes,
+    markdown_option,
+    median_and_range,
+    print_table,
+    ratio,
+    runs_option,
+    seed_option,
+)
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-# Large libraries are imported only in functions that run in separate processes:
-# Linux includes the memory of the parent in the peak memory of a process.
+APART, TOGETHER = "both, in two processes", "both, in one process"
+SEP = "sep"
 
-SIZES = ("1000x1018", "4000x4072", "8000x8144")
-WARM_UP = 256
-ADCNN = "UNetResSEASPP"
+CANDIDATES = ("components", "fits", "score")
+"""Steps that depend on the number of candidates."""
+
+REFERENCE_PIXELS = 4004 * 4096
+"""Number of pixels of the image that ``--trails`` refers to."""
+
+type Results = dict[str, dict[str, list[Usage]]]
+"""Resources in all runs, by checkout and measured object."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
-    """Measurement in a separate process."""
-
-    what: str
-    """Key of `MEASUREMENTS`."""
-
-    repo: str
-    """The Butler repository."""
-
-    shape: tuple[int, int]
-    """Shape (ny, nx) of the image."""
+class Options:
+    """Options of the measurements."""
 
     model: str
     """Name or file of the model."""
 
+    precision: str
+    """Precision of the network in the quanta."""
+
+    config: tuple[str, ...]
+    """Configuration overrides of this checkout."""
+
     threads: int
     """Number of threads."""
 
-    repeat: int
-    """Number of repetitions."""
+    trails: int
+    """Number of trails in an image of `REFERENCE_PIXELS`."""
 
     adcnn_side: int
     """Side of the part on which UNetResSEASPP is measured, pixels."""
@@ -89,357 +107,226 @@ class Job:
     seed: int
     """Seed of the simulation."""
 
+    def trails_in(self, size: tuple[int, int]) -> int:
+        """Return the number of trails in an image, for the same density."""
+        return max(1, round(self.trails * size[0] * size[1] / REFERENCE_PIXELS))
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Result of a measurement."""
-
-    seconds: float
-    """Time of the fastest repetition."""
-
-    start: int
-    """Peak resident memory before the first repetition, bytes."""
-
-    peak: int
-    """Peak resident memory of the process, bytes."""
-
-    note: str = ""
-    """Remark on the measurement."""
-
-    scaled: float = 1.0
-    """Factor by which the time was multiplied."""
+    def overrides(self, label: str) -> list[str]:
+        """Return the options that configure the quanta of a checkout."""
+        fields = [f"trailSegmentation:model={self.model}", f"trailSegmentation:precision={self.precision}"]
+        fields += self.config if label == NOW else ()
+        return [part for field in fields for part in ("-c", field)]
 
 
-def data_id() -> dict[str, Any]:
-    """Return the data ID of the single image in the repository."""
-    with open("visit.json") as stream:
-        return dict(json.load(stream))
+class Detector:
+    """Image of a size, with the measurements on it.
+
+    Parameters
+    ----------
+    folder
+        Empty folder for the repositories.
+    size
+        Rows and columns.
+    checkouts
+        Checkouts by label, in the order of the measurements.
+    options
+        Options.
+    """
+
+    def __init__(
+        self, folder: Path, size: tuple[int, int], checkouts: dict[str, Checkout], options: Options
+    ) -> None:
+        self.size = size
+        self.results: Results = {label: {} for label in checkouts}
+        self.candidates: dict[str, int] = {}
+        self._options, self._checkouts = options, checkouts
+        self._repos = {label: folder / label for label in checkouts}
+        processes.simulate(folder / NOW, 1, size, options.trails_in(size), options.seed)
+        self._batches = {}
+        for label, repo in self._repos.items():
+            if label != NOW:
+                shutil.copytree(folder / NOW, repo)
+        for label, checkout in checkouts.items():
+            overrides = options.overrides(label)
+            self._batches[label] = Batch(self._repos[label], checkout=checkout, options=overrides)
+
+    def measurements(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Return name and function of the measurements of a run, with the checkouts in turn."""
+        for measure in (self._measure_apart, self._measure_together):
+            for label in self._checkouts:
+                yield label, functools.partial(measure, label)
+        for label in self._checkouts:
+            for variant in self._checkouts[label].call("engines"):
+                yield label, functools.partial(self._measure_network, label, variant)
+        yield ADCNN, self._measure_adcnn
+        yield SEP, self._measure_sep
+
+    def _measure_apart(self, label: str) -> None:
+        batch = self._batches[label]
+        used = batch.run_apart(self._options.threads)
+        self.candidates[label] = batch.candidates()
+        batch.clear()
+        for task, usage in used.items():
+            self._add(label, task, usage)
+        self._add(label, APART, used[TASKS[0]] + used[TASKS[1]])
+
+    def _measure_together(self, label: str) -> None:
+        self._add(label, TOGETHER, self._batches[label].run(self._options.threads))
+        self._batches[label].clear()
+
+    def _measure_network(self, label: str, variant: dict[str, str]) -> None:
+        measured = self._checkouts[label].call(
+            "network", self._options.threads, repo=str(self._repos[label]), model=self._options.model,
+            **variant,
+        )  # fmt: skip
+        self._add(label, ", ".join(filter(None, ("network", *variant.values()))), Usage(**measured))
+
+    def _measure_adcnn(self) -> None:
+        options = self._options
+        self._add(NOW, ADCNN, processes.adcnn_usage(self.size, options.adcnn_side, options.threads))
+
+    def _measure_sep(self) -> None:
+        self._add(NOW, SEP, Usage(**HERE.call("sep", self._options.threads, repo=str(self._repos[NOW]))))
+
+    def _add(self, label: str, what: str, usage: Usage) -> None:
+        self.results[label].setdefault(what, []).append(usage)
 
 
-def simulate(job: Job) -> Result:
-    """Simulate the image and put it into the repository."""
-    from lsst.meas.trails.repository.butler import open_or_create
-    from lsst.meas.trails.sim.simulation import Simulation
+def report(size: tuple[int, int], results: Results, candidates: dict[str, int], *, markdown: bool) -> None:
+    """Print the measurements on an image."""
+    labels = list(results)
+    counts = " and ".join(f"{candidates[label]} {label}" for label in labels)
+    title = f"{size[0]}x{size[1]} pixels, {counts} candidates"
+    ratios = ["ratio"] if len(labels) == 2 else []
+    columns = ["", *(f"core-s {label}" for label in labels), *ratios]
+    columns += [*(f"wall s {label}" for label in labels), *ratios]
+    names = list(dict.fromkeys(what for label in reversed(labels) for what in results[label]))
+    rows = []
+    for name in names:
+        used = [results[label].get(name, []) for label in labels]
+        rows.append([name, *time_cells(used), *(gibibytes([u.peak for u in each]) for each in used)])
+    peaks = [f"peak GiB {label}" for label in labels]
+    print_table(title, [*columns, *peaks], rows, markdown=markdown)
+    for name in (APART, TOGETHER):
+        runs = [results[label][name] for label in labels]
+        rows = [[step, *time_cells([[u.step(step) for u in each] for each in runs])] for step in STEPS]
+        rows.append(["total", *time_cells(runs)])
+        parts = [[functools.reduce(Usage.__add__, map(u.step, CANDIDATES)) for u in each] for each in runs]
+        rows.append([", ".join(CANDIDATES), *time_cells(parts)])
+        print_table(f"{title}: {name}", columns, rows, markdown=markdown)
 
-    start = time.perf_counter()
-    trails = job.shape[0] * job.shape[1] / 1.0e6
-    simulation = Simulation(seed=job.seed, shape=job.shape, trails=trails)
-    butler = open_or_create(job.repo)
-    simulation.register(butler, "input")
-    simulation.put(butler, "input", 0, 0)
-    with open("visit.json", "w") as stream:
-        json.dump(simulation.data_ids()[0], stream)
-    return finish(time.perf_counter() - start, 0)
+
+def time_cells(used: Sequence[Sequence[Usage]]) -> list[str]:
+    """Return processor and wall times of each checkout, with the ratio of two."""
+    cells = []
+    for field in ("cpu", "wall"):
+        values = [[getattr(usage, field) for usage in each] for each in used]
+        cells += [median_and_range(each) for each in values]
+        cells += [ratio(*values)] if len(values) == 2 else []
+    return cells
 
 
-def run_quanta(job: Job) -> Result:
-    """Run both quanta of a detector, with input and output."""
-    from lsst.pipe.base import ExecutionResources, Pipeline
-    from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
-
-    pipelines = Path(__file__).resolve().parents[1] / "pipelines"
-    pipeline = Pipeline.from_uri(f"{pipelines / 'DetectTrails.yaml'}#perDetector")
-    pipeline.addConfigOverride("trailSegmentation", "model", job.model)
-    warm_segmentation(job, get(job, "preliminary_visit_image", "VisitImage"))
-    start, seconds = peak_memory(), []
-    for number in range(job.repeat):
-        butler = SimplePipelineExecutor.prep_butler(job.repo, ["input"], f"speed/{number}")
-        executor = SimplePipelineExecutor.from_pipeline(
-            pipeline, butler=butler, resources=ExecutionResources(num_cores=job.threads)
+def report_growth(measured: dict[tuple[int, int], Results], *, markdown: bool) -> None:
+    """Print how time and memory of this checkout grow with the size of the image."""
+    names = list(next(iter(measured.values()))[NOW])
+    columns = ["", *(f"{size[0] * size[1] / 1e6:.1f} Mpix" for size in measured)]
+    rows = []
+    for name in names:
+        used = [results[NOW][name] for results in measured.values()]
+        cells = (
+            f"{median_and_range([u.cpu for u in each])} core-s, {gibibytes([u.peak for u in each])} GiB"
+            for each in used
         )
-        seconds.append(timed(lambda: executor.run(True, save_versions=False)))
-    return finish(min(seconds), start, "with input and output")
-
-
-def warm_segmentation(job: Job, image: Any) -> Any:
-    """Return a TrailSegmentationTask that has run before."""
-    from lsst.meas.trails.tasks import TrailSegmentationConfig, TrailSegmentationTask
-
-    config = TrailSegmentationConfig()
-    config.model = job.model
-    task = TrailSegmentationTask(config=config)
-    task.run(image=corner(image), num_cores=job.threads)
-    return task
-
-
-def run_segmentation(job: Job) -> Result:
-    """Run TrailSegmentationTask on an image in memory."""
-    image = get(job, "preliminary_visit_image", "VisitImage")
-    task = warm_segmentation(job, image)
-    start = peak_memory()
-    seconds = [timed(lambda: task.run(image=image, num_cores=job.threads)) for _ in range(job.repeat)]
-    return finish(min(seconds), start)
-
-
-def run_candidates(job: Job) -> Result:
-    """Run TrailCandidateTask on an image and probabilities in memory."""
-    from lsst.meas.trails.tasks import TrailCandidateConfig, TrailCandidateTask
-
-    task = TrailCandidateTask(config=TrailCandidateConfig())
-    image = get(job, "preliminary_visit_image", "VisitImage")
-    probability = get(job, "trail_probability", "ImageV2", "speed/0")
-    task.run(image=corner(image), trail_probability=corner(probability))
-    start = peak_memory()
-    counts: list[int] = []
-
-    def run() -> None:
-        counts.append(len(task.run(image=image, trail_probability=probability).trail_candidate_detector))
-
-    seconds = [timed(run) for _ in range(job.repeat)]
-    return finish(min(seconds), start, f"{counts[0]} candidates")
-
-
-def run_network(job: Job) -> Result:
-    """Run the model's network on an image in memory."""
-    from lsst.meas.trails.core.background import fit_background
-    from lsst.meas.trails.nn.hardware import precision_name
-    from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
-    from lsst.meas.trails.nn.predict import predict_probability
-    from lsst.meas.trails.tasks._input_image import read_input_image
-
-    model = load_model(job.model if job.model.endswith(".json") else shipped_model_path(job.model))
-    image = get(job, "preliminary_visit_image", "VisitImage")
-    small, planes = (read_input_image(each, psf_spacing=512.0).planes for each in (corner(image), image))
-    predict_probability(model, small, threads=job.threads)
-    background = fit_background(planes.image, planes.bad())
-    start = peak_memory()
-    seconds = [
-        timed(lambda: predict_probability(model, planes, background=background, threads=job.threads))
-        for _ in range(job.repeat)
-    ]
-    return finish(min(seconds), start, precision_name("auto", "auto"))
-
-
-def run_adcnn(job: Job) -> Result:
-    """Run UNetResSEASPP on noise, and scale its time to the image."""
-    import numpy as np
-
-    from lsst.meas.trails.core.normalize import ADCNN_CHANNELS, ADCNN_NORMALIZATION
-    from lsst.meas.trails.core.planes import ImagePlanes
-    from lsst.meas.trails.core.psf import PsfGrid
-    from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
-    from lsst.meas.trails.nn.networks.registry import count_parameters
-    from lsst.meas.trails.nn.predict import predict_probability
-
-    specification = ModelSpecification(
-        name=ADCNN,
-        version="0",
-        architecture=ADCNN,
-        channels=ADCNN_CHANNELS,
-        normalization=ADCNN_NORMALIZATION,
-    )
-    network = specification.create_network().eval()
-    model = TrailModel(specification=specification, network=network, checksum="")
-    tile = network.tile_size
-    assert tile is not None
-
-    def noise(shape: tuple[int, int]) -> ImagePlanes:
-        image = np.random.default_rng(job.seed).standard_normal(shape, dtype=np.float32)
-        mask = np.zeros(shape, dtype=np.uint32)
-        return ImagePlanes(image=image, variance=np.ones_like(image), mask=mask, psf=PsfGrid.gaussian(4.0))
-
-    def tiles(shape: tuple[int, int]) -> int:
-        return -(-shape[0] // tile) * -(-shape[1] // tile)
-
-    part = noise((min(job.adcnn_side, job.shape[0]), min(job.adcnn_side, job.shape[1])))
-    predict_probability(model, noise((tile, tile)), threads=job.threads, dtype="float32")
-    start = peak_memory()
-    seconds = [
-        timed(lambda: predict_probability(model, part, threads=job.threads, dtype="float32"))
-        for _ in range(job.repeat)
-    ]
-    scaled = tiles(job.shape) / tiles(part.shape)
-    note = f"float32, {count_parameters(network) / 1e6:.1f} M parameters"
-    if scaled > 1.0:
-        note += f"; measured on {part.shape[0]}x{part.shape[1]} pixels, time x {scaled:.2f}"
-    return dataclasses.replace(finish(min(seconds) * scaled, start, note), scaled=scaled)
-
-
-MEASUREMENTS: dict[str, Callable[[Job], Result]] = {
-    "simulation": simulate,
-    "quanta": run_quanta,
-    "network": run_network,
-    ADCNN: run_adcnn,
-    "TrailSegmentationTask": run_segmentation,
-    "TrailCandidateTask": run_candidates,
-}
-"""Measurements, each after those that make its inputs."""
-
-
-def get(job: Job, dataset_type: str, storage_class: str, collection: str = "input") -> Any:
-    """Read a dataset of the image."""
-    from lsst.daf.butler import Butler
-
-    butler = Butler.from_config(job.repo, collections=collection)
-    return butler.get(dataset_type, data_id(), storageClass=storage_class)
-
-
-def corner(image: Any) -> Any:
-    """Return a small part of an image, for the warm-up."""
-    from lsst.images import Box
-
-    ny, nx = (min(WARM_UP, side.size) for side in (image.bbox.y, image.bbox.x))
-    y, x = image.bbox.y.start, image.bbox.x.start
-    return image[Box.factory[y : y + ny, x : x + nx]]
-
-
-def timed(run: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def peak_memory() -> int:
-    """Return the peak resident memory of this process so far, bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def finish(seconds: float, start: int, note: str = "") -> Result:
-    """Return a result with the peak memory of this process."""
-    return Result(seconds=seconds, start=start, peak=peak_memory(), note=note)
-
-
-def measure(job: Job, folder: str) -> Result:
-    """Measure in a new process."""
-    threads = {
-        name: str(job.threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    }
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve()), "--job", json.dumps(dataclasses.asdict(job))],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env={**os.environ, **threads},
-    )
-    if done.returncode != 0:
-        raise click.ClickException(f"Measuring {job.what} on {job.shape} failed:\n{done.stderr[-3000:]}")
-    return Result(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def report(console: Console, results: dict[tuple[int, int], dict[str, Result]]) -> None:
-    """Print the results."""
-    for shape, measured in results.items():
-        pixels = shape[0] * shape[1] / 1.0e6
-        table = Table(title=f"{shape[0]}x{shape[1]}: {pixels:.1f} Mpix", title_justify="left")
-        table.add_column("")
-        for name in ("seconds", "per Mpix", "peak memory", "at start"):
-            table.add_column(name, justify="right")
-        table.add_column("")
-        for what, result in measured.items():
-            if what != "simulation":
-                table.add_row(
-                    what,
-                    f"{result.seconds:.2f}",
-                    f"{result.seconds / pixels:.3f}",
-                    f"{result.peak / 2**30:.2f} GiB",
-                    f"{result.start / 2**30:.2f} GiB",
-                    result.note,
-                )
-        console.print(table)
-        if "network" in measured and ADCNN in measured:
-            ratio = measured[ADCNN].seconds / measured["network"].seconds
-            console.print(f"The network is {ratio:.1f} times as fast as {ADCNN} in float32.\n")
-    if len(results) > 1:
-        table = Table(title="Growth with the number of pixels", title_justify="left")
-        table.add_column("")
-        for shape in results:
-            table.add_column(f"{shape[0] * shape[1] / 1e6:.1f} Mpix", justify="right")
-        for what in (name for name in MEASUREMENTS if name not in ("simulation", ADCNN)):
-            cells = [measured[what] for measured in results.values()]
-            table.add_row(what, *(f"{cell.seconds:.2f} s, {cell.peak / 2**30:.2f} GiB" for cell in cells))
-        console.print(table)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Return the shape (ny, nx) of a size such as 4000x4072."""
-    try:
-        ny, nx = (int(part) for part in text.split("x"))
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a size; pass ROWSxCOLUMNS, such as 4000x4072.") from None
-    if min(ny, nx) < WARM_UP:
-        raise click.BadParameter(f"{text} is too small: an image needs at least {WARM_UP}x{WARM_UP} pixels.")
-    return ny, nx
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        rows.append([name, *cells])
+    print_table("Growth with the number of pixels", columns, rows, markdown=markdown)
 
 
 @click.command()
 @click.option(
     "--size",
     "sizes",
+    nargs=2,
     multiple=True,
-    default=SIZES,
+    type=click.IntRange(min=256),
+    default=((4004, 4096),),
     show_default=True,
-    help="Rows x columns; may be repeated.",
+    help="Rows and columns; may be repeated.",
 )
-@click.option("--model", default="direct", show_default=True, help="Shipped model, or a .json file.")
+@click.option(
+    "--trails",
+    type=click.IntRange(min=1),
+    default=120,
+    show_default=True,
+    help="Trails in an image of 4004x4096 pixels; images of other sizes have the same density.",
+)
+@runs_option
+@compare_option
 @click.option("--threads", type=click.IntRange(min=1), help="Number of threads.  [default: all cores]")
-@click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Repetitions.")
+@click.option("--model", default="direct", show_default=True, help="Shipped model, or a .json file.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Precision of the network in the quanta.",
+)
+@click.option("-c", "--config", multiple=True, help="LABEL:FIELD=VALUE for the quanta of this checkout.")
 @click.option(
     "--adcnn-side",
     type=click.IntRange(min=128),
     default=1024,
     show_default=True,
-    help=f"Side of the part on which {ADCNN} is measured, pixels; its time is scaled to the image.",
+    help="Side of the part on which UNetResSEASPP is measured, pixels; its time is scaled to the image.",
 )
-@click.option("--seed", default=880_000, show_default=True, help="Seed of the images.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for the results.")
-@click.option("--job", "text", hidden=True, help="Measure in this process.")
+@seed_option
+@markdown_option
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file for all runs.")
 def main(
-    sizes: tuple[str, ...],
-    model: str,
+    sizes: tuple[tuple[int, int], ...],
+    runs: int,
+    compare: Path | None,
     threads: int | None,
-    repeat: int,
-    adcnn_side: int,
-    seed: int,
+    model: str,
+    markdown: bool,
     output: Path | None,
-    text: str | None,
+    **others: object,
 ) -> None:
-    """Measure time and memory of a search."""
-    if text is not None:
-        data = json.loads(text)
-        job = Job(**{**data, "shape": tuple(data["shape"])})
-        print(json.dumps(dataclasses.asdict(MEASUREMENTS[job.what](job))))
-        return
-    console = Console(width=140)
-    shapes = [parse_size(size) for size in sizes]
-    threads = threads or available_cores()
+    """Measure time and memory of the search of a detector."""
     model = str(Path(model).resolve()) if model.endswith(".json") else model
-    console.print(f"model {model}, {threads} threads, fastest of {repeat}, seed {seed}")
-    results: dict[tuple[int, int], dict[str, Result]] = {}
+    threads = threads or processes.available_cores()
+    options = Options(model=model, threads=threads, **others)  # type: ignore[arg-type]
+    checkouts = processes.checkouts_by_label(compare)
+    measured: dict[tuple[int, int], Results] = {}
+    print(f"{threads} threads, {runs} runs: medians (ranges).\n")
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=len(shapes) * len(MEASUREMENTS))
-        for shape in shapes:
-            results[shape] = {}
+        for size in sizes:
             with tempfile.TemporaryDirectory(prefix="trails_speed_") as folder:
-                for what in MEASUREMENTS:
-                    progress.update(bar, description=f"{shape[0]}x{shape[1]}: {what}")
-                    job = Job(
-                        what=what,
-                        repo=f"{folder}/repo",
-                        shape=shape,
-                        model=model,
-                        threads=threads,
-                        repeat=repeat,
-                        adcnn_side=adcnn_side,
-                        seed=seed,
-                    )
-                    results[shape][what] = measure(job, folder)
-                    progress.advance(bar)
-    report(console, results)
+                detector = Detector(Path(folder), size, checkouts, options)
+                measurements = list(detector.measurements())
+                bar = progress.add_task(f"{size[0]}x{size[1]}", total=runs * len(measurements))
+                for _ in range(runs):
+                    for name, measure in measurements:
+                        progress.update(bar, description=f"{size[0]}x{size[1]}: {name}")
+                        measure()
+                        progress.advance(bar)
+            measured[size] = detector.results
+            report(size, detector.results, detector.candidates, markdown=markdown)
+    if len(sizes) > 1:
+        report_growth(measured, markdown=markdown)
     if output is not None:
-        figures = [
-            {"shape": shape, "what": what, "threads": threads, **dataclasses.asdict(result)}
-            for shape, measured in results.items()
-            for what, result in measured.items()
-        ]
-        output.write_text(json.dumps(figures, indent=2) + "\n")
+        output.write_text(json.dumps(flat(measured), indent=2) + "\n")
+
+
+def flat(measured: dict[tuple[int, int], Results]) -> list[dict[str, object]]:
+    """Return one record per run of a measurement."""
+    return [
+        {"size": size, "checkout": label, "what": what, "run": run}
+        | {name: value for name, value in dataclasses.asdict(usage).items() if name != "output"}
+        for size, results in measured.items()
+        for label, by_what in results.items()
+        for what, usages in by_what.items()
+        for run, usage in enumerate(usages)
+    ]
 
 
 if __name__ == "__main__":
