@@ -113,7 +113,7 @@ class StepClock:
 
     def enter(self, step: str) -> bool:
         """Begin a step, and return whether it has to be left."""
-        # Threads beside the main one run during one of its steps.
+        # Other threads run during steps of the main thread.
         if step == self._steps[-1] or threading.get_ident() != self._thread:
             return False
         self.stop()
