@@ -84,7 +84,7 @@ def adcnn(threads: int, side: int) -> dict[str, Any]:
     from lsst.meas.trails.core.planes import ImagePlanes
     from lsst.meas.trails.core.psf import PsfGrid
     from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
-    from lsst.meas.trails.nn.networks.registry import count_parameters
+    from lsst.meas.trails.nn.networks.network import count_parameters
     from lsst.meas.trails.nn.predict import predict_probability
 
     specification = ModelSpecification(
@@ -95,7 +95,7 @@ def adcnn(threads: int, side: int) -> dict[str, Any]:
         normalization=ADCNN_NORMALIZATION,
     )
     built = specification.create_network().eval()
-    model = TrailModel(specification=specification, network=built, checksum="")
+    model = TrailModel.from_network(specification, built)
     tile = built.tile_size
     assert tile is not None
     image = np.random.default_rng(1).standard_normal((side, side), dtype=np.float32)

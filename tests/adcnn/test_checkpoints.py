@@ -29,7 +29,7 @@ from lsst.meas.trails.adcnn import checkpoints as adcnn
 from lsst.meas.trails.adcnn.checkpoints import convert_checkpoint, read_adcnn_weights
 from lsst.meas.trails.core.normalize import ADCNN_NORMALIZATION
 from lsst.meas.trails.nn.model_file import ModelError, ModelSpecification, load_model
-from lsst.meas.trails.nn.networks.registry import TrailNetwork
+from lsst.meas.trails.nn.networks.network import TrailNetwork
 
 from support.networks import random_unet_res_se
 

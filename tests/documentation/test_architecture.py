@@ -33,6 +33,7 @@ from lsst.meas.trails.core import normalize, planes
 from lsst.meas.trails.core.injection.population import BRIGHTNESS_MODES
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.nn.networks import registry
+from lsst.meas.trails.nn.networks.network import TrailNetwork
 from lsst.meas.trails.tasks import InjectTrailsTask
 
 ROOT = Path(__file__).parents[2]
@@ -95,18 +96,29 @@ def test_there_is_a_paragraph_for_each_addition() -> None:
     ]
 
 
+class OnePixel(TrailNetwork):
+    def __init__(self, plan: registry.NetworkPlan) -> None:
+        super().__init__(plan)
+        self.layer = torch.nn.Conv2d(plan.in_channels, 1, 1)
+
+
 def test_a_registered_network_can_be_created(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
 
     @registry.register("one_pixel")
-    class OnePixel(registry.TrailNetwork):
-        output_stride = 1
+    class OnePixelPlan(registry.NetworkPlan):
+        network = f"{__name__}:OnePixel"
+        stride = output_stride = 1
+        receptive_radius = 0
 
-        def __init__(self, in_channels: int, width: int = 3) -> None:
-            super().__init__()
-            self.layer = torch.nn.Conv2d(in_channels, 1, 1)
+        def __init__(self, in_channels: int, *, width: int = 3) -> None:
+            self.in_channels = in_channels
 
     assert registry.create_network("one_pixel", in_channels=2).layer.in_channels == 2
+    plan = registry.create_plan("one_pixel", in_channels=2)
+    assert plan.weight_shapes() == {"layer.weight": (1, 2, 1, 1), "layer.bias": (1,)}
+    with pytest.raises(ValueError, match="'depth'.*width"):
+        registry.create_plan("one_pixel", in_channels=2, depth=1)
 
 
 def test_an_appended_mask_plane_has_the_next_bit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,15 +45,14 @@ def test_threads_are_restored_after_an_error() -> None:
 
 
 def test_precision() -> None:
-    cpu = torch.device("cpu")
-    assert use_bfloat16("bfloat16", cpu)
-    assert not use_bfloat16("float32", cpu)
-    assert use_bfloat16("auto", cpu) == cpu_has_bfloat16()
+    assert use_bfloat16("bfloat16", "cpu")
+    assert not use_bfloat16("float32", "cpu")
+    assert use_bfloat16("auto", "cpu") == cpu_has_bfloat16()
 
 
 def test_device() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type in ("cpu", "cuda")
+    assert choose_device("cpu") == "cpu"
+    assert choose_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 _KEPT = """

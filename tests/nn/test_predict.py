@@ -51,10 +51,9 @@ def test_does_not_depend_on_the_window(model: TrailModel, make_planes: MakePlane
 
 def test_margin_is_needed(model: TrailModel, make_planes: MakePlanes) -> None:
     planes = make_planes((96, 96))
-    network = dataclasses.replace(model, network=random_network())
-    network.network.receptive_radius = 0
-    windowed = predict_probability(network, planes, window=32, dtype="float32")
     whole = predict_probability(model, planes, dtype="float32")
+    model.plan.receptive_radius = 0
+    windowed = predict_probability(model, planes, window=32, dtype="float32")
     assert np.abs(windowed - whole).max() > 1.0e-3
 
 
@@ -157,7 +156,7 @@ def test_other_channels(make_planes: MakePlanes) -> None:
     specification = ModelSpecification(
         name="one", version="1", architecture="trail_unet", hyperparameters=dict(TINY), channels=("science",)
     )
-    model = TrailModel(specification=specification, network=random_network(channels=1), checksum="")
+    model = TrailModel.from_network(specification, random_network(channels=1))
     assert predict_probability(model, make_planes((40, 40))).shape == (40, 40)
 
 
@@ -172,7 +171,7 @@ def adcnn_model() -> TrailModel:
         channels=("science",),
         normalization=ADCNN_NORMALIZATION,
     )
-    return TrailModel(specification=specification, network=random_unet_res_se(), checksum="")
+    return TrailModel.from_network(specification, random_unet_res_se())
 
 
 def test_tiles_of_a_fixed_size(adcnn_model: TrailModel, make_planes: MakePlanes) -> None:

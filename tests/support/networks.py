@@ -26,7 +26,8 @@ from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.tiles.layout import TILE_CLASSES, TileSource
 from lsst.meas.trails.core.tiles.writer import TrailTiles
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
-from lsst.meas.trails.nn.networks.registry import TrailNetwork, create_network
+from lsst.meas.trails.nn.networks.network import TrailNetwork
+from lsst.meas.trails.nn.networks.registry import create_network
 
 TINY = {"widths": (8, 12, 16), "blocks": (1, 0, 0), "decoder_blocks": (0, 0), "dilations": (1, 2)}
 """Hyperparameters of a network that is quick and has all its parts."""

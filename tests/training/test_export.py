@@ -20,7 +20,7 @@ import pytest
 
 from lsst.meas.trails.core.pixel_histogram import PixelHistogram
 from lsst.meas.trails.nn.model_file import load_model, rounded
-from lsst.meas.trails.nn.networks.registry import TrailNetwork
+from lsst.meas.trails.nn.networks.network import TrailNetwork
 from lsst.meas.trails.training.export import export_trained
 from lsst.meas.trails.training.recipe import Recipe
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks.registry import TrailNetwork
+from lsst.meas.trails.nn.networks.network import TrailNetwork
 from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.hard_tiles import false_probability, mine_hard_tiles
 from lsst.meas.trails.training.recipe import StageRecipe

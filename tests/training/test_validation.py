@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks.registry import Inner, TrailNetwork
+from lsst.meas.trails.nn.networks.network import TrailNetwork
+from lsst.meas.trails.nn.networks.registry import Inner
 from lsst.meas.trails.training.calibration import ValidationScene
 from lsst.meas.trails.training.checkpoint import read_checkpoint
 from lsst.meas.trails.training.dataset import TrailTileDataset

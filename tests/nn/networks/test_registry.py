@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import pytest
 
-from lsst.meas.trails.nn.networks.registry import count_parameters, create_network, network_names, register
+from lsst.meas.trails.nn.networks.network import count_parameters
+from lsst.meas.trails.nn.networks.registry import create_network, network_names, register
 from lsst.meas.trails.nn.networks.trail_unet import TrailUNet
+from lsst.meas.trails.nn.networks.trail_unet_plan import TrailUNetPlan
 
 
 def test_registry() -> None:
@@ -23,7 +25,7 @@ def test_registry() -> None:
     assert isinstance(network, TrailUNet)
     assert count_parameters(network) == sum(parameter.numel() for parameter in network.parameters()) > 0
     with pytest.raises(ValueError, match="trail_unet"):
-        register("trail_unet")(TrailUNet)
+        register("trail_unet")(TrailUNetPlan)
 
 
 @pytest.mark.parametrize(

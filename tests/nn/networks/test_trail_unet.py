@@ -14,7 +14,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks.registry import count_parameters, create_network
+from lsst.meas.trails.nn.networks.network import count_parameters
+from lsst.meas.trails.nn.networks.registry import create_network
 
 from support.networks import TINY, random_network
 

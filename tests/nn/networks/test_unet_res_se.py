@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from lsst.meas.trails.nn.networks.registry import count_parameters, create_network
+from lsst.meas.trails.nn.networks.network import count_parameters
+from lsst.meas.trails.nn.networks.registry import create_network
 from lsst.meas.trails.nn.networks.unet_res_se import ADCNN_TILE_SIZE, UNetResSE, UNetResSEASPP
 
 from support.networks import random_unet_res_se

@@ -33,7 +33,7 @@ import torch
 
 from ..core.normalize import ADCNN_CHANNELS, ADCNN_NORMALIZATION
 from ..nn.model_file import ModelError, ModelSpecification, save_model
-from ..nn.networks.registry import TrailNetwork
+from ..nn.networks.network import TrailNetwork
 
 MAX_CHECKPOINT_BYTES = 4_000_000_000
 """Largest checkpoint: weights, averages and optimizer state of the widest network are below one gigabyte."""

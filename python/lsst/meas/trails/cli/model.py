@@ -161,22 +161,20 @@ def _metric_rows(metrics: Mapping[str, float | None]) -> list[tuple[str, str]]:
 
 def _rows(loaded: TrailModel) -> list[tuple[str, str]]:
     """Return names and texts that describe a model."""
-    from ..nn.networks.registry import count_parameters
-
-    specification = loaded.specification
-    network = loaded.network
+    specification, plan = loaded.specification, loaded.plan
+    parameters = sum(array.size for name, array in loaded.weights.items() if ".running_" not in name)
     hyperparameters = ", ".join(f"{key} {value}" for key, value in specification.hyperparameters.items())
     rows = [
         ("name", f"{specification.name}, version {specification.version}"),
         ("architecture", specification.architecture + (f" ({hyperparameters})" if hyperparameters else "")),
-        ("parameters", f"{count_parameters(network)} in {specification.weights_bytes / 1.0e6:.2f} MB"),
+        ("parameters", f"{parameters} in {specification.weights_bytes / 1.0e6:.2f} MB"),
         ("channels", ", ".join(specification.channels)),
         ("normalization", specification.normalization),
         (
             "receptive field",
-            f"{2 * network.receptive_radius + network.output_stride} pixels across"
-            if network.tile_size is None
-            else f"tiles of {network.tile_size} pixels only",
+            f"{2 * plan.receptive_radius + plan.output_stride} pixels across"
+            if plan.tile_size is None
+            else f"tiles of {plan.tile_size} pixels only",
         ),
         ("pixel scale", _or_unknown(specification.pixel_scale, "{:.3f} arcsec")),
         (

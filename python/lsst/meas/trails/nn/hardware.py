@@ -9,7 +9,10 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Hardware: cores, memory, devices and their precisions."""
+"""Hardware and what runs on it: cores, memory, devices and their precisions.
+
+Torch is imported only where a GPU may be used or torch's threads are set.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ __all__ = (
     "available_cores",
     "choose_device",
     "cpu_has_bfloat16",
+    "has_openvino",
+    "has_torch",
     "keep_memory",
     "precision_name",
     "thread_count",
@@ -26,12 +31,11 @@ __all__ = (
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-import torch
 
 
 def available_cores() -> int:
@@ -60,6 +64,8 @@ def thread_count(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
+    import torch
+
     if threads < 1:
         raise ValueError(f"The number of threads must be at least 1, not {threads}.")
     before = torch.get_num_threads()
@@ -109,8 +115,18 @@ def _glibc() -> ctypes.CDLL | None:
         return None
 
 
-def choose_device(device: str = "auto") -> torch.device:
-    """Return a torch device.
+def has_openvino() -> bool:
+    """Return whether OpenVINO is installed; it is not imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def has_torch() -> bool:
+    """Return whether torch is installed; it is not imported."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def choose_device(device: str = "auto") -> str:
+    """Return the name of a torch device.
 
     Parameters
     ----------
@@ -121,10 +137,19 @@ def choose_device(device: str = "auto") -> torch.device:
     Raises
     ------
     ValueError
-        Raised if the device does not exist.
+        Raised if the device does not exist, or torch is needed for it and is not installed.
     """
+    if device == "cpu" or (device == "auto" and not (_may_have_gpu() and has_torch())):
+        return "cpu"
+    if not has_torch():
+        raise ValueError(
+            f"The device {device!r} needs torch, which is not installed; pip install "
+            "'lsst-meas-trails[train]', or use 'auto' or 'cpu'."
+        )
+    import torch
+
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
@@ -133,7 +158,17 @@ def choose_device(device: str = "auto") -> torch.device:
         not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()
     ):
         raise ValueError(f"The device {device!r} does not exist on this machine; use 'auto' or 'cpu'.")
-    return chosen
+    return str(chosen)
+
+
+def _may_have_gpu() -> bool:
+    """Return whether the system may have a GPU that torch calls cuda.
+
+    On Linux its driver has a file, of NVIDIA, of NVIDIA under WSL, or of AMD. Looking for it spares importing
+    torch, which takes seconds.
+    """
+    drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
+    return os.name != "posix" or any(map(os.path.exists, drivers))
 
 
 @functools.cache
@@ -151,7 +186,7 @@ def cpu_has_bfloat16() -> bool:
     return flags is not None and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags[1].split())
 
 
-def use_bfloat16(dtype: str, device: torch.device) -> bool:
+def use_bfloat16(dtype: str, device: str) -> bool:
     """Return whether to compute in bfloat16.
 
     Parameters
@@ -159,7 +194,7 @@ def use_bfloat16(dtype: str, device: torch.device) -> bool:
     dtype
         ``auto`` (bfloat16 if the hardware supports it), ``float32`` or ``bfloat16``.
     device
-        Device of the computation.
+        Name of the device of the computation, as `choose_device` returns it.
 
     Raises
     ------
@@ -170,9 +205,11 @@ def use_bfloat16(dtype: str, device: torch.device) -> bool:
         raise ValueError(f"The precision must be 'auto', 'float32' or 'bfloat16', not {dtype!r}.")
     if dtype != "auto":
         return dtype == "bfloat16"
-    if device.type == "cuda":
+    if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and cpu_has_bfloat16()
+    return device == "cpu" and cpu_has_bfloat16()
 
 
 def precision_name(dtype: str, device: str) -> str:

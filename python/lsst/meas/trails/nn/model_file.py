@@ -37,50 +37,76 @@ __all__ = (
 import copy
 import dataclasses
 import datetime
+import functools
 import hashlib
 import importlib.resources
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
+import numpy as np
+import numpy.typing as npt
 import safetensors
-import safetensors.torch
-import torch
 
 from .. import __version__
 from ..core.atomic import atomic_path
 from .model_specification import FORMAT_VERSION, MAX_WEIGHTS_BYTES, ModelError, ModelSpecification
-from .networks.registry import TrailNetwork
+from .networks.registry import NetworkPlan
+
+if TYPE_CHECKING:
+    import torch
+
+    from .networks.network import TrailNetwork
 
 _MAX_SPECIFICATION_BYTES = 1_000_000
-_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+_DTYPES = ("float16", "bfloat16", "float32")
+_STORED = {"F16": "<f2", "F32": "<f4"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrailModel:
-    """Network with its specification."""
+    """Weights of a network with their specification."""
 
     specification: ModelSpecification
     """The specification."""
 
-    network: TrailNetwork
-    """The network, float32, in evaluation mode."""
+    weights: Mapping[str, npt.NDArray[np.float32]]
+    """The weights by name."""
 
     checksum: str
     """SHA-256 of specification and weights together, hexadecimal."""
 
-    _prepared: dict[tuple[str, torch.dtype], TrailNetwork] = dataclasses.field(
-        default_factory=dict, repr=False, init=False
-    )
+    @classmethod
+    def from_network(cls, specification: ModelSpecification, network: TrailNetwork) -> Self:
+        """Return a model that is not stored in a file.
 
-    def inference_network(self, device: torch.device, dtype: torch.dtype) -> TrailNetwork:
-        """Return the network prepared for a device and a precision, from a cache."""
-        key = (str(device), dtype)
-        if key not in self._prepared:
-            network = self.network.prepared_for_inference().to(dtype)
-            network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._prepared[key] = network
-        return self._prepared[key]
+        Parameters
+        ----------
+        specification
+            Its specification.
+        network
+            Its network, in evaluation mode. The model is valid until the network is trained on.
+        """
+        weights = {name: tensor.detach().cpu().numpy() for name, tensor in _weights(network).items()}
+        model = cls(specification=specification, weights=weights, checksum="")
+        model.__dict__["network"] = network
+        return model
+
+    @functools.cached_property
+    def plan(self) -> NetworkPlan:
+        """Plan of the network."""
+        return self.specification.create_plan()
+
+    @functools.cached_property
+    def network(self) -> TrailNetwork:
+        """The network in torch, float32, in evaluation mode."""
+        import torch
+
+        network = self.specification.create_network()
+        tensors = {name: torch.from_numpy(array) for name, array in self.weights.items()}
+        network.load_state_dict(tensors, strict=False)
+        return network.eval().requires_grad_(False)
 
 
 def save_model(
@@ -115,17 +141,20 @@ def save_model(
         Raised if the network and the specification disagree, or a weight is not finite or too large for the
         precision.
     """
+    import safetensors.torch
+    import torch
+
     stem = Path(stem)
     if dtype not in _DTYPES:
         raise ModelError(f"The precision must be one of {', '.join(_DTYPES)}, not {dtype!r}.")
     tensors = {}
     for name, tensor in _weights(network).items():
         # Variances of normalizations may underflow in 16 bits.
-        stored = tensor.detach().cpu().to(_DTYPES[dtype] if tensor.ndim >= 2 else torch.float32)
+        stored = tensor.detach().cpu().to(getattr(torch, dtype) if tensor.ndim >= 2 else torch.float32)
         if not bool(torch.isfinite(stored).all()):
             raise ModelError(f"{stem}: the weights {name} are not finite as {dtype}; nothing was written.")
         tensors[name] = stored.clone(memory_format=torch.contiguous_format)
-    _check_shapes(specification, tensors, str(stem))
+    _check_shapes(specification, {name: tuple(t.shape) for name, t in tensors.items()}, str(stem))
     content = safetensors.torch.save(tensors, metadata={"format": "pt"})
     weights_path = stem.with_name(stem.name + ".safetensors")
     specification = specification.replace(
@@ -243,21 +272,34 @@ def model_from_bytes(text: bytes, weights: bytes, *, source: str) -> TrailModel:
             f"{specification.weights_sha256[:16]}...; the file is damaged or belongs to another model: copy "
             "both files again."
         )
-    try:
-        tensors = safetensors.torch.load(weights)
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"{source}: is not valid safetensors: {error}; copy both files again.") from error
-    _check_shapes(specification, tensors, source)
-    for name, tensor in tensors.items():
-        if tensor.dtype not in _DTYPES.values():
-            raise ModelError(f"{source}: the weights {name} are {tensor.dtype}, not floating point.")
-        if not bool(torch.isfinite(tensor).all()):
-            raise ModelError(f"{source}: the weights {name} are not finite; train again.")
-    network = specification.create_network()
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
-    network.eval().requires_grad_(False)
+    arrays = _read_weights(specification, weights, source)
     checksum = hashlib.sha256(text + digest.encode()).hexdigest()
-    return TrailModel(specification=specification, network=network, checksum=checksum)
+    return TrailModel(specification=specification, weights=arrays, checksum=checksum)
+
+
+def _read_weights(
+    specification: ModelSpecification, content: bytes, source: str
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the weights in a file of safetensors, in single precision."""
+    try:
+        tensors = dict(safetensors.deserialize(content))
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise ModelError(f"{source}: is not valid safetensors: {error}; copy both files again.") from error
+    _check_shapes(specification, {name: tuple(t["shape"]) for name, t in tensors.items()}, source)
+    arrays = {}
+    for name, tensor in tensors.items():
+        kind, data = tensor["dtype"], tensor["data"]
+        if kind == "BF16":
+            # The upper half of a single-precision number.
+            array = (np.frombuffer(data, dtype="<u2").astype("<u4") << 16).view(np.float32)
+        elif kind in _STORED:
+            array = np.frombuffer(data, dtype=_STORED[kind]).astype(np.float32)
+        else:
+            raise ModelError(f"{source}: the weights {name} are {kind}, not F16, BF16 or F32.")
+        if not np.all(np.isfinite(array)):
+            raise ModelError(f"{source}: the weights {name} are not finite; train again.")
+        arrays[name] = array.reshape(tensor["shape"])
+    return arrays
 
 
 def shipped_model_path(name: str = "direct") -> Path:
@@ -305,11 +347,13 @@ def find_model(name: str | os.PathLike[str]) -> Path:
 
 def rounded(network: TrailNetwork, dtype: str = "float16") -> TrailNetwork:
     """Return a copy of a network with its weights rounded as in a file."""
+    import torch
+
     network = copy.deepcopy(network)
     with torch.no_grad():
         for tensor in _weights(network).values():
             if tensor.ndim >= 2:
-                tensor.copy_(tensor.to(_DTYPES[dtype]).float())
+                tensor.copy_(tensor.to(getattr(torch, dtype)).float())
     return network
 
 
@@ -319,15 +363,15 @@ def _weights(network: TrailNetwork) -> dict[str, torch.Tensor]:
 
 
 def _check_shapes(
-    specification: ModelSpecification, tensors: Mapping[str, torch.Tensor], source: str
+    specification: ModelSpecification, shapes: Mapping[str, tuple[int, ...]], source: str
 ) -> None:
-    expected = {name: tuple(t.shape) for name, t in _weights(specification.create_network(meta=True)).items()}
+    expected = specification.create_plan().weight_shapes()
     for name, shape in expected.items():
-        if name not in tensors:
+        if name not in shapes:
             raise ModelError(f"{source}: the weights lack {name}, which {specification.architecture} needs.")
-        if (found := tuple(tensors[name].shape)) != shape:
-            raise ModelError(f"{source}: the weights {name} have shape {found} instead of {shape}.")
-    if extra := sorted(set(tensors) - set(expected)):
+        if shapes[name] != shape:
+            raise ModelError(f"{source}: the weights {name} have shape {shapes[name]} instead of {shape}.")
+    if extra := sorted(set(shapes) - set(expected)):
         raise ModelError(f"{source}: the weights hold {extra[0]}, unknown to {specification.architecture}.")
 
 

@@ -18,15 +18,17 @@ __all__ = ("FORMAT_VERSION", "MAX_WEIGHTS_BYTES", "ModelError", "ModelSpecificat
 import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import pydantic
-import torch
 from pydantic import Field
 
 from ..core.normalize import ADCNN_CHANNELS, ADCNN_NORMALIZATION, CHANNELS, NORMALIZATION, NORMALIZATIONS
 from ..core.section import Section, describe_error, require
-from .networks.registry import TrailNetwork, create_network, network_names
+from .networks.registry import NetworkPlan, create_plan, network_names
+
+if TYPE_CHECKING:
+    from .networks.network import TrailNetwork
 
 FORMAT_VERSION = 2
 """Version of the specification that is written and read."""
@@ -63,7 +65,7 @@ class NetworkSection(Section):
         self._require_known("channels", self.channels, CHANNELS)
         require(len(set(self.channels)) == len(self.channels), "channels", "names a channel twice")
         try:
-            self.create_network(meta=True)
+            self.create_plan()
         except (ValueError, TypeError) as error:
             require(False, "hyperparameters", f"do not fit the architecture: {error}")
         return self
@@ -73,16 +75,23 @@ class NetworkSection(Section):
         unknown = ", ".join(repr(name) for name in names if name not in known)
         require(not unknown, key, f"must not be {unknown}; this version supports {', '.join(known)}")
 
+    def create_plan(self) -> NetworkPlan:
+        """Return the plan of the network."""
+        return create_plan(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
+
     def create_network(self, *, meta: bool = False) -> TrailNetwork:
-        """Return the network with random weights.
+        """Return the network in torch, with random weights.
 
         Parameters
         ----------
         meta
             Whether to create it without memory, for its shapes.
         """
+        import torch
+
         with torch.random.fork_rng(devices=[]), torch.device("meta" if meta else "cpu"):
-            return create_network(self.architecture, in_channels=len(self.channels), **self.hyperparameters)
+            network: TrailNetwork = self.create_plan().create_network()
+        return network
 
 
 class ModelSpecification(NetworkSection):
@@ -164,7 +173,7 @@ class ModelSpecification(NetworkSection):
     @property
     def tile_size(self) -> int | None:
         """Side of valid tiles, pixels; `None` if any size is valid."""
-        return self.create_network(meta=True).tile_size
+        return self.create_plan().tile_size
 
     def to_json(self) -> str:
         """Return the specification as JSON text."""

@@ -15,23 +15,29 @@ from __future__ import annotations
 
 __all__ = ("predict_probability",)
 
+import contextlib
 import math
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional
 
 from ..core.background import BackgroundMesh, fit_background
 from ..core.normalize import ADCNN_NORMALIZATION, adcnn_input, measure_panel, network_input
 from ..core.planes import ImagePlanes, pad_array
+from .engines import Engine, create_engine, engine_name
 from .hardware import choose_device, keep_memory, thread_count, use_bfloat16
 from .model_file import TrailModel
+from .networks.registry import NetworkPlan
+
+type _Array = npt.NDArray[np.float32]
 
 _TILES_AT_ONCE = 8
 
-type _WindowInput = Callable[[slice, slice], npt.NDArray[np.float32]]
+_BAND = 256
+"""Rows that are normalized or interpolated at once, for temporary arrays that fit into a cache."""
+
+type _WindowInput = Callable[[slice, slice], _Array]
 """Function that returns the network's input, shape (C, h, w), for part of an image, which may reach beyond
 its upper edges.
 """
@@ -47,7 +53,8 @@ def predict_probability(
     threads: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
-) -> npt.NDArray[np.float32]:
+    engine: str = "auto",
+) -> _Array:
     """Return the probability that a pixel belongs to a trail.
 
     Parameters
@@ -59,16 +66,21 @@ def predict_probability(
     background
         Its background; estimated by default.
     window
-        Side of a square with the area that is computed at once. It determines the memory, not the result:
-        windows, of any shape, are read with a margin of the receptive radius.
+        Side of a square with the area that is computed at once in float32; twice the area in bfloat16. It
+        determines the memory, not the result: windows, of any shape, are read with a margin of the receptive
+        radius.
     tile_overlap
         Tile overlap in pixels; used only by models with a fixed tile size, which ignore ``window``.
     threads
-        CPU threads for this call; by default torch's current number.
+        CPU threads for this call; by default all cores with OpenVINO, and torch's current number with torch.
     dtype
         ``auto`` (bfloat16 if the hardware supports it), ``float32`` or ``bfloat16``.
     device
-        ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ...
+        ``auto`` (a GPU if there is one and torch is installed), ``cpu``, ``cuda``, ...
+    engine
+        Library that runs the network: ``openvino`` (on CPUs), ``torch``, or ``auto`` (OpenVINO if it is
+        installed and can run the network on this device, else torch). The probabilities are equal within
+        1e-5 in float32.
 
     Returns
     -------
@@ -78,7 +90,7 @@ def predict_probability(
     Raises
     ------
     ValueError
-        Raised if an argument is out of range, or the device does not exist.
+        Raised if an argument is out of range, the device does not exist, or the engine is not installed.
 
     Notes
     -----
@@ -89,60 +101,71 @@ def predict_probability(
     """
     if window < 1:
         raise ValueError(f"window must be at least 1, not {window}.")
-    tile_size = model.network.tile_size
+    if threads is not None and threads < 1:
+        raise ValueError(f"The number of threads must be at least 1, not {threads}.")
+    plan = model.plan
+    tile_size = plan.tile_size
     if tile_size is not None and not (
-        0 <= tile_overlap <= tile_size // 2 and tile_overlap % model.network.output_stride == 0
+        0 <= tile_overlap <= tile_size // 2 and tile_overlap % plan.output_stride == 0
     ):
         raise ValueError(
             f"tile_overlap must be 0 to {tile_size // 2} for tiles of {tile_size} pixels, not {tile_overlap}."
         )
     chosen = choose_device(device)
-    precision = torch.bfloat16 if use_bfloat16(dtype, chosen) else torch.float32
+    bfloat16 = use_bfloat16(dtype, chosen)
+    name = engine_name(engine, plan, chosen)
     ny, nx = planes.shape
     if ny == 0 or nx == 0:
         return np.zeros((ny, nx), dtype=np.float32)
     window_input = _window_input(model, planes, background)
-    with thread_count(threads), keep_memory(), torch.inference_mode():
-        if tile_size is None:
-            logits = _predict_windows(model, planes.shape, window_input, window, chosen, precision)
-        else:
-            logits = _predict_tiles(model, planes.shape, window_input, tile_overlap, chosen, precision)
-        return _to_full_resolution(logits, planes, model.network.output_stride)
+    with thread_count(threads) if name == "torch" else contextlib.nullcontext(), keep_memory():
+        runner = create_engine(model, engine=name, device=chosen, bfloat16=bfloat16, threads=threads)
+        try:
+            if tile_size is None:
+                area = window**2 * (2 if bfloat16 else 1)
+                logits = _predict_windows(runner, plan, planes.shape, window_input, area)
+            else:
+                logits = _predict_tiles(runner, plan, planes.shape, window_input, tile_overlap)
+        finally:
+            runner.release()
+        return _to_full_resolution(logits, planes, plan.output_stride)
 
 
 def _predict_windows(
-    model: TrailModel,
-    shape: tuple[int, int],
-    window_input: _WindowInput,
-    window: int,
-    device: torch.device,
-    precision: torch.dtype,
-) -> torch.Tensor:
+    engine: Engine, plan: NetworkPlan, shape: tuple[int, int], window_input: _WindowInput, area: int
+) -> _Array:
     """Return the logits of the image, padded to the network's stride.
 
     They have the network's output resolution, shape (h, w), float32.
     """
-    network = model.inference_network(device, precision)
-    stride, output_stride = network.stride, network.output_stride
+    stride, output_stride = plan.stride, plan.output_stride
     size_y, size_x = (_round_up(size, stride) for size in shape)
-    margin = _round_up(network.receptive_radius, stride)
-    step_y, step_x = _window_shape((size_y, size_x), window**2, margin, stride)
-    logits = torch.empty((size_y // output_stride, size_x // output_stride), dtype=torch.float32)
+    margin = _round_up(plan.receptive_radius, stride)
+    step_y, step_x = _window_shape((size_y, size_x), area, margin, stride)
+    logits = np.empty((size_y // output_stride, size_x // output_stride), dtype=np.float32)
     for y0 in range(0, size_y, step_y):
         for x0 in range(0, size_x, step_x):
             y1, x1 = min(y0 + step_y, size_y), min(x0 + step_x, size_x)
             outer_y = slice(max(0, y0 - margin), min(size_y, y1 + margin))
             outer_x = slice(max(0, x0 - margin), min(size_x, x1 + margin))
-            inputs = torch.from_numpy(window_input(outer_y, outer_x))[None].to(device=device, dtype=precision)
             inner = (
                 slice(y0 - outer_y.start, y1 - outer_y.start),
                 slice(x0 - outer_x.start, x1 - outer_x.start),
             )
-            output = network(inputs.contiguous(memory_format=torch.channels_last), inner)[0, 0]
+            output = engine.logits(_input_in_bands(plan, window_input, outer_y, outer_x), inner)[0]
             logits[y0 // output_stride : y1 // output_stride, x0 // output_stride : x1 // output_stride] = (
-                output.float().cpu()
+                output
             )
     return logits
+
+
+def _input_in_bands(plan: NetworkPlan, window_input: _WindowInput, y: slice, x: slice) -> _Array:
+    """Return the input for a window, shape (1, C, h, w)."""
+    inputs = np.empty((1, plan.in_channels, y.stop - y.start, x.stop - x.start), dtype=np.float32)
+    for start in range(y.start, y.stop, _BAND):
+        rows = slice(start, min(start + _BAND, y.stop))
+        inputs[0, :, rows.start - y.start : rows.stop - y.start] = window_input(rows, x)
+    return inputs
 
 
 def _window_shape(shape: tuple[int, int], area: int, margin: int, stride: int) -> tuple[int, int]:
@@ -165,39 +188,33 @@ def _window_shape(shape: tuple[int, int], area: int, margin: int, stride: int) -
 
 
 def _predict_tiles(
-    model: TrailModel,
-    shape: tuple[int, int],
-    window_input: _WindowInput,
-    overlap: int,
-    device: torch.device,
-    precision: torch.dtype,
-) -> torch.Tensor:
+    engine: Engine, plan: NetworkPlan, shape: tuple[int, int], window_input: _WindowInput, overlap: int
+) -> _Array:
     """Return the logits of the image, padded to whole tiles; see `_predict_windows`."""
-    network = model.inference_network(device, precision)
-    tile_size, output_stride = network.tile_size, network.output_stride
+    tile_size, output_stride = plan.tile_size, plan.output_stride
     assert tile_size is not None
     step = tile_size - overlap
     counts = [max(1, -(-(size - overlap) // step)) for size in shape]
     inner = tile_size // output_stride
     # The weight of a pixel falls over the overlap; the sum of weights is the same
     # in each row and each column of tiles.
-    distance = torch.minimum(torch.arange(inner) + 1, inner - torch.arange(inner)).float()
-    ramp = torch.clamp(distance / (overlap // output_stride + 1), max=1.0)
-    covers = [torch.zeros(((count - 1) * step + tile_size) // output_stride) for count in counts]
+    distance = np.minimum(np.arange(inner) + 1, inner - np.arange(inner))
+    ramp = np.minimum(distance / (overlap // output_stride + 1), 1.0).astype(np.float32)
+    covers = [np.zeros(((n - 1) * step + tile_size) // output_stride, dtype=np.float32) for n in counts]
     for count, cover in zip(counts, covers):
         for i in range(count):
             cover[i * step // output_stride :][:inner] += ramp
     weight = ramp[:, None] * ramp
-    logits = torch.zeros((len(covers[0]), len(covers[1])), dtype=torch.float32)
+    logits = np.zeros((len(covers[0]), len(covers[1])), dtype=np.float32)
     corners = [(i * step, j * step) for i in range(counts[0]) for j in range(counts[1])]
     for first in range(0, len(corners), _TILES_AT_ONCE):
         batch = corners[first : first + _TILES_AT_ONCE]
         arrays = [window_input(slice(y, y + tile_size), slice(x, x + tile_size)) for y, x in batch]
-        inputs = torch.from_numpy(np.stack(arrays)).to(device=device, dtype=precision)
-        output = network(inputs.contiguous(memory_format=torch.channels_last))[:, 0].float().cpu()
-        for (y, x), part in zip(batch, output):
+        for (y, x), part in zip(batch, engine.logits(np.stack(arrays))):
             logits[y // output_stride :, x // output_stride :][:inner, :inner] += weight * part
-    return logits.div_(covers[0][:, None]).div_(covers[1])
+    logits /= covers[0][:, None]
+    logits /= covers[1]
+    return logits
 
 
 def _window_input(model: TrailModel, planes: ImagePlanes, background: BackgroundMesh | None) -> _WindowInput:
@@ -219,18 +236,42 @@ def _window_input(model: TrailModel, planes: ImagePlanes, background: Background
     return make
 
 
-def _to_full_resolution(
-    logits: torch.Tensor, planes: ImagePlanes, output_stride: int
-) -> npt.NDArray[np.float32]:
-    """Return probabilities per pixel, interpolated from logits of blocks."""
+def _to_full_resolution(logits: _Array, planes: ImagePlanes, stride: int) -> _Array:
+    """Return probabilities per pixel, interpolated linearly between the centers of blocks."""
     ny, nx = planes.shape
-    if output_stride > 1:
-        logits = functional.interpolate(
-            logits[None, None], scale_factor=float(output_stride), mode="bilinear", align_corners=False
-        )[0, 0]
-    probability: npt.NDArray[np.float32] = torch.sigmoid_(logits[:ny, :nx]).numpy()
-    no_data = planes.has("NO_DATA") | ~np.isfinite(planes.image)
-    return np.where(no_data, np.float32(0.0), probability)
+    probability = np.empty((ny, nx), dtype=np.float32)
+    blocks = max(1, _BAND // stride)
+    with np.errstate(over="ignore"):
+        for first in range(0, -(-ny // stride), blocks):
+            # A margin of one block on each side; beyond the outer centers the value is constant.
+            rows = np.arange(first - 1, first + blocks + 1).clip(0, len(logits) - 1)
+            band = _interpolate(
+                _interpolate(np.pad(logits[rows], ((0, 0), (1, 1)), mode="edge").T, stride).T, stride
+            )
+            part = probability[first * stride : first * stride + len(band)]
+            band = band[: len(part), :nx]
+            # The logistic function; a large negative logit gives 1 / inf.
+            np.exp(np.negative(band, out=band), out=band)
+            band += np.float32(1.0)
+            np.reciprocal(band, out=part)
+    probability[planes.has("NO_DATA") | ~np.isfinite(planes.image)] = 0.0
+    return probability
+
+
+def _interpolate(values: _Array, stride: int) -> _Array:
+    """Return values at ``stride`` places along the first axis for each inner row.
+
+    The rows are at the centers of blocks of ``stride`` places.
+    """
+    inner = values[1:-1]
+    result = np.empty((len(inner), stride, *values.shape[1:]), dtype=np.float32)
+    for place in range(stride):
+        offset = np.float32((place + 0.5) / stride - 0.5)
+        neighbor = values[:-2] if offset < 0.0 else values[2:]
+        np.subtract(neighbor, inner, out=result[:, place])
+        result[:, place] *= abs(offset)
+        result[:, place] += inner
+    return result.reshape(-1, *values.shape[1:])
 
 
 def _round_up(value: int, multiple: int) -> int:

@@ -68,9 +68,9 @@ class Ranks:
 
     def device(self, name: str) -> torch.device:
         """Return a device by name; ``auto`` and ``cuda`` are the GPU of this rank."""
-        device = choose_device(name)
+        device = torch.device(choose_device(name))
         if self.world_size > 1 and device.type == "cuda" and ":" not in name:
-            device = choose_device(f"cuda:{self.local_rank}")
+            device = torch.device(choose_device(f"cuda:{self.local_rank}"))
         return device
 
     def cores(self) -> int:

@@ -27,7 +27,7 @@ from ..core.pixel_histogram import PixelHistogram
 from ..core.psf import kernel_fwhm
 from ..core.tiles.reader import TileReader
 from ..nn.model_file import ModelSpecification, rounded, save_model
-from ..nn.networks.registry import TrailNetwork, count_parameters
+from ..nn.networks.network import TrailNetwork, count_parameters
 from .recipe import Recipe
 
 _STORED = "float16"

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from ..nn.networks.registry import TrailNetwork
+from ..nn.networks.network import TrailNetwork
 from .dataset import TrailTileDataset
 from .distributed import Ranks
 from .recipe import StageRecipe

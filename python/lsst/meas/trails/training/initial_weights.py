@@ -16,14 +16,14 @@ from __future__ import annotations
 __all__ = ("InitialWeights", "InitialWeightsError")
 
 import dataclasses
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 
 import torch
 
 from ..nn.model_file import TrailModel
-from ..nn.networks.registry import MAX_CHANNELS, TrailNetwork, create_network
+from ..nn.model_specification import NetworkSection
+from ..nn.networks.registry import MAX_CHANNELS, create_network, plan_hyperparameters
 from .recipe import ModelRecipe, Recipe
 
 
@@ -86,8 +86,8 @@ class InitialWeights:
                 f"{whose} has the architecture {specification.architecture}, and the recipe "
                 f"{wanted.architecture}; use the same architecture."
             )
-        given = _all_hyperparameters(self.model.network, specification.hyperparameters)
-        asked = _all_hyperparameters(self.model.network, wanted.hyperparameters)
+        given = _all_hyperparameters(specification)
+        asked = _all_hyperparameters(wanted)
         for key, value in asked.items():
             if given[key] != value:
                 raise InitialWeightsError(
@@ -131,10 +131,9 @@ class InitialWeights:
         return {**self.identity(recipe), "training": self.model.specification.training}
 
 
-def _all_hyperparameters(network: TrailNetwork, given: Mapping[str, object]) -> dict[str, object]:
+def _all_hyperparameters(section: NetworkSection) -> dict[str, object]:
     """Return hyperparameters with defaults filled in, in the types of JSON."""
-    parameters = inspect.signature(type(network)).parameters
-    values = {key: given.get(key, known.default) for key, known in parameters.items() if key != "in_channels"}
+    values = plan_hyperparameters(section.architecture) | section.hyperparameters
     return dict(json.loads(json.dumps(values)))
 
 

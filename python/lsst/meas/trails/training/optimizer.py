@@ -29,7 +29,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from ..nn.networks.registry import TrailNetwork
+from ..nn.networks.network import TrailNetwork
 from .recipe import OptimizerRecipe
 from .recipe_stage import is_in_part
 from .schedule import Epoch

@@ -80,7 +80,7 @@ class ModelRecipe(RecipeSection, NetworkSection):
     @property
     def output_stride(self) -> int:
         """Image pixels per output pixel, along each axis."""
-        return self.create_network(meta=True).output_stride
+        return self.create_plan().output_stride
 
 
 class AugmentationRecipe(RecipeSection):

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..nn.networks.registry import TrailNetwork
+from ..nn.networks.network import TrailNetwork
 from . import checkpoint as checkpoints
 from .distributed import Ranks
 from .initial_weights import InitialWeights

@@ -30,7 +30,7 @@ import torch
 
 from ..core.pixel_histogram import PixelHistogram
 from ..nn.hardware import thread_count, use_bfloat16
-from ..nn.networks.registry import TrailNetwork, count_parameters
+from ..nn.networks.network import TrailNetwork, count_parameters
 from .dataset import Key, TileDataset, TrailTileDataset
 from .distributed import Ranks
 from .export import export_trained
@@ -169,7 +169,7 @@ class _Trainer:
         first_stage = 0 if self.start is None else self.start.stage_index(self.recipe)
         self.first_step = next(e.first_step for e in self.epochs if e.stage_index == first_stage)
         self.state.step = self.first_step
-        self.bfloat16 = use_bfloat16(self.recipe.precision, self.device)
+        self.bfloat16 = use_bfloat16(self.recipe.precision, str(self.device))
         self.origin = None if self.start is None else self.start.record(self.original)
         self.digest = run_digest(
             self.original,

@@ -25,7 +25,7 @@ import torch
 from ..core.operating_point import FALSE_RATES
 from ..core.pixel_histogram import PixelHistogram
 from ..nn.model_file import ModelSpecification, TrailModel
-from ..nn.networks.registry import TrailNetwork
+from ..nn.networks.network import TrailNetwork
 from .calibration import COUNTING_THRESHOLDS, ValidationScene, calibrate
 from .dataset import TileDataset
 from .losses import BlendedLoss
@@ -127,7 +127,7 @@ class ObjectValidation:
         if not self._scenes:
             self._scenes = [self._scene(number) for number in range(self._count)]
         specification = ModelSpecification(**dict(recipe))
-        model = TrailModel(specification=specification, network=network, checksum="")
+        model = TrailModel.from_network(specification, network)
         try:
             found = calibrate(model, self._scenes, threads=threads, thresholds=(COUNTING_THRESHOLDS,)).metrics
         except ValueError as error:

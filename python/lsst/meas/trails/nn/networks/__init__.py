@@ -11,8 +11,8 @@
 
 """Architectures of networks.
 
-To add a network, add a module that uses `~lsst.meas.trails.nn.networks.registry.register`, and import it
-below.
+To add a network, add a module with its plan that uses `~lsst.meas.trails.nn.networks.registry.register`, and
+import it below.
 """
 
-from . import trail_unet, unet_res_se  # noqa: F401
+from . import trail_unet_plan, unet_res_se_plan  # noqa: F401

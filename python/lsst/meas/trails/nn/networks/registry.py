@@ -9,7 +9,10 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Base class and registry of the architectures.
+"""Plans of the architectures, and their registry.
+
+A plan describes a network: its hyperparameters, geometry and weights. It needs neither torch, in which
+networks are trained, nor OpenVINO, which runs some of them.
 
 A network maps an input of shape (B, C, H, W), made by `lsst.meas.trails.core.normalize.network_input`, to the
 logit of the probability that a pixel belongs to a trail, shape (B, 1, H/s, W/s), where s is its
@@ -21,21 +24,25 @@ from __future__ import annotations
 __all__ = (
     "MAX_CHANNELS",
     "Inner",
-    "TrailNetwork",
-    "count_parameters",
+    "NetworkPlan",
     "create_network",
+    "create_plan",
     "network_names",
+    "plan_hyperparameters",
     "register",
 )
 
-import copy
+import abc
+import importlib
 import inspect
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+import numpy as np
+import numpy.typing as npt
 
-from .blocks import ConvUnit
+if TYPE_CHECKING:
+    import openvino
 
 MAX_CHANNELS = 16
 """Maximum number of input channels."""
@@ -43,18 +50,30 @@ MAX_CHANNELS = 16
 type Inner = tuple[slice, slice]
 """Rows and columns of a network's input, in whole multiples of its stride."""
 
+type Weights = Mapping[str, npt.NDArray[np.float32]]
+"""Weights of a network by name."""
 
-class TrailNetwork(nn.Module):
-    """Base class of the architectures.
+
+class NetworkPlan(abc.ABC):
+    """Base class of the plans.
 
     Notes
     -----
-    In evaluation mode, the logit of a pixel may depend only on the pixels within ``receptive_radius``, so
-    that windowed prediction is exact: no statistics over the tile (group or instance normalization, squeeze
-    and excitation). Other networks define a ``tile_size``, and images are cut into such tiles.
+    The logit of a pixel may depend only on the pixels within ``receptive_radius``, so that windowed
+    prediction is exact: no statistics over the tile (group or instance normalization, squeeze and
+    excitation). Other networks define a ``tile_size``, and images are cut into such tiles.
 
-    Networks without a ``tile_size`` take a second argument, ``inner``: the part of the input whose logits are
-    needed.
+    Parameters
+    ----------
+    in_channels
+        Number of input channels.
+    **hyperparameters
+        Keyword arguments of the architecture; each subclass names its own, with defaults.
+
+    Raises
+    ------
+    ValueError
+        Raised if a hyperparameter is of the wrong type or out of range.
     """
 
     in_channels: int
@@ -74,19 +93,58 @@ class TrailNetwork(nn.Module):
     tile_size: int | None = None
     """Side of the only valid input, or `None` if any multiple of ``stride`` is valid."""
 
-    def prepared_for_inference(self) -> Self:
-        """Return a copy in evaluation mode with batch normalizations folded into convolutions."""
-        network = copy.deepcopy(self).eval().requires_grad_(False)
-        for module in network.modules():
-            if isinstance(module, ConvUnit):
-                module.fold()
-        return network
+    network: ClassVar[str]
+    """Module, a colon and class of the network in torch, a
+    `~lsst.meas.trails.nn.networks.network.TrailNetwork` made from the plan.
+    """
+
+    graph: ClassVar[str | None] = None
+    """Module, a colon and function of the network's graph in OpenVINO; `None` if only torch can run it. The
+    arguments are the plan and those of `create_graph`.
+    """
+
+    @abc.abstractmethod
+    def __init__(self, in_channels: int, **hyperparameters: Any) -> None: ...
+
+    def create_network(self) -> Any:
+        """Return the network in torch, with fresh random weights."""
+        return _imported(self.network)(self)
+
+    def create_graph(self, weights: Weights, shape: tuple[int, int], inner: Inner) -> openvino.Model:
+        """Return the network as a graph of OpenVINO.
+
+        Parameters
+        ----------
+        weights
+            Weights by name.
+        shape
+            Shape (H, W) of the input, multiples of ``stride``.
+        inner
+            The part of the input whose logits are computed.
+        """
+        assert self.graph is not None
+        return _imported(self.graph)(self, weights, shape, inner)
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the stored weights by name."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            state = self.create_network().state_dict()
+        # Counters of batches are only for training.
+        return {name: tuple(tensor.shape) for name, tensor in state.items() if tensor.is_floating_point()}
 
 
-_REGISTRY: dict[str, type[TrailNetwork]] = {}
+def _imported(name: str) -> Any:
+    """Return a class or function; plans do not import what needs torch or OpenVINO."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
-def register(name: str) -> Callable[[type[TrailNetwork]], type[TrailNetwork]]:
+_REGISTRY: dict[str, type[NetworkPlan]] = {}
+
+
+def register(name: str) -> Callable[[type[NetworkPlan]], type[NetworkPlan]]:
     """Return a class decorator that adds an architecture to the registry.
 
     Parameters
@@ -100,7 +158,7 @@ def register(name: str) -> Callable[[type[TrailNetwork]], type[TrailNetwork]]:
         Raised if the name is already registered.
     """
 
-    def decorate(cls: type[TrailNetwork]) -> type[TrailNetwork]:
+    def decorate(cls: type[NetworkPlan]) -> type[NetworkPlan]:
         if name in _REGISTRY:
             raise ValueError(f"The architecture {name!r} is already registered; choose another name.")
         _REGISTRY[name] = cls
@@ -114,8 +172,20 @@ def network_names() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
-def create_network(name: str, *, in_channels: int, **hyperparameters: object) -> TrailNetwork:
-    """Create a network with fresh random weights.
+def plan_hyperparameters(name: str) -> dict[str, object]:
+    """Return the hyperparameters of an architecture with their defaults.
+
+    Parameters
+    ----------
+    name
+        Name of the architecture, one of `network_names`.
+    """
+    parameters = inspect.signature(_REGISTRY[name]).parameters
+    return {key: known.default for key, known in parameters.items() if key != "in_channels"}
+
+
+def create_plan(name: str, *, in_channels: int, **hyperparameters: object) -> NetworkPlan:
+    """Return the plan of a network.
 
     Parameters
     ----------
@@ -133,8 +203,7 @@ def create_network(name: str, *, in_channels: int, **hyperparameters: object) ->
     """
     if name not in _REGISTRY:
         raise ValueError(f"The architecture {name!r} is unknown; known are {', '.join(network_names())}.")
-    cls = _REGISTRY[name]
-    known = [key for key in inspect.signature(cls).parameters if key != "in_channels"]
+    known = plan_hyperparameters(name)
     for key in hyperparameters:
         if key not in known:
             raise ValueError(f"{name} has no hyperparameter {key!r}; it has {', '.join(known)}.")
@@ -142,9 +211,20 @@ def create_network(name: str, *, in_channels: int, **hyperparameters: object) ->
         raise ValueError(f"The number of input channels must be an integer, not {in_channels!r}.")
     if not 1 <= in_channels <= MAX_CHANNELS:
         raise ValueError(f"The number of input channels must be in 1..{MAX_CHANNELS}, not {in_channels}.")
-    return cls(in_channels=in_channels, **hyperparameters)
+    return _REGISTRY[name](in_channels=in_channels, **hyperparameters)
 
 
-def count_parameters(network: nn.Module) -> int:
-    """Return the number of trainable numbers in a network."""
-    return sum(parameter.numel() for parameter in network.parameters())
+def create_network(name: str, *, in_channels: int, **hyperparameters: object) -> Any:
+    """Create a network in torch, with fresh random weights.
+
+    Parameters
+    ----------
+    name, in_channels, **hyperparameters
+        As for `create_plan`.
+
+    Raises
+    ------
+    ValueError
+        Raised as by `create_plan`.
+    """
+    return create_plan(name, in_channels=in_channels, **hyperparameters).create_network()

@@ -16,7 +16,7 @@ The names and shapes of their parameters match the checkpoints.
 
 from __future__ import annotations
 
-__all__ = ("ADCNN_TILE_SIZE", "UNetResSE", "UNetResSEASPP")
+__all__ = ("UNetResSE", "UNetResSEASPP")
 
 from collections.abc import Sequence
 
@@ -24,16 +24,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .registry import TrailNetwork, register
-
-ADCNN_TILE_SIZE = 128
-"""Side of the only valid tiles, pixels."""
+from .network import TrailNetwork
+from .unet_res_se_plan import ADCNN_TILE_SIZE, UNetResSEPlan
 
 _GROUPS = 8
 _REDUCTION = 8
 _ASPP_DILATIONS = (1, 6, 12, 18)
 _LEVELS = 5
-_CONCATENATIONS = ("up-skip", "skip-up")
 
 
 class _SqueezeExcite(nn.Module):
@@ -129,47 +126,19 @@ class _ASPP(nn.Module):
         return self.project(torch.cat([block(x) for block in self.blocks], dim=1))
 
 
-@register("UNetResSE")
 class UNetResSE(TrailNetwork):
     """Residual U-Net with squeeze and excitation, at full resolution.
 
     Parameters
     ----------
-    in_channels
-        Number of input channels.
-    width
-        Number of channels at full resolution; it doubles with every level.
-    concatenation
-        Order of channels where a skip connection joins the coarser level: ``up-skip`` or ``skip-up``.
-
-    Raises
-    ------
-    ValueError
-        Raised if a hyperparameter is of the wrong type or out of range.
-
-    Notes
-    -----
-    Every logit depends on the whole input and on its size, because of group normalization, squeeze and
-    excitation and, in `UNetResSEASPP`, dilations beyond the tile. The networks were trained on tiles of
-    128x128 pixels and are valid only on such tiles.
+    plan
+        Plan of the network.
     """
 
-    stride = ADCNN_TILE_SIZE
-    output_stride = 1
-    tile_size = ADCNN_TILE_SIZE
-    receptive_radius = ADCNN_TILE_SIZE - 1
-
-    def __init__(self, in_channels: int, *, width: int = 32, concatenation: str = "up-skip") -> None:
-        super().__init__()
-        if isinstance(width, bool) or not isinstance(width, int) or not 8 <= width <= 128 or width % _GROUPS:
-            raise ValueError(f"width must be a multiple of {_GROUPS} in 8..128, not {width!r}.")
-        if concatenation not in _CONCATENATIONS:
-            raise ValueError(
-                f"concatenation must be one of {', '.join(_CONCATENATIONS)}, not {concatenation!r}."
-            )
+    def __init__(self, plan: UNetResSEPlan) -> None:
+        super().__init__(plan)
+        in_channels, width = plan.in_channels, plan.width
         widths = [width * 2**level for level in range(_LEVELS)]
-        skip_first = concatenation == "skip-up"
-        self.in_channels = in_channels
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
@@ -180,7 +149,7 @@ class UNetResSE(TrailNetwork):
         self.aspp = self._bottleneck(widths[-1])
         # Coarsest first, in the order of use.
         self.u1, self.u2, self.u3, self.u4 = (
-            _Up(coarse, fine, skip_first=skip_first)
+            _Up(coarse, fine, skip_first=plan.skip_first)
             for fine, coarse in reversed(list(zip(widths, widths[1:])))
         )
         self.head = nn.Conv2d(width, 1, 1)
@@ -226,7 +195,6 @@ class UNetResSE(TrailNetwork):
             state.update(renamed)
 
 
-@register("UNetResSEASPP")
 class UNetResSEASPP(UNetResSE):
     """`UNetResSE` with atrous spatial pyramid pooling at the bottleneck."""
 

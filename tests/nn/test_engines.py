@@ -1,0 +1,189 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lsst.meas.trails.nn.engines import OpenVinoEngine, TorchEngine, create_engine, engine_name
+from lsst.meas.trails.nn.model_file import TrailModel, load_model, shipped_model_path
+from lsst.meas.trails.nn.networks.registry import Inner
+from lsst.meas.trails.nn.networks.unet_res_se_plan import UNetResSEPlan
+
+from support.networks import make_specification, random_network
+
+
+def _model(hyperparameters: dict, channels: tuple[str, ...] = ("science", "bad")) -> TrailModel:
+    network = random_network(channels=len(channels), hyperparameters=hyperparameters)
+    specification = make_specification(hyperparameters=hyperparameters, channels=channels)
+    return TrailModel.from_network(specification, network)
+
+
+def _engines(model: TrailModel, *, bfloat16: bool = False) -> tuple[OpenVinoEngine, TorchEngine]:
+    return (
+        OpenVinoEngine(model, bfloat16=bfloat16, threads=1),
+        TorchEngine(model, device="cpu", bfloat16=bfloat16),
+    )
+
+
+def _inputs(model: TrailModel, shape: tuple[int, int], *, batch: int = 1, seed: int = 1) -> np.ndarray:
+    size = (batch, model.plan.in_channels, *shape)
+    return np.random.default_rng(seed).normal(0.0, 2.0, size).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["direct", "template", "difference"])
+def test_shipped_models(name: str) -> None:
+    """The engines agree within the rounding of sums in another order."""
+    model = load_model(shipped_model_path(name))
+    inputs = _inputs(model, (160, 208))
+    fast, reference = (engine.logits(inputs) for engine in _engines(model))
+    assert reference.shape == fast.shape == (1, 80, 104)
+    assert reference.std() > 0.3
+    np.testing.assert_allclose(fast, reference, rtol=1.0e-4, atol=1.0e-4)
+
+
+_LEVELS = st.integers(2, 4)
+
+
+@st.composite
+def _hyperparameters(draw: st.DrawFn) -> dict[str, list[int]]:
+    levels = draw(_LEVELS)
+
+    def numbers(low: int, high: int, count: int) -> list[int]:
+        return draw(st.lists(st.integers(low, high), min_size=count, max_size=count))
+
+    return {
+        "widths": numbers(1, 9, levels),
+        "blocks": numbers(0, 2, levels),
+        "decoder_blocks": numbers(0, 2, levels - 1),
+        "dilations": draw(st.lists(st.integers(1, 3), max_size=3)),
+    }
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(hyperparameters=_hyperparameters(), data=st.data())
+def test_every_plan_and_part(hyperparameters: dict, data: st.DataObject) -> None:
+    model = _model(hyperparameters)
+    stride = model.plan.stride
+    counts = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+
+    def part(count: int) -> slice:
+        low = data.draw(st.integers(0, count - 1))
+        return slice(low * stride, data.draw(st.integers(low + 1, count)) * stride)
+
+    inner: Inner | None = data.draw(st.one_of(st.none(), st.just((part(counts[0]), part(counts[1])))))
+    inputs = _inputs(model, (counts[0] * stride, counts[1] * stride))
+    fast, reference = (engine.logits(inputs, inner) for engine in _engines(model))
+    # A tenth of the scale, because random weights make logits of any size.
+    scale = max(1.0, float(np.abs(reference).max()))
+    np.testing.assert_allclose(fast, reference, rtol=0.0, atol=1.0e-4 * scale)
+
+
+def test_bfloat16_is_as_close_as_in_torch() -> None:
+    model = load_model(shipped_model_path("direct"))
+    inputs = _inputs(model, (256, 256))
+    exact = TorchEngine(model, device="cpu", bfloat16=False).logits(inputs)
+    fast, reference = (engine.logits(inputs) - exact for engine in _engines(model, bfloat16=True))
+    # Hardware without bfloat16 may compute in float32.
+    assert np.sqrt(np.mean(fast**2)) <= 1.5 * np.sqrt(np.mean(reference**2))
+
+
+def test_batches_and_graphs() -> None:
+    """Graphs of several shapes and batches do not disturb one another."""
+    model = load_model(shipped_model_path("template"))
+    fast, reference = _engines(model)
+    for shape in ((32, 32), (48, 32), (32, 48), (48, 48), (64, 32), (32, 32)):
+        inputs = _inputs(model, shape, batch=2)
+        np.testing.assert_allclose(fast.logits(inputs), reference.logits(inputs), rtol=1.0e-4, atol=1.0e-4)
+        fast.release()
+    assert fast.logits(inputs).shape == (2, 16, 16)
+
+
+def test_engine_is_created_once(model: TrailModel) -> None:
+    first = create_engine(model, engine="openvino", device="cpu", bfloat16=False, threads=1)
+    assert create_engine(model, engine="openvino", device="cpu", bfloat16=False, threads=1) is first
+    assert create_engine(model, engine="openvino", device="cpu", bfloat16=False, threads=2) is not first
+    assert create_engine(model, engine="openvino", device="cpu", bfloat16=True, threads=1) is not first
+    torch_engine = create_engine(model, engine="torch", device="cpu", bfloat16=False, threads=1)
+    assert isinstance(torch_engine, TorchEngine)
+    # Threads are set around each call.
+    assert create_engine(model, engine="torch", device="cpu", bfloat16=False, threads=2) is torch_engine
+
+
+def test_engines_do_not_keep_their_model(model_stem: Path) -> None:
+    model = load_model(model_stem)
+    create_engine(model, engine="openvino", device="cpu", bfloat16=False, threads=1)
+    create_engine(model, engine="torch", device="cpu", bfloat16=False, threads=1)
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    assert reference() is None
+
+
+def test_engine_name(model: TrailModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles = UNetResSEPlan(1)
+    assert engine_name("auto", model.plan, "cpu") == "openvino"
+    assert engine_name("auto", model.plan, "cuda") == "torch"
+    assert engine_name("auto", tiles, "cpu") == "torch"
+    assert engine_name("torch", model.plan, "cpu") == "torch"
+    for name, plan, device, message in (
+        ("abacus", model.plan, "cpu", "'abacus'"),
+        ("openvino", model.plan, "cuda:0", "'cuda:0'"),
+        ("openvino", tiles, "cpu", "architecture"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            engine_name(name, plan, device)
+
+    monkeypatch.setattr("lsst.meas.trails.nn.engines.has_openvino", lambda: False)
+    assert engine_name("auto", model.plan, "cpu") == "torch"
+    with pytest.raises(ValueError, match="pip install openvino"):
+        engine_name("openvino", model.plan, "cpu")
+    monkeypatch.setattr("lsst.meas.trails.nn.engines.has_torch", lambda: False)
+    with pytest.raises(ValueError, match=r"lsst-meas-trails\[train\]"):
+        engine_name("auto", model.plan, "cpu")
+
+
+_PREDICT = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lsst.meas.trails import ImagePlanes, load_model, predict_probability
+from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.nn.model_file import shipped_model_path
+
+image = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+planes = ImagePlanes(
+    image=image, variance=np.ones_like(image), mask=np.zeros((64, 64), np.uint32), psf=PsfGrid.gaussian(4.0)
+)
+predict_probability(load_model(shipped_model_path()), planes, device="cpu")
+loaded = [name for name in ("torch", "openvino_telemetry") if sys.modules.get(name)]
+print(loaded, list(Path.home().iterdir()))
+"""
+
+
+@pytest.mark.process
+def test_prediction_needs_no_torch_and_sends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's telemetry would write an identifier into the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", _PREDICT], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] []"
