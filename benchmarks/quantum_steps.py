@@ -56,7 +56,8 @@ FUNCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "other": {f"{_TASKS}._quantum_task": ("QuantumTask.runQuantum",)},
     "start": {
         f"{_TASKS}._models": ("named_model", "butler_model"),
-        f"{_NN}.model_file": ("load_model", "TrailModel.inference_network"),
+        f"{_NN}.model_file": ("load_model",),
+        f"{_NN}.engines": ("create_engine",),
     },
     "read": {
         "lsst.pipe.base._quantumContext": ("QuantumContext.get",),

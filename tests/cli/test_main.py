@@ -56,6 +56,23 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.stderr.strip() == "[]"
 
 
+@pytest.mark.parametrize(("name", "expected"), [("torch", "lsst-meas-trails[train]"), ("tulip", None)])
+def test_missing_package(name: str, expected: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch is optional; every other package is a fault of the installation."""
+
+    @click.command()
+    def train() -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(main, "get_command", lambda context, command: train)
+    result = CliRunner().invoke(main, ["train"])
+    assert result.exit_code == 1
+    if expected is None:
+        assert isinstance(result.exception, ModuleNotFoundError)
+    else:
+        assert expected in result.output
+
+
 def test_version() -> None:
     result = CliRunner().invoke(main, ["--version"])
     assert result.output.strip() == f"meas-trails, version {__version__}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from lsst.meas.trails.nn.model_file import (
     write_specification,
 )
 
-from support.networks import make_specification, random_network
+from support.networks import make_specification, random_network, random_unet_res_se
 
 _HOSTILE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -261,6 +262,18 @@ def test_weights_are_those_of_the_network(model_stem: Path) -> None:
     for name, array in model.weights.items():
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, state[name].numpy())
+
+
+def test_architecture_that_needs_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_unet_res_se()
+    specification = make_specification(
+        architecture="UNetResSEASPP", hyperparameters={"width": 8}, channels=("science",)
+    )
+    save_model(tmp_path / "tiles", network, specification)
+    assert load_model(tmp_path / "tiles").plan.tile_size == 128
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModelError, match=r"tiles.*UNetResSEASPP needs torch.*\[train\]"):
+        load_model(tmp_path / "tiles")
 
 
 def test_find_model(model_stem: Path) -> None:

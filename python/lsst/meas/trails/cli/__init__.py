@@ -66,6 +66,12 @@ class _CommandGroup(click.Group):
             raise click.ClickException(
                 f"{error.filename}: {error.strerror}" if named else str(error)
             ) from error
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise click.ClickException(
+                "This command needs torch, which is not installed; pip install 'lsst-meas-trails[train]'."
+            ) from error
         except Exception as error:
             module = type(error).__module__
             if not module.startswith((*_OURS, *_STORES)):

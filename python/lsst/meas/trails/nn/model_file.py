@@ -365,7 +365,13 @@ def _weights(network: TrailNetwork) -> dict[str, torch.Tensor]:
 def _check_shapes(
     specification: ModelSpecification, shapes: Mapping[str, tuple[int, ...]], source: str
 ) -> None:
-    expected = specification.create_plan().weight_shapes()
+    try:
+        expected = specification.create_plan().weight_shapes()
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{source}: the architecture {specification.architecture} needs {error.name}, which is not "
+            "installed; pip install 'lsst-meas-trails[train]'."
+        ) from error
     for name, shape in expected.items():
         if name not in shapes:
             raise ModelError(f"{source}: the weights lack {name}, which {specification.architecture} needs.")
