@@ -48,12 +48,10 @@ SNR50 and for completeness at a rate.
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import functools
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import astropy.table
@@ -63,12 +61,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lsst.images import Box
-from lsst.meas.trails.core.background import BackgroundMesh, SkySubtracted, fit_background
-from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
-from lsst.meas.trails.core.candidates.score import ScoreModel
-from lsst.meas.trails.core.catalog.columns import candidate_catalog
+from lsst.meas.trails.core.background import SkySubtracted, fit_background
 from lsst.meas.trails.core.injection.population import TrailPopulation
-from lsst.meas.trails.core.normalize import TEMPLATE_CHANNELS
 from lsst.meas.trails.core.operating_point import FALSE_RATES
 from lsst.meas.trails.evaluation.baselines import (
     SEP_FOR_TRAILS,
@@ -83,8 +77,6 @@ from lsst.meas.trails.evaluation.figures.comparison import (
 )
 from lsst.meas.trails.evaluation.match_table import ImageContext, MatchOptions, match_table, search_table
 from lsst.meas.trails.evaluation.metrics_table import point_name, select
-from lsst.meas.trails.nn.model_file import TrailModel, load_model, shipped_model_path
-from lsst.meas.trails.nn.predict import predict_probability
 from lsst.meas.trails.repository.visit_image import sample_psf
 from lsst.meas.trails.sim.psf import draw_seeing, make_psf
 from lsst.meas.trails.sim.reference_image import ReferenceImage
@@ -103,6 +95,7 @@ from detection_results import (
     reliability_table,
 )
 from matched_filter import matched_filter_bank
+from model_search import model_catalog, named_model, run_jobs, wants_template
 
 SHAPE = (1024, 1024)
 
@@ -128,16 +121,6 @@ BASELINES: dict[str, Callable[[SkySubtracted], BaselineDetections]] = {
 @functools.cache
 def _reference_image(path: str) -> ReferenceImage:
     return ReferenceImage.read(path)
-
-
-@functools.cache
-def _model(name: str) -> TrailModel:
-    return load_model(name if name.endswith(".json") else shipped_model_path(name))
-
-
-def wants_template(model: TrailModel) -> bool:
-    """Return whether a model has a template channel."""
-    return bool(TEMPLATE_CHANNELS & set(model.specification.channels))
 
 
 def make_scene(kind: str, seed: int, index: int, reference_image: str | None = None) -> Scene:
@@ -182,28 +165,6 @@ def make_scene(kind: str, seed: int, index: int, reference_image: str | None = N
     return subtracted_scene(scene, box) if kind == "difference" else with_cut_template(scene)
 
 
-def model_catalog(model: TrailModel, sky: SkySubtracted, background: BackgroundMesh) -> astropy.table.Table:
-    """Return the candidates of a model, found as in the tasks."""
-    probability = predict_probability(model, sky.planes, background=background, threads=1)
-    thresholds = model.specification.thresholds
-    table = find_candidates(
-        probability,
-        sky,
-        ScoreModel.from_mapping(model.specification.score),
-        CandidateOptions(grow=thresholds["grow"], seed=thresholds["seed"]),
-    )
-    return candidate_catalog(
-        table,
-        first_id=0,
-        visit=0,
-        detector=0,
-        band="",
-        midpoint_mjd_tai=0.0,
-        exposure_time=30.0,
-        pixel_to_sky=lambda x, y: (x / 18_000.0, y / 18_000.0),
-    )
-
-
 def match(candidates: astropy.table.Table, scene: Scene) -> Tables:
     """Compare candidates with the truth of their scene; all trails count."""
     context = ImageContext(shape=scene.planes.shape)
@@ -240,7 +201,7 @@ class Job:
             planes = scene.planes
             background = fit_background(planes.image, planes.bad())
             sky = SkySubtracted.from_planes(planes, background)
-            catalogs = {name: model_catalog(_model(name), sky, background) for name in self.models}
+            catalogs = {name: model_catalog(named_model(name), sky, background) for name in self.models}
             for name in self.baselines:
                 catalogs[name] = BASELINES[name](sky).catalog()
             found = {name: match(catalog, scene) for name, catalog in catalogs.items()}
@@ -249,23 +210,6 @@ class Job:
                 f"Scene {self.index} of kind {self.kind!r} with seed {self.seed} failed: {error!r}"
             ) from error
         return found
-
-
-def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, dict[str, Tables]]]:
-    """Yield jobs and their results, as they are finished."""
-    if processes == 1:
-        for job in jobs:
-            yield job, job.run()
-        return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as executor:
-        futures = {executor.submit(job.run): job for job in jobs}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 @click.command()
@@ -318,7 +262,7 @@ def main(
 ) -> None:
     """Measure the detections of models and baselines."""
     console, log = Console(width=200), Console(stderr=True)
-    models = {name: _model(name) for name in names}
+    models = {name: named_model(name) for name in names}
     kinds = [kind for kind in KINDS if not chosen or kind in chosen]
     if "template" in kinds and not any(wants_template(model) for model in models.values()):
         console.print("Scenes with a template are skipped: no model has a template channel.")
