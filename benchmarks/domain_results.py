@@ -1,0 +1,377 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Results of models by domain, as text, JSON and figures."""
+
+from __future__ import annotations
+
+__all__ = ("DomainResult", "SceneResult", "real_summary", "summarize_domains", "write_results")
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import astropy.table
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from lsst.meas.trails.core.atomic import atomic_path
+from lsst.meas.trails.core.operating_point import FALSE_RATES, snr50
+from lsst.meas.trails.evaluation.figures.curves import draw_by_length
+from lsst.meas.trails.evaluation.metrics_table import point_name, select
+
+from detection_results import MethodResult
+
+type _Floats = npt.NDArray[np.float64]
+type _Values = dict[str, Any]
+
+MAIN = 10
+"""False candidates per detector at which completeness is given."""
+
+BRIGHT, BRIGHT_LENGTH = (30.0, 1500.0), (10.0, 150.0)
+"""SNR and length of bright trails."""
+
+VISIBLE = 0.95
+"""Least fraction of visible flux of bright trails, which lie on no saturated star."""
+
+REAL_SNRS = (3.0, 7.0, 15.0, 30.0, 1000.0)
+"""Bins of SNR of trails injected into real images."""
+
+_COLUMNS = {
+    "snr50_at_1": "SNR50 at 1",
+    "snr50_at_10": "at 10",
+    "snr50_at_100": "at 100",
+    "own": "false at own score for 10",
+    "bright": "bright found, %",
+    "points": "points called trails, %",
+}
+
+
+class SceneResult(NamedTuple):
+    """Result of a model in one scene."""
+
+    matches: astropy.table.Table
+    """Match table."""
+
+    search: astropy.table.Table
+    """Search table."""
+
+    points: _Floats
+    """New points: SNR, FWHM, and score of the best candidate of at least 6 pixels on it, -inf without one."""
+
+
+class DomainResult:
+    """Result of a model in all scenes of a domain.
+
+    Parameters
+    ----------
+    scenes
+        Result of each scene.
+    """
+
+    def __init__(self, scenes: Sequence[SceneResult]) -> None:
+        self.method = MethodResult([(scene.matches, scene.search) for scene in scenes])
+        self._points = np.concatenate([scene.points for scene in scenes])
+        self._bright = np.concatenate([_bright_scores(scene.matches) for scene in scenes])
+
+    def values(self) -> _Values:
+        """Return the numbers of the domain, by name.
+
+        SNR50 is that of all trails, of those of at least 20 pixels, and the 95% interval of the first.
+        """
+        method = self.method
+        values: _Values = {"megapixels": method.megapixels, "trails": len(method.sample.counted)}
+        for rate in FALSE_RATES:
+            snr, low, high = method.detection("snr50", rate)
+            values[f"snr50_at_{rate}"] = snr
+            values[f"snr50_interval_at_{rate}"] = [low, high]
+            values[f"snr50_long_at_{rate}"] = method.detection("snr50_long", rate)[0]
+            values[f"threshold_at_{rate}"] = method.detection("threshold", rate)[0]
+        own = select(
+            method.metrics,
+            section="detection",
+            metric="false_per_detector",
+            operatingPoint=f"model: {point_name(MAIN)}",
+        )
+        values["own"] = float(own["value"][0]) if len(own) else np.nan
+        threshold = values[f"threshold_at_{MAIN}"]
+        values["bright"] = _mean(self._bright >= threshold)
+        values["points"] = _mean(self._points[:, 2] >= threshold)
+        values["n_bright"], values["n_points"] = len(self._bright), len(self._points)
+        return values
+
+    def bins(self) -> astropy.table.Table:
+        """Return completeness in bins of SNR and length at `MAIN` false candidates per detector."""
+        return select(self.method.metrics, section="completeness2d")
+
+
+def _mean(values: npt.ArrayLike) -> float:
+    array = np.asarray(values, dtype=np.float64)
+    return float(array.mean()) if array.size else float("nan")
+
+
+def _bright_scores(matches: astropy.table.Table) -> _Floats:
+    """Return the scores of visible bright trails, -inf without a candidate."""
+    snr, length, visible = (
+        np.asarray(matches[name], dtype=np.float64)
+        for name in ("snrOptimal", "trueLength", "visibleFraction")
+    )
+    chosen = np.asarray(matches["isTrail"]) & (visible >= VISIBLE)
+    chosen &= (snr >= BRIGHT[0]) & (snr < BRIGHT[1])
+    chosen &= (length >= BRIGHT_LENGTH[0]) & (length <= BRIGHT_LENGTH[1])
+    return np.where(matches["isCandidate"], matches["score"], -np.inf)[chosen]
+
+
+def summarize_domains(domains: Mapping[str, DomainResult]) -> dict[str, _Values]:
+    """Return the numbers of each domain, and their mean and worst.
+
+    The worst rate of false candidates at the model's own threshold is the farthest from `MAIN` as a ratio.
+    """
+    values = {name: result.values() for name, result in domains.items()}
+    mean: _Values = {}
+    worst: _Values = {}
+    for key in [name for name in next(iter(values.values())) if name.startswith(("snr50_at", "snr50_long"))]:
+        numbers = np.array([v[key] for v in values.values()])
+        # Where SNR50 is unknown, because too few trails are found, it is the worst.
+        mean[key], worst[key] = _nanmean(numbers), float(np.max(numbers))
+    for key, choose in (("bright", np.nanmin), ("points", np.nanmax), ("own", _farthest)):
+        numbers = np.array([v[key] for v in values.values()])
+        known = numbers[np.isfinite(numbers)]
+        mean[key], worst[key] = (float(f(known)) if known.size else np.nan for f in (np.mean, choose))
+    return values | {"mean": mean, "worst": worst}
+
+
+def _nanmean(numbers: _Floats) -> float:
+    known = numbers[np.isfinite(numbers)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _farthest(numbers: _Floats) -> float:
+    return float(numbers[np.argmax(np.abs(np.log(np.maximum(numbers, 0.1) / MAIN)))])
+
+
+def real_summary(rows: Sequence[Mapping[str, Any]]) -> _Values:
+    """Return the numbers of the real images.
+
+    Parameters
+    ----------
+    rows
+        Output of `domain_real.RealJob`.
+    """
+    tests = {str(row["test"]) for row in rows}
+    by_test = {test: [row for row in rows if row["test"] == test] for test in tests}
+    alerts = by_test.get("alert", [])
+    values: _Values = {"alerts": {"called": _mean([row["found"] for row in alerts]), "of": len(alerts)}}
+    for test in ("point", "trail"):
+        values[test] = []
+        for snr in sorted({float(row["asked"]) for row in by_test.get(test, [])}):
+            part = [row for row in by_test[test] if row["asked"] == snr]
+            fitted = np.array([row["fitted"] / row["length"] for row in part if row["found"]])
+            values[test].append(
+                {
+                    "snr": float(np.median([row["snr"] for row in part])),
+                    "called": _mean([row["found"] for row in part]),
+                    "of": len(part),
+                    "length_ratio": float(np.median(fitted)) if fitted.size and test == "trail" else None,
+                }
+            )
+    for test in ("cutout", "calexp"):
+        if not (part := by_test.get(test, [])):
+            continue
+        snrs = np.array([row["snr"] for row in part])
+        found = np.array([row["found"] for row in part])
+        faint = snrs <= REAL_SNRS[-2]
+        values[test] = {
+            "snr50": snr50(snrs[faint], found[faint]),
+            "bins": [
+                {"snr": [low, high], "found": _mean(found[inside]), "of": int(np.count_nonzero(inside))}
+                for low, high in zip(REAL_SNRS[:-1], REAL_SNRS[1:], strict=True)
+                for inside in [(snrs >= low) & (snrs < high)]
+            ],
+        }
+    if "calexp false" in by_test:
+        values["calexp_false"] = int(by_test["calexp false"][0]["found"])
+    return values
+
+
+def write_results(
+    output: Path | None,
+    results: Mapping[str, Mapping[str, DomainResult]],
+    real: Mapping[str, Sequence[Mapping[str, Any]]],
+    titles: Mapping[str, str],
+) -> str:
+    """Return the tables as Markdown, and write them with JSON and figures to a folder.
+
+    Parameters
+    ----------
+    output
+        The folder, if any.
+    results
+        Results by method and domain.
+    real
+        Rows of real images by method.
+    titles
+        Titles of the domains.
+    """
+    numbers = {method: summarize_domains(domains) for method, domains in results.items() if domains}
+    found = {method: real_summary(rows) for method, rows in real.items()}
+    text = "\n".join(
+        [
+            *_domain_lines(numbers, titles),
+            *(line for method, domains in results.items() for line in _bin_lines(method, domains)),
+            *_real_lines(found),
+        ]
+    )
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        document = {
+            "methods": numbers,
+            "completeness": {
+                method: {name: _bin_records(result.bins()) for name, result in domains.items()}
+                for method, domains in results.items()
+            },
+            "real": found,
+        }
+        for name, content in (
+            ("domains.md", text + "\n"),
+            ("domains.json", json.dumps(_finite(document), indent=1)),
+        ):
+            with atomic_path(output / name) as partial:
+                partial.write_text(content)
+        for method, domains in results.items():
+            if domains:
+                figure = completeness_figure(domains, titles)
+                figure.suptitle(f"{method}: completeness at {point_name(MAIN)} by length in pixels")
+                figure.savefig(output / f"completeness-{Path(method).name.replace(':', '-')}.png", dpi=110)
+    return text
+
+
+def completeness_figure(domains: Mapping[str, DomainResult], titles: Mapping[str, str]) -> Figure:
+    """Draw completeness against SNR by length, a panel for each domain."""
+    columns = min(len(domains), 4)
+    rows = -(-len(domains) // columns)
+    figure = Figure(figsize=(4.6 * columns, 3.6 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.ravel()[len(domains) :]:
+        axis.set_axis_off()
+    for axis, (name, result) in zip(axes.ravel(), domains.items(), strict=False):
+        draw_by_length(axis, result.bins())
+        axis.set_title(titles[name])
+    axes[0][0].legend(loc="lower center", fontsize=9)
+    return figure
+
+
+def _finite(value: Any) -> Any:
+    """Return a document for JSON, without NaN."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value if not isinstance(value, float) or np.isfinite(value) else None
+
+
+def _bin_records(rows: astropy.table.Table) -> list[_Values]:
+    return [
+        {
+            "snr": [float(row["low"]), float(row["high"])],
+            "length": [float(row["low2"]), float(row["high2"])],
+            "completeness": float(row["value"]),
+            "interval": [float(row["valueLow"]), float(row["valueHigh"])],
+            "trails": int(row["count"]),
+        }
+        for row in rows
+    ]
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(header) + " |",
+        "|" + "---|" * len(header),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+    ]
+
+
+def _domain_lines(numbers: Mapping[str, Mapping[str, _Values]], titles: Mapping[str, str]) -> list[str]:
+    rows = []
+    for method, domains in numbers.items():
+        for name, values in domains.items():
+            cells = [method, titles.get(name, f"**{name}**")]
+            for rate in FALSE_RATES:
+                cell = f"{_number(values[f'snr50_at_{rate}'])} / {_number(values[f'snr50_long_at_{rate}'])}"
+                if rate == MAIN and name in titles:
+                    low, high = values[f"snr50_interval_at_{rate}"]
+                    cell += f" ({_number(low)} to {_number(high)})"
+                cells.append(cell)
+            cells.append(_number(values["own"], 0))
+            rows.append([*cells, *(_number(100.0 * values[key]) for key in ("bright", "points"))])
+    return [
+        "SNR50 of all trails / of 20 to 150 pixels, and the 95% interval of the first, at 1, 10 and 100",
+        "false candidates per detector; bright trails (SNR 30-1500, 10-150 pixels, not on a saturated star)",
+        "found and new points (SNR 5-100) called a trail of at least 6 pixels, at the score for 10 false.",
+        "",
+        *_table(["model", "domain", *_COLUMNS.values()], rows),
+    ]
+
+
+def _bin_lines(method: str, domains: Mapping[str, DomainResult]) -> list[str]:
+    """Return completeness by SNR and length, of the trails of all domains together."""
+    if not domains:
+        return []
+    bins = astropy.table.vstack([result.bins() for result in domains.values()], metadata_conflicts="silent")
+    edges = sorted({(float(row["low"]), float(row["high"])) for row in bins})
+    lengths = sorted({(float(row["low2"]), float(row["high2"])) for row in bins})
+    rows = []
+    for low, high in lengths:
+        cells = []
+        for start, stop in edges:
+            part = select(bins, low=start, high=stop, low2=low, high2=high)
+            total = float(np.sum(part["count"]))
+            found = float(np.sum(part["count"] * part["value"]))
+            cells.append(f"{100.0 * found / total:.0f}" if total else "-")
+        rows.append([f"{low:g}-{high:g} pixels", *cells])
+    header = ["SNR", *(f"{low:g}-{high:g}" for low, high in edges)]
+    return [f"{method}: found of all domains, %, at 10 false per detector.", "", *_table(header, rows)]
+
+
+def _real_lines(found: Mapping[str, _Values]) -> list[str]:
+    rows = []
+    for method, values in found.items():
+        alerts = values["alerts"]
+        cells = [f"{100.0 * alerts['called']:.1f}% of {alerts['of']}"]
+        for test in ("trail", "point"):
+            texts = []
+            for row in values[test]:
+                ratio = f" ({row['length_ratio']:.2f})" if row["length_ratio"] is not None else ""
+                texts.append(f"{row['snr']:.0f}: {100.0 * row['called']:.0f}%{ratio}")
+            cells.append(", ".join(texts))
+        for test in ("cutout", "calexp"):
+            part = values.get(test)
+            bins = [] if part is None else part["bins"]
+            texts = [
+                f"{row['snr'][0]:g}-{row['snr'][1]:g}: {_number(100.0 * row['found'], 0)}%" for row in bins
+            ]
+            cells.append(", ".join(texts) or "-")
+        rows.append([method, *cells, str(values.get("calexp_false", "-"))])
+    header = (
+        *("model", "other cutouts called trails", "real trail, found by SNR (length / ephemeris)"),
+        *("real points dimmed to SNR, called trails", "injected into cutouts, found by SNR"),
+        *("injected into calexp", "candidates in calexp"),
+    )
+    if not rows:
+        return []
+    return ["Real images, at the model's own score for 10 false per detector.", "", *_table(header, rows)]
