@@ -44,7 +44,7 @@ def test_spikes_hold_their_share_of_the_flux() -> None:
 
 def test_wings_reach_hundreds_of_pixels_without_an_edge() -> None:
     image = np.zeros((801, 801), dtype=np.float32)
-    look = StarLook(wing_slope=2.2, wing_strength=1.0)
+    look = StarLook(wing_slope=2.2, halo_flux=0.0)
     add_glow(image, 400.0, 400.0, 1e9, PSF, look, noise=0.05)
     profile = image[400, 400:].astype(float)
     # Nothing under the core; the power law beyond the stamp.
@@ -53,3 +53,12 @@ def test_wings_reach_hundreds_of_pixels_without_an_edge() -> None:
     assert profile[60] / profile[30] == pytest.approx(2.0**-2.2, rel=1e-3)
     assert profile[300] > 0.0
     assert image[400 + 42, 400 + 56] == pytest.approx(profile[70], rel=1e-3)
+
+
+def test_aureole_holds_its_flux() -> None:
+    image = np.zeros((1301, 1301), dtype=np.float32)
+    add_glow(
+        image, 650.0, 650.0, 1e6, PSF, StarLook(halo_flux=0.03, halo_core=5.0, halo_slope=3.5), noise=1e-6
+    )
+    # A power law of 3.5 has 0.1% of its flux beyond 600 pixels of a core of 5.
+    assert image.sum(dtype=float) == pytest.approx(3e4, rel=0.01)

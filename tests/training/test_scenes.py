@@ -21,7 +21,7 @@ from lsst.meas.trails.core.render import render_trail
 from lsst.meas.trails.core.tiles.layout import IGNORED
 from lsst.meas.trails.training.scenes import TrainingScenes, scene_truth
 
-SMALL = TrainingScenes(seed=11, count=2, shape=(384, 384), trails=40.0, satellite_chance=0.0)
+SMALL = TrainingScenes(seed=11, count=2, shape=(384, 384), trails=40.0, satellite_chance=0.0, sky="narrow")
 
 
 @pytest.fixture(scope="module")

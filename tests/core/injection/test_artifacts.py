@@ -16,6 +16,7 @@ import pytest
 
 from lsst.meas.trails.core.geometry import Trail, segment_distance
 from lsst.meas.trails.core.injection.artifacts import add_cosmic_ray, add_satellite
+from lsst.meas.trails.core.injection.streaks import StreakPattern
 from lsst.meas.trails.core.psf import PsfGrid
 
 
@@ -62,3 +63,14 @@ def test_a_low_satellite_is_wide() -> None:
         add_satellite(image, psf, 10.0, np.random.default_rng(4), defocus=defocus)
         peaks.append(image.max())
     assert peaks[1] == pytest.approx(peaks[0] * 1.6986 / np.hypot(1.6986, 3.0), rel=0.03)
+
+
+def test_a_streak_with_ends() -> None:
+    image = np.zeros((400, 500), dtype=np.float32)
+    pattern = StreakPattern(start=-30.0, stop=20.0)
+    trail = add_satellite(image, PsfGrid.gaussian(4.0), 10.0, np.random.default_rng(5), pattern=pattern)
+    assert trail.length == pytest.approx(50.0, abs=1.5)
+    assert image.sum() == pytest.approx(500.0, rel=0.05)
+    assert trail.flux == pytest.approx(500.0, rel=0.1)
+    rows, columns = np.nonzero(image > 0.3 * image.max())
+    assert np.all(segment_distance(columns, rows, *trail.ends) < 3.0)

@@ -72,6 +72,28 @@ def test_snr_of_point_sources(make_planes: MakePlanes) -> None:
     assert whole > 2
 
 
+def test_slow_asteroids_and_nuclei_of_galaxies(make_planes: MakePlanes) -> None:
+    planes, hosts = make_planes((300, 300)), np.array([[50.0, 60.0], [200.0, 100.0]])
+    population = DistractorPopulation(
+        point_sources=4000.0, point_source_snr=(3.0, 1e4), point_source_index=-1.3, point_source_motion=2.0
+    )
+    drawn = draw_distractors(population, planes, np.random.default_rng(2), hosts)
+    length = drawn.trails.length
+    # 360 points, four sigma: 0.1.
+    assert np.mean(length > 0.0) == pytest.approx(1.0 / 3.0, abs=0.1)
+    assert length.max() <= 2.0
+    at_host = np.hypot(drawn.trails.x[:, None] - hosts[:, 0], drawn.trails.y[:, None] - hosts[:, 1]).min(
+        axis=1
+    )
+    assert np.mean(at_host == 0.0) == pytest.approx(1.0 / 3.0, abs=0.1)
+    # The median of s^-1.3 from 3 to 10 000.
+    limit = drawn.trails.flux[0] / optimal_snr(
+        render_trail(planes.psf, Trail(150.0, 150.0, 0.0, 0.0)), planes.variance, drawn.trails.flux[0]
+    )
+    median = (0.5 * (3.0**-0.3 + 1e4**-0.3)) ** (-1.0 / 0.3)
+    assert np.mean(drawn.trails.flux / limit < median) == pytest.approx(0.5, abs=0.11)
+
+
 def test_brightness_follows_the_noise(make_planes: MakePlanes) -> None:
     population = DistractorPopulation(satellites=1.0, cosmic_rays=300.0, point_sources=300.0)
     quiet, noisy = (draw(population, make_planes((100, 100), sigma=sigma)).signal for sigma in (1.0, 5.0))

@@ -32,3 +32,15 @@ def test_images_below_the_full_well_do_not_change() -> None:
     image = np.full((10, 10), 50.0, dtype=np.float32)
     assert not saturate(image, 100.0, np.random.default_rng(1)).any()
     assert np.all(image == 50.0)
+
+
+def test_bleeds_follow_a_slanted_trail() -> None:
+    image = np.zeros((120, 120), dtype=np.float32)
+    x = np.arange(20, 100)
+    image[x, x] = 150.0
+    image[x, x + 1] = 150.0
+    saturated = saturate(image, 100.0, np.random.default_rng(1))
+    rows, columns = np.nonzero(saturated)
+    # The excess of two pixels of half a full well is shorter than a pixel.
+    assert np.all(np.abs(rows - columns) <= 3)
+    assert set(columns) == set(range(20, 101))

@@ -71,6 +71,11 @@ class Galaxies:
     def __len__(self) -> int:
         return len(self.x)
 
+    def inside(self, shape: tuple[int, int]) -> _Floats:
+        """Return the positions x, y of the galaxies in an image of shape (ny, nx), shape (m, 2)."""
+        places = np.stack([self.x, self.y], axis=1)
+        return np.asarray(places[np.all((places >= -0.5) & (places < np.array(shape)[::-1] - 0.5), axis=1)])
+
     def with_clumps(self, share: float, rng: np.random.Generator) -> Self:
         """Return galaxies with star-forming clumps.
 

@@ -25,6 +25,7 @@ from lsst.images import Box
 
 from ..core.geometry import Trail, Trails
 from ..core.injection.artifacts import add_satellite
+from ..core.injection.distractors import DistractorPopulation, draw_distractors
 from ..core.injection.fresh import TrailFreeImage
 from ..core.injection.inject import inject_trails
 from ..core.injection.population import TrailPopulation, draw_trails
@@ -79,6 +80,9 @@ class SceneConfig:
 
     satellite_chance: float = 0.08
     """Probability of a satellite streak."""
+
+    distractors: DistractorPopulation | None = None
+    """Further satellites, and new point sources, which the template lacks."""
 
     background: float = 0.4
     """Standard deviation of the residual background, in units of the sky noise."""
@@ -137,7 +141,7 @@ class Scene:
     """Asteroid trails, in array coordinates."""
 
     truth: astropy.table.Table
-    """Asteroids (``source_type`` ``Trail``) and satellites (``Satellite``).
+    """Asteroids (``source_type`` ``Trail``), satellites (``Satellite``) and new point sources (``Star``).
 
     The columns are `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS` and ``source_type``, in array
     coordinates.
@@ -221,7 +225,15 @@ def simulate_scene(
     if rng.random() < config.satellite_chance:
         brightness = float(np.exp(rng.uniform(np.log(2.0), np.log(300.0)))) * noise
         streaks.append(add_satellite(signal, psf, brightness, rng, defocus=float(rng.uniform(0.0, 3.0))))
+    others, kinds = Trails.from_trails(streaks), ("Satellite",) * len(streaks)
     mask = np.zeros(shape, dtype=np.uint32)
+    if config.distractors is not None:
+        blank = np.full(shape, np.float32(noise**2))
+        hosts = np.zeros((0, 2)) if sky is None else sky.galaxies.inside(shape)
+        extra = draw_distractors(config.distractors, ImagePlanes(signal, blank, mask, psf), rng, hosts)
+        signal += extra.signal
+        others = Trails.from_trails([*others, *extra.trails])
+        kinds += extra.source_type
     before = ImagePlanes(
         image=signal,
         variance=(np.float32(noise**2) + signal / np.float32(config.gain)).astype(np.float32),
@@ -248,8 +260,7 @@ def simulate_scene(
         mask[amplifier] |= plane_bits(["BAD", "NO_DATA"])
     # The truth refers to visible pixels and to the noise without trails.
     seen = dataclasses.replace(before, image=image, mask=mask)
-    satellites = Trails.from_trails(streaks)
-    truth = add_distractors(truth_table(seen, trails), satellites, ["Satellite"] * len(satellites), psf)
+    truth = add_distractors(truth_table(seen, trails), others, kinds, psf)
     template, template_psf = None, None
     if config.template is not None:
         template, template_psf = simulate_template(

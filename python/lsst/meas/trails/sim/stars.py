@@ -48,13 +48,19 @@ class StarLook:
     spike_strength: float = 1.0
     """Flux of the spikes, in units of 0.6% of the star's."""
 
-    wing_slope: float | None = None
-    """Exponent of the decline of a PSF beyond its stamp; `None` for an aureole of 2% of the flux, which falls
-    as the third power of the radius (King 1971, PASP 83, 199) and leaves the edge of the stamp visible.
-    """
+    halo_flux: float = 0.02
+    """Fraction of a star's flux in its aureole (King 1971, PASP 83, 199)."""
 
-    wing_strength: float = 1.0
-    """Brightness of the wings where they begin, in units of the PSF there."""
+    halo_core: float = 8.0
+    """Radius within which the aureole is flat, pixels."""
+
+    halo_slope: float = 3.0
+    """Exponent of its decline, above 2."""
+
+    wing_slope: float | None = None
+    """Exponent of the decline of a PSF beyond its stamp; `None` if nothing but the aureole is there, so that
+    the edge of the stamp is visible in bright stars.
+    """
 
 
 def add_spikes(canvas: _Image, x: float, y: float, flux: float, look: StarLook, noise: float) -> None:
@@ -113,27 +119,26 @@ def add_glow(
     noise
         Noise of a pixel, which limits the reach, nJy.
     """
+    central = look.halo_flux * flux * (look.halo_slope - 2.0) / (2.0 * np.pi * look.halo_core**2)
+    reach = min(look.halo_core * (central / (0.05 * noise)) ** (1.0 / look.halo_slope), _LARGEST)
+    if reach >= look.halo_core:
+        _add_profile(image, x, y, central, look.halo_core, look.halo_slope, False, reach)
     if look.wing_slope is None:
-        core = 8.0
-        central = 0.02 * flux / (2.0 * np.pi * core * core)
-        reach = min(core * np.cbrt(central / (0.05 * noise)), _LARGEST)
-        if reach >= core:
-            _add_profile(image, x, y, central, core, 3.0, 0.0, reach)
         return
     start = TAPER[0] * (psf.size // 2)
-    central = look.wing_strength * flux * edge_value(psf)
+    central = flux * edge_value(psf)
     reach = min(start * (central / (0.05 * noise)) ** (1.0 / look.wing_slope), _LARGEST)
     if reach > start:
-        _add_profile(image, x, y, central, start, look.wing_slope, start, reach)
+        _add_profile(image, x, y, central, start, look.wing_slope, True, reach)
 
 
 def _add_profile(
-    image: _Image, x: float, y: float, central: float, scale: float, slope: float, start: float, reach: float
+    image: _Image, x: float, y: float, central: float, scale: float, slope: float, outside: bool, reach: float
 ) -> None:
-    """Add a round glow of brightness ``central`` in units of its scale.
+    """Add a round glow.
 
-    From the start it rises smoothly to the power law, as the PSF falls; without a start it is ``(1 + (r /
-    scale)^2)^(-slope / 2)``.
+    It is ``central (1 + (r / scale)^2)^(-slope / 2)``; outside of the PSF's stamp it is ``central (r /
+    scale)^-slope``, to which it rises from the scale on, as the PSF falls.
     """
     extent = int(reach)
     rows = slice(max(int(y) - extent, 0), max(min(int(y) + extent + 1, image.shape[0]), 0))
@@ -143,7 +148,7 @@ def _add_profile(
     u = np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(x)
     v = np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(y)
     r2 = (np.square(v)[:, None] + np.square(u)[None, :]) / np.float32(scale * scale)
-    if start == 0.0:
+    if not outside:
         glow = np.power(np.float32(1.0) + r2, np.float32(-0.5 * slope))
     else:
         rise = np.clip((np.sqrt(r2) - np.float32(1.0)) / np.float32(TAPER[1] / TAPER[0] - 1.0), 0.0, 1.0)

@@ -25,7 +25,9 @@ from lsst.images import Box
 
 from ..core.geometry import Trail
 from ..core.injection.artifacts import add_satellite
+from ..core.injection.distractors import DistractorPopulation, draw_distractors
 from ..core.injection.population import TrailPopulation
+from ..core.planes import ImagePlanes
 from ..core.psf import PsfGrid
 from ..core.render import render_trail
 from ..repository.visit_image import sample_psf
@@ -65,6 +67,11 @@ class TemplateConfig:
 
     absent: float = 0.01
     """Fraction of stars that the template lacks."""
+
+    transients: float = 0.0
+    """Mean number of point sources that only the template has, per megapixel; SNRs of the image from 3 to 10
+    000, most of them faint. Differences have negative sources there.
+    """
 
     missing_chance: float = 0.15
     """Probability that the template covers the image partially."""
@@ -131,6 +138,13 @@ def simulate_template(
         earlier, shift = _earlier_sky(sky, config, shape, rng)
         template += paint_sky(earlier, template_psf, shape, noise, galaxies=galaxies, shift=shift)
         template *= np.float32(1.0 + rng.normal(0.0, config.scale))
+    if config.transients > 0.0:
+        population = DistractorPopulation(
+            point_sources=config.transients, point_source_snr=(3.0, 1e4), point_source_index=-1.3
+        )
+        blank = np.full(shape, np.float32(sky_noise**2))
+        like_image = ImagePlanes(template, blank, np.zeros(shape, dtype=np.uint32), template_psf)
+        template += draw_distractors(population, like_image, rng).signal
     _add_remains(template, template_psf, config, noise, rng)
     template += _correlated_noise(shape, noise, float(rng.uniform(*config.correlation)), rng)
     slope = rng.normal(0.0, config.background * noise, 3)

@@ -24,6 +24,7 @@ __all__ = (
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import astropy.table
 import astropy.wcs
@@ -34,6 +35,7 @@ from lsst.images import Box
 
 from ..core.background import fit_background
 from ..core.geometry import Trails
+from ..core.injection.fresh import TrailFreeImage
 from ..core.injection.population import TrailPopulation
 from ..core.injection.truth import is_trail, streak_mask, truth_table
 from ..core.render import truth_mask
@@ -46,6 +48,7 @@ from ..sim.difference import subtract_template, template_planes
 from ..sim.psf import draw_seeing, make_psf
 from ..sim.scene import Scene, SceneConfig, simulate_scene
 from ..sim.template import TemplateConfig
+from ..sim.wide import WideSky
 from .calibration import ValidationScene
 from .recipe_section import RecipeSection
 
@@ -69,13 +72,18 @@ class TrainingScenes(RecipeSection):
         Shape (ny, nx) of a scene, pixels.
     trails
         Trails per scene.
-    length, snr
-        Ranges of length (pixels, log-uniform) and optimal SNR (uniform).
+    sky
+        Distributions of everything in a scene: ``wide`` as in `~lsst.meas.trails.sim.wide.WideSky`, or
+        ``narrow`` as in `~lsst.meas.trails.sim.scene.SceneConfig.varied`, on which the first models were
+        trained.
+    length, snr, snr_index
+        Ranges of length (pixels, log-uniform) and optimal SNR, and the exponent of a power law of SNRs; they
+        are uniform by default.
     ignore_below
         Minimum optimal SNR on the visible pixels; the loss ignores fainter trails, which nobody can see.
     satellite_chance
-        Probability of a satellite streak. The loss ignores streaks too; candidates on them are flagged by
-        their geometry.
+        Probability of a satellite streak in a narrow sky. The loss ignores streaks too; candidates on them
+        are flagged by their geometry.
     truth_fraction
         See `~lsst.meas.trails.core.render.truth_mask`.
     empty_fraction
@@ -91,8 +99,10 @@ class TrainingScenes(RecipeSection):
     count: int
     shape: tuple[int, int] = (1024, 1024)
     trails: float = 15.0
+    sky: Literal["narrow", "wide"] = "wide"
     length: tuple[float, float] = (6.0, 150.0)
     snr: tuple[float, float] = (3.0, 25.0)
+    snr_index: float | None = None
     ignore_below: float = 3.0
     satellite_chance: float = 0.08
     truth_fraction: float = 0.25
@@ -100,20 +110,39 @@ class TrainingScenes(RecipeSection):
     template: bool = False
     difference: bool = False
 
+    @property
+    def population(self) -> TrailPopulation:
+        """Population of the trails of a scene."""
+        return TrailPopulation(
+            number=self.trails, length=self.length, brightness=self.snr, brightness_index=self.snr_index
+        )
+
     def scene(self, index: int) -> Scene:
         """Simulate a scene."""
+        return self._scene(index, self.population)
+
+    def background(self, index: int) -> TrailFreeImage:
+        """Simulate a scene without trails, to which training adds fresh ones."""
+        return self._scene(index, None).trail_free()
+
+    def _scene(self, index: int, trails: TrailPopulation | None) -> Scene:
         rng = np.random.default_rng([self.seed, index])
-        population = TrailPopulation(number=self.trails, length=self.length, brightness=self.snr)
-        config = SceneConfig.varied(
-            self.shape,
-            rng,
-            trails=population,
-            satellite_chance=self.satellite_chance,
-            template=TemplateConfig() if self.template or self.difference else None,
-        )
-        # The seeing and PSF of one piece of a detector.
         box = Box.from_shape(self.shape)
-        psf = sample_psf(make_psf(draw_seeing(rng), rng, box), box)
+        has_template = self.template or self.difference
+        if self.sky == "wide":
+            settings = WideSky()
+            config = settings.scene_config(self.shape, rng, trails=trails, template=has_template)
+            psf = settings.psf(self.shape, rng)
+        else:
+            config = SceneConfig.varied(
+                self.shape,
+                rng,
+                trails=trails,
+                satellite_chance=self.satellite_chance,
+                template=TemplateConfig() if has_template else None,
+            )
+            # The seeing and PSF of one piece of a detector.
+            psf = sample_psf(make_psf(draw_seeing(rng), rng, box), box)
         scene = simulate_scene(config, psf, rng)
         return subtracted_scene(scene, box) if self.difference else with_cut_template(scene)
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from ..geometry import Trail
 from ..psf import FWHM_PER_SIGMA, PsfGrid
+from .streaks import StreakPattern
 
 
 class CosmicRay(NamedTuple):
@@ -77,8 +78,9 @@ def add_satellite(
     surface_brightness: float,
     rng: np.random.Generator,
     defocus: float = 0.0,
+    pattern: StreakPattern | None = None,
 ) -> Trail:
-    """Add the streak of a satellite that crosses the whole image.
+    """Add the streak of a satellite, which crosses the whole image unless its pattern ends.
 
     Parameters
     ----------
@@ -92,6 +94,9 @@ def add_satellite(
         Random numbers for position and angle.
     defocus
         Additional width (Gaussian standard deviation, pixels) of a low satellite, which is out of focus.
+    pattern
+        Brightness along the streak, relative to ``surface_brightness``, at distances from its random point in
+        the image; constant by default.
 
     Returns
     -------
@@ -115,11 +120,19 @@ def add_satellite(
     across = np.round(center).astype(int)[:, None] + offsets[None, :]
     distance = (across - center[:, None]) * normal
     profile = surface_brightness * np.exp(-0.5 * np.square(distance / sigma)) / (np.sqrt(2 * np.pi) * sigma)
+    if pattern is not None:
+        t = (along - cy) / s if steep else (along - cx) / c
+        relative = pattern.brightness(t, sigma)
+        profile *= relative[:, None]
     inside = (across >= 0) & (across < target.shape[1])
     rows = np.broadcast_to(along[:, None], across.shape)
     target[rows[inside], across[inside]] += profile[inside].astype(np.float32)
-    on_image = np.flatnonzero((center >= 0) & (center <= target.shape[1] - 1))
+    lit = (center >= 0) & (center <= target.shape[1] - 1)
+    if pattern is not None:
+        lit &= (t >= pattern.start) & (t <= pattern.stop)
+    on_image = np.flatnonzero(lit)
     first, last = (on_image[0], on_image[-1]) if on_image.size else (0, 0)
     x, y = (center, along) if steep else (along, center)
     trail = Trail.from_ends(float(x[first]), float(y[first]), float(x[last]), float(y[last]))
-    return dataclasses.replace(trail, flux=surface_brightness * trail.length)
+    mean = 1.0 if pattern is None else float(np.mean(relative[first : last + 1]))
+    return dataclasses.replace(trail, flux=surface_brightness * mean * trail.length)

@@ -18,6 +18,7 @@ __all__ = (
     "LENGTH_DISTRIBUTIONS",
     "MAX_INJECTED_LENGTH",
     "TrailPopulation",
+    "draw_power_law",
     "draw_trails",
     "rate_to_length",
     "trail_flux",
@@ -158,16 +159,16 @@ class TrailPopulation:
                 return float(np.exp(rng.uniform(np.log(low), np.log(high))))
             case "uniform":
                 return float(rng.uniform(low, high))
-        return _draw_power_law(low, high, self.length_index, rng)
+        return draw_power_law(low, high, self.length_index, rng)
 
     def draw_brightness(self, rng: np.random.Generator) -> float:
         """Return a random brightness, in units of the mode."""
         if self.brightness_index is None:
             return float(rng.uniform(*self.brightness))
-        return _draw_power_law(*self.brightness, self.brightness_index, rng)
+        return draw_power_law(*self.brightness, self.brightness_index, rng)
 
 
-def _draw_power_law(low: float, high: float, index: float, rng: np.random.Generator) -> float:
+def draw_power_law(low: float, high: float, index: float, rng: np.random.Generator) -> float:
     """Return a random number with a density that is a power of the number."""
     power = index + 1.0
     if abs(power) < 1e-6:

@@ -36,20 +36,24 @@ def saturate(image: npt.NDArray[np.float32], level: float, rng: np.random.Genera
     -------
     saturated
         Pixels at the full well, shape (ny, nx).
+
+    Notes
+    -----
+    Each column of a saturated region bleeds from its own middle, so that a trail's bleeds follow the trail.
     """
     labels, count = scipy.ndimage.label(image > level)
     saturated = image > level
-    for region in scipy.ndimage.find_objects(labels, count):
-        part = image[region]
+    for number, region in enumerate(scipy.ndimage.find_objects(labels, count), start=1):
+        part = np.where(labels[region] == number, image[region], np.float32(0.0))
         excess = np.maximum(part - level, 0.0).sum(axis=0)
-        center = 0.5 * (region[0].start + region[0].stop)
-        height = region[0].stop - region[0].start
-        for offset, charge in enumerate(excess):
-            # Bleeds are shorter than the excess charge suggests.
-            reach = 0.5 * height + 0.15 * charge / level * rng.uniform(0.8, 1.2)
-            start = max(0, int(center - reach))
-            stop = min(image.shape[0], int(center + reach) + 1)
-            if charge > 0.0:
-                saturated[start:stop, region[1].start + offset] = True
+        full = part > level
+        height = full.sum(axis=0)
+        center = (full * np.arange(len(part))[:, None]).sum(axis=0) / np.maximum(height, 1) + region[0].start
+        # Bleeds are shorter than the excess charge suggests.
+        reach = 0.5 * height + 0.15 * excess / level * rng.uniform(0.8, 1.2, len(excess))
+        for offset in np.flatnonzero(height):
+            start = max(0, int(center[offset] - reach[offset]))
+            stop = min(image.shape[0], int(center[offset] + reach[offset]) + 1)
+            saturated[start:stop, region[1].start + offset] = True
     image[saturated] = level
     return saturated
