@@ -21,7 +21,8 @@ function that calls it.  Each moment counts for one step: that of the innermost
 function, or ``start`` during an import.
 
 start
-    Until the first quantum begins, all imports, and loading the model.
+    Until the first quantum begins, all imports, and loading and compiling the
+    model.
 read, write
     Reads from and writes to the repository, with the conversion to arrays and
     from arrays.
@@ -58,6 +59,8 @@ FUNCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         f"{_TASKS}._models": ("named_model", "butler_model"),
         f"{_NN}.model_file": ("load_model",),
         f"{_NN}.engines": ("create_engine",),
+        f"{_NN}.networks.registry": ("NetworkPlan.create_graph",),
+        "openvino._ov_api": ("Core.compile_model",),
     },
     "read": {
         "lsst.pipe.base._quantumContext": ("QuantumContext.get",),

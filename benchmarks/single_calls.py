@@ -21,7 +21,7 @@ can be compared.
 
 from __future__ import annotations
 
-import inspect
+import importlib.util
 import json
 import resource
 import sys
@@ -44,16 +44,23 @@ def quanta(threads: int, graph: str) -> dict[str, list[str]]:
 
 
 def engines(threads: int) -> list[dict[str, str]]:
-    """Return the options of `network`: engines and precisions that this machine offers."""
+    """Return the variants of `network` on this machine: installed engines and fast precisions.
+
+    Versions with a single engine have no name for it.
+    """
     from lsst.meas.trails.nn.hardware import precision_name
-    from lsst.meas.trails.nn.predict import predict_probability
 
     precisions = sorted({"float32", precision_name("auto", "cpu")}, reverse=True)
-    names = _engine_names() if "engine" in inspect.signature(predict_probability).parameters else ("",)
-    return [{"engine": name, "dtype": dtype} for name in names for dtype in precisions]
+    try:
+        from lsst.meas.trails.nn.engines import ENGINES
+    except ModuleNotFoundError:
+        return [{"dtype": dtype} for dtype in precisions]
+    # Engines have the names of their libraries.
+    installed = [name for name in ENGINES if importlib.util.find_spec(name) is not None]
+    return [{"engine": name, "dtype": dtype} for name in installed for dtype in precisions]
 
 
-def network(threads: int, repo: str, model: str, engine: str, dtype: str) -> dict[str, Any]:
+def network(threads: int, repo: str, model: str, **variant: str) -> dict[str, Any]:
     """Measure the network of a model on the image, the second time that it runs."""
     from lsst.meas.trails.core.background import fit_background
     from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
@@ -61,9 +68,12 @@ def network(threads: int, repo: str, model: str, engine: str, dtype: str) -> dic
 
     planes = image_planes(repo)
     loaded = load_model(model if model.endswith(".json") else shipped_model_path(model))
-    options: dict[str, Any] = {"engine": engine} if engine else {}
-    options |= {"background": fit_background(planes.image, planes.bad()), "threads": threads}
-    return measure(lambda: predict_probability(loaded, planes, dtype=dtype, device="cpu", **options))
+    background = fit_background(planes.image, planes.bad())
+    return measure(
+        lambda: predict_probability(
+            loaded, planes, background=background, threads=threads, device="cpu", **variant
+        )
+    )
 
 
 def adcnn(threads: int, side: int) -> dict[str, Any]:
@@ -84,7 +94,6 @@ def adcnn(threads: int, side: int) -> dict[str, Any]:
     from lsst.meas.trails.core.planes import ImagePlanes
     from lsst.meas.trails.core.psf import PsfGrid
     from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
-    from lsst.meas.trails.nn.networks.network import count_parameters
     from lsst.meas.trails.nn.predict import predict_probability
 
     specification = ModelSpecification(
@@ -105,7 +114,7 @@ def adcnn(threads: int, side: int) -> dict[str, Any]:
     options: dict[str, Any] = {"threads": threads, "dtype": "float32"}
     predict_probability(model, warm_up, **options)
     measured = measure(lambda: predict_probability(model, planes, **options), warm=False)
-    return measured | {"tile": tile, "parameters": count_parameters(built)}
+    return measured | {"tile": tile}
 
 
 def sep_extraction(threads: int, repo: str) -> dict[str, Any]:
@@ -146,13 +155,6 @@ def measure(run: Callable[[], object], *, warm: bool = True) -> dict[str, Any]:
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     unit = 1 if sys.platform == "darwin" else 1024
     return {"cpu": cpu, "wall": wall, "peak": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
-
-
-def _engine_names() -> tuple[str, ...]:
-    """Return the engines that the package offers."""
-    from lsst.meas.trails.nn import predict
-
-    return tuple(getattr(predict, "ENGINES", ("",)))
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ class Detector:
             "network", self._options.threads, repo=str(self._repos[label]), model=self._options.model,
             **variant,
         )  # fmt: skip
-        self._add(label, ", ".join(filter(None, ("network", *variant.values()))), Usage(**measured))
+        self._add(label, ", ".join(("network", *variant.values())), Usage(**measured))
 
     def _measure_adcnn(self) -> None:
         options = self._options

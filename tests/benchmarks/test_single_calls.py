@@ -20,6 +20,7 @@ import single_calls
 from processes import ADCNN
 
 from lsst.meas.trails.cli import main
+from lsst.meas.trails.nn import hardware
 
 
 def test_adcnn_is_measured_with_its_tiles() -> None:
@@ -30,15 +31,17 @@ def test_adcnn_is_measured_with_its_tiles() -> None:
     assert ADCNN.startswith(single_calls.ADCNN)
 
 
-def test_engines_have_both_precisions_if_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lsst.meas.trails.nn import hardware
-
-    for default, expected in (("bfloat16", ["float32", "bfloat16"]), ("float32", ["float32"])):
-        monkeypatch.setattr(hardware, "precision_name", lambda *_, name=default: name)
-        variants = single_calls.engines(threads=1)
-        assert [
-            variant["dtype"] for variant in variants if variant["engine"] == variants[0]["engine"]
-        ] == expected
+@pytest.mark.parametrize(
+    ("fast", "expected"), [("bfloat16", {"float32", "bfloat16"}), ("float32", {"float32"})]
+)
+def test_engines_have_the_precisions_of_the_machine(
+    fast: str, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "precision_name", lambda *_: fast)
+    variants = single_calls.engines(threads=1)
+    assert {variant["engine"] for variant in variants} == {"openvino", "torch"}
+    for engine in ("openvino", "torch"):
+        assert {variant["dtype"] for variant in variants if variant["engine"] == engine} == expected
 
 
 @pytest.fixture(scope="module")

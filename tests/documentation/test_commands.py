@@ -70,6 +70,9 @@ def check(words: list[str]) -> None:
         check_overrides(values(words, "-c"))
     if words[0] == "python" and words[1].startswith("benchmarks/"):
         source = (ROOT / words[1]).read_text()
+        # Benchmarks share some options.
+        shared = (ROOT / f"benchmarks/{name}.py" for name in re.findall(r"(?m)^from (\w+) import", source))
+        source += "".join(path.read_text() for path in shared if path.exists())
         for option in (word for word in words[2:] if word.startswith("--")):
             if f'"{option}"' not in source:
                 raise ExampleError(f"{words[1]} has no option {option}.")
