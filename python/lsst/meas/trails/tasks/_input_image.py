@@ -22,16 +22,13 @@ __all__ = (
     "InputImageConfig",
     "UnreadableImageError",
     "check_covers",
-    "is_handle",
     "read_input_image",
     "read_template",
 )
 
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import astropy.table
 import astropy.units as u
@@ -46,23 +43,12 @@ from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
 from ..core.catalog.columns import ASSUMPTION_FLAGS
 from ..core.planes import MASK_PLANES, ImagePlanes, canonical_plane, plane_bits
-from ..core.psf import PsfGrid
+from ..core.psf import FWHM_PER_SIGMA, PsfGrid
 from ..core.template import cut_template
 from ..repository.pixels import pixels_and_box
-from ._afw import (
-    AFW_STORAGE_CLASS,
-    UnreadableImageError,
-    afw_mask_planes,
-    afw_to_njy,
-    afw_to_visit_image,
-    is_exposure,
-    kernel_model,
-)
+from ._afw import UnreadableImageError, afw_mask_planes, afw_to_njy, is_exposure, kernel_model
 from ._calibration import flux_per_njy, pixels_in_njy
-from ._observation import find_observation, with_times
-
-if TYPE_CHECKING:
-    from lsst.daf.butler import DeferredDatasetHandle
+from ._read_image import is_handle, read_handle, read_visit_image
 
 _LOG = logging.getLogger(__name__)
 
@@ -201,7 +187,7 @@ class InputImage:
         return float(0.5 * (begin + end))
 
 
-def read_input_image(image: object, *, psf_spacing: float = 512.0) -> InputImage:
+def read_input_image(image: object, *, psf_spacing: float = 512.0, with_psf: bool = True) -> InputImage:
     """Convert an input image to arrays.
 
     Parameters
@@ -211,6 +197,10 @@ def read_input_image(image: object, *, psf_spacing: float = 512.0) -> InputImage
         `lsst.daf.butler.DeferredDatasetHandle` of one, or, in the full stack, a `lsst.afw.image.ExposureF`.
     psf_spacing
         Distance between samples of the PSF model, pixels.
+    with_psf
+        Whether to read the PSF model of an image in the Butler, whose packages take 2 s to import. Without
+        it, the PSF is a Gaussian with the effective area that the summary statistics of the image state, or
+        the model if they do not.
 
     Raises
     ------
@@ -222,15 +212,15 @@ def read_input_image(image: object, *, psf_spacing: float = 512.0) -> InputImage
     TypeError
         Raised if the object is not an image.
     """
-    visit_image = _as_visit_image(image)
+    visit_image = read_visit_image(image, with_psf=with_psf)
     ny, nx = visit_image.bbox.shape
     if min(ny, nx) < _MIN_SIDE:
         raise UpstreamFailureNoWorkFound(f"The image is only {nx} x {ny} pixels.")
     planes = ImagePlanes(
         image=_native(visit_image.image.array),
         variance=_native(visit_image.variance.array),
-        mask=_mask_bits((ny, nx), _mask_planes(visit_image.mask)),
-        psf=_sample_psf(visit_image, psf_spacing),
+        mask=_mask_bits(visit_image.mask),
+        psf=_sample_psf(visit_image, psf_spacing) if with_psf else _summary_psf(visit_image, psf_spacing),
     )
     if np.all(planes.bad()):
         raise UpstreamFailureNoWorkFound(
@@ -269,18 +259,19 @@ def read_template(template: object, image: InputImage) -> npt.NDArray[np.float32
     TypeError
         Raised if the object is not an image.
     """
-    read: Any = _read(template) if is_handle(template) else template
+    handle: Any = template
+    read: Any = read_handle(handle, with_psf=False) if is_handle(template) else template
     if isinstance(read, MaskedImage):
-        planes = _mask_planes(read.mask)
+        bits = _mask_bits(read.mask)
         njy = pixels_in_njy(read)
     elif is_exposure(read):
         # A warped coadd lacks parts of a VisitImage: do not convert it.
-        planes = afw_mask_planes(read.mask)
+        bits = _afw_mask_bits(read.mask)
         njy = afw_to_njy(read)
     else:
         raise TypeError(f"Expected a MaskedImage or ExposureF, not {type(read).__name__}.")
     _, box = pixels_and_box(read.image)
-    missing = (_mask_bits(njy.shape, planes) & np.uint32(plane_bits(_NO_TEMPLATE_PLANES))) != 0
+    missing = (bits & np.uint32(plane_bits(_NO_TEMPLATE_PLANES))) != 0
     origin = (int(box.x.start) - image.origin[0], int(box.y.start) - image.origin[1])
     return cut_template(njy, missing, origin, image.planes.shape) * np.asarray(
         image.flux_per_njy_map(), dtype=np.float32
@@ -310,62 +301,31 @@ def check_covers(other: Image | Mask, image: InputImage, name: str) -> None:
         )
 
 
-def is_handle(image: object) -> bool:
-    """Return whether an object is a deferred handle."""
-    return hasattr(image, "ref") and hasattr(image, "get")
-
-
-def _as_visit_image(image: object) -> VisitImage:
-    """Return an image as a `lsst.images.VisitImage`."""
-    handle: Any = image if is_handle(image) else None
-    read = image if handle is None else _read(handle)
-    if isinstance(read, VisitImage):
-        info = read.obs_info
-        if handle is None or None not in (info.datetime_begin, info.datetime_end, info.exposure_time):
-            return read
-        return with_times(read, find_observation(handle))
-    if is_exposure(read):
-        record = None if handle is None else find_observation(handle)
-        return with_times(afw_to_visit_image(read, record), record)
-    raise TypeError(f"Expected a VisitImage, a DifferenceImage or an ExposureF, not {type(read).__name__}.")
-
-
-def _read(handle: Any) -> object:
-    """Read an image from the Butler."""
-    deferred: DeferredDatasetHandle = handle
-    try:
-        return deferred.get()
-    except OSError as error:
-        problem: Exception = error
-    except Exception as error:
-        # The stack's own conversion of a stored ExposureF fails without an
-        # exposure record or on an unknown mask plane: read it unconverted.
-        problem = error
-        with contextlib.suppress(Exception):
-            return deferred.get(storageClass=AFW_STORAGE_CLASS)
-    raise UnreadableImageError(
-        f"{deferred.ref.datasetType.name} {deferred.ref.dataId} cannot be read: {problem} "
-        "Restore its file, or remove the dataset and run the task that created it again."
-    ) from None
-
-
 def _native(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     return np.asarray(array, dtype=np.float32)
 
 
-def _mask_planes(mask: Mask) -> Iterable[tuple[str, npt.NDArray[np.bool_]]]:
-    """Yield the name and the pixels of each plane of a mask."""
-    return ((name, mask.get(name)) for name in mask.schema.names)
-
-
-def _mask_bits(
-    shape: tuple[int, ...], planes: Iterable[tuple[str, npt.NDArray[np.bool_]]]
-) -> npt.NDArray[np.uint32]:
+def _mask_bits(mask: Mask) -> npt.NDArray[np.uint32]:
     """Return the known mask planes, under either of their names, as the bits of `MASK_PLANES`."""
-    bits = np.zeros(shape, dtype=np.uint32)
-    for name, pixels in planes:
-        plane = canonical_plane(name)
-        if plane in MASK_PLANES:
+    bits = np.zeros(mask.array.shape[:2], dtype=np.uint32)
+    known = [
+        (mask.schema.bit(name), np.uint32(1 << MASK_PLANES.index(canonical_plane(name))))
+        for name in mask.schema.names
+        if canonical_plane(name) in MASK_PLANES
+    ]
+    # A few rows at a time stay in the cache of the processor.
+    for y in range(0, len(bits), 16):
+        layers = np.moveaxis(mask.array[y : y + 16], 2, 0).copy()
+        for place, value in known:
+            bits[y : y + 16] |= ((layers[place.index] & place.mask) != 0) * value
+    return bits
+
+
+def _afw_mask_bits(mask: Any) -> npt.NDArray[np.uint32]:
+    """Return the known planes of a `lsst.afw.image.Mask` as the bits of `MASK_PLANES`."""
+    bits = np.zeros(mask.array.shape, dtype=np.uint32)
+    for name, pixels in afw_mask_planes(mask):
+        if (plane := canonical_plane(name)) in MASK_PLANES:
             bits[pixels] |= np.uint32(1 << MASK_PLANES.index(plane))
     return bits
 
@@ -384,3 +344,11 @@ def _sample_psf(image: VisitImage, spacing: float) -> PsfGrid:
         )
     except ValueError as error:
         raise UpstreamFailureNoWorkFound(f"The PSF of the image cannot be used: {error}") from error
+
+
+def _summary_psf(image: VisitImage, spacing: float) -> PsfGrid:
+    """Return a Gaussian of the area in the summary statistics, or the PSF model if there is none."""
+    area = image.summary_stats.psfArea
+    if not (np.isfinite(area) and area > 0.0):
+        return _sample_psf(image, spacing)
+    return PsfGrid.gaussian(float(FWHM_PER_SIGMA * np.sqrt(area / (4.0 * np.pi))))

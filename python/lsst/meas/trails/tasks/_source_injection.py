@@ -31,7 +31,8 @@ from lsst.pipe.base import InvalidQuantumError
 
 from ..core.planes import ImagePlanes
 from ._afw import AFW_STORAGE_CLASS, afw_mask_planes, afw_plane_map, exposure_for_injection, is_exposure
-from ._input_image import InputImage, is_handle
+from ._input_image import InputImage
+from ._read_image import is_handle
 
 _MAX_SEED = 2**31 - 1_000_000
 """Largest seed: signed 32 bits, less the seeds of the following trails."""

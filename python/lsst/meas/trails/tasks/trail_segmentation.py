@@ -186,7 +186,7 @@ class TrailSegmentationTask(QuantumTask):
         from ..nn.hardware import choose_device, precision_name
         from ..nn.predict import predict_probability
 
-        input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
+        input_image = read_input_image(image, psf_spacing=self.config.psfSpacing, with_psf=False)
         model, planes = self._choose_model(input_image, template, trail_model)
         self._check_seeing(model, input_image)
         try:
