@@ -11,14 +11,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
-from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.core.psf import PsfGrid, kernel_fwhm
 from lsst.meas.trails.core.render import add_trail
-from lsst.meas.trails.sim.difference import subtract_template
+from lsst.meas.trails.sim.difference import Subtraction, subtract_template
+from lsst.meas.trails.sim.profile_psf import PsfShape, make_profile_psf
 
 SHAPE = (260, 300)
 NOISE, TEMPLATE_NOISE = 10.0, 4.0
@@ -138,3 +141,34 @@ def test_shapes_must_agree() -> None:
     )
     with pytest.raises(ValueError, match=r"\(259, 300\).*\(260, 300\)"):
         subtract_template(image, other)
+
+
+def star_of(shape: PsfShape, noise: float) -> ImagePlanes:
+    """Return a star of 2e5 without noise."""
+    psf = make_profile_psf(shape, SHAPE, np.random.default_rng(0), 41)
+    planes = make_planes(4.0, 0.0, 1)
+    add_trail(planes.image, psf, Trail(150.0, 120.0, 0.0, 0.0, 2e5))
+    return dataclasses.replace(planes, psf=psf, variance=np.full(SHAPE, noise**2, dtype=np.float32))
+
+
+def test_quality_of_the_kernel_decides_the_residuals() -> None:
+    image = star_of(PsfShape(6.0, 3.0, 0.8, 30.0, coma=0.1), 1.0)
+    template = star_of(PsfShape(4.5, 4.0, 0.95, 100.0), 0.2)
+    good, fair, poor = (
+        np.abs(around(subtract_template(image, template, Subtraction(*quality)).planes.image, 150, 120)).max()
+        for quality in ((1.0, 0.0), (0.0, 0.0), (0.0, 0.3))
+    )
+    peak = image.image.max()
+    assert good < 0.03 * peak < fair < 0.3 * peak
+    assert poor > 1.2 * fair
+
+
+def test_a_difference_may_state_a_narrower_psf_than_that_of_its_light() -> None:
+    image = star_of(PsfShape(6.0), 1.0)
+    difference = subtract_template(
+        image, make_planes(5.0, TEMPLATE_NOISE, 2), Subtraction(states_image_psf=True, excess_width=0.25)
+    )
+    stated, light = (psf.kernel(150.0, 120.0) for psf in (difference.planes.psf, difference.light_psf))
+    assert kernel_fwhm(image.psf.kernel(150.0, 120.0)) / kernel_fwhm(stated) == pytest.approx(1.25, rel=0.02)
+    seen = around(difference.planes.image, 150, 120, 20)
+    assert np.abs(seen - 2e5 * light).max() < 8.0 * np.sqrt(difference.planes.variance.max())

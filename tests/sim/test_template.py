@@ -16,9 +16,11 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.special
 
 from lsst.images import Box
 from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.sim.profile_psf import PsfShape
 from lsst.meas.trails.sim.sky import Sky
 from lsst.meas.trails.sim.template import TemplateConfig, simulate_template
 
@@ -97,6 +99,35 @@ def test_noise_is_less_and_correlated() -> None:
     neighbors = np.corrcoef(template[:, :-1].ravel(), template[:, 1:].ravel())[0, 1]
     # White noise smoothed by a Gaussian: exp(-1 / (4 sigma^2)).
     assert neighbors == pytest.approx(np.exp(-1.0 / (4.0 * 0.8**2)), abs=0.02)
+
+
+def test_band_limited_noise_has_negative_lobes() -> None:
+    config = dataclasses.replace(PERFECT, noise=(0.4, 0.4), band_limit=1.0)
+    template = make_template(config, None, (300, 300), 10.0, 3)
+    assert template.std() == pytest.approx(4.0, rel=0.02)
+
+    def correlation(dy: int, dx: int) -> float:
+        moved = np.roll(template, (dy, dx), axis=(0, 1))
+        return float(np.corrcoef(template.ravel(), moved.ravel())[0, 1])
+
+    # 2 J1(pi r) / (pi r), to four sigma of 90 000 pixels.
+    for dy, dx in ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0)):
+        k = np.pi * np.hypot(dy, dx)
+        assert correlation(dy, dx) == pytest.approx(2.0 * scipy.special.j1(k) / k, abs=0.014)
+
+
+def test_shaped_psf_follows_the_width() -> None:
+    config = dataclasses.replace(PERFECT, width=(0.6, 0.6), psf=PsfShape(1.0, 3.0, 0.8))
+    psf = simulate_template(config, None, PSF, Box.from_shape((128, 128)), 1.0, np.random.default_rng(1))[1]
+    assert psf.fwhm(64.0, 64.0) == pytest.approx(max(0.6 * PSF.fwhm(0.0, 0.0), 2.5), rel=0.02)
+
+
+def test_old_transients_are_in_the_template_alone() -> None:
+    config = dataclasses.replace(PERFECT, transients=2000.0)
+    template = make_template(config, None, (200, 200), 1.0, 5)
+    # 80 sources of SNR 3 and more on noise of 0.001: peaks above 0.5.
+    assert np.count_nonzero(template > 0.5) > 80
+    assert template.min() > -1e-3 * template.max()
 
 
 def test_absent_star_and_missing_regions() -> None:

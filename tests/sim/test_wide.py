@@ -16,6 +16,7 @@ import pytest
 
 from lsst.meas.trails.core.injection.fresh import add_fresh_trails
 from lsst.meas.trails.core.injection.population import TrailPopulation
+from lsst.meas.trails.sim.difference import subtract_template, template_planes
 from lsst.meas.trails.sim.scene import Scene, simulate_scene
 from lsst.meas.trails.sim.wide import Range, WideSky
 
@@ -43,6 +44,23 @@ def scene(
     return simulate_scene(config, settings.psf(shape, rng), rng)
 
 
+def looks(simulated: Scene) -> list[np.ndarray]:
+    """Return the planes of a scene and of its difference."""
+    planes, psf = simulated.planes, simulated.template_psf
+    assert psf is not None
+    assert planes.template is not None
+    quality = dataclasses.replace(simulated.subtraction, states_image_psf=True)
+    difference = subtract_template(planes, template_planes(planes, psf), quality).planes
+    return [
+        planes.image,
+        planes.variance,
+        planes.mask,
+        planes.template,
+        difference.image,
+        difference.psf.mean_kernel,
+    ]
+
+
 def test_ranges() -> None:
     rng = np.random.default_rng(1)
     for span, median in ((Range(2.0, 8.0), 5.0), (Range(2.0, 8.0, log=True), 4.0)):
@@ -65,20 +83,17 @@ def test_every_setting_has_a_range_a_meaning_and_a_source() -> None:
 def test_every_setting_changes_the_scene(name: str) -> None:
     """A setting at its lower limit and at its upper limit gives different pixels."""
     span = getattr(WideSky(), name)
-    # Points are few in a small scene.
-    high_value = span.high * (100.0 if "points" in name else 1.0)
+    # Points and holes are few in a small scene.
+    high_value = span.high * (100.0 if name.endswith(("points", "holes")) else 1.0)
     for seed in range(6):
         low, high = (
-            scene(
-                seed,
-                dataclasses.replace(BUSY, **{name: Range(value, value)}),
-                (96, 112),
-                template=True,
-            ).planes
-            for value in (span.low, high_value)
+            looks(scene(seed, dataclasses.replace(BUSY, **{name: Range(v, v)}), (96, 112), template=True))
+            for v in (span.low, high_value)
         )
-        planes = ("image", "variance", "mask", "template")
-        if any(not np.array_equal(getattr(low, p), getattr(high, p), equal_nan=p != "mask") for p in planes):
+        if any(
+            a.shape != b.shape or not np.array_equal(np.nan_to_num(a), np.nan_to_num(b))
+            for a, b in zip(low, high, strict=True)
+        ):
             return
     pytest.fail(f"{name} changes nothing")
 

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Difference", "subtract_template", "template_planes")
+__all__ = ("Difference", "Subtraction", "subtract_template", "template_planes")
 
 import dataclasses
 
@@ -27,7 +27,10 @@ from ..core.planes import BAD_PLANES, ImagePlanes, plane_bits
 from ..core.psf import FWHM_PER_SIGMA, PsfGrid
 
 _SIDE = 41
-"""Side of the kernels, pixels: ten times the widest matching kernel."""
+"""Smallest side of the kernels, pixels."""
+
+_REGULARIZATION = 1e-4
+"""Power, in units of the PSF's flux squared, below which a fitted kernel fades out."""
 
 _SAME_WIDTH = 0.02
 """Largest relative difference of PSF widths without matching."""
@@ -42,18 +45,40 @@ type _Image = npt.NDArray[np.float32]
 type _Kernel = npt.NDArray[np.float64]
 
 
+@dataclasses.dataclass(frozen=True)
+class Subtraction:
+    """Quality of a subtraction."""
+
+    kernel_fit: float = 0.0
+    """Kernel between the Gaussian that matches the widths (0) and the kernel that matches the PSFs (1)."""
+
+    width_error: float = 0.0
+    """Relative error of the width of the Gaussian; it leaves rings around stars."""
+
+    states_image_psf: bool = False
+    """Whether the difference states the PSF of the image, as the stack does, and not its own."""
+
+    excess_width: float = 0.0
+    """Relative excess of the width of the light over the stated PSF of the image."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Difference:
     """A difference image and the kernel of its template."""
 
     planes: ImagePlanes
-    """The difference, in the units of the images."""
+    """The difference, in the units of the images, with the PSF that it states."""
+
+    light_psf: PsfGrid
+    """PSF of its light."""
 
     template_kernel: _Kernel
     """Convolution kernel of the template, with odd sides."""
 
 
-def subtract_template(image: ImagePlanes, template: ImagePlanes) -> Difference:
+def subtract_template(
+    image: ImagePlanes, template: ImagePlanes, quality: Subtraction | None = None
+) -> Difference:
     """Subtract a template from an image.
 
     Parameters
@@ -63,6 +88,8 @@ def subtract_template(image: ImagePlanes, template: ImagePlanes) -> Difference:
     template
         Template on the same pixels and in the same units, with its own variance and PSF; NaN where it has no
         data.
+    quality
+        Quality of the subtraction.
 
     Returns
     -------
@@ -78,16 +105,17 @@ def subtract_template(image: ImagePlanes, template: ImagePlanes) -> Difference:
 
     Notes
     -----
-    The sharper of the two images is convolved with the Gaussian that matches the PSF widths in the middle of
-    the image. Other differences between the PSFs (ellipticity, wings, variation over the image) leave
-    residuals, as do errors of registration (dipoles) and of the flux scale, and variable stars. Both images
-    are also convolved with the kernel that whitens the noise again (Reiss & Lupton 2016, DMTN-021; Zackay et
-    al. 2016, ApJ 830, 27). The noise of a warped template is not white: the variance is scaled to the scatter
-    of the difference.
+    The sharper of the two images is convolved with a kernel, by default the Gaussian that matches the PSF
+    widths in the middle of the image. Other differences between the PSFs (ellipticity, wings, variation over
+    the image) leave residuals, as do errors of registration (dipoles) and of the flux scale, and variable
+    stars. Both images are also convolved with the kernel that whitens the noise again (Reiss & Lupton 2016,
+    DMTN-021; Zackay et al. 2016, ApJ 830, 27). The noise of a warped template is not white: the variance is
+    scaled to the scatter of the difference.
     """
     if image.shape != template.shape:
         raise ValueError(f"The template has shape {template.shape}, the image {image.shape}.")
-    image_kernel, template_kernel = _matching_kernels(image, template)
+    quality = Subtraction() if quality is None else quality
+    image_kernel, template_kernel = _matching_kernels(image, template, quality)
     missing = ~np.isfinite(template.image)
     values = _convolve(image.image, image_kernel) - _convolve(template.image, template_kernel)
     mask = _spread(image.mask, image_kernel)
@@ -96,16 +124,17 @@ def subtract_template(image: ImagePlanes, template: ImagePlanes) -> Difference:
     values[missing | ~np.isfinite(image.image)] = np.nan
     variance = (image.variance + template.variance).astype(np.float32)
     kernels = image.psf.kernels
-    psf = PsfGrid(
+    light_psf = PsfGrid(
         x=image.psf.x,
         y=image.psf.y,
         kernels=scipy.signal.fftconvolve(kernels, image_kernel[None, None], mode="same", axes=(2, 3)),
     )
+    psf = _narrowed(image.psf, 1.0 + quality.excess_width) if quality.states_image_psf else light_psf
     planes = ImagePlanes(image=values, variance=variance, mask=mask, psf=psf)
     values -= fit_background(values, planes.bad()).level()
     variance *= _variance_factor(planes)
     _mark_sources(planes)
-    return Difference(planes=planes, template_kernel=template_kernel)
+    return Difference(planes=planes, light_psf=light_psf, template_kernel=template_kernel)
 
 
 def template_planes(planes: ImagePlanes, psf: PsfGrid) -> ImagePlanes:
@@ -132,29 +161,57 @@ def template_planes(planes: ImagePlanes, psf: PsfGrid) -> ImagePlanes:
     )
 
 
-def _matching_kernels(image: ImagePlanes, template: ImagePlanes) -> tuple[_Kernel, _Kernel]:
+def _matching_kernels(
+    image: ImagePlanes, template: ImagePlanes, quality: Subtraction
+) -> tuple[_Kernel, _Kernel]:
     """Return the kernels for the image and for the template."""
     ny, nx = image.shape
     center = 0.5 * (nx - 1), 0.5 * (ny - 1)
     image_width, template_width = image.psf.fwhm(*center), template.psf.fwhm(*center)
-    if abs(image_width / template_width - 1.0) < _SAME_WIDTH:
+    if quality.kernel_fit == 0.0 and abs(image_width / template_width - 1.0) < _SAME_WIDTH:
         return np.ones((1, 1)), np.ones((1, 1))
-    sigma = np.sqrt(abs(image_width**2 - template_width**2)) / FWHM_PER_SIGMA
-    frequency = np.fft.fftfreq(_SIDE)
+    image_is_sharper = image_width < template_width
+    sigma = np.sqrt(abs(image_width**2 - template_width**2)) / FWHM_PER_SIGMA * (1.0 + quality.width_error)
+    # The Gaussian reaches 4 sigma.
+    side = max(_SIDE, 2 * int(np.ceil(4.0 * sigma)) + 1)
+    frequency = np.fft.fftfreq(side)
     squared = np.square(frequency)[:, None] + np.square(frequency)[None, :]
-    match = np.exp(-2.0 * np.square(np.pi * sigma) * squared)
+    match = np.exp(-2.0 * np.square(np.pi * sigma) * squared).astype(np.complex128)
+    if quality.kernel_fit > 0.0:
+        planes = (image, template) if image_is_sharper else (template, image)
+        sharp, wide = (_transform(part.psf.kernel(*center), side) for part in planes)
+        fitted = wide * np.conj(sharp) / (np.square(np.abs(sharp)) + _REGULARIZATION)
+        match = (1.0 - quality.kernel_fit) * match + quality.kernel_fit * fitted / np.real(fitted[0, 0])
     image_noise, template_noise = (_typical_variance(planes) for planes in (image, template))
-    if image_width < template_width:
-        power = np.square(match) * image_noise + template_noise
-        image_match, template_match = match, np.ones_like(match)
-    else:
-        power = image_noise + np.square(match) * template_noise
-        image_match, template_match = np.ones_like(match), match
+    one = np.ones_like(match)
+    image_match, template_match = (match, one) if image_is_sharper else (one, match)
+    power = np.square(np.abs(image_match)) * image_noise + np.square(np.abs(template_match)) * template_noise
     whiten = np.sqrt((image_noise + template_noise) / power)
     image_kernel, template_kernel = (
         np.fft.fftshift(np.fft.ifft2(part * whiten).real) for part in (image_match, template_match)
     )
     return image_kernel, template_kernel
+
+
+def _narrowed(psf: PsfGrid, factor: float) -> PsfGrid:
+    """Return a PSF that is narrower by a factor."""
+    if factor == 1.0:
+        return psf
+    center = psf.size // 2
+    kernels = psf.kernels.reshape(-1, psf.size, psf.size)
+    offset = center * (1.0 - factor)
+    narrow = [scipy.ndimage.affine_transform(kernel, [factor, factor], offset) for kernel in kernels]
+    return PsfGrid(x=psf.x, y=psf.y, kernels=np.reshape(narrow, psf.kernels.shape))
+
+
+def _transform(kernel: _Kernel, side: int) -> npt.NDArray[np.complex128]:
+    """Return the Fourier transform of a kernel, cut or padded to a side."""
+    change = (side - kernel.shape[0]) // 2
+    if change < 0:
+        kernel = kernel[-change:change, -change:change]
+    elif change > 0:
+        kernel = np.pad(kernel, change)
+    return np.fft.fft2(np.fft.ifftshift(kernel))
 
 
 def _typical_variance(planes: ImagePlanes) -> float:

@@ -134,7 +134,7 @@ def assemble_image(
         if with_template:
             template = make(planes, psf=pixel_psf(scene.template_psf, bbox))
         if with_difference:
-            subtracted = subtract_template(scene.planes, planes)
+            subtracted = subtract_template(scene.planes, planes, scene.subtraction)
             pixels = make(
                 subtracted.planes,
                 psf=pixel_psf(subtracted.planes.psf, bbox),

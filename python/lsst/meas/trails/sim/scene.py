@@ -34,6 +34,7 @@ from ..core.injection.truth import add_distractors, streak_mask, truth_table
 from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
 from .defects import add_cosmic_rays, bad_columns, dead_amplifier
+from .difference import Subtraction
 from .instrument import DETECTOR_SHAPE
 from .sky import Sky, SkyConfig, draw_sky, galaxy_canvas, paint_sky
 from .stars import StarLook
@@ -89,6 +90,9 @@ class SceneConfig:
 
     template: TemplateConfig | None = None
     """Configuration of the template; `None` for no template."""
+
+    subtraction: Subtraction = dataclasses.field(default_factory=Subtraction)
+    """Quality of the subtraction of the template."""
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
@@ -155,6 +159,9 @@ class Scene:
 
     full_well: float = np.inf
     """Saturation level, nJy."""
+
+    subtraction: Subtraction = dataclasses.field(default_factory=Subtraction)
+    """Quality of the subtraction of the template."""
 
     light_psf: PsfGrid | None = None
     """PSF of the light, if it is not the one that the image states."""
@@ -273,6 +280,7 @@ def simulate_scene(
         template_psf=template_psf,
         gain=config.gain,
         full_well=config.full_well / config.gain,
+        subtraction=config.subtraction,
     )
 
 

@@ -19,6 +19,7 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 import scipy.ndimage
 
 from lsst.images import Box
@@ -31,8 +32,12 @@ from ..core.planes import ImagePlanes
 from ..core.psf import PsfGrid
 from ..core.render import render_trail
 from ..repository.visit_image import sample_psf
+from .profile_psf import PsfShape, make_profile_psf
 from .psf import draw_seeing, make_psf
 from .sky import Shift, Sky, paint_sky
+
+_SHARPEST = 2.5
+"""Smallest FWHM of a template's PSF, pixels."""
 
 type _Image = npt.NDArray[np.float32]
 
@@ -52,6 +57,14 @@ class TemplateConfig:
 
     correlation: tuple[float, float] = (0.4, 1.0)
     """Range of the Gaussian sigma of the noise smoothing by warping, pixels."""
+
+    band_limit: float | None = None
+    """Spatial frequency at which the noise ends instead, in units of the Nyquist frequency; 1 is what warping
+    with a rotation leaves. The sharp limit makes negative lobes of the noise correlation.
+    """
+
+    psf: PsfShape | None = None
+    """Shape of the PSF, whose FWHM follows from ``width``; the seeing of a visit by default."""
 
     shift: float = 0.3
     """Largest registration error, pixels."""
@@ -132,7 +145,12 @@ def simulate_template(
     """
     noise = float(rng.uniform(*config.noise)) * sky_noise
     shape = ny, nx = bbox.y.size, bbox.x.size
-    template_psf = _other_psf(psf, bbox, float(rng.uniform(*config.width)), rng)
+    factor = float(rng.uniform(*config.width))
+    if config.psf is None:
+        template_psf = _other_psf(psf, bbox, factor, rng)
+    else:
+        fwhm = max(factor * psf.fwhm(0.5 * nx, 0.5 * ny), _SHARPEST)
+        template_psf = make_profile_psf(dataclasses.replace(config.psf, fwhm=fwhm), shape, rng)
     template = np.zeros(shape, dtype=np.float32)
     if sky is not None:
         earlier, shift = _earlier_sky(sky, config, shape, rng)
@@ -146,7 +164,11 @@ def simulate_template(
         like_image = ImagePlanes(template, blank, np.zeros(shape, dtype=np.uint32), template_psf)
         template += draw_distractors(population, like_image, rng).signal
     _add_remains(template, template_psf, config, noise, rng)
-    template += _correlated_noise(shape, noise, float(rng.uniform(*config.correlation)), rng)
+    correlation = float(rng.uniform(*config.correlation))
+    if config.band_limit is None:
+        template += _correlated_noise(shape, noise, correlation, rng)
+    else:
+        template += _band_limited_noise(shape, noise, config.band_limit, rng)
     slope = rng.normal(0.0, config.background * noise, 3)
     template += np.float32(slope[0])
     template += np.linspace(-slope[1], slope[1], nx, dtype=np.float32)[None, :]
@@ -229,6 +251,22 @@ def _correlated_noise(shape: tuple[int, int], noise: float, width: float, rng: n
     white = rng.standard_normal(shape, dtype=np.float32)
     smooth = scipy.ndimage.gaussian_filter(white, width, mode="wrap")
     return np.asarray(smooth * np.float32(noise / max(float(smooth.std()), 1e-12)))
+
+
+def _band_limited_noise(
+    shape: tuple[int, int], noise: float, limit: float, rng: np.random.Generator
+) -> _Image:
+    """Draw noise of a given rms without frequencies beyond a limit, in units of the Nyquist frequency.
+
+    Its correlation at distance r is ``2 J1(k r) / (k r)`` with ``k = pi limit``: .18 at one pixel, -.11 along
+    the diagonal, -.07 at two pixels for a limit of 1. Templates of LSSTCam have .15 to .25, -.08 and -.10.
+    """
+    ny, nx = shape
+    transform = scipy.fft.rfft2(rng.standard_normal(shape, dtype=np.float32))
+    squared = np.square(scipy.fft.fftfreq(ny))[:, None] + np.square(scipy.fft.rfftfreq(nx))[None, :]
+    transform[squared > np.square(0.5 * limit)] = 0.0
+    values = scipy.fft.irfft2(transform, s=shape)
+    return np.asarray(values * np.float32(noise / max(float(values.std()), 1e-12)), dtype=np.float32)
 
 
 def _missing(

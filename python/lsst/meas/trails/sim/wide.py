@@ -22,6 +22,7 @@ import numpy as np
 
 from ..core.injection.distractors import DistractorPopulation
 from ..core.psf import PsfGrid
+from .difference import Subtraction
 from .profile_psf import PsfShape, make_profile_psf
 from .scene import SceneConfig
 from .sky import SkyConfig
@@ -60,6 +61,12 @@ def _range(low: float, high: float, meaning: str, source: str, *, log: bool = Fa
 
 _POINT_INDEX = -1.3
 """Exponent of the power law of the SNRs of points."""
+
+_WARPED = 0.8
+"""Fraction of templates whose noise has the negative lobes of warping; the others are smoothed."""
+
+_STATES_IMAGE_PSF = 0.7
+"""Fraction of differences that state the image's PSF."""
 
 _ALERTS = "LSSTCam alerts"
 _FIELDS = "other simulator"
@@ -124,9 +131,26 @@ class WideSky:
     satellite_patterns: Range = _range(0.2, 0.8, "fraction with flares, tumbling or dashes", _GOALS)
     satellite_ends: Range = _range(0.1, 0.6, "fraction of streaks that end in the image", _GOALS)
 
+    template_width: Range = _range(0.5, 1.6, "FWHM of the template's PSF over the image's", _ALERTS, log=True)
+    template_noise: Range = _range(0.05, 0.7, "noise of the template over the image's", _ALERTS, log=True)
+    template_band: Range = _range(0.8, 1.1, "band limit of its noise, in units of Nyquist's", _ALERTS)
+    template_shift: Range = _range(0.02, 0.4, "largest registration error, pixels", _ALERTS, log=True)
+    template_scale: Range = _range(0.002, 0.03, "error of the flux scale", _CHOICE, log=True)
+    variable_stars: Range = _range(0.01, 0.1, "fraction of stars that vary", _CHOICE, log=True)
+    moved_stars: Range = _range(0.005, 0.05, "fraction of stars that moved", _CHOICE, log=True)
+    absent_stars: Range = _range(0.003, 0.03, "fraction of stars that the template lacks", _CHOICE, log=True)
+    template_holes: Range = _range(0.05, 2.0, "holes without data per megapixel", _CHOICE, log=True)
+    kernel_fit: Range = _range(0.3, 1.0, "kernel between a Gaussian and a match of the PSFs", _ALERTS)
+    kernel_width: Range = _range(-0.1, 0.1, "error of the kernel's width", _ALERTS)
+
+    stated_psf: Range = _range(0.0, 0.3, "excess width of a difference over its stated PSF", _ALERTS)
+
     def psf(self, shape: tuple[int, int], rng: np.random.Generator) -> PsfGrid:
         """Draw the PSF of a scene of shape (ny, nx)."""
-        psf_shape = PsfShape(
+        return make_profile_psf(self._psf_shape(rng), shape, rng)
+
+    def _psf_shape(self, rng: np.random.Generator) -> PsfShape:
+        return PsfShape(
             fwhm=self.psf_fwhm.draw(rng),
             beta=self.psf_beta.draw(rng),
             axis_ratio=self.psf_axis_ratio.draw(rng),
@@ -135,7 +159,6 @@ class WideSky:
             trefoil=self.psf_trefoil.draw(rng),
             aberration_angle=float(rng.uniform(0.0, 360.0)),
         )
-        return make_profile_psf(psf_shape, shape, rng)
 
     def scene_config(
         self, shape: tuple[int, int], rng: np.random.Generator, *, template: bool = False, **changes: Any
@@ -173,14 +196,36 @@ class WideSky:
                 point_source_index=_POINT_INDEX,
                 point_source_motion=self.point_motion.high,
             ),
-            template=TemplateConfig(transients=self.old_points.draw(rng)) if template else None,
+            template=self._template(rng) if template else None,
+            subtraction=Subtraction(
+                kernel_fit=self.kernel_fit.draw(rng),
+                width_error=self.kernel_width.draw(rng),
+                states_image_psf=bool(rng.random() < _STATES_IMAGE_PSF),
+                excess_width=self.stated_psf.draw(rng),
+            ),
         )
         return dataclasses.replace(config, **changes)
+
+    def _template(self, rng: np.random.Generator) -> TemplateConfig:
+        width, noise = self.template_width.draw(rng), self.template_noise.draw(rng)
+        return TemplateConfig(
+            width=(width, width),
+            noise=(noise, noise),
+            band_limit=self.template_band.draw(rng) if rng.random() < _WARPED else None,
+            psf=self._psf_shape(rng),
+            shift=self.template_shift.draw(rng),
+            scale=self.template_scale.draw(rng),
+            variable=self.variable_stars.draw(rng),
+            moved=self.moved_stars.draw(rng),
+            absent=self.absent_stars.draw(rng),
+            transients=self.old_points.draw(rng),
+            holes=self.template_holes.draw(rng),
+        )
 
     def _sky(self, rng: np.random.Generator) -> SkyConfig:
         look = StarLook(
             spike_angle=float(rng.uniform(0.0, 90.0)),
-            spike_arms=int(rng.integers(self.spike_arms.low, self.spike_arms.high, endpoint=True)),
+            spike_arms=int(rng.integers(int(self.spike_arms.low), int(self.spike_arms.high), endpoint=True)),
             spike_strength=self.spike_strength.draw(rng),
             wing_slope=self.wing_slope.draw(rng),
             halo_flux=self.halo_flux.draw(rng),

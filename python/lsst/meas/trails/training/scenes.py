@@ -179,10 +179,12 @@ def subtracted_scene(scene: Scene, box: Box) -> Scene:
     """
     assert scene.template_psf is not None
     template = template_planes(scene.planes, scene.template_psf)
-    planes = subtract_template(scene.planes, template).planes
+    difference = subtract_template(scene.planes, template, scene.subtraction)
+    planes, light_psf = difference.planes, difference.light_psf
     others = scene.truth[~is_trail(scene.truth)]
-    truth = astropy.table.vstack([truth_table(planes, scene.trails), others], metadata_conflicts="silent")
-    return dataclasses.replace(scene, planes=planes, truth=truth, template_psf=None)
+    measured = truth_table(dataclasses.replace(planes, psf=light_psf), scene.trails)
+    truth = astropy.table.vstack([measured, others], metadata_conflicts="silent")
+    return dataclasses.replace(scene, planes=planes, truth=truth, template_psf=None, light_psf=light_psf)
 
 
 def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:
@@ -190,9 +192,10 @@ def scene_truth(scene: Scene, scenes: TrainingScenes) -> npt.NDArray[np.uint8]:
     planes = scene.planes
     visible = np.asarray(scene.truth["snr_optimal"])[is_trail(scene.truth)] >= scenes.ignore_below
     truth = np.zeros(planes.shape, dtype=np.uint8)
-    truth[truth_mask(planes.psf, scene.trails[~visible], planes.shape, scenes.truth_fraction)] = IGNORED
+    psf = planes.psf if scene.light_psf is None else scene.light_psf
+    truth[truth_mask(psf, scene.trails[~visible], planes.shape, scenes.truth_fraction)] = IGNORED
     truth[streak_mask(scene.truth, planes.shape)] = IGNORED
-    truth[truth_mask(planes.psf, scene.trails[visible], planes.shape, scenes.truth_fraction)] = 1
+    truth[truth_mask(psf, scene.trails[visible], planes.shape, scenes.truth_fraction)] = 1
     return truth
 
 
