@@ -11,37 +11,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch import nn
 
 from lsst.meas.trails.training.optimizer import (
+    WeightAverage,
     learning_rate_factor,
-    make_average,
     make_optimizer,
-    make_scheduler,
     prepare_training,
-    restart_average,
+    set_learning_rate,
 )
 from lsst.meas.trails.training.recipe import OptimizerRecipe, StageRecipe
-from lsst.meas.trails.training.schedule import Epoch
 
 from support.networks import random_network
-
-EPOCH = Epoch(
-    number=3,
-    stage=StageRecipe(steps=20, learning_rate=0.004),
-    stage_index=1,
-    first_step=10,
-    steps=5,
-    stage_first_step=10,
-    stage_steps=20,
-    stage_last=False,
-    min_snr=0.0,
-    mines=False,
-)
 
 
 def test_learning_rate_factor() -> None:
@@ -52,33 +35,25 @@ def test_learning_rate_factor() -> None:
     assert learning_rate_factor(0.0, 0.0, 0.2) == 1.0
 
 
-@pytest.mark.parametrize("resumed_at", [0, 1, 13])
-def test_schedule_resumes_exactly(resumed_at: int) -> None:
-    recipe = OptimizerRecipe(warmup=0.2)
+@pytest.mark.parametrize(("stage_rate", "peak"), [(0.004, 0.004), (None, 0.003)])
+def test_peak_of_the_stage_or_the_recipe(stage_rate: float | None, peak: float) -> None:
+    recipe = OptimizerRecipe(learning_rate=0.003, warmup=0.2)
     optimizer = make_optimizer(recipe, random_network())
-    scheduler = make_scheduler(optimizer, recipe, EPOCH, 10 + resumed_at)
-    for step in range(resumed_at, 20):
-        expected = 0.004 * learning_rate_factor(step / 20, 0.2, recipe.final)
+    stage = StageRecipe(steps=20, learning_rate=stage_rate)
+    for done in (0.0, 0.2, 0.7):
+        expected = peak * learning_rate_factor(done, 0.2, recipe.final)
+        assert set_learning_rate(optimizer, recipe, stage, done) == expected
         assert [group["lr"] for group in optimizer.param_groups] == [expected] * 2
-        optimizer.step()
-        scheduler.step()
-
-
-def test_peak_of_the_recipe() -> None:
-    recipe = OptimizerRecipe(learning_rate=0.003, warmup=0.0)
-    optimizer = make_optimizer(recipe, random_network())
-    make_scheduler(optimizer, recipe, dataclasses.replace(EPOCH, stage=StageRecipe(steps=20)), 10)
-    assert optimizer.param_groups[0]["lr"] == 0.003
 
 
 def test_average_of_weights_and_statistics() -> None:
     network = random_network()
-    average = make_average(network, 0.5)
+    average = WeightAverage(network, 0.5)
     expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for step in range(1, 9):
         if step == 5:
             # The count decides the decay.
-            restart_average(average, step - 1)
+            average.restart(step - 1)
         for tensor in network.state_dict().values():
             tensor.add_(1)
         decay = min(0.5, (1.0 + step) / (10.0 + step))
@@ -87,8 +62,8 @@ def test_average_of_weights_and_statistics() -> None:
                 expected[name].lerp_(tensor, 1.0 - decay)
             else:
                 expected[name].copy_(tensor)
-        average.update_parameters(network)
-    for name, tensor in average.module.state_dict().items():
+        average.update(network)
+    for name, tensor in average.weights.items():
         assert torch.equal(tensor, expected[name]), name
 
 

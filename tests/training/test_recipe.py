@@ -98,6 +98,7 @@ def test_simulated_recipe() -> None:
         ("data.train", [3], r"data.train\[0\] .*3"),
         ("data.simulate", {"train": {"seed": 1}}, "data.simulate.validation is missing"),
         ("data.simulate", {"train": {"count": 1}, "validation": {}}, "data.simulate.train .*'seed'"),
+        ("data.inject", {}, "data.inject needs 'simulate'"),
         ("model", None, "model must be a section"),
         ("model.architecture", "resnet", "model.architecture .*trail_unet"),
         ("model.channels", ["science", "color"], r"model.channels .*'color'"),
@@ -118,6 +119,31 @@ def test_simulated_recipe() -> None:
 def test_refuses(path: str, value: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=f"^f.yaml: {message}"):
         Recipe.from_mapping(_changed(path, value), "f.yaml")
+
+
+SIMULATED = {
+    "data": {
+        "simulate": {"train": {"seed": 1, "count": 2}, "validation": {"seed": 2, "count": 2}},
+        "inject": {},
+    },
+    "stages": [{"epochs": 1}],
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "message"),
+    [
+        ({"inject": {"snr": [9.0, 3.0]}}, {}, "data.inject .*9.0"),
+        ({"inject": {"length": [0.0, 3.0]}}, {}, "data.inject .*length"),
+        ({"mixture": {"missed": 1}}, {}, "data.mixture .*'inject'"),
+        ({}, {"stages": [{"epochs": 1, "mixture": {"missed": 1}}]}, r"stages\[0\].mixture .*'data.inject'"),
+        ({}, {"augmentation": {"blur": 1.0}}, "augmentation.blur .*'data.inject'"),
+    ],
+)
+def test_refuses_with_fresh_trails(data: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+    Recipe.from_mapping(SIMULATED)
+    with pytest.raises(RecipeError, match=f"^f.yaml: {message}"):
+        Recipe.from_mapping(SIMULATED | changes | {"data": {**SIMULATED["data"], **data}}, "f.yaml")
 
 
 SHIPPED = sorted((Path(__file__).parents[2] / "config" / "train").glob("*.yaml"))

@@ -23,6 +23,7 @@ from rich.console import Console
 import lsst.meas.trails
 from lsst.meas.trails.nn.model_file import load_model
 from lsst.meas.trails.training import run, scenes
+from lsst.meas.trails.training.log import read_metrics
 from lsst.meas.trails.training.recipe import Recipe, RecipeError, load_recipe
 from lsst.meas.trails.training.run import train_model
 
@@ -68,6 +69,41 @@ def test_train_model(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_fresh_trails_until_the_time_is_over(tmp_path: Path) -> None:
+    channels = ["science", "bad", "template", "template_missing"]
+    scenes = MAPPING["data"]["simulate"]
+    mixed = {"template": True, "difference": 0.5}
+    mapping = MAPPING | {
+        "model": MAPPING["model"] | {"channels": channels},
+        "data": {
+            "simulate": scenes | {role: scenes[role] | mixed for role in ("train", "validation")},
+            "inject": {"trails": 2.0},
+            "tiles_per_epoch": 4,
+        },
+        "augmentation": {"noise": 0.2, "template_dropout": 0.5},
+        "stages": [
+            {"name": "first", "epochs": 2, "batch_size": 2},
+            {"name": "second", "epochs": 3, "batch_size": 2},
+        ],
+    }
+    # A step of each stage takes longer than its time.
+    result = train_model(Recipe.from_mapping(mapping), tmp_path / "run", progress=False, minutes=1.0e-9)
+    assert (result.model_path, result.steps) == (tmp_path / "run" / "tiny.json", 2)
+    specification = load_model(tmp_path / "run" / "tiny").specification
+    assert specification.training["steps"] == 2
+    assert specification.fwhm_range is not None
+    lines = [line for line in read_metrics(tmp_path / "run") if line["kind"] == "train"]
+    assert [(line["step"], line["stage"]) for line in lines] == [(1, "first"), (5, "second")]
+    # The same recipe with as many trails of the scenes has the same backgrounds.
+    files = sorted((tmp_path / "run" / "tiles").glob("*/*"))
+    assert [path.suffix for path in files] == [".safetensors"] * 2 + [".h5"]
+    times = [path.stat().st_mtime_ns for path in files]
+    mapping["data"]["simulate"]["train"]["trails"] = 9.0
+    again = train_model(Recipe.from_mapping(mapping), tmp_path / "other", tiles=tmp_path / "run" / "tiles")
+    assert again.steps == 10
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "run" / "tiles").glob("*/*"))] == times
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """Return the file of a recipe with two training scenes and one validation scene."""
@@ -95,7 +131,8 @@ def test_tiles_of_an_older_simulator_are_not_used(
 @pytest.mark.process
 def test_simulation_in_several_processes(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "abc"]
-    assert len(list(run._run_all(os.mkdir, [(folder,) for folder in folders], 2))) == 3
+    tasks = [(os.mkdir, (folder,)) for folder in folders]
+    assert len(list(run._run_all(tasks, 2))) == 3
     assert all(folder.is_dir() for folder in folders)
     with pytest.raises(FileExistsError):
-        list(run._run_all(os.mkdir, [(folder,) for folder in folders], 2))
+        list(run._run_all(tasks, 2))

@@ -13,13 +13,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.render import render_trail
 from lsst.meas.trails.core.tiles.layout import IGNORED
-from lsst.meas.trails.training.scenes import TrainingScenes, scene_truth
+from lsst.meas.trails.training.backgrounds import read_background
+from lsst.meas.trails.training.scenes import TrainingScenes, scene_truth, simulate_background_file
 
 SMALL = TrainingScenes(seed=11, count=2, shape=(384, 384), trails=40.0, satellite_chance=0.0, sky="narrow")
 
@@ -77,3 +80,22 @@ def test_a_difference_is_empty_sky_for_the_most_part(difference: TrainingScenes)
     ratio = scene.planes.image[good] / np.sqrt(scene.planes.variance[good])
     # The median absolute deviation of a standard normal variable.
     assert np.median(np.abs(ratio)) == pytest.approx(0.6745, rel=0.03)
+
+
+def test_fractions_of_templates_and_differences() -> None:
+    mixed = SMALL.replace(shape=(64, 64), template=0.5, difference=0.25)
+    planes = [mixed.scene(index).planes for index in range(8)]
+    with_template = [image.template is not None for image in planes]
+    subtracted = [bool(image.has("DETECTED", "DETECTED_NEGATIVE").any()) for image in planes]
+    assert with_template == [False, True, False, False, False, True, False, False]
+    assert [index for index in (3, 7) if not subtracted[index]] == []
+    assert not any(subtracted[index] for index in (0, 1, 2, 4, 5, 6))
+
+
+def test_backgrounds_have_no_trails(tmp_path: Path) -> None:
+    scenes = SMALL.replace(shape=(64, 64), template=True, snr=(5.0, 9.0))
+    assert scenes.without_trails() == SMALL.replace(shape=(64, 64), template=True).without_trails()
+    simulate_background_file(scenes, 0, tmp_path / "0.safetensors")
+    background = read_background(tmp_path / "0.safetensors")
+    assert (background.shape, background.has_template) == ((64, 64), True)
+    np.testing.assert_array_equal(background.flags.numpy() & 1 != 0, scenes.background(0).planes.bad())

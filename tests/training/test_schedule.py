@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 
 from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.recipe import Recipe
-from lsst.meas.trails.training.schedule import plan_epochs, run_digest
+from lsst.meas.trails.training.schedule import plan_epochs, run_digest, stage_limits
 
 SIMULATE = {"train": {"seed": 1, "count": 9, "snr": [3.0, 25.0]}, "validation": {"seed": 2, "count": 3}}
 
@@ -81,6 +82,17 @@ def test_from_bright_to_faint(tiles: tuple[Path, Path]) -> None:
     recipe = Recipe.from_mapping({"data": {"train": "a.h5"}, "stages": stages})
     epochs = list(plan_epochs(recipe, TrailTileDataset([tiles[0]], ("science",))))
     assert [epoch.min_snr for epoch in epochs] == [20.0, 15.0, 10.0, 5.0, 0.0, 0.0]
+
+
+def test_stages_share_the_time_by_their_tiles(tiles: tuple[Path, Path]) -> None:
+    stages = [{"steps": 10, "batch_size": 2}, {"steps": 10, "batch_size": 4}, {"steps": 5, "batch_size": 4}]
+    recipe = Recipe.from_mapping({"data": {"train": "a.h5"}, "stages": stages})
+    epochs = list(plan_epochs(recipe, TrailTileDataset([tiles[0]], ("science",))))
+    assert [epoch.stage_end for epoch in epochs if epoch.stage_last] == [10, 20, 25]
+    assert stage_limits(epochs, 0, 8.0) == {0: 120.0, 1: 240.0, 2: 120.0}
+    later = stage_limits(epochs, 1, 3.0)
+    assert (later[1], later[2]) == (120.0, 60.0)
+    assert set(stage_limits(epochs, 0, None).values()) == {math.inf}
 
 
 def test_when_hard_tiles_are_looked_for(tiles: tuple[Path, Path]) -> None:

@@ -38,16 +38,15 @@ def _state(**changes: Any) -> tuple[TrainingState, list[Epoch]]:
     return TrainingState(recipe, torch.device("cpu")), list(plan_epochs(recipe, dataset))
 
 
-def _step(state: TrainingState) -> None:
+def _step(state: TrainingState, norm: float = 1.0) -> None:
     for parameter in state.network.parameters():
         parameter.grad = torch.ones_like(parameter)
-    state.advance()
+    state.advance(torch.tensor(norm))
 
 
 def test_a_stage_starts_from_the_average() -> None:
     state, epochs = _state()
     state.begin_epoch(epochs[0])
-    first_rate = state.learning_rate
     for _ in range(2):
         _step(state)
     average = {name: tensor.clone() for name, tensor in state.averaged_network().state_dict().items()}
@@ -57,7 +56,16 @@ def test_a_stage_starts_from_the_average() -> None:
     state.begin_epoch(epochs[1])
     assert all(torch.equal(tensor, average[name]) for name, tensor in state.network.state_dict().items())
     assert (state.best, state.best_metrics) == ({}, {})
-    assert state.learning_rate == first_rate
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    state, epochs = _state()
+    state.begin_epoch(epochs[0])
+    before = {name: parameter.clone() for name, parameter in state.network.named_parameters()}
+    _step(state, math.nan)
+    assert all(torch.equal(p, before[name]) for name, p in state.network.named_parameters())
+    _step(state)
+    assert not any(torch.equal(p, before[name]) for name, p in state.network.named_parameters())
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])

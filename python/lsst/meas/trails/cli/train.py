@@ -46,6 +46,12 @@ import click
 @click.option(
     "--device", default="auto", show_default=True, help="Torch device: auto, cpu, cuda, cuda:1, ..."
 )
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0.0, min_open=True),
+    help="Longest time of the training, without simulation and calibration. The learning rate falls "
+    "accordingly.",
+)
 @click.option("--stop-after", type=click.IntRange(min=1), metavar="STEPS", help="Stop after this many steps.")
 def train(
     output: Path,
@@ -56,6 +62,7 @@ def train(
     resume: bool,
     threads: int | None,
     device: str,
+    minutes: float | None,
     stop_after: int | None,
 ) -> None:
     """Train a network from a recipe.
@@ -91,6 +98,7 @@ def train(
             threads=threads,
             device=device,
             stop_after=stop_after,
+            minutes=minutes,
         )
     except (ValueError, TrainingError) as error:
         raise click.ClickException(str(error)) from error

@@ -21,8 +21,10 @@ __all__ = (
     "ADCNN_CHANNELS",
     "ADCNN_NORMALIZATION",
     "CHANNELS",
+    "LARGEST_SIGNIFICANCE",
     "NORMALIZATION",
     "NORMALIZATIONS",
+    "SOFTENING",
     "TEMPLATE_CHANNELS",
     "PanelScale",
     "adcnn_input",
@@ -55,10 +57,10 @@ ADCNN_CHANNELS = ("science",)
 _ADCNN_CROP = 512
 _ADCNN_CLIP = 5.0
 
-_SOFTENING = 5.0
+SOFTENING = 5.0
 """Significance at which the compression turns from linear to logarithmic."""
 
-_LARGEST = np.float32(1e18)
+LARGEST_SIGNIFICANCE = np.float32(1e18)
 """Greatest significance, whose square is still a finite float32."""
 
 type _Float32 = npt.NDArray[np.float32]
@@ -71,13 +73,13 @@ def compress(significance: _Float32) -> _Float32:
     dominate faint trails.
     """
     # numpy computes the logarithm five times as fast as asinh, to 1e-6.
-    scaled = np.abs(significance) * np.float32(1.0 / _SOFTENING)
+    scaled = np.abs(significance) * np.float32(1.0 / SOFTENING)
     result = np.square(scaled)
     result += np.float32(1.0)
     np.sqrt(result, out=result)
     result += scaled
     np.log(result, out=result)
-    result *= np.float32(_SOFTENING)
+    result *= np.float32(SOFTENING)
     return np.copysign(result, significance, out=result)
 
 
@@ -117,7 +119,7 @@ def _significance(signal: _Float32, variance: _Float32, bad: npt.NDArray[np.bool
     sigma = np.where(bad, np.float32(1.0), variance)
     np.sqrt(sigma, out=sigma)
     significance = np.where(bad, np.float32(0.0), signal / sigma)
-    return compress(np.clip(significance, -_LARGEST, _LARGEST, out=significance))
+    return compress(np.clip(significance, -LARGEST_SIGNIFICANCE, LARGEST_SIGNIFICANCE, out=significance))
 
 
 CHANNELS: dict[str, Callable[[SkySubtracted], _Float32]] = {

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Key", "TileDataset", "TileDatasetError", "TileKey", "TrailTileDataset")
+__all__ = ("Batch", "Key", "TileDataset", "TileDatasetError", "TileKey", "TrailTileDataset", "cycle")
 
 import glob
 import os
@@ -61,6 +61,9 @@ class TileKey(NamedTuple):
 
 type Key = int | TileKey
 """Key of an item of a dataset."""
+
+type Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Input, target and pixel weights of some tiles."""
 
 type TileDataset = Dataset[tuple[torch.Tensor, ...]]
 """Map-style dataset of (input, target, valid)."""
@@ -244,7 +247,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
         if not bright.any():
             raise TileDatasetError(f"No tile has a trail with an SNR of {min_snr:g}; reduce min_snr.")
         if mixture is None:
-            drawn = _cycle(np.flatnonzero(bright), count, rng)
+            drawn = cycle(np.flatnonzero(bright), count, rng)
         else:
             total = sum(mixture.values())
             edges = np.round(np.cumsum([0.0, *mixture.values()]) / total * count).astype(int)
@@ -264,7 +267,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
                     raise TileDatasetError(
                         f"There are no tiles of class {name!r}; remove it from the mixture or add tiles."
                     )
-                parts.append(_cycle(members, int(wanted), rng))
+                parts.append(cycle(members, int(wanted), rng))
             drawn = rng.permutation(np.concatenate(parts))
         return [TileKey(int(index), epoch, slot) for slot, index in enumerate(drawn)]
 
@@ -292,8 +295,18 @@ def _expand(files: Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _cycle(members: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return consecutive random permutations, cut to a length."""
+def cycle(members: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return consecutive random permutations, cut to a length.
+
+    Parameters
+    ----------
+    members
+        Numbers to permute.
+    count
+        Length of the result.
+    rng
+        Random numbers.
+    """
     if count == 0:
         return np.zeros(0, dtype=np.int64)
     rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]

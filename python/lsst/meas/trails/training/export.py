@@ -41,6 +41,7 @@ def export_trained(
     recipe: Recipe,
     *,
     files: Sequence[str],
+    sources: tuple[tuple[float, float], float] | None = None,
     training: Mapping[str, object],
     measure: Callable[[TrailNetwork], tuple[dict[str, float], PixelHistogram | None]],
 ) -> tuple[Path, dict[str, float]]:
@@ -56,6 +57,8 @@ def export_trained(
         Recipe of the training, for the specification.
     files
         The tile files, for the range of PSF widths.
+    sources
+        Range of PSF widths and pixel scale, instead of those of the tile files.
     training
         Further facts about the training, for the specification.
     measure
@@ -79,7 +82,7 @@ def export_trained(
     if histogram is not None:
         for key, precision in (("seed", _SEED_PRECISION), ("grow", _GROW_PRECISION)):
             thresholds[key] = float(np.clip(histogram.threshold_at_precision(precision), 0.01, 0.99))
-    fwhm_range, pixel_scale = _describe_sources(files)
+    fwhm_range, pixel_scale = sources or _describe_sources(files)
     facts = {
         "recipe": _without_paths(recipe),
         **training,

@@ -105,12 +105,10 @@ def mine_hard_tiles(
     places = range(0, len(indices), stage.batch_size)[ranks.rank :: ranks.world_size]
     batches = [indices[place : place + stage.batch_size] for place in places]
     found = torch.zeros(len(indices), device=device)
-    loader = load_batches(dataset, batches, workers)
+    loader = load_batches(dataset, batches, device, workers)
     with torch.inference_mode():
         shown = batches if track is None else track(batches)
-        for place, _, tensors in zip(places, shown, loader, strict=True):
-            inputs, target, valid = (tensor.to(device) for tensor in tensors)
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        for place, _, (inputs, target, valid) in zip(places, shown, loader, strict=True):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
                 logits = network(inputs)
             found[place : place + len(inputs)] = false_probability(logits, target, valid)

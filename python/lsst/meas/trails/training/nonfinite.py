@@ -19,8 +19,10 @@ from collections.abc import Sequence
 
 import torch
 
-from .dataset import Key, TileDataset, TrailTileDataset
+from .crops import InjectedCrops
+from .dataset import Key, TrailTileDataset
 from .distributed import Ranks
+from .schedule import TrainingData
 
 
 class TrainingError(RuntimeError):
@@ -28,7 +30,7 @@ class TrainingError(RuntimeError):
 
 
 def describe_nonfinite(
-    dataset: TileDataset,
+    dataset: TrainingData,
     batch: Sequence[Key],
     inputs: torch.Tensor,
     target: torch.Tensor,
@@ -55,7 +57,9 @@ def describe_nonfinite(
     """
 
     def name(key: Key) -> str:
-        return dataset.tile_name(key) if isinstance(dataset, TrailTileDataset) else f"tile {key}"
+        if isinstance(dataset, (TrailTileDataset, InjectedCrops)):
+            return dataset.tile_name(key)
+        return f"tile {key}"
 
     for what, tensor in (("input", inputs), ("target", target), ("output", logits.detach())):
         finite = torch.isfinite(tensor.float()).flatten(1).all(dim=1).tolist()

@@ -14,25 +14,22 @@
 from __future__ import annotations
 
 __all__ = (
+    "WeightAverage",
     "learning_rate_factor",
-    "make_average",
     "make_optimizer",
-    "make_scheduler",
     "prepare_training",
-    "restart_average",
+    "set_learning_rate",
 )
 
 import math
 from collections.abc import Sequence
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 from ..nn.networks.network import TrailNetwork
 from .recipe import OptimizerRecipe
-from .recipe_stage import is_in_part
-from .schedule import Epoch
+from .recipe_stage import StageRecipe, is_in_part
 
 
 def make_optimizer(recipe: OptimizerRecipe, network: TrailNetwork) -> torch.optim.AdamW:
@@ -43,13 +40,14 @@ def make_optimizer(recipe: OptimizerRecipe, network: TrailNetwork) -> torch.opti
         [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=recipe.learning_rate,
         betas=recipe.betas,
+        fused=True,
     )
 
 
-def make_scheduler(
-    optimizer: torch.optim.Optimizer, recipe: OptimizerRecipe, epoch: Epoch, step: int
-) -> LambdaLR:
-    """Return the learning rate schedule of a stage.
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, recipe: OptimizerRecipe, stage: StageRecipe, done: float
+) -> float:
+    """Set the learning rate of the next step, and return it.
 
     Parameters
     ----------
@@ -57,19 +55,16 @@ def make_scheduler(
         Optimizer whose learning rate to set.
     recipe
         Shape of the schedule, and its peak unless the stage has its own.
-    epoch
-        Any epoch of the stage.
-    step
-        Next step of the run, counted from 0.
+    stage
+        The stage.
+    done
+        Fraction of the stage that is done.
     """
-    peak = recipe.learning_rate if epoch.stage.learning_rate is None else epoch.stage.learning_rate
+    peak = recipe.learning_rate if stage.learning_rate is None else stage.learning_rate
+    rate = peak * learning_rate_factor(done, recipe.warmup, recipe.final)
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] = peak
-    return LambdaLR(
-        optimizer,
-        lambda done: learning_rate_factor(done / epoch.stage_steps, recipe.warmup, recipe.final),
-        last_epoch=step - epoch.stage_first_step - 1,
-    )
+        group["lr"] = rate
+    return rate
 
 
 def learning_rate_factor(done: float, warmup: float, final: float) -> float:
@@ -78,9 +73,9 @@ def learning_rate_factor(done: float, warmup: float, final: float) -> float:
     Parameters
     ----------
     done
-        Fraction of the stage's steps that are done.
+        Fraction of the stage that is done.
     warmup
-        Fraction of the steps with a rising learning rate.
+        Fraction of the stage with a rising learning rate.
     final
         Factor at the end of the stage.
     """
@@ -119,8 +114,8 @@ def prepare_training(network: TrailNetwork, parts: Sequence[str] = ()) -> None:
             parameter.grad = None
 
 
-def make_average(network: TrailNetwork, decay: float) -> AveragedModel:
-    """Return the exponential moving average of a network's weights and buffers.
+class WeightAverage:
+    """Exponential moving average of a network's weights and buffers.
 
     Parameters
     ----------
@@ -131,23 +126,27 @@ def make_average(network: TrailNetwork, decay: float) -> AveragedModel:
         otherwise be dominated by the start.
     """
 
-    def update(
-        averages: Sequence[torch.Tensor], values: Sequence[torch.Tensor], count: torch.Tensor | int
-    ) -> None:
-        step = int(count)
-        kept = min(decay, (1.0 + step) / (10.0 + step))
-        for average, value in zip(averages, values, strict=True):
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        self._decay = decay
+        self._steps = 0
+
+    def restart(self, steps: int) -> None:
+        """Set the number of steps since the average was started."""
+        self._steps = steps
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Add the weights of a step to the average."""
+        self._steps += 1
+        kept = min(self._decay, (1.0 + self._steps) / (10.0 + self._steps))
+        averages, values = [], []
+        for name, value in network.state_dict().items():
+            average = self.weights[name]
             if average.is_floating_point():
-                average.lerp_(value, 1.0 - kept)
+                averages.append(average)
+                values.append(value)
             else:
                 average.copy_(value)
-
-    average = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
-    restart_average(average, 0)
-    return average
-
-
-def restart_average(average: AveragedModel, steps: int) -> None:
-    """Set the number of steps since the average was started."""
-    # A count of zero would replace the average by the weights.
-    average.n_averaged.fill_(steps + 1)
+        # One operation for all tensors: there are hundreds.
+        torch._foreach_lerp_(averages, values, 1.0 - kept)

@@ -183,6 +183,10 @@ class Recipe(RecipeSection):
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
         require(len(self.stages) > 0, "stages", "must hold at least one stage")
+        if self.data.inject is not None:
+            for i, stage in enumerate(self.stages):
+                require(stage.mixture is None, f"stages[{i}].mixture", "needs tile files, not 'data.inject'")
+            require(self.augmentation.blur == 0.0, "augmentation.blur", "needs tile files, not 'data.inject'")
         names = self.model.parameter_names()
         known = dict.fromkeys(name.partition(".")[0] for name in names)
         for i, stage in enumerate(self.stages):

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("HARD", "DataRecipe", "SimulationRecipe", "check_mixture")
+__all__ = ("HARD", "DataRecipe", "InjectionRecipe", "SimulationRecipe", "check_mixture")
 
 from collections.abc import Sequence
 from typing import Self
@@ -21,6 +21,7 @@ from typing import Self
 import pydantic
 from pydantic import Field
 
+from ..core.injection.population import TrailPopulation
 from ..core.section import require
 from ..core.tiles.layout import TILE_CLASSES
 from .recipe_section import RecipeSection
@@ -91,6 +92,60 @@ class SimulationRecipe(RecipeSection):
         return self
 
 
+class InjectionRecipe(RecipeSection):
+    """Fresh trails on the simulated scenes, new ones each time that a part of a scene is drawn."""
+
+    trails: float = Field(1.5, ge=0.0, le=100.0)
+    """Mean number of trails that touch a tile; the number has a Poisson distribution."""
+
+    length: tuple[float, float] = (6.0, 150.0)
+    """Range of the lengths, pixels, log-uniform."""
+
+    snr: tuple[float, float] = (3.0, 3000.0)
+    """Range of the optimal SNR."""
+
+    snr_index: float = -1.35
+    """Exponent of the power law of the SNR: -1 is log-uniform, -1.35 has half of 3 to 3000 below 15."""
+
+    points: float = Field(0.5, ge=0.0, le=100.0)
+    """Mean number of new point sources that touch a tile, such as transients and slow asteroids; they have
+    the SNR of the trails, but are none.
+    """
+
+    point_length: float = Field(1.0, ge=0.0, le=20.0)
+    """Maximum length of these points, pixels."""
+
+    ignore_below: float = Field(3.0, ge=0.0)
+    """Minimum optimal SNR on the visible pixels of a tile; the loss ignores fainter trails."""
+
+    truth_fraction: float = Field(0.25, gt=0.0, lt=1.0)
+    """See `~lsst.meas.trails.core.render.truth_mask`."""
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            self.population()
+        except ValueError as error:
+            raise ValueError(f"has no valid population: {error}") from error
+        return self
+
+    def population(self, min_snr: float = 0.0) -> TrailPopulation:
+        """Return the distributions of lengths and SNRs.
+
+        Parameters
+        ----------
+        min_snr
+            Lower limit of the SNR, if it is within the range.
+        """
+        low, high = self.snr
+        return TrailPopulation(
+            number=self.trails,
+            length=self.length,
+            brightness=(low if min_snr <= low else min(min_snr, high), high),
+            brightness_index=self.snr_index,
+        )
+
+
 class DataRecipe(RecipeSection):
     """Sources of tiles, and how they are drawn."""
 
@@ -102,6 +157,11 @@ class DataRecipe(RecipeSection):
 
     simulate: SimulationRecipe | None = None
     """Simulated scenes instead of files."""
+
+    inject: InjectionRecipe | None = None
+    """Fresh trails in the scenes of ``simulate``, which then have none of their own; by default training
+    repeats the trails of the scenes.
+    """
 
     tiles_per_epoch: int | None = Field(None, ge=1)
     """Tiles drawn per epoch; by default the number of tiles."""
@@ -131,4 +191,7 @@ class DataRecipe(RecipeSection):
             bool(self.train) != simulates, "train", "and 'simulate' exclude each other, and one is needed"
         )
         require(not (self.validation and simulates), "validation", "and 'simulate' exclude each other")
+        if self.inject is not None:
+            require(simulates, "inject", "needs 'simulate'")
+            require(self.mixture is None, "mixture", "and 'inject' exclude each other")
         return self

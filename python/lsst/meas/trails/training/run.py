@@ -16,12 +16,16 @@ from __future__ import annotations
 __all__ = ("calibrate_model", "train_model")
 
 import hashlib
+import logging
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import threadpoolctl
+import torch
 from rich.console import Console
 
 from ..core.progress import make_progress, track
@@ -31,6 +35,7 @@ from ..nn.model_file import find_model, load_model, write_specification
 from ..nn.model_specification import ModelSpecification
 from . import scenes as training_scenes
 from .calibration import calibrate
+from .crops import InjectedCrops
 from .dataset import TrailTileDataset
 from .distributed import joined_ranks
 from .initial_weights import InitialWeights
@@ -39,6 +44,8 @@ from .scenes import TrainingScenes
 from .seeds import refuse_calibration_seed, refuse_seeds_of_start
 from .trainer import TrainingResult, train
 from .validation import ObjectValidation
+
+_LOG = logging.getLogger(__name__)
 
 
 def train_model(
@@ -52,6 +59,7 @@ def train_model(
     threads: int | None = None,
     device: str = "auto",
     stop_after: int | None = None,
+    minutes: float | None = None,
     progress: bool = True,
 ) -> TrainingResult:
     """Train a model from a recipe, and calibrate it if the recipe asks for it.
@@ -79,6 +87,10 @@ def train_model(
         Torch device, or ``auto``.
     stop_after
         Total number of steps after which to stop, with a checkpoint.
+    minutes
+        Longest time of the training, without simulation and calibration. The stages share it by their
+        numbers of tiles; each ends at the end of its steps or of its time, whichever is first, and its
+        learning rate falls accordingly. By default every stage does all of its steps.
     progress
         Show progress on a terminal.
 
@@ -118,18 +130,12 @@ def train_model(
     with joined_ranks(device) as ranks:
         with ranks.rank_zero_first():
             recipe = _simulate_tiles(original, source, Path(tiles or output / "tiles"), console)
-        channels, stride = recipe.model.channels, recipe.model.output_stride
-        train_dataset = TrailTileDataset(
-            recipe.data.train,
-            channels,
-            seed=recipe.seed,
-            augmentation=recipe.augmentation,
-            balance=recipe.data.balance,
-            stride=stride,
-        )
+        train_dataset = _training_data(recipe, ranks.device(device))
         validation_dataset = None
         if recipe.data.validation:
-            validation_dataset = TrailTileDataset(recipe.data.validation, channels, stride=stride)
+            validation_dataset = TrailTileDataset(
+                recipe.data.validation, recipe.model.channels, stride=recipe.model.output_stride
+            )
             _refuse_shared_files(train_dataset.files, validation_dataset.files)
         result = train(
             recipe,
@@ -140,6 +146,7 @@ def train_model(
             progress=progress,
             device=device,
             stop_after=stop_after,
+            minutes=minutes,
             original=original,
             start=initial_weights,
             objects=objects,
@@ -148,6 +155,32 @@ def train_model(
     if ranks.is_rank_zero and result.model_path and simulate and simulate.calibration:
         calibrate_model(result.model_path, original, source, threads=original.threads, console=console)
     return result
+
+
+def _training_data(recipe: Recipe, device: torch.device) -> TrailTileDataset | InjectedCrops:
+    """Return the tiles of a recipe, or crops of its backgrounds with fresh trails."""
+    data, channels, stride = recipe.data, recipe.model.channels, recipe.model.output_stride
+    if data.inject is None:
+        return TrailTileDataset(
+            data.train,
+            channels,
+            seed=recipe.seed,
+            augmentation=recipe.augmentation,
+            balance=data.balance,
+            stride=stride,
+        )
+    assert data.simulate is not None
+    return InjectedCrops(
+        data.train,
+        channels,
+        size=data.simulate.tile_size,
+        seed=recipe.seed,
+        injection=data.inject,
+        augmentation=recipe.augmentation,
+        balance=data.balance,
+        stride=stride,
+        device=device,
+    )
 
 
 def calibrate_model(
@@ -242,42 +275,59 @@ def _simulate_tiles(recipe: Recipe, source: str, tiles: Path, console: Console) 
     if simulate is None:
         return recipe
     files: dict[str, tuple[str, ...]] = {}
-    pending = []
+    pending: list[tuple[Callable[..., object], tuple[object, ...]]] = []
     for role in ("train", "validation"):
         scenes = TrainingScenes.from_mapping(getattr(simulate, role), source, f"data.simulate.{role}")
+        function: Callable[..., object] = training_scenes.simulate_tile_file
+        sizes: tuple[int, ...] = (simulate.tile_size,)
+        kind, suffix = role, "h5"
+        if role == "train" and recipe.data.inject is not None:
+            function, sizes = training_scenes.simulate_background_file, ()
+            # Backgrounds have neither trails nor tiles.
+            scenes = scenes.without_trails()
+            kind, suffix = "background", "safetensors"
         # The first scenes are the same whatever the count.
-        fixed = repr((training_scenes.SCENE_VERSION, scenes.replace(count=1), simulate.tile_size))
-        folder = tiles / f"{role}-{hashlib.sha256(fixed.encode()).hexdigest()[:10]}"
+        fixed = repr((training_scenes.SCENE_VERSION, scenes.replace(count=1), *sizes))
+        folder = tiles / f"{kind}-{hashlib.sha256(fixed.encode()).hexdigest()[:10]}"
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / f"{index:05d}.h5" for index in range(scenes.count)]
+        paths = [folder / f"{index:05d}.{suffix}" for index in range(scenes.count)]
         files[role] = tuple(map(str, paths))
         pending += [
-            (scenes, index, path, simulate.tile_size) for index, path in enumerate(paths) if not path.exists()
+            (function, (scenes, index, path, *sizes)) for index, path in enumerate(paths) if not path.exists()
         ]
     if pending:
-        done = _run_all(training_scenes.simulate_tile_file, pending, recipe.threads or available_cores())
+        done = _run_all(pending, recipe.threads or available_cores())
+        started, logged = time.monotonic(), 0
         with make_progress(console) as progress:
-            for _ in track(progress, done, "Simulating scenes", len(pending)):
-                pass
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"simulate": None, **files})})
+            for number, _ in enumerate(track(progress, done, "Simulating scenes", len(pending)), 1):
+                # For logs of batch jobs, which have no progress bar.
+                if 10 * number // len(pending) > logged:
+                    logged = 10 * number // len(pending)
+                    seconds = time.monotonic() - started
+                    _LOG.info("Simulated %d of %d scenes in %.0f s.", number, len(pending), seconds)
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=files)})
 
 
-def _run_all(
-    function: Callable[..., object], tasks: Sequence[tuple[object, ...]], jobs: int
-) -> Iterator[None]:
-    """Call a function with each tuple of arguments, in up to ``jobs`` processes.
+def _run_all(tasks: Sequence[tuple[Callable[..., object], tuple[object, ...]]], jobs: int) -> Iterator[None]:
+    """Call functions with their arguments, in up to ``jobs`` processes.
 
     Yield after every completed call.
     """
     if jobs == 1 or len(tasks) == 1:
-        for task in tasks:
-            function(*task)
+        for function, arguments in tasks:
+            function(*arguments)
             yield
         return
     # Threads of libraries that are already loaded do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=min(jobs, len(tasks)), mp_context=context) as pool:
-        for future in as_completed([pool.submit(function, *task) for task in tasks]):
+    with ProcessPoolExecutor(
+        max_workers=min(jobs, len(tasks)),
+        mp_context=context,
+        initializer=threadpoolctl.threadpool_limits,
+        initargs=(1,),
+    ) as pool:
+        futures = [pool.submit(function, *arguments) for function, arguments in tasks]
+        for future in as_completed(futures):
             future.result()
             yield
 

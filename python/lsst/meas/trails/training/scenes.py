@@ -17,6 +17,7 @@ __all__ = (
     "SCENE_VERSION",
     "TrainingScenes",
     "scene_truth",
+    "simulate_background_file",
     "simulate_tile_file",
     "subtracted_scene",
     "with_cut_template",
@@ -24,12 +25,13 @@ __all__ = (
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import astropy.table
 import astropy.wcs
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from lsst.images import Box
 
@@ -49,6 +51,7 @@ from ..sim.psf import draw_seeing, make_psf
 from ..sim.scene import Scene, SceneConfig, simulate_scene
 from ..sim.template import TemplateConfig
 from ..sim.wide import WideSky
+from .backgrounds import Background, write_background
 from .calibration import ValidationScene
 from .recipe_section import RecipeSection
 
@@ -89,10 +92,10 @@ class TrainingScenes(RecipeSection):
     empty_fraction
         Fraction of the tiles without a trail that are kept.
     template
-        Whether the scenes have templates.
+        Fraction of the scenes that have templates; ``true`` for all.
     difference
-        Whether the scenes are difference images, from which such a template was subtracted; the SNR of their
-        trails is measured in the difference.
+        Fraction of the scenes that are difference images, from which such a template was subtracted, and
+        have none; ``true`` for all. The SNR of their trails is measured in the difference.
     """
 
     seed: int
@@ -107,8 +110,8 @@ class TrainingScenes(RecipeSection):
     satellite_chance: float = 0.08
     truth_fraction: float = 0.25
     empty_fraction: float = 0.5
-    template: bool = False
-    difference: bool = False
+    template: bool | float = Field(False, ge=0.0, le=1.0)
+    difference: bool | float = Field(False, ge=0.0, le=1.0)
 
     @property
     def population(self) -> TrailPopulation:
@@ -128,7 +131,8 @@ class TrainingScenes(RecipeSection):
     def _scene(self, index: int, trails: TrailPopulation | None) -> Scene:
         rng = np.random.default_rng([self.seed, index])
         box = Box.from_shape(self.shape)
-        has_template = self.template or self.difference
+        is_difference = _is_in(index, self.difference)
+        has_template = is_difference or _is_in(index, self.template)
         if self.sky == "wide":
             settings = WideSky()
             config = settings.scene_config(self.shape, rng, trails=trails, template=has_template)
@@ -144,7 +148,13 @@ class TrainingScenes(RecipeSection):
             # The seeing and PSF of one piece of a detector.
             psf = sample_psf(make_psf(draw_seeing(rng), rng, box), box)
         scene = simulate_scene(config, psf, rng)
-        return subtracted_scene(scene, box) if self.difference else with_cut_template(scene)
+        return subtracted_scene(scene, box) if is_difference else with_cut_template(scene)
+
+    def without_trails(self) -> Self:
+        """Return the same scenes without trails, and without the settings of trails and tiles."""
+        fields = type(self).model_fields
+        names = ("length", "snr", "snr_index", "ignore_below", "truth_fraction", "empty_fraction")
+        return self.replace(trails=0.0, **{name: fields[name].default for name in names})
 
     def validation_scene(self, index: int) -> ValidationScene:
         """Simulate a scene with its known content."""
@@ -156,6 +166,11 @@ class TrainingScenes(RecipeSection):
             snr=np.asarray(scene.truth["snr_optimal"][trails], dtype=np.float64),
             satellites=Trails.from_table(scene.truth[scene.truth["source_type"] == "Satellite"]),
         )
+
+
+def _is_in(index: int, fraction: float) -> bool:
+    """Return whether a scene is in a fraction of the scenes that is spread evenly."""
+    return int((index + 1) * fraction) > int(index * fraction)
 
 
 def with_cut_template(scene: Scene) -> Scene:
@@ -239,6 +254,21 @@ def simulate_tile_file(scenes: TrainingScenes, index: int, path: Path, tile_size
     )
     tiles.write(path)
     return len(tiles)
+
+
+def simulate_background_file(scenes: TrainingScenes, index: int, path: Path) -> None:
+    """Simulate a scene without trails and write it as a background.
+
+    Parameters
+    ----------
+    scenes
+        The set of scenes; its trails are left out.
+    index
+        Number of the scene in the set.
+    path
+        The file to write.
+    """
+    write_background(path, Background.from_image(scenes.background(index)))
 
 
 def _nominal_wcs(shape: tuple[int, int]) -> str:

@@ -13,11 +13,21 @@
 
 from __future__ import annotations
 
-__all__ = ("Epoch", "dataset_length", "epoch_batches", "load_batches", "plan_epochs", "run_digest")
+__all__ = (
+    "Epoch",
+    "TrainingData",
+    "dataset_length",
+    "epoch_batches",
+    "load_batches",
+    "plan_epochs",
+    "run_digest",
+    "stage_limits",
+)
 
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any
@@ -28,8 +38,12 @@ from torch.utils.data import DataLoader
 
 from ..core.section import Section
 from ..core.tiles.layout import parse_split
-from .dataset import Key, TileDataset, TrailTileDataset
+from .crops import InjectedCrops
+from .dataset import Batch, Key, TileDataset, TrailTileDataset
 from .recipe import Recipe, StageRecipe
+
+type TrainingData = TileDataset | InjectedCrops
+"""Data to train on: tiles, or crops with fresh trails."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +79,24 @@ class Epoch:
     min_snr: float
     mines: bool
 
+    @property
+    def stage_end(self) -> int:
+        """Steps of the run until the end of the stage."""
+        return self.stage_first_step + self.stage_steps
 
-def dataset_length(dataset: TileDataset) -> int:
+
+def dataset_length(dataset: TrainingData) -> int:
     """Return the number of tiles in a dataset."""
     assert isinstance(dataset, Sized)
     return len(dataset)
 
 
-def _drawn(recipe: Recipe, dataset: TileDataset) -> int:
+def _drawn(recipe: Recipe, dataset: TrainingData) -> int:
     """Return the number of tiles in an epoch."""
     return recipe.data.tiles_per_epoch or dataset_length(dataset)
 
 
-def plan_epochs(recipe: Recipe, dataset: TileDataset) -> Iterator[Epoch]:
+def plan_epochs(recipe: Recipe, dataset: TrainingData) -> Iterator[Epoch]:
     """Iterate over the epochs of a run, in order.
 
     The last epoch of a stage may be shorter.
@@ -115,8 +134,28 @@ def _min_snr(stage: StageRecipe, epoch: int, epochs: int) -> float:
     return first + (last - first) * epoch / max(1, epochs - 1)
 
 
+def stage_limits(epochs: Sequence[Epoch], first_stage: int, minutes: float | None) -> dict[int, float]:
+    """Return the longest time of each stage, seconds.
+
+    Parameters
+    ----------
+    epochs
+        The epochs of the run.
+    first_stage
+        Number of the stage to start with.
+    minutes
+        Time of the run, which goes to the stages by their numbers of drawn tiles; `None` for any time.
+    """
+    tiles = {epoch.stage_index: epoch.stage_steps * epoch.stage.batch_size for epoch in epochs}
+    total = sum(count for index, count in tiles.items() if index >= first_stage)
+    return {
+        index: math.inf if minutes is None else 60.0 * minutes * count / total
+        for index, count in tiles.items()
+    }
+
+
 def epoch_batches(
-    recipe: Recipe, dataset: TileDataset, epoch: Epoch, hard: Sequence[int] = ()
+    recipe: Recipe, dataset: TrainingData, epoch: Epoch, hard: Sequence[int] = ()
 ) -> list[list[Key]]:
     """Return the keys of the tiles of an epoch, batch by batch.
 
@@ -136,6 +175,8 @@ def epoch_batches(
         mixture = recipe.data.mixture if epoch.stage.mixture is None else epoch.stage.mixture
         drawn = dataset.draw(count, epoch=epoch.number, mixture=mixture, hard=hard, min_snr=epoch.min_snr)
         keys: list[Key] = list(drawn)
+    elif isinstance(dataset, InjectedCrops):
+        keys = list(dataset.draw(count, epoch=epoch.number))
     else:
         generator = np.random.default_rng([recipe.seed, epoch.number])
         keys = []
@@ -147,30 +188,50 @@ def epoch_batches(
 
 
 def load_batches(
-    dataset: TileDataset, batches: Sequence[list[int]] | Sequence[list[Key]], workers: int
-) -> DataLoader[tuple[torch.Tensor, ...]]:
-    """Return an iterator over batches of tiles.
+    dataset: TrainingData,
+    batches: Sequence[list[int]] | Sequence[list[Key]],
+    device: torch.device,
+    workers: int = 0,
+    *,
+    min_snr: float = 0.0,
+) -> Iterator[Batch]:
+    """Iterate over batches of (input, target, valid) on a device.
 
     Parameters
     ----------
     dataset
-        Map-style dataset.
+        Map-style dataset, or crops with fresh trails.
     batches
         Keys of the tiles, batch by batch.
+    device
+        Device of the network. Inputs have its preferred layout.
     workers
-        Processes that read; 0 reads in this process.
+        Processes that read tiles; 0 reads in this process.
+    min_snr
+        Minimum SNR of fresh trails.
     """
-    return DataLoader(dataset, batch_sampler=batches, num_workers=min(workers, len(batches)))
+    if isinstance(dataset, InjectedCrops):
+        yield from dataset.load(batches, min_snr=min_snr)
+        return
+    loader: DataLoader[tuple[torch.Tensor, ...]] = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=min(workers, len(batches)),
+        pin_memory=device.type == "cuda",
+    )
+    for tensors in loader:
+        inputs, target, valid = (tensor.to(device, non_blocking=True) for tensor in tensors)
+        yield inputs.contiguous(memory_format=torch.channels_last), target, valid
 
 
-_PROCEDURE = 2
+_PROCEDURE = 3
 """Version of the training; raise it whenever the same recipe and tiles give other weights."""
 
 
 def run_digest(
     recipe: Recipe,
     epochs: Sequence[Epoch],
-    datasets: Sequence[TileDataset | None],
+    datasets: Sequence[TrainingData | None],
     start: Mapping[str, object] | None = None,
 ) -> str:
     """Return a digest of everything that determines the weights.
@@ -220,9 +281,9 @@ def _enabled(section: object) -> Any:
     return [_enabled(entry) for entry in section] if isinstance(section, tuple) else section
 
 
-def _describe_tiles(dataset: TileDataset) -> dict[str, object]:
+def _describe_tiles(dataset: TrainingData) -> dict[str, object]:
     """Return properties of tiles that identify them without reading all of them."""
-    files = dataset.files if isinstance(dataset, TrailTileDataset) else ()
+    files = dataset.files if isinstance(dataset, (TrailTileDataset, InjectedCrops)) else ()
     return {
         "count": dataset_length(dataset),
         "files": [[os.path.basename(name), os.path.getsize(parse_split(name)[0])] for name in files],

@@ -26,7 +26,7 @@ from ..nn.networks.network import TrailNetwork
 from . import checkpoint as checkpoints
 from .distributed import Ranks
 from .initial_weights import InitialWeights
-from .optimizer import make_average, make_optimizer, make_scheduler, restart_average
+from .optimizer import WeightAverage, make_optimizer
 from .recipe import Recipe
 from .schedule import Epoch
 
@@ -63,18 +63,24 @@ class TrainingState:
         self.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._ranks.convert_sync_batchnorm(self.network)
         self.optimizer = make_optimizer(recipe.optimizer, self.network)
-        self._average = make_average(self.network, recipe.ema) if recipe.ema > 0.0 else None
+        self._average = WeightAverage(self.network, recipe.ema) if recipe.ema > 0.0 else None
         self._stage_index = -1
         self.best: dict[str, torch.Tensor] = {}
         self.best_metrics: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
         self.step = 0
+        self.skipped = 0
+        """Steps that were left out, as the time of their stage was over."""
+
+        self.stage_seconds = 0.0
+        """Time spent in the current stage."""
+
         self.hard: list[int] = []
         self.mined_epoch = -1
 
     def _averaged_weights(self) -> dict[str, torch.Tensor]:
         """Return the weights to validate and export, by name."""
-        return (self.network if self._average is None else self._average.module).state_dict()
+        return self.network.state_dict() if self._average is None else self._average.weights
 
     def begin_epoch(self, epoch: Epoch) -> None:
         """Prepare for the steps of an epoch.
@@ -86,31 +92,37 @@ class TrainingState:
             self.network.load_state_dict(self._averaged_weights())
             self.optimizer = make_optimizer(self._recipe.optimizer, self.network)
             self.best, self.best_metrics = {}, {}
+            self.stage_seconds = 0.0
             seed = np.random.SeedSequence([self._recipe.seed, epoch.stage_index]).generate_state(1)
             torch.manual_seed(int(seed[0]))
         if self._stage_index != epoch.stage_index:
             self._stage_index = epoch.stage_index
-            self._scheduler = make_scheduler(self.optimizer, self._recipe.optimizer, epoch, self.step)
             if self._average is not None:
-                restart_average(self._average, self.step - epoch.stage_first_step)
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate of the next step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+                self._average.restart(self.step - epoch.stage_first_step)
 
     def synchronize(self) -> None:
         """Copy the statistics of normalizations, which may differ, from rank zero."""
         average = {} if self._average is None else self._averaged_weights()
         self._ranks.broadcast_tensors((*self.network.state_dict().values(), *average.values()))
 
-    def advance(self) -> None:
-        """Change the weights by their gradients."""
+    @property
+    def steps(self) -> int:
+        """Steps until now without those that were left out."""
+        return self.step - self.skipped
+
+    def skip_to(self, step: int) -> None:
+        """Leave out the steps before another one."""
+        self.skipped += step - self.step
+        self.step = step
+
+    def advance(self, gradient_norm: torch.Tensor) -> None:
+        """Change the weights by their gradients, unless the norm of these is not finite."""
+        # Fused optimizers skip the step on the device; nothing waits for it.
+        self.optimizer.found_inf = (~torch.isfinite(gradient_norm)).float()  # type: ignore[attr-defined]
         self.optimizer.step()
-        self._scheduler.step()
         self.step += 1
         if self._average is not None:
-            self._average.update_parameters(self.network)
+            self._average.update(self.network)
 
     def averaged_network(self, *, best: bool = False) -> TrailNetwork:
         """Return a network with the averaged weights, in evaluation mode.
@@ -162,6 +174,8 @@ class TrainingState:
             checkpoints.Checkpoint(
                 scalars={
                     "step": self.step,
+                    "skipped": self.skipped,
+                    "stage_seconds": self.stage_seconds,
                     "digest": digest,
                     "metrics": self.metrics,
                     "best_metrics": self.best_metrics,
@@ -194,9 +208,12 @@ class TrainingState:
         self.network.load_state_dict(saved.weights)
         checkpoints.restore_optimizer(self.optimizer, saved.optimizer)
         if self._average is not None:
-            self._average.module.load_state_dict(saved.average)
+            for name, tensor in self._average.weights.items():
+                tensor.copy_(saved.average[name])
         self.best = {name: tensor.to(self._device) for name, tensor in saved.best.items()}
         self.step = int(saved.scalars["step"])
+        self.skipped = int(saved.scalars["skipped"])
+        self.stage_seconds = float(saved.scalars["stage_seconds"])
         self.metrics = saved.scalars["metrics"]
         self.best_metrics = saved.scalars["best_metrics"]
         self.mined_epoch = int(saved.scalars["mined_epoch"])

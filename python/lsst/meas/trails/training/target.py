@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("tile_target",)
+__all__ = ("LARGEST_WEIGHT", "REFERENCE_AREA", "SMALLEST_WEIGHT", "tile_target")
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,13 @@ import scipy.ndimage
 from ..core.tiles.layout import IGNORED
 from ..core.tiles.reader import Tile
 
-_REFERENCE_AREA = 320.0
+REFERENCE_AREA = 320.0
 """Area of a trail with pixel weight 1, pixels: about the mean, at half resolution, over trails of 6-150
 pixels cut by tiles of 256. The mean weight of trail pixels then stays within 0.9-1.1 for any exponent.
 """
 
-_WEIGHTS = (0.25, 8.0)
-"""Minimum and maximum weight of a trail's pixels."""
+SMALLEST_WEIGHT, LARGEST_WEIGHT = 0.25, 8.0
+"""Range of the weight of a trail's pixels."""
 
 _NEIGHBORS = np.ones((3, 3), dtype=np.int8)
 
@@ -71,7 +71,7 @@ def _trail_weight(trail: npt.NDArray[np.bool_], balance: float, stride: int) -> 
     """Return the weight of each pixel from the area of its trail, 1 off trails."""
     labels, _ = scipy.ndimage.label(trail, structure=_NEIGHBORS)
     area = np.bincount(labels.ravel()).astype(np.float64) * stride**2
-    weights = np.clip((_REFERENCE_AREA / np.maximum(area, 1.0)) ** balance, *_WEIGHTS)
+    weights = np.clip((REFERENCE_AREA / np.maximum(area, 1.0)) ** balance, SMALLEST_WEIGHT, LARGEST_WEIGHT)
     weights[0] = 1.0
     return np.asarray(weights[labels], dtype=np.float32)
 

@@ -20,18 +20,21 @@ from __future__ import annotations
 __all__ = ("CHECKPOINT_NAME", "TrainingResult", "train")
 
 import dataclasses
+import functools
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 from ..core.pixel_histogram import PixelHistogram
-from ..nn.hardware import thread_count, use_bfloat16
+from ..nn.hardware import keep_memory, thread_count, use_bfloat16
 from ..nn.networks.network import TrailNetwork, count_parameters
-from .dataset import Key, TileDataset, TrailTileDataset
+from .crops import InjectedCrops
+from .dataset import Batch, Key, TileDataset, TrailTileDataset
 from .distributed import Ranks
 from .export import export_trained
 from .hard_tiles import mine_hard_tiles
@@ -39,10 +42,20 @@ from .initial_weights import InitialWeights
 from .log import TrainingReport
 from .losses import BlendedLoss
 from .nonfinite import TrainingError, describe_nonfinite
-from .optimizer import prepare_training
+from .optimizer import prepare_training, set_learning_rate
 from .recipe import Recipe, StageRecipe
-from .schedule import Epoch, dataset_length, epoch_batches, load_batches, plan_epochs, run_digest
+from .schedule import (
+    Epoch,
+    TrainingData,
+    dataset_length,
+    epoch_batches,
+    load_batches,
+    plan_epochs,
+    run_digest,
+    stage_limits,
+)
 from .state import TrainingState
+from .steps import Step, StepQueue
 from .validation import ObjectValidation, evaluate_network
 
 _LOG = logging.getLogger(__name__)
@@ -67,7 +80,7 @@ class TrainingResult:
 
 def train(
     recipe: Recipe,
-    train_dataset: TileDataset,
+    train_dataset: TrainingData,
     validation_dataset: TileDataset | None,
     output_dir: Path,
     *,
@@ -75,6 +88,7 @@ def train(
     progress: bool = True,
     device: str = "auto",
     stop_after: int | None = None,
+    minutes: float | None = None,
     original: Recipe | None = None,
     start: InitialWeights | None = None,
     objects: ObjectValidation | None = None,
@@ -88,13 +102,13 @@ def train(
         The recipe.
     train_dataset
         Map-style dataset of (input, target, valid) with shapes (C, T, T), (1, T/s, T/s) and (1, T/s, T/s),
-        float32, where s is the network's output stride.
+        float32, where s is the network's output stride; or crops with fresh trails, on the same device.
     validation_dataset
         The same from visits that are not trained on; `None` skips validation and keeps the last weights.
     output_dir
         Folder for checkpoint, metrics (``metrics.jsonl``), log (``train.log``), curves (``curves.png``) and
         the model.
-    resume, progress, device, stop_after
+    resume, progress, device, stop_after, minutes
         As for `~lsst.meas.trails.training.run.train_model`.
     original
         Recipe to record in the folder, the checkpoint and the model, if ``recipe`` names tile files instead
@@ -119,7 +133,7 @@ def train(
     output_dir.mkdir(parents=True, exist_ok=True)
     ranks = ranks or Ranks()
     original = original or recipe
-    with thread_count(recipe.threads or ranks.cores()), torch.random.fork_rng(devices=[]):
+    with thread_count(recipe.threads or ranks.cores()), torch.random.fork_rng(devices=[]), keep_memory():
         trainer = _Trainer(
             recipe,
             original,
@@ -130,6 +144,7 @@ def train(
             start,
             objects,
             ranks,
+            minutes,
         )
         with TrainingReport(
             output_dir, original, show_progress=progress, enabled=ranks.is_rank_zero
@@ -143,13 +158,14 @@ class _Trainer:
 
     recipe: Recipe
     original: Recipe
-    train_dataset: TileDataset
+    train_dataset: TrainingData
     validation_dataset: TileDataset | None
     output_dir: Path
     device: torch.device
     start: InitialWeights | None
     objects: ObjectValidation | None
     ranks: Ranks
+    minutes: float | None
 
     def __post_init__(self) -> None:
         if dataset_length(self.train_dataset) == 0:
@@ -164,12 +180,19 @@ class _Trainer:
         self.epochs = list(plan_epochs(self.recipe, self.train_dataset))
         if any(epoch.mines for epoch in self.epochs) and not isinstance(self.train_dataset, TrailTileDataset):
             raise TrainingError("Hard tiles need tile files.")
+        self.state = TrainingState(self.recipe, self.device, self.start, self.ranks)
+        self.epochs = list(plan_epochs(self.recipe, self.train_dataset))
+        if any(epoch.mines for epoch in self.epochs) and not isinstance(self.train_dataset, TrailTileDataset):
+            raise TrainingError("Hard tiles need tile files.")
+        if isinstance(self.train_dataset, InjectedCrops) and any(s.mixture for s in self.recipe.stages):
+            raise TrainingError("A mixture of tiles needs tile files; remove it, or data.inject.")
         self.total_steps = self.epochs[-1].first_step + self.epochs[-1].steps
         # Stages before the first one count as done.
         first_stage = 0 if self.start is None else self.start.stage_index(self.recipe)
         self.first_step = next(e.first_step for e in self.epochs if e.stage_index == first_stage)
         self.state.step = self.first_step
         self.bfloat16 = use_bfloat16(self.recipe.precision, str(self.device))
+        self.stage_limits = stage_limits(self.epochs, first_stage, self.minutes)
         self.origin = None if self.start is None else self.start.record(self.original)
         self.digest = run_digest(
             self.original,
@@ -197,6 +220,7 @@ class _Trainer:
             )
         if self.origin is not None:
             _LOG.info("Started with the weights of %(name)s %(version)s at stage %(stage)s.", self.origin)
+        self.counted = time.monotonic()
         report.start(step=self.state.step, total_steps=self.total_steps, resumed=resumed)
         end = self.total_steps if stop_after is None else min(stop_after, self.total_steps)
         for epoch in self.epochs:
@@ -209,14 +233,19 @@ class _Trainer:
             if self.state.step == epoch.first_step and epoch.mines and self.state.mined_epoch != epoch.number:
                 self._mine(epoch, report)
             self._run_epoch(epoch, report, min(end, epoch_end))
-            if self.state.step < epoch_end:
+            if self._is_over(epoch) and self.state.step < min(end, epoch.stage_end):
+                _LOG.info("The time of stage %s is over at step %d.", epoch.stage.name, self.state.step)
+                self.state.skip_to(epoch.stage_end)
+                epoch = dataclasses.replace(epoch, stage_last=True)
+            elif self.state.step < epoch_end:
                 break
             self._validate(epoch, report)
             self._save()
+            self._count_time()
         if self.state.step < self.total_steps:
             self._save()
             _LOG.info("Stopped at step %d of %d; run again to resume.", self.state.step, self.total_steps)
-            return TrainingResult(model_path=None, steps=self.state.step, metrics=self.state.metrics)
+            return TrainingResult(model_path=None, steps=self.state.steps, metrics=self.state.metrics)
         return self.ranks.broadcast(self._export(report))
 
     def _mine(self, epoch: Epoch, report: TrainingReport) -> None:
@@ -239,60 +268,67 @@ class _Trainer:
         self._save()
         report.mining(self.state.step, epoch, hard)
 
+    def _count_time(self) -> None:
+        """Add the time since the last call to the time of the stage, the same in all processes."""
+        now, before = time.monotonic(), self.counted
+        self.counted = now
+        self.state.stage_seconds += now - before
+        if self.minutes is not None:
+            self.state.stage_seconds = self.ranks.broadcast(self.state.stage_seconds)
+
+    def _is_over(self, epoch: Epoch) -> bool:
+        """Return whether the time of a stage is over."""
+        return self.state.stage_seconds >= self.stage_limits[epoch.stage_index]
+
     def _run_epoch(self, epoch: Epoch, report: TrainingReport, end: int) -> None:
+        state, recipe = self.state, self.recipe
         loss_function = BlendedLoss(epoch.stage.loss)
-        batches = epoch_batches(self.recipe, self.train_dataset, epoch, self.state.hard)
-        batches = [self.ranks.shard(batch) for batch in batches[self.state.step - epoch.first_step :]]
-        loader = load_batches(self.train_dataset, batches, self.recipe.data.workers)
-        prepare_training(self.state.network, epoch.stage.train_parts)
-        network = self.ranks.wrap(self.state.network)
-        for batch, tensors in zip(batches, loader, strict=True):
-            if self.state.step >= end:
+        batches = epoch_batches(recipe, self.train_dataset, epoch, state.hard)
+        batches = [self.ranks.shard(batch) for batch in batches[state.step - epoch.first_step :]]
+        loader = self._load(batches, epoch)
+        prepare_training(state.network, epoch.stage.train_parts)
+        network = self.ranks.wrap(state.network)
+        clip = math.inf if recipe.optimizer.clip is None else recipe.optimizer.clip
+        limit = self.stage_limits[epoch.stage_index]
+        queue = StepQueue(epoch, report, self.device, functools.partial(self._refuse, epoch))
+        for batch, (inputs, target, valid) in zip(batches, loader, strict=True):
+            if state.step >= end or self._is_over(epoch):
                 break
-            started = time.monotonic()
-            inputs, target, valid = (tensor.to(self.device) for tensor in tensors)
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-            learning_rate = self.state.learning_rate
+            used = state.stage_seconds / limit
+            steps = state.step - epoch.stage_first_step
+            done = max(used, steps / epoch.stage_steps)
+            learning_rate = set_learning_rate(state.optimizer, recipe.optimizer, epoch.stage, done)
+            progress = max(used, steps / max(1, epoch.stage_steps - 1))
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
                 logits = network(inputs)
-            progress = (self.state.step - epoch.stage_first_step) / max(1, epoch.stage_steps - 1)
             # Losses with overlaps are not means over shards: use the whole batch.
             gather = self.ranks.all_gather_batch
             loss = loss_function(gather(logits), gather(target), gather(valid), progress)
-            value = loss.item()
-            self._require_finite("loss", value, batch, inputs, target, logits)
-            self.state.optimizer.zero_grad(set_to_none=True)
+            state.optimizer.zero_grad(set_to_none=True)
             (loss * self.ranks.world_size).backward()
-            clip = self.recipe.optimizer.clip
-            norm = torch.nn.utils.clip_grad_norm_(
-                self.state.network.parameters(), math.inf if clip is None else clip
-            ).item()
-            self._require_finite("gradient", norm, batch, inputs, target, logits)
-            self.state.advance()
-            report.step(
-                self.state.step,
-                epoch,
-                loss=value,
-                learning_rate=learning_rate,
-                gradient_norm=norm,
-                pixels=self.ranks.world_size * inputs.shape[0] * inputs.shape[2] * inputs.shape[3],
-                seconds=time.monotonic() - started,
-            )
-            if self.state.step % self.recipe.checkpoint_steps == 0:
+            norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), clip)
+            pixels = self.ranks.world_size * inputs.shape[0] * inputs.shape[2] * inputs.shape[3]
+            values = torch.stack((loss.detach(), norm))
+            queue.add(Step(state.step + 1, batch, values, learning_rate, pixels))
+            state.advance(norm)
+            self._count_time()
+            if state.step % recipe.checkpoint_steps == 0:
+                queue.flush()
                 self._save()
+        queue.flush()
 
-    def _require_finite(
-        self,
-        name: str,
-        value: float,
-        batch: Sequence[Key],
-        inputs: torch.Tensor,
-        target: torch.Tensor,
-        logits: torch.Tensor,
-    ) -> None:
-        if not math.isfinite(value):
-            reason = describe_nonfinite(self.train_dataset, batch, inputs, target, logits, self.ranks)
-            raise TrainingError(f"The {name} is not finite at step {self.state.step + 1}{reason}")
+    def _load(self, batches: Sequence[list[Key]], epoch: Epoch) -> Iterator[Batch]:
+        """Return batches of an epoch on the device."""
+        workers = self.recipe.data.workers
+        return load_batches(self.train_dataset, batches, self.device, workers, min_snr=epoch.min_snr)
+
+    def _refuse(self, epoch: Epoch, name: str, step: Step) -> NoReturn:
+        """Raise an error about a loss or gradient that is not finite; it has not changed the weights."""
+        inputs, target, _ = next(iter(self._load([step.batch], epoch)))
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.state.network(inputs)
+        reason = describe_nonfinite(self.train_dataset, step.batch, inputs, target, logits, self.ranks)
+        raise TrainingError(f"The {name} is not finite at step {step.number}{reason}")
 
     def _measure(self, network: TrailNetwork, stage: StageRecipe) -> tuple[dict[str, float], PixelHistogram]:
         assert self.validation_dataset is not None
@@ -330,7 +366,7 @@ class _Trainer:
 
     def _export(self, report: TrainingReport) -> TrainingResult:
         """Write the model in rank zero."""
-        result = TrainingResult(model_path=None, steps=self.state.step, metrics={})
+        result = TrainingResult(model_path=None, steps=self.state.steps, metrics={})
         if not self.ranks.is_rank_zero:
             return result
         network = self.state.averaged_network(best=self.recipe.validation.keep != "last")
@@ -347,8 +383,9 @@ class _Trainer:
             network.cpu(),
             self.original,
             files=dataset.files if isinstance(dataset, TrailTileDataset) else (),
+            sources=dataset.sources if isinstance(dataset, InjectedCrops) else None,
             training={
-                "steps": self.state.step - self.first_step,
+                "steps": self.state.steps - self.first_step,
                 "tiles": dataset_length(dataset),
                 "processes": self.ranks.world_size,
                 **({} if self.origin is None else {"start": self.origin}),

@@ -74,11 +74,9 @@ def evaluate_network(
     histogram = PixelHistogram()
     losses = []
     with torch.inference_mode():
-        for inputs, target, valid in load_batches(dataset, batches, workers):
-            inputs = inputs.to(device).contiguous(memory_format=torch.channels_last)
+        for inputs, target, valid in load_batches(dataset, batches, device, workers):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
                 logits = network(inputs)
-            target, valid = target.to(device), valid.to(device)
             losses.append(loss_function(logits, target, valid).item())
             seen = valid > 0.0
             pixels = logits[seen].float().cpu().numpy(), (target[seen] > 0.5).cpu().numpy()
