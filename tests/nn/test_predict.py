@@ -35,16 +35,17 @@ from support.networks import TINY, random_network, random_unet_res_se
 MakePlanes = Callable[..., ImagePlanes]
 
 
-def test_does_not_depend_on_the_window(model: TrailModel, make_planes: MakePlanes) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_does_not_depend_on_the_window(model: TrailModel, make_planes: MakePlanes, engine: str) -> None:
     planes = make_planes((517, 301))
     assert model.network.receptive_radius > 30
-    whole = predict_probability(model, planes, window=4096, dtype="float32")
+    whole = predict_probability(model, planes, window=4096, dtype="float32", engine=engine)
     assert whole.shape == (517, 301)
     assert whole.dtype == np.float32
     # A network that says the same everywhere would prove nothing.
     assert whole.std() > 0.05
     for window in (1024, 256, 100, 57):
-        windowed = predict_probability(model, planes, window=window, dtype="float32")
+        windowed = predict_probability(model, planes, window=window, dtype="float32", engine=engine)
         # Sums of float32 in another order.
         np.testing.assert_allclose(windowed, whole, rtol=0.0, atol=1.0e-5)
 
@@ -57,13 +58,14 @@ def test_margin_is_needed(model: TrailModel, make_planes: MakePlanes) -> None:
     assert np.abs(windowed - whole).max() > 1.0e-3
 
 
-def test_is_the_network_of_training(model: TrailModel, make_planes: MakePlanes) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_is_the_network_of_training(model: TrailModel, make_planes: MakePlanes, engine: str) -> None:
     planes = make_planes((64, 96))
     level = fit_background(planes.image, planes.bad()).level()
     inputs = torch.from_numpy(network_input(planes, level, model.specification.channels))[None]
     with torch.inference_mode():
         expected = torch.sigmoid(model.network(inputs))[0, 0].numpy()
-    probability = predict_probability(model, planes, dtype="float32")
+    probability = predict_probability(model, planes, dtype="float32", engine=engine)
     # Pixels 0 and 1 lie a quarter of the way on either side of block 0's
     # center: outside the centers the value is that of the first block.
     logit = np.log(expected / (1.0 - expected))
@@ -126,7 +128,7 @@ def test_bfloat16_is_close(model: TrailModel, make_planes: MakePlanes) -> None:
 
 def test_threads_are_restored(model: TrailModel, make_planes: MakePlanes) -> None:
     before = torch.get_num_threads()
-    predict_probability(model, make_planes((32, 32)), threads=before + 1)
+    predict_probability(model, make_planes((32, 32)), threads=before + 1, engine="torch")
     assert torch.get_num_threads() == before
 
 
@@ -145,6 +147,7 @@ def test_image_is_not_changed(model: TrailModel, make_planes: MakePlanes) -> Non
         ({"dtype": "float64"}, "'float64'"),
         ({"device": "abacus"}, "'abacus'"),
         ({"device": "cuda:99"}, "'cuda:99'"),
+        ({"engine": "abacus"}, "'abacus'"),
     ],
 )
 def test_refuses(model: TrailModel, make_planes: MakePlanes, options: dict, message: str) -> None:
