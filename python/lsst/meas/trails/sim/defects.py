@@ -28,6 +28,7 @@ def add_cosmic_rays(
     charge: tuple[float, float],
     rng: np.random.Generator,
     flagged_fraction: float,
+    scatter: tuple[float, float] = (0.04, 0.04),
 ) -> npt.NDArray[np.bool_]:
     """Add cosmic-ray tracks.
 
@@ -43,6 +44,9 @@ def add_cosmic_rays(
         Random number generator.
     flagged_fraction
         Fraction of flagged tracks.
+    scatter
+        Range of the wandering of the tracks, uniform in the logarithm; see
+        `~lsst.meas.trails.core.injection.artifacts.add_cosmic_ray`.
 
     Returns
     -------
@@ -51,7 +55,9 @@ def add_cosmic_rays(
     """
     flagged = np.zeros(image.shape, dtype=bool)
     for _ in range(count):
-        track = add_cosmic_ray(image, charge, rng)
+        low, high = scatter
+        wander = low if low == high else float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        track = add_cosmic_ray(image, charge, rng, wander)
         if rng.random() < flagged_fraction:
             flagged[track.rows, track.columns] = True
     return flagged

@@ -35,6 +35,7 @@ from ..core.planes import ImagePlanes, plane_bits
 from ..core.psf import PsfGrid
 from .defects import add_cosmic_rays, bad_columns, dead_amplifier
 from .difference import Subtraction
+from .flaws import EDGES, Flaws, add_crosstalk, add_ghost, amplifier_steps, correlate, draw_edge
 from .instrument import DETECTOR_SHAPE
 from .sky import Sky, SkyConfig, draw_sky, galaxy_canvas, paint_sky
 from .stars import StarLook
@@ -87,6 +88,9 @@ class SceneConfig:
 
     background: float = 0.4
     """Standard deviation of the residual background, in units of the sky noise."""
+
+    flaws: Flaws = dataclasses.field(default_factory=Flaws)
+    """Further flaws of the detector, the optics and the processing."""
 
     template: TemplateConfig | None = None
     """Configuration of the template; `None` for no template."""
@@ -255,16 +259,30 @@ def simulate_scene(
     variance = (np.float32(noise**2) + np.maximum(signal, 0.0) / np.float32(config.gain)).astype(np.float32)
     count = int(rng.poisson(config.cosmic_rays * signal.size / 1.0e6))
     charge = (300.0 / config.gain, 4000.0 / config.gain)
-    flagged = add_cosmic_rays(signal, count, charge, rng, config.flagged_cosmic_rays)
+    flaws = config.flaws
+    flagged = add_cosmic_rays(signal, count, charge, rng, config.flagged_cosmic_rays, flaws.scatter)
     mask[flagged] |= plane_bits(["COSMIC_RAY", "INTERPOLATED"])
     image = signal + _residual_background(config, rng)
-    image += np.sqrt(variance) * rng.standard_normal(shape, dtype=np.float32)
+    if flaws.crosstalk:
+        add_crosstalk(image, config.full_well / config.gain, flaws.crosstalk, rng)
+    for _ in range(rng.poisson(flaws.ghosts * signal.size / 1.0e6) if flaws.ghosts else 0):
+        add_ghost(image, noise, rng)
+    if flaws.amplifier_steps:
+        image += amplifier_steps(shape, flaws.amplifier_steps * noise, rng)
+    image += np.sqrt(variance) * correlate(rng.standard_normal(shape, dtype=np.float32), flaws.correlation)
+    variance *= np.float32(flaws.variance_factor)
     mask[bad_columns(shape, config.bad_column_rate, rng)] |= plane_bits(["BAD", "INTERPOLATED"])
     if rng.random() < config.dead_amplifier_chance:
         amplifier = dead_amplifier(shape, rng)
         image[amplifier] = np.nan
         variance[amplifier] = np.nan
         mask[amplifier] |= plane_bits(["BAD", "NO_DATA"])
+    if flaws.edge_chance and rng.random() < flaws.edge_chance:
+        edge, kind = draw_edge(shape, rng)
+        mask[edge] |= plane_bits(EDGES[kind])
+        if kind == "missing":
+            image[edge] = np.nan
+            variance[edge] = np.nan
     # The truth refers to visible pixels and to the noise without trails.
     seen = dataclasses.replace(before, image=image, mask=mask)
     truth = add_distractors(truth_table(seen, trails), others, kinds, psf)

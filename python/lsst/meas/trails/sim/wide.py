@@ -23,6 +23,7 @@ import numpy as np
 from ..core.injection.distractors import DistractorPopulation
 from ..core.psf import PsfGrid
 from .difference import Subtraction
+from .flaws import Flaws
 from .profile_psf import PsfShape, make_profile_psf
 from .scene import SceneConfig
 from .sky import SkyConfig
@@ -61,6 +62,9 @@ def _range(low: float, high: float, meaning: str, source: str, *, log: bool = Fa
 
 _POINT_INDEX = -1.3
 """Exponent of the power law of the SNRs of points."""
+
+_CORRELATED = 0.2
+"""Fraction of images with correlated noise."""
 
 _WARPED = 0.8
 """Fraction of templates whose noise has the negative lobes of warping; the others are smoothed."""
@@ -104,6 +108,21 @@ class WideSky:
     full_well: Range = _range(40e3, 200e3, "saturation level, electrons", _FIELDS, log=True)
     background: Range = _range(0.05, 1.0, "residual background, in units of the noise", _CHOICE, log=True)
 
+    variance_factor: Range = _range(0.85, 1.15, "stated over true variance", _GOALS)
+    noise_correlation: Range = _range(
+        0.0, 0.4, "weight of a neighbor in the noise of a fifth of scenes", _GOALS
+    )
+    amplifier_steps: Range = _range(
+        0.01, 0.3, "levels of amplifiers, in units of the noise", _GOALS, log=True
+    )
+    crosstalk: Range = _range(-1e-3, 1e-3, "crosstalk of bright pixels", "physics")
+    ghosts: Range = _range(0.0, 1.0, "ghosts per megapixel, of .03-3 times the noise", _GOALS)
+    edges: Range = _range(0.0, 0.3, "probability of an edge with mask planes", _GOALS)
+    cosmic_rays: Range = _range(2.0, 40.0, "cosmic rays per megapixel", _CHOICE, log=True)
+    masked_rays: Range = _range(0.0, 1.0, "fraction of masked cosmic rays", _GOALS)
+    ray_scatter: Range = _range(0.02, 0.5, "their wandering, in a scene", "physics", log=True)
+    bad_columns: Range = _range(0.0, 4.0, "bad columns per thousand", _CHOICE)
+
     star_density: Range = _range(1.5, 60.0, "stars brighter than 24 per square arcminute", _CHOICE, log=True)
     star_slope: Range = _range(0.15, 0.35, "growth of star counts, dex per magnitude", _FIELDS)
     star_pairs: Range = _range(0.0, 0.2, "fraction of stars with a companion within 15 pixels", _FIELDS)
@@ -140,7 +159,7 @@ class WideSky:
     moved_stars: Range = _range(0.005, 0.05, "fraction of stars that moved", _CHOICE, log=True)
     absent_stars: Range = _range(0.003, 0.03, "fraction of stars that the template lacks", _CHOICE, log=True)
     template_holes: Range = _range(0.05, 2.0, "holes without data per megapixel", _CHOICE, log=True)
-    kernel_fit: Range = _range(0.3, 1.0, "kernel between a Gaussian and a match of the PSFs", _ALERTS)
+    kernel_fit: Range = _range(0.1, 1.0, "kernel between a Gaussian and a match of the PSFs", _ALERTS)
     kernel_width: Range = _range(-0.1, 0.1, "error of the kernel's width", _ALERTS)
 
     stated_psf: Range = _range(0.0, 0.3, "excess width of a difference over its stated PSF", _ALERTS)
@@ -185,6 +204,10 @@ class WideSky:
             full_well=self.full_well.draw(rng),
             background=self.background.draw(rng),
             sky=self._sky(rng),
+            cosmic_rays=self.cosmic_rays.draw(rng),
+            flagged_cosmic_rays=self.masked_rays.draw(rng),
+            bad_column_rate=self.bad_columns.draw(rng),
+            flaws=self._flaws(rng),
             satellite_chance=0.0,
             distractors=DistractorPopulation(
                 satellites=self.satellites.draw(rng),
@@ -205,6 +228,17 @@ class WideSky:
             ),
         )
         return dataclasses.replace(config, **changes)
+
+    def _flaws(self, rng: np.random.Generator) -> Flaws:
+        return Flaws(
+            variance_factor=self.variance_factor.draw(rng),
+            correlation=self.noise_correlation.draw(rng) if rng.random() < _CORRELATED else 0.0,
+            amplifier_steps=self.amplifier_steps.draw(rng),
+            crosstalk=self.crosstalk.draw(rng),
+            ghosts=self.ghosts.draw(rng),
+            edge_chance=self.edges.draw(rng),
+            scatter=self.ray_scatter.span,
+        )
 
     def _template(self, rng: np.random.Generator) -> TemplateConfig:
         width, noise = self.template_width.draw(rng), self.template_noise.draw(rng)

@@ -40,7 +40,10 @@ class CosmicRay(NamedTuple):
 
 
 def add_cosmic_ray(
-    image: npt.NDArray[np.float32], charge: tuple[float, float], rng: np.random.Generator
+    image: npt.NDArray[np.float32],
+    charge: tuple[float, float],
+    rng: np.random.Generator,
+    scatter: float = 0.04,
 ) -> CosmicRay:
     """Add the track of a cosmic ray, which the PSF does not blur.
 
@@ -52,6 +55,8 @@ def add_cosmic_ray(
         Range of the charge per pixel of track, image units.
     rng
         Random numbers.
+    scatter
+        Standard deviation of the wandering across the track, pixels per quarter pixel.
     """
     ny, nx = image.shape
     length = float(np.exp(rng.uniform(np.log(1.5), np.log(60.0))))
@@ -60,7 +65,7 @@ def add_cosmic_ray(
     t = np.arange(0.0, length, 0.25)
     density = np.exp(rng.uniform(*np.log(charge))) * rng.uniform(0.7, 1.3, t.size) * 0.25
     # Delta electrons and diffusion in the silicon make tracks irregular.
-    wander = np.cumsum(rng.normal(0.0, 0.04, t.size))
+    wander = np.cumsum(rng.normal(0.0, scatter, t.size))
     px = x + t * np.cos(angle) - wander * np.sin(angle)
     py = y + t * np.sin(angle) + wander * np.cos(angle)
     columns, rows = np.round(px).astype(int), np.round(py).astype(int)
