@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -158,3 +160,12 @@ def test_any_image_has_a_background(data: st.DataObject, shape: tuple[int, int],
     level = fit_background(image, bad, block).level()
     assert level.shape == shape
     assert np.all(np.isfinite(level))
+
+
+def test_level_needs_no_temporary_image() -> None:
+    mesh = BackgroundMesh(np.arange(256.0, dtype=np.float32).reshape(16, 16), (1024, 1024))
+    tracemalloc.start()
+    level = mesh.level()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * level.nbytes

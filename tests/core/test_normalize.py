@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import numpy.typing as npt
@@ -189,3 +190,16 @@ def test_adcnn_input_is_finite_whatever_the_image(image: npt.NDArray[np.float32]
     array = adcnn_input(image, measure_panel(image))
     assert array.shape == (1, *image.shape)
     assert np.all(np.abs(array) <= 5.0)
+
+
+def test_memory_of_the_network_input() -> None:
+    shape = (1024, 1024)
+    image = np.full(shape, 101.0, dtype=np.float32)
+    mask = np.zeros(shape, dtype=np.uint32)
+    planes = ImagePlanes(image=image, variance=np.ones_like(image), mask=mask, psf=PsfGrid.gaussian(4.0))
+    level = np.full(shape, 100.0, dtype=np.float32)
+    tracemalloc.start()
+    channels = network_input(planes, level, ["science", "bad"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < channels.nbytes + 0.5 * image.nbytes

@@ -70,7 +70,13 @@ class BackgroundMesh:
         )
         # Sums instead of a matrix product: for small matrices the threads of a BLAS cost several times more.
         rows = self.values[below] * (1.0 - fy)[:, None] + self.values[above] * fy[:, None]
-        return np.asarray(rows[:, left] * (1.0 - fx) + rows[:, right] * fx, dtype=np.float32)
+        level = np.empty((len(rows), len(fx)), dtype=np.float32)
+        # A few rows at a time, without temporary arrays as large as the image.
+        for y0 in range(0, len(rows), 64):
+            part = rows[y0 : y0 + 64]
+            np.multiply(part[:, left], 1.0 - fx, out=level[y0 : y0 + 64])
+            level[y0 : y0 + 64] += part[:, right] * fx
+        return level
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -128,7 +128,7 @@ CHANNELS: dict[str, Callable[[SkySubtracted], _Float32]] = {
     "template": _template,
     "template_missing": _template_missing,
 }
-"""Input channels by name.
+"""Input channels by name. The value of a pixel depends on this pixel only.
 
 ``science`` is the background-subtracted image in units of its own noise, compressed, and 0 at bad pixels;
 ``bad`` is 1 at bad pixels and 0 elsewhere. ``template`` is the template in units of the image's noise,
@@ -164,9 +164,16 @@ def network_input(planes: ImagePlanes, background: _Float32, channels: Sequence[
     """
     if unknown := [name for name in channels if name not in CHANNELS]:
         raise ValueError(f"Unknown input channels {unknown}; use some of {list(CHANNELS)}.")
-    sky = SkySubtracted(planes, background, planes.bad())
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.stack([CHANNELS[name](sky) for name in channels])
+    ny, nx = planes.shape
+    result = np.empty((len(channels), ny, nx), dtype=np.float32)
+    # A few rows at a time stay in the cache of the processor.
+    for rows in (slice(y, min(y + 32, ny)) for y in range(0, ny, 32)):
+        part = planes.cut(rows, slice(0, nx))
+        sky = SkySubtracted(part, background[rows], part.bad())
+        with np.errstate(invalid="ignore", over="ignore"):
+            for channel, name in zip(result, channels, strict=True):
+                channel[rows] = CHANNELS[name](sky)
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
