@@ -25,6 +25,7 @@ from lsst.meas.trails.tasks._trail_images import (
     make_probability_image,
     make_trail_mask,
     model_summary,
+    round_probability,
 )
 from lsst.pipe.base import UpstreamFailureNoWorkFound
 
@@ -59,3 +60,21 @@ def test_probability_image_of_unknown_origin(metadata: dict[str, str]) -> None:
     image = Image(np.zeros((4, 4), dtype=np.float32), metadata=metadata)
     with pytest.raises(UpstreamFailureNoWorkFound, match="TRAIL_MODEL"):
         model_summary(image)
+
+
+def test_rounded_probabilities() -> None:
+    """Few values are stored, and neither probabilities nor their logits change much."""
+    probability = np.linspace(0.0, 1.0, 200_001, dtype=np.float32).reshape(1, -1)
+    rounded = probability.copy()
+    round_probability(rounded)
+    assert len(np.unique(rounded)) < 300
+    assert (rounded.min(), rounded.max()) == (0.0, 1.0)
+    assert np.abs(rounded - probability).max() <= 0.5 / 256.0
+    assert np.all(np.diff(rounded) >= 0.0)
+    part = (probability > 0.06) & (probability < 0.999)
+    logit, exact = (np.log(p[part]) - np.log1p(-p[part]) for p in (rounded, probability))
+    assert np.abs(logit - exact).max() < 0.08
+    # A stored image is rounded to itself.
+    again = rounded.copy()
+    round_probability(again)
+    np.testing.assert_array_equal(again, rounded)

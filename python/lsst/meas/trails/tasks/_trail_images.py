@@ -13,7 +13,14 @@
 
 from __future__ import annotations
 
-__all__ = ("TRAIL_PLANE", "ModelSummary", "make_probability_image", "make_trail_mask", "model_summary")
+__all__ = (
+    "TRAIL_PLANE",
+    "ModelSummary",
+    "make_probability_image",
+    "make_trail_mask",
+    "model_summary",
+    "round_probability",
+)
 
 import json
 from collections.abc import Mapping
@@ -32,6 +39,13 @@ TRAIL_PLANE = MaskPlane("TRAIL", "Pixel belongs to the trail of a moving object.
 
 MODEL_KEY = "TRAIL_MODEL"
 """Metadata key of a probability image for the `ModelSummary`, as JSON."""
+
+
+_STEP = 1.0 / 256.0
+"""Step that probabilities are rounded to, so that they compress well."""
+
+_LEAST_STEP_BITS = 13
+"""Negative binary logarithm of the step of probabilities near 1."""
 
 
 class _RequiredSummary(TypedDict):
@@ -82,6 +96,28 @@ def make_trail_mask(
     )
     mask.set(TRAIL_PLANE.name, pixels)
     return mask
+
+
+def round_probability(probability: npt.NDArray[np.float32]) -> None:
+    """Round probabilities in place to the 297 values that are stored.
+
+    Parameters
+    ----------
+    probability
+        Trail probabilities in [0, 1], shape (ny, nx).
+
+    Notes
+    -----
+    The step is 1/256, and finer close to 1, where the score of a candidate depends on the logit: there
+    ``1 - p`` keeps three binary digits after its first, down to 1/8192.
+    """
+    near_one = probability > np.float32(15.0 / 16.0)
+    rest = np.float32(1.0) - probability[near_one]
+    step = np.ldexp(np.float32(1.0), np.clip(np.frexp(rest)[1] - 4, -_LEAST_STEP_BITS, -8))
+    probability /= np.float32(_STEP)
+    np.rint(probability, out=probability)
+    probability *= np.float32(_STEP)
+    probability[near_one] = np.float32(1.0) - np.rint(rest / step) * step
 
 
 def make_probability_image(

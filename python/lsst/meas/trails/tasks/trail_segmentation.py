@@ -36,15 +36,12 @@ from ._input_image import InputImage, InputImageConfig, read_input_image, read_t
 from ._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS, butler_model, named_model
 from ._quantum_task import Arguments, QuantumTask
 from ._thresholds import DEFAULT_MIN_AREA, TrailPixels, TrailPixelsConfig
-from ._trail_images import ModelSummary, make_probability_image, make_trail_mask
+from ._trail_images import ModelSummary, make_probability_image, make_trail_mask, round_probability
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DeferredDatasetHandle
 
     from ..nn.model_file import TrailModel
-
-_PROBABILITY_STEP = 1.0 / 1024.0
-"""Step that probabilities are rounded to, so that they compress well."""
 
 
 class TrailSegmentationConnections(TemplateConnections, dimensions=DETECTOR):
@@ -169,7 +166,8 @@ class TrailSegmentationTask(QuantumTask):
         -------
         struct : `lsst.pipe.base.Struct`
             ``trail_probability``
-                `lsst.images.Image`, float32 in [0, 1], with the summary of the model in its metadata.
+                `lsst.images.Image`, float32 in [0, 1], rounded to 1/256 or less, with the summary of the
+                model in its metadata.
             ``trail_mask``
                 `lsst.images.Mask` with the plane ``TRAIL``.
 
@@ -211,7 +209,7 @@ class TrailSegmentationTask(QuantumTask):
                 f"There is not enough memory for a window of {self.config.window} pixels; configure a "
                 "smaller window, or request more memory."
             ) from error
-        probability = np.round(probability / _PROBABILITY_STEP) * np.float32(_PROBABILITY_STEP)
+        round_probability(probability)
         specification = model.specification
         chosen = self.config.trail_pixels(TrailPixels(**specification.thresholds, min_area=DEFAULT_MIN_AREA))
         summary = ModelSummary(
