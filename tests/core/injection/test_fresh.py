@@ -102,3 +102,19 @@ def test_populations_are_drawn_anew(make_planes: MakePlanes) -> None:
     assert len(first.trails) > 4
     assert not np.array_equal(first.trails.x[:4], second.trails.x[:4])
     assert np.all(first.snr < 501.0)
+
+
+def test_trails_like_points_are_ignored(make_planes: MakePlanes) -> None:
+    """Gaussians of widths s and sqrt(s^2 + L^2 / 12) along the trail have r^2 = 2 a b / (a^2 + b^2)."""
+    planes = make_planes((100, 100), psf=PsfGrid.gaussian(6.0, 41))
+    sigma = 6.0 / 2.3548
+    a, b = sigma, np.hypot(sigma, 6.0 / np.sqrt(12.0))
+    part = np.sqrt(1.0 - 2.0 * a * b / (a**2 + b**2))
+    trails = trails_of((50.0, 50.0, 6.0, 30.0, 300.0))
+    snr = float(add_fresh_trails(trail_free(planes), trails, np.random.default_rng(1)).snr[0])
+    for limit, seen in ((0.85 * snr * part, True), (1.15 * snr * part, False)):
+        fresh = add_fresh_trails(
+            trail_free(planes), trails, np.random.default_rng(1), ignore_pointlike=float(limit)
+        )
+        assert fresh.truth.any() == seen
+        assert fresh.ignored.any() != seen

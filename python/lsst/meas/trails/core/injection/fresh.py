@@ -24,7 +24,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import Trails
+from ..geometry import Trail, Trails
 from ..planes import ImagePlanes, plane_bits
 from ..psf import PsfGrid
 from ..render import TrailStamp, optimal_snr, render_trail
@@ -90,6 +90,7 @@ def add_fresh_trails(
     rng: np.random.Generator,
     *,
     ignore_below: float = 3.0,
+    ignore_pointlike: float = 0.0,
     truth_fraction: float = 0.25,
 ) -> FreshTrails:
     """Add trails with Poisson noise and saturation to a trail-free image.
@@ -104,6 +105,9 @@ def add_fresh_trails(
         Random numbers of trails and noise.
     ignore_below
         SNR on the unmasked pixels below which a trail is ignored, as nobody can see it.
+    ignore_pointlike
+        Significance of the difference from a point source of the same place and flux below which a trail is
+        ignored, as nobody can tell it from a point.
     truth_fraction
         Brightness at the border of a trail's mask; see `~lsst.meas.trails.core.render.truth_mask`.
 
@@ -123,7 +127,10 @@ def add_fresh_trails(
         stamp = render_trail(planes.psf, trail)
         snr[i] = optimal_snr(stamp, planes.variance, trail.flux, bad)
         where, part = stamp.clipped(planes.shape)
-        (truth if snr[i] >= ignore_below else faint)[where] |= part > truth_fraction * stamp.array.max()
+        visible = snr[i] >= ignore_below
+        if visible and ignore_pointlike > 0.0:
+            visible = snr[i] * _elongation(planes.psf, trail, stamp) >= ignore_pointlike
+        (truth if visible else faint)[where] |= part > truth_fraction * stamp.array.max()
         _add_light(
             image[where], variance[where], (trail.flux * part).astype(np.float32), background.gain, rng
         )
@@ -131,6 +138,22 @@ def add_fresh_trails(
             _saturate(image, mask, stamp, background.full_well, rng)
     result = dataclasses.replace(background.planes, image=image, variance=variance, mask=mask)
     return FreshTrails(result, trails, snr, truth, background.ignored | (faint & ~truth))
+
+
+def _elongation(psf: PsfGrid, trail: Trail, stamp: TrailStamp) -> float:
+    """Return the difference of a trail from the best point source at its midpoint, relative to its norm.
+
+    It is the root of ``1 - r^2`` with the correlation r of both on white noise, so that a matched filter sees
+    the difference at this part of the SNR.
+    """
+    if trail.length > 3.0 * psf.fwhm(trail.x, trail.y):
+        return 1.0
+    point = render_trail(psf, dataclasses.replace(trail, length=0.0))
+    y, x = point.y0 - stamp.y0, point.x0 - stamp.x0
+    height, width = point.array.shape
+    overlap = float(np.sum(point.array * stamp.array[y : y + height, x : x + width]))
+    squared = overlap**2 / float(np.sum(np.square(point.array)) * np.sum(np.square(stamp.array)))
+    return float(np.sqrt(max(1.0 - squared, 0.0)))
 
 
 def _add_light(
