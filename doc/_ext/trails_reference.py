@@ -19,6 +19,8 @@
     Columns of a table, described by a dictionary of that name.
 ``recipe-reference``
     Sections and fields of a training recipe.
+``ranges MODULE.CLASS``
+    Ranges of a dataclass such as ``sim.wide.WideSky``: value, meaning, source.
 ``unreleased-changes``
     Changes since the last release, from the fragments of
     `towncrier <https://towncrier.readthedocs.io>`_.
@@ -26,8 +28,17 @@
 
 from __future__ import annotations
 
-__all__ = ("catalog_lines", "change_lines", "column_lines", "pipeline_lines", "recipe_lines", "setup")
+__all__ = (
+    "catalog_lines",
+    "change_lines",
+    "column_lines",
+    "pipeline_lines",
+    "range_lines",
+    "recipe_lines",
+    "setup",
+)
 
+import dataclasses
 import importlib
 import importlib.resources
 import inspect
@@ -97,6 +108,25 @@ def column_lines(name: str) -> list[str]:
     for column, (kind, unit, meaning) in getattr(importlib.import_module(module), attribute).items():
         text = unit.to_string() if isinstance(unit, UnitBase) else ""
         lines.append(f"| `{column}` | {kind.__name__.rstrip('_')} | {text} | {markdown(meaning)} |")
+    return lines
+
+
+def range_lines(name: str) -> list[str]:
+    """Return the ranges of a dataclass as a Markdown table.
+
+    Parameters
+    ----------
+    name
+        Dotted name of a dataclass whose fields have a range as default, and in their metadata its meaning and
+        source.
+    """
+    module, _, attribute = name.rpartition(".")
+    lines = ["| setting | range | meaning | source |", "|---|---|---|---|"]
+    for field in dataclasses.fields(getattr(importlib.import_module(module), attribute)):
+        low, high, log = field.default
+        span = f"{low:g} to {high:g}{', logarithmic' if log else ''}"
+        text = field.metadata
+        lines.append(f"| `{field.name}` | {span} | {text['meaning']} | {text['source']} |")
     return lines
 
 
@@ -243,6 +273,13 @@ class _Columns(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(column_lines(self.arguments[0])))
 
 
+class _Ranges(SphinxDirective):
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes("\n".join(range_lines(self.arguments[0])))
+
+
 class _RecipeReference(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         return self.parse_text_to_nodes("\n".join(recipe_lines()))
@@ -258,6 +295,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("catalog-table", _CatalogTable)
     app.add_directive("columns", _Columns)
     app.add_directive("pipeline-summary", _PipelineSummary)
+    app.add_directive("ranges", _Ranges)
     app.add_directive("recipe-reference", _RecipeReference)
     app.add_directive("unreleased-changes", _UnreleasedChanges)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

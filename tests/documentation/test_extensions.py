@@ -20,7 +20,14 @@ from typing import Any, ClassVar
 import pytest
 from trails_angles import IMAGE_ANGLE, SKY_ANGLE, draw_angles
 from trails_links import check_links
-from trails_reference import catalog_lines, change_lines, column_lines, pipeline_lines, recipe_lines
+from trails_reference import (
+    catalog_lines,
+    change_lines,
+    column_lines,
+    pipeline_lines,
+    range_lines,
+    recipe_lines,
+)
 from trails_tasks import (
     all_tasks,
     config_lines,
@@ -275,3 +282,9 @@ def test_build_fails_where_a_page_is_wrong(tmp_path: Path) -> None:
 def _build(folder: Path) -> subprocess.CompletedProcess[str]:
     command = ["sphinx-build", "-W", "--keep-going", "-q", "-b", "html", str(folder), str(folder / "out")]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_ranges_have_value_meaning_and_source() -> None:
+    lines = range_lines("lsst.meas.trails.sim.wide.WideSky")
+    assert "| `psf_fwhm` | 3.3 to 12.5, logarithmic |" in "\n".join(lines)
+    assert all(line.count("|") == 5 for line in lines)
