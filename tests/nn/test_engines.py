@@ -23,9 +23,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lsst.meas.trails.nn import engines
 from lsst.meas.trails.nn.engines import OpenVinoEngine, TorchEngine, create_engine, engine_name
+from lsst.meas.trails.nn.hardware import cpu_has_bfloat16
 from lsst.meas.trails.nn.model_file import TrailModel, load_model, shipped_model_path
-from lsst.meas.trails.nn.networks.registry import Inner
+from lsst.meas.trails.nn.networks.registry import Inner, NetworkPlan
 from lsst.meas.trails.nn.networks.unet_res_se_plan import UNetResSEPlan
 
 from support.networks import make_specification, random_network
@@ -97,12 +99,12 @@ def test_every_plan_and_part(hyperparameters: dict, data: st.DataObject) -> None
     np.testing.assert_allclose(fast, reference, rtol=0.0, atol=1.0e-4 * scale)
 
 
+@pytest.mark.skipif(not cpu_has_bfloat16(), reason="OpenVINO needs a CPU with bfloat16")
 def test_bfloat16_is_as_close_as_in_torch() -> None:
     model = load_model(shipped_model_path("direct"))
     inputs = _inputs(model, (256, 256))
     exact = TorchEngine(model, device="cpu", bfloat16=False).logits(inputs)
     fast, reference = (engine.logits(inputs) - exact for engine in _engines(model, bfloat16=True))
-    # Hardware without bfloat16 may compute in float32.
     assert np.sqrt(np.mean(fast**2)) <= 1.5 * np.sqrt(np.mean(reference**2))
 
 
@@ -140,25 +142,34 @@ def test_engines_do_not_keep_their_model(model_stem: Path) -> None:
 
 def test_engine_name(model: TrailModel, monkeypatch: pytest.MonkeyPatch) -> None:
     tiles = UNetResSEPlan(1)
-    assert engine_name("auto", model.plan, "cpu") == "openvino"
-    assert engine_name("auto", model.plan, "cuda") == "torch"
-    assert engine_name("auto", tiles, "cpu") == "torch"
-    assert engine_name("torch", model.plan, "cpu") == "torch"
-    for name, plan, device, message in (
-        ("abacus", model.plan, "cpu", "'abacus'"),
-        ("openvino", model.plan, "cuda:0", "'cuda:0'"),
-        ("openvino", tiles, "cpu", "architecture"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            engine_name(name, plan, device)
 
-    monkeypatch.setattr("lsst.meas.trails.nn.engines.has_openvino", lambda: False)
-    assert engine_name("auto", model.plan, "cpu") == "torch"
+    def name(engine: str, plan: NetworkPlan = model.plan, device: str = "cpu", bfloat16: bool = False) -> str:
+        return engine_name(engine, plan, device, bfloat16=bfloat16)
+
+    assert name("auto") == "openvino"
+    assert name("auto", device="cuda") == "torch"
+    assert name("auto", tiles) == "torch"
+    assert name("torch") == "torch"
+    with pytest.raises(ValueError, match="'abacus'"):
+        name("abacus")
+    with pytest.raises(ValueError, match="'cuda:0'"):
+        name("openvino", device="cuda:0")
+    with pytest.raises(ValueError, match="architecture"):
+        name("openvino", tiles)
+
+    for supported, chosen in ((True, "openvino"), (False, "torch")):
+        monkeypatch.setattr(engines, "cpu_has_bfloat16", lambda supported=supported: supported)
+        assert name("auto", bfloat16=True) == chosen
+    with pytest.raises(ValueError, match="emulate bfloat16"):
+        name("openvino", bfloat16=True)
+
+    monkeypatch.setattr(engines, "has_openvino", lambda: False)
+    assert name("auto") == "torch"
     with pytest.raises(ValueError, match="pip install openvino"):
-        engine_name("openvino", model.plan, "cpu")
-    monkeypatch.setattr("lsst.meas.trails.nn.engines.has_torch", lambda: False)
+        name("openvino")
+    monkeypatch.setattr(engines, "has_torch", lambda: False)
     with pytest.raises(ValueError, match=r"lsst-meas-trails\[train\]"):
-        engine_name("auto", model.plan, "cpu")
+        name("auto")
 
 
 _PREDICT = """
@@ -169,6 +180,7 @@ import numpy as np
 
 from lsst.meas.trails import ImagePlanes, load_model, predict_probability
 from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.nn.hardware import cpu_has_bfloat16
 from lsst.meas.trails.nn.model_file import shipped_model_path
 
 image = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)

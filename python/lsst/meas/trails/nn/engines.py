@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from .hardware import has_openvino, has_torch
+from .hardware import cpu_has_bfloat16, has_openvino, has_torch
 from .model_file import TrailModel
 from .networks.registry import Inner, NetworkPlan
 
@@ -64,7 +64,7 @@ class Engine(Protocol):
 _ENGINES_OF_MODELS: WeakKeyDictionary[TrailModel, dict[object, Engine]] = WeakKeyDictionary()
 
 
-def engine_name(engine: str, plan: NetworkPlan, device: str) -> str:
+def engine_name(engine: str, plan: NetworkPlan, device: str, *, bfloat16: bool) -> str:
     """Return the engine to use, ``openvino`` or ``torch``.
 
     Parameters
@@ -75,6 +75,8 @@ def engine_name(engine: str, plan: NetworkPlan, device: str) -> str:
         Plan of the network.
     device
         Device, as `lsst.meas.trails.nn.hardware.choose_device` returns it.
+    bfloat16
+        Whether to compute in bfloat16. OpenVINO needs a CPU with its instructions; torch emulates them.
 
     Raises
     ------
@@ -83,8 +85,10 @@ def engine_name(engine: str, plan: NetworkPlan, device: str) -> str:
     """
     if engine not in ENGINES:
         raise ValueError(f"The engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
+    emulated = bfloat16 and not cpu_has_bfloat16()
     if engine == "auto":
-        engine = "openvino" if device == "cpu" and plan.graph is not None and has_openvino() else "torch"
+        possible = device == "cpu" and plan.graph is not None and not emulated and has_openvino()
+        engine = "openvino" if possible else "torch"
     if engine == "openvino":
         if device != "cpu":
             raise ValueError(
@@ -92,6 +96,8 @@ def engine_name(engine: str, plan: NetworkPlan, device: str) -> str:
             )
         if plan.graph is None:
             raise ValueError("The engine 'openvino' cannot run this architecture; use 'torch'.")
+        if emulated:
+            raise ValueError("OpenVINO cannot emulate bfloat16 on this CPU; use float32, or 'torch'.")
         if not has_openvino():
             raise ValueError("OpenVINO is not installed; pip install openvino, or use the engine 'torch'.")
     elif not has_torch():

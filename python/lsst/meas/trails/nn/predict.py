@@ -113,7 +113,7 @@ def predict_probability(
         )
     chosen = choose_device(device)
     bfloat16 = use_bfloat16(dtype, chosen)
-    name = engine_name(engine, plan, chosen)
+    name = engine_name(engine, plan, chosen, bfloat16=bfloat16)
     ny, nx = planes.shape
     if ny == 0 or nx == 0:
         return np.zeros((ny, nx), dtype=np.float32)

@@ -224,8 +224,11 @@ class TrailSegmentationTask(QuantumTask):
         pixels = _component_pixels(probability, chosen)
         count = int(np.count_nonzero(pixels))
         device = choose_device(self.config.device)
-        self.metadata["precision"] = precision_name(self.config.precision, device)
-        self.metadata["engine"] = engine_name(self.config.engine, model.plan, device)
+        precision = precision_name(self.config.precision, device)
+        self.metadata["precision"] = precision
+        self.metadata["engine"] = engine_name(
+            self.config.engine, model.plan, device, bfloat16=precision == "bfloat16"
+        )
         self.metadata["trailModel"] = f"{summary['name']} {summary['version']}"
         self.metadata["trailModelChecksum"] = summary["sha256"]
         self.metadata["trailPixels"] = count
