@@ -63,11 +63,13 @@ class MethodResult:
     ----------
     tables
         Match and search table of each scene.
+    options
+        Options of the summary.
     """
 
-    def __init__(self, tables: Sequence[Tables]) -> None:
+    def __init__(self, tables: Sequence[Tables], options: SummaryOptions = OPTIONS) -> None:
         self.sample = CollectionSample([matches for matches, _ in tables], [search for _, search in tables])
-        self.metrics = summarize(self.sample, OPTIONS)
+        self.metrics = summarize(self.sample, options)
         """Output of `~lsst.meas.trails.evaluation.summary.summarize`."""
 
     @property

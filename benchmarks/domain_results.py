@@ -15,6 +15,7 @@ from __future__ import annotations
 
 __all__ = ("DomainResult", "SceneResult", "real_summary", "summarize_domains", "write_results")
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,11 +27,13 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from lsst.meas.trails.core.atomic import atomic_path
-from lsst.meas.trails.core.operating_point import FALSE_RATES, snr50
+from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS, FALSE_RATES, snr50
+from lsst.meas.trails.evaluation.collection_sample import CollectionSample
 from lsst.meas.trails.evaluation.figures.curves import draw_by_length
+from lsst.meas.trails.evaluation.figures.style import legend_below
 from lsst.meas.trails.evaluation.metrics_table import point_name, select
 
-from detection_results import MethodResult
+from detection_results import OPTIONS, MethodResult
 
 type _Floats = npt.NDArray[np.float64]
 type _Values = dict[str, Any]
@@ -41,11 +44,17 @@ MAIN = 10
 BRIGHT, BRIGHT_LENGTH = (30.0, 1500.0), (10.0, 150.0)
 """SNR and length of bright trails."""
 
+SNR50_LIMIT = 30.0
+"""Largest SNR of the trails to which SNR50 is fitted."""
+
 VISIBLE = 0.95
 """Least fraction of visible flux of bright trails, which lie on no saturated star."""
 
 REAL_SNRS = (3.0, 7.0, 15.0, 30.0, 1000.0)
 """Bins of SNR of trails injected into real images."""
+
+_OPTIONS = dataclasses.replace(OPTIONS, resamples=50)
+"""Options of the summary; each resample fits SNR50 a dozen times, in 50 ms."""
 
 _COLUMNS = {
     "snr50_at_1": "SNR50 at 1",
@@ -80,23 +89,25 @@ class DomainResult:
     """
 
     def __init__(self, scenes: Sequence[SceneResult]) -> None:
-        self.method = MethodResult([(scene.matches, scene.search) for scene in scenes])
+        self.method = MethodResult([(scene.matches, scene.search) for scene in scenes], _OPTIONS)
         self._points = np.concatenate([scene.points for scene in scenes])
         self._bright = np.concatenate([_bright_scores(scene.matches) for scene in scenes])
 
     def values(self) -> _Values:
         """Return the numbers of the domain, by name.
 
-        SNR50 is that of all trails, of those of at least 20 pixels, and the 95% interval of the first.
+        SNR50 is that of all trails, of those of at least 20 pixels, and the 95% interval of the first. It is
+        `SNR50_LIMIT` if no trail up to that SNR is found.
         """
         method = self.method
         values: _Values = {"megapixels": method.megapixels, "trails": len(method.sample.counted)}
         for rate in FALSE_RATES:
+            threshold = method.detection("threshold", rate)[0]
+            values[f"threshold_at_{rate}"] = threshold
             snr, low, high = method.detection("snr50", rate)
-            values[f"snr50_at_{rate}"] = snr
+            values[f"snr50_at_{rate}"] = self._known(snr, threshold)
             values[f"snr50_interval_at_{rate}"] = [low, high]
-            values[f"snr50_long_at_{rate}"] = method.detection("snr50_long", rate)[0]
-            values[f"threshold_at_{rate}"] = method.detection("threshold", rate)[0]
+            values[f"snr50_long_at_{rate}"] = self._known(method.detection("snr50_long", rate)[0], threshold)
         own = select(
             method.metrics,
             section="detection",
@@ -110,9 +121,20 @@ class DomainResult:
         values["n_bright"], values["n_points"] = len(self._bright), len(self._points)
         return values
 
+    def _known(self, snr: float, threshold: float) -> float:
+        """Return an SNR50, the largest SNR of its fit if no trail is found."""
+        sample = self.method.sample
+        missed = len(sample.counted) > 0 and not np.any(sample.trail_score[_faint(sample)] >= threshold)
+        return SNR50_LIMIT if np.isnan(snr) and missed else snr
+
     def bins(self) -> astropy.table.Table:
         """Return completeness in bins of SNR and length at `MAIN` false candidates per detector."""
         return select(self.method.metrics, section="completeness2d")
+
+
+def _faint(sample: CollectionSample) -> npt.NDArray[np.bool_]:
+    """Return the counted trails to which SNR50 is fitted."""
+    return np.asarray(sample.numbers("snrOptimal")[sample.counted] <= SNR50_LIMIT)
 
 
 def _mean(values: npt.ArrayLike) -> float:
@@ -142,22 +164,19 @@ def summarize_domains(domains: Mapping[str, DomainResult]) -> dict[str, _Values]
     worst: _Values = {}
     for key in [name for name in next(iter(values.values())) if name.startswith(("snr50_at", "snr50_long"))]:
         numbers = np.array([v[key] for v in values.values()])
-        # Where SNR50 is unknown, because too few trails are found, it is the worst.
-        mean[key], worst[key] = _nanmean(numbers), float(np.max(numbers))
-    for key, choose in (("bright", np.nanmin), ("points", np.nanmax), ("own", _farthest)):
+        mean[key], worst[key] = float(np.mean(numbers)), float(np.max(numbers))
+    for key, choose in (("bright", np.nanmin), ("points", np.nanmax)):
         numbers = np.array([v[key] for v in values.values()])
-        known = numbers[np.isfinite(numbers)]
-        mean[key], worst[key] = (float(f(known)) if known.size else np.nan for f in (np.mean, choose))
+        mean[key], worst[key] = float(np.mean(numbers)), float(choose(numbers))
+    rates = np.array([v["own"] for v in values.values()])
+    # A rate below half a candidate in the area is not known to differ from none.
+    least = 0.5 * DETECTOR_PIXELS / 1e6 / np.array([v["megapixels"] for v in values.values()])
+    mean["own"], worst["own"] = float(np.mean(rates)), _farthest(rates, least)
     return values | {"mean": mean, "worst": worst}
 
 
-def _nanmean(numbers: _Floats) -> float:
-    known = numbers[np.isfinite(numbers)]
-    return float(known.mean()) if known.size else float("nan")
-
-
-def _farthest(numbers: _Floats) -> float:
-    return float(numbers[np.argmax(np.abs(np.log(np.maximum(numbers, 0.1) / MAIN)))])
+def _farthest(rates: _Floats, least: _Floats) -> float:
+    return float(rates[np.argmax(np.abs(np.log(np.maximum(rates, least) / MAIN)))])
 
 
 def real_summary(rows: Sequence[Mapping[str, Any]]) -> _Values:
@@ -267,7 +286,8 @@ def completeness_figure(domains: Mapping[str, DomainResult], titles: Mapping[str
     for axis, (name, result) in zip(axes.ravel(), domains.items(), strict=False):
         draw_by_length(axis, result.bins())
         axis.set_title(titles[name])
-    axes[0][0].legend(loc="lower center", fontsize=9)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    legend_below(figure, dict(zip(labels, handles, strict=True)))
     return figure
 
 

@@ -104,7 +104,7 @@ DOMAINS: dict[str, Domain] = {
     "dp1": Domain(title="PSF of a DP1 visit", psf="dp1"),
     "lsstcam": Domain(title="PSFs and noise of LSSTCam alerts", psf="lsstcam"),
     "galaxies": Domain(title="thin galaxies, twice the density", galaxies=60.0, axis_ratio=(0.03, 0.35)),
-    "spikes": Domain(title="strong spikes", spikes=(0.02, 0.06), bright_stars=6),
+    "spikes": Domain(title="strong spikes", spikes=(0.01, 0.03), bright_stars=4),
     "seeing": Domain(title="seeing of 10 pixels", seeing=(9.5, 10.5)),
     "deep": Domain(title="deep sharp templates", template_noise=(0.05, 0.12), template_width=(0.52, 0.72)),
     "resampled": Domain(title="resampled images", resampled=True),
