@@ -73,7 +73,8 @@ def test_kernel_at_nodes_between_and_outside(grid: PsfGrid) -> None:
 def test_fwhm_follows_the_place(grid: PsfGrid) -> None:
     assert grid.fwhm(0.0, 0.0) == pytest.approx(3.0, rel=1e-3)
     assert grid.fwhm(199.0, 99.0) == pytest.approx(6.0, rel=1e-3)
-    assert 3.0 < grid.fwhm(99.5, 49.5) < 6.0
+    for x, y in ((99.5, 49.5), (20.0, 90.0), (-50.0, 30.0), (199.0, 1e6)):
+        assert grid.fwhm(x, y) == pytest.approx(kernel_fwhm(grid.kernel(x, y)), rel=1e-12)
 
 
 def test_sampled_reproduces_a_linear_model() -> None:

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 __all__ = ("FWHM_PER_SIGMA", "PsfGrid", "PsfModel", "kernel_fwhm")
 
+import bisect
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -49,8 +51,12 @@ def kernel_fwhm(kernel: npt.NDArray[np.floating]) -> float:
     95, 163). It determines the noise of a matched filter, and unlike second moments it does not depend on the
     size of the stamp.
     """
-    area = np.sum(kernel) ** 2 / np.sum(np.square(kernel))
-    return float(FWHM_PER_SIGMA * np.sqrt(area / (4.0 * np.pi)))
+    return _gaussian_fwhm(float(np.sum(kernel) ** 2 / np.sum(np.square(kernel))))
+
+
+def _gaussian_fwhm(area: float) -> float:
+    """Return the FWHM of a Gaussian of an effective area."""
+    return float(FWHM_PER_SIGMA * math.sqrt(area / (4.0 * math.pi)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -189,7 +195,20 @@ class PsfGrid:
 
     def fwhm(self, x: float, y: float) -> float:
         """Return the FWHM at a position, pixels (see `kernel_fwhm`)."""
-        return kernel_fwhm(self.kernel(x, y))
+        ix, fx = _locate(self.x, x)
+        iy, fy = _locate(self.y, y)
+        weights = np.array([(1.0 - fy) * (1.0 - fx), (1.0 - fy) * fx, fy * (1.0 - fx), fy * fx])
+        # The square of a sum of kernels of sum 1, without the sum: fits need the width at many places.
+        return _gaussian_fwhm(1.0 / float(weights @ self._products[iy, ix] @ weights))
+
+    @functools.cached_property
+    def _products(self) -> npt.NDArray[np.float64]:
+        """Scalar products of the four kernels around each cell of the grid, shape (ny, nx, 4, 4)."""
+        flat = self.kernels.reshape(*self.kernels.shape[:2], -1)
+        # The cells of the last row and column repeat it.
+        flat = np.pad(flat, ((0, 1), (0, 1), (0, 0)), mode="edge")
+        corners = np.stack([flat[:-1, :-1], flat[:-1, 1:], flat[1:, :-1], flat[1:, 1:]], axis=2)
+        return np.asarray(corners @ corners.swapaxes(2, 3))
 
 
 def _centered(image: Any) -> npt.NDArray[np.floating]:
@@ -216,6 +235,6 @@ def _locate(nodes: npt.NDArray[np.float64], value: float) -> tuple[int, float]:
     """Return the node below a value, and the fraction to the next node."""
     if len(nodes) == 1:
         return 0, 0.0
-    index = int(np.clip(np.searchsorted(nodes, value, side="right") - 1, 0, len(nodes) - 2))
-    fraction = (value - nodes[index]) / (nodes[index + 1] - nodes[index])
-    return index, float(np.clip(fraction, 0.0, 1.0))
+    index = min(max(bisect.bisect_right(nodes, value) - 1, 0), len(nodes) - 2)
+    fraction = float((value - nodes[index]) / (nodes[index + 1] - nodes[index]))
+    return index, min(max(fraction, 0.0), 1.0)
