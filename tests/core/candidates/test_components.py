@@ -14,12 +14,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lsst.meas.trails.core.candidates import components
-from lsst.meas.trails.core.candidates.components import Component, find_components
+from lsst.meas.trails.core.candidates.components import Component, find_components, label_pixels
 from lsst.meas.trails.core.geometry import Trail, angle_difference
 from lsst.meas.trails.core.psf import FWHM_PER_SIGMA, PsfGrid
 from lsst.meas.trails.core.render import render_trail
@@ -170,6 +171,19 @@ def test_nothing_there() -> None:
     assert find(blank()) == []
     assert find(blank((0, 0))) == []
     assert find(np.full((20, 20), np.nan, dtype=np.float32)) == []
+
+
+@settings(max_examples=150)
+@given(mask=hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)))
+def test_labels_are_the_ones_of_scipy(mask: npt.NDArray[np.bool_]) -> None:
+    expected, number = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
+    pixels, labels, count = label_pixels(np.flatnonzero(mask), mask.shape[1])
+    assert count == number
+    found = np.zeros(mask.size, dtype=np.int64)
+    found[pixels] = labels + 1
+    np.testing.assert_array_equal(found.reshape(mask.shape), expected)
+    # Sorted by component, then as in the image.
+    np.testing.assert_array_equal(np.lexsort((pixels, labels)), np.arange(len(pixels)))
 
 
 @settings(max_examples=150)

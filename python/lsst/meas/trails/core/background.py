@@ -20,7 +20,6 @@ from __future__ import annotations
 __all__ = ("BLOCK", "BackgroundMesh", "SkySubtracted", "fit_background")
 
 import dataclasses
-import functools
 from typing import Self
 
 import numpy as np
@@ -108,11 +107,6 @@ class SkySubtracted:
     def shape(self) -> tuple[int, int]:
         """Shape (ny, nx) of the image."""
         return self.planes.shape
-
-    @functools.cached_property
-    def saturated(self) -> npt.NDArray[np.bool_]:
-        """Saturated pixels, shape (ny, nx)."""
-        return self.planes.has("SATURATED")
 
     @property
     def psf(self) -> PsfGrid:

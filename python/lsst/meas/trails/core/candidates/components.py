@@ -13,13 +13,12 @@
 
 from __future__ import annotations
 
-__all__ = ("MAX_COMPONENTS", "Component", "find_components")
+__all__ = ("MAX_COMPONENTS", "Component", "find_components", "label_pixels")
 
 import dataclasses
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
 import scipy.sparse
 import scipy.sparse.csgraph
 import scipy.spatial
@@ -32,8 +31,6 @@ MAX_COMPONENTS = 5000
 
 _MAX_ANGLE = 15.0
 """Largest angle of a fragment with the line to the next fragment, degrees."""
-
-_EIGHT = np.ones((3, 3), dtype=bool)
 
 _ELONGATED = 6.0
 """Least ratio of length and rms width for a meaningful angle of a component; a disk has 4, an ellipse of axis
@@ -138,29 +135,69 @@ def find_components(
     components
         In decreasing order of peak probability.
     """
-    labels, count = scipy.ndimage.label((probability >= grow) & np.isfinite(probability), structure=_EIGHT)
+    width = probability.shape[1]
+    pixels = np.flatnonzero(probability >= grow)
+    pixels = pixels[np.isfinite(probability[np.divmod(pixels, max(width, 1))])]
+    pixels, labels, count = label_pixels(pixels, width)
     if count == 0:
         return []
-    # Few pixels have a label, but scipy.ndimage.maximum would sort all.
-    labeled = np.flatnonzero(labels)
-    peaks = np.zeros(count, dtype=probability.dtype)
-    np.maximum.at(peaks, labels.ravel()[labeled] - 1, probability.ravel()[labeled])
+    rows, columns = np.divmod(pixels, width)
+    values = probability[rows, columns]
+    bounds = np.searchsorted(labels, np.arange(count + 1))
+    peaks = np.maximum.reduceat(values, bounds[:-1])
     kept = np.flatnonzero(peaks >= seed)
     kept = kept[np.argsort(-peaks[kept], kind="stable")][:MAX_COMPONENTS]
-    regions = scipy.ndimage.find_objects(labels, count)
     components = []
     for index in kept:
-        region = regions[index]
-        rows, columns = np.nonzero(labels[region] == index + 1)
-        values = probability[region][rows, columns]
-        rows, columns = rows + region[0].start, columns + region[1].start
+        part = slice(bounds[index], bounds[index + 1])
         components += [
-            Component.from_pixels(rows[line], columns[line], values[line])
-            for line in split_lines(rows, columns)
+            Component.from_pixels(rows[part][line], columns[part][line], values[part][line])
+            for line in split_lines(rows[part], columns[part])
         ]
     joined = _join_collinear(components, max_gap)
     joined = [component for component in joined if component.area >= min_area]
     return sorted(joined, key=lambda component: -component.peak)
+
+
+def label_pixels(
+    pixels: npt.NDArray[np.int64], width: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """Find the connected components of a few pixels of an image, neighbors at corners included.
+
+    This is faster than `scipy.ndimage.label`, which visits all pixels of the image.
+
+    Parameters
+    ----------
+    pixels
+        Indices of the pixels in the flat image, increasing, shape (n,).
+    width
+        Number of columns of the image.
+
+    Returns
+    -------
+    pixels, labels
+        Pixels and their components from 0 in the order of their first pixels, sorted by component, shape
+        (n,).
+    count
+        Number of components.
+    """
+    if pixels.size == 0:
+        return pixels, pixels, 0
+    # Runs of adjacent pixels of a row, by their first and last pixels.
+    starts_run = np.diff(pixels, prepend=-2) > 1
+    starts_run |= pixels % width == 0
+    first, last = pixels[starts_run], pixels[np.roll(starts_run, -1)]
+    # The runs of the next row that touch a run.
+    low = np.searchsorted(last, first + width - (first % width > 0))
+    high = np.searchsorted(first, last + width + (last % width < width - 1), side="right")
+    touching = high - low
+    upper = np.repeat(np.arange(len(first)), touching)
+    lower = np.arange(len(upper)) + np.repeat(low - (np.cumsum(touching) - touching), touching)
+    graph = scipy.sparse.coo_array((np.ones(len(upper)), (upper, lower)), shape=(len(first),) * 2)
+    count, labels = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    labels = labels[np.cumsum(starts_run) - 1]
+    order = np.argsort(labels, kind="stable")
+    return pixels[order], labels[order], count
 
 
 def _join_collinear(components: list[Component], max_gap: float) -> list[Component]:

@@ -25,14 +25,18 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
 
 from ..background import SkySubtracted
+from ..planes import plane_bits
+from .components import label_pixels
 
 type _Floats = npt.NDArray[np.float64]
 
 _MIN_SIGNIFICANCE = 100.0
 """Least significance of the unsaturated pixels of bright stars, sigma."""
+
+_BAND = 32
+"""Number of rows that are searched at once."""
 
 _WIDTH = 0.6
 """Distance by which a spike misses its star, one sigma, FWHM."""
@@ -74,28 +78,42 @@ class BrightStars:
 
 def find_bright_stars(sky: SkySubtracted) -> BrightStars:
     """Find the stars of an image that are bright enough for spikes."""
-    excess = sky.planes.image - sky.level
-    saturated = sky.saturated
-    # Comparisons with NaN are false.
-    bright = (excess > _MIN_SIGNIFICANCE * np.sqrt(np.maximum(sky.planes.variance, 0.0))) | saturated
-    labels, count = scipy.ndimage.label(bright, structure=np.ones((3, 3)))
-    boxes = scipy.ndimage.find_objects(labels)
-    rows = np.zeros((count, 5))
-    for number, box in enumerate(boxes):
-        inside = labels[box] == number + 1
-        light = np.where(inside, np.nan_to_num(np.maximum(excess[box], 0.0), posinf=0.0), 0.0)
-        # Saturated pixels may have no light.
-        weight = light if light.sum() > 0.0 else inside.astype(np.float64)
-        y, x = np.indices(weight.shape)
-        rows[number] = (
-            box[1].start + np.sum(weight * x) / weight.sum(),
-            box[0].start + np.sum(weight * y) / weight.sum(),
-            light.sum(),
-            max(weight.shape),
-            np.any(saturated[box] & inside),
-        )
-    x_star, y_star, flux, extent, is_saturated = rows.T
-    return BrightStars(x=x_star, y=y_star, flux=flux, extent=extent, saturated=is_saturated > 0.0)
+    width = sky.shape[1]
+    saturated_bits = np.uint32(plane_bits(["SATURATED"]))
+    found = []
+    # Bands of rows stay in the cache of the processor.
+    for first in range(0, sky.shape[0], _BAND):
+        band = slice(first, first + _BAND)
+        excess = sky.planes.image[band] - sky.level[band]
+        # Comparisons with NaN are false.
+        bright = excess > _MIN_SIGNIFICANCE * np.sqrt(np.maximum(sky.planes.variance[band], 0.0))
+        bright |= (sky.planes.mask[band] & saturated_bits) != 0
+        found.append(np.flatnonzero(bright) + first * width)
+    pixels, labels, count = label_pixels(np.concatenate(found), width)
+    rows, columns = np.divmod(pixels, width)
+    light = sky.planes.image[rows, columns].astype(np.float64) - sky.level[rows, columns]
+    light = np.nan_to_num(np.maximum(light, 0.0), posinf=0.0)
+    saturated = (sky.planes.mask[rows, columns] & saturated_bits) != 0
+
+    def total(values: npt.NDArray[np.floating]) -> _Floats:
+        return np.bincount(labels, weights=values, minlength=count)
+
+    flux = total(light)
+    # Saturated pixels may have no light.
+    weight = np.where(flux[labels] > 0.0, light, 1.0)
+    firsts = np.searchsorted(labels, np.arange(count))
+    sides = [
+        np.maximum.reduceat(values, firsts) - np.minimum.reduceat(values, firsts) + 1.0
+        for values in (rows, columns)
+        if count
+    ]
+    return BrightStars(
+        x=total(weight * columns) / total(weight),
+        y=total(weight * rows) / total(weight),
+        flux=flux,
+        extent=np.maximum(*sides) if count else flux,
+        saturated=total(saturated.astype(np.float64)) > 0.0,
+    )
 
 
 def spike_likeness(table: Mapping[str, npt.ArrayLike], stars: BrightStars) -> _Floats:
