@@ -234,9 +234,11 @@ def segment_distance(px: _Values, py: _Values, x0: _Values, y0: _Values, x1: _Va
     dx = np.asarray(x1) - x0
     dy = np.asarray(y1) - y0
     norm = dx * dx + dy * dy
-    along = (px - x0) * dx + (py - y0) * dy
-    t = np.clip(np.divide(along, norm, out=np.zeros(np.broadcast(along, norm).shape), where=norm > 0.0), 0, 1)
-    return np.hypot(px - (x0 + t * dx), py - (y0 + t * dy))
+    norm = np.where(norm > 0.0, norm, 1.0)
+    u, v = px - x0, py - y0
+    t = np.clip(u * (dx / norm) + v * (dy / norm), 0.0, 1.0)
+    # Faster than numpy.hypot.
+    return np.sqrt(np.square(u - t * dx) + np.square(v - t * dy))
 
 
 def clip_segment(
@@ -306,10 +308,11 @@ def near_segment(
     """
     left, right = int(np.floor(min(x0, x1) - margin)), int(np.ceil(max(x0, x1) + margin)) + 1
     bottom, top = int(np.floor(min(y0, y1) - margin)), int(np.ceil(max(y0, y1) + margin)) + 1
-    rows, columns = np.mgrid[bottom:top, left:right]
+    rows, columns = np.ogrid[bottom:top, left:right]
     distance = segment_distance(columns, rows, x0, y0, x1, y1)
     use = distance <= margin
     use &= (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+    rows, columns = (np.broadcast_to(values, use.shape) for values in (rows, columns))
     return SegmentPixels(left, bottom, rows, columns, distance, use)
 
 

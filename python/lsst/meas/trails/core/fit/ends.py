@@ -40,6 +40,9 @@ _MAX_EXTENSION = 120.0
 _BRIGHTEST = 3.0
 """Greatest brightness of a trail, in units of its median brightness."""
 
+_BLURRED = 5.0
+"""Distance from the end of a line beyond which it is not blurred, sigma of the PSF."""
+
 _GRID = 81
 """Number of positions of each end on the grid."""
 
@@ -85,10 +88,12 @@ def find_ends(sky: SkySubtracted, trail: Trail) -> Trail:
     weight = _without_stars(brightness, weight, typical, fwhm)
     signal = np.concatenate([[0.0], np.cumsum(brightness * weight)])
     norm = np.concatenate([[0.0], np.cumsum(weight)])
-    total = signal[None, :] - signal[:, None]
+    gain = np.maximum(signal[None, :] - signal[:, None], 0.0)
+    gain *= gain
+    # Zero for ends in the wrong order.
     spread = norm[None, :] - norm[:, None]
-    usable = np.triu(np.ones(total.shape, dtype=bool), k=1) & (spread > 0.0) & (total > 0.0)
-    gain = np.where(usable, np.square(total) / np.where(usable, spread, 1.0), 0.0)
+    spread[spread <= 0.0] = np.inf
+    gain /= spread
     first, last = np.unravel_index(int(np.argmax(gain)), gain.shape)
     if gain[first, last] <= 0.0:
         return trail
@@ -147,12 +152,11 @@ def end_variances(
     weight = _without_stars(brightness, weight, typical, fwhm)
     shift = np.linspace(-reach, reach, _GRID)
     # A trail is the difference of two half-lines, blurred by the PSF.
-    first = scipy.special.ndtr((t - (shift - 0.5 * length)[:, None]) / sigma)
-    last = scipy.special.ndtr((t - (shift + 0.5 * length)[:, None]) / sigma)
+    first, last = (_half_lines(t, shift + end, sigma) for end in (-0.5 * length, 0.5 * length))
     signal = (first @ (weight * brightness))[:, None] - (last @ (weight * brightness))[None, :]
     norm = (
-        np.sum(weight * first * first, axis=1)[:, None]
-        + np.sum(weight * last * last, axis=1)[None, :]
+        (np.square(first) @ weight)[:, None]
+        + (np.square(last) @ weight)[None, :]
         - 2.0 * (first * weight) @ last.T
     )
     usable = (length + shift[None, :] - shift[:, None] > 0.0) & (signal > 0.0) & (norm > 0.0)
@@ -166,6 +170,15 @@ def end_variances(
     return float(np.sum(probability * np.square(midpoint))), float(np.sum(probability * np.square(longer)))
 
 
+def _half_lines(t: _Floats, start: _Floats, sigma: float) -> _Floats:
+    """Return lines that begin at increasing positions, blurred by a Gaussian, shape (len(start), len(t))."""
+    lines = np.zeros((len(start), len(t)))
+    low, high = np.searchsorted(t, (start[0] - _BLURRED * sigma, start[-1] + _BLURRED * sigma))
+    lines[:, high:] = 1.0
+    lines[:, low:high] = scipy.special.ndtr((t[low:high] - start[:, None]) / sigma)
+    return lines
+
+
 def _typical(brightness: _Floats, weight: _Floats, t: _Floats, length: float) -> float:
     """Return the median brightness on a trail, 0 without good pixels."""
     inside = (np.abs(t) <= 0.5 * length) & (weight > 0.0)
@@ -177,6 +190,8 @@ def _without_stars(brightness: _Floats, weight: _Floats, typical: float, fwhm: f
     # Clipped noise would bias the mean of faint trails.
     noise = 1.0 / np.sqrt(np.where(weight > 0.0, weight, np.inf))
     star = brightness > _BRIGHTEST * typical + 5.0 * noise
+    if not star.any():
+        return weight
     return np.where(scipy.ndimage.binary_dilation(star, iterations=max(1, round(fwhm))), 0.0, weight)
 
 
