@@ -244,6 +244,25 @@ def test_what_leaves_the_box_does_not_come_back() -> None:
     np.testing.assert_allclose(box, large[50:90, 50:100], atol=1e-8)
 
 
+def test_chosen_pixels() -> None:
+    """A renderer of some pixels returns their values in the order of the box."""
+    where = np.random.default_rng(1).random((40, 50)) < 0.3
+    shape = (25.0, 21.0, 12.0, -8.0)
+    whole, chosen = FourierTrail(PSF.kernels[0], (40, 50)), FourierTrail(PSF.kernels[0], (40, 50), where)
+    np.testing.assert_array_equal(chosen.image(*shape), whole.image(*shape)[where])
+    pairs = zip(chosen.image_and_jacobian(*shape), whole.image_and_jacobian(*shape), strict=True)
+    for values, images in pairs:
+        np.testing.assert_array_equal(values, images[..., where])
+
+
+def test_blur_is_a_wider_psf() -> None:
+    wide = PsfGrid.gaussian(float(np.hypot(4.0, 3.0)), size=41)
+    box = (60, 70)
+    blurred = FourierTrail(PSF.kernels[0], box).image(35.0, 31.0, 12.0, -8.0, blur=3.0 / FWHM_PER_SIGMA)
+    expected = FourierTrail(wide.kernels[0], box).image(35.0, 31.0, 12.0, -8.0)
+    np.testing.assert_allclose(blurred, expected, atol=1e-5 * expected.max())
+
+
 def test_add_trail_keeps_the_type_and_adds() -> None:
     image = np.full((50, 50), 3.0, dtype=np.float32)
     stamp = add_trail(image, PSF, Trail(25.0, 25.0, 10.0, 40.0, 500.0))

@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from lsst.meas.trails.core.background import SkySubtracted
+from lsst.meas.trails.core.fit.minimize import Minimum
 from lsst.meas.trails.core.fit.pixels import MIN_PIXELS, FitRegion, TrailFit
 from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.planes import ImagePlanes
@@ -33,6 +35,10 @@ def region_of(planes: ImagePlanes, start: Trail = TRAIL) -> FitRegion:
     return FitRegion(SkySubtracted(planes, np.zeros(planes.shape), planes.bad()), start, reach=3.0)
 
 
+def minimum_at(region: FitRegion, parameters: npt.NDArray[np.float64]) -> Minimum:
+    return Minimum(True, parameters, *region.evaluate(parameters))
+
+
 @pytest.fixture
 def planes(make_planes: MakePlanes) -> ImagePlanes:
     planes = make_planes((64, 80), seed=1)
@@ -42,24 +48,28 @@ def planes(make_planes: MakePlanes) -> ImagePlanes:
 
 def test_derivatives_are_differences(planes: ImagePlanes) -> None:
     region = region_of(planes)
-    _, jacobian = region.evaluate(region.parameters)
-    assert jacobian.shape == (region.n_data, 6)
+    _, basis, factors = region.evaluate(region.parameters)
+    assert basis.shape == (6, region.n_data)
     for i in range(6):
         step = np.zeros(6)
         step[i] = 1e-2 * max(1.0, region.scales[i])
         ahead, behind = (region.evaluate(region.parameters + sign * step)[0] for sign in (1.0, -1.0))
         # Images are exact to 1e-6 of their peak, and differences over a step to 1e-4 of the derivative.
-        tolerance = 1e-3 * float(np.abs(jacobian[:, i]).max())
-        np.testing.assert_allclose(jacobian[:, i], (ahead - behind) / (2.0 * step[i]), atol=tolerance)
+        derivative = factors[i] * basis[i]
+        tolerance = 1e-3 * float(np.abs(derivative).max())
+        np.testing.assert_allclose(derivative, (ahead - behind) / (2.0 * step[i]), atol=tolerance)
 
 
 def test_residuals_at_the_truth_are_noise(planes: ImagePlanes) -> None:
     region = region_of(planes)
-    residual, _ = region.evaluate(region.parameters)
+    residual, _, _ = region.evaluate(region.parameters)
     assert np.mean(residual) == pytest.approx(0.0, abs=4.0 / np.sqrt(region.n_data))
     assert np.std(residual) == pytest.approx(1.0, abs=0.15)
-    fit = region.result(region.parameters)
+    minimum = minimum_at(region, region.parameters)
+    fit = region.result(minimum)
     assert not fit.failed
+    assert np.isnan(fit.flux_err)
+    fit = region.with_errors(fit, minimum)
     assert fit.ends == pytest.approx(TRAIL.ends)
     assert fit.flux == pytest.approx(TRAIL.flux, abs=4.0 * fit.flux_err)
 
@@ -77,7 +87,7 @@ def test_solutions_that_are_not_trails_fail(planes: ImagePlanes) -> None:
     for index, value in ((0, 1e4), (2, 1e4), (4, -1.0), (5, np.nan)):
         p = region.parameters.copy()
         p[index] = value
-        fit = region.result(p)
+        fit = region.result(minimum_at(region, p))
         assert fit.failed
         assert fit.ends == pytest.approx(TRAIL.ends)
         assert fit.flux == region.failure().flux

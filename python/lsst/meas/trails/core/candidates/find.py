@@ -25,8 +25,7 @@ import numpy.typing as npt
 
 from ..background import SkySubtracted
 from ..fit.confusion_noise import confusion_excess, inflate_errors
-from ..fit.ends import find_ends
-from ..fit.fit import fit_trail, start_as_fit
+from ..fit.fit import scan_and_fit, start_as_fit
 from ..fit.pixels import MAX_FITTED_LENGTH, TrailFit
 from ..fit.shape_tests import ShapeTests, measure_shape
 from ..geometry import Trail, clip_segment, edge_distance, segment_distance
@@ -132,25 +131,10 @@ def _fit(component: Component, sky: SkySubtracted) -> TrailFit:
     start = dataclasses.replace(component.line, length=max(component.line.length - fwhm, 1.0))
     if start.length <= MAX_FITTED_LENGTH:
         for reach in _REACHES:
-            fit = _scan_and_fit(sky, start, reach)
+            fit = scan_and_fit(sky, start, reach)
             if not fit.failed and _is_same(component.line, fit, fwhm):
                 return fit
     return start_as_fit(sky, start)
-
-
-def _scan_and_fit(sky: SkySubtracted, start: Trail, reach: float) -> TrailFit:
-    """Scan along a line for the ends of a trail, and fit; do this twice.
-
-    The second scan is along the line of the first fit, which is more accurate.
-    """
-    first = fit_trail(sky, find_ends(sky, start), reach=reach)
-    if first.failed:
-        return first
-    ends = find_ends(sky, first)
-    if np.hypot(ends.x - first.x, ends.y - first.y) + 0.5 * abs(ends.length - first.length) < 1.0:
-        return first
-    second = fit_trail(sky, ends, reach=reach)
-    return first if second.failed else second
 
 
 def _is_same(line: Trail, fit: Trail, fwhm: float) -> bool:

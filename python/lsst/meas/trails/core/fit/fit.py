@@ -18,7 +18,7 @@ trails, so that the fit works from point sources to trails of hundreds of pixels
 
 from __future__ import annotations
 
-__all__ = ("fit_trail", "start_as_fit")
+__all__ = ("fit_trail", "scan_and_fit", "start_as_fit")
 
 import dataclasses
 
@@ -26,8 +26,8 @@ import numpy as np
 
 from ..background import SkySubtracted
 from ..geometry import Trail
-from .ends import end_variances
-from .minimize import minimize_huber
+from .ends import end_variances, find_ends
+from .minimize import Minimum, minimize_huber
 from .pixels import MAX_FITTED_LENGTH, MIN_PIXELS, OUTLIER, FitRegion, TrailFit
 
 _EVALUATIONS = 40
@@ -56,24 +56,60 @@ def fit_trail(sky: SkySubtracted, start: Trail, reach: float = 3.0) -> TrailFit:
         not converge, or its result is not a trail. If the start is longer than `MAX_FITTED_LENGTH`, its flux
         is not measured either, as the cost grows with the cube of the length.
     """
+    return _fit(sky, start, reach).with_errors(sky)
+
+
+def scan_and_fit(sky: SkySubtracted, start: Trail, reach: float) -> TrailFit:
+    """Scan along a line for the ends of a trail, and fit; do this twice.
+
+    The second scan is along the line of the first fit, which is more accurate. The parameters and the result
+    are the same as for `fit_trail`.
+    """
+    first = _fit(sky, find_ends(sky, start), reach)
+    if first.fit.failed:
+        return first.fit
+    ends = find_ends(sky, first.fit)
+    moved = np.hypot(ends.x - first.fit.x, ends.y - first.fit.y) + 0.5 * abs(ends.length - first.fit.length)
+    if moved >= 1.0:
+        # Ends within the PSF belong to the same maximum of the likelihood, which the first fit is closer to.
+        near = moved < sky.psf.fwhm(first.fit.x, first.fit.y)
+        second = _fit(sky, ends, reach, guess=first.fit if near else ends).with_errors(sky)
+        if not second.failed:
+            return second
+    return first.with_errors(sky)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Solution:
+    """A fit without errors, and what its errors need."""
+
+    fit: TrailFit
+    region: FitRegion | None = None
+    minimum: Minimum | None = None
+
+    def with_errors(self, sky: SkySubtracted) -> TrailFit:
+        """Return the fit with its errors."""
+        if self.fit.failed or self.region is None or self.minimum is None:
+            return self.fit
+        return _with_end_errors(self.region.with_errors(self.fit, self.minimum), sky)
+
+
+def _fit(sky: SkySubtracted, start: Trail, reach: float, guess: Trail | None = None) -> _Solution:
+    """Fit a trail to the pixels around a start, and to the ones around the fit until it stays there."""
     for _ in range(_PASSES):
-        if (region := _region(sky, start, reach)) is None:
-            return TrailFit.failure(start)
-        converged, fit = _solve(region)
+        if (region := _region(sky, start, reach, guess)) is None:
+            return _Solution(TrailFit.failure(start))
+        minimum = minimize_huber(
+            region.evaluate, region.parameters, region.scales, threshold=OUTLIER, max_evaluations=_EVALUATIONS
+        )
+        fit = region.result(minimum)
         # Pixels are chosen around the start: a trail that has grown or moved
         # out of them is fitted again around its new position.
-        if fit.failed or (converged and _ends_moved(start, fit) < sky.psf.fwhm(fit.x, fit.y)):
-            return _with_end_errors(fit, sky)
-        last, start = region, fit
-    return _with_end_errors(fit, sky) if converged else last.failure()
-
-
-def _solve(region: FitRegion) -> tuple[bool, TrailFit]:
-    """Return whether the fit to given pixels converged, and the fit."""
-    converged, parameters = minimize_huber(
-        region.evaluate, region.parameters, region.scales, threshold=OUTLIER, max_evaluations=_EVALUATIONS
-    )
-    return converged, region.result(parameters)
+        stays = minimum.converged and _ends_moved(start, fit) < sky.psf.fwhm(fit.x, fit.y)
+        if fit.failed or stays:
+            return _Solution(fit, region, minimum)
+        last, start, guess = region, fit, None
+    return _Solution(fit, last, minimum) if minimum.converged else _Solution(last.failure())
 
 
 def start_as_fit(sky: SkySubtracted, start: Trail) -> TrailFit:
@@ -85,12 +121,12 @@ def start_as_fit(sky: SkySubtracted, start: Trail) -> TrailFit:
     return TrailFit.failure(start) if region is None else region.failure()
 
 
-def _region(sky: SkySubtracted, start: Trail, reach: float) -> FitRegion | None:
+def _region(sky: SkySubtracted, start: Trail, reach: float, guess: Trail | None = None) -> FitRegion | None:
     """Return the pixels around a start, or `None` if it cannot be fitted."""
     finite = np.all(np.isfinite([start.x, start.y, start.length, start.angle]))
     if not finite or not 0.0 <= start.length <= MAX_FITTED_LENGTH:
         return None
-    region = FitRegion(sky, start, reach)
+    region = FitRegion(sky, start, reach, guess)
     return region if region.n_data >= MIN_PIXELS else None
 
 

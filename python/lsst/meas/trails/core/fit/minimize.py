@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("minimize_huber",)
+__all__ = ("Evaluate", "Minimum", "gram", "minimize_huber")
 
 import dataclasses
 from collections.abc import Callable
@@ -21,36 +21,64 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg.blas
+import scipy.linalg.lapack
 
 type _Floats = npt.NDArray[np.float64]
+type Evaluate = Callable[[_Floats], tuple[_Floats, _Floats, _Floats]]
+"""Function of the parameters, shape (p,), that returns residuals in units of their errors, shape (n,), and
+their derivatives: a basis, shape (p, n), and a factor for each of its rows, shape (p,).
+"""
 
-_DECREMENT = 1e-4
-"""Decrease of half the chi-square that is left at the end: a step of 1.4% of the errors."""
+_DECREMENT = 1e-3
+"""Largest decrease of half the chi-square by the last step, 4.5% of the errors. The step is not evaluated: it
+leaves 1.5% of the errors if steps shrink by a factor of three, as they do near a minimum.
+"""
 
 _GROWTH = 4.0
 """Growth of the damping after a step that fails; it doubles with each further one."""
+
+_DAMPING = 0.01
+"""Damping of the first step, and largest damping of the last one."""
 
 _MAX_DAMPING = 1e12
 """Damping beyond which no step decreases the loss."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Minimum:
+    """Minimum of a loss, or the best point of a search that has not found it.
+
+    Parameters
+    ----------
+    converged
+        Whether the last step was small against the errors of the parameters.
+    parameters
+        Parameters of the smallest loss, shape (p,).
+    residual
+        Residuals there, shape (n,).
+    basis, factors
+        Derivatives of the residuals; see `Evaluate`.
+    """
+
+    converged: bool
+    parameters: _Floats
+    residual: _Floats
+    basis: _Floats
+    factors: _Floats
+
+
 def minimize_huber(
-    evaluate: Callable[[_Floats], tuple[_Floats, _Floats]],
-    start: _Floats,
-    scales: _Floats,
-    *,
-    threshold: float,
-    max_evaluations: int,
-) -> tuple[bool, _Floats]:
+    evaluate: Evaluate, start: _Floats, scales: _Floats, *, threshold: float, max_evaluations: int
+) -> Minimum:
     """Minimize the Huber loss of residuals.
 
     Parameters
     ----------
     evaluate
-        Function of the parameters, shape (p,), that returns residuals in units of their errors, shape (n,),
-        and their derivatives, shape (n, p).
+        Function that returns residuals and their derivatives.
     start
-        Parameters to start from.
+        Parameters to start from, shape (p,).
     scales
         Typical steps of the parameters, shape (p,).
     threshold
@@ -60,10 +88,8 @@ def minimize_huber(
 
     Returns
     -------
-    converged
-        Whether the next step would be small against the errors of the parameters.
-    parameters
-        Parameters of the smallest loss, shape (p,).
+    minimum
+        The minimum, with residuals that are extrapolated over the last small step.
 
     Notes
     -----
@@ -74,25 +100,24 @@ def minimize_huber(
     learned from the changes of the derivatives (Dennis, Gay and Welsch 1981, ACM Trans. Math. Softw. 7, 348).
     The damping follows Nielsen (1999, IMM-REP-1999-05, Technical University of Denmark).
     """
-    parameters = np.array(start, dtype=np.float64)
-    here = _Point.at(evaluate, parameters, scales, threshold)
-    damping, growth = 0.1, _GROWTH
+    here = _Point.at(evaluate, np.array(start, dtype=np.float64), scales, threshold)
+    damping, growth = _DAMPING, _GROWTH
     second = np.zeros_like(here.curvature)
     for _ in range(max_evaluations - 1):
         if not here.finite:
-            return False, parameters
+            return here.minimum(False)
         curvature = _positive(here.curvature, second)
         step = _step(curvature, here.gradient, damping)
         if step is None:
-            return False, parameters
-        if damping < 1e-2 and -0.5 * float(step @ here.gradient) < _DECREMENT:
-            return True, parameters
-        there = _Point.at(evaluate, parameters + scales * step, scales, threshold)
+            return here.minimum(False)
+        if damping <= _DAMPING and -0.5 * float(step @ here.gradient) < _DECREMENT:
+            return here.minimum(True, step)
+        there = _Point.at(evaluate, here.parameters + scales * step, scales, threshold)
         predicted = -float(step @ here.gradient + 0.5 * step @ curvature @ step)
         if there.finite and there.loss < here.loss:
             gain = (here.loss - there.loss) / predicted if predicted > 0.0 else 0.0
             second = _learn(second, here, there, step)
-            parameters, here = parameters + scales * step, there
+            here = there
             damping = max(damping * max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3), 1e-9)
             growth = _GROWTH
         else:
@@ -101,8 +126,8 @@ def minimize_huber(
             growth *= 2.0
             if damping > _MAX_DAMPING:
                 # Rounding hides any further decrease.
-                return True, parameters
-    return False, parameters
+                return here.minimum(True)
+    return here.minimum(False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,80 +136,103 @@ class _Point:
 
     Parameters
     ----------
+    parameters, scales
+        Parameters, and the units of the steps, shape (p,).
+    residual
+        Residuals, shape (n,).
+    basis, factors
+        Their derivatives; see `Evaluate`.
     loss
         Huber loss, which for small residuals is half the chi-square.
-    slopes
-        Derivatives of the residuals by the scaled parameters, shape (p, n).
     pull
         Residuals, limited to the threshold, shape (n,).
     gradient, curvature
-        Gradient, shape (p,), and curvature of the normal equations, shape (p, p).
+        Gradient, shape (p,), and curvature of the normal equations, shape (p, p), in scaled parameters.
     """
 
+    parameters: _Floats
+    scales: _Floats
+    residual: _Floats
+    basis: _Floats
+    factors: _Floats
     loss: float
-    slopes: _Floats
     pull: _Floats
     gradient: _Floats
     curvature: _Floats
 
     @classmethod
-    def at(
-        cls,
-        evaluate: Callable[[_Floats], tuple[_Floats, _Floats]],
-        parameters: _Floats,
-        scales: _Floats,
-        threshold: float,
-    ) -> Self:
+    def at(cls, evaluate: Evaluate, parameters: _Floats, scales: _Floats, threshold: float) -> Self:
         """Evaluate a point."""
-        residual, jacobian = evaluate(parameters)
-        slopes = jacobian.T * scales[:, None]
+        residual, basis, factors = evaluate(parameters)
+        scaled = factors * scales
         pull = np.clip(residual, -threshold, threshold)
+        products = gram(basis)
         outer = np.flatnonzero(pull != residual)
-        curvature = slopes @ slopes.T
         if outer.size:
-            curvature -= slopes[:, outer] @ slopes[:, outer].T
-        loss = float(pull @ residual - 0.5 * pull @ pull)
-        return cls(loss, slopes, pull, slopes @ pull, curvature)
+            products -= gram(basis.take(outer, axis=1))
+        return cls(
+            parameters=parameters,
+            scales=scales,
+            residual=residual,
+            basis=basis,
+            factors=factors,
+            loss=float(pull @ residual - 0.5 * pull @ pull),
+            pull=pull,
+            gradient=scaled * (basis @ pull),
+            curvature=products * (scaled[:, None] * scaled),
+        )
 
     @property
     def finite(self) -> bool:
         """Whether loss and derivatives are finite."""
-        return bool(np.isfinite(self.loss) and np.all(np.isfinite(self.curvature)))
+        return bool(np.isfinite(self.loss) and np.isfinite(self.curvature).all())
+
+    def pulled(self, pull: _Floats) -> _Floats:
+        """Return the gradient for other residuals, shape (p,)."""
+        return np.asarray(self.factors * self.scales * (self.basis @ pull))
+
+    def minimum(self, converged: bool, step: _Floats | None = None) -> Minimum:
+        """Return the point, or the point after a small step, as the result of a search."""
+        parameters, residual = self.parameters, self.residual
+        if step is not None:
+            shift = self.scales * step
+            parameters, residual = parameters + shift, residual + (self.factors * shift) @ self.basis
+        return Minimum(converged, parameters, residual, self.basis, self.factors)
+
+
+def gram(rows: _Floats) -> _Floats:
+    """Return the scalar products of rows, shape (p, n), with each other, shape (p, p).
+
+    Numpy calls a routine for symmetric results, which takes several times longer for few rows.
+    """
+    columns = np.ascontiguousarray(rows).T
+    return np.asarray(scipy.linalg.blas.dgemm(1.0, columns, columns, trans_a=1))
 
 
 def _learn(second: _Floats, old: _Point, new: _Point, step: _Floats) -> _Floats:
     """Update the curvature that the normal equations lack, from the change of the derivatives."""
-    change = (new.slopes - old.slopes) @ new.pull
     bend = new.gradient - old.gradient
     along = float(bend @ step)
     if along <= 1e-12:
         return second
+    change = new.gradient - old.pulled(new.pull)
     held = float(step @ second @ step)
     sized = second * min(1.0, abs(float(step @ change)) / abs(held)) if held != 0.0 else second
     miss = change - sized @ step
-    return np.asarray(
-        sized
-        + (np.outer(miss, bend) + np.outer(bend, miss)) / along
-        - float(miss @ step) * np.outer(bend, bend) / along**2
-    )
+    cross = miss[:, None] * (bend / along)
+    return np.asarray(sized + cross + cross.T - (float(miss @ step) / along**2) * (bend[:, None] * bend))
 
 
 def _positive(curvature: _Floats, second: _Floats) -> _Floats:
     """Return the sum of both curvatures if it is positive definite, else the first."""
     total = curvature + second
-    try:
-        np.linalg.cholesky(total)
-    except np.linalg.LinAlgError:
-        return curvature
-    return total
+    return curvature if scipy.linalg.lapack.dpotrf(total)[1] else total
 
 
 def _step(curvature: _Floats, gradient: _Floats, damping: float) -> _Floats | None:
     """Return the damped step of the scaled parameters, or `None` if there is none."""
-    diagonal = np.diag(curvature)
+    diagonal = curvature.diagonal()
     # A parameter without influence does not move.
     damped = curvature + np.diag(damping * np.maximum(diagonal, 1e-12 * max(diagonal.max(), 1e-300)))
-    try:
-        return -np.linalg.solve(damped, gradient)
-    except np.linalg.LinAlgError:
-        return None
+    _, step, failed = scipy.linalg.lapack.dposv(damped, gradient)
+    return None if failed else np.asarray(-step)

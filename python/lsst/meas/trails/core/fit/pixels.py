@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("MAX_FITTED_LENGTH", "MIN_PIXELS", "OUTLIER", "FitRegion", "TrailFit")
+__all__ = ("MAX_FITTED_LENGTH", "MIN_PIXELS", "OUTLIER", "FitRegion", "TrailFit", "pixel_values")
 
 import dataclasses
 from typing import Self
@@ -23,12 +23,12 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from ..background import SkySubtracted
-from ..geometry import Trail, near_segment, wrap_angle
+from ..geometry import SegmentPixels, Trail, near_segment, wrap_angle
 from ..render import FourierTrail, trail_kernels
+from .minimize import Minimum, gram
 
 type _Mask = npt.NDArray[np.bool_]
 type _Floats = npt.NDArray[np.float64]
-type _Pixels = npt.NDArray[np.floating]
 
 MIN_PIXELS = 20
 """Fewest good pixels for a fit."""
@@ -44,6 +44,9 @@ _ON_LINE = (8.0, 4.0)
 
 OUTLIER = 4.0
 """Residual, in sigma, beyond which a pixel belongs to a neighbor."""
+
+_DEGENERATE = 1e-12
+"""Least determinant of scaled normal equations."""
 
 _BLOCK = 2.0
 """Side of the blocks, in FWHM, between which residuals are independent."""
@@ -90,12 +93,22 @@ class TrailFit(Trail):
         return cls(start.x, start.y, start.length, float(wrap_angle(start.angle)), failed=True)
 
 
-def _significance(data: _Floats, variance: _Floats, good: _Mask) -> _Floats:
-    """Return pixels less their median in units of their noise, or NaN."""
-    result = np.full(data.shape, np.nan)
-    if np.any(good):
-        result[good] = (data[good] - np.median(data[good])) / np.sqrt(variance[good])
-    return result
+def pixel_values(sky: SkySubtracted, near: SegmentPixels) -> tuple[_Floats, _Floats, _Mask]:
+    """Return data and variance of the used pixels near a segment, and which are good, shape (n,)."""
+    (rows, inner_rows), (columns, inner_columns) = (
+        (slice(first, last), slice(first - start, last - start))
+        for start, first, last in (
+            (start, min(max(start, 0), limit), min(max(start + size, 0), limit))
+            for start, size, limit in zip((near.bottom, near.left), near.use.shape, sky.shape, strict=True)
+        )
+    )
+    use = near.use[inner_rows, inner_columns]
+    data = sky.planes.image[rows, columns][use].astype(np.float64)
+    data -= sky.level[rows, columns][use]
+    variance = sky.planes.variance[rows, columns][use].astype(np.float64)
+    good = np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)
+    good &= ~sky.bad[rows, columns][use]
+    return data, variance, good
 
 
 def _on_neighbors(significance: _Floats, distance: _Floats, aside: _Floats, fwhm: float) -> _Mask:
@@ -105,10 +118,14 @@ def _on_neighbors(significance: _Floats, distance: _Floats, aside: _Floats, fwhm
     trail are not fitted. All arrays have shape (h, w): the significance of the pixels, NaN if bad, and their
     distances from the segment and, ``aside``, from the infinite line through it.
     """
-    on_ridge = (distance < 0.5 * fwhm) & np.isfinite(significance)
-    ridge = float(np.median(significance[on_ridge])) if np.any(on_ridge) else 0.0
+    on_ridge = significance[distance < 0.5 * fwhm]
+    on_ridge = on_ridge[np.isfinite(on_ridge)]
+    ridge = float(np.median(on_ridge)) if on_ridge.size else 0.0
     off_line, on_line = (max(least, factor * ridge) for least, factor in (_OFF_LINE, _ON_LINE))
-    bright = (significance > on_line) | ((aside > fwhm) & (significance > off_line))
+    bright = significance > min(off_line, on_line)
+    if not bright.any():
+        return bright
+    bright &= (significance > on_line) | ((aside > fwhm) & (significance > off_line))
     # The wings of a star are as harmful as its core.
     return np.asarray(scipy.ndimage.binary_dilation(bright, iterations=max(1, round(0.75 * fwhm))))
 
@@ -124,44 +141,49 @@ class FitRegion:
         Start of the fit.
     reach
         Largest distance of the pixels from the start, FWHM.
+    guess
+        First parameters of the fit; by default the start, around which the pixels are.
     """
 
-    def __init__(self, sky: SkySubtracted, start: Trail, reach: float) -> None:
+    def __init__(self, sky: SkySubtracted, start: Trail, reach: float, guess: Trail | None = None) -> None:
         self._start = start
         x, y = start.x, start.y
         x0, y0, x1, y1 = start.ends
         self._fwhm = sky.psf.fwhm(x, y)
-        margin = reach * self._fwhm
-        left, bottom, rows, columns, distance, use = near_segment(x0, y0, x1, y1, margin, sky.shape)
-        self._origin = (left, bottom)
-        pixels = rows[use], columns[use]
-        data = sky.planes.image[pixels].astype(np.float64) - sky.level[pixels]
-        variance = sky.planes.variance[pixels].astype(np.float64)
-        good = ~sky.bad[pixels] & np.isfinite(data) & np.isfinite(variance) & (variance > 0.0)
+        near = near_segment(x0, y0, x1, y1, reach * self._fwhm, sky.shape)
+        self._origin = (near.left, near.bottom)
+        use = near.use
+        data, variance, good = pixel_values(sky, near)
         significance = np.full(use.shape, np.nan)
-        significance[use] = _significance(data, variance, good)
+        if good.any():
+            noise = np.sqrt(np.where(good, variance, np.nan))
+            significance[use] = (data - np.median(data[good])) / noise
         c, s = start.direction
-        aside = np.abs((rows - y) * c - (columns - x) * s)
-        good &= ~_on_neighbors(significance, distance, aside, self._fwhm)[use]
+        aside = np.abs((near.rows[:, :1] - y) * c - (near.columns[:1] - x) * s)
+        good &= ~_on_neighbors(significance, near.distance, aside, self._fwhm)[use]
         use[use] = good
         self._box = use.shape
-        self._pixels = np.flatnonzero(use)
         self.n_data = int(np.count_nonzero(good))
         if self.n_data < MIN_PIXELS:
             return
         side = max(1, round(_BLOCK * self._fwhm))
-        box_rows, box_columns = np.nonzero(use)
-        number = box_rows // side * use.shape[1] + box_columns // side
-        self._blocks = np.unique(number, return_inverse=True)[1]
-        self.data = data[good]
+        rows, columns = np.nonzero(use)
+        self._blocks = rows // side * (use.shape[1] // side + 1) + columns // side
         self.sigma = np.sqrt(variance[good])
-        self._renderer = FourierTrail(trail_kernels(sky.psf, x0, y0, x1, y1).astype(np.float32), use.shape)
-        self._cache: tuple[bytes, _Pixels, _Pixels] | None = None
-        shape = np.array([x - left, y - bottom, x1 - x0, y1 - y0])
-        trail = self._draw(shape)[0].astype(np.float64)
+        self._unit = float(np.sqrt(np.mean(variance[good])))
+        self._weight = self._unit / self.sigma
+        self.data = data[good]
+        self._scaled = self.data / self.sigma
+        kernels = trail_kernels(sky.psf, x0, y0, x1, y1).astype(np.float32)
+        self._renderer = FourierTrail(kernels, use.shape, use)
+        self._cache: tuple[bytes, _Floats] | None = None
+        guess = guess or start
+        x0, y0, x1, y1 = guess.ends
+        shape = np.array([guess.x - near.left, guess.y - near.bottom, x1 - x0, y1 - y0])
+        trail = self._draw(shape)[4]
         flux, self._level = self._linear(trail)
-        self.flux_scale = max(1.0 / np.sqrt(np.sum(np.square(trail / self.sigma))), 1e-30)
-        self.background_scale = float(np.median(self.sigma)) / np.sqrt(self.n_data)
+        self.flux_scale = max(self._unit / np.sqrt(trail @ trail), 1e-30)
+        self.background_scale = self._unit / np.sqrt(self.n_data)
         # The solver stops at steps that are small against the norm of all parameters: with flux and level of
         # order one it does not stop a pixel away from a bright trail.
         self._flux_unit = max(abs(flux), self.flux_scale)
@@ -170,34 +192,42 @@ class FitRegion:
 
     def _linear(self, trail: _Floats) -> tuple[float, float]:
         """Return the best-fitting flux and background of a given shape."""
-        design = np.stack([trail / self.sigma, 1.0 / self.sigma], axis=1)
-        solution = np.linalg.lstsq(design, self.data / self.sigma, rcond=None)[0]
-        return float(solution[0]), float(solution[1])
+        (square, cross), (_, norm) = gram(np.stack([trail, self._weight]))
+        along_trail, along_level = float(trail @ self._scaled), float(self._weight @ self._scaled)
+        determinant = square * norm - cross * cross
+        flux = 0.0
+        if determinant > _DEGENERATE * square * norm:
+            flux = float((norm * along_trail - cross * along_level) / determinant)
+        level = float((along_level - flux * cross) / norm)
+        return flux * self._unit, level * self._unit
 
-    def evaluate(self, p: _Floats) -> tuple[_Floats, _Floats]:
-        """Return residuals in sigma, (n,), and their derivatives, (n, 6).
+    def evaluate(self, p: _Floats) -> tuple[_Floats, _Floats, _Floats]:
+        """Return residuals in sigma, (n,), and their derivatives as a basis, (6, n), and its factors, (6,).
 
         The parameters are x, y, dx, dy in the box, flux and level; for the units of the last two see
         `_linear_values`.
         """
-        trail, slopes = self._draw(p[:4])
+        basis = self._draw(p[:4])
         flux, level = self._linear_values(p)
-        residual = (flux * trail + level - self.data) / self.sigma
-        # Derivatives are stored by parameter, each in one piece.
-        jacobian = np.empty((6, len(trail)))
-        np.multiply(slopes, flux, out=jacobian[:4])
-        np.multiply(trail, self._flux_unit, out=jacobian[4])
-        jacobian[5] = self.background_scale
-        jacobian /= self.sigma
-        return residual, jacobian.T
+        residual = basis[4] * (flux / self._unit) + self._weight * (level / self._unit) - self._scaled
+        factors = np.array([flux, flux, flux, flux, self._flux_unit, self.background_scale]) / self._unit
+        return residual, basis, factors
 
-    def _draw(self, shape: _Floats) -> tuple[_Pixels, _Pixels]:
-        """Return a trail of unit flux, (n,), and its derivatives by x, y, dx, dy, (4, n); keep the last."""
+    def _draw(self, shape: _Floats) -> _Floats:
+        """Return the derivatives of the data by x, y, dx, dy, flux and level of a trail of unit flux.
+
+        The shape is (6, n), the unit the median noise over the noise of each pixel. The last draw is kept.
+        """
         key = shape.tobytes()
         if self._cache is None or self._cache[0] != key:
             image, slopes = self._renderer.image_and_jacobian(*shape)
-            self._cache = (key, image.ravel()[self._pixels], slopes.reshape(4, -1)[:, self._pixels])
-        return self._cache[1], self._cache[2]
+            # Products of derivatives need double precision: beyond the edge of an image they nearly cancel.
+            basis = np.empty((6, len(image)))
+            np.multiply(slopes, self._weight, out=basis[:4])
+            np.multiply(image, self._weight, out=basis[4])
+            basis[5] = self._weight
+            self._cache = (key, basis)
+        return self._cache[1]
 
     def _linear_values(self, p: _Floats) -> tuple[float, float]:
         """Return flux and background level in image units."""
@@ -206,18 +236,19 @@ class FitRegion:
     def _chi2(self, residual: _Floats) -> tuple[float, _Mask]:
         """Return the chi-square without outliers, and the pixels it uses."""
         kept = np.abs(residual) < 2.0 * OUTLIER
-        return float(np.sum(np.square(residual[kept]))), kept
+        inner = residual[kept]
+        return float(inner @ inner), kept
 
     def _null(self, kept: _Mask) -> float:
         """Return the chi-square of a constant background."""
-        weight = 1.0 / np.square(self.sigma[kept])
-        level = np.sum(weight * self.data[kept]) / np.sum(weight)
-        return float(np.sum(weight * np.square(self.data[kept] - level)))
+        weight, scaled = self._weight[kept], self._scaled[kept]
+        residual = scaled - weight * ((weight @ scaled) / (weight @ weight))
+        return float(residual @ residual)
 
-    def result(self, p: _Floats) -> TrailFit:
-        """Return the parameters of a solution as a `TrailFit`."""
-        residual, jacobian = self.evaluate(p)
-        chi2, kept = self._chi2(residual)
+    def result(self, minimum: Minimum) -> TrailFit:
+        """Return a solution as a `TrailFit`, whose errors are NaN; see `with_errors`."""
+        p = minimum.parameters
+        chi2, kept = self._chi2(minimum.residual)
         x, y, dx, dy = (float(value) for value in p[:4])
         flux, level = self._linear_values(p)
         length = float(np.hypot(dx, dy))
@@ -225,20 +256,6 @@ class FitRegion:
         possible = np.all(np.isfinite(p)) and flux > 0.0 and length <= MAX_FITTED_LENGTH and inside
         if not possible or kept.sum() < MIN_PIXELS or not chi2 < (null := self._null(kept)):
             return self.failure()
-        # A trail of length zero has no direction: x and y take its place.
-        unit = (dx / length, dy / length) if length > 0.0 else (1.0, 0.0)
-        blocks = self._blocks[kept]
-        covariance = _covariance(jacobian[kept], residual[kept], blocks, unit)
-        if covariance is None:
-            return self.failure()
-        length_err, angle_err = float(np.sqrt(covariance[2, 2])), float(np.sqrt(covariance[3, 3]))
-        if length_err > 0.5 * length + self._fwhm:
-            # An end lies beyond the edge of the image or behind a mask: the
-            # other errors are for a trail of the fitted length.
-            covariance = _covariance(jacobian[kept], residual[kept], blocks, unit, fixed_length=True)
-            if covariance is None:
-                return self.failure()
-        variances = np.diag(covariance)
         return TrailFit(
             x=x + self._origin[0],
             y=y + self._origin[1],
@@ -246,21 +263,48 @@ class FitRegion:
             angle=float(wrap_angle(np.rad2deg(np.arctan2(dy, dx)))),
             flux=flux,
             background=level,
-            x_err=float(np.sqrt(variances[0])),
-            y_err=float(np.sqrt(variances[1])),
-            length_err=length_err,
-            angle_err=min(float(np.rad2deg(angle_err / max(length, 1e-3))), 90.0),
-            flux_err=float(np.sqrt(variances[4]) * self._flux_unit),
-            xy_covariance=float(covariance[0, 1]),
             chi2=chi2,
             n_data=int(kept.sum()),
             chi2_null=null,
         )
 
+    def with_errors(self, fit: TrailFit, minimum: Minimum) -> TrailFit:
+        """Return the result of a solution with its errors; a failure if they are not finite."""
+        kept = self._chi2(minimum.residual)[1]
+        pixels = (
+            np.compress(kept, minimum.basis, axis=1),
+            minimum.factors,
+            minimum.residual[kept],
+            self._blocks[kept],
+        )
+        # A trail of length zero has no direction: x and y take its place.
+        dx, dy = minimum.parameters[2:4]
+        unit = (dx / fit.length, dy / fit.length) if fit.length > 0.0 else (1.0, 0.0)
+        covariance = _covariance(*pixels, unit)
+        if covariance is None:
+            return self.failure()
+        length_err, angle_err = float(np.sqrt(covariance[2, 2])), float(np.sqrt(covariance[3, 3]))
+        if length_err > 0.5 * fit.length + self._fwhm:
+            # An end lies beyond the edge of the image or behind a mask: the
+            # other errors are for a trail of the fitted length.
+            covariance = _covariance(*pixels, unit, fixed_length=True)
+            if covariance is None:
+                return self.failure()
+        variances = covariance.diagonal()
+        return dataclasses.replace(
+            fit,
+            x_err=float(np.sqrt(variances[0])),
+            y_err=float(np.sqrt(variances[1])),
+            length_err=length_err,
+            angle_err=min(float(np.rad2deg(angle_err / max(fit.length, 1e-3))), 90.0),
+            flux_err=float(np.sqrt(variances[4]) * self._flux_unit),
+            xy_covariance=float(covariance[0, 1]),
+        )
+
     def failure(self) -> TrailFit:
         """Return the start with its best-fitting flux as a failed fit."""
         flux, level = self._linear_values(self.parameters)
-        residual, _ = self.evaluate(self.parameters)
+        residual, _, _ = self.evaluate(self.parameters)
         chi2, kept = self._chi2(residual)
         return dataclasses.replace(
             TrailFit.failure(self._start),
@@ -274,7 +318,8 @@ class FitRegion:
 
 
 def _covariance(
-    jacobian: _Floats,
+    basis: _Floats,
+    factors: _Floats,
     residual: _Floats,
     blocks: npt.NDArray[np.int64],
     unit: tuple[float, float],
@@ -284,8 +329,8 @@ def _covariance(
 
     Parameters
     ----------
-    jacobian
-        Derivatives of the residuals by x, y, dx, dy, flux and background, shape (n, 6).
+    basis, factors
+        Derivatives of the residuals by x, y, dx, dy, flux and background, shapes (6, n) and (6,).
     residual
         Residuals in sigma, shape (n,).
     blocks
@@ -308,31 +353,28 @@ def _covariance(
     on the line (Huber 1967, Proc. Fifth Berkeley Symp. 1, 221; in blocks, Liang and Zeger 1986, Biometrika
     73, 13).
     """
-    rotation = np.eye(6)
-    rotation[2:4, 2:4] = [[unit[0], -unit[1]], [unit[1], unit[0]]]
-    rotated = jacobian @ rotation
+    rotation = np.diag(factors)
+    rotation[2:4, 2:4] = np.array([[unit[0], -unit[1]], [unit[1], unit[0]]]) * factors[2:4, None]
     free = [0, 1, 3, 4, 5] if fixed_length else [0, 1, 2, 3, 4, 5]
-    # Scaled columns keep the units of a parameter from making the matrix look singular.
-    scale = np.linalg.norm(rotated[:, free], axis=0)
-    if not np.all(np.isfinite(scale)) or np.any(scale == 0.0):
+    rotation = rotation[:, free]
+    normal = rotation.T @ gram(basis) @ rotation
+    # Scaled parameters keep their units from making the matrix look singular.
+    scale = np.sqrt(normal.diagonal())
+    if not np.isfinite(scale).all() or np.any(scale == 0.0):
         return None
-    normal = rotated[:, free] / scale
     try:
-        inverse = np.linalg.inv(normal.T @ normal) / np.outer(scale, scale)
+        inverse = np.linalg.inv(normal / np.outer(scale, scale)) / np.outer(scale, scale)
     except np.linalg.LinAlgError:
         return None
-    variances = np.diag(inverse)
-    if not np.all(np.isfinite(variances)) or np.any(variances <= 0.0):
+    variances = inverse.diagonal()
+    if not np.isfinite(variances).all() or np.any(variances <= 0.0):
         return None
-    pull = (
-        rotated[:, free]
-        * (residual * np.minimum(1.0, OUTLIER / np.maximum(np.abs(residual), 1e-30)))[:, None]
-    )
-    sums = np.stack([np.bincount(blocks, weights=column) for column in pull.T], axis=1)
+    pull = basis * np.clip(residual, -OUTLIER, OUTLIER)
+    sums = np.stack([np.bincount(blocks, weights=row) for row in pull], axis=1)
     # Units of the errors avoid an overflow.
-    shifts = sums @ inverse / np.sqrt(variances)
+    shifts = sums @ rotation @ inverse / np.sqrt(variances)
     raised = np.sqrt(np.maximum(np.sum(np.square(shifts), axis=0), 1.0))
-    if not np.all(np.isfinite(raised)):
+    if not np.isfinite(raised).all():
         return None
     covariance = np.zeros((6, 6))
     covariance[np.ix_(free, free)] = inverse * np.outer(raised, raised)
