@@ -24,13 +24,13 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
 
 from ..background import SkySubtracted
 from ..geometry import Trail, near_segment
 from ..psf import FWHM_PER_SIGMA
 from ..render import FourierTrail, trail_kernels
-from .pixels import MAX_FITTED_LENGTH
+from .minimize import gram
+from .pixels import MAX_FITTED_LENGTH, pixel_values
 
 type _Floats = npt.NDArray[np.float64]
 
@@ -45,6 +45,15 @@ _CORE = 0.4
 
 _OUTLIER = 8.0
 """Residual, in sigma, beyond which a pixel belongs to a neighbor."""
+
+_MIN_PIXELS = 20
+"""Fewest good pixels."""
+
+_DEGENERATE = 1e-12
+"""Least ratio of the eigenvalues of normal equations."""
+
+_MODEL, _WIDE, _SHORT, _POINT, _LEVEL, _DATA = range(6)
+"""Trail, wider trail, shorter trail, point source, background and data, as rows of a matrix."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,68 +88,57 @@ def measure_shape(sky: SkySubtracted, trail: Trail) -> ShapeTests:
         return nothing
     fwhm = sky.psf.fwhm(trail.x, trail.y)
     x0, y0, x1, y1 = trail.ends
-    left, bottom, rows, columns, _, use = near_segment(x0, y0, x1, y1, _REACH * fwhm, sky.shape)
-    pixels = rows[use], columns[use]
-    good = ~sky.bad[pixels]
-    use[use] = good
-    pixels = pixels[0][good], pixels[1][good]
-    if pixels[0].size < 20:
+    near = near_segment(x0, y0, x1, y1, _REACH * fwhm, sky.shape)
+    data, variance, good = pixel_values(sky, near)
+    near.use[near.use] = good
+    data, noise = data[good], np.sqrt(variance[good])
+    if data.size < _MIN_PIXELS:
         return nothing
-    sigma = np.sqrt(sky.planes.variance[pixels].astype(np.float64))
-    data = (sky.planes.image[pixels].astype(np.float64) - sky.level[pixels]) / sigma
-
-    kernels = trail_kernels(sky.psf, x0, y0, x1, y1)
-    narrow = FourierTrail(kernels, use.shape)
-    wide = FourierTrail(_blurred(kernels, _BLUR * fwhm / FWHM_PER_SIGMA), use.shape)
+    kernels = trail_kernels(sky.psf, x0, y0, x1, y1).astype(np.float32)
+    renderer = FourierTrail(kernels, near.use.shape, near.use)
+    x, y = trail.x - near.left, trail.y - near.bottom
     dx, dy = x1 - x0, y1 - y0
-    place = (trail.x - left, trail.y - bottom)
-    model, spread, core, point = (
-        drawn[use] / sigma
-        for drawn in (
-            narrow.image(*place, dx, dy),
-            wide.image(*place, dx, dy),
-            narrow.image(*place, _CORE * dx, _CORE * dy),
-            narrow.image(*place, 0.0, 0.0),
-        )
-    )
-    level = 1.0 / sigma
-    chi2_trail, _, residual = _linear_fit([model, level], data)
-    kept = np.abs(residual) < _OUTLIER
-    if np.count_nonzero(kept) < 20:
+    rows = np.empty((6, data.size))
+    rows[_DATA], rows[_LEVEL] = data, 1.0
+    rows[_MODEL] = renderer.image(x, y, dx, dy)
+    rows[_WIDE] = renderer.image(x, y, dx, dy, blur=_BLUR * fwhm / FWHM_PER_SIGMA)
+    rows[_SHORT] = renderer.image(x, y, _CORE * dx, _CORE * dy)
+    rows[_POINT] = renderer.image(x, y, 0.0, 0.0)
+    rows /= noise
+    _, amplitudes, _ = _linear_fit(gram(rows), _MODEL, _LEVEL)
+    kept = np.abs(rows[_DATA] - amplitudes @ rows[[_MODEL, _LEVEL]]) < _OUTLIER
+    if np.count_nonzero(kept) < _MIN_PIXELS:
         return nothing
-    data, model, spread, core, point, level = (a[kept] for a in (data, model, spread, core, point, level))
-    chi2_trail, _, _ = _linear_fit([model, level], data)
-    chi2_point, _, _ = _linear_fit([point, level], data)
-    gain = chi2_point - chi2_trail
+    products = gram(np.compress(kept, rows, axis=1))
+    gain = _linear_fit(products, _POINT, _LEVEL)[0] - _linear_fit(products, _MODEL, _LEVEL)[0]
     return ShapeTests(
-        wide=_linear_fit([spread, model, level], data)[1],
-        core=_linear_fit([core, model, level], data)[1] if trail.length > fwhm else 0.0,
+        wide=_linear_fit(products, _WIDE, _MODEL, _LEVEL)[2],
+        core=_linear_fit(products, _SHORT, _MODEL, _LEVEL)[2] if trail.length > fwhm else 0.0,
         length=float(np.sign(gain) * np.sqrt(abs(gain))),
     )
 
 
-def _blurred(kernels: _Floats, sigma: float) -> _Floats:
-    """Return PSF kernels convolved with a Gaussian, on larger stamps."""
-    pad = int(np.ceil(3.0 * sigma))
-    padded = np.pad(kernels, ((0, 0), (pad, pad), (pad, pad)))
-    return np.asarray(scipy.ndimage.gaussian_filter(padded, (0.0, sigma, sigma), mode="constant"))
-
-
-def _linear_fit(components: list[_Floats], data: _Floats) -> tuple[float, float, _Floats]:
-    """Fit amplitudes of components to data, both in units of the noise.
+def _linear_fit(products: _Floats, *components: int) -> tuple[float, _Floats, float]:
+    """Fit amplitudes of components to data, from the scalar products of all rows.
 
     Returns
     -------
-    chi2, significance, residual
-        Sum of the squared residuals; amplitude of the first component over its error, 0 if it is degenerate
-        with the others; data minus model.
+    chi2, amplitudes, significance
+        Sum of the squared residuals; amplitudes of the components; amplitude of the first component over its
+        error, 0 if it is degenerate with the others.
     """
-    design = np.stack(components, axis=1)
-    design = design / np.maximum(np.linalg.norm(design, axis=0), 1e-30)
-    solution, _, rank, _ = np.linalg.lstsq(design, data, rcond=1e-8)
-    residual = data - design @ solution
+    rows = list(components)
+    norm = np.maximum(np.sqrt(products.diagonal()[rows]), 1e-30)
+    normal = products[np.ix_(rows, rows)] / np.outer(norm, norm)
+    projection = products[rows, _DATA] / norm
+    try:
+        inverse = np.linalg.inv(normal)
+    except np.linalg.LinAlgError:
+        inverse = np.full_like(normal, np.inf)
     significance = 0.0
-    if rank == design.shape[1]:
-        error = np.sqrt(np.linalg.inv(design.T @ design)[0, 0])
-        significance = float(solution[0] / error)
-    return float(residual @ residual), significance, residual
+    if inverse.diagonal().max() < 1.0 / _DEGENERATE:
+        solution = inverse @ projection
+        significance = float(solution[0] / np.sqrt(inverse[0, 0]))
+    else:
+        solution = np.linalg.pinv(normal, hermitian=True, rcond=_DEGENERATE) @ projection
+    return float(products[_DATA, _DATA] - solution @ projection), solution / norm, significance
