@@ -48,11 +48,13 @@ def cut_template(
         the whole template; NaN without data.
     """
     missing = missing | ~np.isfinite(template)
-    values = np.where(missing, np.float32(np.nan), template).astype(np.float32)
+    values = np.where(missing, np.float32(np.nan), template).astype(np.float32, copy=False)
     if not np.all(missing):
         values -= fit_background(values, missing).level()
     shape = values.shape if shape is None else shape
     x, y = origin
+    if (x, y) == (0, 0) and shape == values.shape:
+        return values
     result = np.full(shape, np.nan, dtype=np.float32)
     y0, y1 = max(y, 0), min(y + values.shape[0], shape[0])
     x0, x1 = max(x, 0), min(x + values.shape[1], shape[1])

@@ -273,9 +273,9 @@ def read_template(template: object, image: InputImage) -> npt.NDArray[np.float32
     _, box = pixels_and_box(read.image)
     missing = (bits & np.uint32(plane_bits(_NO_TEMPLATE_PLANES))) != 0
     origin = (int(box.x.start) - image.origin[0], int(box.y.start) - image.origin[1])
-    return cut_template(njy, missing, origin, image.planes.shape) * np.asarray(
-        image.flux_per_njy_map(), dtype=np.float32
-    )
+    result = cut_template(njy, missing, origin, image.planes.shape)
+    result *= np.asarray(image.flux_per_njy_map(), dtype=np.float32)
+    return result
 
 
 def check_covers(other: Image | Mask, image: InputImage, name: str) -> None:
