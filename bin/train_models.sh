@@ -1,32 +1,62 @@
 #!/usr/bin/env bash
 #
-# Train the shipped models from their recipes: bin/train_models.sh DIR
+# Train models from their recipes: bin/train_models.sh [--minutes N] [--device DEVICE] DIR [RECIPE...]
 #
-# Everything is written below DIR (16 GB of simulated tiles). The same command
-# resumes a run that was stopped. All models start from the weights of `base`;
-# the results are DIR/NAME/NAME.json and .safetensors, for NAME one of direct,
-# template and difference.
+# Everything is written below DIR.  The same command resumes a run that was
+# stopped.  The results are DIR/NAME/NAME.json and .safetensors.  Without names,
+# the shipped models are trained: base first, from whose weights direct,
+# template and difference start.
 
 set -euo pipefail
 
-if [ "$#" -ne 1 ] || [ "${1:0:1}" = - ]; then
-    printf 'usage: %s DIR\n\nTrain the models direct, template and difference in DIR, some hours on two cores.\n' "$0" >&2
-    case "${1:-}" in -h | --help) exit 0 ;; *) exit 2 ;; esac
-fi
+usage() {
+    cat <<END
+usage: $0 [--minutes N] [--device DEVICE] DIR [RECIPE...]
+
+Train the models of recipes in DIR, by default those that are shipped.
+
+  --minutes N      longest time of the training of each model
+  --device DEVICE  torch device: auto, cpu, cuda, ...
+END
+}
+
+options=()
+while [ "$#" -gt 0 ] && [ "${1:0:1}" = - ]; do
+    case "$1" in
+        --minutes | --device)
+            [ "$#" -ge 2 ] || { usage >&2; exit 2; }
+            options+=("$1" "$2")
+            shift 2
+            ;;
+        -h | --help) usage; exit 0 ;;
+        *) usage >&2; exit 2 ;;
+    esac
+done
+[ "$#" -ge 1 ] || { usage >&2; exit 2; }
+dir=$1
+shift
 
 # shellcheck source=bin/_environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/_environment.sh"
 
-mkdir -p -- "$1"
+mkdir -p -- "$dir"
+
 # A model exists before its score is calibrated, so that a separate file marks
 # complete runs.
-if [ ! -e "$1/base/finished" ]; then
-    meas-trails train "$1/base" --config base
-    : >"$1/base/finished"
-fi
-for name in direct template difference; do
-    if [ ! -e "$1/$name/finished" ]; then
-        meas-trails train "$1/$name" --config "$name" --start "$1/base/base.json"
-        : >"$1/$name/finished"
+train() {
+    if [ ! -e "$dir/$1/finished" ]; then
+        meas-trails train "$dir/$1" --config "$1" "${options[@]}" "${@:2}"
+        : >"$dir/$1/finished"
     fi
-done
+}
+
+if [ "$#" -gt 0 ]; then
+    for name in "$@"; do
+        train "$name"
+    done
+else
+    train base
+    for name in direct template difference; do
+        train "$name" --start "$dir/base/base.json"
+    done
+fi

@@ -24,10 +24,10 @@ from click.testing import CliRunner, Result
 
 from lsst.meas.trails.cli import main
 from lsst.meas.trails.nn.hardware import precision_name
-from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel, load_model, save_model
+from lsst.meas.trails.nn.model_file import ModelSpecification, load_model, save_model
 from lsst.meas.trails.nn.networks.registry import create_network
 from lsst.meas.trails.training import run
-from lsst.meas.trails.training.calibration import Calibration, ValidationScene
+from lsst.meas.trails.training.calibration import Calibration, SearchedScene
 from lsst.meas.trails.training.recipe import Recipe
 
 SMALL: dict[str, Any] = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
@@ -74,10 +74,9 @@ def _calibrated_on(section: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def test_calibrate_rewrites_the_specification(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[ValidationScene] = []
+    seen: list[SearchedScene] = []
 
-    def calibrate(model: TrailModel, scenes: Iterable[ValidationScene], *, threads: int) -> Calibration:
-        assert (model.specification.name, threads) == ("tiny", 1)
+    def fit_calibration(scenes: Iterable[SearchedScene]) -> Calibration:
         seen[:] = scenes
         return Calibration(
             thresholds={"grow": 0.15, "seed": 0.3},
@@ -85,11 +84,11 @@ def test_calibrate_rewrites_the_specification(model_path: Path, monkeypatch: pyt
             metrics={"completeness_at_10": 0.625, "snr50_at_10": None, "calibration_trails": 12.0},
         )
 
-    monkeypatch.setattr(run, "calibrate", calibrate)
+    monkeypatch.setattr(run, "fit_calibration", fit_calibration)
     before = load_model(model_path).specification
     result = _calibrate(model_path, RECIPE)
     assert result.exit_code == 0, result.output
-    assert [scene.planes.shape for scene in seen] == [(96, 128)] * 2
+    assert [scene.n_pixels for scene in seen] == [96 * 128] * 2
     snr = np.concatenate([scene.snr for scene in seen])
     # On visible pixels a trail may be fainter than it was drawn.
     assert len(snr) > 0
@@ -107,7 +106,7 @@ def test_calibrate_rewrites_the_specification(model_path: Path, monkeypatch: pyt
         },
         training={
             **before.training,
-            "calibration_precision": precision_name("auto", "auto"),
+            "calibration_precision": precision_name("auto", "cpu"),
             "calibration_scenes": RECIPE["data"]["simulate"]["calibration"],
         },
     )
@@ -211,11 +210,11 @@ def test_calibrate_a_converted_checkpoint(checkpoint_path: Path, monkeypatch: py
     output = checkpoint_path.with_name("old.json")
     CliRunner().invoke(main, ["model", "convert", str(checkpoint_path), "-o", str(output)])
 
-    def calibrate(model: TrailModel, scenes: Iterable[ValidationScene], *, threads: int) -> Calibration:
+    def fit_calibration(scenes: Iterable[SearchedScene]) -> Calibration:
         assert len(list(scenes)) == 2
         return Calibration(thresholds={"grow": 0.15, "seed": 0.3}, score={"coefficients": [1.0]}, metrics={})
 
-    monkeypatch.setattr(run, "calibrate", calibrate)
+    monkeypatch.setattr(run, "fit_calibration", fit_calibration)
     result = _calibrate(output, RECIPE)
     assert result.exit_code == 0, result.output
     specification = load_model(output).specification

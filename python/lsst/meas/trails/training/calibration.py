@@ -16,7 +16,16 @@ These scenes must not be used for training or tests.
 
 from __future__ import annotations
 
-__all__ = ("COUNTING_THRESHOLDS", "THRESHOLDS", "Calibration", "ValidationScene", "calibrate")
+__all__ = (
+    "COUNTING_THRESHOLDS",
+    "THRESHOLDS",
+    "Calibration",
+    "SearchedScene",
+    "ValidationScene",
+    "calibrate",
+    "fit_calibration",
+    "search_scene",
+)
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -85,6 +94,72 @@ class Calibration:
     metrics: dict[str, float | None]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class SearchedScene:
+    """Candidates of a scene, compared with its content."""
+
+    tables: dict[tuple[float, float], astropy.table.Table]
+    """Candidates by thresholds, with the columns ``is_true``, ``trail`` and ``ignored``."""
+
+    snr: npt.NDArray[np.float64]
+    """Optimal SNR of the trails."""
+
+    length: npt.NDArray[np.float64]
+    """Length of the trails, pixels."""
+
+    n_pixels: int
+    """Size of the scene."""
+
+
+def search_scene(
+    model: TrailModel,
+    scene: ValidationScene,
+    *,
+    threads: int | None = None,
+    device: str = "auto",
+    thresholds: Sequence[tuple[float, float]] = THRESHOLDS,
+) -> SearchedScene:
+    """Search a scene with several thresholds.
+
+    Parameters
+    ----------
+    model
+        The network.
+    scene
+        The scene.
+    threads, device
+        Threads and device of the network.
+    thresholds
+        Pairs of grow and seed thresholds.
+    """
+    planes = scene.planes
+    background = fit_background(planes.image, planes.bad())
+    probability = predict_probability(model, planes, background=background, threads=threads, device=device)
+    sky = SkySubtracted.from_planes(planes, background)
+    tables = {}
+    for grow, seed in thresholds:
+        table = find_candidates(probability, sky, options=CandidateOptions(grow=grow, seed=seed))
+        tables[grow, seed] = _classified(table, scene)
+    return SearchedScene(tables, scene.snr, scene.trails.length, planes.image.size)
+
+
+def _classified(table: astropy.table.Table, scene: ValidationScene) -> astropy.table.Table:
+    """Return candidates with the trails that they are."""
+    sorting = classify_candidates(
+        Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix"),
+        scene.trails,
+        scene.satellites,
+        rank=np.asarray(table["score"]),
+        streak_flag=np.asarray(table["streakFlag"]),
+    )
+    matches = sorting.matches
+    table["is_true"] = matches.is_true
+    table["trail"] = np.where(matches.is_true, matches.truth_of, -1)
+    # Second candidates on a trail, and satellites, are not errors of the score.
+    table["ignored"] = ~matches.is_true & ~sorting.is_false
+    return table
+
+
 def calibrate(
     model: TrailModel,
     scenes: Iterable[ValidationScene],
@@ -111,16 +186,31 @@ def calibrate(
     ValueError
         Raised if the scenes have no trails or no false candidates.
     """
+    searched = (search_scene(model, scene, threads=threads, thresholds=thresholds) for scene in scenes)
+    return fit_calibration(searched, thresholds)
+
+
+def fit_calibration(
+    searched: Iterable[SearchedScene], thresholds: Sequence[tuple[float, float]] = THRESHOLDS
+) -> Calibration:
+    """Choose thresholds, fit the score and measure the completeness on searched scenes.
+
+    Parameters
+    ----------
+    searched
+        The scenes, in order.
+    thresholds
+        Pairs of grow and seed thresholds that they were searched with.
+
+    Raises
+    ------
+    ValueError
+        Raised if the scenes have no trails or no false candidates.
+    """
     samples = {pair: _Sample(pair) for pair in thresholds}
-    for number, scene in enumerate(scenes):
-        planes = scene.planes
-        background = fit_background(planes.image, planes.bad())
-        probability = predict_probability(model, planes, background=background, threads=threads)
-        sky = SkySubtracted.from_planes(planes, background)
+    for number, scene in enumerate(searched):
         for pair, sample in samples.items():
-            options = CandidateOptions(grow=pair[0], seed=pair[1])
-            table = find_candidates(probability, sky, options=options)
-            sample.add(table, scene, half=number % 2)
+            sample.add(scene.tables[pair], scene, half=number % 2)
     results, problems = [], []
     for sample in samples.values():
         try:
@@ -149,28 +239,16 @@ class _Sample:
         self._trails = 0
         self._n_pixels = 0
 
-    def add(self, table: astropy.table.Table, scene: ValidationScene, half: int) -> None:
-        """Add the classified candidates of a scene."""
-        found = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
-        sorting = classify_candidates(
-            found,
-            scene.trails,
-            scene.satellites,
-            rank=np.asarray(table["score"]),
-            streak_flag=np.asarray(table["streakFlag"]),
-        )
-        matches = sorting.matches
+    def add(self, table: astropy.table.Table, scene: SearchedScene, half: int) -> None:
+        """Add the candidates of a scene."""
         table["half"] = np.full(len(table), half)
-        table["is_true"] = matches.is_true
         # Number trails over all scenes, so that the tables can be joined.
-        table["trail"] = np.where(matches.is_true, matches.truth_of + self._trails, -1)
-        # Second candidates on a trail, and satellites, are not errors of the score.
-        table["ignored"] = ~matches.is_true & ~sorting.is_false
+        table["trail"] = np.where(table["is_true"], np.asarray(table["trail"]) + self._trails, -1)
         self._tables.append(table)
         self._snr.append(scene.snr)
-        self._length.append(scene.trails.length)
-        self._trails += len(scene.trails)
-        self._n_pixels += scene.planes.image.size
+        self._length.append(scene.length)
+        self._trails += len(scene.snr)
+        self._n_pixels += scene.n_pixels
 
     def calibrate(self) -> Calibration:
         """Fit the score and measure completeness."""

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 __all__ = ("calibrate_model", "train_model")
 
+import functools
 import hashlib
 import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import threadpoolctl
@@ -31,10 +32,10 @@ from rich.console import Console
 from ..core.progress import make_progress, track
 from ..core.tiles.layout import parse_split
 from ..nn.hardware import available_cores, precision_name
-from ..nn.model_file import find_model, load_model, write_specification
+from ..nn.model_file import TrailModel, find_model, load_model, write_specification
 from ..nn.model_specification import ModelSpecification
 from . import scenes as training_scenes
-from .calibration import calibrate
+from .calibration import SearchedScene, fit_calibration, search_scene
 from .crops import InjectedCrops
 from .dataset import TrailTileDataset
 from .distributed import joined_ranks
@@ -202,7 +203,7 @@ def calibrate_model(
     source
         Name of the recipe's file, for messages.
     threads
-        CPU threads for the network.
+        Processes that simulate and search scenes; by default one per core.
     console
         Console that shows progress; by default none.
 
@@ -226,18 +227,20 @@ def calibrate_model(
             f"{source}: data.simulate.calibration is missing; add this section, with 'seed' and 'count'."
         )
     scenes = TrainingScenes.from_mapping(section, source, "data.simulate.calibration")
-    model = load_model(model_path)
-    before = model.specification
+    before = load_model(model_path).specification
     refuse_calibration_seed(before, scenes.seed, source)
+    count, weights = scenes.count, before.weights_sha256
+    tasks = [(_search_simulated, (model_path, weights, scenes, index)) for index in range(count)]
+    found = _run_all(tasks, threads or available_cores())
     with make_progress(console or Console(stderr=True, quiet=True)) as progress:
-        numbers = track(progress, range(scenes.count), "Calibrating the score")
-        calibration = calibrate(model, (scenes.validation_scene(i) for i in numbers), threads=threads)
+        shown = track(progress, found, "Calibrating the score", count)
+        calibration = fit_calibration(_logged(shown, count, "Searched"))
     specification = before.replace(
         thresholds=calibration.thresholds,
         score=calibration.score,
         training={
             **before.training,
-            "calibration_precision": precision_name("auto", "auto"),
+            "calibration_precision": precision_name("auto", "cpu"),
             "calibration_scenes": dict(section),
         },
         metrics={**before.metrics, **calibration.metrics},
@@ -297,26 +300,42 @@ def _simulate_tiles(recipe: Recipe, source: str, tiles: Path, console: Console) 
         ]
     if pending:
         done = _run_all(pending, recipe.threads or available_cores())
-        started, logged = time.monotonic(), 0
         with make_progress(console) as progress:
-            for number, _ in enumerate(track(progress, done, "Simulating scenes", len(pending)), 1):
-                # For logs of batch jobs, which have no progress bar.
-                if 10 * number // len(pending) > logged:
-                    logged = 10 * number // len(pending)
-                    seconds = time.monotonic() - started
-                    _LOG.info("Simulated %d of %d scenes in %.0f s.", number, len(pending), seconds)
+            shown = track(progress, done, "Simulating scenes", len(pending))
+            for _ in _logged(shown, len(pending), "Simulated"):
+                pass
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=files)})
 
 
-def _run_all(tasks: Sequence[tuple[Callable[..., object], tuple[object, ...]]], jobs: int) -> Iterator[None]:
-    """Call functions with their arguments, in up to ``jobs`` processes.
+def _logged[T](items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Yield items and log their number ten times, for batch jobs, which have no progress bar."""
+    started, logged = time.monotonic(), 0
+    for number, item in enumerate(items, 1):
+        yield item
+        if 10 * number // total > logged:
+            logged = 10 * number // total
+            _LOG.info("%s %d of %d scenes in %.0f s.", what, number, total, time.monotonic() - started)
 
-    Yield after every completed call.
-    """
+
+def _search_simulated(
+    model_path: Path, weights: str, scenes: TrainingScenes, index: int
+) -> SearchedScene:
+    """Simulate a scene and search it with one thread."""
+    model = _loaded(model_path, weights)
+    return search_scene(model, scenes.validation_scene(index), threads=1, device="cpu")
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(model_path: Path, weights: str) -> TrailModel:
+    """Load a model once per process; the checksum of its weights tells two versions of a file apart."""
+    return load_model(model_path)
+
+
+def _run_all[T](tasks: Sequence[tuple[Callable[..., T], tuple[object, ...]]], jobs: int) -> Iterator[T]:
+    """Call functions with their arguments, in up to ``jobs`` processes, and yield the results in order."""
     if jobs == 1 or len(tasks) == 1:
         for function, arguments in tasks:
-            function(*arguments)
-            yield
+            yield function(*arguments)
         return
     # Threads of libraries that are already loaded do not survive a fork.
     context = multiprocessing.get_context("spawn")
@@ -326,10 +345,8 @@ def _run_all(tasks: Sequence[tuple[Callable[..., object], tuple[object, ...]]], 
         initializer=threadpoolctl.threadpool_limits,
         initargs=(1,),
     ) as pool:
-        futures = [pool.submit(function, *arguments) for function, arguments in tasks]
-        for future in as_completed(futures):
-            future.result()
-            yield
+        for future in [pool.submit(function, *arguments) for function, arguments in tasks]:
+            yield future.result()
 
 
 def _refuse_shared_files(train_files: Sequence[str], validation_files: Sequence[str]) -> None:

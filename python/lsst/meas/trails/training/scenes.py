@@ -92,7 +92,7 @@ class TrainingScenes(RecipeSection):
     empty_fraction
         Fraction of the tiles without a trail that are kept.
     template
-        Fraction of the scenes that have templates; ``true`` for all.
+        Fraction of the scenes that are not differences that have templates; ``true`` for all.
     difference
         Fraction of the scenes that are difference images, from which such a template was subtracted, and
         have none; ``true`` for all. The SNR of their trails is measured in the difference.
@@ -132,7 +132,8 @@ class TrainingScenes(RecipeSection):
         rng = np.random.default_rng([self.seed, index])
         box = Box.from_shape(self.shape)
         is_difference = _is_in(index, self.difference)
-        has_template = is_difference or _is_in(index, self.template)
+        number = index - int(index * self.difference)
+        has_template = is_difference or _is_in(number, self.template)
         if self.sky == "wide":
             settings = WideSky()
             config = settings.scene_config(self.shape, rng, trails=trails, template=has_template)
