@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import pytest
 import torch
 
 from lsst.meas.trails.nn.networks.network import TrailNetwork
-from lsst.meas.trails.nn.networks.registry import Inner
+from lsst.meas.trails.nn.networks.registry import Inner, NetworkPlan
+from lsst.meas.trails.training import calibration
 from lsst.meas.trails.training.calibration import ValidationScene
 from lsst.meas.trails.training.checkpoint import read_checkpoint
 from lsst.meas.trails.training.dataset import TrailTileDataset
@@ -36,13 +38,20 @@ from support.networks import TINY
 RECIPE = ModelRecipe(hyperparameters=dict(TINY), channels=("science",))
 
 
+class _Plan(NetworkPlan):
+    """Geometry of the network."""
+
+    stride, output_stride, receptive_radius = 2, 2, 4
+
+    def __init__(self, in_channels: int, **_: Any) -> None:
+        self.in_channels = in_channels
+
+
 class _Significance(TrailNetwork):
     """Network that finds bright sources of any shape."""
 
-    in_channels, stride, output_stride, receptive_radius = 1, 2, 2, 4
-
     def __init__(self, scale: float, threshold: float = 0.6) -> None:
-        super().__init__()
+        super().__init__(_Plan(1))
         self.scale = torch.nn.Parameter(torch.tensor(scale))
         self.threshold = threshold
 
@@ -53,7 +62,10 @@ class _Significance(TrailNetwork):
         return logits[:, :, y, x_]
 
 
-def test_what_is_found_is_counted() -> None:
+def test_what_is_found_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    # No other engine can run a network that is not registered.
+    in_torch = functools.partial(calibration.predict_probability, engine="torch")
+    monkeypatch.setattr(calibration, "predict_probability", in_torch)
     made: list[int] = []
 
     def scene(number: int) -> ValidationScene:

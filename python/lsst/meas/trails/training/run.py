@@ -317,9 +317,7 @@ def _logged[T](items: Iterable[T], total: int, what: str) -> Iterator[T]:
             _LOG.info("%s %d of %d scenes in %.0f s.", what, number, total, time.monotonic() - started)
 
 
-def _search_simulated(
-    model_path: Path, weights: str, scenes: TrainingScenes, index: int
-) -> SearchedScene:
+def _search_simulated(model_path: Path, weights: str, scenes: TrainingScenes, index: int) -> SearchedScene:
     """Simulate a scene and search it with one thread."""
     model = _loaded(model_path, weights)
     return search_scene(model, scenes.validation_scene(index), threads=1, device="cpu")
