@@ -72,7 +72,7 @@ def main(config: str, scenes: int, steps: int, threads: int, device: str) -> Non
         pixels.append(int(values["pixels"]))  # type: ignore[call-overload]
         plain(self, *args, **values)  # type: ignore[arg-type]
 
-    log.TrainingReport.step = step  # type: ignore[assignment, method-assign]
+    log.TrainingReport.step = step  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         tile_folder = Path(folder, "tiles")
         run.train_model(

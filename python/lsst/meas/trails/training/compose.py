@@ -104,7 +104,7 @@ def compose_batch(
     bad = bad | saturated
     for number, plan in enumerate(plans):
         if any(line.snr > _MAY_BLEED for line in plan.lines):
-            bad[number] |= _bleed(signal[number], saturated[number], full_well[number])
+            bad[number].logical_or_(_bleed(signal[number], saturated[number], full_well[number]))
     added = light.clamp_(min=0.0) * per_crop([1.0 / crop.electrons for crop in crops])
     scales = [plan.noise**2 for plan in plans]
     generator = torch.Generator(device=device).manual_seed(seed)
@@ -146,7 +146,8 @@ def _gather(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return pixels, shape (B, 2 or 3, T, T), float32, and flags, shape (B, T, T), of crops."""
     where = crops[0].pixels.device
-    pinned = where != device
+    # A device without an index is not equal to the same one with it.
+    pinned = where.type != device.type
     planes = 3 if with_template else 2
     pixels = torch.empty(
         (len(plans), planes, size, size),
@@ -251,10 +252,10 @@ class _Painter:
         trail_weights = mask * self._small_trail_weights(mask, corners)[:, None, None]
         stamps *= flux[:, None, None]
         for i, ((number, _), line, (inside, outside)) in enumerate(zip(members, lines, places, strict=True)):
-            self.light[number][inside] += stamps[i][outside]
+            self.light[number][inside].add_(stamps[i][outside])
             if line.is_trail:
                 inside, outside = (self._reduced(part) for part in (inside, outside))
-                self._truth[number][inside] |= truth[i][outside]
+                self._truth[number][inside].bitwise_or_(truth[i][outside])
                 if self._balance > 0.0:
                     view = self._trail_weight[number][inside]
                     torch.maximum(view, trail_weights[i][outside], out=view)
