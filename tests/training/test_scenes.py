@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.core.geometry import Trail
+from lsst.meas.trails.core.injection.fresh import TrailFreeImage, add_fresh_trails
 from lsst.meas.trails.core.render import render_trail
 from lsst.meas.trails.core.tiles.layout import IGNORED
 from lsst.meas.trails.training.backgrounds import read_background
@@ -99,3 +100,43 @@ def test_backgrounds_have_no_trails(tmp_path: Path) -> None:
     background = read_background(tmp_path / "0.safetensors")
     assert (background.shape, background.has_template) == ((64, 64), True)
     np.testing.assert_array_equal(background.flags.numpy() & 1 != 0, scenes.background(0).planes.bad())
+
+
+def test_backgrounds_of_wide_differences_take_trails_of_their_own_light() -> None:
+    scenes = TrainingScenes(
+        seed=3,
+        count=1,
+        shape=(256, 256),
+        trails=4.0,
+        difference=True,
+        snr=(300.0, 400.0),
+        length=(20.0, 30.0),
+    )
+    # A scene whose difference states a narrower PSF, and which has data everywhere.
+    background = next(found for i in range(40) if suits(found := scenes.background(i)))
+    light_psf = background.light_psf
+    assert light_psf is not None
+    fresh = add_fresh_trails(background, scenes.population, np.random.default_rng(1))
+    assert fresh.planes.psf is background.planes.psf
+    added = fresh.planes.image - background.planes.image
+    stamps = [render_trail(light_psf, trail).clipped((256, 256))[1] for trail in fresh.trails]
+    expected = sum(float(flux) * part.sum() for flux, part in zip(fresh.trails.flux, stamps, strict=True))
+    assert added.sum(dtype=float) == pytest.approx(expected, rel=0.05)
+    assert fresh.truth.any()
+
+
+def suits(background: TrailFreeImage) -> bool:
+    planes, light = background.planes, background.light_psf
+    assert light is not None
+    return bool(np.isfinite(planes.image).all()) and light.fwhm(128, 128) > 1.05 * planes.psf.fwhm(128, 128)
+
+
+def test_skies_differ_and_narrow_is_the_former() -> None:
+    narrow, wide = (SMALL.replace(sky=sky, trails=0.0) for sky in ("narrow", "wide"))
+    widths = {
+        name: [scenes.scene(i).planes.psf.fwhm(192.0, 192.0) for i in range(8)]
+        for name, scenes in (("narrow", narrow), ("wide", wide))
+    }
+    assert max(widths["narrow"]) < 7.8
+    assert max(widths["wide"]) > 9.0
+    assert TrainingScenes(seed=1, count=1).sky == "wide"

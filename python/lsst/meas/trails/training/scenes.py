@@ -55,7 +55,7 @@ from .backgrounds import Background, write_background
 from .calibration import ValidationScene
 from .recipe_section import RecipeSection
 
-SCENE_VERSION = 2
+SCENE_VERSION = 3
 """Version of the scenes, part of the names of tile folders; raise it whenever a change of the simulator
 changes pixels.
 """
