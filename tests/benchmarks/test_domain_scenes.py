@@ -136,9 +136,10 @@ def test_domains_are_searchable(name: str) -> None:
 
 
 def test_bright_stars_are_masked() -> None:
-    planes = make_scene(DOMAINS["spikes"], 4, 0, "direct", shape=SHAPE).planes
+    domain = dataclasses.replace(DOMAINS["spikes"], bright_stars=20)
+    planes = make_scene(domain, 4, 0, "direct", shape=SHAPE).planes
     saturated = planes.has("SATURATED")
-    assert 0.001 < saturated.mean() < 0.3
+    assert 0.001 < saturated.mean() < 0.5
     assert planes.image[~planes.bad()].max() < planes.image[saturated].max()
 
 
