@@ -157,7 +157,7 @@ class OpenVinoEngine:
         self._options: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
-            # Other processes run beside this one, on cores that it does not know.
+            # Other processes share the cores, and pinned threads of several would meet on one.
             "ENABLE_CPU_PINNING": "NO",
         }
         if threads is not None:

@@ -164,8 +164,8 @@ def choose_device(device: str = "auto") -> str:
 def _may_have_gpu() -> bool:
     """Return whether the system may have a GPU that torch calls cuda.
 
-    On Linux its driver has a file, of NVIDIA, of NVIDIA under WSL, or of AMD. Looking for it spares importing
-    torch, which takes seconds.
+    On Linux its driver has a file, of NVIDIA, of NVIDIA under WSL, or of AMD. Importing torch would take
+    seconds.
     """
     drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
     return os.name != "posix" or any(map(os.path.exists, drivers))
