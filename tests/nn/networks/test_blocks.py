@@ -40,13 +40,14 @@ def test_folded_unit_is_the_same_function(options: dict) -> None:
     assert (before.min() < 0.0) == (not options.get("activate", True))
 
 
-def test_folded_join_is_the_same_function() -> None:
+def test_join_is_a_convolution_of_repeated_pixels() -> None:
     join = _randomized(Join(4))
     skip, coarse = torch.randn(2, 4, 12, 16), torch.randn(2, 4, 6, 8)
-    before = join(skip, coarse)
-    assert before.shape == skip.shape
+    fine = torch.nn.functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+    expected = ConvUnit.forward(join, torch.cat((skip, fine), dim=1))
+    torch.testing.assert_close(join(skip, coarse), expected, rtol=1.0e-5, atol=1.0e-5)
     join.fold()  # type: ignore[operator]
-    torch.testing.assert_close(join(skip, coarse), before, rtol=1.0e-5, atol=1.0e-5)
+    torch.testing.assert_close(join(skip, coarse), expected, rtol=1.0e-5, atol=1.0e-5)
 
 
 def test_residual_block_starts_as_the_identity() -> None:

@@ -74,28 +74,43 @@ class Join(ConvUnit):
         self.register_buffer("repeat", None)
 
     def forward(self, skip: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        if self.repeat is None:
-            fine = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
-            return super().forward(torch.cat((skip, fine), dim=1))
-        fine = functional.conv_transpose2d(coarse, self.repeat, stride=2, padding=1)
-        return functional.relu(fine.add_(self.conv(skip)), inplace=True)
+        of_skip, repeat = self.conv.weight, self.repeat
+        if repeat is None:
+            of_skip, of_coarse = of_skip.split(self.conv.out_channels, dim=1)
+            repeat = _repeated(of_coarse)
+        fine = functional.conv_transpose2d(coarse, repeat, stride=2, padding=1)
+        fine = fine.add_(functional.conv2d(skip, of_skip, self.conv.bias, padding=1))
+        return functional.relu(self.norm(fine), inplace=True)
 
     def fold(self) -> None:
-        """Fold the normalization, and the repetition into a transposed convolution.
-
-        This needs four multiplications instead of nine, and no tensor with both inputs.
-        """
+        """Fold the normalization, and keep the weights of both parts."""
         super().fold()
-        channels = self.conv.out_channels
-        of_skip, of_coarse = self.conv.weight.detach().split(channels, dim=1)
-        self.conv.in_channels = channels
+        self.conv.in_channels = self.conv.out_channels
+        of_skip, of_coarse = self.conv.weight.detach().split(self.conv.out_channels, dim=1)
         self.conv.weight = nn.Parameter(of_skip.clone(), requires_grad=False)
-        # With weight w[k], a coarse pixel i reaches the fine pixels 2i + 1 - k and
-        # 2i + 2 - k, as it is repeated twice along an axis.
-        self.repeat = of_coarse.new_zeros((channels, channels, 4, 4))
-        for y in range(2):
-            for x in range(2):
-                self.repeat[:, :, y : y + 3, x : x + 3] += of_coarse.transpose(0, 1).flip(2, 3)
+        self.repeat = _repeated(of_coarse)
+
+
+def _repeated(weight: torch.Tensor) -> torch.Tensor:
+    """Return a convolution of repeated pixels as a transposed convolution of the pixels.
+
+    This needs four multiplications instead of nine, and no tensor of the repeated pixels.
+
+    Parameters
+    ----------
+    weight
+        Weights of the convolution, shape (n, m, 3, 3).
+
+    Returns
+    -------
+    weight
+        Weights of the transposed convolution with stride 2 and padding 1, shape (m, n, 4, 4).
+    """
+    # With weight w[k], a coarse pixel i reaches the fine pixels 2i + 1 - k and 2i + 2 - k, as it is repeated
+    # twice along an axis.
+    flipped = weight.transpose(0, 1).flip(2, 3)
+    rows = functional.pad(flipped, (0, 0, 0, 1)) + functional.pad(flipped, (0, 0, 1, 0))
+    return functional.pad(rows, (0, 1)) + functional.pad(rows, (1, 0))
 
 
 class ResidualBlock(nn.Module):

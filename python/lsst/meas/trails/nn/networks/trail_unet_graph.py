@@ -53,7 +53,7 @@ def trail_unet_graph(
     Notes
     -----
     Normalizations are folded into convolutions, and the repetition of a coarser level into a transposed
-    convolution, as `~lsst.meas.trails.nn.networks.blocks.Join.fold` explains.
+    convolution, as `~lsst.meas.trails.nn.networks.blocks.Join` does.
     """
     build = _Builder(weights)
     image = ops.parameter([1, plan.in_channels, *shape], np.float32)
