@@ -154,7 +154,7 @@ def test_htcondor_submit_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert any(line.startswith("FINAL finalJob ") for line in lines)
     assert any(line.startswith("SERVICE provisioningJob ") for line in lines)
 
-    memory = {"detectTrails": 4096, "consolidateTrailCandidates": 1024, "finalJob": 4096}
+    memory = {"detectTrails": 3072, "consolidateTrailCandidates": 1024, "finalJob": 4096}
     for label, request in memory.items():
         paths = list((submitted / "jobs" / label).rglob("*.sub"))
         assert paths
