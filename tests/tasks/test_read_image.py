@@ -11,7 +11,10 @@
 
 from __future__ import annotations
 
+import builtins
 import collections
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ from lsst.meas.trails.sim.simulation import Simulation
 from lsst.meas.trails.tasks import TrailCandidateTask, TrailSegmentationTask
 from lsst.meas.trails.tasks._afw import UnreadableImageError
 from lsst.meas.trails.tasks._input_image import read_input_image, read_template
-from lsst.meas.trails.tasks._read_image import read_handle, read_visit_image
+from lsst.meas.trails.tasks._read_image import _defer_import, read_handle, read_visit_image
 
 AREA = 4.0 * np.pi * (4.0 / 2.3548) ** 2
 """Effective area of the PSF of the test image, a Gaussian with a FWHM of 4 pixels."""
@@ -141,3 +144,59 @@ def test_each_image_is_read_once(
         image=handle, trail_probability=segmented.trail_probability
     )
     assert reads == {"preliminary_visit_image": 1}
+
+
+_READ = """
+import sys
+from lsst.daf.butler import Butler
+from lsst.meas.trails.tasks._read_image import read_visit_image
+
+butler = Butler.from_config(sys.argv[1], collections="input")
+ref = butler.query_datasets("preliminary_visit_image")[0]
+image = read_visit_image(butler.getDeferred(ref))
+kernel = image.psf.compute_kernel_image(x=50.0, y=60.0).array
+print(kernel.sum(), "piff" in sys.modules, "sklearn" in sys.modules)
+
+import treegp
+from treegp.kernels import AnisotropicRBF
+
+print(treegp.GPInterpolation.__name__, AnisotropicRBF.__name__, "sklearn" in sys.modules)
+print(sys.modules["treegp"].__file__ is not None)
+"""
+
+
+@pytest.mark.process
+def test_psf_is_read_without_packages_that_it_does_not_use(tmp_path: Path) -> None:
+    """Scikit-learn takes longer to import than the fits of an image; who needs it, gets it."""
+    simulation = Simulation(seed=3, visits=1, detectors=1, shape=(128, 160))
+    butler = open_or_create(tmp_path / "repo")
+    simulation.register(butler, "input")
+    simulation.put(butler, "input", 0, 0)
+    done = subprocess.run(
+        [sys.executable, "-c", _READ, str(tmp_path / "repo")], capture_output=True, text=True, check=True
+    )
+    first, second, third = done.stdout.splitlines()
+    assert float(first.split()[0]) == pytest.approx(1.0, abs=0.01)
+    assert first.split()[1:] == ["True", "False"]
+    assert second == "GPInterpolation AnisotropicRBF True"
+    assert third == "True"
+
+
+def test_deferred_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_package.py").write_text(
+        "import builtins\nbuiltins.slow_package_runs = True\nvalue = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delattr(builtins, "slow_package_runs", raising=False)
+    for _ in range(2):
+        _defer_import("slow_package")
+    import slow_package
+
+    assert not hasattr(builtins, "slow_package_runs")
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = slow_package.nothing
+    assert slow_package.value == 3
+    assert builtins.slow_package_runs
+    assert sys.modules.pop("slow_package").value == 3
+    _defer_import("no_such_package")
+    assert "no_such_package" not in sys.modules

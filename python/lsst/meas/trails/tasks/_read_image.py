@@ -16,6 +16,10 @@ from __future__ import annotations
 __all__ = ("is_handle", "read_handle", "read_visit_image")
 
 import contextlib
+import importlib
+import importlib.util
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +32,11 @@ from ._observation import find_observation, with_times
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DeferredDatasetHandle
+
+_DEFERRED = "treegp"
+"""Package that Piff imports for interpolation with Gaussian processes only, and that imports scikit-learn and
+pandas: two thirds of the time that Piff takes to import.
+"""
 
 _PARTS = ("masked_image", "obs_info", "summary_stats", "photometric_scaling", "detector")
 """Components of a visit image but its PSF and what no task uses."""
@@ -81,6 +90,7 @@ def read_handle(handle: DeferredDatasetHandle, *, with_psf: bool = True) -> obje
     """
     if not with_psf and (parts := _read_parts(handle)) is not None:
         return parts
+    _defer_import(_DEFERRED)
     try:
         return handle.get()
     except OSError as error:
@@ -127,3 +137,31 @@ def _read_parts(handle: DeferredDatasetHandle) -> VisitImage | None:
             metadata=dict(pixels.metadata),
         )
     return None
+
+
+def _defer_import(name: str) -> None:
+    """Import a package at the first use of one of its names, instead of at its import.
+
+    Parameters
+    ----------
+    name
+        Name of the package.
+
+    Notes
+    -----
+    A stand-in takes the package's place among the loaded modules. `importlib.util.LazyLoader` would import
+    the package at the next ``import`` statement.
+    """
+    spec = None if name in sys.modules else importlib.util.find_spec(name)
+    if spec is None:
+        return
+    stand_in = types.ModuleType(name)
+
+    def load(attribute: str) -> object:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
+
+    stand_in.__spec__ = spec
+    stand_in.__getattr__ = load  # type: ignore[method-assign]
+    sys.modules[name] = stand_in
