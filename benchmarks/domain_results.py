@@ -286,6 +286,8 @@ def completeness_figure(domains: Mapping[str, DomainResult], titles: Mapping[str
     for axis, (name, result) in zip(axes.ravel(), domains.items(), strict=False):
         draw_by_length(axis, result.bins())
         axis.set_title(titles[name])
+    for row in axes:
+        row[0].set_ylabel("fraction found")
     handles, labels = axes[0][0].get_legend_handles_labels()
     legend_below(figure, dict(zip(labels, handles, strict=True)))
     return figure
