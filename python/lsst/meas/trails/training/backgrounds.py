@@ -11,8 +11,8 @@
 
 """Trail-free images, kept for training: files, and pixels resident in memory.
 
-Pixels are in units of the sky noise of their image, without background, in half precision: 7 to 9 bytes per
-pixel with a template. Files are mapped into memory, and copied to a GPU once.
+Pixels are in units of the sky noise of their image, without background, in half precision: 5 bytes per pixel,
+7 with a template. Files are mapped into memory, and copied to a GPU once.
 """
 
 from __future__ import annotations
