@@ -16,6 +16,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,23 @@ def test_batches_and_graphs() -> None:
         np.testing.assert_allclose(fast.logits(inputs), reference.logits(inputs), rtol=1.0e-4, atol=1.0e-4)
         fast.release()
     assert fast.logits(inputs).shape == (2, 16, 16)
+
+
+def test_threads_take_turns() -> None:
+    """A shared engine gives each thread its own result."""
+    model = load_model(shipped_model_path("direct"))
+    engine = OpenVinoEngine(model, bfloat16=False, threads=1)
+    inputs = [_inputs(model, shape) for shape in ((64, 96), (64, 96), (96, 64), (32, 32))]
+    expected = [engine.logits(array) for array in inputs]
+
+    def use(i: int) -> np.ndarray:
+        logits = engine.logits(inputs[i])
+        engine.release()
+        return logits
+
+    with ThreadPoolExecutor(4) as executor:
+        for i, logits in zip(range(40), executor.map(use, (i % 4 for i in range(40)))):
+            np.testing.assert_array_equal(logits, expected[i % 4])
 
 
 def test_engine_is_created_once(model: TrailModel) -> None:

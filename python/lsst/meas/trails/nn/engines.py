@@ -18,6 +18,7 @@ from __future__ import annotations
 
 __all__ = ("ENGINES", "Engine", "OpenVinoEngine", "TorchEngine", "create_engine", "engine_name")
 
+import threading
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -137,7 +138,7 @@ def create_engine(
 
 
 class OpenVinoEngine:
-    """A network in OpenVINO, on the CPU.
+    """A network in OpenVINO, on the CPU; calls of several threads take turns.
 
     Parameters
     ----------
@@ -164,8 +165,14 @@ class OpenVinoEngine:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._graphs: dict[tuple[int, ...], openvino.CompiledModel] = {}
         self._last: tuple[int, ...] = ()
+        # A compiled graph refuses a second use at the same time, and the release of its memory in use.
+        self._lock = threading.RLock()
 
     def logits(self, inputs: _Array, inner: Inner | None = None) -> _Array:
+        with self._lock:
+            return self._logits(inputs, inner)
+
+    def _logits(self, inputs: _Array, inner: Inner | None) -> _Array:
         shape = inputs.shape[2:]
         if inner is None:
             inner = slice(0, shape[0]), slice(0, shape[1])
@@ -183,8 +190,9 @@ class OpenVinoEngine:
         return np.stack(results)
 
     def release(self) -> None:
-        for graph in self._graphs.values():
-            graph.release_memory()
+        with self._lock:
+            for graph in self._graphs.values():
+                graph.release_memory()
 
 
 class TorchEngine:
