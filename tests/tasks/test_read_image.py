@@ -101,10 +101,14 @@ def test_gaussian_of_the_summary(image: VisitImage, stored: Callable[..., Deferr
     np.testing.assert_array_equal(part.planes.mask, whole.planes.mask)
 
 
+@pytest.mark.parametrize("area", [np.nan, 0.0, -1.0])
 def test_summary_without_area(
-    image: VisitImage, stored: Callable[..., DeferredDatasetHandle], reads: collections.Counter[str]
+    image: VisitImage,
+    stored: Callable[..., DeferredDatasetHandle],
+    reads: collections.Counter[str],
+    area: float,
 ) -> None:
-    read = read_input_image(stored(image, area=np.nan), with_psf=False)
+    read = read_input_image(stored(image, area=area), with_psf=False)
     assert read.planes.psf.fwhm(80.0, 64.0) == pytest.approx(4.0, rel=0.01)
     assert reads == {"preliminary_visit_image.summary_stats": 1, "preliminary_visit_image": 1}
 

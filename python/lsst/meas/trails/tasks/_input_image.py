@@ -48,7 +48,7 @@ from ..core.template import cut_template
 from ..repository.pixels import pixels_and_box
 from ._afw import UnreadableImageError, afw_mask_planes, afw_to_njy, is_exposure, kernel_model
 from ._calibration import flux_per_njy, pixels_in_njy
-from ._read_image import is_handle, read_handle, read_visit_image
+from ._read_image import has_psf_area, is_handle, read_handle, read_visit_image
 
 _LOG = logging.getLogger(__name__)
 
@@ -348,7 +348,7 @@ def _sample_psf(image: VisitImage, spacing: float) -> PsfGrid:
 
 def _summary_psf(image: VisitImage, spacing: float) -> PsfGrid:
     """Return a Gaussian of the area in the summary statistics, or the PSF model if there is none."""
-    area = image.summary_stats.psfArea
-    if not (np.isfinite(area) and area > 0.0):
+    statistics = image.summary_stats
+    if not has_psf_area(statistics):
         return _sample_psf(image, spacing)
-    return PsfGrid.gaussian(float(FWHM_PER_SIGMA * np.sqrt(area / (4.0 * np.pi))))
+    return PsfGrid.gaussian(float(FWHM_PER_SIGMA * np.sqrt(statistics.psfArea / (4.0 * np.pi))))

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("is_handle", "read_handle", "read_visit_image")
+__all__ = ("has_psf_area", "is_handle", "read_handle", "read_visit_image")
 
 import contextlib
 import importlib
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lsst.images import VisitImage
+from lsst.images import ObservationSummaryStats, VisitImage
 from lsst.images.serialization import ArchiveReadError
 
 from ._afw import AFW_STORAGE_CLASS, UnreadableImageError, afw_to_visit_image, is_exposure
@@ -59,7 +59,7 @@ def read_visit_image(image: object, *, with_psf: bool = True) -> VisitImage:
         statistics lack its area.
     """
     handle: Any = image if is_handle(image) else None
-    read = image if handle is None else read_handle(handle, with_psf=with_psf or not _has_psf_area(handle))
+    read = image if handle is None else read_handle(handle, with_psf=with_psf or not _reads_psf_area(handle))
     if isinstance(read, VisitImage):
         info = read.obs_info
         if handle is None or None not in (info.datetime_begin, info.datetime_end, info.exposure_time):
@@ -107,12 +107,17 @@ def read_handle(handle: DeferredDatasetHandle, *, with_psf: bool = True) -> obje
     ) from None
 
 
-def _has_psf_area(handle: DeferredDatasetHandle) -> bool:
+def has_psf_area(statistics: ObservationSummaryStats) -> bool:
+    """Return whether summary statistics state the area of the PSF."""
+    return bool(np.isfinite(statistics.psfArea) and statistics.psfArea > 0.0)
+
+
+def _reads_psf_area(handle: DeferredDatasetHandle) -> bool:
     """Return whether the summary statistics of an image, which are a small part of it, state its PSF area."""
     # Other storage classes have no such component, and errors of their own; reading the whole image describes
     # a damaged one.
     with contextlib.suppress(Exception):
-        return bool(np.isfinite(handle.get(component="summary_stats").psfArea))
+        return has_psf_area(handle.get(component="summary_stats"))
     return False
 
 
