@@ -105,7 +105,7 @@ class InjectionRecipe(RecipeSection):
     """Range of the optimal SNR."""
 
     snr_index: float = -1.35
-    """Exponent of the power law of the SNR: -1 is log-uniform, -1.35 has half of 3 to 3000 below 15."""
+    """Exponent of the power law of the SNR: -1 is log-uniform, -1.35 has half of 3 to 3000 below 17."""
 
     points: float = Field(0.5, ge=0.0, le=100.0)
     """Mean number of new point sources that touch a tile, such as transients and slow asteroids; they have
