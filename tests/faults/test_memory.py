@@ -33,6 +33,9 @@ from lsst.meas.trails.tasks import TrailSegmentationTask
             "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
         ),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        # Errors of OpenVINO, before and during the computation.
+        RuntimeError("Check failed at cpu_memory.cpp:257:\nFailed to allocate 305270784 bytes of memory"),
+        RuntimeError("Exception from src/core/src/runtime/allocator.cpp:79:\nstd::bad_alloc"),
     ],
 )
 def test_the_window_is_named(
@@ -52,21 +55,29 @@ def test_the_window_is_named(
     assert task.run(image=image).trail_mask.bbox == image.bbox
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "shapes do not fit",
+        "CUDA error: an illegal memory access was encountered",
+        "Check failed at src/plugins/intel_cpu/src/cpu_memory.cpp:257",
+    ],
+)
 def test_other_errors_stay_what_they_are(
-    make_image: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    message: str, make_image: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any, **keywords: Any) -> None:
-        raise RuntimeError("shapes do not fit")
+        raise RuntimeError(message)
 
     monkeypatch.setattr(predict, "predict_probability", fail)
     task = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass())
-    with pytest.raises(RuntimeError, match="shapes do not fit"):
+    with pytest.raises(RuntimeError, match=message):
         task.run(image=make_image(shape=(64, 64)).image)
 
 
 @pytest.mark.process
 def test_memory_that_ends(faulty: Any, tmp_path: Path) -> None:
-    """A limit set by the system causes a genuine error in torch."""
+    """A limit set by the system causes a genuine error in OpenVINO."""
     repo = tmp_path / "repo"
     faulty.succeed("meas-trails", "simulate", repo, "--size", 1536, 1536, "--detectors", 1)
     pipeline = Path(__file__).parents[2] / "pipelines" / "DetectTrails.yaml"

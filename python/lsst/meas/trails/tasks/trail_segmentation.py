@@ -44,6 +44,15 @@ if TYPE_CHECKING:
     from ..nn.model_file import TrailModel
 
 
+_EXHAUSTED = re.compile(
+    r"out of memory|\ballocate\b|bad_alloc|alloc_failed|not create a memory", re.IGNORECASE
+)
+"""What torch, CUDA, OpenVINO and oneDNN say when memory is exhausted.
+
+Their other errors may also mention memory: "illegal memory access", or a source file such as cpu_memory.cpp.
+"""
+
+
 class TrailSegmentationConnections(TemplateConnections, dimensions=DETECTOR):
     """Inputs and outputs of TrailSegmentationTask."""
 
@@ -203,7 +212,7 @@ class TrailSegmentationTask(QuantumTask):
             raise InvalidQuantumError(f"The network cannot be run as configured: {error}") from error
         except (MemoryError, RuntimeError) as error:
             # Torch and OpenVINO raise RuntimeError if the memory is exhausted.
-            if isinstance(error, RuntimeError) and not re.search("memory|alloc", str(error)):
+            if isinstance(error, RuntimeError) and not _EXHAUSTED.search(str(error)):
                 raise
             raise MemoryError(
                 f"There is not enough memory for a window of {self.config.window} pixels; configure a "
