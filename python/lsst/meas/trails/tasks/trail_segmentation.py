@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 _EXHAUSTED = re.compile(
     r"out of memory|\ballocate\b|bad_alloc|alloc_failed|not create a memory", re.IGNORECASE
 )
-"""What torch, CUDA, OpenVINO and oneDNN say when memory is exhausted.
+"""Errors of torch, CUDA, OpenVINO and oneDNN when memory is exhausted.
 
-Their other errors may also mention memory: "illegal memory access", or a source file such as cpu_memory.cpp.
+Other errors may also mention memory: "illegal memory access", or a source file such as cpu_memory.cpp.
 """
 
 
