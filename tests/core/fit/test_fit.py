@@ -306,6 +306,20 @@ def test_at_the_edge_the_line_is_right(make_planes: MakePlanes) -> None:
     assert fit.flux / fit.length == pytest.approx(15.0, rel=0.1)
 
 
+def test_a_hidden_end_does_not_hide_the_angle(make_planes: MakePlanes) -> None:
+    """Half of a trail of 20 pixels lies on the image, which determines its angle."""
+    hidden = 0
+    for seed in range(8):
+        planes = make_planes((100, 100), seed=seed)
+        add_trail(planes.image, PSF, Trail(50.0, 0.0, 20.0, 70.0, 200.0))
+        fit = fit_trail(sky_of(planes), Trail(50.0, 1.0, 20.0, 75.0))
+        assert not fit.failed
+        hidden += fit.length_err > 100.0
+        assert fit.angle_err < 30.0
+        assert angle_difference(fit.angle, 70.0) < 5.0 * fit.angle_err
+    assert hidden > 4
+
+
 @pytest.mark.parametrize(("x", "y"), [(2.0, 3.0), (58.0, 2.0), (0.0, 59.0), (59.0, 59.0)])
 def test_in_a_corner_with_a_large_kernel(make_planes: MakePlanes, x: float, y: float) -> None:
     psf = PsfGrid.gaussian(4.0, size=51)

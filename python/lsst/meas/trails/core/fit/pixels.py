@@ -283,7 +283,7 @@ class FitRegion:
         covariance = _covariance(*pixels, unit)
         if covariance is None:
             return self.failure()
-        length_err, angle_err = float(np.sqrt(covariance[2, 2])), float(np.sqrt(covariance[3, 3]))
+        length_err = float(np.sqrt(covariance[2, 2]))
         if length_err > 0.5 * fit.length + self._fwhm:
             # An end lies beyond the edge of the image or behind a mask: the
             # other errors are for a trail of the fitted length.
@@ -296,7 +296,7 @@ class FitRegion:
             x_err=float(np.sqrt(variances[0])),
             y_err=float(np.sqrt(variances[1])),
             length_err=length_err,
-            angle_err=min(float(np.rad2deg(angle_err / max(fit.length, 1e-3))), 90.0),
+            angle_err=min(float(np.rad2deg(np.sqrt(variances[3]) / max(fit.length, 1e-3))), 90.0),
             flux_err=float(np.sqrt(variances[4]) * self._flux_unit),
             xy_covariance=float(covariance[0, 1]),
         )
