@@ -141,6 +141,23 @@ def test_same_minimum_as_scipy() -> None:
     np.testing.assert_allclose(minimum.residual, model(minimum.parameters) - y, atol=0.01)
 
 
+def test_a_slope_is_no_minimum() -> None:
+    """The curvature that narrow Gaussians teach on the way does not end the search where the loss is flat."""
+    x = np.linspace(-10.0, 10.0, 200)
+    y = np.exp(-0.5 * np.square(x + 0.6))
+
+    def model(p: _Floats) -> tuple[_Floats, _Floats]:
+        u = (x - p[0]) / p[1]
+        shape = np.exp(-0.5 * np.square(u))
+        return shape - y, np.stack([shape * u / p[1], shape * u**2 / p[1]], axis=1)
+
+    minimum = minimize_huber(
+        _evaluate(model), np.array([4.1, 2.5]), np.ones(2), threshold=np.inf, max_evaluations=60
+    )
+    assert minimum.converged
+    np.testing.assert_allclose(minimum.parameters, [-0.6, 1.0], atol=0.01)
+
+
 @hypothesis.given(
     start=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2),
     values=st.lists(st.sampled_from([0.0, 1.0, -3.0, 1e300, np.inf, np.nan]), min_size=5, max_size=5),

@@ -111,7 +111,11 @@ def minimize_huber(
         if step is None:
             return here.minimum(False)
         if damping <= _DAMPING and -0.5 * float(step @ here.gradient) < _DECREMENT:
-            return here.minimum(True, step)
+            there = _ahead(evaluate, here, damping, threshold) if curvature is not here.curvature else None
+            if there is None:
+                return here.minimum(True, step)
+            second, here = np.zeros_like(second), there
+            continue
         there = _Point.at(evaluate, here.parameters + scales * step, scales, threshold)
         predicted = -float(step @ here.gradient + 0.5 * step @ curvature @ step)
         if there.finite and there.loss < here.loss:
@@ -207,6 +211,18 @@ def gram(rows: _Floats) -> _Floats:
     """
     columns = np.ascontiguousarray(rows).T
     return np.asarray(scipy.linalg.blas.dgemm(1.0, columns, columns, trans_a=1))
+
+
+def _ahead(evaluate: Evaluate, here: _Point, damping: float, threshold: float) -> _Point | None:
+    """Return a better point a step of Gauss and Newton away, or `None` if there is none.
+
+    Where the loss is nearly flat, a curvature that was learned elsewhere would take a slope for a minimum.
+    """
+    step = _step(here.curvature, here.gradient, damping)
+    if step is None or -0.5 * float(step @ here.gradient) < _DECREMENT:
+        return None
+    there = _Point.at(evaluate, here.parameters + here.scales * step, here.scales, threshold)
+    return there if there.finite and there.loss < here.loss - _DECREMENT else None
 
 
 def _learn(second: _Floats, old: _Point, new: _Point, step: _Floats) -> _Floats:
