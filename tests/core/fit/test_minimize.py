@@ -158,6 +158,32 @@ def test_a_slope_is_no_minimum() -> None:
     np.testing.assert_allclose(minimum.parameters, [-0.6, 1.0], atol=0.01)
 
 
+def test_outliers_that_are_the_majority() -> None:
+    """A Gaussian a million times brighter than the noise is found from all sides."""
+    rng = np.random.default_rng(5)
+    x = np.linspace(-5.0, 5.0, 60)
+    truth = np.array([1e6, 0.3, 1.2])
+
+    def model(p: _Floats) -> tuple[_Floats, _Floats]:
+        u = (x - p[1]) / p[2]
+        shape = np.exp(-0.5 * np.square(u))
+        return p[0] * shape, np.stack([shape, p[0] * shape * u / p[2], p[0] * shape * u**2 / p[2]], axis=1)
+
+    y = model(truth)[0] + rng.normal(size=60)
+
+    def residuals(p: _Floats) -> tuple[_Floats, _Floats]:
+        values, derivatives = model(p)
+        return values - y, derivatives
+
+    scales = np.array([1e5, 1.0, 1.0])
+    for start in ([1.5e6, 0.2, 1.0], [5e5, 0.0, 1.7], [8e5, -1.0, 1.25], [2.8e6, 1.6, 1.6]):
+        minimum = minimize_huber(
+            _evaluate(residuals), np.array(start), scales, threshold=4.0, max_evaluations=40
+        )
+        assert minimum.converged
+        assert minimum.parameters == pytest.approx(truth, rel=1e-5)
+
+
 @hypothesis.given(
     start=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2),
     values=st.lists(st.sampled_from([0.0, 1.0, -3.0, 1e300, np.inf, np.nan]), min_size=5, max_size=5),

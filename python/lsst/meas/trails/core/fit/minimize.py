@@ -95,9 +95,10 @@ def minimize_huber(
     -----
     Levenberg-Marquardt steps solve the normal equations of shape (p, p), which for a handful of parameters is
     far cheaper than a decomposition of the derivatives. Residuals beyond the threshold enter the gradient
-    with the constant slope of their loss and have no curvature (Huber 1964, Ann. Math. Statist. 35, 73). The
-    part of the curvature that the normal equations lack, which slows the fits of short and faint trails, is
-    learned from the changes of the derivatives (Dennis, Gay and Welsch 1981, ACM Trans. Math. Softw. 7, 348).
+    with the constant slope of their loss and have no curvature (Huber 1964, Ann. Math. Statist. 35, 73),
+    except if they are the majority. The part of the curvature that the normal equations lack, which slows the
+    fits of short and faint trails, is learned from the changes of the derivatives (Dennis, Gay and Welsch
+    1981, ACM Trans. Math. Softw. 7, 348).
     The damping follows Nielsen (1999, IMM-REP-1999-05, Technical University of Denmark).
     """
     here = _Point.at(evaluate, np.array(start, dtype=np.float64), scales, threshold)
@@ -170,10 +171,15 @@ class _Point:
         residual, basis, factors = evaluate(parameters)
         scaled = factors * scales
         pull = np.clip(residual, -threshold, threshold)
-        products = gram(basis)
         outer = np.flatnonzero(pull != residual)
-        if outer.size:
-            products -= gram(basis.take(outer, axis=1))
+        if 2 * outer.size > pull.size:
+            # Far from a bright trail, the few other pixels do not determine a step: weights take the place of
+            # the curvature (Holland and Welsch 1977, Commun. Statist. A6, 813).
+            products = gram(basis * np.sqrt(threshold / np.maximum(np.abs(residual), threshold)))
+        else:
+            products = gram(basis)
+            if outer.size:
+                products -= gram(basis.take(outer, axis=1))
         return cls(
             parameters=parameters,
             scales=scales,
@@ -251,4 +257,4 @@ def _step(curvature: _Floats, gradient: _Floats, damping: float) -> _Floats | No
     # A parameter without influence does not move.
     damped = curvature + np.diag(damping * np.maximum(diagonal, 1e-12 * max(diagonal.max(), 1e-300)))
     _, step, failed = scipy.linalg.lapack.dposv(damped, gradient)
-    return None if failed else np.asarray(-step)
+    return None if failed or not np.isfinite(step).all() else np.asarray(-step)
