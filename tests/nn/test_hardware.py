@@ -19,6 +19,7 @@ import sys
 import pytest
 import torch
 
+from lsst.meas.trails.nn import hardware
 from lsst.meas.trails.nn.hardware import (
     available_cores,
     choose_device,
@@ -53,6 +54,13 @@ def test_precision() -> None:
 def test_device() -> None:
     assert choose_device("cpu") == "cpu"
     assert choose_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_openvino_runs_on_the_cpu_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == "cuda"
+    assert choose_device("auto", "openvino") == "cpu"
 
 
 _KEPT = """

@@ -27,6 +27,7 @@ from lsst.meas.trails.core.normalize import (
     network_input,
 )
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
+from lsst.meas.trails.nn import hardware
 from lsst.meas.trails.nn.model_file import ModelSpecification, TrailModel
 from lsst.meas.trails.nn.predict import predict_probability
 
@@ -56,6 +57,16 @@ def test_margin_is_needed(model: TrailModel, make_planes: MakePlanes) -> None:
     model.plan.receptive_radius = 0
     windowed = predict_probability(model, planes, window=32, dtype="float32")
     assert np.abs(windowed - whole).max() > 1.0e-3
+
+
+def test_openvino_beside_a_gpu(
+    model: TrailModel, make_planes: MakePlanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes = make_planes((32, 32))
+    expected = predict_probability(model, planes, device="cpu", engine="openvino")
+    monkeypatch.setattr(hardware, "_may_have_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    np.testing.assert_array_equal(predict_probability(model, planes, engine="openvino"), expected)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])

@@ -125,7 +125,7 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def choose_device(device: str = "auto") -> str:
+def choose_device(device: str = "auto", engine: str = "auto") -> str:
     """Return the name of a torch device.
 
     Parameters
@@ -133,13 +133,16 @@ def choose_device(device: str = "auto") -> str:
     device
         ``auto`` is a GPU if there is one, else the CPU; otherwise a name for torch, such as ``cpu`` or
         ``cuda:1``.
+    engine
+        Library of the computation: with ``openvino``, ``auto`` is the CPU.
 
     Raises
     ------
     ValueError
         Raised if the device does not exist, or torch is needed for it and is not installed.
     """
-    if device == "cpu" or (device == "auto" and not (_may_have_gpu() and has_torch())):
+    may_have_gpu = engine != "openvino" and _may_have_gpu() and has_torch()
+    if device == "cpu" or (device == "auto" and not may_have_gpu):
         return "cpu"
     if not has_torch():
         raise ValueError(

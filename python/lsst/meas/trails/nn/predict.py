@@ -76,7 +76,8 @@ def predict_probability(
     dtype
         ``auto`` (bfloat16 if the hardware supports it), ``float32`` or ``bfloat16``.
     device
-        ``auto`` (a GPU if there is one and torch is installed), ``cpu``, ``cuda``, ...
+        ``auto`` (a GPU if there is one, torch is installed and ``engine`` is not ``openvino``), ``cpu``,
+        ``cuda``, ...
     engine
         Library that runs the network: ``openvino`` (on CPUs), ``torch``, or ``auto`` (OpenVINO if it is
         installed and can run the network on this device, else torch). The probabilities are equal within
@@ -111,7 +112,7 @@ def predict_probability(
         raise ValueError(
             f"tile_overlap must be 0 to {tile_size // 2} for tiles of {tile_size} pixels, not {tile_overlap}."
         )
-    chosen = choose_device(device)
+    chosen = choose_device(device, engine)
     bfloat16 = use_bfloat16(dtype, chosen)
     name = engine_name(engine, plan, chosen, bfloat16=bfloat16)
     ny, nx = planes.shape

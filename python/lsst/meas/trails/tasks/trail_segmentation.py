@@ -232,7 +232,7 @@ class TrailSegmentationTask(QuantumTask):
         )
         pixels = _component_pixels(probability, chosen)
         count = int(np.count_nonzero(pixels))
-        device = choose_device(self.config.device)
+        device = choose_device(self.config.device, self.config.engine)
         precision = precision_name(self.config.precision, device)
         self.metadata["precision"] = precision
         self.metadata["engine"] = engine_name(
