@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from lsst.meas.trails.nn.networks.network import TrailNetwork
+from lsst.meas.trails.nn.networks.registry import create_plan
 from lsst.meas.trails.training.dataset import TrailTileDataset
 from lsst.meas.trails.training.hard_tiles import false_probability, mine_hard_tiles
 from lsst.meas.trails.training.recipe import StageRecipe
@@ -28,10 +29,9 @@ from lsst.meas.trails.training.recipe import StageRecipe
 class _Brightness(TrailNetwork):
     """A network that takes what is bright for a trail."""
 
-    in_channels, stride, output_stride, receptive_radius = 1, 2, 2, 0
-
     def __init__(self) -> None:
-        super().__init__()
+        # With the geometry of the shipped architecture: half resolution.
+        super().__init__(create_plan("trail_unet", in_channels=1))
         self.scale = torch.nn.Parameter(torch.ones(()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

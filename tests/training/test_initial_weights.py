@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from lsst.meas.trails.nn.networks.registry import create_network
 from lsst.meas.trails.training.initial_weights import InitialWeights, InitialWeightsError
 from lsst.meas.trails.training.recipe import ModelRecipe, Recipe
 
-from support.networks import TINY
+from support.networks import TINY, random_network
 
 
 def _wanted(**changes: Any) -> ModelRecipe:
@@ -58,7 +57,7 @@ def test_channels_are_taken_over_by_name(
     channels = "lsst.meas.trails.nn.model_specification.CHANNELS"
     monkeypatch.setattr(channels, dict.fromkeys([*given, *wanted]))
     specification = model.specification.replace(channels=given)
-    started = dataclasses.replace(model, specification=specification, network=before)
+    started = TrailModel.from_network(specification, before)
     after = create_network("trail_unet", in_channels=len(wanted), **TINY).eval()
     after.load_state_dict(InitialWeights(started).weights(_wanted(channels=wanted)))
 
@@ -90,7 +89,7 @@ def test_refuses_another_network(model: TrailModel, changes: dict[str, Any], mes
 def test_refuses_other_inputs_and_architectures(model: TrailModel) -> None:
     blind = model.specification.replace(channels=("bad",), architecture="trail_unet")
     with pytest.raises(InitialWeightsError, match="bad"):
-        InitialWeights(dataclasses.replace(model, specification=blind)).weights(
+        InitialWeights(TrailModel.from_network(blind, random_network(channels=1))).weights(
             _wanted(channels=("science",))
         )
     other = _wanted().model_copy(update={"architecture": "other_net"})
@@ -105,7 +104,7 @@ def test_defaults_may_be_left_out(model: TrailModel) -> None:
     specification = model.specification.replace(
         hyperparameters={key: list(value) for key, value in short.items()}
     )
-    start = InitialWeights(dataclasses.replace(model, specification=specification, network=network))
+    start = InitialWeights(TrailModel.from_network(specification, network))
     assert start.weights(_wanted(hyperparameters=short | {"dilations": [1, 2, 4]}))
 
 

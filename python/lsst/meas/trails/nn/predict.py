@@ -119,7 +119,10 @@ def predict_probability(
     if ny == 0 or nx == 0:
         return np.zeros((ny, nx), dtype=np.float32)
     window_input = _window_input(model, planes, background)
-    with thread_count(threads) if name == "torch" else contextlib.nullcontext(), keep_memory():
+    with contextlib.ExitStack() as stack:
+        if name == "torch":
+            stack.enter_context(thread_count(threads))
+            stack.enter_context(keep_memory())
         runner = create_engine(model, engine=name, device=chosen, bfloat16=bfloat16, threads=threads)
         try:
             if tile_size is None:
