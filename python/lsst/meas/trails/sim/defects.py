@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.injection.artifacts import add_cosmic_ray
+from ..core.injection.population import draw_log_uniform
 from .detector import AMPLIFIER_GRID
 
 
@@ -56,7 +57,7 @@ def add_cosmic_rays(
     flagged = np.zeros(image.shape, dtype=bool)
     for _ in range(count):
         low, high = scatter
-        wander = low if low == high else float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        wander = low if low == high else draw_log_uniform(low, high, rng)
         track = add_cosmic_ray(image, charge, rng, wander)
         if rng.random() < flagged_fraction:
             flagged[track.rows, track.columns] = True

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
+from ..core.injection.population import draw_log_uniform
 from .detector import AMPLIFIER_GRID
 from .instrument import DETECTOR_SHAPE
 
@@ -136,9 +137,9 @@ def add_ghost(image: _Image, noise: float, rng: np.random.Generator) -> None:
         Random number generator.
     """
     ny, nx = image.shape
-    radius = float(np.exp(rng.uniform(np.log(15.0), np.log(500.0))))
+    radius = draw_log_uniform(15.0, 500.0, rng)
     x, y = rng.uniform(-radius, nx + radius), rng.uniform(-radius, ny + radius)
-    brightness = noise * float(np.exp(rng.uniform(np.log(0.03), np.log(3.0))))
+    brightness = noise * draw_log_uniform(0.03, 3.0, rng)
     softness = float(rng.uniform(1.0, 6.0))
     hole = radius * float(rng.uniform(0.0, 0.7))
     # The shadow of the secondary mirror is displaced away from the axis.

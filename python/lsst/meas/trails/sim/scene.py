@@ -28,7 +28,7 @@ from ..core.injection.artifacts import add_satellite
 from ..core.injection.distractors import DistractorPopulation, draw_distractors
 from ..core.injection.fresh import TrailFreeImage
 from ..core.injection.inject import inject_trails
-from ..core.injection.population import TrailPopulation, draw_trails
+from ..core.injection.population import TrailPopulation, draw_log_uniform, draw_trails
 from ..core.injection.saturation import saturate
 from ..core.injection.truth import add_distractors, streak_mask, truth_table
 from ..core.planes import ImagePlanes, plane_bits
@@ -121,7 +121,7 @@ class SceneConfig:
         # The noise is the square root of the number of sky electrons.
         sky_electrons = float(1080.0 * np.exp(rng.normal(0.0, 0.4)))
         sky = SkyConfig(
-            star_density=float(np.exp(rng.uniform(np.log(2.0), np.log(25.0)))),
+            star_density=draw_log_uniform(2.0, 25.0, rng),
             galaxy_density=float(np.exp(rng.normal(np.log(32.0), 0.25))),
             look=StarLook(spike_angle=float(rng.uniform(0.0, 90.0))),
         )
@@ -234,7 +234,7 @@ def simulate_scene(
         signal += paint_sky(sky, psf, shape, noise, galaxies=galaxies)
     streaks: list[Trail] = []
     if rng.random() < config.satellite_chance:
-        brightness = float(np.exp(rng.uniform(np.log(2.0), np.log(300.0)))) * noise
+        brightness = draw_log_uniform(2.0, 300.0, rng) * noise
         streaks.append(add_satellite(signal, psf, brightness, rng, defocus=float(rng.uniform(0.0, 3.0))))
     others, kinds = Trails.from_trails(streaks), ("Satellite",) * len(streaks)
     mask = np.zeros(shape, dtype=np.uint32)

@@ -27,7 +27,7 @@ from lsst.images import Box
 from ..core.geometry import Trail
 from ..core.injection.artifacts import add_satellite
 from ..core.injection.distractors import DistractorPopulation, draw_distractors
-from ..core.injection.population import TrailPopulation
+from ..core.injection.population import TrailPopulation, draw_log_uniform
 from ..core.planes import ImagePlanes
 from ..core.psf import PsfGrid
 from ..core.render import render_trail
@@ -234,7 +234,7 @@ def _add_remains(
     ny, nx = template.shape
     low, high = TrailPopulation().length
     for _ in range(rng.poisson(config.trails * template.size / 1.0e6)):
-        length = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        length = draw_log_uniform(low, high, rng)
         stamp = render_trail(
             psf, Trail(rng.uniform(0.0, nx), rng.uniform(0.0, ny), length, rng.uniform(0.0, 180.0))
         )
@@ -242,7 +242,7 @@ def _add_remains(
         significance = float(np.sqrt(np.sum(np.square(stamp.array))))
         template[pixels] += (rng.uniform(3.0, 20.0) * noise / significance * part).astype(np.float32)
     if rng.random() < config.satellite_chance:
-        brightness = float(np.exp(rng.uniform(np.log(0.3), np.log(10.0)))) * noise
+        brightness = draw_log_uniform(0.3, 10.0, rng) * noise
         add_satellite(template, psf, brightness, rng, defocus=float(rng.uniform(0.0, 3.0)))
 
 

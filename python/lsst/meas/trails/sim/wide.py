@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.injection.distractors import DistractorPopulation
+from ..core.injection.population import draw_log_uniform
 from ..core.psf import PsfGrid
 from .difference import Subtraction
 from .flaws import Flaws
@@ -46,7 +47,7 @@ class Range(NamedTuple):
     def draw(self, rng: np.random.Generator) -> float:
         """Return a random value."""
         if self.log:
-            return float(np.exp(rng.uniform(np.log(self.low), np.log(self.high))))
+            return draw_log_uniform(self.low, self.high, rng)
         return float(rng.uniform(self.low, self.high))
 
     @property

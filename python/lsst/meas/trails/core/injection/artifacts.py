@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from ..geometry import Trail
 from ..psf import FWHM_PER_SIGMA, PsfGrid
+from .population import draw_log_uniform
 from .streaks import StreakPattern
 
 
@@ -59,11 +60,11 @@ def add_cosmic_ray(
         Standard deviation of the wandering across the track, pixels per quarter pixel.
     """
     ny, nx = image.shape
-    length = float(np.exp(rng.uniform(np.log(1.5), np.log(60.0))))
+    length = draw_log_uniform(1.5, 60.0, rng)
     angle = rng.uniform(0.0, np.pi)
     x, y = rng.uniform(0, nx), rng.uniform(0, ny)
     t = np.arange(0.0, length, 0.25)
-    density = np.exp(rng.uniform(*np.log(charge))) * rng.uniform(0.7, 1.3, t.size) * 0.25
+    density = draw_log_uniform(*charge, rng) * rng.uniform(0.7, 1.3, t.size) * 0.25
     # Delta electrons and diffusion in the silicon make tracks irregular.
     wander = np.cumsum(rng.normal(0.0, scatter, t.size))
     px = x + t * np.cos(angle) - wander * np.sin(angle)

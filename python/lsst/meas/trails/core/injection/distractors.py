@@ -25,7 +25,7 @@ from ..photometry import point_source_flux_limit, typical_variance
 from ..planes import ImagePlanes
 from ..render import add_trail
 from .artifacts import add_cosmic_ray, add_satellite
-from .population import draw_power_law
+from .population import draw_log_uniform, draw_power_law
 from .streaks import draw_pattern
 
 MEGAPIXEL = 1.0e6
@@ -141,7 +141,7 @@ def draw_distractors(
     if not np.isfinite(noise):
         count = dict.fromkeys(count, 0)
     for _ in range(count["Satellite"]):
-        brightness = noise * float(np.exp(rng.uniform(*np.log(population.satellite_brightness))))
+        brightness = noise * draw_log_uniform(*population.satellite_brightness, rng)
         defocus = float(rng.uniform(0.0, _DEFOCUS))
         pattern = None
         if population.satellite_patterns or population.satellite_ends:

@@ -18,6 +18,7 @@ __all__ = (
     "LENGTH_DISTRIBUTIONS",
     "MAX_INJECTED_LENGTH",
     "TrailPopulation",
+    "draw_log_uniform",
     "draw_power_law",
     "draw_trails",
     "rate_to_length",
@@ -156,7 +157,7 @@ class TrailPopulation:
         low, high = self.length
         match self.length_distribution:
             case "log-uniform":
-                return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+                return draw_log_uniform(low, high, rng)
             case "uniform":
                 return float(rng.uniform(low, high))
         return draw_power_law(low, high, self.length_index, rng)
@@ -168,11 +169,16 @@ class TrailPopulation:
         return draw_power_law(*self.brightness, self.brightness_index, rng)
 
 
+def draw_log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
+    """Return a random number whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def draw_power_law(low: float, high: float, index: float, rng: np.random.Generator) -> float:
     """Return a random number with a density that is a power of the number."""
     power = index + 1.0
     if abs(power) < 1e-6:
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        return draw_log_uniform(low, high, rng)
     # Inverse of the cumulative distribution, relative to the lowest so that steep laws do not overflow.
     ratio = np.power(high / low, power)
     return float(low * np.power(1.0 + rng.random() * (ratio - 1.0), 1.0 / power))

@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
+from .population import draw_log_uniform
+
 type _Floats = npt.NDArray[np.float64]
 
 _STEP = 0.5
@@ -104,29 +106,25 @@ def draw_pattern(size: float, rng: np.random.Generator, *, patterned: float, end
         match rng.integers(3):
             case 0:
                 pattern = StreakPattern(
-                    flare_width=_log_uniform(3.0, 150.0, rng),
+                    flare_width=draw_log_uniform(3.0, 150.0, rng),
                     flare_at=float(rng.uniform(-0.4, 0.4)) * size,
-                    flare_base=_log_uniform(0.003, 0.3, rng),
+                    flare_base=draw_log_uniform(0.003, 0.3, rng),
                 )
             case 1:
                 pattern = StreakPattern(
                     tumbling=float(rng.uniform(0.2, 1.0)),
-                    period=_log_uniform(8.0, 600.0, rng),
-                    sharpness=_log_uniform(0.5, 8.0, rng),
+                    period=draw_log_uniform(8.0, 600.0, rng),
+                    sharpness=draw_log_uniform(0.5, 8.0, rng),
                     phase=float(rng.random()),
                 )
             case _:
                 pattern = StreakPattern(
                     dash=float(rng.uniform(0.05, 0.9)),
-                    period=_log_uniform(15.0, 600.0, rng),
+                    period=draw_log_uniform(15.0, 600.0, rng),
                     phase=float(rng.random()),
                 )
     if rng.random() < ended:
         # The point itself is always lit.
-        stop = _log_uniform(5.0, size, rng) if rng.random() < 0.5 else np.inf
-        pattern = dataclasses.replace(pattern, start=-_log_uniform(5.0, size, rng), stop=stop)
+        stop = draw_log_uniform(5.0, size, rng) if rng.random() < 0.5 else np.inf
+        pattern = dataclasses.replace(pattern, start=-draw_log_uniform(5.0, size, rng), stop=stop)
     return pattern
-
-
-def _log_uniform(low: float, high: float, rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
