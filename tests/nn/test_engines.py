@@ -25,7 +25,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lsst.meas.trails.nn import engines
-from lsst.meas.trails.nn.engines import OpenVinoEngine, TorchEngine, create_engine, engine_name
+from lsst.meas.trails.nn.engines import (
+    EngineChoice,
+    OpenVinoEngine,
+    TorchEngine,
+    choose_engine,
+    create_engine,
+)
 from lsst.meas.trails.nn.hardware import cpu_has_bfloat16
 from lsst.meas.trails.nn.model_file import TrailModel, load_model, shipped_model_path
 from lsst.meas.trails.nn.networks.registry import Inner, NetworkPlan
@@ -40,10 +46,10 @@ def _model(hyperparameters: dict, channels: tuple[str, ...] = ("science", "bad")
     return TrailModel.from_network(specification, network)
 
 
-def _engines(model: TrailModel, *, bfloat16: bool = False) -> tuple[OpenVinoEngine, TorchEngine]:
+def _engines(model: TrailModel) -> tuple[OpenVinoEngine, TorchEngine]:
     return (
-        OpenVinoEngine(model, bfloat16=bfloat16, threads=1),
-        TorchEngine(model, device="cpu", bfloat16=bfloat16),
+        OpenVinoEngine(model, bfloat16=False, threads=1),
+        TorchEngine(model, device="cpu", bfloat16=False),
     )
 
 
@@ -95,17 +101,20 @@ def test_every_plan_and_part(hyperparameters: dict, data: st.DataObject) -> None
     inner: Inner | None = data.draw(st.one_of(st.none(), st.just((part(counts[0]), part(counts[1])))))
     inputs = _inputs(model, (counts[0] * stride, counts[1] * stride))
     fast, reference = (engine.logits(inputs, inner) for engine in _engines(model))
-    # A tenth of the scale, because random weights make logits of any size.
+    # Relative to the scale, because random weights make logits of any size.
     scale = max(1.0, float(np.abs(reference).max()))
     np.testing.assert_allclose(fast, reference, rtol=0.0, atol=1.0e-4 * scale)
 
 
-@pytest.mark.skipif(not cpu_has_bfloat16(), reason="OpenVINO needs a CPU with bfloat16")
 def test_bfloat16_is_as_close_as_in_torch() -> None:
+    """With the engine of choice, which is OpenVINO only on a CPU with bfloat16."""
     model = load_model(shipped_model_path("direct"))
     inputs = _inputs(model, (256, 256))
     exact = TorchEngine(model, device="cpu", bfloat16=False).logits(inputs)
-    fast, reference = (engine.logits(inputs) - exact for engine in _engines(model, bfloat16=True))
+    choice = choose_engine(model.plan, device="cpu", dtype="bfloat16")
+    assert choice.engine == ("openvino" if cpu_has_bfloat16() else "torch")
+    chosen = create_engine(model, choice, 1), TorchEngine(model, device="cpu", bfloat16=True)
+    fast, reference = (engine.logits(inputs) - exact for engine in chosen)
     assert np.sqrt(np.mean(fast**2)) <= 1.5 * np.sqrt(np.mean(reference**2))
 
 
@@ -138,31 +147,37 @@ def test_threads_take_turns() -> None:
 
 
 def test_engine_is_created_once(model: TrailModel) -> None:
-    first = create_engine(model, engine="openvino", device="cpu", bfloat16=False, threads=1)
-    assert create_engine(model, engine="openvino", device="cpu", bfloat16=False, threads=1) is first
-    assert create_engine(model, engine="openvino", device="cpu", bfloat16=False, threads=2) is not first
-    assert create_engine(model, engine="openvino", device="cpu", bfloat16=True, threads=1) is not first
-    torch_engine = create_engine(model, engine="torch", device="cpu", bfloat16=False, threads=1)
+    first = create_engine(model, EngineChoice("openvino", "cpu", False), 1)
+    assert create_engine(model, EngineChoice("openvino", "cpu", False), 1) is first
+    assert create_engine(model, EngineChoice("openvino", "cpu", False), 2) is not first
+    assert create_engine(model, EngineChoice("openvino", "cpu", True), 1) is not first
+    torch_engine = create_engine(model, EngineChoice("torch", "cpu", False), 1)
     assert isinstance(torch_engine, TorchEngine)
     # Threads are set around each call.
-    assert create_engine(model, engine="torch", device="cpu", bfloat16=False, threads=2) is torch_engine
+    assert create_engine(model, EngineChoice("torch", "cpu", False), 2) is torch_engine
 
 
 def test_engines_do_not_keep_their_model(model_stem: Path) -> None:
     model = load_model(model_stem)
-    create_engine(model, engine="openvino", device="cpu", bfloat16=False, threads=1)
-    create_engine(model, engine="torch", device="cpu", bfloat16=False, threads=1)
+    create_engine(model, EngineChoice("openvino", "cpu", False), 1)
+    create_engine(model, EngineChoice("torch", "cpu", False), 1)
     reference = weakref.ref(model)
     del model
     gc.collect()
     assert reference() is None
 
 
-def test_engine_name(model: TrailModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choice_of_the_engine(model: TrailModel, monkeypatch: pytest.MonkeyPatch) -> None:
     tiles = UNetResSEPlan(1)
 
     def name(engine: str, plan: NetworkPlan = model.plan, device: str = "cpu", bfloat16: bool = False) -> str:
-        return engine_name(engine, plan, device, bfloat16=bfloat16)
+        dtype = "bfloat16" if bfloat16 else "float32"
+        choice = choose_engine(plan, engine=engine, device=device, dtype=dtype)
+        assert (choice.device, choice.bfloat16, choice.precision) == (device, bfloat16, dtype)
+        return choice.engine
+
+    # GPUs that this machine may lack.
+    monkeypatch.setattr(engines, "choose_device", lambda device, engine: device)
 
     assert name("auto") == "openvino"
     assert name("auto", device="cuda") == "torch"

@@ -16,16 +16,24 @@ Torch is the reference: networks are trained in it, and tests compare the result
 
 from __future__ import annotations
 
-__all__ = ("ENGINES", "Engine", "OpenVinoEngine", "TorchEngine", "create_engine", "engine_name")
+__all__ = (
+    "ENGINES",
+    "Engine",
+    "EngineChoice",
+    "OpenVinoEngine",
+    "TorchEngine",
+    "choose_engine",
+    "create_engine",
+)
 
 import threading
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from .hardware import cpu_has_bfloat16, has_openvino, has_torch
+from .hardware import choose_device, cpu_has_bfloat16, has_openvino, has_torch, use_bfloat16
 from .model_file import TrailModel
 from .networks.registry import Inner, NetworkPlan
 
@@ -65,27 +73,52 @@ class Engine(Protocol):
 _ENGINES_OF_MODELS: WeakKeyDictionary[TrailModel, dict[object, Engine]] = WeakKeyDictionary()
 
 
-def engine_name(engine: str, plan: NetworkPlan, device: str, *, bfloat16: bool) -> str:
-    """Return the engine to use, ``openvino`` or ``torch``.
+class EngineChoice(NamedTuple):
+    """Engine, device and precision of a prediction."""
+
+    engine: str
+    """Library that runs the network, ``openvino`` or ``torch``."""
+
+    device: str
+    """Device, as `lsst.meas.trails.nn.hardware.choose_device` returns it."""
+
+    bfloat16: bool
+    """Whether to compute in bfloat16, otherwise in float32."""
+
+    @property
+    def precision(self) -> str:
+        """Name of the precision, ``bfloat16`` or ``float32``."""
+        return "bfloat16" if self.bfloat16 else "float32"
+
+
+def choose_engine(
+    plan: NetworkPlan, *, engine: str = "auto", device: str = "auto", dtype: str = "auto"
+) -> EngineChoice:
+    """Choose engine, device and precision.
 
     Parameters
     ----------
-    engine
-        One of `ENGINES`.
     plan
         Plan of the network.
-    device
-        Device, as `lsst.meas.trails.nn.hardware.choose_device` returns it.
-    bfloat16
-        Whether to compute in bfloat16. OpenVINO needs a CPU with its instructions; torch emulates them.
+    engine
+        One of `ENGINES`.
+    device, dtype
+        As for `lsst.meas.trails.nn.predict.predict_probability`.
 
     Raises
     ------
     ValueError
-        Raised if the engine is unknown, not installed, or cannot run the network.
+        Raised if a value is unknown, the device does not exist, or the engine is not installed or cannot run
+        the network.
+
+    Notes
+    -----
+    OpenVINO computes in bfloat16 only on CPUs with its instructions; torch emulates them.
     """
     if engine not in ENGINES:
         raise ValueError(f"The engine must be one of {', '.join(ENGINES)}, not {engine!r}.")
+    device = choose_device(device, engine)
+    bfloat16 = use_bfloat16(dtype, device)
     emulated = bfloat16 and not cpu_has_bfloat16()
     if engine == "auto":
         possible = device == "cpu" and plan.graph is not None and not emulated and has_openvino()
@@ -105,34 +138,29 @@ def engine_name(engine: str, plan: NetworkPlan, device: str, *, bfloat16: bool) 
         raise ValueError(
             "This model or device needs torch, which is not installed; pip install 'lsst-meas-trails[train]'."
         )
-    return engine
+    return EngineChoice(engine, device, bfloat16)
 
 
-def create_engine(
-    model: TrailModel, *, engine: str, device: str, bfloat16: bool, threads: int | None
-) -> Engine:
+def create_engine(model: TrailModel, choice: EngineChoice, threads: int | None = None) -> Engine:
     """Return a model's network, ready to run; it is kept as long as the model.
 
     Parameters
     ----------
     model
         The model.
-    engine
-        ``openvino`` or ``torch``.
-    device
-        Device, as `lsst.meas.trails.nn.hardware.choose_device` returns it.
-    bfloat16
-        Whether to compute in bfloat16, otherwise in float32.
+    choice
+        Engine, device and precision.
     threads
         CPU threads; by default all cores with OpenVINO, and torch's current number with torch.
     """
-    key = engine, device, bfloat16, threads if engine == "openvino" else None
+    # Torch's threads are set around each call.
+    key = choice, threads if choice.engine == "openvino" else None
     engines = _ENGINES_OF_MODELS.setdefault(model, {})
     if key not in engines:
         engines[key] = (
-            OpenVinoEngine(model, bfloat16=bfloat16, threads=threads)
-            if engine == "openvino"
-            else TorchEngine(model, device=device, bfloat16=bfloat16)
+            OpenVinoEngine(model, bfloat16=choice.bfloat16, threads=threads)
+            if choice.engine == "openvino"
+            else TorchEngine(model, device=choice.device, bfloat16=choice.bfloat16)
         )
     return engines[key]
 

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from ..core.background import BackgroundMesh, fit_background
 from ..core.normalize import ADCNN_NORMALIZATION, adcnn_input, measure_panel, network_input
 from ..core.planes import ImagePlanes, pad_array
-from .engines import Engine, create_engine, engine_name
-from .hardware import choose_device, keep_memory, thread_count, use_bfloat16
+from .engines import Engine, choose_engine, create_engine
+from .hardware import keep_memory, thread_count
 from .model_file import TrailModel
 from .networks.registry import NetworkPlan
 
@@ -112,21 +112,19 @@ def predict_probability(
         raise ValueError(
             f"tile_overlap must be 0 to {tile_size // 2} for tiles of {tile_size} pixels, not {tile_overlap}."
         )
-    chosen = choose_device(device, engine)
-    bfloat16 = use_bfloat16(dtype, chosen)
-    name = engine_name(engine, plan, chosen, bfloat16=bfloat16)
+    choice = choose_engine(plan, engine=engine, device=device, dtype=dtype)
     ny, nx = planes.shape
     if ny == 0 or nx == 0:
         return np.zeros((ny, nx), dtype=np.float32)
     window_input = _window_input(model, planes, background)
     with contextlib.ExitStack() as stack:
-        if name == "torch":
+        if choice.engine == "torch":
             stack.enter_context(thread_count(threads))
             stack.enter_context(keep_memory())
-        runner = create_engine(model, engine=name, device=chosen, bfloat16=bfloat16, threads=threads)
+        runner = create_engine(model, choice, threads)
         try:
             if tile_size is None:
-                area = window**2 * (2 if bfloat16 else 1)
+                area = window**2 * (2 if choice.bfloat16 else 1)
                 logits = _predict_windows(runner, plan, planes.shape, window_input, area)
             else:
                 logits = _predict_tiles(runner, plan, planes.shape, window_input, tile_overlap)

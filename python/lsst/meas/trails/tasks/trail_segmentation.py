@@ -189,14 +189,19 @@ class TrailSegmentationTask(QuantumTask):
         MemoryError
             Raised if there is not enough memory for the configured window.
         """
-        from ..nn.engines import engine_name
-        from ..nn.hardware import choose_device, precision_name
+        from ..nn.engines import choose_engine
         from ..nn.predict import predict_probability
 
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing, with_psf=False)
         model, planes = self._choose_model(input_image, template, trail_model)
         self._check_seeing(model, input_image)
         try:
+            choice = choose_engine(
+                model.plan,
+                engine=self.config.engine,
+                device=self.config.device,
+                dtype=self.config.precision,
+            )
             probability = predict_probability(
                 model,
                 planes,
@@ -204,9 +209,9 @@ class TrailSegmentationTask(QuantumTask):
                 window=self.config.window,
                 tile_overlap=self.config.tileOverlap,
                 threads=num_cores,
-                dtype=self.config.precision,
-                device=self.config.device,
-                engine=self.config.engine,
+                dtype=choice.precision,
+                device=choice.device,
+                engine=choice.engine,
             )
         except ValueError as error:
             raise InvalidQuantumError(f"The network cannot be run as configured: {error}") from error
@@ -232,12 +237,8 @@ class TrailSegmentationTask(QuantumTask):
         )
         pixels = _component_pixels(probability, chosen)
         count = int(np.count_nonzero(pixels))
-        device = choose_device(self.config.device, self.config.engine)
-        precision = precision_name(self.config.precision, device)
-        self.metadata["precision"] = precision
-        self.metadata["engine"] = engine_name(
-            self.config.engine, model.plan, device, bfloat16=precision == "bfloat16"
-        )
+        self.metadata["precision"] = choice.precision
+        self.metadata["engine"] = choice.engine
         self.metadata["trailModel"] = f"{summary['name']} {summary['version']}"
         self.metadata["trailModelChecksum"] = summary["sha256"]
         self.metadata["trailPixels"] = count
