@@ -32,9 +32,10 @@ __all__ = (
     "train_model",
 )
 
-import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING
+
+from .core.lazy_names import lazy_names
 
 try:
     # Written by the build, with pip as with scons, and not kept in git.
@@ -70,15 +71,4 @@ _HOMES = {
 }
 """Modules that the public names come from."""
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -16,8 +16,9 @@ The modules are imported on first use of their names, so that a quantum imports 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .associate_trails import *
@@ -31,15 +32,15 @@ if TYPE_CHECKING:
     from .trail_segmentation import *
 
 _MODULES = {
-    "AssociateTrails": "associate_trails",
-    "ConsolidateTrailCandidates": "consolidate_trail_candidates",
-    "InjectTrails": "inject_trails",
-    "LinkTrails": "link_trails",
-    "MatchTrails": "match_trails",
-    "SummarizeTrails": "summarize_trails",
-    "TileToHdf5": "tile_to_hdf5",
-    "TrailCandidate": "trail_candidate",
-    "TrailSegmentation": "trail_segmentation",
+    "AssociateTrails": ".associate_trails",
+    "ConsolidateTrailCandidates": ".consolidate_trail_candidates",
+    "InjectTrails": ".inject_trails",
+    "LinkTrails": ".link_trails",
+    "MatchTrails": ".match_trails",
+    "SummarizeTrails": ".summarize_trails",
+    "TileToHdf5": ".tile_to_hdf5",
+    "TrailCandidate": ".trail_candidate",
+    "TrailSegmentation": ".trail_segmentation",
 }
 """Modules of the tasks, by the beginning of their names."""
 
@@ -47,15 +48,4 @@ _HOMES = {f"{task}{kind}": m for task, m in _MODULES.items() for kind in ("Confi
 
 __all__ = list(_HOMES)
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
