@@ -25,6 +25,7 @@ __all__ = (
     "MAX_CHANNELS",
     "Inner",
     "NetworkPlan",
+    "Weights",
     "create_network",
     "create_plan",
     "network_names",

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("TrailUNetPlan",)
+__all__ = ("Region", "TrailUNetPlan")
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
