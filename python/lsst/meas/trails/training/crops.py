@@ -27,7 +27,7 @@ from ..sim.detector import PIXEL_SCALE
 from .backgrounds import read_background
 from .compose import compose_batch
 from .crop_plan import CropPlan, draw_crop
-from .dataset import Batch, Key, TileDatasetError, TileKey, cycle
+from .dataset import Batch, Key, TileDatasetError, TileKey, check_tile_size, cycle
 from .device_input import DEVICE_CHANNELS
 from .recipe import AugmentationRecipe
 from .recipe_data import InjectionRecipe
@@ -88,10 +88,7 @@ class InjectedCrops:
             )
         if augmentation.blur > 0.0:
             raise TileDatasetError("augmentation.blur is for tile files; set it to 0 with data.inject.")
-        if size % stride != 0:
-            raise TileDatasetError(
-                f"Tiles have {size} pixels; use a multiple of the output stride, {stride}."
-            )
+        check_tile_size(size, stride)
         self.files = tuple(map(str, files))
         self.channels = tuple(channels)
         self.size = size

@@ -13,7 +13,16 @@
 
 from __future__ import annotations
 
-__all__ = ("Batch", "Key", "TileDataset", "TileDatasetError", "TileKey", "TrailTileDataset", "cycle")
+__all__ = (
+    "Batch",
+    "Key",
+    "TileDataset",
+    "TileDatasetError",
+    "TileKey",
+    "TrailTileDataset",
+    "check_tile_size",
+    "cycle",
+)
 
 import glob
 import os
@@ -142,10 +151,7 @@ class TrailTileDataset(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]])
                 brightest.append(np.asarray(reader.table["max_snr"], dtype=np.float32))
         if self.tile_size == 0:
             raise TileDatasetError(f"There are no tiles in {', '.join(self.files[:3])}.")
-        if self.tile_size % stride != 0:
-            raise TileDatasetError(
-                f"Tiles have {self.tile_size} pixels; use a multiple of the output stride, {stride}."
-            )
+        check_tile_size(self.tile_size, stride)
         self.tile_class = np.concatenate(classes)
         """Class of every tile, a value of `TILE_CLASSES`, shape (n,)."""
 
@@ -293,6 +299,25 @@ def _expand(files: Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
     if not found:
         raise TileDatasetError("There are no tile files; name at least one.")
     return tuple(found)
+
+
+def check_tile_size(size: int, stride: int) -> None:
+    """Check that tiles have whole pixels of the output.
+
+    Parameters
+    ----------
+    size
+        Side of the tiles, pixels.
+    stride
+        Input pixels per output pixel along a side.
+
+    Raises
+    ------
+    TileDatasetError
+        Raised if the side is not a multiple of the stride.
+    """
+    if size % stride != 0:
+        raise TileDatasetError(f"Tiles have {size} pixels; use a multiple of the output stride, {stride}.")
 
 
 def cycle(members: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
