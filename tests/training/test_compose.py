@@ -65,7 +65,10 @@ def _image(make_planes: MakePlanes, *, template: bool = True, **options: Any) ->
     return TrailFreeImage(planes, ignored, **options)
 
 
-def _compose(image: TrailFreeImage, *plans: CropPlan, seed: int = 1, **options: Any) -> list[torch.Tensor]:
+def _compose(
+    image: TrailFreeImage | Background, *plans: CropPlan, seed: int = 1, **options: Any
+) -> list[torch.Tensor]:
+    background = image if isinstance(image, Background) else Background.from_image(image)
     arguments: dict[str, Any] = {
         "size": SIZE,
         "channels": CHANNELS,
@@ -75,7 +78,7 @@ def _compose(image: TrailFreeImage, *plans: CropPlan, seed: int = 1, **options: 
         "device": torch.device("cpu"),
         "seed": seed,
     }
-    return list(compose_batch([Background.from_image(image)], plans, **(arguments | options)))
+    return list(compose_batch([background], plans, **(arguments | options)))
 
 
 def _with_trails(**changes: Any) -> CropPlan:
@@ -131,6 +134,20 @@ def test_faint_trails_are_ignored_and_points_are_none(make_planes: MakePlanes) -
     assert not target.any()
     assert torch.equal(valid_points[0], valid_points[1])
     assert (inputs[0, 0] - inputs[1, 0])[36:45, 36:45].max() > 3.0
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5])
+def test_real_trails_are_found(make_planes: MakePlanes, balance: float) -> None:
+    image = _image(make_planes)
+    real = np.zeros((SIZE, SIZE), dtype=bool)
+    # Also where satellites are ignored; not where there is no data.
+    real[4:10, 8:40] = True
+    background = Background.from_image(image, real)
+    _, target, valid = _compose(background, PLAIN, _with_trails(), balance=balance)
+    np.testing.assert_array_equal(target[0, 0], _pooled(real, 2))
+    np.testing.assert_array_equal(target[1, 0], _pooled(real | _fresh(image).truth, 2))
+    assert (valid[0, 0, 3:5, 4:20] == 1.0).all()
+    assert not valid[0, 0, :3].any()
 
 
 @pytest.mark.parametrize("symmetry", range(8))

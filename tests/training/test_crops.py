@@ -67,6 +67,13 @@ def test_a_key_gives_the_same_crop_and_an_epoch_new_trails(files: list[Path]) ->
     assert crops.tile_name(keys[0]) == f"{files[plan.background]}, row {plan.y0}, column {plan.x0}"
 
 
+def test_simulated_files_have_their_fraction(files: list[Path]) -> None:
+    crops = _crops(files, simulated=1, simulated_fraction=0.25)
+    drawn = [key.tile for key in crops.draw(16, epoch=0)]
+    assert [drawn.count(number) for number in range(3)] == [4, 6, 6]
+    assert drawn != sorted(drawn)
+
+
 def test_range_of_the_seeing(files: list[Path]) -> None:
     (low, high), scale = _crops(files).sources
     assert (low, high) == pytest.approx((4.0, 4.0), abs=0.05)

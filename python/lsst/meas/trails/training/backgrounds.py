@@ -17,7 +17,7 @@ Pixels are in units of the sky noise of their image, without background, in half
 
 from __future__ import annotations
 
-__all__ = ("BAD", "IGNORED", "NO_DATA", "Background", "read_background", "write_background")
+__all__ = ("BAD", "IGNORED", "NO_DATA", "TRAIL", "Background", "read_background", "write_background")
 
 import dataclasses
 import json
@@ -25,6 +25,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.torch
 import torch
@@ -35,8 +36,10 @@ from ..core.injection.fresh import TrailFreeImage
 from ..core.photometry import typical_variance
 from ..core.psf import PsfGrid
 
-BAD, NO_DATA, IGNORED = 1, 2, 4
-"""Bits of the flags of a pixel: it carries no information; it has no data; the loss ignores it."""
+BAD, NO_DATA, IGNORED, TRAIL = 1, 2, 4, 8
+"""Bits of the flags of a pixel: it carries no information; it has no data; the loss ignores it; it belongs to
+a real trail.
+"""
 
 _FORMAT = "meas_trails-background-1"
 _LARGEST = 6.0e4
@@ -55,7 +58,7 @@ class Background:
     """
 
     flags: torch.Tensor
-    """Bits of `BAD`, `NO_DATA` and `IGNORED`, shape (ny, nx), uint8."""
+    """Bits of `BAD`, `NO_DATA`, `IGNORED` and `TRAIL`, shape (ny, nx), uint8."""
 
     psf: PsfGrid
     """PSF of the light of trails."""
@@ -82,8 +85,15 @@ class Background:
         return self.pixels.nbytes + self.flags.nbytes
 
     @classmethod
-    def from_image(cls, image: TrailFreeImage) -> Background:
+    def from_image(cls, image: TrailFreeImage, trails: npt.NDArray[np.bool_] | None = None) -> Background:
         """Return the background of a trail-free image.
+
+        Parameters
+        ----------
+        image
+            The image.
+        trails
+            Pixels of known trails in it after all, shape (ny, nx), which the network learns to find.
 
         Raises
         ------
@@ -105,6 +115,8 @@ class Background:
         missing = planes.has("NO_DATA") | ~np.isfinite(planes.image)
         flags = BAD * bad.astype(np.uint8) + NO_DATA * missing.astype(np.uint8)
         flags += IGNORED * image.ignored.astype(np.uint8)
+        if trails is not None:
+            flags += TRAIL * trails.astype(np.uint8)
         return cls(
             pixels=torch.from_numpy(pixels),
             flags=torch.from_numpy(flags),

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .backgrounds import BAD, IGNORED, NO_DATA, Background
+from .backgrounds import BAD, IGNORED, NO_DATA, TRAIL, Background
 from .crop_plan import CropPlan
 from .device_input import device_input, symmetry_view
 from .light import box_size, render_stamps
@@ -298,14 +298,15 @@ class _Painter:
 
     def truth(self, flags: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return target and weight, each of shape (B, T/s, T/s), float32."""
-        trail = (self._truth & _TRAIL) != 0
         # A block has data if one of its pixels has.
         pooled = self._pooled(flags ^ NO_DATA)
+        painted, real = (self._truth & _TRAIL) != 0, (pooled & TRAIL) != 0
+        trail = painted | real
         ignored = ((pooled & IGNORED) | (self._truth & _FAINT)) != 0
         seen = ((pooled & NO_DATA) != 0) & (trail | ~ignored)
         weight = seen.float()
         if self._balance > 0.0:
-            weight = torch.where(trail, weight * self._trail_weight, weight)
+            weight = torch.where(painted, weight * self._trail_weight, weight)
         return trail.float(), weight
 
 

@@ -60,6 +60,10 @@ class InjectedCrops:
         Variations of the crops; ``blur`` must be 0.
     balance, stride
         As for `~lsst.meas.trails.training.dataset.TrailTileDataset`.
+    simulated
+        Number of files, counted from the first, that are simulated.
+    simulated_fraction
+        Fraction of the crops from these files; by default all files are drawn equally often.
     device
         Device of the training. Backgrounds are copied to a GPU if they fit; otherwise crops are.
 
@@ -80,6 +84,8 @@ class InjectedCrops:
         augmentation: AugmentationRecipe,
         balance: float = 0.0,
         stride: int = 2,
+        simulated: int = 0,
+        simulated_fraction: float | None = None,
         device: torch.device | None = None,
     ) -> None:
         if unknown := [name for name in channels if name not in DEVICE_CHANNELS]:
@@ -97,6 +103,8 @@ class InjectedCrops:
         self._augmentation = augmentation
         self._balance = balance
         self._stride = stride
+        self._simulated = simulated
+        self._simulated_fraction = simulated_fraction
         self._device = device or torch.device("cpu")
         try:
             self._backgrounds = [read_background(Path(name)) for name in self.files]
@@ -141,10 +149,17 @@ class InjectedCrops:
     def draw(self, count: int, *, epoch: int) -> list[TileKey]:
         """Draw the crops of an epoch; their ``tile`` is the number of the background.
 
-        Every background is drawn n times before any is drawn n + 1 times.
+        Every background is drawn n times before any other, or of its kind if there is a fraction of
+        simulated ones, is drawn n + 1 times.
         """
         rng = np.random.default_rng([self.seed, _ORDER, epoch])
-        drawn = cycle(np.arange(len(self._backgrounds)), count, rng)
+        numbers = np.arange(len(self._backgrounds))
+        if self._simulated_fraction is None:
+            drawn = cycle(numbers, count, rng)
+        else:
+            simulated = round(self._simulated_fraction * count)
+            kinds = (numbers[: self._simulated], simulated), (numbers[self._simulated :], count - simulated)
+            drawn = rng.permutation(np.concatenate([cycle(kind, number, rng) for kind, number in kinds]))
         return [TileKey(int(number), epoch, slot) for slot, number in enumerate(drawn)]
 
     def plan(self, key: Key, min_snr: float = 0.0) -> CropPlan:

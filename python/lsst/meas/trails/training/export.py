@@ -29,6 +29,7 @@ from ..core.tiles.reader import TileReader
 from ..nn.model_file import ModelSpecification, rounded, save_model
 from ..nn.networks.network import TrailNetwork, count_parameters
 from .recipe import Recipe
+from .recipe_data import FILE_ROLES
 
 _STORED = "float16"
 _SEED_PRECISION = 0.6
@@ -128,5 +129,5 @@ def _describe_sources(files: Sequence[str]) -> tuple[tuple[float, float] | None,
 def _without_paths(recipe: Recipe) -> dict[str, object]:
     """Return a recipe as plain data, without folders of this machine."""
     data = recipe.data
-    files = {key: tuple(Path(name).name for name in getattr(data, key)) for key in ("train", "validation")}
+    files = {key: tuple(Path(name).name for name in getattr(data, key)) for key in FILE_ROLES}
     return recipe.model_copy(update={"data": data.model_copy(update=files)}).to_mapping()

@@ -40,7 +40,7 @@ from pydantic import Field
 
 from ..core.section import require
 from ..nn.model_specification import NetworkSection
-from .recipe_data import DataRecipe, SimulationRecipe
+from .recipe_data import FILE_ROLES, DataRecipe, SimulationRecipe
 from .recipe_section import RecipeError, RecipeSection
 from .recipe_stage import OptimizerRecipe, StageRecipe, is_in_part
 
@@ -229,7 +229,7 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
     Parameters
     ----------
     path
-        YAML file. Relative names of tile files refer to its folder.
+        YAML file. Relative names of tile files and backgrounds refer to its folder.
 
     Raises
     ------
@@ -255,8 +255,7 @@ def load_recipe(path: str | os.PathLike[str]) -> Recipe:
         raise RecipeError(f"{path}: is not valid YAML: {error}") from error
     recipe = Recipe.from_mapping(mapping, str(path))
     folder = path.resolve().parent
-    roles = {"train": recipe.data.train, "validation": recipe.data.validation}
-    files = {role: tuple(str(folder / name) for name in names) for role, names in roles.items()}
+    files = {role: tuple(str(folder / name) for name in getattr(recipe.data, role)) for role in FILE_ROLES}
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=files)})
 
 

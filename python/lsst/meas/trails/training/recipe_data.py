@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("HARD", "DataRecipe", "InjectionRecipe", "SimulationRecipe", "check_mixture")
+__all__ = ("FILE_ROLES", "HARD", "DataRecipe", "InjectionRecipe", "SimulationRecipe", "check_mixture")
 
 from collections.abc import Sequence
 from typing import Self
@@ -25,6 +25,9 @@ from ..core.injection.population import TrailPopulation
 from ..core.section import require
 from ..core.tiles.layout import TILE_CLASSES
 from .recipe_section import RecipeSection
+
+FILE_ROLES = ("train", "validation", "backgrounds")
+"""Keys of `DataRecipe` that hold names of files."""
 
 HARD = "hard"
 """Class of the tiles with the highest probabilities away from trails."""
@@ -93,7 +96,7 @@ class SimulationRecipe(RecipeSection):
 
 
 class InjectionRecipe(RecipeSection):
-    """Fresh trails on the simulated scenes, new ones each time that a part of a scene is drawn."""
+    """Fresh trails on simulated scenes and backgrounds, new ones each time that a part of one is drawn."""
 
     trails: float = Field(1.5, ge=0.0, le=100.0)
     """Mean number of trails that touch a tile; the number has a Poisson distribution."""
@@ -120,6 +123,9 @@ class InjectionRecipe(RecipeSection):
 
     truth_fraction: float = Field(0.25, gt=0.0, lt=1.0)
     """See `~lsst.meas.trails.core.render.truth_mask`."""
+
+    tile_size: int | None = Field(None, ge=32, multiple_of=2)
+    """Side of the tiles, pixels; by default that of ``simulate``, or 256."""
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
@@ -158,9 +164,19 @@ class DataRecipe(RecipeSection):
     simulate: SimulationRecipe | None = None
     """Simulated scenes instead of files."""
 
+    backgrounds: tuple[str, ...] = ()
+    """Files of real images, or glob patterns, relative to the recipe, to which ``inject`` adds trails; see
+    `lsst.meas.trails.training.backgrounds`. ``meas-trails adapt`` makes them.
+    """
+
+    simulated_fraction: float | None = Field(None, gt=0.0, lt=1.0)
+    """Fraction of the tiles from ``simulate`` if there are ``backgrounds``, too; by default all files are
+    drawn equally often.
+    """
+
     inject: InjectionRecipe | None = None
-    """Fresh trails in the scenes of ``simulate``, which then have none of their own; by default training
-    repeats the trails of the scenes.
+    """Fresh trails in ``backgrounds`` and the scenes of ``simulate``, which then have none of their own; by
+    default training repeats the trails of the scenes.
     """
 
     tiles_per_epoch: int | None = Field(None, ge=1)
@@ -187,11 +203,29 @@ class DataRecipe(RecipeSection):
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
         simulates = self.simulate is not None
+        others = "'simulate' or 'backgrounds'"
         require(
-            bool(self.train) != simulates, "train", "and 'simulate' exclude each other, and one is needed"
+            bool(self.train) != (simulates or bool(self.backgrounds)),
+            "train",
+            f"and {others} exclude each other, and one is needed",
         )
         require(not (self.validation and simulates), "validation", "and 'simulate' exclude each other")
         if self.inject is not None:
-            require(simulates, "inject", "needs 'simulate'")
+            require(not self.train, "inject", f"needs {others}")
             require(self.mixture is None, "mixture", "and 'inject' exclude each other")
+        require(not self.backgrounds or self.inject is not None, "backgrounds", "needs 'inject'")
+        both = simulates and bool(self.backgrounds)
+        require(
+            self.simulated_fraction is None or both,
+            "simulated_fraction",
+            "needs 'simulate' and 'backgrounds'",
+        )
         return self
+
+    @property
+    def tile_size(self) -> int:
+        """Side of the tiles of ``inject``, pixels."""
+        size = None if self.inject is None else self.inject.tile_size
+        if size is None and self.simulate is not None:
+            size = self.simulate.tile_size
+        return size or 256

@@ -16,6 +16,7 @@ from __future__ import annotations
 __all__ = ("calibrate_model", "train_model")
 
 import functools
+import glob
 import hashlib
 import logging
 import multiprocessing
@@ -170,18 +171,30 @@ def _training_data(recipe: Recipe, device: torch.device) -> TrailTileDataset | I
             balance=data.balance,
             stride=stride,
         )
-    assert data.simulate is not None
     return InjectedCrops(
-        data.train,
+        (*data.train, *_expand(data.backgrounds)),
         channels,
-        size=data.simulate.tile_size,
+        size=data.tile_size,
         seed=recipe.seed,
         injection=data.inject,
         augmentation=recipe.augmentation,
         balance=data.balance,
         stride=stride,
+        simulated=len(data.train),
+        simulated_fraction=data.simulated_fraction,
         device=device,
     )
+
+
+def _expand(names: Sequence[str]) -> list[str]:
+    """Return the files of names and glob patterns, each once."""
+    found: dict[str, None] = {}
+    for name in names:
+        files = [name] if os.path.exists(name) else sorted(glob.glob(name))
+        if not files:
+            raise RecipeError(f"data.backgrounds: there is no file {name}; correct its name.")
+        found |= dict.fromkeys(files)
+    return list(found)
 
 
 def calibrate_model(

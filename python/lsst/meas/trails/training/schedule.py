@@ -41,6 +41,7 @@ from ..core.tiles.layout import parse_split
 from .crops import InjectedCrops
 from .dataset import Batch, Key, TileDataset, TrailTileDataset
 from .recipe import Recipe, StageRecipe
+from .recipe_data import FILE_ROLES
 
 type TrainingData = TileDataset | InjectedCrops
 """Data to train on: tiles, or crops with fresh trails."""
@@ -256,7 +257,7 @@ def run_digest(
     for key in ("threads", "checkpoint_steps"):
         mapping.pop(key, None)
     data = mapping["data"]
-    for key in ("workers", "train", "validation"):
+    for key in ("workers", *FILE_ROLES):
         data.pop(key, None)
     if recipe.validation.objects_every is None:
         mapping["validation"].pop("object_scenes", None)
