@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +124,3 @@ def test_tiles_of_an_older_simulator_are_not_used(
     assert len(files(1)) == 3
     assert files(1) == files(1)
     assert files(1).isdisjoint(files(2))
-
-
-@pytest.mark.process
-@pytest.mark.process
-def test_simulation_in_several_processes(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in "abc"]
-    tasks = [(os.mkdir, (folder,)) for folder in folders]
-    assert len(list(run._run_all(tasks, 2))) == 3
-    assert all(folder.is_dir() for folder in folders)
-    with pytest.raises(FileExistsError):
-        list(run._run_all(tasks, 2))

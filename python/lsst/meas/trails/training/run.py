@@ -19,17 +19,15 @@ import functools
 import glob
 import hashlib
 import logging
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import threadpoolctl
 import torch
 from rich.console import Console
 
+from ..core.processes import run_all
 from ..core.progress import make_progress, track
 from ..core.tiles.layout import parse_split
 from ..nn.hardware import available_cores, precision_name
@@ -244,7 +242,7 @@ def calibrate_model(
     refuse_calibration_seed(before, scenes.seed, source)
     count, weights = scenes.count, before.weights_sha256
     tasks = [(_search_simulated, (model_path, weights, scenes, index)) for index in range(count)]
-    found = _run_all(tasks, threads or available_cores())
+    found = run_all(tasks, threads or available_cores())
     with make_progress(console or Console(stderr=True, quiet=True)) as progress:
         shown = track(progress, found, "Calibrating the score", count)
         calibration = fit_calibration(_logged(shown, count, "Searched"))
@@ -312,7 +310,7 @@ def _simulate_tiles(recipe: Recipe, source: str, tiles: Path, console: Console) 
             (function, (scenes, index, path, *sizes)) for index, path in enumerate(paths) if not path.exists()
         ]
     if pending:
-        done = _run_all(pending, recipe.threads or available_cores())
+        done = run_all(pending, recipe.threads or available_cores())
         with make_progress(console) as progress:
             shown = track(progress, done, "Simulating scenes", len(pending))
             for _ in _logged(shown, len(pending), "Simulated"):
@@ -340,24 +338,6 @@ def _search_simulated(model_path: Path, weights: str, scenes: TrainingScenes, in
 def _loaded(model_path: Path, weights: str) -> TrailModel:
     """Load a model once per process; the checksum of its weights tells two versions of a file apart."""
     return load_model(model_path)
-
-
-def _run_all[T](tasks: Sequence[tuple[Callable[..., T], tuple[object, ...]]], jobs: int) -> Iterator[T]:
-    """Call functions with their arguments, in up to ``jobs`` processes, and yield the results in order."""
-    if jobs == 1 or len(tasks) == 1:
-        for function, arguments in tasks:
-            yield function(*arguments)
-        return
-    # Threads of libraries that are already loaded do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        max_workers=min(jobs, len(tasks)),
-        mp_context=context,
-        initializer=threadpoolctl.threadpool_limits,
-        initargs=(1,),
-    ) as pool:
-        for future in [pool.submit(function, *arguments) for function, arguments in tasks]:
-            yield future.result()
 
 
 def _refuse_shared_files(train_files: Sequence[str], validation_files: Sequence[str]) -> None:
