@@ -27,7 +27,8 @@ from lsst.meas.trails.nn.hardware import precision_name
 from lsst.meas.trails.nn.model_file import ModelSpecification, load_model, save_model
 from lsst.meas.trails.nn.networks.registry import create_network
 from lsst.meas.trails.training import run
-from lsst.meas.trails.training.calibration import Calibration, SearchedScene
+from lsst.meas.trails.training.calibration import Calibration
+from lsst.meas.trails.training.candidate_sample import SearchedScene
 from lsst.meas.trails.training.recipe import Recipe
 
 SMALL: dict[str, Any] = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}

@@ -20,15 +20,20 @@ __all__ = (
     "COUNTING_THRESHOLDS",
     "THRESHOLDS",
     "Calibration",
-    "SearchedScene",
     "ValidationScene",
     "calibrate",
+    "classify",
     "fit_calibration",
+    "loaded_model",
+    "mean_completeness",
+    "search_planes",
     "search_scene",
 )
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import astropy.table
 import numpy as np
@@ -36,14 +41,13 @@ import numpy.typing as npt
 
 from ..core.background import SkySubtracted, fit_background
 from ..core.candidates.find import CandidateOptions, find_candidates
-from ..core.candidates.score import ScoreModel, candidate_features
 from ..core.geometry import Trails
 from ..core.matching import classify_candidates
-from ..core.operating_point import FALSE_RATES, measure_detection
+from ..core.operating_point import FALSE_RATES
 from ..core.planes import ImagePlanes
-from ..evaluation.calibration import calibration_error
-from ..nn.model_file import TrailModel
+from ..nn.model_file import TrailModel, load_model
 from ..nn.predict import predict_probability
+from .candidate_sample import CandidateSample, SearchedScene
 
 THRESHOLDS = ((0.03, 0.06), (0.06, 0.12), (0.12, 0.25), (0.25, 0.4))
 """Pairs of grow and seed thresholds to choose from."""
@@ -94,23 +98,6 @@ class Calibration:
     metrics: dict[str, float | None]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class SearchedScene:
-    """Candidates of a scene, compared with its content."""
-
-    tables: dict[tuple[float, float], astropy.table.Table]
-    """Candidates by thresholds, with the columns ``is_true``, ``trail`` and ``ignored``."""
-
-    snr: npt.NDArray[np.float64]
-    """Optimal SNR of the trails."""
-
-    length: npt.NDArray[np.float64]
-    """Length of the trails, pixels."""
-
-    n_pixels: int
-    """Size of the scene."""
-
-
 def search_scene(
     model: TrailModel,
     scene: ValidationScene,
@@ -132,23 +119,56 @@ def search_scene(
     thresholds
         Pairs of grow and seed thresholds.
     """
-    planes = scene.planes
+    tables = search_planes(model, scene.planes, threads=threads, device=device, thresholds=thresholds)
+    for table in tables.values():
+        classify(table, scene.trails, scene.satellites)
+    return SearchedScene(tables, scene.snr, scene.trails.length, scene.planes.image.size)
+
+
+def search_planes(
+    model: TrailModel,
+    planes: ImagePlanes,
+    *,
+    threads: int | None = None,
+    device: str = "auto",
+    thresholds: Sequence[tuple[float, float]] = THRESHOLDS,
+) -> dict[tuple[float, float], astropy.table.Table]:
+    """Return the candidates of an image by thresholds.
+
+    Parameters
+    ----------
+    model
+        The network.
+    planes
+        The image.
+    threads, device, thresholds
+        As in `search_scene`.
+    """
     background = fit_background(planes.image, planes.bad())
     probability = predict_probability(model, planes, background=background, threads=threads, device=device)
     sky = SkySubtracted.from_planes(planes, background)
-    tables = {}
-    for grow, seed in thresholds:
-        table = find_candidates(probability, sky, options=CandidateOptions(grow=grow, seed=seed))
-        tables[grow, seed] = _classified(table, scene)
-    return SearchedScene(tables, scene.snr, scene.trails.length, planes.image.size)
+    return {
+        (grow, seed): find_candidates(probability, sky, options=CandidateOptions(grow=grow, seed=seed))
+        for grow, seed in thresholds
+    }
 
 
-def _classified(table: astropy.table.Table, scene: ValidationScene) -> astropy.table.Table:
-    """Return candidates with the trails that they are."""
+def classify(table: astropy.table.Table, trails: Trails, satellites: Trails) -> None:
+    """Add the columns of a `SearchedScene` to a table of candidates.
+
+    Parameters
+    ----------
+    table
+        The candidates; gets the columns ``is_true``, ``trail`` and ``ignored``.
+    trails
+        True trails, array coordinates.
+    satellites
+        Satellite streaks and other known lines, which count neither as true nor as false.
+    """
     sorting = classify_candidates(
         Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix"),
-        scene.trails,
-        scene.satellites,
+        trails,
+        satellites,
         rank=np.asarray(table["score"]),
         streak_flag=np.asarray(table["streakFlag"]),
     )
@@ -157,7 +177,6 @@ def _classified(table: astropy.table.Table, scene: ValidationScene) -> astropy.t
     table["trail"] = np.where(matches.is_true, matches.truth_of, -1)
     # Second candidates on a trail, and satellites, are not errors of the score.
     table["ignored"] = ~matches.is_true & ~sorting.is_false
-    return table
 
 
 def calibrate(
@@ -207,80 +226,39 @@ def fit_calibration(
     ValueError
         Raised if the scenes have no trails or no false candidates.
     """
-    samples = {pair: _Sample(pair) for pair in thresholds}
-    for number, scene in enumerate(searched):
-        for pair, sample in samples.items():
-            sample.add(scene.tables[pair], scene, half=number % 2)
+    searched = list(searched)
     results, problems = [], []
-    for sample in samples.values():
+    for pair in thresholds:
         try:
-            results.append(sample.calibrate())
+            results.append(_calibration(CandidateSample(searched, pair)))
         except ValueError as error:
             # Thresholds may be too high for any false candidate, or so low that everything is one component.
             problems.append(str(error))
     if not results:
         raise ValueError(problems[0] if problems else "There are no thresholds; pass at least one pair.")
-    return max(results, key=_merit)
+    return max(results, key=lambda result: mean_completeness(result.metrics))
 
 
-def _merit(calibration: Calibration) -> float:
+def mean_completeness(metrics: Mapping[str, float | None]) -> float:
     """Return the mean completeness over the rates of false detections."""
-    return float(np.mean([calibration.metrics[f"completeness_at_{rate}"] or 0.0 for rate in FALSE_RATES]))
+    return float(np.mean([metrics[f"completeness_at_{rate}"] or 0.0 for rate in FALSE_RATES]))
 
 
-class _Sample:
-    """Candidates of many scenes, found with one pair of thresholds."""
+def _calibration(sample: CandidateSample) -> Calibration:
+    """Fit the score and measure completeness."""
+    score = sample.cross_validated(2)
+    at_rate, metrics = sample.measure(score)
+    metrics["calibration_megapixels"] = sample.n_pixels / 1e6
+    metrics["calibration_trails"] = float(len(sample.snr))
+    metrics["score_calibration_error"] = sample.calibration_error(score)
+    return Calibration(
+        thresholds=dict(zip(("grow", "seed"), sample.thresholds, strict=True)),
+        score={**sample.fit().to_mapping(), "at_false_per_detector": at_rate},
+        metrics=metrics,
+    )
 
-    def __init__(self, thresholds: tuple[float, float]) -> None:
-        self._thresholds = thresholds
-        self._tables: list[astropy.table.Table] = []
-        self._snr: list[npt.NDArray[np.float64]] = []
-        self._length: list[npt.NDArray[np.float64]] = []
-        self._trails = 0
-        self._n_pixels = 0
 
-    def add(self, table: astropy.table.Table, scene: SearchedScene, half: int) -> None:
-        """Add the candidates of a scene."""
-        table["half"] = np.full(len(table), half)
-        # Number trails over all scenes, so that the tables can be joined.
-        table["trail"] = np.where(table["is_true"], np.asarray(table["trail"]) + self._trails, -1)
-        self._tables.append(table)
-        self._snr.append(scene.snr)
-        self._length.append(scene.length)
-        self._trails += len(scene.snr)
-        self._n_pixels += scene.n_pixels
-
-    def calibrate(self) -> Calibration:
-        """Fit the score and measure completeness."""
-        if not self._tables:
-            raise ValueError("There are no scenes to calibrate on; raise their count.")
-        joined = astropy.table.vstack(self._tables, metadata_conflicts="silent")
-        features = candidate_features(joined)
-        is_true = np.asarray(joined["is_true"])
-        usable = ~np.asarray(joined["ignored"])
-        half = np.asarray(joined["half"])
-        score = np.zeros(len(joined))
-        for part in (0, 1):
-            learn = usable & (half == part)
-            score[half != part] = ScoreModel.fit(features[learn], is_true[learn])(features[half != part])
-        final = ScoreModel.fit(features[usable], is_true[usable])
-        candidate_of = np.full(self._trails, -1, dtype=np.int64)
-        mine = np.flatnonzero(is_true)
-        candidate_of[np.asarray(joined["trail"])[mine]] = mine
-        at_rate, metrics = measure_detection(
-            score,
-            usable & ~is_true,
-            candidate_of,
-            np.concatenate(self._snr),
-            np.concatenate(self._length),
-            self._n_pixels,
-        )
-        metrics["calibration_megapixels"] = self._n_pixels / 1e6
-        metrics["calibration_trails"] = float(self._trails)
-        metrics["score_calibration_error"] = calibration_error(score[usable], is_true[usable])
-        grow, seed = self._thresholds
-        return Calibration(
-            thresholds={"grow": grow, "seed": seed},
-            score={**final.to_mapping(), "at_false_per_detector": at_rate},
-            metrics=metrics,
-        )
+@functools.lru_cache(maxsize=1)
+def loaded_model(model_path: Path, weights: str) -> TrailModel:
+    """Load a model once per process; the checksum of its weights tells two versions of a file apart."""
+    return load_model(model_path)

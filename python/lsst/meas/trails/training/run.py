@@ -15,7 +15,6 @@ from __future__ import annotations
 
 __all__ = ("calibrate_model", "train_model")
 
-import functools
 import glob
 import hashlib
 import logging
@@ -31,10 +30,11 @@ from ..core.processes import run_all
 from ..core.progress import make_progress, track
 from ..core.tiles.layout import parse_split
 from ..nn.hardware import available_cores, precision_name
-from ..nn.model_file import TrailModel, find_model, load_model, write_specification
+from ..nn.model_file import find_model, load_model, write_specification
 from ..nn.model_specification import ModelSpecification
 from . import scenes as training_scenes
-from .calibration import SearchedScene, fit_calibration, search_scene
+from .calibration import fit_calibration, loaded_model, search_scene
+from .candidate_sample import SearchedScene
 from .crops import InjectedCrops
 from .dataset import TrailTileDataset
 from .distributed import joined_ranks
@@ -330,14 +330,8 @@ def _logged[T](items: Iterable[T], total: int, what: str) -> Iterator[T]:
 
 def _search_simulated(model_path: Path, weights: str, scenes: TrainingScenes, index: int) -> SearchedScene:
     """Simulate a scene and search it with one thread."""
-    model = _loaded(model_path, weights)
+    model = loaded_model(model_path, weights)
     return search_scene(model, scenes.validation_scene(index), threads=1, device="cpu")
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(model_path: Path, weights: str) -> TrailModel:
-    """Load a model once per process; the checksum of its weights tells two versions of a file apart."""
-    return load_model(model_path)
 
 
 def _refuse_shared_files(train_files: Sequence[str], validation_files: Sequence[str]) -> None:

@@ -89,7 +89,8 @@ def find_candidates(
     -------
     table
         One row per candidate in decreasing order of score, in array coordinates and image units: the fitted
-        trail with errors, the shape of the component, the score and flags.
+        trail with errors, the shape of the component, the score, the likeness to a spike that lowered it, and
+        flags.
     """
     components = find_components(
         probability, grow=options.grow, seed=options.seed, min_area=options.min_area, max_gap=options.max_gap
@@ -108,10 +109,12 @@ def find_candidates(
     for name, dtype, value in _COLUMNS:
         table[name] = np.array([value(candidate) for candidate in candidates], dtype=dtype)
     table["score"] = np.zeros(len(table))
+    table["spikeLikeness"] = np.zeros(len(table))
     if len(table) == 0:
         return table
     table["score"] = table["topProbability"] if score is None else score(candidate_features(table))
-    table["score"] *= 1.0 - spike_likeness(table, find_bright_stars(sky))
+    table["spikeLikeness"] = spike_likeness(table, find_bright_stars(sky))
+    table["score"] *= 1.0 - table["spikeLikeness"]
     table["streakFlag"] |= on_streak(table)
     table = table[np.asarray(table["score"]) >= options.min_score]
     table = _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
