@@ -79,9 +79,17 @@ def test_some_are_empty() -> None:
 
 
 def test_of_different_models() -> None:
-    joined = consolidate(catalog(1, 1), catalog(2, 1, model={**MODEL, "version": "2"}))
+    """One detector had a template; no model has more false candidates than wanted."""
+    first, second = catalog(1, 1), catalog(2, 1, model={**MODEL, "name": "template"})
+    first.meta.update(templateCoverage=0.0, scoreAtFalsePerDetector={"1": 0.8, "10": 0.5})
+    second.meta.update(templateCoverage=0.9, scoreAtFalsePerDetector={"1": 0.9, "10": 0.4, "100": 0.1})
+    joined = consolidate(first, second)
     assert "trailModel" not in joined.meta
-    assert joined.meta["scoreAtFalsePerDetector"] == {"10": 0.4}
+    assert joined.meta["scoreAtFalsePerDetector"] == {"1": 0.9, "10": 0.5}
+    assert joined.meta["nDetectorsWithTemplate"] == 1
+    # A model without calibration.
+    second.meta["scoreAtFalsePerDetector"] = {}
+    assert consolidate(first, second).meta["scoreAtFalsePerDetector"] == {}
 
 
 def test_inputs_are_not_changed() -> None:

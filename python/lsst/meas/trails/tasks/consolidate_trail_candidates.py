@@ -81,8 +81,9 @@ class ConsolidateTrailCandidatesTask(QuantumTask):
         -------
         struct : `lsst.pipe.base.Struct`
             ``trail_candidate``
-                `astropy.table.Table` with all rows, ordered by detector, and the metadata of the model on
-                which all catalogs agree.
+                `astropy.table.Table` with all rows, ordered by detector. Its metadata name the model if it
+                is the same for all detectors, and have the highest scores of the models at each number of
+                false candidates.
         """
         ordered = sorted(
             (table for table in catalogs if len(table)), key=lambda table: int(table["detector"][0])
@@ -92,13 +93,18 @@ class ConsolidateTrailCandidatesTask(QuantumTask):
         else:
             joined = catalogs[0].copy() if catalogs else empty_catalog()
         joined.meta.clear()
-        for key in ("trailModel", "scoreAtFalsePerDetector"):
-            values = [table.meta.get(key) for table in catalogs]
-            if values and values[0] is not None and all(value == values[0] for value in values):
-                joined.meta[key] = values[0]
+        models = [table.meta.get("trailModel") for table in catalogs]
+        if models and models[0] is not None and all(model == models[0] for model in models):
+            joined.meta["trailModel"] = models[0]
+        if scores := [table.meta.get("scoreAtFalsePerDetector", {}) for table in catalogs]:
+            rates = [rate for rate in scores[0] if all(rate in known for known in scores)]
+            joined.meta["scoreAtFalsePerDetector"] = {r: max(known[r] for known in scores) for r in rates}
         if known := [table.meta["timeUncertainty"] for table in catalogs if "timeUncertainty" in table.meta]:
             joined.meta["timeUncertainty"] = max(known)
         joined.meta["nDetectors"] = len(catalogs)
+        joined.meta["nDetectorsWithTemplate"] = sum(
+            table.meta.get("templateCoverage", 0.0) > 0.0 for table in catalogs
+        )
         self.metadata["nCandidates"] = len(joined)
         self.log.info("%d candidates in %d detectors.", len(joined), len(catalogs))
         return Struct(trail_candidate=joined)
