@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,15 +212,22 @@ def test_second_run_does_nothing(
 
 
 def execute(
-    repo: Path, output: str, *more: str, part: str = "trailSegmentation", **settings: Any
+    repo: Path,
+    output: str,
+    *more: str,
+    part: str = "trailSegmentation",
+    detectors: tuple[int, ...] = (1, 2),
+    **settings: Any,
 ) -> SimplePipelineExecutor:
-    """Return an executor of segmentation, or more, for detectors 1 and 2."""
+    """Return an executor of segmentation, or more, for some detectors."""
     butler = SimplePipelineExecutor.prep_butler(str(repo), inputs=["input", *more], output=output)
     pipeline = Pipeline.from_uri(f"{PIPELINES / 'DetectTrails.yaml'}#{part}")
     for name, value in settings.items():
         pipeline.addConfigOverride("trailSegmentation", name, value)
     return SimplePipelineExecutor.from_pipeline(
-        pipeline, butler=butler, where="instrument = 'TrailSimCam' AND detector IN (1, 2)"
+        pipeline,
+        butler=butler,
+        where=f"instrument = 'TrailSimCam' AND detector IN ({', '.join(map(str, detectors))})",
     )
 
 
@@ -263,25 +271,79 @@ def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
     assert mask.metadata["TRAIL_MODEL_SHA256"] == shipped.checksum
 
 
-def test_detection_with_a_template(tmp_path: Path) -> None:
-    """One of two detectors has a template."""
-    repo = tmp_path / "repo"
+@pytest.fixture(scope="module")
+def template_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository with a visit of which the first of two detectors has a template."""
+    repo = tmp_path_factory.mktemp("template") / "repo"
     butler = open_or_create(repo)
-    with_template = Simulation(seed=8, detectors=2, shape=(200, 256), trails=4, template=True)
-    with_template.register(butler, "input")
-    with_template.put(butler, "input", 0, 0)
-    dataclasses.replace(with_template, template=False).put(butler, "input", 0, 1)
-    SimplePipelineExecutor.from_pipeline(
-        Pipeline.from_uri(f"{PIPELINES / 'DetectTrailsWithTemplate.yaml'}#perDetector"),
-        butler=SimplePipelineExecutor.prep_butler(str(repo), inputs=["input"], output="trails"),
-    ).run(register_dataset_types=True)
-    results = Butler.from_config(repo, collections="trails")
-    for data_id, name in zip(with_template.data_ids(), ("template", "direct"), strict=True):
-        assert results.get("trail_mask", data_id).metadata["TRAIL_MODEL_NAME"] == name
+    WITH_TEMPLATE.register(butler, "input")
+    WITH_TEMPLATE.put(butler, "input", 0, 0)
+    dataclasses.replace(WITH_TEMPLATE, template=False).put(butler, "input", 0, 1)
+    return repo
+
+
+WITH_TEMPLATE = Simulation(seed=8, detectors=2, shape=(200, 256), trails=4, template=True)
+
+
+def test_detection_with_templates(template_repo: Path, pipetask_run: Callable[..., Result]) -> None:
+    """Each detector is searched with the model for what it has; all outputs say so."""
+    done = pipetask_run(
+        "-b", template_repo, "-p", PIPELINES / "DetectTrails.yaml", "-i", "input", "-o", "trails",
+        "--register-dataset-types",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    results = Butler.from_config(template_repo, collections="trails")
+    for data_id, name in zip(WITH_TEMPLATE.data_ids(), ("template", "direct"), strict=True):
+        mask = results.get("trail_mask", data_id).metadata
         catalog = results.get("trail_candidate_detector", data_id, parameters=WITH_METADATA)
-        assert catalog.meta["trailModel"]["name"] == name
         metadata = results.get("trailSegmentation_metadata", data_id)["trailSegmentation"]
-        assert (metadata["templateCoverage"] > 0.0) == (name == "template")
+        assert mask["TRAIL_MODEL_NAME"] == name
+        assert metadata["trailModel"].split()[0] == name
+        assert catalog.meta["trailModel"] == {
+            "name": name,
+            "version": mask["TRAIL_MODEL_VERSION"],
+            "sha256": mask["TRAIL_MODEL_SHA256"],
+        }
+        score = load_model(shipped_model_path(name)).specification.score
+        assert catalog.meta["scoreAtFalsePerDetector"] == score["at_false_per_detector"]
+        assert {text.split()[0] for text in catalog["reliabilityVersion"]} == {name}
+        covered = catalog.meta["templateCoverage"]
+        assert (covered > 0.5) == (name == "template")
+        assert covered == mask["TRAIL_TEMPLATE_COVERAGE"] == metadata["templateCoverage"]
+    visit = results.get("trail_candidate", WITH_TEMPLATE.data_ids()[0], parameters=WITH_METADATA)
+    assert (visit.meta["nDetectors"], visit.meta["nDetectorsWithTemplate"]) == (2, 1)
+    assert "trailModel" not in visit.meta
+    assert visit.meta["scoreAtFalsePerDetector"]["10"] > 0.0
+
+
+def test_one_model_with_and_without_templates(template_repo: Path) -> None:
+    """A model of the Butler with template channels replaces both configured ones."""
+    done = CliRunner().invoke(
+        main, ["model", "ingest", "template", str(template_repo), "--run", "models/one"]
+    )
+    assert done.exit_code == 0, done.output
+    execute(template_repo, "trails/one", "models/one", part="perDetector", detectors=(0, 1)).run(
+        register_dataset_types=True
+    )
+    results = Butler.from_config(template_repo, collections="trails/one")
+    for data_id, has_template in zip(WITH_TEMPLATE.data_ids(), (True, False), strict=True):
+        catalog = results.get("trail_candidate_detector", data_id, parameters=WITH_METADATA)
+        assert catalog.meta["trailModel"]["name"] == "template"
+        assert (catalog.meta["templateCoverage"] > 0.5) == has_template
+
+
+def test_template_that_was_not_made(template_repo: Path, tmp_path: Path) -> None:
+    """The template was expected when the graph was built, and is missing when it runs."""
+    repo = tmp_path / "repo"
+    shutil.copytree(template_repo, repo)
+    executor = execute(repo, "trails/without", detectors=(0,))
+    butler = Butler.from_config(repo, writeable=True)
+    butler.pruneDatasets(
+        butler.query_datasets("template_detector", "input"), purge=True, unstore=True, disassociate=True
+    )
+    executor.run(register_dataset_types=True)
+    (ref,) = butler.query_datasets("trail_mask", "trails/without")
+    assert butler.get(ref).metadata["TRAIL_MODEL_NAME"] == "direct"
 
 
 def test_detection_in_differences(tmp_path: Path) -> None:

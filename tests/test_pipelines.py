@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from lsst.daf.butler import DatasetType
 from lsst.meas.trails.evaluation.figures.captions import CAPTIONS
+from lsst.meas.trails.repository.butler import open_or_create
+from lsst.meas.trails.sim.simulation import Simulation
 from lsst.pipe.base import Pipeline, PipelineGraph
+from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "python" / "lsst" / "meas" / "trails" / "resources" / "pipelines"
@@ -73,20 +77,17 @@ DETECTIONS = {
 
 INPUTS_AND_OUTPUTS = {
     "DetectTrails": (
-        {"preliminary_visit_image", "trail_model"} | EPHEMERIDES,
+        {"preliminary_visit_image", "template_detector", "trail_model"} | EPHEMERIDES,
         DETECTIONS,
     ),
     "DetectTrailsInDifference": (
         {"difference_image", "trail_model"} | EPHEMERIDES,
         DETECTIONS,
     ),
-    "DetectTrailsWithTemplate": (
-        {"preliminary_visit_image", "template_detector", "trail_model"} | EPHEMERIDES,
-        DETECTIONS,
-    ),
     "EvaluateTrails": (
         {
             "preliminary_visit_image",
+            "template_detector",
             "injection_catalog",
             "trail_model",
             "simulated_trail_catalog",
@@ -109,6 +110,7 @@ INPUTS_AND_OUTPUTS = {
     "EvaluateSimulatedTrails": (
         {
             "preliminary_visit_image",
+            "template_detector",
             "trail_model",
             "simulated_trail_catalog",
             "source_detector",
@@ -119,7 +121,7 @@ INPUTS_AND_OUTPUTS = {
         {"trail_probability", "trail_mask", "trail_candidate_detector"} | SUMMARY,
     ),
     "EvaluateKnownObjects": (
-        {"preliminary_visit_image", "trail_model", "trail_label"} | EPHEMERIDES,
+        {"preliminary_visit_image", "template_detector", "trail_model", "trail_label"} | EPHEMERIDES,
         DETECTIONS | {"trail_metrics", *CAPTIONS},
     ),
     "LinkTrails": (
@@ -159,12 +161,11 @@ for folder, (image, trails) in PRODUCTIONS.items():
         if pipeline == "EvaluateTrails":
             inputs -= {"source_detector", "injected_source_detector", "injected_long_trailed_source_detector"}
             inputs |= {"dia_source_detector", "injected_dia_source_detector", f"injected_{trails}"}
-        INPUTS_AND_OUTPUTS[f"{folder}/{pipeline}"] = (inputs | {"template_detector"}, outputs)
+        INPUTS_AND_OUTPUTS[f"{folder}/{pipeline}"] = (inputs, outputs)
 
 SUBSETS = {
     "DetectTrails": DETECT_SUBSETS,
     "DetectTrailsInDifference": DETECT_SUBSETS,
-    "DetectTrailsWithTemplate": DETECT_SUBSETS,
     "EvaluateTrails": {
         "inject": {"injectTrails"},
         "evaluate": {"trailSegmentation", "trailCandidate", "matchTrails", "summarizeTrails"},
@@ -236,6 +237,73 @@ def test_input_image_is_a_parameter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_template_is_a_parameter(name: str) -> None:
+    """Every search of images but difference images uses templates by default."""
+    pipeline = Pipeline.from_uri(str(FOLDER / f"{name}.yaml"))
+    graph = pipeline.to_graph()
+    searches = "trailSegmentation" in graph.tasks and name != "DetectTrailsInDifference"
+    assert ("template_detector" in graph.dataset_types) == searches
+    if searches:
+        pipeline.addConfigOverride("parameters", "template_image", "template_matched")
+        inputs = data_types(graph)[0] - {"template_detector"} | {"template_matched"}
+        assert data_types(pipeline.to_graph())[0] == inputs
+        pipeline.addConfigOverride("trailSegmentation", "useTemplate", False)
+        assert data_types(pipeline.to_graph())[0] == inputs - {"template_matched"}
+
+
+def required_inputs(graph: PipelineGraph) -> Iterator[DatasetType]:
+    """Yield the dataset types without which a pipeline has nothing to do."""
+    for name, node in graph.iter_overall_inputs():
+        if node is not None and not all(
+            graph.tasks[edge.task_label].is_optional(edge.connection_name)
+            for edge in graph.consuming_edges_of(name)
+        ):
+            yield node.dataset_type
+
+
+@pytest.fixture(scope="module", params=["some", "none", "not registered"])
+def templates(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[bool]]:
+    """Return a repository with two visits, and whether each has a template."""
+    folder = tmp_path_factory.mktemp("graphs") / "repo"
+    butler = open_or_create(folder)
+    simulation = Simulation(seed=3, visits=2, shape=(64, 64))
+    simulation.register(butler, "input")
+    butler.collections.register("input")
+    ids = [butler.registry.expandDataId(data_id) for data_id in simulation.data_ids()]
+    for name in NAMES:
+        graph = Pipeline.from_uri(str(FOLDER / f"{name}.yaml")).to_graph(registry=butler.registry)
+        for kind in required_inputs(graph):
+            if butler.registry.registerDatasetType(kind):
+                wanted = {data_id.subset(kind.dimensions) for data_id in ids}
+                butler.registry.insertDatasets(kind, wanted, "input")
+    has_template = [request.param == "some", False]
+    if request.param != "not registered":
+        kind = DatasetType("template_detector", butler.dimensions.conform(DETECTOR), "VisitImage")
+        butler.registry.registerDatasetType(kind)
+        butler.registry.insertDatasets(
+            kind, [i for i, has in zip(ids, has_template, strict=True) if has], "input"
+        )
+    return folder, has_template
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quantum_graph(name: str, templates: tuple[Path, list[bool]]) -> None:
+    """Images are searched whether they have a template, and whether the repository knows templates at all."""
+    repo, has_template = templates
+    butler = SimplePipelineExecutor.prep_butler(str(repo), ["input"], f"output/{name}")
+    pipeline = Pipeline.from_uri(str(FOLDER / f"{name}.yaml"))
+    predicted = SimplePipelineExecutor.from_pipeline(pipeline, butler=butler).predicted
+    assert set(predicted.quanta_by_task) == set(pipeline.task_labels)
+    searches = predicted.quanta_by_task.get("trailSegmentation", {})
+    quanta = predicted.build_execution_quanta()
+    if searches and name != "DetectTrailsInDifference":
+        inputs = [quanta[searches[data_id]].inputs["template_detector"] for data_id in sorted(searches)]
+        assert [len(refs) == 1 for refs in inputs] == has_template
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_subsets(name: str) -> None:
     pipeline = Pipeline.from_uri(str(FOLDER / f"{name}.yaml"))
     if name in SUBSETS:
@@ -284,12 +352,8 @@ def test_pipetask_build(
 @pytest.mark.parametrize("folder", PRODUCTIONS)
 @pytest.mark.parametrize("name", ["DetectTrails", "EvaluateTrails"])
 def test_pipelines_of_the_productions(folder: str, name: str) -> None:
-    """They have all tasks and subsets of the general pipelines, and the model for templates."""
+    """They have all tasks and subsets of the general pipelines."""
     pipeline = Pipeline.from_uri(str(FOLDER / folder / f"{name}.yaml"))
     general = Pipeline.from_uri(str(FOLDER / f"{name}.yaml"))
-    graph = pipeline.to_graph()
-    assert set(graph.tasks) == set(general.to_graph().tasks)
+    assert set(pipeline.task_labels) == set(general.task_labels)
     assert pipeline.subsets == general.subsets
-    assert graph.tasks["trailSegmentation"].config.templateModel == "template"  # type: ignore[attr-defined]
-    pipeline.addConfigOverride("parameters", "template_image", "template_matched")
-    assert "template_matched" in data_types(pipeline.to_graph())[0]

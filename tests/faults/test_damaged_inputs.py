@@ -81,7 +81,7 @@ def cut(path: Path) -> Iterator[None]:
     ("name", "run", "pipeline", "output"),
     [
         ("preliminary_visit_image", "input", "DetectTrails.yaml#trailSegmentation", "trail_mask"),
-        ("template_detector", "input", "DetectTrailsWithTemplate.yaml#trailSegmentation", "trail_mask"),
+        ("template_detector", "input", "DetectTrails.yaml#trailSegmentation", "trail_mask"),
         ("trail_model", "trail_model", "DetectTrails.yaml#trailSegmentation", "trail_mask"),
         (
             "injection_catalog",

@@ -21,7 +21,7 @@ import astropy.table
 import numpy as np
 import pytest
 
-from lsst.daf.butler import Butler, DataCoordinate, DatasetType
+from lsst.daf.butler import Butler, DataCoordinate, DatasetType, Quantum
 from lsst.meas.trails.core.association.columns import KNOWN_TRAIL_COLUMNS
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS, empty_catalog, table_of
 from lsst.meas.trails.core.catalog.labels import empty_labels
@@ -68,6 +68,7 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
     },
     TrailSegmentationTask: {
         "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
+        "template": ("template_detector", "VisitImage", DETECTOR),
         "trail_model": ("trail_model", "ArrowTable", ()),
         "trail_probability": ("trail_probability", "ImageV2", DETECTOR),
         "trail_mask": ("trail_mask", "MaskV2", DETECTOR),
@@ -166,6 +167,14 @@ def test_probability_need_not_be_written() -> None:
     assert set(connections.outputs) == {"trail_mask"}
 
 
+def test_template_is_optional() -> None:
+    config = TrailSegmentationTask.ConfigClass()
+    template = config.ConnectionsClass(config=config).template
+    assert (template.minimum, template.deferLoad) == (0, True)
+    config.useTemplate = False
+    assert "template" not in config.ConnectionsClass(config=config).inputs
+
+
 def test_without_injection_the_output_is_not_the_truth() -> None:
     """With no prefix, the truth mask would have the name of the network's."""
     config = MatchTrailsTask.ConfigClass()
@@ -212,6 +221,7 @@ def butler(make_image: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
     data_id = simulation.data_ids()[0]
     for name, dataset in {
         "preliminary_visit_image": image,
+        "template_detector": make_image(shape=(128, 160)).image,
         "injected_preliminary_visit_image": injected.injected_image,
         "injected_preliminary_visit_image_catalog": injected.injected_catalog,
         "injected_trail_mask": injected.injected_mask,
@@ -292,6 +302,7 @@ def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
     if kind is TrailSegmentationTask:
         assert arguments["num_cores"] == 1
         assert arguments["trail_model"].get().num_rows > 0
+        assert arguments["template"].ref.datasetType.name == "template_detector"
     if kind is TileToHdf5Task:
         assert arguments["data_id"] == {"instrument": "TrailSimCam", "detector": 0, "visit": data_id["visit"]}
     if kind is MatchTrailsTask:
@@ -320,3 +331,21 @@ def test_quantum(butler: Butler, kind: type[PipelineTask]) -> None:
         assert np.all(np.diff(result.trail_candidate_detector["trailCandidateId"]) == 1)
     if kind is ConsolidateTrailCandidatesTask:
         assert result.trail_candidate.colnames == list(CANDIDATE_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("absent", "name"), [({"trail_model"}, "template"), ({"trail_model", "template_detector"}, "direct")]
+)
+def test_quantum_without_optional_inputs(butler: Butler, absent: set[str], name: str) -> None:
+    """The model is chosen by whether the quantum has a template."""
+    task = TrailSegmentationTask(config=TrailSegmentationTask.ConfigClass())
+    whole = makeQuantum(task, butler, *quantum_ids(butler, TrailSegmentationTask))
+    inputs = {kind: () if kind.name in absent else refs for kind, refs in whole.inputs.items()}
+    quantum = Quantum(
+        taskClass=TrailSegmentationTask, dataId=whole.dataId, inputs=inputs, outputs=whole.outputs
+    )
+    mock = runTestQuantum(task, butler, quantum)
+    assert mock is not None
+    result = task.run(**mock.call_args.kwargs)
+    assertValidOutput(task, result)
+    assert result.trail_mask.metadata["TRAIL_MODEL_NAME"] == name

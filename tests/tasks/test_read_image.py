@@ -135,7 +135,6 @@ def test_each_image_is_read_once(
 ) -> None:
     handle, template = stored(image), stored(image.copy(), "template_detector")
     config = TrailSegmentationTask.ConfigClass()
-    config.templateModel = "template"
     segmented = TrailSegmentationTask(config=config).run(image=handle, template=template)
     # The summary statistics are a few numbers.
     assert reads == {

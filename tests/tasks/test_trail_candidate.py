@@ -31,7 +31,13 @@ from lsst.meas.trails.tasks._trail_images import ModelSummary, make_probability_
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
 
 SUMMARY = ModelSummary(
-    name="drawn", version="7", sha256="ab", thresholds={"grow": 0.2, "seed": 0.5}, min_area=12, score={}
+    name="drawn",
+    version="7",
+    sha256="ab",
+    thresholds={"grow": 0.2, "seed": 0.5},
+    min_area=12,
+    score={},
+    template_coverage=0.75,
 )
 FLAGS = [name for name, (dtype, _, _) in CANDIDATE_COLUMNS.items() if dtype is np.bool_]
 START = (40, 30)
@@ -137,6 +143,7 @@ def test_columns(known: Any) -> None:
         known.image.obs_info.datetime_begin.tai.mjd + 15.0 / 86400.0, abs=1e-9
     )
     assert catalog.meta["trailModel"] == {"name": "drawn", "version": "7", "sha256": "ab"}
+    assert catalog.meta["templateCoverage"] == 0.75
     assert catalog.meta["imageShape"] == list(known.image.bbox.shape)
     assert catalog.meta["timeUncertainty"] == 0.5
 

@@ -30,7 +30,13 @@ from lsst.meas.trails.tasks._trail_images import (
 from lsst.pipe.base import UpstreamFailureNoWorkFound
 
 SUMMARY = ModelSummary(
-    name="m", version="1", sha256="ab", thresholds={"grow": 0.2, "seed": 0.5}, min_area=12, score={}
+    name="m",
+    version="1",
+    sha256="ab",
+    thresholds={"grow": 0.2, "seed": 0.5},
+    min_area=12,
+    score={},
+    template_coverage=0.75,
 )
 
 

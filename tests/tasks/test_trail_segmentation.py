@@ -91,11 +91,20 @@ def make_template(image: VisitImage, value: float = 0.0) -> MaskedImage:
     return MaskedImage(Image(array, bbox=image.bbox, unit=image.unit), mask_schema=schema)
 
 
-def test_template_is_used_where_there_is_one(known: Any, segmented: Struct, template_model: str) -> None:
+def name_and_coverage(result: Struct, task: TrailSegmentationTask) -> tuple[str, float]:
+    """Return the model and the coverage of the template, on which all outputs agree."""
+    summary = json.loads(result.trail_probability.metadata["TRAIL_MODEL"])
+    metadata = result.trail_mask.metadata
+    name, covered = summary["name"], summary["template_coverage"]
+    assert (metadata["TRAIL_MODEL_NAME"], metadata["TRAIL_TEMPLATE_COVERAGE"]) == (name, covered)
+    assert (task.metadata["trailModel"].split()[0], task.metadata["templateCoverage"]) == (name, covered)
+    return name, covered
+
+
+def test_template_is_used_where_there_is_one(known: Any, template_model: str) -> None:
     task = make_task(templateModel=template_model, precision="float32")
     flat = task.run(image=known.image, template=make_template(known.image, 20.0))
-    assert json.loads(flat.trail_probability.metadata["TRAIL_MODEL"])["name"] == "untrained"
-    assert task.metadata["templateCoverage"] == 1.0
+    assert name_and_coverage(flat, task) == ("untrained", 1.0)
     # A source in the template changes the probabilities near it.
     other = make_template(known.image, 20.0)
     other.image.array[150:160, 60:70] += 500.0
@@ -105,22 +114,72 @@ def test_template_is_used_where_there_is_one(known: Any, segmented: Struct, temp
     assert not difference[:, 200:].any()
 
 
+def test_shipped_model_for_templates_is_the_default(known: Any, segmented: Struct) -> None:
+    task = make_task()
+    result = task.run(image=known.image, template=make_template(known.image))
+    assert name_and_coverage(result, task) == ("template", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("covered", "name"), [(None, "direct"), (0, "direct"), (0.1, "direct"), (0.3, "untrained")]
+)
 def test_no_template_is_no_failure(
-    known: Any, segmented: Struct, template_model: str, caplog: pytest.LogCaptureFixture
+    known: Any,
+    segmented: Struct,
+    template_model: str,
+    caplog: pytest.LogCaptureFixture,
+    covered: float | None,
+    name: str,
 ) -> None:
+    """The model for images without is used if a template has data for less than a fifth of the image."""
     caplog.set_level(logging.INFO)
     task = make_task(templateModel=template_model)
-    empty = make_template(known.image, np.nan)
-    for template, message in ((None, "There is no template"), (empty, "The template has no data here")):
-        result = task.run(image=known.image, template=template)
+    template = None
+    if covered is not None:
+        template = make_template(known.image)
+        template.image.array[round(covered * len(template.image.array)) :] = np.nan
+    result = task.run(image=known.image, template=template)
+    if name == "direct":
         np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
-        assert task.metadata["templateCoverage"] == 0.0
-        assert f"{message}: using the model direct." in caplog.text
+        assert name_and_coverage(result, task) == (name, 0.0)
+        assert ("using the model direct" in caplog.text) == (template is not None)
+    else:
+        assert name_and_coverage(result, task) == (name, pytest.approx(covered, abs=0.01))
 
 
-def test_template_is_not_read_without_a_model_for_it(known: Any, segmented: Struct) -> None:
-    result = make_task().run(image=known.image, template=object())
+@pytest.mark.parametrize("settings", [{"useTemplate": False}, {"templateModel": None}], ids=str)
+def test_unused_template_is_not_read(known: Any, segmented: Struct, settings: dict[str, Any]) -> None:
+    task = make_task(**settings)
+    result = task.run(image=known.image, template=object())
     np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
+    assert name_and_coverage(result, task) == ("direct", 0.0)
+
+
+def test_one_model_for_all_images(known: Any, template_model: str) -> None:
+    """A model with template channels uses a template where there is one, however little it covers."""
+    task = make_task(model=template_model, templateModel=None, precision="float32")
+    alone = task.run(image=known.image)
+    assert name_and_coverage(alone, task) == ("untrained", 0.0)
+    empty = task.run(image=known.image, template=make_template(known.image, np.nan))
+    assert name_and_coverage(empty, task) == ("untrained", 0.0)
+    np.testing.assert_array_equal(empty.trail_probability.array, alone.trail_probability.array)
+    partly = make_template(known.image)
+    partly.image.array[80:] = np.nan
+    both = task.run(image=known.image, template=partly)
+    ny, nx = known.image.bbox.shape
+    assert name_and_coverage(both, task) == ("untrained", pytest.approx(80 / ny))
+    # Far from the template, its channels are as without one.
+    np.testing.assert_array_equal(both.trail_probability.array[-40:], alone.trail_probability.array[-40:])
+    assert np.any(both.trail_probability.array[20:80] != alone.trail_probability.array[20:80])
+    # The candidates have the model of their probabilities.
+    for result, covered in ((alone, 0.0), (both, 80 / ny)):
+        table = (
+            TrailCandidateTask(config=TrailCandidateConfig())
+            .run(image=known.image, trail_probability=result.trail_probability)
+            .trail_candidate_detector
+        )
+        assert table.meta["trailModel"]["name"] == "untrained"
+        assert table.meta["templateCoverage"] == pytest.approx(covered)
 
 
 def test_model_without_template_channels(known: Any, model_copy: Path) -> None:

@@ -29,7 +29,13 @@ from ..evaluation.conftest import make_candidates
 
 START = (40, 30)
 SUMMARY = ModelSummary(
-    name="drawn", version="7", sha256="ab", thresholds={"grow": 0.2, "seed": 0.5}, min_area=12, score={}
+    name="drawn",
+    version="7",
+    sha256="ab",
+    thresholds={"grow": 0.2, "seed": 0.5},
+    min_area=12,
+    score={},
+    template_coverage=0.75,
 )
 STREAK, BAD = (slice(200, 210), slice(0, 300)), (slice(0, 10), slice(0, 300))
 

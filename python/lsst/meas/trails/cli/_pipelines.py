@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PIPELINES = (
     "DetectTrails",
     "DetectTrailsInDifference",
-    "DetectTrailsWithTemplate",
     "EvaluateSimulatedTrails",
     "EvaluateTrails",
     "LinkTrails",

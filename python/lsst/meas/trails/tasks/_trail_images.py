@@ -61,6 +61,8 @@ class _RequiredSummary(TypedDict):
     """Smallest component of the trail mask, pixels."""
     score: dict[str, object]
     """Calibrated score of candidates; empty if the model has none."""
+    template_coverage: float
+    """Fraction of the image with a template that the model used."""
 
 
 class ModelSummary(_RequiredSummary, total=False):
@@ -74,7 +76,7 @@ class ModelSummary(_RequiredSummary, total=False):
 
 
 def make_trail_mask(
-    pixels: npt.NDArray[np.bool_], image: InputImage, metadata: Mapping[str, str] | None = None
+    pixels: npt.NDArray[np.bool_], image: InputImage, metadata: Mapping[str, str | float] | None = None
 ) -> Mask:
     """Return a mask with the plane ``TRAIL``.
 

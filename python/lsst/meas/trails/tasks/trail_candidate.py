@@ -172,6 +172,7 @@ class TrailCandidateTask(QuantumTask):
             model=f"{summary['name']} {summary['version']} {summary['sha256'][:8]}",
         )
         catalog.meta["trailModel"] = {key: summary[key] for key in ("name", "version", "sha256")}
+        catalog.meta["templateCoverage"] = summary["template_coverage"]
         catalog.meta["scoreAtFalsePerDetector"] = summary["score"].get("at_false_per_detector", {})
         catalog.meta["snr50"] = dict(summary.get("snr50", {}))
         catalog.meta["scoreCalibrated"] = bool(summary["score"])
