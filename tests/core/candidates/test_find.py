@@ -89,7 +89,14 @@ def test_trails_are_found_and_measured(scene: Scene) -> None:
         assert row["trailChi2"] / row["trailNdata"] == pytest.approx(1.0, abs=0.2)
         assert np.sqrt(row["deltaChi2"]) == pytest.approx(snr, rel=0.3)
         assert np.hypot(row["x1"] - row["x0"], row["y1"] - row["y0"]) == pytest.approx(row["trailLengthPix"])
-    for name in ("trail_flag_edge", "pixelFlags_saturated", "badFlag", "streakFlag", "trail_flag"):
+    for name in (
+        "trail_flag_edge",
+        "trail_flag_point",
+        "pixelFlags_saturated",
+        "badFlag",
+        "streakFlag",
+        "trail_flag",
+    ):
         assert not np.any(table[name])
 
 
@@ -209,6 +216,41 @@ def test_saturated_pixels_are_flagged(scene: Scene) -> None:
     assert {round(row["y"] / 50.0): bool(row["pixelFlags_saturated"]) for row in table} == {1: False, 3: True}
 
 
+def test_points_are_flagged(scene: Scene) -> None:
+    """A faint and a bright point, a star with a saturated core, and trails of the same SNR."""
+    sources = {
+        (60.0, 60.0): (0.0, 12.0),
+        (160.0, 60.0): (0.0, 100.0),
+        (260.0, 60.0): (0.0, 300.0),
+        (60.0, 160.0): (10.0, 25.0),
+        (160.0, 160.0): (8.0, 100.0),
+        (260.0, 160.0): (30.0, 12.0),
+    }
+    for (x, y), (length, snr) in sources.items():
+        scene.add(x, y, length, 30.0, snr)
+    core = np.s_[59:62, 259:262]
+    scene.planes.mask[core] = plane_bits(["SATURATED"])
+    scene.planes.image[core] = scene.planes.image[60, 258]
+    table = scene.find()
+    assert len(table) == len(sources)
+    assert not np.any(table["trail_flag"])
+    for (x, y), (length, _) in sources.items():
+        row = table[np.argmin(np.hypot(table["x"] - x, table["y"] - y))]
+        assert row["trail_flag_point"] == (length == 0.0)
+        assert row["pixelFlags_saturated"] == ((x, y) == (260.0, 60.0))
+
+
+def test_a_fit_that_fails_is_no_point(scene: Scene) -> None:
+    """The map has a point, of which 15 pixels are good."""
+    scene.add(200.0, 150.0, 0.0, 0.0, 50.0)
+    light = scene.planes.image.copy()
+    scene.planes.image[:] = np.nan
+    scene.planes.image[148:153, 199:202] = light[148:153, 199:202]
+    (row,) = scene.find(min_area=6)
+    assert row["trail_flag"]
+    assert not row["trail_flag_point"]
+
+
 def test_at_the_edge(scene: Scene) -> None:
     scene.add(0.0, 150.0, 80.0, 10.0, 40.0)
     scene.add(200.0, 150.0, 80.0, 10.0, 40.0)
@@ -216,6 +258,7 @@ def test_at_the_edge(scene: Scene) -> None:
     assert len(table) == 2
     edge, middle = table[np.argsort(table["x"])]
     assert edge["trail_flag_edge"]
+    assert not np.any(table["trail_flag_point"])
     assert not middle["trail_flag_edge"]
     assert not np.any(table["streakFlag"])
     # Its visible part ends at 40 pixels from the midpoint.

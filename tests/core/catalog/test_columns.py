@@ -74,7 +74,10 @@ def candidates(**changes: float | list[float]) -> astropy.table.Table:
         "peakProbability": 0.99,
         "meanProbability": 0.8,
         "score": 0.93,
-        **dict.fromkeys(("trail_flag_edge", "badFlag", "streakFlag", "trail_flag", *PIXEL_FLAGS), False),
+        **dict.fromkeys(
+            ("trail_flag_edge", "trail_flag_point", "badFlag", "streakFlag", "trail_flag", *PIXEL_FLAGS),
+            False,
+        ),
         **changes,
     }
     table = astropy.table.Table({name: np.resize(value, count) for name, value in columns.items()})

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 
 from lsst.meas.trails.core.background import SkySubtracted
-from lsst.meas.trails.core.fit.shape_tests import ShapeTests, measure_shape
+from lsst.meas.trails.core.fit.shape_tests import ShapeTests, is_point, measure_shape
 from lsst.meas.trails.core.geometry import Trail
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
@@ -118,3 +118,30 @@ def test_nothing_to_measure(make_planes: MakePlanes) -> None:
 def test_a_constant_image(make_planes: MakePlanes) -> None:
     tests = measure(make_planes((120, 120)), 20.0)
     assert (tests.wide, tests.core, tests.length) == pytest.approx((0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("length", "error", "fwhm", "expected"),
+    [
+        # At a length of one FWHM the limit is four errors.
+        (4.0, 1.01, 4.0, True),
+        (4.0, 0.99, 4.0, False),
+        # At a quarter of it, eight errors; at twice of it, 2.83.
+        (1.0, 0.126, 4.0, True),
+        (1.0, 0.124, 4.0, False),
+        (8.0, 2.84, 4.0, True),
+        (8.0, 2.82, 4.0, False),
+        # The end of a long trail is hidden.
+        (11.9, 1e4, 4.0, True),
+        (12.1, 1e4, 4.0, False),
+        # A length at its lower bound has an error that is infinite or very large.
+        (0.0, 1e6, 4.0, True),
+        (0.0, np.inf, 4.0, True),
+        # A fit that failed has no error.
+        (4.0, np.nan, 4.0, False),
+        (np.nan, 1.0, 4.0, False),
+    ],
+)
+def test_a_point_by_length_error_and_psf(length: float, error: float, fwhm: float, expected: bool) -> None:
+    assert is_point(length, error, fwhm) == expected
+    assert is_point([length, 100.0], [error, 1.0], [fwhm, 4.0]).tolist() == [expected, False]

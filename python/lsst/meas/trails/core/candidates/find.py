@@ -27,7 +27,7 @@ from ..background import SkySubtracted
 from ..fit.confusion_noise import confusion_excess, inflate_errors
 from ..fit.fit import scan_and_fit, start_as_fit
 from ..fit.pixels import MAX_FITTED_LENGTH, TrailFit
-from ..fit.shape_tests import ShapeTests, measure_shape
+from ..fit.shape_tests import ShapeTests, is_point, measure_shape
 from ..geometry import Trail, clip_segment, edge_distance, segment_distance
 from .components import Component, find_components
 from .pixel_flags import PIXEL_FLAGS, center_bits, footprint_bits, has_plane
@@ -110,6 +110,7 @@ def find_candidates(
         table[name] = np.array([value(candidate) for candidate in candidates], dtype=dtype)
     table["score"] = np.zeros(len(table))
     table["spikeLikeness"] = np.zeros(len(table))
+    table["trail_flag_point"] = np.zeros(len(table), dtype=bool)
     if len(table) == 0:
         return table
     table["score"] = table["topProbability"] if score is None else score(candidate_features(table))
@@ -120,6 +121,9 @@ def find_candidates(
     table = _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
     # After the score, which was calibrated with the noise of the pixels.
     inflate_errors(table, confusion_excess(sky))
+    table["trail_flag_point"] = ~table["trail_flag"] & is_point(
+        table["trailLengthPix"], table["trailLengthPixErr"], table["psfFwhm"]
+    )
     return _on_image(table, sky.shape)
 
 

@@ -96,6 +96,11 @@ CANDIDATE_COLUMNS: dict[str, tuple[type, u.UnitBase | None, str]] = {
         None,
         "The trail reaches the edge of the image, and may extend beyond it.",
     ),
+    "trail_flag_point": (
+        np.bool_,
+        None,
+        "The fit is not distinguishable from a point: its length is too short for its error and the PSF.",
+    ),
     "badFlag": (np.bool_, None, "More than a tenth of the component's pixels are bad."),
     "streakFlag": (np.bool_, None, "On a streak across the detector: a satellite."),
     "assumedTimeFlag": (np.bool_, None, "The time of the exposure was not in its file."),

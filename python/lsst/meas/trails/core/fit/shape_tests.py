@@ -18,7 +18,7 @@ significance.
 
 from __future__ import annotations
 
-__all__ = ("ShapeTests", "measure_shape")
+__all__ = ("ShapeTests", "is_point", "measure_shape")
 
 import dataclasses
 
@@ -51,6 +51,12 @@ _MIN_PIXELS = 20
 
 _DEGENERATE = 1e-12
 """Least ratio of the eigenvalues of normal equations."""
+
+_POINT_ERRORS = 4.0
+"""Least length of a trail of one FWHM that is not a point, in units of its error; see `is_point`."""
+
+_POINT_LENGTH = 3.0
+"""Length beyond which a fit is not a point, whatever its error, FWHM."""
 
 _MODEL, _WIDE, _SHORT, _POINT, _LEVEL, _DATA = range(6)
 """Trail, wider trail, shorter trail, point source, background and data, as rows of a matrix."""
@@ -116,6 +122,35 @@ def measure_shape(sky: SkySubtracted, trail: Trail) -> ShapeTests:
         core=_linear_fit(products, _SHORT, _MODEL, _LEVEL)[2] if trail.length > fwhm else 0.0,
         length=float(np.sign(gain) * np.sqrt(abs(gain))),
     )
+
+
+def is_point(length: npt.ArrayLike, length_err: npt.ArrayLike, fwhm: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Return which fitted trails are not distinguishable from points.
+
+    Parameters
+    ----------
+    length, length_err
+        Fitted length and its standard error, pixels; a length without an error, from a fit that failed, is
+        not a point.
+    fwhm
+        FWHM of the PSF, pixels.
+
+    Returns
+    -------
+    is_point
+        Whether ``length < 3 fwhm`` and ``length / length_err sqrt(length / fwhm) < 4``.
+
+    Notes
+    -----
+    The image of a short trail differs from a point by its second moment, which grows with the square of the
+    length: a length of four errors is an excess of two. The factor asks for more errors of a length below the
+    FWHM, as the PSF is not known exactly, and for fewer of a length above it. An error is meaningless if an
+    end lies behind a mask or beyond the edge of the image, hence the limit of three FWHM.
+    ``benchmarks/points.py`` measures how often points and trails are flagged.
+    """
+    length, length_err, fwhm = (np.asarray(value, dtype=np.float64) for value in (length, length_err, fwhm))
+    short = np.power(length, 3) < np.square(_POINT_ERRORS * length_err) * fwhm
+    return np.asarray(short & (length < _POINT_LENGTH * fwhm))
 
 
 def _linear_fit(products: _Floats, *components: int) -> tuple[float, _Floats, float]:
