@@ -102,21 +102,25 @@ def test_snr50_is_undefined(snr: np.ndarray, found: np.ndarray) -> None:
 
 
 def test_measures_at_all_rates() -> None:
-    """The scores of 30 trails grow with SNR; 200 false ones have 0 to 0.5."""
-    snr = np.linspace(1.0, 30.0, 30)
+    """The scores of 30 trails grow with SNR; 200 false ones have 0 to 0.5.
+
+    SNR50 ignores five bright trails that are missed.
+    """
+    snr = np.concatenate([np.linspace(1.0, 30.0, 30), np.geomspace(100.0, 1e4, 5)])
     scores = np.concatenate([np.linspace(0.1, 1.0, 30), np.linspace(0.0, 0.5, 200)])
     is_false = np.arange(230) >= 30
-    length = np.where(np.arange(30) % 2 == 0, 10.0, 40.0)
-    thresholds, metrics = measure_detection(scores, is_false, np.arange(30), snr, length, DETECTOR_PIXELS)
+    candidate_of = np.concatenate([np.arange(30), np.full(5, -1)])
+    length = np.where(np.arange(35) % 2 == 0, 10.0, 40.0)
+    thresholds, metrics = measure_detection(scores, is_false, candidate_of, snr, length, DETECTOR_PIXELS)
     assert set(thresholds) == {str(rate) for rate in FALSE_RATES}
     for rate in FALSE_RATES:
         threshold = thresholds[str(rate)]
         assert np.count_nonzero(scores[is_false] > threshold) == rate
         found = scores[:30] > threshold
-        assert metrics[f"completeness_at_{rate}"] == pytest.approx(np.mean(found))
+        assert metrics[f"completeness_at_{rate}"] == pytest.approx(np.sum(found) / 35)
         # The step lies between the last missed and the first found trail.
-        assert metrics[f"snr50_at_{rate}"] == pytest.approx(snr[found].min() - 0.5, rel=0.1)
-        assert metrics[f"snr50_long_at_{rate}"] == pytest.approx(snr[found].min() - 0.5, rel=0.2)
+        assert metrics[f"snr50_at_{rate}"] == pytest.approx(snr[:30][found].min() - 0.5, rel=0.1)
+        assert metrics[f"snr50_long_at_{rate}"] == pytest.approx(snr[:30][found].min() - 0.5, rel=0.2)
 
 
 def test_measures_that_cannot_be_told() -> None:

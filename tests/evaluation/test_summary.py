@@ -142,8 +142,8 @@ def test_bright_trails_have_bins_and_do_not_shift_snr50() -> None:
     rng = np.random.default_rng(5)
     detectors = []
     for _ in range(4):
-        snr = np.exp(rng.uniform(np.log(3.0), np.log(3000.0), 100))
-        truth = make_truth(random_trails(rng, 100), snr=snr)
+        snr = np.exp(rng.uniform(np.log(3.0), np.log(3e4), 150))
+        truth = make_truth(random_trails(rng, 150), snr=snr)
         found = truth[(snr > 7.0) & (snr < 100.0)]
         matches = match_table(leak(found), truth, ImageContext(shape=(SIDE, SIDE)))
         detectors.append((matches, make_search(matches)))
@@ -157,10 +157,10 @@ def test_bright_trails_have_bins_and_do_not_shift_snr50() -> None:
         select(metrics, section="completeness2d"),
     ):
         bright = rows[rows["low"] >= 150.0]
-        assert set(bright["low"]) == {150.0, 300.0, 1000.0}
+        assert set(bright["low"]) == {150.0, 300.0, 1000.0, 3000.0, 10000.0}
         # A few brighter trails lie on a fainter one.
         assert np.average(bright["value"], weights=bright["count"]) < 0.05
-        assert np.average(rows["value"], weights=rows["count"]) > 0.3
+        assert np.average(rows["value"], weights=rows["count"]) > 0.2
     (axis, *_) = metric_figures(metrics)["trail_snr_length_plot"].axes
     assert axis.get_xscale() == "log"
     assert axis.get_xlim()[1] > 3000.0

@@ -17,6 +17,7 @@ __all__ = (
     "DETECTOR_PIXELS",
     "FALSE_RATES",
     "LONG",
+    "SNR50_LIMIT",
     "found_at_threshold",
     "measure_detection",
     "score_threshold",
@@ -39,6 +40,11 @@ FALSE_RATES = (1, 10, 100)
 
 LONG = 20.0
 """Least length of long trails, which are also measured separately, pixels."""
+
+SNR50_LIMIT = 30.0
+"""Largest SNR of the trails to which SNR50 is fitted, so that bright trails that a model misses are seen in
+the bins and do not shift the limit.
+"""
 
 _STEEPNESS = (1.0, 40.0)
 """Least and greatest slope of the logit of completeness in ln(SNR)."""
@@ -152,15 +158,17 @@ def measure_detection(
     """
     thresholds: dict[str, float] = {}
     metrics: dict[str, float | None] = {}
-    long = np.asarray(length) >= LONG
+    snr = np.asarray(snr)
+    faint = snr <= SNR50_LIMIT
+    long = faint & (np.asarray(length) >= LONG)
     for rate in FALSE_RATES:
         threshold = score_threshold(scores, is_false, n_pixels, rate)
         thresholds[str(rate)] = threshold
         found = found_at_threshold(threshold, scores, candidate_of)
         for name, value in (
             (f"completeness_at_{rate}", float(np.mean(found)) if len(found) else float("nan")),
-            (f"snr50_at_{rate}", snr50(snr, found)),
-            (f"snr50_long_at_{rate}", snr50(np.asarray(snr)[long], found[long])),
+            (f"snr50_at_{rate}", snr50(snr[faint], found[faint])),
+            (f"snr50_long_at_{rate}", snr50(snr[long], found[long])),
         ):
             metrics[name] = value if np.isfinite(value) else None
     return thresholds, metrics

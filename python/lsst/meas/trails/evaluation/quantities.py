@@ -43,21 +43,21 @@ QUANTITIES: dict[str, Quantity] = {
         "optimal SNR",
         "snrOptimal",
         "snr",
-        (2, 3, 4, 5, 6, 7, 8, 10, 14, 20, 30, 60, 150, 300, 1000, 3000, 10000),
+        (2, 3, 4, 5, 6, 7, 8, 10, 14, 20, 30, 60, 150, 300, 1000, 3000, 10000, 100000),
         True,
     ),
     "snrPointSource": Quantity(
         "point-source SNR",
         "snrPointSource",
         "snrPsf",
-        (1, 2, 3, 4, 5, 6, 8, 10, 14, 20, 30, 60, 150, 300, 1000, 3000, 10000),
+        (1, 2, 3, 4, 5, 6, 8, 10, 14, 20, 30, 60, 150, 300, 1000, 3000, 10000, 100000),
         True,
     ),
     "magnitude": Quantity(
         "magnitude of the whole trail (AB)",
         "trueMag",
         "trailMag",
-        (14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26),
+        (10, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26),
     ),
     "length": Quantity(
         "length (pixels)", "trueLength", "trailLengthPix", (4, 6, 9, 14, 20, 30, 45, 62, 90, 150, 250), True

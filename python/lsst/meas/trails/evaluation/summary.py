@@ -23,7 +23,7 @@ import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from ..core.operating_point import DETECTOR_PIXELS, FALSE_RATES, LONG, snr50
+from ..core.operating_point import DETECTOR_PIXELS, FALSE_RATES, LONG, SNR50_LIMIT, snr50
 from .calibration import calibration_error, score_bins
 from .collection_sample import CollectionSample
 from .columns import METHODS
@@ -40,14 +40,10 @@ type _Bools = npt.NDArray[np.bool_]
 
 _SNR_EDGES = (
     2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 14.0, 20.0, 30.0, 60.0, 150.0, 300.0, 1000.0, 3000.0, 10000.0,
+    100000.0,
 )  # fmt: skip
 _LENGTH_EDGES = (6.0, 10.0, 20.0, 60.0, 150.0, 400.0)
 """Bins of completeness in two dimensions, from the limit to saturation."""
-
-_SNR50_LIMIT = 30.0
-"""Largest SNR of the trails to which SNR50 is fitted, so that bright trails that a model misses are seen in
-the bins and do not shift the limit.
-"""
 
 _SCORE_BINS = 10
 """Bins of the calibration of the score."""
@@ -172,7 +168,7 @@ def _add_detection(
 ) -> None:
     """Add completeness, SNR50, purity and false rates at a threshold."""
     snr = sample.numbers("snrOptimal")[sample.counted]
-    faint = snr <= _SNR50_LIMIT
+    faint = snr <= SNR50_LIMIT
     long = faint & (sample.numbers("trueLength")[sample.counted] >= LONG)
     candidate_score = sample.numbers("score")[sample.candidates]
     sky_area = np.asarray(sample.search["skyArea"], dtype=np.float64)
@@ -321,6 +317,7 @@ def _add_methods(rows: MetricRows, sample: CollectionSample, options: SummaryOpt
     network = sample.trail_score >= sample.threshold(options.main_rate)
     total = len(sample.counted)
     snr = sample.numbers("snrOptimal")[sample.counted]
+    faint = snr <= SNR50_LIMIT
     keys = {name: key for key, name in METHODS.items()}
     for name, other in sample.methods().items():
         add = functools.partial(rows.add, "stack", method=name)
@@ -334,7 +331,7 @@ def _add_methods(rows: MetricRows, sample: CollectionSample, options: SummaryOpt
             description="fraction of displaced trails that it finds by chance",
         )  # fmt: skip
         add(
-            "snr50", snr50(snr, other), count=total,
+            "snr50", snr50(snr[faint], other[faint]), count=int(np.count_nonzero(faint)),
             description="optimal SNR at which half of the trails are among its detections",
         )  # fmt: skip
         parts = {
