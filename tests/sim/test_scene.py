@@ -20,6 +20,7 @@ from lsst.meas.trails.core.injection.fresh import add_fresh_trails
 from lsst.meas.trails.core.injection.population import TrailPopulation
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.sim.scene import SceneConfig, simulate_scene
+from lsst.meas.trails.sim.sky import SkyConfig
 from lsst.meas.trails.sim.template import TemplateConfig
 
 PSF = PsfGrid.gaussian(4.0, 25)
@@ -55,6 +56,30 @@ def test_truth_lists_trails_and_satellites() -> None:
     scene = simulate_scene(config, PSF, np.random.default_rng(2))
     assert list(scene.truth["source_type"]) == ["Trail"] * len(scene.trails) + ["Satellite"]
     np.testing.assert_allclose(scene.truth["x"][:-1], scene.trails.x)
+
+
+@pytest.mark.parametrize("sky", [None, SkyConfig(star_density=60.0)])
+def test_saturated_trails_do_not_hide_themselves(sky: SkyConfig | None) -> None:
+    """The same trails are as visible as with an infinite full well, but for the saturated stars."""
+    population = TrailPopulation(number=6, length=(20.0, 60.0), brightness=(2e4, 5e4))
+    config = SceneConfig(
+        shape=(400, 400), sky=sky, trails=population, satellite_chance=0.0, cosmic_rays=0.0,
+        bad_column_rate=0.0, dead_amplifier_chance=0.0,
+    )  # fmt: skip
+    scenes = [
+        simulate_scene(dataclasses.replace(config, full_well=well), PSF, np.random.default_rng(5))
+        for well in (40_000.0, 1e12)
+    ]
+    saturated, free = (scene.truth[scene.truth["source_type"] == "Trail"] for scene in scenes)
+    np.testing.assert_array_equal(saturated["x"], free["x"])
+    rows, columns = (np.rint(np.clip(saturated[name], 0, 399)).astype(int) for name in ("y", "x"))
+    assert np.all(scenes[0].planes.has("SATURATED")[rows, columns])
+    lost = np.asarray(free["visible_fraction"]) - np.asarray(saturated["visible_fraction"])
+    assert np.median(lost) < 0.01
+    assert np.min(lost) >= 0.0
+    assert np.median(np.asarray(saturated["snr_optimal"]) / np.asarray(free["snr_optimal"])) > 0.99
+    # Nothing is hidden on a blank sky.
+    assert sky is not None or not np.any(lost)
 
 
 def test_dead_amplifier_and_masks() -> None:

@@ -75,6 +75,16 @@ def test_trails_of_a_difference_have_the_snr_that_its_truth_says(difference: Tra
     assert np.median(pulls) == pytest.approx(0.0, abs=4.0 * 1.25 / np.sqrt(len(pulls)))
 
 
+def test_saturated_trails_of_a_difference_do_not_hide_themselves(difference: TrainingScenes) -> None:
+    scene = difference.replace(trails=6.0, snr=(1e5, 2e5)).scene(0)
+    rows, columns = (np.rint(np.clip(part, 0, 383)).astype(int) for part in (scene.trails.y, scene.trails.x))
+    assert np.all(scene.planes.has("SATURATED")[rows, columns])
+    inside = np.all([(end > 20.0) & (end < 363.0) for end in scene.trails.ends], axis=0)
+    visible = np.asarray(scene.truth["visible_fraction"])[inside]
+    assert len(visible) >= 3
+    assert np.median(visible) > 0.97
+
+
 def test_a_difference_is_empty_sky_for_the_most_part(difference: TrainingScenes) -> None:
     scene = difference.replace(trails=0.0).scene(1)
     good = ~scene.planes.bad()

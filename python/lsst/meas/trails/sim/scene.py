@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Scene", "SceneConfig", "simulate_scene")
+__all__ = ("Scene", "SceneConfig", "simulate_scene", "without_own_saturation")
 
 import dataclasses
 
@@ -40,6 +40,9 @@ from .instrument import DETECTOR_SHAPE
 from .sky import Sky, SkyConfig, draw_sky, galaxy_canvas, paint_sky
 from .stars import StarLook
 from .template import TemplateConfig, simulate_template
+
+_SATURATED = ("SATURATED", "INTERPOLATED")
+"""Mask planes of saturated pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +173,9 @@ class Scene:
     light_psf: PsfGrid | None = None
     """PSF of the light, if it is not the one that the image states."""
 
+    own_saturation: npt.NDArray[np.bool_] | None = None
+    """Pixels that the trails saturate, shape (ny, nx)."""
+
     def trail_free(self) -> TrailFreeImage:
         """Return a scene without trails as an image to add fresh trails to.
 
@@ -224,7 +230,7 @@ def simulate_scene(
     noise = config.sky_noise
     signal = np.zeros(shape, dtype=np.float32)
     # A separate generator: the template does not change the image.
-    template_rng = rng.spawn(1)[0]
+    template_rng, bleed_rng = rng.spawn(2)
     if sky is None and config.sky is not None:
         sky = draw_sky(config.sky, shape, rng)
     galaxies = None
@@ -255,7 +261,13 @@ def simulate_scene(
         trails = Trails.empty() if config.trails is None else draw_trails(config.trails, before, rng)
     if len(trails):
         signal = inject_trails(before, trails, None).image
-    mask[saturate(signal, config.full_well / config.gain, rng)] |= plane_bits(["SATURATED", "INTERPOLATED"])
+    level = config.full_well / config.gain
+    trails_saturate = np.any((signal > level) & (before.image <= level))
+    saturated = saturate(signal, level, rng)
+    mask[saturated] |= plane_bits(_SATURATED)
+    own = np.zeros(shape, dtype=bool)
+    if trails_saturate:
+        own = saturated & ~saturate(before.image.copy(), level, bleed_rng)
     variance = (np.float32(noise**2) + np.maximum(signal, 0.0) / np.float32(config.gain)).astype(np.float32)
     count = int(rng.poisson(config.cosmic_rays * signal.size / 1.0e6))
     charge = (300.0 / config.gain, 4000.0 / config.gain)
@@ -264,7 +276,7 @@ def simulate_scene(
     mask[flagged] |= plane_bits(["COSMIC_RAY", "INTERPOLATED"])
     image = signal + _residual_background(config, rng)
     if flaws.crosstalk:
-        add_crosstalk(image, config.full_well / config.gain, flaws.crosstalk, rng)
+        add_crosstalk(image, level, flaws.crosstalk, rng)
     for _ in range(rng.poisson(flaws.ghosts * signal.size / 1.0e6) if flaws.ghosts else 0):
         add_ghost(image, noise, rng)
     if flaws.amplifier_steps:
@@ -284,7 +296,7 @@ def simulate_scene(
             image[edge] = np.nan
             variance[edge] = np.nan
     # The truth refers to visible pixels and to the noise without trails.
-    seen = dataclasses.replace(before, image=image, mask=mask)
+    seen = without_own_saturation(dataclasses.replace(before, image=image, mask=mask), own)
     truth = add_distractors(truth_table(seen, trails), others, kinds, psf)
     template, template_psf = None, None
     if config.template is not None:
@@ -297,9 +309,28 @@ def simulate_scene(
         truth=truth,
         template_psf=template_psf,
         gain=config.gain,
-        full_well=config.full_well / config.gain,
+        full_well=level,
         subtraction=config.subtraction,
+        own_saturation=own,
     )
+
+
+def without_own_saturation(planes: ImagePlanes, own: npt.NDArray[np.bool_] | None) -> ImagePlanes:
+    """Return an image in which trails do not hide themselves.
+
+    A trail that saturates is as bright and as visible as its light is, so that it counts in evaluations.
+
+    Parameters
+    ----------
+    planes
+        The image.
+    own
+        Pixels that the trails saturate, shape (ny, nx).
+    """
+    if own is None or not own.any():
+        return planes
+    seen = planes.mask & ~np.uint32(plane_bits(_SATURATED))
+    return dataclasses.replace(planes, mask=np.where(own, seen, planes.mask))
 
 
 def _residual_background(config: SceneConfig, rng: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -31,6 +31,7 @@ import astropy.table
 import astropy.wcs
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 from pydantic import Field
 
 from lsst.images import Box
@@ -48,7 +49,7 @@ from ..repository.visit_image import sample_psf
 from ..sim.detector import PIXEL_SCALE
 from ..sim.difference import subtract_template, template_planes
 from ..sim.psf import draw_seeing, make_psf
-from ..sim.scene import Scene, SceneConfig, simulate_scene
+from ..sim.scene import Scene, SceneConfig, simulate_scene, without_own_saturation
 from ..sim.template import TemplateConfig
 from ..sim.wide import WideSky
 from .backgrounds import Background, write_background
@@ -59,6 +60,9 @@ SCENE_VERSION = 3
 """Version of the scenes, part of the names of tile folders; raise it whenever a change of the simulator
 changes pixels.
 """
+
+_MASK_GROWTH = 5
+"""Largest growth of masks by a subtraction, pixels."""
 
 
 class TrainingScenes(RecipeSection):
@@ -198,7 +202,12 @@ def subtracted_scene(scene: Scene, box: Box) -> Scene:
     difference = subtract_template(scene.planes, template, scene.subtraction)
     planes, light_psf = difference.planes, difference.light_psf
     others = scene.truth[~is_trail(scene.truth)]
-    measured = truth_table(dataclasses.replace(planes, psf=light_psf), scene.trails)
+    own = scene.own_saturation
+    if own is not None and own.any():
+        # The subtraction grows the mask.
+        own = scipy.ndimage.binary_dilation(own, iterations=_MASK_GROWTH)
+    seen = without_own_saturation(dataclasses.replace(planes, psf=light_psf), own)
+    measured = truth_table(seen, scene.trails)
     truth = astropy.table.vstack([measured, others], metadata_conflicts="silent")
     return dataclasses.replace(scene, planes=planes, truth=truth, template_psf=None, light_psf=light_psf)
 
