@@ -455,3 +455,51 @@ def test_injection_into_a_difference_image() -> None:
     flux, visible = (np.asarray(catalog[name]) for name in ("flux", "visible_fraction"))
     # Masked pixels receive light, pixels off the image do not.
     assert 0.999 * np.sum(flux * visible) < added < 1.001 * np.sum(flux)
+
+
+BRIGHT = {"minBrightness": 300.0, "maxBrightness": 3000.0, "brightnessIndex": -1.0, "fullWell": 4000.0}
+"""Trails of which most saturate, with a low full well for the few pixels of a small image."""
+
+
+@pytest.mark.parametrize("as_exposure", [False, True])
+def test_bright_trails_saturate(
+    image: VisitImage, make_exposure: Callable[..., Any], as_exposure: bool
+) -> None:
+    given = make_exposure(image) if as_exposure else image
+    result = inject(given, gain=2.0, minLength=30.0, maxLength=60.0, **BRIGHT)
+    output, catalog = result.injected_image, result.injected_catalog
+    full, grown, interpolated = (output.mask.get(name) for name in ("SUSPECT", "SATURATED", "INTERPOLATED"))
+    assert np.count_nonzero(full) > 100
+    np.testing.assert_array_equal(grown, interpolated)
+    assert np.all(grown[full])
+    assert result.metadata["nSaturated"] == np.count_nonzero(grown)
+    clean = inject(given, gain=2.0, minLength=30.0, maxLength=60.0, saturate=False, **BRIGHT)
+    # The same trails and the same noise, but for the full well of 2000 units.
+    np.testing.assert_array_equal(output.image.array[~grown], clean.injected_image.image.array[~grown])
+    assert np.all(full[(clean.injected_image.image.array > 2000.0) & (image.image.array <= 2000.0)])
+    np.testing.assert_allclose(
+        output.variance.array[full], image.variance.array[full] + 2000.0 / 2.0, rtol=1e-3
+    )
+    # The truth is that of the trails: they are as bright and as visible as without saturation.
+    for name in ("snr_optimal", "visible_fraction", "flux"):
+        np.testing.assert_array_equal(catalog[name], clean.injected_catalog[name])
+    assert np.all(np.asarray(catalog["snr_optimal"]) <= 3001.0)
+    assert np.max(catalog["snr_optimal"]) > 300.0
+
+
+def test_unknown_full_well(make_image: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    flat = make_image(shape=(100, 120)).image
+    result = inject(flat, **BRIGHT)
+    assert "fullWell" in caplog.text
+    assert not result.injected_image.mask.get("SATURATED").any()
+
+
+def test_satellites_with_patterns(image: VisitImage) -> None:
+    """Dashes and ends leave more of the image dark."""
+    settings = {"number": 0.0, "satellites": 20.0, "minSatelliteBrightness": 50.0, "addNoise": False}
+    steady = inject(image, **settings)
+    other = inject(image, satellitePatterns=1.0, satelliteEnds=1.0, **settings)
+    lit = [np.mean(r.injected_image.image.array > image.image.array + 5.0) for r in (steady, other)]
+    assert lit[1] < 0.8 * lit[0]
+    assert set(other.injected_catalog["source_type"]) == {"Satellite"}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lsst.meas.trails.tasks import InjectTrailsConfig
@@ -31,6 +32,8 @@ from lsst.meas.trails.tasks import InjectTrailsConfig
         ({"minRate": 5.0, "maxRate": 2.0}, "minRate"),
         ({"lengthFrom": "rate", "maxRate": 1e4}, "longest <= 1000"),
         ({"minPointSourceSnr": 50.0, "maxPointSourceSnr": 20.0}, "point_source_snr"),
+        ({"minSatelliteBrightness": 500.0}, "satellite_brightness"),
+        ({"brightnessIndex": -1.35, "minBrightness": 0.0}, "brightness_index"),
     ],
 )
 def test_invalid_configuration(settings: dict[str, Any], message: str) -> None:
@@ -51,8 +54,21 @@ def test_population_of_rates() -> None:
     assert population.density_area == pytest.approx(18_000.0**2)
 
 
+def test_power_law_of_snrs() -> None:
+    config = InjectTrailsConfig()
+    assert config.population().brightness_index is None
+    config.maxBrightness, config.brightnessIndex = 3000.0, -1.35
+    population = config.population()
+    snr = [population.draw_brightness(rng) for rng in np.random.default_rng(1).spawn(2000)]
+    assert np.median(snr) == pytest.approx(17.0, rel=0.1)
+    assert max(snr) > 1000.0
+
+
 def test_distractors() -> None:
     config = InjectTrailsConfig()
+    config.satelliteEnds, config.maxSatelliteBrightness = 0.5, 1e4
+    assert config.distractors().satellite_ends == 0.5
+    assert config.distractors().satellite_brightness == (2.0, 1e4)
     assert config.distractors().satellites == 0.0
     config.satellites, config.minPointSourceSnr = 2.0, 7.0
     assert (config.distractors().satellites, config.distractors().point_source_snr) == (2.0, (7.0, 100.0))

@@ -21,7 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lsst.images import VisitImage, get_legacy_optional_mask_planes
+from lsst.images import (
+    VisitImage,
+    get_legacy_optional_mask_planes,
+    get_legacy_visit_image_mask_planes,
+)
 from lsst.images.psfs import (
     GaussianPointSpreadFunction,
     LegacyPointSpreadFunction,
@@ -32,7 +36,8 @@ from lsst.images.psfs import (
 from lsst.pipe.base import InvalidQuantumError
 
 from ..core.geometry import Trails
-from ..core.planes import ImagePlanes
+from ..core.injection.saturation import SATURATION_PLANES
+from ..core.planes import ImagePlanes, canonical_plane
 from ._afw import AFW_STORAGE_CLASS
 from ._observation import with_changed_info
 
@@ -92,7 +97,7 @@ def make_injected_image(
     image
         The image, not changed.
     injected
-        New pixels and variance.
+        New pixels, variance and mask.
     trails
         The injected trails and distractors, array coordinates.
     planes
@@ -102,8 +107,9 @@ def make_injected_image(
     -------
     result
         Image of the same class. Mask plane ``INJECTED`` has the pixels with another value, ``INJECTED_CORE``
-        the 3x3 pixels around each midpoint, both in addition to those of the image and the engine; if
-        anything was injected, the observation information has ``has_simulated_content``.
+        the 3x3 pixels around each midpoint, both in addition to those of the image and the engine. Saturated
+        pixels have the planes of ``injected``. If anything was injected, the observation information has
+        ``has_simulated_content``.
     """
     pixels = image.image.array
     changed = (injected.image != pixels) & ~(np.isnan(injected.image) & np.isnan(pixels))
@@ -119,13 +125,19 @@ def make_injected_image(
     result = image.copy()
     result.image.array[...] = injected.image
     result.variance.array[...] = injected.variance
-    known: dict[str, Any] = get_legacy_optional_mask_planes()
-    for name, mask in ((INJECTED, changed), (INJECTED_CORE, core)):
+    known: list[Any] = [*get_legacy_visit_image_mask_planes().values()]
+    known += get_legacy_optional_mask_planes().values()
+    marks = {INJECTED: changed, INJECTED_CORE: core}
+    for name, mask in marks.items():
         if planes is not None and name in planes:
             mask |= planes[name]
+    names = {canonical_plane(name): name for name in result.mask.schema.names}
+    # The name of the plane in the image may be that of afw.
+    marks |= {names.get(name, name): mask for name in SATURATION_PLANES if (mask := injected.has(name)).any()}
+    for name, mask in marks.items():
         if name in result.mask.schema.names:
             mask |= result.mask.get(name)
         else:
-            result.mask = result.mask.add_planes([known[name]])
+            result.mask = result.mask.add_planes([plane for plane in known if plane.name == name])
         result.mask.set(name, mask)
     return with_changed_info(result, has_simulated_content=True) if count else result

@@ -38,6 +38,7 @@ _length_field = partial(RangeField, dtype=float, min=0.1, max=MAX_INJECTED_LENGT
 _angle_field = partial(RangeField, dtype=float, min=-180.0, max=180.0, inclusiveMax=True)
 _positive_field = partial(RangeField, dtype=float, min=0.0, inclusiveMin=False)
 _mean_field = partial(RangeField, dtype=float, min=0.0)
+_fraction_field = partial(RangeField, dtype=float, min=0.0, max=1.0, inclusiveMax=True)
 
 
 class InjectTrailsConnections(
@@ -124,19 +125,30 @@ class InjectTrailsConfig(
     )
     minBrightness = Field[float](doc="Smallest value of the brightness, in units of its mode.", default=3.0)
     maxBrightness = Field[float](doc="Largest value of the brightness.", default=30.0)
-    blankFraction = RangeField(
-        dtype=float,
-        doc="Fraction of the images without random trails.",
-        default=0.0,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
+    brightnessIndex = Field[float](
+        doc="Exponent of a power law of SNRs: -1 is uniform in the logarithm, -1.35 has half of 3 to 3000 "
+        "below 17. If unset, brightness is uniform.",
+        default=None,
+        optional=True,
     )
+    blankFraction = _fraction_field(doc="Fraction of the images without random trails.", default=0.0)
     avoidPlanes = ListField[str](
         doc="Mask planes that midpoints of random trails must not fall on, as named by afw or lsst.images.",
         default=["NO_DATA"],
     )
     satellites = _mean_field(doc="Mean number of satellite streaks per image, as distractors.", default=0.0)
+    minSatelliteBrightness = _positive_field(
+        doc="Smallest flux of a satellite per pixel of length, in units of the noise of a pixel.", default=2.0
+    )
+    maxSatelliteBrightness = _positive_field(
+        doc="Largest flux of a satellite per pixel of length; uniform in the logarithm.", default=300.0
+    )
+    satellitePatterns = _fraction_field(
+        doc="Fraction of the satellites that flare, tumble or blink.", default=0.0
+    )
+    satelliteEnds = _fraction_field(
+        doc="Fraction of the satellites whose streak ends near the image.", default=0.0
+    )
     cosmicRays = _mean_field(
         doc="Mean number of unflagged cosmic rays per Mpix, as distractors.", default=0.0
     )
@@ -148,6 +160,17 @@ class InjectTrailsConfig(
     gain = _positive_field(
         doc="Electrons per image unit. If unset, the gain follows from the unit (electrons) or the "
         "amplifiers (counts), or is fitted to the variance plane of each amplifier.",
+        default=None,
+        optional=True,
+    )
+    saturate = Field[bool](
+        doc="Saturate pixels above the full well: they bleed along columns, get the mask planes of the stack "
+        "and are interpolated along rows.",
+        default=True,
+    )
+    fullWell = _positive_field(
+        doc="Full well, electrons above the sky. If unset, it is the saturation level of each amplifier in "
+        "the metadata of the image, else its nominal one; without either nothing saturates.",
         default=None,
         optional=True,
     )
@@ -203,6 +226,7 @@ class InjectTrailsConfig(
             angle=(self.minAngle, self.maxAngle),
             brightness_mode=self.brightnessMode,
             brightness=(self.minBrightness, self.maxBrightness),
+            brightness_index=self.brightnessIndex,
             blank_fraction=self.blankFraction,
             avoid=tuple(self.avoidPlanes),
             allow_crossing=self.allowCrossing,
@@ -212,6 +236,9 @@ class InjectTrailsConfig(
         """Return the configured population of distractors."""
         return DistractorPopulation(
             satellites=self.satellites,
+            satellite_brightness=(self.minSatelliteBrightness, self.maxSatelliteBrightness),
+            satellite_patterns=self.satellitePatterns,
+            satellite_ends=self.satelliteEnds,
             cosmic_rays=self.cosmicRays,
             point_sources=self.pointSources,
             point_source_snr=(self.minPointSourceSnr, self.maxPointSourceSnr),

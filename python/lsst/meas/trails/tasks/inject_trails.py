@@ -31,9 +31,11 @@ from ..core.injection.distractors import Distractors, draw_distractors
 from ..core.injection.gain import GainMap, fit_gains
 from ..core.injection.inject import add_light, inject_trails
 from ..core.injection.population import draw_trails
+from ..core.injection.saturation import saturate_light
 from ..core.injection.truth import add_distractors, truth_table
+from ..core.planes import ImagePlanes
 from ..core.render import truth_mask
-from ._amplifiers import amplifiers_of, known_gains
+from ._amplifiers import amplifiers_of, full_wells, known_gains
 from ._ids import INJECTION, pack_data_id
 from ._injected_image import check_writable, make_injected_image
 from ._injection_config import InjectTrailsConfig, InjectTrailsConnections
@@ -171,6 +173,8 @@ class InjectTrailsTask(QuantumTask):
             injected = inject_trails(planes, trails, noise_rng, gains)
         if len(distractors):
             injected = add_light(injected, distractors.signal, noise_rng, gains)
+        if self.config.saturate:
+            injected = self._saturate(input_image, injected, gains, rng)
         output = make_injected_image(
             input_image.visit_image, injected, (trails, distractors.trails), engine_planes
         )
@@ -266,6 +270,19 @@ class InjectTrailsTask(QuantumTask):
         for name, value in _PLACEHOLDERS.items():
             catalog[name] = np.full(len(catalog), value)
         return catalog
+
+    def _saturate(
+        self, image: InputImage, injected: ImagePlanes, gains: GainMap, rng: np.random.Generator
+    ) -> ImagePlanes:
+        """Return an image whose bright pixels are saturated."""
+        levels = full_wells(image, gains, self.config.fullWell)
+        if levels is None:
+            self.log.info("No trail saturates: gain or full well are unknown. Configure gain and fullWell.")
+            return injected
+        variance_gain = gains if self.config.addNoise else GainMap.uniform(np.inf)
+        saturated = saturate_light(image.planes, injected, levels, rng, variance_gain)
+        self.metadata["nSaturated"] = int(np.count_nonzero(saturated.mask != image.planes.mask))
+        return saturated
 
     def _gains(self, image: InputImage) -> GainMap:
         """Return the configured gain, or the known or fitted gains."""

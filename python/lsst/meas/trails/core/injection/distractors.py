@@ -81,8 +81,10 @@ class DistractorPopulation:
         numbers = (self.satellites, self.cosmic_rays, self.point_sources)
         if not all(0.0 <= number < np.inf for number in numbers):
             raise ValueError(f"The numbers of distractors are {numbers}; they must be finite and >= 0.")
-        if not 0.0 < self.point_source_snr[0] <= self.point_source_snr[1] < np.inf:
-            raise ValueError(f"point_source_snr must be an increasing pair, not {self.point_source_snr}.")
+        for name in ("point_source_snr", "satellite_brightness"):
+            low, high = getattr(self, name)
+            if not 0.0 < low <= high < np.inf:
+                raise ValueError(f"{name} must be an increasing pair, not {(low, high)}.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -70,6 +70,13 @@ class GainMap:
             result[inside] = gain
         return result
 
+    def image(self, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+        """Return the gain of each pixel of an image of shape (ny, nx)."""
+        result = np.full(shape, np.float32(self.default))
+        for box, gain in zip(self.boxes, self.gains, strict=True):
+            result[box] = gain
+        return result
+
 
 def fit_gains(planes: ImagePlanes, boxes: Sequence[Box] = ()) -> GainMap:
     """Fit the gain of each amplifier to its variance plane.
