@@ -54,6 +54,20 @@ def test_makes_a_repository(tmp_path: Path) -> None:
     assert code == 0
 
 
+def test_wide_sky_and_bright_trails(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    options = ("--size", 256, 256, "--trails", 8, "--sky", "wide", "--snr", 200, 900, "--snr-index", -1)
+    code, _ = invoke(repo, *options, "--seed", 5)
+    assert code == 0
+    butler = Butler.from_config(repo, collections="input")
+    (ref,) = butler.query_datasets("simulated_trail_catalog")
+    truth = butler.get(ref)
+    bright = truth["snr_optimal"][(truth["source_type"] == "Trail") & (truth["visible_fraction"] > 0.9)]
+    assert len(bright) > 2
+    assert np.all((bright > 150.0) & (bright < 950.0))
+    assert '"sky": "wide"' in truth["source_type"].description
+
+
 def test_repeated_field(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     options = ("--size", 64, 96, "--seed", 4, "--trails", 30, "--repeat", 2, "--cadence", 1)

@@ -195,6 +195,8 @@ def test_processes_make_equal_images(repo: Path) -> None:
     ("change", "message"),
     [
         ({"seed": -1}, "seed"),
+        ({"sky": "blue"}, "blue"),
+        ({"snr": (30.0, 3.0)}, "brightness"),
         ({"visits": 0}, "visits"),
         ({"visits": 801}, "visits"),
         ({"detectors": 190}, "detectors"),
@@ -205,3 +207,45 @@ def test_processes_make_equal_images(repo: Path) -> None:
 def test_bad_arguments(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(SIMULATION, **change)  # type: ignore[arg-type]
+
+
+WIDE = dataclasses.replace(
+    SIMULATION, shape=(300, 320), sky="wide", trails=12.0, snr=(3.0, 3000.0), snr_index=-1.0, template=True,
+    difference=True,
+)  # fmt: skip
+
+
+def test_wide_sky() -> None:
+    """Seeing, noise and full well vary from visit to visit, far beyond the narrow sky."""
+    images = [WIDE.image(index, 0) for index in range(4)]
+    fwhm = [image.summary(1, 0)["fwhm"] for image in images]
+    noise = [image.image.summary_stats.skyNoise for image in images]
+    assert max(fwhm) / min(fwhm) > 1.5
+    assert max(noise) / min(noise) > 1.5
+    wells = [
+        {value for key, value in image.image.metadata.items() if "SATURATION LEVEL" in key}
+        for image in images
+    ]
+    assert all(len(well) == 1 and 40e3 <= min(well) <= 200e3 for well in wells)
+    assert len(set.union(*wells)) == 4
+    snr = np.concatenate([i.truth["snr_optimal"][i.truth["source_type"] == "Trail"] for i in images])
+    assert np.mean(snr > 100.0) > 0.2
+    assert {"Trail", "Star"} <= set(np.concatenate([i.truth["source_type"] for i in images]))
+    for image in images:
+        assert image.template is not None
+        assert image.difference is not None
+        assert image.summary(1, 0)["satellites"] == np.count_nonzero(
+            image.truth["source_type"] == "Satellite"
+        )
+    plain = dataclasses.replace(WIDE, template=False, difference=False).image(0, 0)
+    np.testing.assert_array_equal(plain.image.image.array, images[0].image.image.array)
+
+
+def test_wide_sky_of_a_repeated_field() -> None:
+    simulation = dataclasses.replace(WIDE, template=False, difference=False, repeat=2, cadence=3.0)
+    first, second = (simulation.image(index, 0) for index in range(2))
+    assert first.truth["designation"].dtype.kind == "U"
+    # The same stars in other seeing and noise: 90 000 pixels correlate by 0.003 by chance.
+    good = np.isfinite(first.image.image.array) & np.isfinite(second.image.image.array)
+    a, b = (np.arcsinh(i.image.image.array[good] / i.image.summary_stats.skyNoise) for i in (first, second))
+    assert np.corrcoef(a, b)[0, 1] > 0.05

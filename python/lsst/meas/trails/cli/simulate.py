@@ -70,7 +70,31 @@ _MIN_SIZE, _MAX_SIZE = 64, 20_000
     type=click.IntRange(min=0),
     default=20,
     show_default=True,
-    help="Asteroid trails per image, of 6 to 150 pixels and SNR 3 to 30.",
+    help="Asteroid trails per image, of 6 to 150 pixels.",
+)
+@click.option(
+    "--snr",
+    type=click.FloatRange(min=0.0, min_open=True),
+    nargs=2,
+    default=(3.0, 30.0),
+    show_default=True,
+    metavar="LOW HIGH",
+    help="Range of their optimal SNR.",
+)
+@click.option(
+    "--snr-index",
+    type=float,
+    help="Exponent of a power law of SNRs: -1 is uniform in the logarithm, -1.35 has half of 3 to 3000 "
+    "below 17.  [default: uniform]",
+)
+@click.option(
+    "--sky",
+    type=click.Choice(["narrow", "wide"]),
+    default="narrow",
+    show_default=True,
+    help="Distributions of stars, galaxies, seeing, noise and templates: LSSTComCam in Data Preview 1 with "
+    "modest variations, or everything as wide as in the training scenes, with new point sources and "
+    "satellites that flare, tumble and blink.",
 )
 @click.option(
     "--template/--no-template",
@@ -117,6 +141,9 @@ def simulate(
     size: tuple[int, int] | None,
     seed: int,
     trails: int,
+    snr: tuple[float, float],
+    snr_index: float | None,
+    sky: str,
     template: bool,
     difference: bool,
     reference_image: str | None,
@@ -152,6 +179,9 @@ def simulate(
             cadence=cadence,
             shape=size,
             trails=trails,
+            snr=snr,
+            snr_index=snr_index,
+            sky=sky,
             band=band,
             reference_image=reference_image,
             template=template,

@@ -56,7 +56,7 @@ class SimulatedImage:
     """The image."""
 
     truth: astropy.table.Table
-    """One row per trail or satellite, in the image's own coordinates.
+    """One row per trail, satellite or new point source, in the image's own coordinates.
 
     The columns are `~lsst.meas.trails.core.injection.truth.TRUTH_COLUMNS`, ``source_type``, ``visit``,
     ``detector``, ``physical_filter`` and ``band``.
@@ -70,13 +70,13 @@ class SimulatedImage:
 
     def summary(self, visit: int, detector: int) -> ImageSummary:
         """Return the summary of the image, which is of a visit and detector."""
-        is_trail = self.truth["source_type"] == "Trail"
+        kind = self.truth["source_type"]
         stats = self.image.summary_stats
         return {
             "visit": visit,
             "detector": detector,
-            "trails": int(np.count_nonzero(is_trail)),
-            "satellites": int(np.count_nonzero(~is_trail)),
+            "trails": int(np.count_nonzero(kind == "Trail")),
+            "satellites": int(np.count_nonzero(kind == "Satellite")),
             "fwhm": 2.355 * stats.psfSigma * stats.pixelScale,
             "mag_lim": stats.magLim,
         }
@@ -146,8 +146,12 @@ def assemble_image(
     truth["detector"] = np.full(len(truth), detector.id, dtype=np.int32)
     truth["physical_filter"] = np.full(len(truth), plan.physical_filter)
     truth["band"] = np.full(len(truth), plan.band)
+    image = make(scene.planes, psf=psf, summary_stats=summarize(scene.planes))
+    image.metadata["LSST ISR UNITS"] = "electron"
+    for amplifier in detector.amplifiers:
+        image.metadata[f"LSST ISR SATURATION LEVEL {amplifier.name}"] = scene.full_well * scene.gain
     return SimulatedImage(
-        image=make(scene.planes, psf=psf, summary_stats=summarize(scene.planes)),
+        image=image,
         truth=truth,
         template=template,
         difference=difference,

@@ -165,7 +165,7 @@ def draw_moving_objects(
     distance, bearing = reach * np.sqrt(rng.random(count)), rng.uniform(0.0, 360.0, count)
     places = move(ra, dec, distance, bearing, 1.0)
     length = np.array([population.draw_length(rng) for _ in range(count)])
-    snr = rng.uniform(*population.brightness, count)
+    snr = np.array([population.draw_brightness(rng) for _ in range(count)])
     # Inverse of the sum of squares of the normalized profile across the trail.
     width = 2.0 * np.sqrt(np.pi) * fwhm / 2.355
     return MovingObjects(

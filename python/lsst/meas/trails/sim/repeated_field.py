@@ -29,10 +29,10 @@ from ..core.psf import PsfGrid
 from ..repository.visit_image import sample_psf
 from .moving import MovingObjects, draw_moving_objects
 from .observation import VisitPlan
-from .psf import draw_seeing
 from .reference_image import ReferenceImage
 from .scene import Scene, SceneConfig, simulate_scene
 from .sky import SkyConfig, draw_sky
+from .visit import VisitConditions, draw_config
 
 # Streams of random numbers of a field; those of its visits are 0 and 1.
 _FIELD_STREAM, _OBJECT_STREAM, _SKY_STREAM = 2, 3, 4
@@ -70,7 +70,8 @@ class RepeatedField:
         projections: Sequence[SkyProjection[DetectorFrame]],
         bbox: Box,
         *,
-        trails: float,
+        trails: TrailPopulation,
+        sky: str = "narrow",
         reference: ReferenceImage | None = None,
     ) -> Self:
         """Draw the objects of a field.
@@ -86,22 +87,23 @@ class RepeatedField:
         bbox
             Box of the images.
         trails
-            Mean number of trails in an image.
+            Population of the trails in an image.
+        sky
+            Name of the distributions of the sky; see `~lsst.meas.trails.sim.visit.VisitConditions`.
         reference
             Image whose noise and PSF the SNR of the objects refers to; the first visit by default.
         """
         shape = (bbox.y.size, bbox.x.size)
-        config = SceneConfig.varied(shape, _rng(seed, field, _FIELD_STREAM))
-        first = _rng(seed, field, 0)
-        fwhm = draw_seeing(first).fwhm
-        noise = SceneConfig.varied(shape, first).sky_noise
+        config = draw_config(sky, shape, _rng(seed, field, _FIELD_STREAM))
+        first = VisitConditions.draw(sky, shape, _rng(seed, field, 0))
+        noise, fwhm = first.config.sky_noise, first.seeing.fwhm
         if reference is not None:
             grid = sample_psf(reference.psf, bbox)
             noise, fwhm = reference.sky_noise, grid.fwhm(0.5 * shape[1], 0.5 * shape[0])
         x, y = (np.array([0.5 * (span.start + span.stop - 1)]) for span in (bbox.x, bbox.y))
         centers = [projection.pixel_to_sky(x=x, y=y) for projection in projections]
         objects = draw_moving_objects(
-            TrailPopulation(number=trails),
+            trails,
             centers=(
                 np.concatenate([center.ra.deg for center in centers]),
                 np.concatenate([center.dec.deg for center in centers]),

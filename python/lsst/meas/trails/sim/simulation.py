@@ -15,11 +15,9 @@ from __future__ import annotations
 
 __all__ = ("Simulation",)
 
-import concurrent.futures
 import dataclasses
 import functools
 import json
-import multiprocessing
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,6 +28,7 @@ from lsst.images import Box, DetectorFrame, SkyProjection
 
 from ..core.injection.population import TrailPopulation
 from ..core.photometry import AB_ZEROPOINT_NJY
+from ..core.processes import run_all
 from ..repository.butler import (
     DIFFERENCE_DATASET_TYPE,
     IMAGE_DATASET_TYPE,
@@ -56,11 +55,10 @@ from .observation import (
     plan_visit,
     repeat_plan,
 )
-from .psf import draw_seeing, make_psf
 from .reference_image import ReferenceImage, ReferenceImageError
 from .repeated_field import RepeatedField
-from .scene import SceneConfig, simulate_scene
-from .template import TemplateConfig
+from .scene import simulate_scene
+from .visit import SKIES, VisitConditions
 
 _IDENTITY = "source_type"
 """Column of a truth table whose description identifies the simulation.
@@ -104,6 +102,15 @@ class Simulation:
     trails: float = 20.0
     """Asteroid trails per image."""
 
+    sky: str = "narrow"
+    """Distributions of stars, galaxies, seeing and noise, one of `~lsst.meas.trails.sim.visit.SKIES`."""
+
+    snr: tuple[float, float] = (3.0, 30.0)
+    """Range of the optimal SNR of the trails."""
+
+    snr_index: float | None = None
+    """Exponent of a power law of SNRs; they are uniform by default."""
+
     band: str | None = None
     """Band of the filter; r or the band of the reference image by default."""
 
@@ -129,6 +136,9 @@ class Simulation:
             number = getattr(self, name)
             if not 1 <= number <= limit:
                 raise ValueError(f"The number of {name} must be between 1 and {limit}, not {number}.")
+        if self.sky not in SKIES:
+            raise ValueError(f"Unknown sky {self.sky!r}; use one of {', '.join(SKIES)}.")
+        _ = self.population  # raises if the SNRs are not in order
         check_cadence(self.visits, self.repeat, self.cadence)
         if self.band is not None:
             physical_filter_of(self.band)
@@ -138,6 +148,11 @@ class Simulation:
                 raise ReferenceImageError(
                     f"The band of {self.reference_image} is {self._reference.band}, not {self.band}."
                 )
+
+    @property
+    def population(self) -> TrailPopulation:
+        """Population of the trails of an image."""
+        return TrailPopulation(number=self.trails, brightness=self.snr, brightness_index=self.snr_index)
 
     @property
     def _reference(self) -> ReferenceImage | None:
@@ -190,16 +205,13 @@ class Simulation:
         plan, bbox, source = self.plan(index), self.bbox, self._reference
         shape = (bbox.y.size, bbox.x.size)
         visit_rng, rng = self._rng(index, _VISIT_STREAM), self._rng(index, _DETECTOR_STREAM, detector)
-        seeing = draw_seeing(visit_rng)
-        config = SceneConfig.varied(
-            shape,
-            visit_rng,
-            trails=TrailPopulation(number=self.trails),
-            template=TemplateConfig() if self.template or self.difference else None,
+        conditions = VisitConditions.draw(
+            self.sky, shape, visit_rng, trails=self.population, template=self.template or self.difference
         )
+        config = conditions.config
         if source is not None:
             config = dataclasses.replace(config, sky_noise=source.sky_noise, gain=source.gain)
-        psf = make_psf(seeing, rng, bbox) if source is None else source.psf
+        psf = conditions.make_psf(rng, bbox) if source is None else source.psf
         grid, sky_projection = sample_psf(psf, bbox), self._sky_projection(plan, detector)
         if self.repeat == 1:
             scene = simulate_scene(config, grid, rng, bbox)
@@ -228,8 +240,9 @@ class Simulation:
         plans = [self.plan(field + repetition * self.visits) for repetition in range(self.repeat)]
         maps = [self._sky_projection(plans[0], detector) for detector in range(self.detectors)]
         return RepeatedField.draw(
-            self.seed, field, plans, maps, self.bbox, trails=self.trails, reference=self._reference
-        )
+            self.seed, field, plans, maps, self.bbox, trails=self.population, sky=self.sky,
+            reference=self._reference,
+        )  # fmt: skip
 
     @property
     def _description(self) -> str:
@@ -282,10 +295,8 @@ class Simulation:
             different visits of the same numbers.
         """
         names = {TRUTH_DATASET_TYPE: "ArrowAstropy", IMAGE_DATASET_TYPE: "VisitImage"}
-        if self.template:
-            names[TEMPLATE_DATASET_TYPE] = "VisitImage"
-        if self.difference:
-            names[DIFFERENCE_DATASET_TYPE] = "DifferenceImage"
+        names |= {TEMPLATE_DATASET_TYPE: "VisitImage"} if self.template else {}
+        names |= {DIFFERENCE_DATASET_TYPE: "DifferenceImage"} if self.difference else {}
         check_dataset_types(butler, names)
         self._find_images(butler, run)
         register_instrument(butler, TrailSimCam())
@@ -368,21 +379,10 @@ class Simulation:
             for detector in range(self.detectors)
             if (self.plan(index).visit, detector) not in existing
         ]
+        tasks = [(self.put, (butler, run, *unit)) for unit in units]
         # The first image creates the collection and the dataset types.
-        serial = 1 if min(jobs, len(units)) > 1 else len(units)
-        for unit in units[:serial]:
-            yield self.put(butler, run, *unit)
-        if serial == len(units):
-            return
-        with concurrent.futures.ProcessPoolExecutor(
-            min(jobs, len(units)), mp_context=multiprocessing.get_context("spawn")
-        ) as executor:
-            futures = [executor.submit(self.put, butler, run, *unit) for unit in units[serial:]]
-            try:
-                for future in concurrent.futures.as_completed(futures):
-                    yield future.result()
-            finally:
-                executor.shutdown(cancel_futures=True)
+        yield from run_all(tasks[:1], 1)
+        yield from run_all(tasks[1:], jobs if len(tasks) > 1 else 1)
 
     def _obs_info(self, plan: VisitPlan, detector: int) -> ObservationInfo:
         make = make_obs_info if self._reference is None else self._reference.make_obs_info

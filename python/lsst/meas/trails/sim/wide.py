@@ -167,9 +167,10 @@ class WideSky:
 
     def psf(self, shape: tuple[int, int], rng: np.random.Generator) -> PsfGrid:
         """Draw the PSF of a scene of shape (ny, nx)."""
-        return make_profile_psf(self._psf_shape(rng), shape, rng)
+        return make_profile_psf(self.psf_shape(rng), shape, rng)
 
-    def _psf_shape(self, rng: np.random.Generator) -> PsfShape:
+    def psf_shape(self, rng: np.random.Generator) -> PsfShape:
+        """Draw the PSF in the middle of a scene."""
         return PsfShape(
             fwhm=self.psf_fwhm.draw(rng),
             beta=self.psf_beta.draw(rng),
@@ -247,7 +248,7 @@ class WideSky:
             width=(width, width),
             noise=(noise, noise),
             band_limit=self.template_band.draw(rng) if rng.random() < _WARPED else None,
-            psf=self._psf_shape(rng),
+            psf=self.psf_shape(rng),
             shift=self.template_shift.draw(rng),
             scale=self.template_scale.draw(rng),
             variable=self.variable_stars.draw(rng),
