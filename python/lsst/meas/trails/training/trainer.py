@@ -180,10 +180,6 @@ class _Trainer:
         self.epochs = list(plan_epochs(self.recipe, self.train_dataset))
         if any(epoch.mines for epoch in self.epochs) and not isinstance(self.train_dataset, TrailTileDataset):
             raise TrainingError("Hard tiles need tile files.")
-        self.state = TrainingState(self.recipe, self.device, self.start, self.ranks)
-        self.epochs = list(plan_epochs(self.recipe, self.train_dataset))
-        if any(epoch.mines for epoch in self.epochs) and not isinstance(self.train_dataset, TrailTileDataset):
-            raise TrainingError("Hard tiles need tile files.")
         if isinstance(self.train_dataset, InjectedCrops) and any(s.mixture for s in self.recipe.stages):
             raise TrainingError("A mixture of tiles needs tile files; remove it, or data.inject.")
         self.total_steps = self.epochs[-1].first_step + self.epochs[-1].steps
