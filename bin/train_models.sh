@@ -3,9 +3,8 @@
 # Train models from their recipes: bin/train_models.sh [--minutes N] [--device DEVICE] DIR [RECIPE...]
 #
 # Everything is written below DIR.  The same command resumes a run that was
-# stopped.  The results are DIR/NAME/NAME.json and .safetensors.  Without names,
-# the shipped models are trained: base first, from whose weights direct,
-# template and difference start.
+# stopped.  The results are DIR/NAME/*.json and .safetensors.  Without names, the
+# recipes of the shipped models run.
 
 set -euo pipefail
 
@@ -44,19 +43,15 @@ mkdir -p -- "$dir"
 # A model exists before its score is calibrated, so that a separate file marks
 # complete runs.
 train() {
-    if [ ! -e "$dir/$1/finished" ]; then
-        meas-trails train "$dir/$1" --config "$1" "${options[@]}" "${@:2}"
-        : >"$dir/$1/finished"
+    local output
+    output="$dir/$(basename -- "$1" .yaml)"
+    if [ ! -e "$output/finished" ]; then
+        meas-trails train "$output" --config "$1" "${options[@]}"
+        : >"$output/finished"
     fi
 }
 
-if [ "$#" -gt 0 ]; then
-    for name in "$@"; do
-        train "$name"
-    done
-else
-    train base
-    for name in direct template difference; do
-        train "$name" --start "$dir/base/base.json"
-    done
-fi
+[ "$#" -gt 0 ] || set -- sky difference
+for name in "$@"; do
+    train "$name"
+done

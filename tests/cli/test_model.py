@@ -148,7 +148,7 @@ def test_calibrate_refuses(model_path: Path) -> None:
 
 def test_calibrate_takes_only_the_file_of_a_model(model_path: Path) -> None:
     for name in ("direct", str(model_path.with_suffix(".safetensors")), str(model_path.with_suffix(""))):
-        result = CliRunner().invoke(main, ["model", "calibrate", name, "--config", "direct"])
+        result = CliRunner().invoke(main, ["model", "calibrate", name, "--config", "sky"])
         assert result.exit_code == 2
         assert "MODEL" in result.output
 

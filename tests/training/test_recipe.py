@@ -189,7 +189,7 @@ def test_find_recipe(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.touch()
     assert find_recipe(path) == path
-    assert find_recipe("direct") == find_recipe("direct.yaml")
-    for name in ("nothing", "../models/direct"):
-        with pytest.raises(RecipeError, match=f"{name} .*direct"):
+    assert find_recipe("sky") == find_recipe("sky.yaml")
+    for name in ("nothing", "../models/sky"):
+        with pytest.raises(RecipeError, match=f"{name} .*sky"):
             find_recipe(name)

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rich.console import Console
 import lsst.meas.trails
 from lsst.meas.trails.nn.model_file import load_model
 from lsst.meas.trails.training import run, scenes
+from lsst.meas.trails.training.calibration import Calibration
 from lsst.meas.trails.training.log import read_metrics
 from lsst.meas.trails.training.recipe import Recipe, RecipeError, load_recipe
 from lsst.meas.trails.training.run import train_model
@@ -66,6 +68,30 @@ def test_train_model(tmp_path: Path) -> None:
             start=tmp_path / "run" / "tiny.json",
         )
     assert not (tmp_path / "other").exists()
+
+
+def test_models_of_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each section of ``calibrations`` makes a model with the same weights and thresholds of its own."""
+    simulate = MAPPING["data"]["simulate"]
+    counts = {"image": {"seed": 3, **SCENES}, "pair": {"seed": 4, **SCENES, "count": 2}}
+
+    def fit_calibration(found: Iterable[object]) -> Calibration:
+        thresholds = {"grow": 0.1, "seed": 0.1 * (1 + len(list(found)))}
+        return Calibration(thresholds=thresholds, score={}, metrics={})
+
+    monkeypatch.setattr(run, "fit_calibration", fit_calibration)
+    recipe = Recipe.from_mapping(MAPPING | {"data": {"simulate": simulate | {"calibrations": counts}}})
+    train_model(recipe, tmp_path, progress=False)
+    assert not (tmp_path / "image.safetensors").exists()
+    models = {name: load_model(tmp_path / f"{name}.json").specification for name in ("image", "pair", "tiny")}
+    assert {specification.weights_sha256 for specification in models.values()} == {
+        models["tiny"].weights_sha256
+    }
+    for name, seed in (("image", 0.2), ("pair", 0.3)):
+        assert models[name].name == name
+        assert models[name].thresholds == pytest.approx({"grow": 0.1, "seed": seed})
+        assert models[name].training["calibration_scenes"] == counts[name]
+    assert "calibration_scenes" not in models["tiny"].training
 
 
 def test_fresh_trails_until_the_time_is_over(tmp_path: Path) -> None:

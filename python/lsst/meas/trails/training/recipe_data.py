@@ -74,23 +74,43 @@ class SimulationRecipe(RecipeSection):
     measure completeness; without them the model has no calibrated score.
     """
 
+    calibrations: dict[str, dict[str, object]] = Field(default_factory=dict)
+    """Such scenes by the name of a model: each becomes a model of its own with the same weights, such as for
+    images with and without a template.
+    """
+
     tile_size: int = Field(256, ge=32, multiple_of=2)
     """Side of the tiles, pixels."""
 
+    def calibration_of(self, model: str) -> tuple[dict[str, object] | None, str]:
+        """Return the scenes to calibrate a model on, `None` without any, and their key in the recipe."""
+        if model in self.calibrations:
+            return self.calibrations[model], f"calibrations.{model}"
+        return self.calibration, "calibration"
+
+    @property
+    def calibration_sections(self) -> dict[str, dict[str, object]]:
+        """All scenes to calibrate on, by their key in the recipe."""
+        sections = {f"calibrations.{name}": section for name, section in self.calibrations.items()}
+        return sections if self.calibration is None else {"calibration": self.calibration, **sections}
+
     @pydantic.model_validator(mode="after")
     def _check(self) -> Self:
-        sections = {"train": self.train, "validation": self.validation, "calibration": self.calibration}
+        for name in self.calibrations:
+            is_name = name.isidentifier() and len(name) <= 100
+            require(is_name, "calibrations", f"must have names of models, such as 'template', not {name!r}")
+        sections = {"train": self.train, "validation": self.validation, **self.calibration_sections}
         seeds = []
         for key, section in sections.items():
-            if section is None:
-                continue
             for name, least in (("seed", 0), ("count", 1)):
                 value = section.get(name)
                 is_valid = isinstance(value, int) and not isinstance(value, bool) and value >= least
                 require(is_valid, key, f"must have a whole number {name!r} of at least {least}")
             seeds.append(section["seed"])
         require(
-            len(set(seeds)) == len(seeds), "validation", "and 'train' and 'calibration' must differ in 'seed'"
+            len(set(seeds)) == len(seeds),
+            "validation",
+            "and 'train', 'calibration' and 'calibrations' must differ in 'seed'",
         )
         return self
 

@@ -152,9 +152,22 @@ def train_model(
             objects=objects,
             ranks=ranks,
         )
-    if ranks.is_rank_zero and result.model_path and simulate and simulate.calibration:
-        calibrate_model(result.model_path, original, source, threads=original.threads, console=console)
+    if ranks.is_rank_zero and result.model_path and simulate:
+        _calibrate_all(result.model_path, original, source, console)
     return result
+
+
+def _calibrate_all(model_path: Path, recipe: Recipe, source: str, console: Console) -> None:
+    """Calibrate a model, and write those that the recipe makes of its weights."""
+    assert recipe.data.simulate is not None
+    paths = [model_path] if recipe.data.simulate.calibration else []
+    specification = load_model(model_path).specification
+    for name in recipe.data.simulate.calibrations:
+        path = model_path.with_name(f"{name}.json")
+        write_specification(path, specification.replace(name=name))
+        paths.append(path)
+    for path in paths:
+        calibrate_model(path, recipe, source, threads=recipe.threads, console=console)
 
 
 def _training_data(recipe: Recipe, device: torch.device) -> TrailTileDataset | InjectedCrops:
@@ -210,7 +223,8 @@ def calibrate_model(
     model_path
         The model's JSON file, which is rewritten; the weights do not change.
     recipe
-        Recipe with a section ``data.simulate.calibration``.
+        Recipe with a section ``data.simulate.calibration``, or one in ``data.simulate.calibrations`` with the
+        name of the model.
     source
         Name of the recipe's file, for messages.
     threads
@@ -232,14 +246,15 @@ def calibrate_model(
     ValueError
         Raised if the scenes have no trails or false candidates to fit a score.
     """
-    section = None if recipe.data.simulate is None else recipe.data.simulate.calibration
+    before = load_model(model_path).specification
+    simulate = recipe.data.simulate
+    section, key = (None, "calibration") if simulate is None else simulate.calibration_of(before.name)
     if section is None:
         raise RecipeError(
             f"{source}: data.simulate.calibration is missing; add this section, with 'seed' and 'count'."
         )
-    scenes = TrainingScenes.from_mapping(section, source, "data.simulate.calibration")
-    before = load_model(model_path).specification
-    refuse_calibration_seed(before, scenes.seed, source)
+    scenes = TrainingScenes.from_mapping(section, source, f"data.simulate.{key}")
+    refuse_calibration_seed(before, scenes.seed, source, key)
     count, weights = scenes.count, before.weights_sha256
     tasks = [(_search_simulated, (model_path, weights, scenes, index)) for index in range(count)]
     found = run_all(tasks, threads or available_cores())

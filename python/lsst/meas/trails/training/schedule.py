@@ -262,7 +262,8 @@ def run_digest(
     if recipe.validation.objects_every is None:
         mapping["validation"].pop("object_scenes", None)
     # Calibration follows training.
-    data.get("simulate", {}).pop("calibration", None)
+    for key in ("calibration", "calibrations"):
+        data.get("simulate", {}).pop(key, None)
     mapping["epochs"] = [epoch.steps for epoch in epochs]
     mapping["tiles"] = [None if dataset is None else _describe_tiles(dataset) for dataset in datasets]
     mapping["procedure"] = _PROCEDURE

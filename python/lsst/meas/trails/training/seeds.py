@@ -45,17 +45,22 @@ def refuse_seeds_of_start(recipe: Recipe, start: ModelSpecification, source: str
     # Scenes that only selected weights may validate again.
     sections = {
         "validation": (simulate.validation, learned),
-        "calibration": (simulate.calibration, learned | _seen_seeds(start.training, "validation")),
+        **{
+            key: (section, learned | _seen_seeds(start.training, "validation"))
+            for key, section in simulate.calibration_sections.items()
+        },
     }
     for role, (section, seen) in sections.items():
-        if section is not None and section["seed"] in seen:
+        if section["seed"] in seen:
             raise RecipeError(
                 f"{source}: data.simulate.{role} has the seed {section['seed']} of scenes that "
                 f"{start.name!r} was trained with; choose another seed."
             )
 
 
-def refuse_calibration_seed(specification: ModelSpecification, seed: int, source: str) -> None:
+def refuse_calibration_seed(
+    specification: ModelSpecification, seed: int, source: str, key: str = "calibration"
+) -> None:
     """Refuse calibration scenes that a model may have seen.
 
     Parameters
@@ -64,8 +69,8 @@ def refuse_calibration_seed(specification: ModelSpecification, seed: int, source
         The model's specification, with the recipe of its training.
     seed
         Seed of the calibration scenes.
-    source
-        Name of the recipe's file, for messages.
+    source, key
+        Name of the recipe's file, and the scenes' key in ``data.simulate``, for messages.
 
     Raises
     ------
@@ -85,7 +90,7 @@ def refuse_calibration_seed(specification: ModelSpecification, seed: int, source
     for role in ("train", "validation"):
         if seed in _seen_seeds(specification.training, role):
             raise RecipeError(
-                f"{source}: data.simulate.calibration has the seed {seed} of the model's own {role} scenes; "
+                f"{source}: data.simulate.{key} has the seed {seed} of the model's own {role} scenes; "
                 "choose another seed."
             )
 

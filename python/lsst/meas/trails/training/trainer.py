@@ -229,13 +229,14 @@ class _Trainer:
             if self.state.step == epoch.first_step and epoch.mines and self.state.mined_epoch != epoch.number:
                 self._mine(epoch, report)
             self._run_epoch(epoch, report, min(end, epoch_end))
+            trained = self.state.step
             if self._is_over(epoch) and self.state.step < min(end, epoch.stage_end):
                 _LOG.info("The time of stage %s is over at step %d.", epoch.stage.name, self.state.step)
                 self.state.skip_to(epoch.stage_end)
                 epoch = dataclasses.replace(epoch, stage_last=True)
             elif self.state.step < epoch_end:
                 break
-            self._validate(epoch, report)
+            self._validate(epoch, report, trained)
             self._save()
             self._count_time()
         if self.state.step < self.total_steps:
@@ -337,8 +338,8 @@ class _Trainer:
             workers=self.recipe.data.workers,
         )
 
-    def _validate(self, epoch: Epoch, report: TrainingReport) -> None:
-        """Measure the averaged network if it is due."""
+    def _validate(self, epoch: Epoch, report: TrainingReport, step: int) -> None:
+        """Measure the averaged network after a step if it is due."""
 
         def is_due(every: int | None) -> bool:
             return every is not None and (epoch.stage_last or (epoch.number + 1) % every == 0)
@@ -357,7 +358,7 @@ class _Trainer:
                 threads = self.recipe.threads or self.ranks.cores()
                 metrics |= objects.measure(network, self.recipe.model, threads=threads)
         metrics = self.ranks.broadcast(metrics)
-        report.validation(self.state.step, epoch, metrics)
+        report.validation(step, epoch, metrics)
         self.state.record_validation(metrics)
 
     def _export(self, report: TrainingReport) -> TrainingResult:
