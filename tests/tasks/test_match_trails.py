@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import astropy.table
@@ -21,10 +22,23 @@ import numpy as np
 import pytest
 
 from lsst.meas.trails.evaluation.columns import MATCH_COLUMNS, SEARCH_COLUMNS
-from lsst.meas.trails.tasks import MatchTrailsConfig, MatchTrailsTask
+from lsst.meas.trails.evaluation.metrics_table import select
+from lsst.meas.trails.tasks import (
+    InjectTrailsConfig,
+    InjectTrailsTask,
+    MatchTrailsConfig,
+    MatchTrailsTask,
+    SummarizeTrailsConfig,
+    SummarizeTrailsTask,
+    TrailCandidateConfig,
+    TrailCandidateTask,
+)
+from lsst.meas.trails.tasks._input_image import read_input_image
+from lsst.meas.trails.tasks._trail_images import make_probability_image
 from lsst.pipe.base import InvalidQuantumError, Struct
 
 from ..evaluation.conftest import leak
+from .test_trail_candidate import SUMMARY
 
 SHAPE = (250, 300)
 TRAILS = ((80.0, 60.0, 50.0, 20.0, 60.0), (220.0, 150.0, 40.0, 100.0, 30.0), (60.0, 200.0, 30.0, 0.0, 4.0))
@@ -76,6 +90,44 @@ def test_sources_of_the_catalog_make_a_place_crowded(known: Any) -> None:
     assert 0.0 < result.matches["sourceDistance"][0] < 0.7
     # Without sources in the catalog, the detected ones count.
     assert match(known, known_catalog=catalog[:0]).search["nSources"][0] == match(known).search["nSources"][0]
+
+
+def test_saturated_trails_are_found_and_count(make_image: Callable[..., Any]) -> None:
+    """Bright trails from the injection to the metrics, most of their pixels saturated."""
+    config = InjectTrailsConfig()
+    config.number, config.minLength, config.maxLength = 8.0, 15.0, 60.0
+    config.minBrightness, config.maxBrightness, config.brightnessIndex = 300.0, 3000.0, -1.0
+    config.gain, config.fullWell = 2.0, 2000.0
+    image = make_image(shape=(300, 400), start=(40, 30)).image
+    injected = InjectTrailsTask(config=config).run(image=image, packed=5)
+    pixels = injected.injected_mask.get("TRAIL").astype(np.float32)
+    read = read_input_image(injected.injected_image)
+    probability = make_probability_image(0.9 * pixels, read, SUMMARY)
+    found = TrailCandidateTask(config=TrailCandidateConfig()).run(
+        image=injected.injected_image, trail_probability=probability
+    )
+    known = SimpleNamespace(image=injected.injected_image, truth=injected.injected_catalog)
+    result = match(known, candidates=found.trail_candidate_detector)
+    rows = result.matches
+    assert np.all(rows["isTrail"])
+    counted = rows[rows["isCounted"]]
+    # Others lie beyond the edge for the most part.
+    assert len(counted) >= 6
+    assert set(counted["category"]) == {"found"}
+    assert 300.0 <= np.max(counted["snrOptimal"]) <= 3000.0
+    saturated = counted[counted["pixelFlags_saturated"]]
+    assert len(saturated) >= 4
+    inside = saturated[(saturated["visibleFraction"] > 0.999) & ~saturated["trail_flag"]]
+    assert len(inside) >= 3
+    for name in ("pullX", "pullY", "pullLength", "pullFlux"):
+        assert np.median(np.abs(inside[name])) < 2.0, name
+    metrics = SummarizeTrailsTask(config=SummarizeTrailsConfig(makePlots=False)).run(
+        matches=[rows], searches=[result.search]
+    )
+    bins = select(metrics.trail_metrics, section="completeness", by="snr", operatingPoint="all candidates")
+    assert np.sum(bins["count"]) == len(counted)
+    assert np.all(bins["low"] >= 150.0)
+    assert np.all(bins["value"] == 1.0)
 
 
 @pytest.mark.parametrize("table", ["truth", "known_truth"])

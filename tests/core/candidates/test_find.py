@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import astropy.table
@@ -22,6 +23,7 @@ from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
 from lsst.meas.trails.core.candidates.score import FEATURES, ScoreModel
 from lsst.meas.trails.core.geometry import Trail, angle_difference
+from lsst.meas.trails.core.injection.saturation import saturate_light
 from lsst.meas.trails.core.planes import ImagePlanes, plane_bits
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
 
@@ -214,6 +216,26 @@ def test_saturated_pixels_are_flagged(scene: Scene) -> None:
     scene.planes.mask[150, 98:100] = plane_bits(["SATURATED"])
     table = scene.find()
     assert {round(row["y"] / 50.0): bool(row["pixelFlags_saturated"]) for row in table} == {1: False, 3: True}
+
+
+@pytest.mark.parametrize("angle", [0.0, 40.0, 90.0])
+def test_a_saturated_trail_is_measured_on_its_flanks(scene: Scene, angle: float) -> None:
+    """Nine tenths of the light are hidden behind its own saturation."""
+    before = dataclasses.replace(scene.planes, image=scene.planes.image.copy())
+    flux = scene.add(180.0, 150.0, 40.0, angle, 5000.0)
+    level = 0.5 * float(scene.planes.image.max())
+    scene.planes = saturate_light(before, scene.planes, level, np.random.default_rng(1))
+    on_trail = scene.probability > 0.5
+    assert np.mean(scene.planes.bad()[on_trail]) > 0.9
+    (row,) = scene.find()
+    assert row["pixelFlags_saturated"]
+    assert row["pixelFlags_saturatedCenter"]
+    assert not row["trail_flag"]
+    assert row["flux"] == pytest.approx(flux, abs=4.0 * row["fluxErr"])
+    assert row["fluxErr"] < 0.02 * flux
+    assert row["trailLengthPix"] == pytest.approx(40.0, abs=4.0 * row["trailLengthPixErr"])
+    assert row["trailLengthPixErr"] < 0.2
+    assert angle_difference(row["trailAnglePix"], angle) < 4.0 * row["trailAnglePixErr"]
 
 
 def test_points_are_flagged(scene: Scene) -> None:

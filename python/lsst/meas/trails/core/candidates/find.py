@@ -39,7 +39,7 @@ _REACHES = (3.0, 1.5)
 """Largest distances of fitted pixels from the component, FWHM."""
 
 _MAX_BAD_FRACTION = 0.5
-"""Largest fraction of bad pixels in a component."""
+"""Largest fraction of bad pixels in a component, but for saturated ones: trails may saturate themselves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +96,9 @@ def find_candidates(
         probability, grow=options.grow, seed=options.seed, min_area=options.min_area, max_gap=options.max_gap
     )
     candidates = []
+    without_light = sky.bad & ~sky.planes.has("SATURATED")
     for component in components:
-        if component.fraction_of(sky.bad) > _MAX_BAD_FRACTION:
+        if component.fraction_of(without_light) > _MAX_BAD_FRACTION:
             continue
         fit = _fit(component, sky)
         if fit.flux <= 0.0:
