@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import astropy.table
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 
 from lsst.daf.butler import Butler, DatasetType
+from lsst.meas.trails.core.catalog.columns import empty_catalog
 from lsst.meas.trails.repository.butler import (
     Dataset,
     RepositoryError,
@@ -28,6 +30,7 @@ from lsst.meas.trails.repository.butler import (
     register_instrument,
     register_visit,
 )
+from lsst.meas.trails.repository.candidates import CATALOG_TYPE
 from lsst.meas.trails.repository.evaluation_result import (
     MATCHES_TYPE,
     METRICS_TYPE,
@@ -72,6 +75,20 @@ def test_tables_of_an_evaluation(repo: Path) -> None:
     assert len(result.models()) == 0
     assert result.versions() == {}
     assert result.configurations() == {}
+
+
+def test_models_of_an_evaluation(repo: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "repo"
+    shutil.copytree(repo, copy)
+    butler = Butler.from_config(copy, writeable=True)
+    for number, covered in enumerate((0.9, 0.0)):
+        table = empty_catalog()
+        table.meta.update(trailModel={"name": "m", "version": "1", "sha256": "ab"}, templateCoverage=covered)
+        visit = Simulation(seed=3, visits=2, shape=(64, 64)).record(number).visit
+        data_id = {"instrument": TrailSimCam.getName(), "visit": visit, "detector": 0}
+        put_datasets(butler, "evaluated", data_id, [Dataset(CATALOG_TYPE, "ArrowAstropy", table)])
+    (row,) = read_evaluation(str(copy), "evaluated").models()
+    assert tuple(row) == ("m", "1", "ab", 2, 1)
 
 
 def test_other_instruments(repo: Path) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 __all__ = ("KNOWN_TYPE", "MATCHES_TYPE", "METRICS_TYPE", "SEARCH_TYPE", "EvaluationResult", "read_evaluation")
 
-import collections
 import dataclasses
 from collections.abc import Iterator
 
@@ -67,15 +66,18 @@ class EvaluationResult:
         return sorted(refs, key=lambda ref: (ref.dataId["visit"], ref.dataId["detector"]))
 
     def models(self) -> astropy.table.Table:
-        """Return the models of the candidates, with the number of detectors of each."""
+        """Return the models of the candidates, with the number of detectors of each, and with a template."""
         names = ("name", "version", "sha256")
-        models = [
-            read_catalog(self.butler, ref).meta.get("trailModel", {}) for ref in self._refs(CATALOG_TYPE)
-        ]
-        counts = collections.Counter(tuple(str(model.get(n, "unknown")) for n in names) for model in models)
-        rows = [(*key, count) for key, count in sorted(counts.items())]
-        columns = ("model", *names[1:], "detectors")
-        return astropy.table.Table(rows=rows or None, names=columns, dtype=(str, str, str, int))
+        counts: dict[tuple[str, ...], list[int]] = {}
+        for ref in self._refs(CATALOG_TYPE):
+            meta = read_catalog(self.butler, ref).meta
+            model = meta.get("trailModel", {})
+            count = counts.setdefault(tuple(str(model.get(name, "unknown")) for name in names), [0, 0])
+            count[0] += 1
+            count[1] += meta.get("templateCoverage", 0.0) > 0.0
+        rows = [(*key, *count) for key, count in sorted(counts.items())]
+        columns = ("model", *names[1:], "detectors", "withTemplate")
+        return astropy.table.Table(rows=rows or None, names=columns, dtype=(str, str, str, int, int))
 
     def configurations(self) -> dict[str, str]:
         """Return the configuration of every task of the collection, by its label."""
