@@ -72,6 +72,9 @@ class Method:
     def parse(cls, text: str) -> Method:
         """Return the method of ``NAME`` or ``NAME:MODE``."""
         name, _, mode = text.rpartition(":")
+        if text in MODES:
+            # Models that ship are named like what they search, whatever their channels.
+            return cls(text, text)
         if not name or mode not in MODES:
             model = named_model(text)
             kind = "difference" if model.specification.name.startswith("difference") else "direct"
