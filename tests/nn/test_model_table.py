@@ -30,10 +30,9 @@ def test_there_and_back(table: pa.Table, tmp_path: Path) -> None:
     model = model_from_table(table, "the table")
     assert model.checksum == load_model(shipped_model_path()).checksum
     write_table(table, tmp_path / "copy.json", "the table")
-    for suffix in (".json", ".safetensors"):
-        original = shipped_model_path().with_suffix(suffix)
-        name = "copy.json" if suffix == ".json" else original.name
-        assert (tmp_path / name).read_bytes() == original.read_bytes()
+    weights = model.specification.weights_file
+    for name, original in (("copy.json", "direct.json"), (weights, weights)):
+        assert (tmp_path / name).read_bytes() == shipped_model_path().with_name(original).read_bytes()
     assert load_model(tmp_path / "copy.json").checksum == model.checksum
 
 
@@ -67,7 +66,7 @@ def test_damaged_weights_are_refused(table: pa.Table) -> None:
 
 def test_a_model_that_is_not_sound_is_not_packed(tmp_path: Path) -> None:
     write_table(model_to_table(shipped_model_path()), tmp_path / "copy.json", "the table")
-    path = tmp_path / "direct.safetensors"
+    path = tmp_path / load_model(tmp_path / "copy.json").specification.weights_file
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelError, match="cut short"):
         model_to_table(tmp_path / "copy.json")

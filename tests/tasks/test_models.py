@@ -26,11 +26,11 @@ from lsst.pipe.base import InvalidQuantumError
 
 def test_names_of_one_model(tmp_path: Path) -> None:
     """A shipped model, a path and a URI give the same model, loaded once."""
-    shipped = named_model("direct")
-    assert named_model("direct") is shipped
+    shipped = named_model("difference")
+    assert named_model("difference") is shipped
     for suffix in (".json", ".safetensors"):
-        shutil.copy(shipped_model_path().with_suffix(suffix), tmp_path)
-    copy = tmp_path / "direct.json"
+        shutil.copy(shipped_model_path("difference").with_suffix(suffix), tmp_path)
+    copy = tmp_path / "difference.json"
     assert named_model(str(copy)).checksum == named_model(copy.as_uri()).checksum == shipped.checksum
     with pytest.raises(InvalidQuantumError, match="indirect"):
         named_model("indirect")

@@ -57,8 +57,8 @@ def segmented(known: Any) -> Struct:
 
 @pytest.fixture
 def model_copy(tmp_path: Path) -> Path:
-    """Return the path of a copy of the shipped model."""
-    path = shipped_model_path()
+    """Return the path of a copy of a shipped model without template channels."""
+    path = shipped_model_path("difference")
     for file in (path, path.with_suffix(".safetensors")):
         shutil.copy(file, tmp_path / file.name)
     return tmp_path / path.name
@@ -121,7 +121,7 @@ def test_shipped_model_for_templates_is_the_default(known: Any, segmented: Struc
 
 
 @pytest.mark.parametrize(
-    ("covered", "name"), [(None, "direct"), (0, "direct"), (0.1, "direct"), (0.3, "untrained")]
+    ("covered", "name"), [(None, "direct"), (0.0, "direct"), (0.1, "direct"), (0.3, "untrained")]
 )
 def test_no_template_is_no_failure(
     known: Any,
@@ -139,20 +139,21 @@ def test_no_template_is_no_failure(
         template = make_template(known.image)
         template.image.array[round(covered * len(template.image.array)) :] = np.nan
     result = task.run(image=known.image, template=template)
+    assert name_and_coverage(result, task) == (name, pytest.approx(covered or 0.0, abs=0.01))
     if name == "direct":
-        np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
-        assert name_and_coverage(result, task) == (name, 0.0)
         assert ("using the model direct" in caplog.text) == (template is not None)
-    else:
-        assert name_and_coverage(result, task) == (name, pytest.approx(covered, abs=0.01))
+    if not covered:
+        np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
 
 
-@pytest.mark.parametrize("settings", [{"useTemplate": False}, {"templateModel": None}], ids=str)
-def test_unused_template_is_not_read(known: Any, segmented: Struct, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("direct", {"useTemplate": False}), ("difference", {"model": "difference", "templateModel": None})],
+)
+def test_unused_template_is_not_read(known: Any, name: str, settings: dict[str, Any]) -> None:
     task = make_task(**settings)
     result = task.run(image=known.image, template=object())
-    np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
-    assert name_and_coverage(result, task) == ("direct", 0.0)
+    assert name_and_coverage(result, task) == (name, 0.0)
 
 
 def test_one_model_for_all_images(known: Any, template_model: str) -> None:
@@ -295,9 +296,12 @@ def test_ruined_image(make_image: Callable[..., Any]) -> None:
         make_task().run(image=image)
 
 
-def test_model_by_path(known: Any, segmented: Struct, model_copy: Path) -> None:
-    result = make_task(model=str(model_copy)).run(image=known.image)
-    np.testing.assert_array_equal(result.trail_probability.array, segmented.trail_probability.array)
+def test_model_by_path(known: Any, model_copy: Path) -> None:
+    by_name, by_path = (
+        make_task(model=model).run(image=known.image).trail_probability.array
+        for model in ("difference", str(model_copy))
+    )
+    np.testing.assert_array_equal(by_path, by_name)
 
 
 def test_model_that_takes_only_tiles(known: Any, tmp_path: Path) -> None:
@@ -397,7 +401,7 @@ def test_model_cut_short(known: Any, model_copy: Path, suffix: str, message: str
 
 def test_model_without_weights(known: Any, model_copy: Path) -> None:
     model_copy.with_suffix(".safetensors").unlink()
-    with pytest.raises(InvalidQuantumError, match=r"direct\.safetensors"):
+    with pytest.raises(InvalidQuantumError, match=r"difference\.safetensors"):
         make_task(model=str(model_copy)).run(image=known.image)
 
 
