@@ -33,6 +33,7 @@ LEVELS = (
     ("sim", "ingest"),
     ("training", "adcnn"),
     ("tasks",),
+    ("survey",),
     ("cli",),
 )
 """Rooms, lowest level first. A room imports from itself and from lower levels."""

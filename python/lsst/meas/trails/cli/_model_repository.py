@@ -38,32 +38,13 @@ def ingest(name: str, repo: str, run: str | None) -> None:
     NAME is a model's file (.json or .safetensors), or the name of a model in the package.
     TrailSegmentationTask uses it if its run is among the input collections.
     """
-    from lsst.daf.butler import DatasetType
-    from lsst.daf.butler.registry import CollectionTypeError, ConflictingDefinitionError
-
     from ..nn.model_file import find_model, load_model
-    from ..nn.model_table import model_to_table
-    from ..repository.opening import check_run_name, open_butler
-    from ..tasks._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS
+    from ..tasks._models import put_model
 
     path = find_model(name)
     specification = load_model(path).specification
-    table = model_to_table(path)
     run = run or f"models/{specification.name}/{specification.version}"
-    check_run_name(run)
-    butler = open_butler(repo, writeable=True)
-    try:
-        butler.collections.register(run)
-        butler.registry.registerDatasetType(
-            DatasetType(MODEL_DATASET_TYPE, butler.dimensions.conform([]), MODEL_STORAGE_CLASS)
-        )
-        butler.put(table, MODEL_DATASET_TYPE, {}, run=run)
-    except ConflictingDefinitionError as error:
-        raise click.ClickException(
-            f"Run {run!r} of {repo} already holds a {MODEL_DATASET_TYPE}; choose another --run."
-        ) from error
-    except CollectionTypeError as error:
-        raise click.ClickException(f"{run!r} is not a RUN collection; choose another --run.") from error
+    put_model(repo, path, run)
     click.echo(
         f"Put {specification.name}, version {specification.version}, into run {run!r} of {repo}; add it to "
         "the input collections (-i) of a pipeline to use it."

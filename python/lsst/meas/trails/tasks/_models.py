@@ -16,15 +16,27 @@ A task object exists for one quantum, a loaded model for the whole process.
 
 from __future__ import annotations
 
-__all__ = ("MODEL_DATASET_TYPE", "MODEL_STORAGE_CLASS", "butler_model", "named_model")
+__all__ = (
+    "MODEL_DATASET_TYPE",
+    "MODEL_STORAGE_CLASS",
+    "butler_model",
+    "check_model_run",
+    "named_model",
+    "put_model",
+)
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsst.daf.butler import Butler, CollectionType, DatasetType, MissingCollectionError
+from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.pipe.base import InvalidQuantumError
 from lsst.resources import ResourcePath
+
+from ..repository.opening import check_run_name, open_butler
+from ..repository.visit_record import RepositoryError
 
 if TYPE_CHECKING:
     from lsst.daf.butler import DeferredDatasetHandle
@@ -93,6 +105,72 @@ def butler_model(handle: DeferredDatasetHandle) -> TrailModel:
         return _load_once(str(handle.ref.id), lambda: model_from_table(handle.get(), name))
     except (ModelError, OSError) as error:
         raise InvalidQuantumError(f"The model cannot be used: {error}") from error
+
+
+def check_model_run(repo: str, run: str) -> None:
+    """Check that a run can get a model.
+
+    Parameters
+    ----------
+    repo
+        Folder, URI or label of the repository.
+    run
+        Name of the run, which may not exist.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the repository does not exist, the name is that of another kind of collection, or the run
+        has a model.
+    """
+    check_run_name(run)
+    butler = open_butler(repo)
+    try:
+        kind = butler.collections.get_info(run).type
+    except MissingCollectionError:
+        return
+    if kind is not CollectionType.RUN:
+        raise RepositoryError(f"{run!r} is not a RUN collection; choose another --run.")
+    for dataset_type in butler.registry.queryDatasetTypes([MODEL_DATASET_TYPE], missing=[]):
+        if butler.query_datasets(dataset_type, collections=run, explain=False):
+            raise RepositoryError(_holds_model(repo, run))
+
+
+def put_model(repo: str, path: Path, run: str) -> None:
+    """Put a model into a repository, as `MODEL_DATASET_TYPE`.
+
+    Parameters
+    ----------
+    repo, run
+        As for `check_model_run`; the run is created if missing.
+    path
+        Specification of the model.
+
+    Raises
+    ------
+    ModelError
+        Raised if the model cannot be used.
+    RepositoryError
+        Raised as by `check_model_run`.
+    """
+    from ..nn.model_table import model_to_table
+
+    table = model_to_table(path)
+    check_model_run(repo, run)
+    butler: Butler = open_butler(repo, writeable=True)
+    butler.collections.register(run)
+    butler.registry.registerDatasetType(
+        DatasetType(MODEL_DATASET_TYPE, butler.dimensions.conform([]), MODEL_STORAGE_CLASS)
+    )
+    try:
+        butler.put(table, MODEL_DATASET_TYPE, {}, run=run)
+    except ConflictingDefinitionError as error:
+        # Another process put one since the check.
+        raise RepositoryError(_holds_model(repo, run)) from error
+
+
+def _holds_model(repo: str, run: str) -> str:
+    return f"Run {run!r} of {repo} already holds a {MODEL_DATASET_TYPE}; choose another --run."
 
 
 def _load_once(key: str, load: Callable[[], TrailModel]) -> TrailModel:

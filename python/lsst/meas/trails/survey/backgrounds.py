@@ -1,0 +1,166 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Images of a survey as backgrounds of a training.
+
+Nobody knows all trails in them. The loss ignores the pixels of the most probable ones and of satellites; few
+others are left, as trails are rare. Candidates that are labeled as artifacts stay, as examples of what is no
+trail, and labeled trails are found.
+"""
+
+from __future__ import annotations
+
+__all__ = ("PROBABLE_RATE", "find_probable", "make_background", "probable_score")
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import astropy.table
+import numpy as np
+import numpy.typing as npt
+
+from ..core.atomic import atomic_path
+from ..core.background import SkySubtracted, fit_background
+from ..core.candidates.find import CandidateOptions, find_candidates
+from ..core.candidates.score import ScoreModel
+from ..core.geometry import Trails, line_band
+from ..core.operating_point import DETECTOR_PIXELS
+from ..core.planes import ImagePlanes
+from ..core.render import truth_mask
+from ..nn.model_file import load_model
+from ..nn.predict import predict_probability
+from ..training.backgrounds import Background, write_background
+from .images import KnownImage, SurveyImage
+
+PROBABLE_RATE = 1.0
+"""Candidates per detector, the best of all images, that the loss ignores.
+
+There are fewer real trails. If most of these candidates are false, the training lacks few of its thousands of
+hard examples.
+"""
+
+_SEED = 0.5
+"""Least seed threshold of these candidates; fainter ones are not among the best."""
+
+_EDGE = 0.02
+"""Brightness at the border of the ignored pixels of a trail, relative to its brightest pixel."""
+
+_STREAK_WIDTH = 4.0
+"""Half of the width of the ignored pixels of a satellite, FWHM."""
+
+_SAME_PLACE = 6.0
+"""Largest distance between the midpoints of a candidate and the same candidate with a label, pixels."""
+
+_COLUMNS = ("x", "y", "trailLengthPix", "trailAnglePix", "flux", "score", "streakFlag")
+
+
+def find_probable(image: SurveyImage, model: Path, path: Path) -> None:
+    """Search an image with a model and write its candidates.
+
+    Parameters
+    ----------
+    image
+        The image.
+    model
+        Specification of the model.
+    path
+        ECSV file to write: candidates in array coordinates.
+
+    Raises
+    ------
+    ValueError
+        Raised if the image cannot be used.
+    """
+    known = image.read()
+    planes = known.planes
+    network = load_model(model)
+    specification = network.specification
+    background = fit_background(planes.image, planes.bad())
+    probability = predict_probability(network, planes, background=background, threads=1, device="cpu")
+    found = find_candidates(
+        probability,
+        SkySubtracted.from_planes(planes, background),
+        ScoreModel.from_mapping(specification.score) if specification.score else None,
+        CandidateOptions(
+            grow=specification.thresholds["grow"], seed=max(specification.thresholds["seed"], _SEED)
+        ),
+    )
+    table = astropy.table.Table(found[list(_COLUMNS)])
+    table.meta = {"n_pixels": planes.image.size, "pixel_scale": known.pixel_scale}
+    with atomic_path(path) as partial:
+        table.write(partial, format="ascii.ecsv")
+
+
+def probable_score(tables: Iterable[astropy.table.Table]) -> float:
+    """Return the lowest score of the candidates that the loss ignores.
+
+    Parameters
+    ----------
+    tables
+        Output of `find_probable` of all images.
+    """
+    rows = list(tables)
+    scores = [np.asarray(table["score"])[~np.asarray(table["streakFlag"], dtype=bool)] for table in rows]
+    joined = np.sort(np.concatenate(scores) if scores else np.zeros(0))[::-1]
+    area = sum(float(table.meta["n_pixels"]) for table in rows)
+    count = round(PROBABLE_RATE * area / DETECTOR_PIXELS)
+    if count == 0 or len(joined) == 0:
+        return np.inf
+    return float(joined[min(count, len(joined)) - 1])
+
+
+def make_background(image: SurveyImage, candidates: Path, least_score: float, path: Path) -> None:
+    """Write an image as a background.
+
+    Parameters
+    ----------
+    image
+        The image.
+    candidates
+        Output of `find_probable`.
+    least_score
+        Output of `probable_score`.
+    path
+        File to write; see `~lsst.meas.trails.training.backgrounds.write_background`.
+
+    Raises
+    ------
+    ValueError
+        Raised if the image cannot be used.
+    """
+    known = image.read()
+    table = astropy.table.Table.read(candidates, format="ascii.ecsv")
+    trails = truth_mask(known.planes.psf, known.labels.trails, known.planes.shape)
+    ignored = _ignored(known, table, least_score) & ~trails
+    write_background(path, Background.from_image(known.background(ignored), trails))
+
+
+def _ignored(known: KnownImage, table: astropy.table.Table, least_score: float) -> npt.NDArray[np.bool_]:
+    """Return the pixels that the loss ignores, shape (ny, nx)."""
+    planes, labels = known.planes, known.labels
+    lines = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
+    is_streak = np.asarray(table["streakFlag"], dtype=bool)
+    wrong = np.zeros(len(lines), dtype=bool)
+    for x, y in labels.artifacts:
+        wrong |= np.hypot(lines.x - x, lines.y - y) < _SAME_PLACE
+    probable = ~is_streak & ~wrong & (np.asarray(table["score"]) >= least_score)
+    ignored = truth_mask(planes.psf, labels.unknown, planes.shape, _EDGE)
+    ignored |= truth_mask(planes.psf, lines[probable], planes.shape, _EDGE)
+    return ignored | _streaks(planes, lines[is_streak & ~wrong])
+
+
+def _streaks(planes: ImagePlanes, lines: Trails) -> npt.NDArray[np.bool_]:
+    """Return the pixels of satellites, which cross the image, and of the plane for them."""
+    mask = planes.has("STREAK")
+    for line in lines:
+        width = _STREAK_WIDTH * planes.psf.fwhm(line.x, line.y)
+        mask |= line_band(planes.shape, line.x, line.y, line.angle, width)
+    return mask

@@ -1,0 +1,163 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Plan of an adaptation: everything that decides its result, kept in its folder."""
+
+from __future__ import annotations
+
+__all__ = ("AdaptationError", "Plan", "adapted_recipe", "keep_plan")
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.atomic import atomic_path
+from ..nn.model_specification import ModelSpecification
+from ..training.recipe import Recipe
+from .images import SurveyImage
+from .search import InjectedTrails
+
+PLAN = "adaptation.json"
+"""Name of the file of the plan."""
+
+_SIMULATED_FRACTION = 0.25
+"""Fraction of the tiles from simulated scenes."""
+
+_LEAST_TILE, _TILE_STEP = 32, 16
+"""Smallest tile, and factor of its side, pixels."""
+
+
+class AdaptationError(ValueError):
+    """Raised if a model cannot be adapted; the message has the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Images of each role, and the model to start from."""
+
+    images: Mapping[str, Sequence[SurveyImage]]
+    """Images by role; see `lsst.meas.trails.survey.roles`."""
+
+    start: str
+    """Name of the model to start from, for people."""
+
+    checksum: str
+    """Checksum of its weights."""
+
+    trails: InjectedTrails
+    """Trails that are injected for calibration and test; their seed is also that of the roles."""
+
+    by_sky: bool
+    """Whether images of different roles share no sky."""
+
+    def record(self) -> dict[str, Any]:
+        """Return the plan without places on this machine, for JSON."""
+        first = next(image for images in self.images.values() for image in images)
+        return {
+            "start": self.start,
+            "start_sha256": self.checksum,
+            "seed": self.trails.seed,
+            "trails_per_megapixel": self.trails.density,
+            "separate_sky": self.by_sky,
+            "collections": list(first.collections),
+            "image_type": first.image_type,
+            "template_type": first.template_type,
+            **{role: [image.name for image in images] for role, images in self.images.items()},
+        }
+
+
+def keep_plan(plan: Plan, folder: Path) -> None:
+    """Write a plan to its folder, or check that the folder has the same.
+
+    Raises
+    ------
+    AdaptationError
+        Raised if the folder has another plan.
+    """
+    path = folder / PLAN
+    text = json.dumps(plan.record(), indent=2)
+    if path.exists():
+        if path.read_text(errors="replace") != text:
+            raise AdaptationError(
+                f"{path} is of another adaptation: other images, options or another model; choose another "
+                "--output, or remove the folder."
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
+        partial.write_text(text)
+
+
+def adapted_recipe(
+    recipe: Recipe, start: ModelSpecification, name: str, backgrounds: Sequence[Path], shape: tuple[int, int]
+) -> Recipe:
+    """Return the recipe of an adaptation.
+
+    Parameters
+    ----------
+    recipe
+        Everything that does not depend on the survey: trails, simulated scenes, stages.
+    start
+        The model to start from. Its network and channels stay, and simulated scenes have templates and are
+        differences as often as in its training.
+    name
+        Name of the adapted model.
+    backgrounds
+        Files of backgrounds.
+    shape
+        Smallest sides (ny, nx) of the backgrounds, pixels.
+
+    Raises
+    ------
+    AdaptationError
+        Raised if the backgrounds are smaller than the smallest tile, or the recipe adds no trails.
+    """
+    data = recipe.data
+    if data.inject is None or data.train:
+        raise AdaptationError("The recipe must have a section data.inject, and no tile files.")
+    size = min(data.tile_size, *(side // _TILE_STEP * _TILE_STEP for side in shape))
+    if size < _LEAST_TILE:
+        raise AdaptationError(
+            f"The smallest image has {shape[1]} x {shape[0]} pixels; at least {_LEAST_TILE} are needed."
+        )
+    changes: dict[str, object] = {
+        "backgrounds": tuple(map(str, backgrounds)),
+        "inject": data.inject.replace(tile_size=size),
+    }
+    if data.simulate is not None:
+        scenes = {key: _value(start, "data", "simulate", "train", key) for key in ("template", "difference")}
+        kinds = {key: value for key, value in scenes.items() if isinstance(value, (bool, int, float))}
+        changes["simulate"] = data.simulate.replace(
+            train={**data.simulate.train, **kinds}, validation={**data.simulate.validation, **kinds}
+        )
+        changes["simulated_fraction"] = _SIMULATED_FRACTION
+    dropout = _value(start, "augmentation", "template_dropout")
+    if isinstance(dropout, (int, float)):
+        augmentation = recipe.augmentation.replace(template_dropout=float(dropout))
+    else:
+        augmentation = recipe.augmentation
+    model = recipe.model.replace(
+        name=name,
+        architecture=start.architecture,
+        hyperparameters=start.hyperparameters,
+        channels=start.channels,
+    )
+    return recipe.replace(model=model, augmentation=augmentation, data=data.replace(**changes))
+
+
+def _value(start: ModelSpecification, *keys: str) -> object:
+    """Return a value of the recipe of a model, `None` if it is not known."""
+    value: object = start.training.get("recipe")
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
