@@ -51,6 +51,7 @@ _PLACES = {
     "adcnn": (1.35, 2.3),
     "training": (5.85, 4.3),
     "tasks": (7.5, 5.0),
+    "survey": (6.5, 5.0),
     "cli": (5.9, 5.2),
 }
 """Center and width of the box of each room; the levels decide the heights."""
@@ -61,8 +62,8 @@ _ANCHORS = {
     ("nn", "adcnn"): 5.2,
     ("training", "nn"): 5.85,
     ("nn", "training"): 5.85,
-    ("cli", "training"): 4.4,
-    ("training", "cli"): 4.4,
+    ("survey", "training"): 4.4,
+    ("training", "survey"): 4.4,
     ("tasks", "adcnn"): 5.5,
     ("tasks", "evaluation"): 9.0,
     ("evaluation", "tasks"): 9.0,

@@ -19,7 +19,7 @@ import pytest
 from lsst.meas.trails.core.planes import plane_bits
 from lsst.meas.trails.core.tiles.splits import group_images
 from lsst.meas.trails.repository.visit_record import RepositoryError
-from lsst.meas.trails.survey.images import SurveyImage, _full_well, find_images
+from lsst.meas.trails.survey.images import SurveyImage, _brightest, find_images
 
 IMAGE = "preliminary_visit_image"
 
@@ -62,11 +62,11 @@ def test_an_image_that_does_not_exist(image: SurveyImage) -> None:
         dataclasses.replace(image, visit=1).read()
 
 
-def test_full_well_is_below_saturated_pixels(image: SurveyImage) -> None:
+def test_brightest_is_below_saturated_pixels(image: SurveyImage) -> None:
     planes = image.read().planes
     planes.mask[:] &= ~np.uint32(plane_bits(["SATURATED"]))
-    assert _full_well(planes) == np.inf
+    assert _brightest(planes) == np.inf
     planes.image[100:120, 100] = 5.0e5
     planes.image[101, 130] = 9.0e5
     planes.mask[100, 101] |= plane_bits(["SATURATED"])
-    assert _full_well(planes) == 5.0e5
+    assert _brightest(planes) == 5.0e5

@@ -125,7 +125,8 @@ def adapt(
     them. Other visits calibrate its thresholds and score, and others again measure the result. The adapted
     model goes into RUN as trail_model: add RUN to the input collections of a pipeline to use it.
 
-    With --fits, the images are FITS files; they go into a repository in the output folder.
+    With --fits, the images are FITS files; they go into a repository in the output folder. Use ingest-fits
+    instead for files that need its options.
 
     Candidates that people labeled (meas-trails vet) count as what they were labeled. The same command resumes
     an adaptation that was stopped.

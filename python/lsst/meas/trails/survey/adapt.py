@@ -271,7 +271,8 @@ class _Work:
         except ValueError as error:
             area = sum(scene.n_pixels for scene in scenes) / 1e6
             raise AdaptationError(
-                f"The {len(scenes)} images for calibration have only {area:.1f} megapixels: {error} Add images."
+                f"The {len(scenes)} images for calibration have only {area:.1f} megapixels: {error} Add "
+                "images."
             ) from error
 
     def test(

@@ -34,7 +34,7 @@ from ..core.tiles.splits import ImagePlace
 from ..repository.labels import read_labels
 from ..repository.opening import find_collections, open_butler
 from ..repository.query import query_collection
-from ..tasks._amplifiers import amplifiers_of, known_gains
+from ..tasks._amplifiers import amplifiers_of, full_wells, known_gains
 from ..tasks._input_image import UnreadableImageError, read_input_image, read_template
 
 _BRIGHTEST = 10
@@ -67,7 +67,7 @@ class KnownImage:
     """Electrons per image unit; infinite if unknown."""
 
     full_well: float
-    """Saturation level, image units; infinite if nothing is saturated."""
+    """Typical saturation level, image units; infinite if unknown."""
 
     def background(self, ignored: npt.NDArray[np.bool_] | None = None) -> TrailFreeImage:
         """Return the image as one to add trails to.
@@ -136,6 +136,7 @@ class SurveyImage:
         gains = known_gains(image)
         if gains is None:
             gains = fit_gains(planes, [box for box, _ in amplifiers_of(image)])
+        levels = full_wells(image, gains)
         return KnownImage(
             planes=planes,
             labels=LabeledTruth.from_labels(read_labels(butler, where=where), image.origin),
@@ -144,7 +145,7 @@ class SurveyImage:
             pixel_scale=image.pixel_scale,
             exposure_time=image.exposure_time,
             gain=gains.typical,
-            full_well=_full_well(planes),
+            full_well=_brightest(planes) if levels is None else float(np.nanmedian(levels)),
         )
 
     def _template(self, butler: Butler) -> object:
@@ -157,10 +158,10 @@ class SurveyImage:
             return None
 
 
-def _full_well(planes: ImagePlanes) -> float:
-    """Return the saturation level of an image: its brightest unmasked pixels, if others are saturated.
+def _brightest(planes: ImagePlanes) -> float:
+    """Return the brightest unmasked pixels of an image, infinity if no pixel is saturated.
 
-    The values of saturated pixels themselves are interpolated.
+    They are close to the full well; the values of saturated pixels themselves are interpolated.
     """
     if not np.any(planes.has("SATURATED")):
         return np.inf
