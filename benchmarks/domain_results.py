@@ -28,10 +28,12 @@ from matplotlib.figure import Figure
 
 from lsst.meas.trails.core.atomic import atomic_path
 from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS, FALSE_RATES, snr50
+from lsst.meas.trails.evaluation.calibration import calibration_error
 from lsst.meas.trails.evaluation.collection_sample import CollectionSample
 from lsst.meas.trails.evaluation.figures.curves import draw_by_length
 from lsst.meas.trails.evaluation.figures.style import legend_below
 from lsst.meas.trails.evaluation.metrics_table import point_name, select
+from lsst.meas.trails.training.survey_images import PRIOR_DENSITY
 
 from detection_results import OPTIONS, MethodResult
 
@@ -63,6 +65,7 @@ _COLUMNS = {
     "own": "false at own score for 10",
     "bright": "bright found, %",
     "points": "points called trails, %",
+    "calibration": "calibration error",
 }
 
 
@@ -115,11 +118,19 @@ class DomainResult:
             operatingPoint=f"model: {point_name(MAIN)}",
         )
         values["own"] = float(own["value"][0]) if len(own) else np.nan
+        values["calibration"] = self._calibration_error()
         threshold = values[f"threshold_at_{MAIN}"]
         values["bright"] = _mean(self._bright >= threshold)
         values["points"] = _mean(self._points[:, 2] >= threshold)
         values["n_bright"], values["n_points"] = len(self._bright), len(self._points)
         return values
+
+    def _calibration_error(self) -> float:
+        """Return the expected calibration error of the score at the density of trails that it is made for."""
+        sample = self.method.sample
+        score = sample.numbers("score")[sample.candidates]
+        weight = PRIOR_DENSITY * self.method.megapixels / max(len(sample.counted), 1)
+        return calibration_error(score, sample.is_true, weight=np.where(sample.is_true, weight, 1.0))
 
     def _known(self, snr: float, threshold: float) -> float:
         """Return an SNR50, the largest SNR of its fit if no trail is found."""
@@ -165,7 +176,7 @@ def summarize_domains(domains: Mapping[str, DomainResult]) -> dict[str, _Values]
     for key in [name for name in next(iter(values.values())) if name.startswith(("snr50_at", "snr50_long"))]:
         numbers = np.array([v[key] for v in values.values()])
         mean[key], worst[key] = float(np.mean(numbers)), float(np.max(numbers))
-    for key, choose in (("bright", np.nanmin), ("points", np.nanmax)):
+    for key, choose in (("bright", np.nanmin), ("points", np.nanmax), ("calibration", np.nanmax)):
         numbers = np.array([v[key] for v in values.values()])
         mean[key], worst[key] = float(np.mean(numbers)), float(choose(numbers))
     rates = np.array([v["own"] for v in values.values()])
@@ -340,11 +351,13 @@ def _domain_lines(numbers: Mapping[str, Mapping[str, _Values]], titles: Mapping[
                     cell += f" ({_number(low)} to {_number(high)})"
                 cells.append(cell)
             cells.append(_number(values["own"], 0))
-            rows.append([*cells, *(_number(100.0 * values[key]) for key in ("bright", "points"))])
+            cells += [_number(100.0 * values[key]) for key in ("bright", "points")]
+            rows.append([*cells, _number(values["calibration"], 3)])
     return [
         "SNR50 of all trails / of 20 to 150 pixels, and the 95% interval of the first, at 1, 10 and 100",
         "false candidates per detector; bright trails (SNR 30-1500, 10-150 pixels, not on a saturated star)",
-        "found and new points (SNR 5-100) called a trail of at least 6 pixels, at the score for 10 false.",
+        "found and new points (SNR 5-100) called a trail of at least 6 pixels, at the score for 10 false;",
+        f"calibration error of the score for {PRIOR_DENSITY:g} trails per megapixel.",
         "",
         *_table(["model", "domain", *_COLUMNS.values()], rows),
     ]

@@ -57,6 +57,9 @@ PAD = 128
 _STEP = 0.25
 """Distance of the points of a trail, pixels."""
 
+DENSITY = (32.0, 14.0, 10.0)
+"""Faint trails, bright trails and new points per million pixels."""
+
 _GAP = 30.0
 """Least distance between two trails, or a trail and a new point, pixels."""
 
@@ -141,6 +144,7 @@ def make_scene(
     mode: str,
     optics: Optics | None = None,
     shape: tuple[int, int] = SHAPE,
+    density: tuple[float, float, float] = DENSITY,
 ) -> DomainScene:
     """Simulate a scene.
 
@@ -156,12 +160,14 @@ def make_scene(
         Real PSFs; drawn from the domain's ranges by default.
     shape
         Shape (ny, nx), pixels.
+    density
+        As in `place_trails`.
     """
     rng = np.random.default_rng([seed, index])
     optics = optics or _draw_optics(domain, rng)
     grid = (shape[0] + 2 * PAD, shape[1] + 2 * PAD)
     cut = (slice(PAD, PAD + shape[0]), slice(PAD, PAD + shape[1]))
-    trails, points = place_trails(rng, shape, optics.psf(shape))
+    trails, points = place_trails(rng, shape, optics.psf(shape), density=density)
     sky, other = np.zeros(grid), np.zeros(grid)
     if not domain.empty:
         sky, other = paint_sky(domain, rng, grid)
@@ -244,7 +250,7 @@ def place_trails(
     shape: tuple[int, int],
     psf: PsfGrid,
     *,
-    density: tuple[float, float, float] = (32.0, 14.0, 10.0),
+    density: tuple[float, float, float] = DENSITY,
 ) -> tuple[Trails, _Floats]:
     """Draw trails and new points that do not touch each other.
 

@@ -22,6 +22,9 @@ name. All modes see the same sky and noise; SNRs in a difference are those of th
 With ``--data``, the folder of real data, two domains have real PSFs, and real images are searched as well: a
 calexp and LSSTCam cutouts, as they are and with injected trails.
 
+With ``--calibrate N``, each model is first calibrated in each domain on N other scenes, as
+``meas-trails calibrate`` does it: without their truth.
+
 Scores for 1, 10 and 100 false candidates per detector are chosen in each domain; its false candidates at
 the model's own score for 10 are counted too. Candidates on new points do not count as false: the fraction of
 these points that are called a trail is a number of its own. Trails with an SNR above 30 do not enter SNR50.
@@ -35,12 +38,13 @@ import functools
 import hashlib
 import os
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from domain_calibration import calibrate_in_domain
 from rich.console import Console
 
 from lsst.meas.trails.core.atomic import atomic_path
@@ -141,6 +145,8 @@ class DomainJob:
     methods: tuple[Method, ...]
     data: Path | None
     cache: Path | None
+    own: Mapping[tuple[str, str], str] = dataclasses.field(default_factory=dict)
+    """Models that were calibrated in a domain, by method and domain."""
 
     def run(self) -> dict[str, SceneResult]:
         """Return the result of each method."""
@@ -148,7 +154,10 @@ class DomainJob:
         for mode in dict.fromkeys(method.mode for method in self.methods):
             name = f"{self.domain}-{self.seed}-{self.index}-{mode}-{source_hash()}.pickle"
             scene = cached(self.cache / name if self.cache else None, functools.partial(self._scene, mode))
-            found |= {str(m): search(scene, m.name) for m in self.methods if m.mode == mode}
+            for method in self.methods:
+                if method.mode == mode:
+                    name = self.own.get((str(method), self.domain), method.name)
+                    found[str(method)] = search(scene, name)
         return found
 
     def _scene(self, mode: str) -> DomainScene:
@@ -176,6 +185,42 @@ def make_jobs(
             if domain in domains and chosen:
                 jobs.append(DomainJob(domain, seed + number, index, chosen, data, cache))
     return jobs
+
+
+def _calibrated(
+    methods: Sequence[Method],
+    domains: Sequence[str],
+    scenes: int,
+    seed: int,
+    data: Path | None,
+    output: Path,
+    processes: int,
+    console: Console,
+) -> dict[tuple[str, str], str]:
+    """Calibrate each model in each domain, and return the files by method and domain."""
+    paths: dict[tuple[str, str], str] = {}
+    for job in make_jobs(domains, methods, 1, seed, data, None):
+        for method in job.methods:
+            path, calibration = calibrate_in_domain(
+                method.name,
+                method.mode,
+                job.domain,
+                scenes=scenes,
+                seed=job.seed,
+                data=data,
+                folder=output / "models",
+                processes=processes,
+            )
+            before, after = calibration.before, calibration.after
+            old = np.nan if before is None else before.rates["10"][0]
+            console.print(
+                f"{method} in {job.domain}: {old:.1f} false before; score {after.at_false['10']:.3f} for "
+                f"{after.rates['10'][0]:.1f} +- {after.rates['10'][1]:.1f}, thresholds {after.thresholds}, "
+                f"calibration error {after.metrics['score_calibration_error']:.3f}",
+                highlight=False,
+            )
+            paths[str(method), job.domain] = str(path)
+    return paths
 
 
 @click.command()
@@ -214,6 +259,12 @@ def make_jobs(
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for domains.md, domains.json and figures.",
 )
+@click.option(
+    "--calibrate",
+    type=click.IntRange(2),
+    metavar="N",
+    help="Calibrate each model in each domain first, on N other scenes whose content it does not know.",
+)
 def main(
     names: tuple[str, ...],
     scenes: int,
@@ -224,9 +275,13 @@ def main(
     seed: int,
     jobs: int | None,
     output: Path | None,
+    calibrate: int | None,
 ) -> None:
     """Measure the detections of models in domains that no training shows."""
     console = Console(width=200)
+    processes = jobs or len(os.sched_getaffinity(0))
+    if calibrate is not None and output is None:
+        raise click.UsageError("--calibrate needs --output, for the calibrated models.")
     methods = list(dict.fromkeys(Method.parse(name) for name in names))
     domains = [name for name in DOMAINS if not chosen or name in chosen]
     if data is None:
@@ -239,11 +294,16 @@ def main(
         work += [RealJob(m.name, m.mode, data.resolve(), repeat, seed) for m in methods]
     if not work:
         raise click.UsageError("No domain remains for these models.")
+    own: dict[tuple[str, str], str] = {}
+    if calibrate is not None:
+        assert output is not None
+        own = _calibrated(methods, domains, calibrate, seed, data, output, processes, console)
+        work = [dataclasses.replace(job, own=own) if isinstance(job, DomainJob) else job for job in work]
     found: dict[tuple[str, str], dict[int, SceneResult]] = {}
     real: dict[str, list[dict[str, Any]]] = {}
     with make_progress() as progress:
         task = progress.add_task("Searching", total=len(work))
-        for job, result in run_jobs(work, jobs or len(os.sched_getaffinity(0))):
+        for job, result in run_jobs(work, processes):
             if isinstance(job, RealJob):
                 real[str(Method(job.name, job.mode))] = result
             else:

@@ -42,7 +42,8 @@ from ..evaluation.match_table import ImageContext, match_table, search_table
 from ..nn.model_file import load_model
 from ..nn.model_specification import ModelSpecification
 from ..nn.predict import predict_probability
-from ..training.calibration import THRESHOLDS, SearchedScene, ValidationScene, search_scene
+from ..training.calibration import THRESHOLDS, ValidationScene, search_scene
+from ..training.candidate_sample import SearchedScene
 from .images import KnownImage, SurveyImage
 
 
