@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("LEAST_SCORE", "SNR_LIMIT", "CandidateSample", "SearchedScene")
+__all__ = ("LEAST_SCORE", "CandidateSample", "SearchedScene")
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -24,15 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.candidates.score import ScoreModel, candidate_features
-from ..core.operating_point import measure_detection
+from ..core.operating_point import SNR50_LIMIT, measure_detection
 from ..evaluation.calibration import calibration_error
 
 type _Floats = npt.NDArray[np.float64]
 type _Ints = npt.NDArray[np.int64]
 type _Mask = npt.NDArray[np.bool_]
-
-SNR_LIMIT = 30.0
-"""Largest SNR of the trails of which completeness and SNR50 are measured."""
 
 LEAST_SCORE = 0.01
 """Lowest score of the candidates of a catalog, whose calibration error is measured."""
@@ -192,9 +189,9 @@ class CandidateSample:
         Returns
         -------
         thresholds, metrics
-            As of `~lsst.meas.trails.core.operating_point.measure_detection`, for trails up to `SNR_LIMIT`.
+            As of `~lsst.meas.trails.core.operating_point.measure_detection`, for trails up to `SNR50_LIMIT`.
         """
-        faint = self.snr <= SNR_LIMIT
+        faint = self.snr <= SNR50_LIMIT
         return measure_detection(
             score, self.is_false, self.candidate_of[faint], self.snr[faint], self.length[faint], self.n_pixels
         )

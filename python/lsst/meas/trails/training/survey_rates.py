@@ -21,8 +21,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ..core.operating_point import DETECTOR_PIXELS, FALSE_RATES, found_at_threshold
-from .candidate_sample import LEAST_SCORE, SNR_LIMIT, CandidateSample
+from ..core.operating_point import DETECTOR_PIXELS, FALSE_RATES, SNR50_LIMIT, found_at_threshold
+from .candidate_sample import LEAST_SCORE, CandidateSample
 
 type _Floats = npt.NDArray[np.float64]
 
@@ -128,7 +128,7 @@ def measure_score(
     rates = FalseRates(score[sample.is_false], sample.group[sample.is_false], sample.group_pixels)
     if at_false is None:
         at_false = {str(rate): rates.score_for(rate) for rate in FALSE_RATES}
-    faint = sample.snr <= SNR_LIMIT
+    faint = sample.snr <= SNR50_LIMIT
     _, metrics = sample.measure(score)
     metrics["calibration_megapixels"] = sample.n_pixels / 1e6
     metrics["calibration_trails"] = float(len(sample.snr))
