@@ -25,9 +25,9 @@ import astropy.table
 
 from lsst.meas.trails.core.background import BackgroundMesh, SkySubtracted
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
-from lsst.meas.trails.core.candidates.score import ScoreModel
 from lsst.meas.trails.core.catalog.columns import candidate_catalog
 from lsst.meas.trails.core.normalize import TEMPLATE_CHANNELS
+from lsst.meas.trails.nn.candidate_score import candidate_score
 from lsst.meas.trails.nn.model_file import TrailModel, load_model, shipped_model_path
 from lsst.meas.trails.nn.predict import predict_probability
 
@@ -64,7 +64,7 @@ def model_catalog(model: TrailModel, sky: SkySubtracted, background: BackgroundM
     table = find_candidates(
         probability,
         sky,
-        ScoreModel.from_mapping(model.specification.score),
+        candidate_score(model),
         CandidateOptions(grow=thresholds["grow"], seed=thresholds["seed"]),
     )
     return candidate_catalog(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 
+from lsst.meas.trails.core.candidates.score import LOGIT_COLUMN
 from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS
 from lsst.meas.trails.training.candidate_sample import SearchedScene
 
@@ -43,6 +44,7 @@ def make_table(rng: np.random.Generator, is_true: np.ndarray, shift: float = 0.0
             "psfFwhm": np.full(count, 4.0),
             "trail_flag": np.zeros(count, dtype=bool),
             "spikeLikeness": np.zeros(count),
+            LOGIT_COLUMN: np.full(count, np.nan),
             "is_true": is_true,
             "ignored": np.zeros(count, dtype=bool),
             "trail": np.where(is_true, np.arange(count), -1),

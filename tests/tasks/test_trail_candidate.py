@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import astropy.table
@@ -21,14 +22,20 @@ import pytest
 from astropy.coordinates import SkyCoord
 
 from lsst.images import Box, Image
+from lsst.meas.trails.core.background import SkySubtracted
+from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
 from lsst.meas.trails.core.candidates.score import FEATURES, ScoreModel
 from lsst.meas.trails.core.catalog.columns import CANDIDATE_COLUMNS
 from lsst.meas.trails.core.geometry import Trails, angle_difference
 from lsst.meas.trails.core.render import truth_mask
+from lsst.meas.trails.nn.candidate_score import LogitCalibration, add_second_stage, candidate_score
+from lsst.meas.trails.nn.model_file import load_model, write_specification
 from lsst.meas.trails.tasks import TrailCandidateConfig, TrailCandidateTask, TrailSegmentationTask
 from lsst.meas.trails.tasks._input_image import read_input_image
 from lsst.meas.trails.tasks._trail_images import ModelSummary, make_probability_image, model_summary
 from lsst.pipe.base import InvalidQuantumError, UpstreamFailureNoWorkFound
+
+from support.second_stages import copy_shipped_model, random_stage
 
 SUMMARY = ModelSummary(
     name="drawn",
@@ -278,6 +285,57 @@ def test_score_is_that_of_the_model(known: Any) -> None:
 def test_score_that_cannot_be_used(known: Any, score: dict[str, Any]) -> None:
     with pytest.raises(InvalidQuantumError, match="score.*drawn"):
         find(known, probability=probability_of(known, score=score))
+
+
+@pytest.fixture
+def ranking_model(tmp_path: Path) -> Path:
+    """Return a model with a second stage."""
+    path = copy_shipped_model(tmp_path, "template")
+    stage = random_stage(widths=(4, 8), dense=8, dense_numbers=4)
+    specification = add_second_stage(path, stage.section, stage.weights)
+    write_specification(path, specification.replace(score=LogitCalibration(0.5, 0.1).to_mapping()))
+    return path
+
+
+def test_score_of_a_second_stage(known: Any, ranking_model: Path) -> None:
+    model = load_model(ranking_model)
+    summary = {
+        "score": dict(model.specification.score),
+        "sha256": model.checksum,
+        "source": str(ranking_model),
+        "template_coverage": 0.0,
+    }
+    catalog = find(known, probability=probability_of(known, **summary))
+    expected = find_candidates(
+        probability_of(known).array,
+        SkySubtracted.from_planes(read_input_image(known.image).planes),
+        candidate_score(model),
+        CandidateOptions(grow=0.2, seed=0.5),
+    )
+    np.testing.assert_allclose(catalog["score"], expected["score"], rtol=1e-5)
+    assert len(np.unique(catalog["score"])) == 2
+    with pytest.raises(InvalidQuantumError, match="segment the image again"):
+        find(known, probability=probability_of(known, **(summary | {"sha256": "ab"})))
+    del summary["source"]
+    with pytest.raises(InvalidQuantumError, match="trail_model"):
+        find(known, probability=probability_of(known, **summary))
+
+
+def test_a_second_stage_sees_the_template_of_the_network(known: Any, ranking_model: Path) -> None:
+    model = load_model(ranking_model)
+    probability = probability_of(
+        known,
+        score=dict(model.specification.score),
+        sha256=model.checksum,
+        source=str(ranking_model),
+        template_coverage=1.0,
+    )
+    with pytest.raises(InvalidQuantumError, match="useTemplate"):
+        find(known, probability=probability)
+    summary: Any = {**model_summary(probability), "template_coverage": 0.0}
+    without = find(known, probability=probability_of(known, **summary))
+    seen = make_task().run(image=known.image, trail_probability=probability, template=known.image)
+    assert np.all(seen.trail_candidate_detector["score"] != without["score"])
 
 
 def test_probabilities_of_another_image(known: Any) -> None:

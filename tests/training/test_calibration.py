@@ -26,6 +26,7 @@ from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import optimal_snr, render_trail, truth_mask
+from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
 from lsst.meas.trails.training import calibration
 from lsst.meas.trails.training.calibration import Calibration, ValidationScene, calibrate
 
@@ -86,10 +87,12 @@ def scenes(
     known = {id(scene.planes): probability for scene, probability in made}
     find = calibration.find_candidates
 
-    def find_once(probability: np.ndarray, sky: SkySubtracted, *, options: CandidateOptions) -> Table:
+    def find_once(
+        probability: np.ndarray, sky: SkySubtracted, score: None, options: CandidateOptions
+    ) -> Table:
         key = (id(sky.planes), options)
         if key not in candidates:
-            candidates[key] = find(probability, sky, options=options)
+            candidates[key] = find(probability, sky, score, options)
         return candidates[key].copy()
 
     monkeypatch.setattr(calibration, "find_candidates", find_once)
@@ -101,8 +104,7 @@ def scenes(
 
 def run(scenes: list[ValidationScene], **keywords: Any) -> Calibration:
     keywords.setdefault("thresholds", [(0.2, 0.4)])
-    model: Any = None
-    return calibrate(model, scenes, **keywords)
+    return calibrate(load_model(shipped_model_path()), scenes, **keywords)
 
 
 def test_score_tells_true_from_false(scenes: list[ValidationScene]) -> None:

@@ -19,6 +19,7 @@ from lsst.meas.trails.core.geometry import Trail, Trails
 from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
+from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
 from lsst.meas.trails.training import calibration
 from lsst.meas.trails.training.survey_images import InjectionOptions, SurveyImage, search_survey_image
 
@@ -51,7 +52,7 @@ def planes() -> ImagePlanes:
 
 
 def search(image: SurveyImage, **options: Any) -> Any:
-    model: Any = None
+    model = load_model(shipped_model_path())
     injection = InjectionOptions(number=1500.0, snr=(150.0, 600.0), length=(10.0, 60.0), **options)
     rng = np.random.default_rng(5)
     return search_survey_image(model, image, injection, rng, thresholds=[PAIR], group=7)

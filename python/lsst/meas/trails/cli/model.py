@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""``meas-trails model``: describe and calibrate models, convert checkpoints."""
+"""``meas-trails model``: describe, rank and calibrate models, convert checkpoints."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CALIBRATION_METRICS = ("completeness_", "snr50_", "score_", "calibration_")
 
 @click.group()
 def model() -> None:
-    """Describe, calibrate and convert models, and store them in a Butler repository."""
+    """Describe, train to rank, calibrate and convert models, and store them in a Butler repository."""
 
 
 for _command in (ingest, list_models, export):
@@ -99,6 +99,54 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
         key: value for key, value in specification.metrics.items() if key.startswith(_CALIBRATION_METRICS)
     }
     _print_rows([("thresholds", _thresholds(specification)), *_metric_rows(metrics)])
+
+
+@model.command()
+@click.argument(
+    "model_path", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path)
+)
+@click.option(
+    "--config",
+    "config",
+    required=True,
+    metavar="RECIPE",
+    help="Recipe with a second stage: a YAML file, or the name of one in the package.",
+)
+@click.option(
+    "--tiles",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the candidates of each scene; by default tiles in the folder of the model.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Processes that search, threads of the training.")
+def rank(model_path: Path, config: str, tiles: Path | None, threads: int | None) -> None:
+    """Train a model's second stage, which ranks its candidates.
+
+    MODEL is the .json file of a model. Both of its files are rewritten; its score needs a calibration
+    afterwards, with 'meas-trails model calibrate'.
+    """
+    from rich.console import Console
+
+    from ..training.rank import rank_candidates
+    from ..training.recipe import find_recipe, load_recipe
+
+    if model_path.suffix != ".json":
+        raise click.BadParameter(f"{model_path} is not the .json file of a model.", param_hint="MODEL")
+    try:
+        path = find_recipe(config)
+        recipe = load_recipe(path)
+        rank_candidates(
+            model_path,
+            recipe,
+            str(path),
+            folder=tiles or model_path.parent / "tiles",
+            threads=threads or recipe.threads,
+            console=Console(stderr=True),
+        )
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or model_path}: {error.strerror or error}") from error
+    click.echo(str(model_path))
 
 
 @model.command()

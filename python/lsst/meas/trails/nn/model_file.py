@@ -366,7 +366,7 @@ def _check_shapes(
     specification: ModelSpecification, shapes: Mapping[str, tuple[int, ...]], source: str
 ) -> None:
     try:
-        expected = specification.create_plan().weight_shapes()
+        expected = specification.weight_shapes()
     except ModuleNotFoundError as error:
         raise ModelError(
             f"{source}: the architecture {specification.architecture} needs {error.name}, which is not "

@@ -13,7 +13,14 @@
 
 from __future__ import annotations
 
-__all__ = ("FORMAT_VERSION", "MAX_WEIGHTS_BYTES", "ModelError", "ModelSpecification", "NetworkSection")
+__all__ = (
+    "FORMAT_VERSION",
+    "MAX_WEIGHTS_BYTES",
+    "SECOND_STAGE_PREFIX",
+    "ModelError",
+    "ModelSpecification",
+    "NetworkSection",
+)
 
 import json
 from collections.abc import Collection, Iterable
@@ -26,6 +33,7 @@ from pydantic import Field
 from ..core.normalize import ADCNN_CHANNELS, ADCNN_NORMALIZATION, CHANNELS, NORMALIZATION, NORMALIZATIONS
 from ..core.section import Section, describe_error, require
 from .networks.registry import NetworkPlan, create_plan, network_names
+from .second_stage import SecondStageSection
 
 if TYPE_CHECKING:
     from .networks.network import TrailNetwork
@@ -35,6 +43,9 @@ FORMAT_VERSION = 2
 
 MAX_WEIGHTS_BYTES = 500_000_000
 """Maximum size of a file of weights."""
+
+SECOND_STAGE_PREFIX = "second_stage."
+"""Start of the names of the weights of a second stage in the file of a model."""
 
 
 class ModelError(ValueError):
@@ -115,8 +126,11 @@ class ModelSpecification(NetworkSection):
     thresholds: dict[str, float] = {"seed": 0.5, "grow": 0.2}
     """Probabilities above which a pixel seeds (``seed``) and belongs to (``grow``) a candidate."""
 
+    second_stage: SecondStageSection | None = None
+    """Network that scores candidates; by default a regression does."""
+
     score: dict[str, object] = {}
-    """Calibration of the candidates' score: coefficients by feature."""
+    """Calibration of the candidates' score: of the second stage, or coefficients by feature."""
 
     training: dict[str, object] = {}
     """Data and recipe."""
@@ -169,6 +183,14 @@ class ModelSpecification(NetworkSection):
             "must be a plain file name that ends in .safetensors",
         )
         return self
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all weights by name."""
+        shapes = dict(self.create_plan().weight_shapes())
+        if self.second_stage is not None:
+            of_stage = self.second_stage.weight_shapes()
+            shapes |= {SECOND_STAGE_PREFIX + name: shape for name, shape in of_stage.items()}
+        return shapes
 
     @property
     def tile_size(self) -> int | None:

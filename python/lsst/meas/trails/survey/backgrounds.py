@@ -30,11 +30,11 @@ import numpy.typing as npt
 from ..core.atomic import atomic_path
 from ..core.background import SkySubtracted, fit_background
 from ..core.candidates.find import CandidateOptions, find_candidates
-from ..core.candidates.score import ScoreModel
 from ..core.geometry import Trails, line_band
 from ..core.operating_point import DETECTOR_PIXELS
 from ..core.planes import ImagePlanes
 from ..core.render import truth_mask
+from ..nn.candidate_score import candidate_score
 from ..nn.model_file import load_model
 from ..nn.predict import predict_probability
 from ..training.backgrounds import Background, write_background
@@ -88,7 +88,7 @@ def find_probable(image: SurveyImage, model: Path, path: Path) -> None:
     found = find_candidates(
         probability,
         SkySubtracted.from_planes(planes, background),
-        ScoreModel.from_mapping(specification.score) if specification.score else None,
+        candidate_score(network),
         CandidateOptions(
             grow=specification.thresholds["grow"], seed=max(specification.thresholds["seed"], _SEED)
         ),

@@ -30,7 +30,6 @@ import numpy as np
 from ..core.atomic import atomic_path
 from ..core.background import SkySubtracted, fit_background
 from ..core.candidates.find import CandidateOptions, find_candidates
-from ..core.candidates.score import ScoreModel
 from ..core.catalog.columns import candidate_catalog
 from ..core.geometry import Trails
 from ..core.injection.fresh import add_fresh_trails
@@ -39,7 +38,8 @@ from ..core.injection.truth import add_distractors, truth_table
 from ..core.operating_point import FALSE_RATES
 from ..core.planes import ImagePlanes
 from ..evaluation.match_table import ImageContext, match_table, search_table
-from ..nn.model_file import load_model
+from ..nn.candidate_score import candidate_score
+from ..nn.model_file import TrailModel, load_model
 from ..nn.model_specification import ModelSpecification
 from ..nn.predict import predict_probability
 from ..training.calibration import THRESHOLDS, ValidationScene, search_scene
@@ -212,17 +212,20 @@ def search_for_test(
         visit=image.visit,
         detector=image.detector,
     )
-    probabilities: dict[Path, Any] = {}
+    networks: dict[Path, tuple[TrailModel, Any]] = {}
     for name, (path, specification) in models.items():
-        if path not in probabilities:
-            probabilities[path] = predict_probability(
-                load_model(path), planes, background=background, threads=1, device="cpu"
+        if path not in networks:
+            network = load_model(path)
+            networks[path] = (
+                network,
+                predict_probability(network, planes, background=background, threads=1, device="cpu"),
             )
+        network, probability = networks[path]
         thresholds = specification.thresholds
         found = find_candidates(
-            probabilities[path],
+            probability,
             sky,
-            ScoreModel.from_mapping(specification.score) if specification.score else None,
+            candidate_score(network, specification.score),
             CandidateOptions(grow=thresholds["grow"], seed=thresholds["seed"]),
         )
         catalog = candidate_catalog(

@@ -68,6 +68,9 @@ class _RequiredSummary(TypedDict):
 class ModelSummary(_RequiredSummary, total=False):
     """Summary of a model and of its use, in the metadata of a probability image."""
 
+    source: str
+    """Configured name of the model; missing for the dataset ``trail_model``."""
+
     snr50: dict[str, float]
     """Optimal SNR at which half of the trails are found at 10 false candidates per detector.
 

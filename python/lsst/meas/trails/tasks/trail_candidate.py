@@ -15,8 +15,9 @@ from __future__ import annotations
 
 __all__ = ("TrailCandidateConfig", "TrailCandidateConnections", "TrailCandidateTask")
 
+import dataclasses
 import logging
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import astropy.table
 import numpy as np
@@ -29,20 +30,28 @@ from lsst.pipe.base import InvalidQuantumError, PipelineTaskConfig, QuantumConte
 
 from ..core.background import SkySubtracted
 from ..core.candidates.find import CandidateOptions, find_candidates
-from ..core.candidates.score import ScoreModel
+from ..core.candidates.score import CandidateScore, ScoreModel
 from ..core.catalog.columns import candidate_catalog, empty_catalog
-from ._connections import DETECTOR, ImageConnections, table_output
+from ..core.planes import ImagePlanes
+from ..nn.candidate_score import SECOND_STAGE, SecondStageScore, candidate_score
+from ._connections import DETECTOR, TemplateConnections, table_output
 from ._exposure_midpoints import find_midpoints
 from ._ids import DataIdConfig, first_candidate_id, max_candidates, pack_data_id
-from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image
+from ._input_image import InputImage, InputImageConfig, check_covers, read_input_image, read_template
+from ._models import MODEL_DATASET_TYPE, MODEL_STORAGE_CLASS, butler_model, named_model
 from ._quantum_task import Arguments, QuantumTask
 from ._thresholds import TrailPixels, TrailPixelsConfig
 from ._trail_images import ModelSummary, model_summary
 
+if TYPE_CHECKING:
+    from lsst.daf.butler import DeferredDatasetHandle
+
+    from ..nn.model_file import TrailModel
+
 _LOG = logging.getLogger(__name__)
 
 
-class TrailCandidateConnections(ImageConnections, dimensions=DETECTOR):
+class TrailCandidateConnections(TemplateConnections, dimensions=DETECTOR):
     """Inputs and outputs of TrailCandidateTask."""
 
     trail_probability = cT.Input(
@@ -50,6 +59,14 @@ class TrailCandidateConnections(ImageConnections, dimensions=DETECTOR):
         name="trail_probability",
         storageClass="ImageV2",
         dimensions=DETECTOR,
+    )
+    trail_model = cT.PrerequisiteInput(
+        doc="Model that TrailSegmentationTask used, if it is a dataset.",
+        name=MODEL_DATASET_TYPE,
+        storageClass=MODEL_STORAGE_CLASS,
+        dimensions=(),
+        deferLoad=True,
+        minimum=0,
     )
     trail_candidate_schema = cT.InitOutput(
         doc="Columns of the trail candidates: a table without rows.",
@@ -59,6 +76,11 @@ class TrailCandidateConnections(ImageConnections, dimensions=DETECTOR):
     trail_candidate_detector = table_output(
         doc="Trail candidates of one detector.", name="trail_candidate_detector"
     )
+
+    def __init__(self, *, config: TrailCandidateConfig | None = None) -> None:
+        super().__init__(config=config)
+        if config is not None and not config.useTemplate:
+            del self.template
 
 
 class TrailCandidateConfig(
@@ -78,6 +100,11 @@ class TrailCandidateConfig(
     )
     minScore = RangeField(
         dtype=float, doc="Lowest score of a candidate in the catalog.", default=0.01, min=0.0, max=1.0
+    )
+    useTemplate = Field[bool](
+        doc="Use the template of an image if the model did, and its second stage looks at it. Set it as for "
+        "TrailSegmentationTask.",
+        default=True,
     )
     shutterBeamFile = Field[str](
         dtype=str,
@@ -108,6 +135,8 @@ class TrailCandidateTask(QuantumTask):
         *,
         image: object,
         trail_probability: Image,
+        template: object = None,
+        trail_model: DeferredDatasetHandle | None = None,
         visit: int = 0,
         detector: int = 0,
         packed: int = 0,
@@ -121,6 +150,10 @@ class TrailCandidateTask(QuantumTask):
             The image; see `TrailSegmentationTask.run`.
         trail_probability
             Output of `TrailSegmentationTask` for the image.
+        template
+            Template of the same sky; see `TrailSegmentationTask.run`.
+        trail_model
+            Deferred handle of a model in the Butler.
         visit, detector
             Columns of the catalog.
         packed
@@ -141,16 +174,24 @@ class TrailCandidateTask(QuantumTask):
             Raised if an input cannot be used.
         lsst.pipe.base.InvalidQuantumError
             Raised if the probability image belongs to another image, the score of the model or a threshold
-            cannot be used, or data IDs leave no bits for identifiers.
+            cannot be used, the second stage of the model or the template that it needs is missing, or data
+            IDs leave no bits for identifiers.
         """
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing)
         planes = input_image.planes
         check_covers(trail_probability, input_image, "probability image")
         summary = model_summary(trail_probability)
+        score = _candidate_score(summary, trail_model)
+        if (
+            isinstance(score, SecondStageScore)
+            and score.needs_template
+            and summary["template_coverage"] > 0.0
+        ):
+            planes = _with_template(input_image, template)
         candidates = find_candidates(
             trail_probability.array,
             SkySubtracted.from_planes(planes),
-            score=_score_model(summary),
+            score=score,
             options=self._options(summary),
         )
         candidates = self._limit(candidates, packer)
@@ -222,17 +263,41 @@ def _seeing(image: InputImage) -> float:
     return image.planes.psf.fwhm(0.5 * (nx - 1), 0.5 * (ny - 1)) * image.pixel_scale
 
 
-def _score_model(summary: ModelSummary) -> ScoreModel | None:
+def _candidate_score(
+    summary: ModelSummary, trail_model: DeferredDatasetHandle | None
+) -> CandidateScore | None:
     """Return the calibrated score of a model, `None` if it has none."""
-    if not summary["score"]:
+    name, values = summary["name"], summary["score"]
+    if not values:
         _LOG.warning(
-            "Model %s has no calibrated score: using the probability of the best pixels of a candidate.",
-            summary["name"],
+            "Model %s has no calibrated score: using the probability of the best pixels of a candidate.", name
         )
         return None
     try:
-        return ScoreModel.from_mapping(summary["score"])
+        if values.get("kind") != SECOND_STAGE:
+            return ScoreModel.from_mapping(values)
+        return candidate_score(_used_model(summary, trail_model))
     except (TypeError, ValueError) as error:
+        raise InvalidQuantumError(f"The score of model {name!r} cannot be used: {error}") from error
+
+
+def _used_model(summary: ModelSummary, trail_model: DeferredDatasetHandle | None) -> TrailModel:
+    """Return the model of a probability image, for its second stage."""
+    if (source := summary.get("source")) is not None:
+        model = named_model(source)
+    elif trail_model is not None:
+        model = butler_model(trail_model)
+    else:
+        raise ValueError(f"its second stage is in the dataset {MODEL_DATASET_TYPE}, which is not an input")
+    if model.checksum != summary["sha256"]:
+        raise ValueError("it is not the model of the probability image any more; segment the image again")
+    return model
+
+
+def _with_template(image: InputImage, template: object) -> ImagePlanes:
+    """Return the planes of an image with its template."""
+    if template is None:
         raise InvalidQuantumError(
-            f"The score of model {summary['name']!r} cannot be used: {error}"
-        ) from error
+            "The second stage needs the template that the network saw; set the configuration useTemplate."
+        )
+    return dataclasses.replace(image.planes, template=read_template(template, image))

@@ -207,7 +207,7 @@ class TrailSegmentationTask(QuantumTask):
         from ..nn.predict import predict_probability
 
         input_image = read_input_image(image, psf_spacing=self.config.psfSpacing, with_psf=False)
-        model, planes = self._choose_model(
+        model, planes, source = self._choose_model(
             input_image, template if self.config.useTemplate else None, trail_model
         )
         covered = _template_coverage(planes)
@@ -253,6 +253,8 @@ class TrailSegmentationTask(QuantumTask):
             template_coverage=covered,
             snr50=_snr50(specification.metrics),
         )
+        if source:
+            summary["source"] = source
         pixels = _component_pixels(probability, chosen)
         count = int(np.count_nonzero(pixels))
         self.metadata["precision"] = choice.precision
@@ -280,30 +282,36 @@ class TrailSegmentationTask(QuantumTask):
 
     def _choose_model(
         self, image: InputImage, template: object, trail_model: DeferredDatasetHandle | None
-    ) -> tuple[TrailModel, ImagePlanes]:
-        """Return the model for an image, and the arrays of the image, with the template if it is used."""
+    ) -> tuple[TrailModel, ImagePlanes, str]:
+        """Return the model for an image, and the arrays of the image, with the template if it is used.
+
+        The third value is the configured name of the model, empty for one in the Butler.
+        """
         name = None if trail_model is not None or template is None else self.config.templateModel
         if trail_model is not None:
-            model = butler_model(trail_model)
+            model, source = butler_model(trail_model), ""
         else:
-            model = named_model(name or self.config.model)
+            source = name or self.config.model
+            model = named_model(source)
         if name and not _has_template_channels(model):
             raise InvalidQuantumError(
                 f"The model {name!r} has no template channel, only "
                 f"{', '.join(model.specification.channels)}; configure another templateModel, or none."
             )
         if template is None or not _has_template_channels(model):
-            return model, image.planes
+            return model, image.planes, source
         planes = dataclasses.replace(image.planes, template=read_template(template, image))
         covered = _template_coverage(planes)
         if name and covered < _MIN_COVERAGE:
-            model = named_model(self.config.model)
+            source = self.config.model
+            model = named_model(source)
             self.log.info(
                 "The template covers only %.1f%% of the image: using the model %s.",
                 100.0 * covered,
                 model.specification.name,
             )
-        return model, planes if covered > 0.0 and _has_template_channels(model) else image.planes
+        used = planes if covered > 0.0 and _has_template_channels(model) else image.planes
+        return model, used, source
 
     def _check_seeing(self, model: TrailModel, image: InputImage) -> None:
         """Warn if the seeing is outside the range of the training."""

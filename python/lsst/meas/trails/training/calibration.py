@@ -45,6 +45,7 @@ from ..core.geometry import Trails
 from ..core.matching import classify_candidates
 from ..core.operating_point import FALSE_RATES
 from ..core.planes import ImagePlanes
+from ..nn.candidate_score import SecondStageScore, second_stage
 from ..nn.model_file import TrailModel, load_model
 from ..nn.predict import predict_probability
 from .candidate_sample import CandidateSample, SearchedScene
@@ -147,8 +148,10 @@ def search_planes(
     background = fit_background(planes.image, planes.bad())
     probability = predict_probability(model, planes, background=background, threads=threads, device=device)
     sky = SkySubtracted.from_planes(planes, background)
+    stage = second_stage(model)
+    score = None if stage is None else SecondStageScore(stage)
     return {
-        (grow, seed): find_candidates(probability, sky, options=CandidateOptions(grow=grow, seed=seed))
+        (grow, seed): find_candidates(probability, sky, score, CandidateOptions(grow=grow, seed=seed))
         for grow, seed in thresholds
     }
 

@@ -16,16 +16,17 @@ from __future__ import annotations
 __all__ = ("LEAST_SCORE", "CandidateSample", "SearchedScene")
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from ..core.candidates.score import ScoreModel, candidate_features
+from ..core.candidates.score import LOGIT_COLUMN, ScoreModel, candidate_features
 from ..core.operating_point import SNR50_LIMIT, measure_detection
 from ..evaluation.calibration import calibration_error
+from ..nn.candidate_score import LogitCalibration, TableScore
 
 type _Floats = npt.NDArray[np.float64]
 type _Ints = npt.NDArray[np.int64]
@@ -114,12 +115,12 @@ class CandidateSample:
         """Size of all scenes, pixels."""
         return float(self.group_pixels.sum())
 
-    def scored(self, model: Callable[[_Floats], _Floats]) -> _Floats:
-        """Return the scores of all candidates by a model, lowered for spikes as in a catalog."""
-        return model(candidate_features(self.table)) * (1.0 - self.table["spikeLikeness"])
+    def scored(self, model: TableScore) -> _Floats:
+        """Return the scores of all candidates by a model, as in a catalog."""
+        return model.of_table(self.table)
 
-    def fit(self, which: _Mask | None = None, prior: float = 1.0) -> ScoreModel:
-        """Fit a score to the candidates.
+    def fit(self, which: _Mask | None = None, prior: float = 1.0) -> TableScore:
+        """Fit a score to the candidates: to the log-odds of a second stage, or to features.
 
         Parameters
         ----------
@@ -136,7 +137,12 @@ class CandidateSample:
         usable = self.is_true | self.is_false
         if which is not None:
             usable &= which
-        model = ScoreModel.fit(candidate_features(self.table)[usable], self.is_true[usable])
+        logits = self.table[LOGIT_COLUMN]
+        model: TableScore
+        if np.all(np.isfinite(logits)):
+            model = LogitCalibration.fit(logits[usable], self.is_true[usable])
+        else:
+            model = ScoreModel.fit(candidate_features(self.table)[usable], self.is_true[usable])
         # Another share of trails shifts the log-odds of a logistic regression.
         return dataclasses.replace(model, intercept=model.intercept + float(np.log(prior)))
 

@@ -13,12 +13,13 @@
 
 from __future__ import annotations
 
-__all__ = ("METRICS_NAME", "TrainingReport", "plot_curves", "read_metrics")
+__all__ = ("METRICS_NAME", "TrainingReport", "logged", "plot_curves", "read_metrics")
 
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +40,16 @@ METRICS_NAME = "metrics.jsonl"
 
 _LOG = logging.getLogger("lsst.meas.trails.training")
 _LOG_STEPS = 50
+
+
+def logged[T](items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Yield items and log their number ten times, for batch jobs, which have no progress bar."""
+    started, tenths = time.monotonic(), 0
+    for number, item in enumerate(items, 1):
+        yield item
+        if 10 * number // total > tenths:
+            tenths = 10 * number // total
+            _LOG.info("%s %d of %d scenes in %.0f s.", what, number, total, time.monotonic() - started)
 
 
 class TrainingReport:

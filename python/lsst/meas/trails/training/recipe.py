@@ -43,6 +43,7 @@ from ..nn.model_specification import NetworkSection
 from .recipe_data import FILE_ROLES, DataRecipe, SimulationRecipe
 from .recipe_section import RecipeError, RecipeSection
 from .recipe_stage import OptimizerRecipe, StageRecipe, is_in_part
+from .second_stage import SecondStageRecipe
 
 _MAX_RECIPE_BYTES = 1_000_000
 _MAX_VALUES = 100_000
@@ -161,6 +162,9 @@ class Recipe(RecipeSection):
     validation: ValidationRecipe = ValidationRecipe()
     """Schedule of the validation."""
 
+    second_stage: SecondStageRecipe | None = None
+    """Network that ranks the candidates of the trained one; by default a regression does."""
+
     ema: float = Field(0.998, ge=0.0, lt=1.0)
     """Decay of the moving average of the weights, which is validated and exported; 0 uses the weights
     themselves.
@@ -187,6 +191,11 @@ class Recipe(RecipeSection):
             for i, stage in enumerate(self.stages):
                 require(stage.mixture is None, f"stages[{i}].mixture", "needs tile files, not 'data.inject'")
             require(self.augmentation.blur == 0.0, "augmentation.blur", "needs tile files, not 'data.inject'")
+        simulate = self.data.simulate
+        if self.second_stage is not None and simulate is not None:
+            sections = (simulate.train, simulate.validation, *simulate.calibration_sections.values())
+            is_new = self.second_stage.scenes["seed"] not in [section["seed"] for section in sections]
+            require(is_new, "second_stage.scenes", "must have another seed than those of 'data.simulate'")
         names = self.model.parameter_names()
         known = dict.fromkeys(name.partition(".")[0] for name in names)
         for i, stage in enumerate(self.stages):

@@ -17,10 +17,8 @@ __all__ = ("calibrate_model", "train_model")
 
 import glob
 import hashlib
-import logging
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -39,13 +37,13 @@ from .crops import InjectedCrops
 from .dataset import TrailTileDataset
 from .distributed import joined_ranks
 from .initial_weights import InitialWeights
+from .log import logged
+from .rank import rank_candidates
 from .recipe import Recipe, RecipeError, find_recipe, load_recipe
 from .scenes import TrainingScenes
 from .seeds import refuse_calibration_seed, refuse_seeds_of_start
 from .trainer import TrainingResult, train
 from .validation import ObjectValidation
-
-_LOG = logging.getLogger(__name__)
 
 
 def train_model(
@@ -151,6 +149,11 @@ def train_model(
             start=initial_weights,
             objects=objects,
             ranks=ranks,
+        )
+    if ranks.is_rank_zero and result.model_path and original.second_stage is not None:
+        folder = Path(tiles or output / "tiles")
+        rank_candidates(
+            result.model_path, original, source, folder=folder, threads=original.threads, console=console
         )
     if ranks.is_rank_zero and result.model_path and simulate:
         _calibrate_all(result.model_path, original, source, console)
@@ -260,7 +263,7 @@ def calibrate_model(
     found = run_all(tasks, threads or available_cores())
     with make_progress(console or Console(stderr=True, quiet=True)) as progress:
         shown = track(progress, found, "Calibrating the score", count)
-        calibration = fit_calibration(_logged(shown, count, "Searched"))
+        calibration = fit_calibration(logged(shown, count, "Searched"))
     specification = before.replace(
         thresholds=calibration.thresholds,
         score=calibration.score,
@@ -328,19 +331,9 @@ def _simulate_tiles(recipe: Recipe, source: str, tiles: Path, console: Console) 
         done = run_all(pending, recipe.threads or available_cores())
         with make_progress(console) as progress:
             shown = track(progress, done, "Simulating scenes", len(pending))
-            for _ in _logged(shown, len(pending), "Simulated"):
+            for _ in logged(shown, len(pending), "Simulated"):
                 pass
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=files)})
-
-
-def _logged[T](items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Yield items and log their number ten times, for batch jobs, which have no progress bar."""
-    started, logged = time.monotonic(), 0
-    for number, item in enumerate(items, 1):
-        yield item
-        if 10 * number // total > logged:
-            logged = 10 * number // total
-            _LOG.info("%s %d of %d scenes in %.0f s.", what, number, total, time.monotonic() - started)
 
 
 def _search_simulated(model_path: Path, weights: str, scenes: TrainingScenes, index: int) -> SearchedScene:

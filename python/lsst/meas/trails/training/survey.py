@@ -35,9 +35,9 @@ import numpy as np
 from rich.console import Console
 
 from .. import __version__
-from ..core.candidates.score import ScoreModel
 from ..core.operating_point import DETECTOR_PIXELS
 from ..core.progress import make_progress, track
+from ..nn.candidate_score import TableScore, score_of_table
 from ..nn.hardware import precision_name
 from ..nn.model_file import load_model
 from ..nn.model_specification import ModelSpecification
@@ -115,7 +115,7 @@ def fit_survey(
     searched: Sequence[SearchedScene],
     specification: ModelSpecification,
     thresholds: Sequence[Thresholds] = THRESHOLDS,
-) -> tuple[ScoreMeasurement | None, ScoreMeasurement, ScoreModel]:
+) -> tuple[ScoreMeasurement | None, ScoreMeasurement, TableScore]:
     """Choose thresholds and fit the score of a model on searched images.
 
     Parameters
@@ -145,7 +145,7 @@ def fit_survey(
     before = None
     if specification.score:
         sample = CandidateSample(searched, old_pair)
-        old = sample.scored(ScoreModel.from_mapping(specification.score))
+        old = sample.scored(score_of_table(specification.score))
         at_rate = specification.score.get("at_false_per_detector", {})
         assert isinstance(at_rate, Mapping)
         before = measure_score(sample, old, _prior(sample), at_rate)

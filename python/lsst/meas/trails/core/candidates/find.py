@@ -31,7 +31,7 @@ from ..fit.shape_tests import ShapeTests, is_point, measure_shape
 from ..geometry import Trail, clip_segment, edge_distance, segment_distance
 from .components import Component, find_components
 from .pixel_flags import PIXEL_FLAGS, center_bits, footprint_bits, has_plane
-from .score import ScoreModel, candidate_features
+from .score import LOGIT_COLUMN, CandidateScore, FoundCandidates
 from .spikes import find_bright_stars, spike_likeness
 from .streaks import crosses_image, on_streak
 
@@ -68,7 +68,7 @@ class CandidateOptions:
 def find_candidates(
     probability: npt.NDArray[np.float32],
     sky: SkySubtracted,
-    score: ScoreModel | None = None,
+    score: CandidateScore | None = None,
     options: CandidateOptions = CandidateOptions(),
 ) -> astropy.table.Table:
     """Find, fit and score trail candidates.
@@ -78,10 +78,9 @@ def find_candidates(
     probability
         Probability per pixel that it belongs to a trail, shape (ny, nx).
     sky
-        The image.
+        The image; if it has a template, a score may use it.
     score
-        Model of the score; by default the score is the mean of the largest quarter of the component's
-        probabilities.
+        The score; by default it is the mean of the largest quarter of the component's probabilities.
     options
         Thresholds.
 
@@ -112,11 +111,15 @@ def find_candidates(
     table["score"] = np.zeros(len(table))
     table["spikeLikeness"] = np.zeros(len(table))
     table["trail_flag_point"] = np.zeros(len(table), dtype=bool)
+    table[LOGIT_COLUMN] = np.full(len(table), np.nan)
     if len(table) == 0:
         return table
-    table["score"] = table["topProbability"] if score is None else score(candidate_features(table))
     table["spikeLikeness"] = spike_likeness(table, find_bright_stars(sky))
-    table["score"] *= 1.0 - table["spikeLikeness"]
+    if score is None:
+        table["score"] = table["topProbability"] * (1.0 - table["spikeLikeness"])
+    else:
+        trails = [candidate.trail for candidate in candidates]
+        table["score"] = score.score(FoundCandidates(table, trails, sky, probability))
     table["streakFlag"] |= on_streak(table)
     table = table[np.asarray(table["score"]) >= options.min_score]
     table = _without_repeats(table[np.argsort(-np.asarray(table["score"]), kind="stable")])
@@ -250,6 +253,7 @@ _COLUMNS: tuple[tuple[str, type, Callable[[_Candidate], float]], ...] = (
     ("trailAnglePixErr", np.float64, lambda c: c.fit.angle_err),
     ("flux", np.float64, lambda c: c.fit.flux),
     ("fluxErr", np.float64, lambda c: c.fit.flux_err),
+    ("background", np.float64, lambda c: c.fit.background),
     ("snr", np.float64, lambda c: c.fit.flux / c.fit.flux_err if c.fit.flux_err > 0.0 else np.nan),
     ("trailChi2", np.float64, lambda c: c.fit.chi2),
     ("trailNdata", np.int64, lambda c: c.fit.n_data),

@@ -17,15 +17,25 @@ for a network and are part of the model's specification.
 
 from __future__ import annotations
 
-__all__ = ("FEATURES", "ScoreModel", "candidate_features")
+__all__ = (
+    "FEATURES",
+    "LOGIT_COLUMN",
+    "CandidateScore",
+    "FoundCandidates",
+    "ScoreModel",
+    "candidate_features",
+)
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self
 
+import astropy.table
 import numpy as np
 import numpy.typing as npt
 
+from ..background import SkySubtracted
+from ..geometry import Trail
 from ..logistic import fit_logistic
 
 FEATURES: tuple[str, ...] = (
@@ -49,6 +59,9 @@ FEATURES_VERSION = 2
 Increase it with each change of the features of an image, of candidates or of fits: a score calibrated on
 other features is wrong.
 """
+
+LOGIT_COLUMN = "secondStageLogit"
+"""Column of candidates with the log-odds of a second stage, before calibration; NaN without one."""
 
 _EPSILON = 1e-4
 
@@ -103,6 +116,32 @@ def candidate_features(table: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.flo
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class FoundCandidates:
+    """Candidates of an image before they have a score."""
+
+    table: astropy.table.Table
+    """One row per candidate, with the columns of `candidate_features` and
+    `~lsst.meas.trails.core.candidates.numbers.candidate_numbers`.
+    """
+
+    trails: Sequence[Trail]
+    """Trail of each candidate: its fit, or the line of a streak without ends."""
+
+    sky: SkySubtracted
+    """The image, with its template if there is one."""
+
+    probability: npt.NDArray[np.floating]
+    """Probability per pixel that it belongs to a trail, shape (ny, nx)."""
+
+
+class CandidateScore(Protocol):
+    """Score of candidates."""
+
+    def score(self, found: FoundCandidates) -> npt.NDArray[np.float64]:
+        """Return the scores of candidates in [0, 1], shape (n,)."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ScoreModel:
     """Logistic regression on standardized features.
 
@@ -125,6 +164,14 @@ class ScoreModel:
         """Return scores in [0, 1] of features, shape (n, len(FEATURES))."""
         logit = (features - self.mean) / self.scale @ self.coefficients + self.intercept
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -50.0, 50.0))))
+
+    def score(self, found: FoundCandidates) -> npt.NDArray[np.float64]:
+        """Return the scores of the candidates of an image."""
+        return self.of_table(found.table)
+
+    def of_table(self, table: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.float64]:
+        """Return the scores of candidates, lower for those that resemble a spike."""
+        return self(candidate_features(table)) * (1.0 - np.asarray(table["spikeLikeness"], dtype=np.float64))
 
     @classmethod
     def fit(cls, features: npt.NDArray[np.float64], is_trail: npt.NDArray[np.bool_]) -> Self:

@@ -1,0 +1,42 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Second stages with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsst.meas.trails.nn.model_file import read_model_bytes, shipped_model_path, write_model_bytes
+from lsst.meas.trails.nn.second_stage import SecondStage, SecondStageSection
+
+
+def random_stage(seed: int = 0, **changes: Any) -> SecondStage:
+    """Return a second stage with random weights."""
+    section = SecondStageSection(**changes)
+    rng = np.random.default_rng(seed)
+    weights = {
+        name: rng.normal(0.0, 1.0 / np.sqrt(np.prod(shape[1:])), shape).astype(np.float32)
+        for name, shape in section.weight_shapes().items()
+    }
+    if section.numbers:
+        weights["numbers.scale"] = np.ones(len(section.numbers), dtype=np.float32)
+    return SecondStage(section, weights)
+
+
+def copy_shipped_model(folder: Path, name: str = "direct") -> Path:
+    """Copy a model of the package to a folder, and return its specification's path."""
+    path = folder / f"{name}.json"
+    write_model_bytes(path, *read_model_bytes(shipped_model_path(name))[:2])
+    return path
