@@ -63,12 +63,18 @@ def test_a_model_holds_both_stages(path: Path) -> None:
     assert score.needs_template
 
 
-def test_models_with_the_same_weights_stay_valid(path: Path) -> None:
-    other = copy_shipped_model(path.parent, "template")
-    assert load_model(other).specification.weights_file == load_model(path).specification.weights_file
+def test_models_with_the_same_weights_stay_valid(tmp_path: Path) -> None:
+    path, other = (copy_shipped_model(tmp_path, name) for name in ("direct", "template"))
+    before = load_model(other)
+    assert before.specification.weights_file == load_model(path).specification.weights_file
     stage = random_stage(**SMALL)
     add_second_stage(path, stage.section, stage.weights)
-    assert second_stage(load_model(other)) is None
+    after = load_model(other)
+    assert after.checksum == before.checksum
+    assert second_stage(after) is not None
+    changed = second_stage(load_model(path))
+    assert changed is not None
+    assert changed.section == stage.section
 
 
 def test_a_second_stage_is_replaced(path: Path) -> None:

@@ -35,8 +35,11 @@ def random_stage(seed: int = 0, **changes: Any) -> SecondStage:
     return SecondStage(section, weights)
 
 
-def copy_shipped_model(folder: Path, name: str = "direct") -> Path:
-    """Copy a model of the package to a folder, and return its specification's path."""
+def copy_shipped_model(folder: Path, name: str = "difference") -> Path:
+    """Copy a model of the package to a folder, and return its specification's path.
+
+    The model `difference` has no second stage.
+    """
     path = folder / f"{name}.json"
     write_model_bytes(path, *read_model_bytes(shipped_model_path(name))[:2])
     return path
