@@ -23,13 +23,16 @@ import yaml
 from click.testing import CliRunner, Result
 
 from lsst.meas.trails.cli import main
+from lsst.meas.trails.nn.candidate_score import second_stage
 from lsst.meas.trails.nn.hardware import precision_name
 from lsst.meas.trails.nn.model_file import ModelSpecification, load_model, save_model
 from lsst.meas.trails.nn.networks.registry import create_network
-from lsst.meas.trails.training import run
+from lsst.meas.trails.training import rank, run
 from lsst.meas.trails.training.calibration import Calibration
 from lsst.meas.trails.training.candidate_sample import SearchedScene
 from lsst.meas.trails.training.recipe import Recipe
+
+from support.second_stages import random_samples
 
 SMALL: dict[str, Any] = {"widths": [4, 8], "blocks": [1, 0], "decoder_blocks": [0], "dilations": [1]}
 RECIPE: dict[str, Any] = {
@@ -146,11 +149,32 @@ def test_calibrate_refuses(model_path: Path) -> None:
     fails(RECIPE, "recipe")
 
 
-def test_calibrate_takes_only_the_file_of_a_model(model_path: Path) -> None:
+@pytest.mark.parametrize("command", ["calibrate", "rank"])
+def test_commands_take_only_the_file_of_a_model(model_path: Path, command: str) -> None:
     for name in ("direct", str(model_path.with_suffix(".safetensors")), str(model_path.with_suffix(""))):
-        result = CliRunner().invoke(main, ["model", "calibrate", name, "--config", "sky"])
+        result = CliRunner().invoke(main, ["model", command, name, "--config", "sky"])
         assert result.exit_code == 2
         assert "MODEL" in result.output
+
+
+def test_rank_adds_a_second_stage(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def simulate(model: object, scenes: object, index: int, thresholds: object, path: Path) -> None:
+        random_samples(30, seed=index).write(path)
+
+    monkeypatch.setattr(rank, "simulate_stamp_file", simulate)
+    config = model_path.with_name("recipe.yaml")
+    arguments = ["model", "rank", str(model_path), "--config", str(config), "--threads", "1"]
+    config.write_text(yaml.safe_dump(RECIPE))
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "second_stage is missing" in " ".join(result.output.split())
+    network = {"widths": [4], "dense": 8, "dense_numbers": 4}
+    section = {"scenes": {"seed": 77, "count": 2}, "network": network, "epochs": 1, "batch_size": 16}
+    config.write_text(yaml.safe_dump(RECIPE | {"second_stage": section}))
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert second_stage(load_model(model_path)) is not None
+    assert len(list((model_path.parent / "tiles").glob("candidates-*/*"))) == 2
 
 
 @pytest.fixture

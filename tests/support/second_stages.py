@@ -9,7 +9,7 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Second stages with random weights."""
+"""Second stages with random weights, and random candidates for them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from lsst.meas.trails.core.candidates.numbers import CANDIDATE_NUMBERS
+from lsst.meas.trails.core.candidates.stamps import STAMP_CHANNELS, STAMP_SHAPE
 from lsst.meas.trails.nn.model_file import read_model_bytes, shipped_model_path, write_model_bytes
 from lsst.meas.trails.nn.second_stage import SecondStage, SecondStageSection
+from lsst.meas.trails.training.stamp_samples import StampSamples
 
 
 def random_stage(seed: int = 0, **changes: Any) -> SecondStage:
@@ -43,3 +46,16 @@ def copy_shipped_model(folder: Path, name: str = "difference") -> Path:
     path = folder / f"{name}.json"
     write_model_bytes(path, *read_model_bytes(shipped_model_path(name))[:2])
     return path
+
+
+def random_samples(count: int = 400, *, in_stamp: bool = True, seed: int = 1) -> StampSamples:
+    """Return noise, and trails that show in their stamps or in a number."""
+    rng = np.random.default_rng(seed)
+    is_true = rng.random(count) < 0.3
+    stamps = rng.normal(0.0, 0.2, (count, len(STAMP_CHANNELS), *STAMP_SHAPE)).astype(np.float16)
+    numbers = rng.normal(3.0, 2.0, (count, len(CANDIDATE_NUMBERS))).astype(np.float32)
+    if in_stamp:
+        stamps[is_true, 0, 14:18, 16:48] += np.float16(1.0)
+    else:
+        numbers[:, 4] += 8.0 * is_true
+    return StampSamples(stamps, numbers, is_true)

@@ -24,8 +24,7 @@ from lsst.meas.trails.training.rank import rank_candidates
 from lsst.meas.trails.training.recipe import Recipe, RecipeError
 from lsst.meas.trails.training.scenes import TrainingScenes
 
-from .test_second_stage import samples
-from support.second_stages import copy_shipped_model
+from support.second_stages import copy_shipped_model, random_samples
 
 SECTION: dict[str, Any] = {
     "scenes": {"seed": 9, "count": 3},
@@ -51,7 +50,7 @@ def test_a_model_gets_a_second_stage(path: Path, tmp_path: Path, monkeypatch: py
 
     def simulate(model: object, scenes: TrainingScenes, index: int, thresholds: object, path: Path) -> None:
         searched.append((scenes.seed, index, thresholds))
-        samples(30, seed=index).write(path)
+        random_samples(30, seed=index).write(path)
 
     monkeypatch.setattr(rank, "simulate_stamp_file", simulate)
     recipe = Recipe.from_mapping(MAPPING)
@@ -63,7 +62,9 @@ def test_a_model_gets_a_second_stage(path: Path, tmp_path: Path, monkeypatch: py
     assert specification.training["second_stage"]["scenes"] == SECTION["scenes"]  # type: ignore[index]
     stage = second_stage(model)
     assert stage is not None
-    assert np.isfinite(stage.logits(samples(4).stamps, samples(4).numbers.astype(np.float64))).all()
+    assert np.isfinite(
+        stage.logits(random_samples(4).stamps, random_samples(4).numbers.astype(np.float64))
+    ).all()
     # A run that was stopped does not search scenes again; more scenes add to them.
     (next((tmp_path / "tiles").glob("*")) / "00001.safetensors").unlink()
     more = Recipe.from_mapping(MAPPING | {"second_stage": SECTION | {"scenes": {"seed": 9, "count": 4}}})

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-from lsst.meas.trails.core.candidates.numbers import CANDIDATE_NUMBERS
-from lsst.meas.trails.core.candidates.stamps import STAMP_CHANNELS, STAMP_SHAPE
+from lsst.meas.trails.core.candidates.stamps import STAMP_CHANNELS
 from lsst.meas.trails.nn.second_stage import SecondStageSection
 from lsst.meas.trails.training.recipe_section import RecipeError
 from lsst.meas.trails.training.second_stage import SecondStageNetwork, SecondStageRecipe, train_second_stage
-from lsst.meas.trails.training.stamp_samples import StampSamples
+
+from support.second_stages import random_samples
 
 SMALL = {"widths": [4, 8], "dense": 8, "dense_numbers": 4}
 SCENES = {"seed": 1, "count": 1}
@@ -33,23 +33,10 @@ def recipe(**changes: Any) -> SecondStageRecipe:
     return SecondStageRecipe.from_mapping(mapping | changes)
 
 
-def samples(count: int = 400, *, in_stamp: bool = True, seed: int = 1) -> StampSamples:
-    """Return noise, and trails that show in their stamps or in a number."""
-    rng = np.random.default_rng(seed)
-    is_true = rng.random(count) < 0.3
-    stamps = rng.normal(0.0, 0.2, (count, len(STAMP_CHANNELS), *STAMP_SHAPE)).astype(np.float16)
-    numbers = rng.normal(3.0, 2.0, (count, len(CANDIDATE_NUMBERS))).astype(np.float32)
-    if in_stamp:
-        stamps[is_true, 0, 14:18, 16:48] += np.float16(1.0)
-    else:
-        numbers[:, 4] += 8.0 * is_true
-    return StampSamples(stamps, numbers, is_true)
-
-
 @pytest.mark.parametrize("in_stamp", [True, False])
 def test_trails_are_told_from_others(in_stamp: bool) -> None:
-    stage = train_second_stage(recipe(epochs=12), samples(in_stamp=in_stamp))
-    other = samples(seed=2, in_stamp=in_stamp)
+    stage = train_second_stage(recipe(epochs=12), random_samples(in_stamp=in_stamp))
+    other = random_samples(seed=2, in_stamp=in_stamp)
     logits = stage.logits(other.stamps.astype(np.float32), other.numbers.astype(np.float64))
     low, high = np.quantile(logits[other.is_true], 0.1), np.quantile(logits[~other.is_true], 0.9)
     assert low > high
@@ -59,15 +46,17 @@ def test_trails_are_told_from_others(in_stamp: bool) -> None:
 
 def test_a_network_is_blind_to_what_it_leaves_out() -> None:
     blind = recipe(network=SMALL | {"channels": [name for name in STAMP_CHANNELS if name != "science"]})
-    other = samples(seed=2)
-    logits = train_second_stage(blind, samples()).logits(other.stamps, other.numbers.astype(np.float64))
+    other = random_samples(seed=2)
+    logits = train_second_stage(blind, random_samples()).logits(
+        other.stamps, other.numbers.astype(np.float64)
+    )
     assert logits[other.is_true].mean() - logits[~other.is_true].mean() < 0.5
 
 
 @pytest.mark.parametrize("left_out", [{}, {"channels": ()}, {"numbers": ()}])
 def test_inference_agrees_with_torch(left_out: dict[str, Any]) -> None:
     section = SecondStageSection(widths=(4, 8), dense=8, dense_numbers=4, **left_out)
-    some = samples(20)
+    some = random_samples(20)
     some.stamps[:] *= np.float16(20.0)
     numbers = some.numbers[:, section.number_indices].astype(np.float64)
     stamps = torch.from_numpy(some.stamps[:, section.channel_indices].astype(np.float32))
@@ -85,19 +74,19 @@ def test_inference_agrees_with_torch(left_out: dict[str, Any]) -> None:
 
 
 def test_the_same_recipe_gives_the_same_weights() -> None:
-    first, second = (train_second_stage(recipe(epochs=1), samples(64)).weights for _ in range(2))
+    first, second = (train_second_stage(recipe(epochs=1), random_samples(64)).weights for _ in range(2))
     for name, weights in first.items():
         np.testing.assert_array_equal(second[name], weights)
 
 
 @pytest.mark.parametrize("is_true", [False, True])
 def test_nothing_to_learn_from(is_true: bool) -> None:
-    some = samples(64)
+    some = random_samples(64)
     some.is_true[:] = is_true
     with pytest.raises(ValueError, match=f"{64 * is_true} of 64"):
         train_second_stage(recipe(), some)
     with pytest.raises(ValueError, match="of 20 candidates"):
-        train_second_stage(recipe(), samples(20))
+        train_second_stage(recipe(), random_samples(20))
 
 
 @pytest.mark.parametrize(

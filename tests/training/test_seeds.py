@@ -72,6 +72,13 @@ def test_calibration_on_seen_scenes_is_refused(seed: int, started: ModelSpecific
         refuse_calibration_seed(started, seed, "f.yaml")
 
 
+def test_calibration_on_scenes_of_the_second_stage_is_refused() -> None:
+    ranked = _model(recipe=_recipe(1, 2).to_mapping(), second_stage={"scenes": {"seed": 5, "count": 1}})
+    refuse_calibration_seed(ranked, 6, "f.yaml")
+    with pytest.raises(RecipeError, match="f.yaml: data.simulate.calibration .*5"):
+        refuse_calibration_seed(ranked, 5, "f.yaml")
+
+
 def test_calibration_needs_the_recipe() -> None:
     with pytest.raises(RecipeError, match="tiny.*recipe"):
         refuse_calibration_seed(_model(), 1, "f.yaml")

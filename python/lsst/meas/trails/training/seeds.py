@@ -87,6 +87,13 @@ def refuse_calibration_seed(
             f"The specification of {specification.name!r} has no valid recipe of its training ({error}); "
             "calibrate only models with known training scenes."
         ) from error
+    second_stage = specification.training.get("second_stage")
+    scenes = second_stage.get("scenes") if isinstance(second_stage, Mapping) else None
+    if isinstance(scenes, Mapping) and scenes.get("seed") == seed:
+        raise RecipeError(
+            f"{source}: data.simulate.{key} has the seed {seed} of the scenes of the model's second stage; "
+            "choose another seed."
+        )
     for role in ("train", "validation"):
         if seed in _seen_seeds(specification.training, role):
             raise RecipeError(
