@@ -75,15 +75,13 @@ def test_options_and_the_model_in_its_run(calls: list[tuple[Any, ...]], tmp_path
     repo = tmp_path / "repo"
     open_or_create(str(repo))
     use = (repo, "input", "--run", "models/mine", "--output", tmp_path / "out")
-    code, output = invoke(*use, "--minutes", 3, "--template", "template_detector", "-d", "visit > 3")
+    code, output = invoke(*use, "--minutes", 3, "--template", "none", "--where", "visit > 3")
     assert code == 0, output
     assert "models/mine" in output
     assert "1.5" in output
     ((*where, options),) = calls
     assert where == [str(repo), "input", "mine", tmp_path / "out"]
-    assert options == AdaptOptions(
-        start="template", template_type="template_detector", where="visit > 3", minutes=3.0
-    )
+    assert options == AdaptOptions(template_type=None, where="visit > 3", minutes=3.0)
     butler = Butler.from_config(repo, collections="models/mine")
     assert len(butler.query_datasets("trail_model")) == 1
     # Half an hour is not lost to a name that is taken.
@@ -91,8 +89,8 @@ def test_options_and_the_model_in_its_run(calls: list[tuple[Any, ...]], tmp_path
     assert code == 1
     assert "choose another --run" in output
     assert len(calls) == 1
-    assert invoke(repo, "input", "--run", "other", "--image", "difference_image")[0] == 0
-    assert calls[1][-1].start == "difference"
+    assert invoke(repo, "input", "--run", "other", "--dataset-type", "difference_image")[0] == 0
+    assert calls[1][-1].dataset_type == "difference_image"
 
 
 def test_files(calls: list[tuple[Any, ...]], tmp_path: Path) -> None:

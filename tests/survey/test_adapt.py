@@ -47,7 +47,9 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> AdaptOptions:
     """Return options of an adaptation of two steps, in a dense rain of trails."""
     path = tmp_path_factory.mktemp("recipe") / "adapt.yaml"
     path.write_text(yaml.safe_dump(RECIPE))
-    return AdaptOptions(recipe=str(path), trails_per_megapixel=60.0, threads=1, device="cpu")
+    return AdaptOptions(
+        recipe=str(path), trails_per_megapixel=60.0, template_type=None, threads=1, device="cpu"
+    )
 
 
 def test_from_images_to_a_measured_model(
@@ -92,7 +94,7 @@ def test_from_images_to_a_measured_model(
 
 
 def test_too_few_visits(survey: str, options: AdaptOptions, tmp_path: Path) -> None:
-    three = dataclasses.replace(options, images=3)
+    three = dataclasses.replace(options, max_detectors=3)
     with pytest.raises(TooFewVisitsError, match="at least 4"):
         adapt_model(survey, "input", "mine", tmp_path / "mine", three, progress=False)
     assert not (tmp_path / "mine").exists()

@@ -20,21 +20,18 @@ import pytest
 from lsst.meas.trails.core.geometry import Trails
 from lsst.meas.trails.core.tiles.labels import LabeledTruth
 from lsst.meas.trails.nn.model_file import shipped_model_path
-from lsst.meas.trails.survey import backgrounds
 from lsst.meas.trails.survey.backgrounds import find_probable, make_background, probable_score
-from lsst.meas.trails.survey.images import KnownImage, SurveyImage, find_images
+from lsst.meas.trails.survey.images import KnownImage, LabeledImage, find_images
 from lsst.meas.trails.training.backgrounds import IGNORED, TRAIL, read_background
-
-DETECTOR = 16_400_000
 
 
 @pytest.fixture
-def image(survey: str) -> SurveyImage:
+def image(survey: str) -> LabeledImage:
     """Return the first image."""
     return find_images(survey, "input", "preliminary_visit_image")[0][0]
 
 
-def candidates(scores: list[float], streaks: list[bool], n_pixels: int = DETECTOR) -> astropy.table.Table:
+def candidates(scores: list[float], streaks: list[bool], ny: int = 4100) -> astropy.table.Table:
     """Return candidates of 30 pixels, in a column of the image."""
     count = len(scores)
     table = astropy.table.Table(
@@ -43,12 +40,11 @@ def candidates(scores: list[float], streaks: list[bool], n_pixels: int = DETECTO
             "y": 40.0 + 60.0 * np.arange(count),
             "trailLengthPix": np.full(count, 30.0),
             "trailAnglePix": np.zeros(count),
-            "flux": np.full(count, 1.0),
             "score": scores,
             "streakFlag": streaks,
         }
     )
-    table.meta = {"n_pixels": n_pixels, "pixel_scale": 0.2}
+    table.meta = {"shape": [ny, 4000], "pixel_scale": 0.2}
     return table
 
 
@@ -57,14 +53,14 @@ def test_as_many_candidates_as_detectors_are_probable() -> None:
     assert probable_score([one, two]) == 0.8
     assert probable_score([candidates([0.9, 0.8], [False, False])]) == 0.9
     # There are fewer candidates than detectors.
-    assert probable_score([candidates([0.3], [False], 5 * DETECTOR)]) == 0.3
+    assert probable_score([candidates([0.3], [False], 5 * 4100)]) == 0.3
     # In a small area no real trail is expected.
-    assert probable_score([candidates([0.9], [False], DETECTOR // 3)]) == np.inf
+    assert probable_score([candidates([0.9], [False], 1300)]) == np.inf
     assert probable_score([candidates([], [])]) == np.inf
 
 
 def test_labels_decide_what_is_ignored(
-    image: SurveyImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image: LabeledImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = image.read()
 
@@ -75,7 +71,7 @@ def test_labels_decide_what_is_ignored(
         trails=line(250.0, 40.0), unknown=line(250.0, 100.0), artifacts=np.array([[101.0, 99.0]])
     )
     monkeypatch.setattr(
-        backgrounds.SurveyImage,
+        LabeledImage,
         "read",
         lambda self: KnownImage(**{**vars(known), "labels": labels}),
     )
@@ -92,16 +88,17 @@ def test_labels_decide_what_is_ignored(
     # A satellite is ignored across the image.
     assert has(IGNORED, 300, 160)
     assert not has(IGNORED, 300, 40)
+    assert has(IGNORED, 20, 300)
     assert has(TRAIL, 250, 40)
     assert not has(IGNORED, 250, 40)
     assert has(IGNORED, 250, 100)
     assert np.count_nonzero(flags & TRAIL) > 30 * 3
 
 
-def test_an_image_is_searched(image: SurveyImage, tmp_path: Path) -> None:
+def test_an_image_is_searched(image: LabeledImage, tmp_path: Path) -> None:
     path = tmp_path / "candidates.ecsv"
     find_probable(image, shipped_model_path(), path)
     table = astropy.table.Table.read(path)
-    assert table.meta == {"n_pixels": 448 * 512, "pixel_scale": pytest.approx(0.2, rel=0.01)}
+    assert table.meta == {"shape": [448, 512], "pixel_scale": pytest.approx(0.2, rel=0.01)}
     make_background(image, path, probable_score([table]), tmp_path / "background.safetensors")
     assert read_background(tmp_path / "background.safetensors").shape == (448, 512)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   meas-trails adapt /repo/main LSSTCam/runs/DRP --run u/me/trails/model \\
-      --image visit_image --template template_detector
+      --dataset-type visit_image
   meas-trails adapt repo input --run models/mine --minutes 3 --device cuda
   meas-trails adapt --fits night1/*.fits --run models/mine --output mine
 """
@@ -47,25 +47,33 @@ Examples:
     "--model",
     "start",
     metavar="MODEL",
-    help="Model to start from: its .json file, or the name of one in the package.  [default: direct, or "
-    "template with --template, or difference for --image difference_image]",
+    help="Model to start from: its .json file, or the name of one in the package.  [default: template where "
+    "there are templates, difference for difference_image, else direct]",
 )
 @click.option(
-    "--image",
-    "image_type",
+    "--dataset-type",
     default="preliminary_visit_image",
     show_default=True,
-    metavar="TYPE",
     help="Dataset type of the images.",
 )
-@click.option("--template", "template_type", metavar="TYPE", help="Dataset type of their templates.")
-@click.option("-d", "--where", default="", metavar="CONDITION", help="Condition of a Butler query.")
+@click.option("--where", default="", metavar="CONDITION", help="Condition of a Butler query.")
 @click.option(
-    "--images",
-    type=click.IntRange(min=3),
+    "--template",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="Use the templates of the images where there are any, or none.",
+)
+@click.option(
+    "--template-type", default="template_detector", show_default=True, help="Dataset type of the templates."
+)
+@click.option(
+    "--max-detectors",
+    type=click.IntRange(min=4),
     default=40,
     show_default=True,
-    help="Largest number of images: 60% to train on, 20% to calibrate with, 20% to measure on.",
+    help="Most images to use, of as many visits as possible: 60% to train on, 20% to calibrate with, 20% to "
+    "measure on.",
 )
 @click.option(
     "--minutes",
@@ -108,10 +116,11 @@ def adapt(
     fits: bool,
     output: Path | None,
     start: str | None,
-    image_type: str,
-    template_type: str | None,
+    dataset_type: str,
     where: str,
-    images: int,
+    template: str,
+    template_type: str,
+    max_detectors: int,
     minutes: float,
     device: str,
     threads: int | None,
@@ -145,18 +154,16 @@ def adapt(
         repo, collection = places
     else:
         raise click.UsageError("Pass REPO and COLLECTION, or --fits and files.")
-    if not start:
-        start = _default_model(image_type, template_type)
     # Report progress without --verbose: a run takes half an hour.
     for room in ("training", "survey"):
         logging.getLogger(f"lsst.meas.trails.{room}").setLevel(logging.INFO)
     check_model_run(repo, run)
     options = AdaptOptions(
         start=start,
-        image_type=image_type,
-        template_type=template_type,
+        dataset_type=dataset_type,
+        template_type=template_type if template == "auto" else None,
         where=where,
-        images=images,
+        max_detectors=max_detectors,
         minutes=minutes,
         device=device,
         threads=threads,
@@ -173,12 +180,6 @@ def adapt(
     put_model(repo, result.model_path, run)
     click.echo(f"Report: {page}")
     click.echo(f"Model: {result.model_path}, and in run {run!r} of {repo}.")
-
-
-def _default_model(image_type: str, template_type: str | None) -> str:
-    if template_type is not None:
-        return "template"
-    return "difference" if image_type.endswith("difference_image") else "direct"
 
 
 def _model_name(run: str) -> str:

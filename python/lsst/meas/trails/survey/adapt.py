@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("AdaptOptions", "Adaptation", "adapt_model")
+__all__ = ("AdaptOptions", "Adaptation", "adapt_images", "adapt_model")
 
 import dataclasses
 import hashlib
@@ -35,12 +35,11 @@ from ..evaluation.summary import summarize
 from ..nn.hardware import available_cores, precision_name
 from ..nn.model_file import find_model, load_model, write_specification
 from ..nn.model_specification import ModelSpecification
-from ..training.backgrounds import read_background
-from ..training.calibration import Calibration, fit_calibration
 from ..training.recipe import find_recipe, load_recipe
 from ..training.run import train_model
+from ..training.survey import fit_survey
 from .backgrounds import find_probable, make_background, probable_score
-from .images import SurveyImage, find_images
+from .images import ImageSource, find_images
 from .plan import AdaptationError, Plan, adapted_recipe, keep_plan
 from .roles import ROLES, assign_roles
 from .search import InjectedTrails, read_search, search_for_calibration, search_for_test
@@ -55,19 +54,21 @@ SHIPPED, CALIBRATED, ADAPTED = "before", "calibrated", "after"
 class AdaptOptions:
     """Options of an adaptation."""
 
-    start: str = "direct"
-    """Model to start from: a file, or the name of a model in the package."""
+    start: str | None = None
+    """Model to start from: a file, or the name of a model in the package. By default, ``template`` if there
+    are templates, ``difference`` for difference images, else ``direct``.
+    """
 
-    image_type: str = "preliminary_visit_image"
+    dataset_type: str = "preliminary_visit_image"
     """Dataset type of the images."""
 
-    template_type: str | None = None
-    """Dataset type of their templates, `None` without."""
+    template_type: str | None = "template_detector"
+    """Dataset type of their templates, where there are any; `None` to do without."""
 
     where: str = ""
     """Condition of a Butler query for the images."""
 
-    images: int = 40
+    max_detectors: int = 40
     """Largest number of images, for all roles."""
 
     minutes: float = 30.0
@@ -121,31 +122,53 @@ def adapt_model(
     ----------
     repo, collection
         The repository, and the collections of images, templates and labels, separated by commas.
-    name
-        Name of the adapted model.
-    folder
-        Folder for everything that is made. The same call resumes an adaptation that was stopped.
-    options
-        The options.
-    progress
-        Show progress on a terminal.
+    name, folder, options, progress
+        As for `adapt_images`.
 
     Raises
     ------
     TooFewVisitsError
         Raised if there are too few visits to leave any out.
-    AdaptationError
-        Raised if no image of a role can be used, or the folder is of another adaptation.
+    AdaptationError, ValueError
+        Raised as by `adapt_images`.
     lsst.meas.trails.repository.visit_record.RepositoryError
         Raised if the repository, collection or images do not exist.
-    ValueError
-        Raised if the model to start from cannot be used, or there are no trails or false candidates to
-        calibrate the score.
     """
-    start = find_model(options.start)
+    if options.start is not None:
+        # Before the repository is read.
+        find_model(options.start)
+    plan = _make_plan(repo, collection, options)
+    return adapt_images(plan, name, folder, options, progress=progress)
+
+
+def adapt_images(
+    plan: Plan, name: str, folder: Path, options: AdaptOptions = AdaptOptions(), *, progress: bool = True
+) -> Adaptation:
+    """Fine-tune a model on some images, calibrate it on others and measure it on others again.
+
+    Parameters
+    ----------
+    plan
+        The images.
+    name
+        Name of the adapted model.
+    folder
+        Folder for everything that is made. The same call resumes an adaptation that was stopped.
+    options
+        The options; those that choose images are ignored.
+    progress
+        Show progress on a terminal.
+
+    Raises
+    ------
+    AdaptationError
+        Raised if no image of a role can be used, or the folder is of another adaptation.
+    ValueError
+        Raised if the model to start from, or the recipe, cannot be used.
+    """
+    start = find_model(plan.start)
     before = load_model(start).specification
-    plan = _make_plan(repo, collection, before, options)
-    keep_plan(plan, folder)
+    keep_plan(plan, before, folder)
     work = _Work(folder, options.threads or available_cores(), Console(stderr=True, quiet=not progress))
     files, shape = work.backgrounds(plan.images["train"], start)
     recipe = adapted_recipe(load_recipe(find_recipe(options.recipe)), before, name, files, shape)
@@ -160,17 +183,14 @@ def adapt_model(
     )
     assert result.model_path is not None
     after = load_model(result.model_path).specification
-    calibrated: dict[str, ModelSpecification] = {}
-    for label, path, specification in ((CALIBRATED, start, before), (ADAPTED, result.model_path, after)):
-        found = work.calibrate(plan, path, specification.weights_sha256)
-        calibrated[label] = _with_calibration(specification, found)
-    final = calibrated[ADAPTED].replace(
-        pixel_scale=work.pixel_scale(),
-        training={**calibrated[ADAPTED].training, "adaptation": plan.record()},
+    calibrated = work.calibrate(plan, start, before)
+    final = work.calibrate(plan, result.model_path, after)
+    final = final.replace(
+        pixel_scale=work.pixel_scale(), training={**final.training, "adaptation": plan.record(before)}
     )
     models = {
         SHIPPED: (start, before),
-        CALIBRATED: (start, calibrated[CALIBRATED]),
+        CALIBRATED: (start, calibrated),
         ADAPTED: (result.model_path, final),
     }
     metrics = work.test(plan, models)
@@ -178,41 +198,42 @@ def adapt_model(
     return Adaptation(path, load_model(path).specification, plan, metrics)
 
 
-def _make_plan(repo: str, collection: str, start: ModelSpecification, options: AdaptOptions) -> Plan:
+def _make_plan(repo: str, collection: str, options: AdaptOptions) -> Plan:
     """Choose the images, and assign their roles."""
-    rng = np.random.default_rng(options.seed)
     images, places = find_images(
         repo,
         collection,
-        options.image_type,
+        options.dataset_type,
         template_type=options.template_type,
         where=options.where,
-        limit=options.images,
-        rng=rng,
+        most=options.max_detectors,
+        seed=options.seed,
     )
-    roles, by_sky = assign_roles(places, rng)
+    roles, by_sky = assign_roles(places, np.random.default_rng(options.seed))
     if not by_sky:
         _LOG.warning(
             "The visits share their sky: stars and galaxies of the training are also in the images that "
             "measure it. Add visits of other fields to measure it on new ones."
         )
+    has_template = any(image.source.template_type is not None for image in images)
     return Plan(
         images={role: [i for i, r in zip(images, roles, strict=True) if r == role] for role in ROLES},
-        start=f"{start.name} {start.version}",
-        checksum=start.weights_sha256,
+        start=options.start or _default_model(has_template, options.dataset_type),
         trails=InjectedTrails(options.seed, options.trails_per_megapixel),
         by_sky=by_sky,
+        origin={
+            "collections": list(images[0].source.collections),
+            "dataset_type": options.dataset_type,
+            "template_type": options.template_type if has_template else None,
+        },
     )
 
 
-def _with_calibration(specification: ModelSpecification, found: Calibration) -> ModelSpecification:
-    """Return a specification with thresholds, score and metrics of a calibration."""
-    return specification.replace(
-        thresholds=found.thresholds,
-        score=found.score,
-        metrics={**specification.metrics, **found.metrics},
-        training={**specification.training, "calibration_precision": precision_name("auto", "cpu")},
-    )
+def _default_model(has_template: bool, dataset_type: str) -> str:
+    """Return the name of the shipped model for images."""
+    if has_template:
+        return "template"
+    return "difference" if dataset_type == "difference_image" else "direct"
 
 
 def _write_model(trained: Path, specification: ModelSpecification, folder: Path) -> Path:
@@ -233,22 +254,22 @@ class _Work:
     jobs: int
     console: Console
 
-    def backgrounds(self, images: Sequence[SurveyImage], model: Path) -> tuple[list[Path], tuple[int, int]]:
+    def backgrounds(self, images: Sequence[ImageSource], model: Path) -> tuple[list[Path], tuple[int, int]]:
         """Return the files of the backgrounds to train on, and their smallest sides (ny, nx)."""
         searches = self._make(
             "Searching images",
             {image: (self._path("searches/train", image),) for image in images},
             lambda image, paths: (find_probable, (image, model, *paths)),
         )
-        score = probable_score(_read(path) for (path,) in searches.values())
+        tables = {image: _read(path) for image, (path,) in searches.items()}
+        score = probable_score(tables.values())
         made = self._make(
             "Reading images",
             {image: (self._path("backgrounds", image, ".safetensors"),) for image in searches},
             lambda image, paths: (make_background, (image, *searches[image], score, *paths)),
         )
-        files = [path for (path,) in made.values()]
-        shapes = np.array([read_background(path).shape for path in files])
-        return files, (int(shapes[:, 0].min()), int(shapes[:, 1].min()))
+        rows, columns = (min(int(tables[image].meta["shape"][axis]) for image in made) for axis in (0, 1))
+        return [path for (path,) in made.values()], (rows, columns)
 
     def pixel_scale(self) -> float | None:
         """Return the pixel scale of the images to train on, arcsec; `None` if it varies."""
@@ -256,24 +277,32 @@ class _Work:
         scales = [float(table.meta["pixel_scale"]) for table in tables]
         return round(float(np.median(scales)), 4) if max(scales) <= 1.05 * min(scales) else None
 
-    def calibrate(self, plan: Plan, model: Path, checksum: str) -> Calibration:
-        """Search images with a model and calibrate it."""
-        images = plan.images["calibrate"]
-        folder = f"searches/calibrate-{checksum[:12]}"
+    def calibrate(self, plan: Plan, model: Path, specification: ModelSpecification) -> ModelSpecification:
+        """Search images with a model, and return its specification with new thresholds and score."""
+        folder = f"searches/calibrate-{specification.weights_sha256[:12]}"
         found = self._make(
             "Calibrating",
-            {image: (self._path(folder, image),) for image in images},
+            {image: (self._path(folder, image),) for image in plan.images["calibrate"]},
             lambda image, paths: (search_for_calibration, (image, model, plan.trails, *paths)),
         )
         scenes = [read_search(path) for (path,) in found.values()]
         try:
-            return fit_calibration(scenes)
+            _, measured, score = fit_survey(scenes, specification)
         except ValueError as error:
             area = sum(scene.n_pixels for scene in scenes) / 1e6
             raise AdaptationError(
-                f"The {len(scenes)} images for calibration have only {area:.1f} megapixels: {error} Add "
-                "images."
+                f"The {len(scenes)} images for calibration have only {area:.1f} megapixels: {error}"
             ) from error
+        return specification.replace(
+            thresholds=dict(zip(("grow", "seed"), measured.thresholds, strict=True)),
+            score={
+                **score.to_mapping(),
+                "at_false_per_detector": dict(measured.at_false),
+                "false_per_detector_at": dict(measured.false_at_score),
+            },
+            metrics={**specification.metrics, **measured.metrics},
+            training={**specification.training, "calibration_precision": precision_name("auto", "cpu")},
+        )
 
     def test(
         self, plan: Plan, models: Mapping[str, tuple[Path, ModelSpecification]]
@@ -283,7 +312,7 @@ class _Work:
         keys = [(s.weights_sha256, s.thresholds, s.score) for _, s in models.values()]
         folder = f"searches/test-{hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:12]}"
 
-        def paths_of(image: SurveyImage) -> dict[str, tuple[Path, Path]]:
+        def paths_of(image: ImageSource) -> dict[str, tuple[Path, Path]]:
             return {
                 name: (
                     self._path(folder, image, f"-{name}-matches.ecsv"),
@@ -307,7 +336,7 @@ class _Work:
             for name in models
         }
 
-    def _path(self, folder: str, image: SurveyImage, suffix: str = ".ecsv") -> Path:
+    def _path(self, folder: str, image: ImageSource, suffix: str = ".ecsv") -> Path:
         """Return the path of a file of an image."""
         (self.folder / folder).mkdir(parents=True, exist_ok=True)
         return self.folder / folder / f"{image.name}{suffix}"
@@ -315,9 +344,9 @@ class _Work:
     def _make(
         self,
         description: str,
-        files: Mapping[SurveyImage, tuple[Path, ...]],
-        call: Callable[[SurveyImage, tuple[Path, ...]], tuple[Callable[..., None], tuple[object, ...]]],
-    ) -> dict[SurveyImage, tuple[Path, ...]]:
+        files: Mapping[ImageSource, tuple[Path, ...]],
+        call: Callable[[ImageSource, tuple[Path, ...]], tuple[Callable[..., None], tuple[object, ...]]],
+    ) -> dict[ImageSource, tuple[Path, ...]]:
         """Call a function for each image whose files do not exist, in several processes.
 
         Parameters

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 __all__ = ("PROBABLE_RATE", "find_probable", "make_background", "probable_score")
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,7 +31,8 @@ import numpy.typing as npt
 from ..core.atomic import atomic_path
 from ..core.background import SkySubtracted, fit_background
 from ..core.candidates.find import CandidateOptions, find_candidates
-from ..core.geometry import Trails, line_band
+from ..core.geometry import Trail, Trails, line_band
+from ..core.injection.population import MAX_INJECTED_LENGTH
 from ..core.operating_point import DETECTOR_PIXELS
 from ..core.planes import ImagePlanes
 from ..core.render import truth_mask
@@ -38,7 +40,7 @@ from ..nn.candidate_score import candidate_score
 from ..nn.model_file import load_model
 from ..nn.predict import predict_probability
 from ..training.backgrounds import Background, write_background
-from .images import KnownImage, SurveyImage
+from .images import ImageSource, KnownImage
 
 PROBABLE_RATE = 1.0
 """Candidates per detector, the best of all images, that the loss ignores.
@@ -59,11 +61,11 @@ _STREAK_WIDTH = 4.0
 _SAME_PLACE = 6.0
 """Largest distance between the midpoints of a candidate and the same candidate with a label, pixels."""
 
-_COLUMNS = ("x", "y", "trailLengthPix", "trailAnglePix", "flux", "score", "streakFlag")
+_COLUMNS = ("x", "y", "trailLengthPix", "trailAnglePix", "score", "streakFlag")
 
 
-def find_probable(image: SurveyImage, model: Path, path: Path) -> None:
-    """Search an image with a model and write its candidates.
+def find_probable(image: ImageSource, model: Path, path: Path) -> None:
+    """Search an image with a model and write its candidates, unless a pipeline has searched it.
 
     Parameters
     ----------
@@ -80,23 +82,28 @@ def find_probable(image: SurveyImage, model: Path, path: Path) -> None:
         Raised if the image cannot be used.
     """
     known = image.read()
-    planes = known.planes
-    network = load_model(model)
-    specification = network.specification
+    found = known.candidates
+    table = _search(known, model) if found is None else astropy.table.Table(found[list(_COLUMNS)])
+    table.meta = {"shape": list(known.planes.shape), "pixel_scale": known.pixel_scale}
+    with atomic_path(path) as partial:
+        table.write(partial, format="ascii.ecsv")
+
+
+def _search(known: KnownImage, path: Path) -> astropy.table.Table:
+    """Return the candidates of a model in an image."""
+    planes, model = known.planes, load_model(path)
+    specification = model.specification
     background = fit_background(planes.image, planes.bad())
-    probability = predict_probability(network, planes, background=background, threads=1, device="cpu")
+    probability = predict_probability(model, planes, background=background, threads=1, device="cpu")
     found = find_candidates(
         probability,
         SkySubtracted.from_planes(planes, background),
-        candidate_score(network),
+        candidate_score(model),
         CandidateOptions(
             grow=specification.thresholds["grow"], seed=max(specification.thresholds["seed"], _SEED)
         ),
     )
-    table = astropy.table.Table(found[list(_COLUMNS)])
-    table.meta = {"n_pixels": planes.image.size, "pixel_scale": known.pixel_scale}
-    with atomic_path(path) as partial:
-        table.write(partial, format="ascii.ecsv")
+    return astropy.table.Table(found[list(_COLUMNS)])
 
 
 def probable_score(tables: Iterable[astropy.table.Table]) -> float:
@@ -110,14 +117,14 @@ def probable_score(tables: Iterable[astropy.table.Table]) -> float:
     rows = list(tables)
     scores = [np.asarray(table["score"])[~np.asarray(table["streakFlag"], dtype=bool)] for table in rows]
     joined = np.sort(np.concatenate(scores) if scores else np.zeros(0))[::-1]
-    area = sum(float(table.meta["n_pixels"]) for table in rows)
+    area = sum(math.prod(table.meta["shape"]) for table in rows)
     count = round(PROBABLE_RATE * area / DETECTOR_PIXELS)
     if count == 0 or len(joined) == 0:
         return np.inf
     return float(joined[min(count, len(joined)) - 1])
 
 
-def make_background(image: SurveyImage, candidates: Path, least_score: float, path: Path) -> None:
+def make_background(image: ImageSource, candidates: Path, least_score: float, path: Path) -> None:
     """Write an image as a background.
 
     Parameters
@@ -138,7 +145,8 @@ def make_background(image: SurveyImage, candidates: Path, least_score: float, pa
     """
     known = image.read()
     table = astropy.table.Table.read(candidates, format="ascii.ecsv")
-    trails = truth_mask(known.planes.psf, known.labels.trails, known.planes.shape)
+    labeled, _ = _by_length(known.labels.trails)
+    trails = truth_mask(known.planes.psf, labeled, known.planes.shape)
     ignored = _ignored(known, table, least_score) & ~trails
     write_background(path, Background.from_image(known.background(ignored), trails))
 
@@ -146,18 +154,26 @@ def make_background(image: SurveyImage, candidates: Path, least_score: float, pa
 def _ignored(known: KnownImage, table: astropy.table.Table, least_score: float) -> npt.NDArray[np.bool_]:
     """Return the pixels that the loss ignores, shape (ny, nx)."""
     planes, labels = known.planes, known.labels
-    lines = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix")
+    lines = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix", flux="score")
     is_streak = np.asarray(table["streakFlag"], dtype=bool)
     wrong = np.zeros(len(lines), dtype=bool)
     for x, y in labels.artifacts:
         wrong |= np.hypot(lines.x - x, lines.y - y) < _SAME_PLACE
     probable = ~is_streak & ~wrong & (np.asarray(table["score"]) >= least_score)
-    ignored = truth_mask(planes.psf, labels.unknown, planes.shape, _EDGE)
-    ignored |= truth_mask(planes.psf, lines[probable], planes.shape, _EDGE)
-    return ignored | _streaks(planes, lines[is_streak & ~wrong])
+    unsure, long = _by_length(labels.unknown)
+    ignored = _streaks(planes, [*lines[is_streak & ~wrong], *long, *_by_length(labels.trails)[1]])
+    for part in (unsure, lines[probable]):
+        ignored |= truth_mask(planes.psf, part, planes.shape, _EDGE)
+    return ignored
 
 
-def _streaks(planes: ImagePlanes, lines: Trails) -> npt.NDArray[np.bool_]:
+def _by_length(lines: Trails) -> tuple[Trails, Trails]:
+    """Return the lines that can be rendered as trails, and longer ones."""
+    short = lines.length <= MAX_INJECTED_LENGTH
+    return lines[short], lines[~short]
+
+
+def _streaks(planes: ImagePlanes, lines: Iterable[Trail]) -> npt.NDArray[np.bool_]:
     """Return the pixels of satellites, which cross the image, and of the plane for them."""
     mask = planes.has("STREAK")
     for line in lines:

@@ -13,29 +13,26 @@
 
 from __future__ import annotations
 
-__all__ = ("KnownImage", "SurveyImage", "find_images")
+__all__ = ("ImageSource", "KnownImage", "LabeledImage", "find_images")
 
 import dataclasses
-import functools
+from typing import Protocol
 
+import astropy.table
 import numpy as np
 import numpy.typing as npt
 
-from lsst.daf.butler import Butler, DatasetRef, MissingDatasetTypeError
-from lsst.pipe.base import UpstreamFailureNoWorkFound
+from lsst.daf.butler import Butler
 from lsst.sphgeom import ConvexPolygon
 
 from ..core.geometry import PixelToSky
 from ..core.injection.fresh import TrailFreeImage
-from ..core.injection.gain import fit_gains
 from ..core.planes import ImagePlanes
 from ..core.tiles.labels import LabeledTruth
 from ..core.tiles.splits import ImagePlace
-from ..repository.labels import read_labels
-from ..repository.opening import find_collections, open_butler
-from ..repository.query import query_collection
-from ..tasks._amplifiers import amplifiers_of, full_wells, known_gains
-from ..tasks._input_image import UnreadableImageError, read_input_image, read_template
+from ..repository.opening import open_butler
+from ..tasks._amplifiers import full_wells
+from ..tasks._survey_sources import ButlerImage, find_butler_images, image_gains
 
 _BRIGHTEST = 10
 """Unmasked pixels that may be brighter than the full well of an image, such as cosmic rays."""
@@ -54,9 +51,6 @@ class KnownImage:
     pixel_to_sky: PixelToSky
     """Map from array coordinates to the sky, degrees."""
 
-    origin: tuple[int, int]
-    """Coordinates (x, y) of the first pixel in the image."""
-
     pixel_scale: float
     """Arcseconds per pixel."""
 
@@ -68,6 +62,9 @@ class KnownImage:
 
     full_well: float
     """Typical saturation level, image units; infinite if unknown."""
+
+    candidates: astropy.table.Table | None = None
+    """Candidates of an earlier search, with ``x`` and ``y`` in array coordinates; `None` without one."""
 
     def background(self, ignored: npt.NDArray[np.bool_] | None = None) -> TrailFreeImage:
         """Return the image as one to add trails to.
@@ -81,40 +78,23 @@ class KnownImage:
         return TrailFreeImage(self.planes, none, gain=self.gain, full_well=self.full_well)
 
 
-@dataclasses.dataclass(frozen=True)
-class SurveyImage:
-    """Place of an image in a repository; other processes can read it."""
-
-    repo: str
-    """Folder, URI or label of the repository."""
-
-    collections: tuple[str, ...]
-    """Collections with the image, its template and labels."""
-
-    image_type: str
-    """Dataset type of the image."""
-
-    template_type: str | None
-    """Dataset type of its template, `None` to do without."""
-
-    instrument: str
-    """Butler name of the instrument."""
-
-    visit: int
-    """The visit."""
-
-    detector: int
-    """The detector."""
-
-    @property
-    def data_id(self) -> dict[str, int | str]:
-        """Data ID of the image."""
-        return {"instrument": self.instrument, "visit": self.visit, "detector": self.detector}
+class ImageSource(Protocol):
+    """Image that another process can read: hashable, and can be pickled."""
 
     @property
     def name(self) -> str:
-        """Name for files, such as ``LSSTCam-2025120200123-94``."""
-        return f"{self.instrument}-{self.visit}-{self.detector}"
+        """Unique name, for files."""
+        ...
+
+    @property
+    def visit(self) -> int:
+        """The visit."""
+        ...
+
+    @property
+    def detector(self) -> int:
+        """The detector."""
+        ...
 
     def read(self) -> KnownImage:
         """Read the image.
@@ -124,38 +104,56 @@ class SurveyImage:
         ValueError
             Raised if the image cannot be used or read.
         """
-        butler = _open(self.repo, self.collections)
-        try:
-            image = read_input_image(butler.getDeferred(self.image_type, self.data_id))
-            planes = image.planes
-            if (template := self._template(butler)) is not None:
-                planes = dataclasses.replace(planes, template=read_template(template, image))
-        except (UpstreamFailureNoWorkFound, UnreadableImageError) as error:
-            raise ValueError(f"{self.image_type} {self.name} cannot be used: {error}") from error
-        where = " AND ".join(f"{key} = {value!r}" for key, value in self.data_id.items())
-        gains = known_gains(image)
-        if gains is None:
-            gains = fit_gains(planes, [box for box, _ in amplifiers_of(image)])
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LabeledImage:
+    """Image of a Butler collection with its labels."""
+
+    source: ButlerImage
+    """The image in its repository."""
+
+    @property
+    def name(self) -> str:
+        """Name for files, such as ``LSSTCam-2025120200123-94``."""
+        return f"{self.source.instrument}-{self.visit}-{self.detector}"
+
+    @property
+    def visit(self) -> int:
+        """The visit."""
+        return self.source.visit
+
+    @property
+    def detector(self) -> int:
+        """The detector."""
+        return self.source.detector
+
+    def read(self) -> KnownImage:
+        """Read image, template, labels and candidates.
+
+        Raises
+        ------
+        lsst.meas.trails.training.survey_images.SurveyError
+            Raised if the image cannot be used or read.
+        """
+        image, planes = self.source.read_input()
+        candidates = self.source.catalog()
+        if candidates is not None:
+            for axis, start in zip("xy", image.origin, strict=True):
+                candidates[axis] = np.asarray(candidates[axis]) - start
+        gains = image_gains(image)
         levels = full_wells(image, gains)
         return KnownImage(
             planes=planes,
-            labels=LabeledTruth.from_labels(read_labels(butler, where=where), image.origin),
+            labels=LabeledTruth.from_labels(self.source.labels(), image.origin),
             pixel_to_sky=image.array_to_sky,
-            origin=image.origin,
             pixel_scale=image.pixel_scale,
             exposure_time=image.exposure_time,
             gain=gains.typical,
             full_well=_brightest(planes) if levels is None else float(np.nanmedian(levels)),
+            candidates=candidates,
         )
-
-    def _template(self, butler: Butler) -> object:
-        """Return the handle of the template, `None` without one."""
-        if self.template_type is None:
-            return None
-        try:
-            return butler.getDeferred(self.template_type, self.data_id)
-        except (LookupError, MissingDatasetTypeError):
-            return None
 
 
 def _brightest(planes: ImagePlanes) -> float:
@@ -170,68 +168,38 @@ def _brightest(planes: ImagePlanes) -> float:
     return float(np.partition(good, place)[place])
 
 
-@functools.lru_cache(maxsize=1)
-def _open(repo: str, collections: tuple[str, ...]) -> Butler:
-    """Open a repository, once per process."""
-    return open_butler(repo).clone(collections=collections)
-
-
 def find_images(
     repo: str,
     collection: str,
-    image_type: str,
+    dataset_type: str,
     *,
     template_type: str | None = None,
     where: str = "",
-    limit: int | None = None,
-    rng: np.random.Generator | None = None,
-) -> tuple[list[SurveyImage], list[ImagePlace]]:
+    most: int | None = None,
+    seed: int = 1,
+) -> tuple[list[LabeledImage], list[ImagePlace]]:
     """Return the images of a collection, and their places on the sky.
 
-    Parameters
-    ----------
-    repo, collection
-        The repository, and names or patterns of collections, separated by commas.
-    image_type, template_type
-        Dataset types of the images and, optionally, of their templates.
-    where
-        Condition of a Butler query.
-    limit
-        Largest number of images, a random choice.
-    rng
-        Random numbers of the choice.
+    The parameters are those of `~lsst.meas.trails.tasks._survey_sources.find_butler_images`.
 
     Raises
     ------
     lsst.meas.trails.repository.visit_record.RepositoryError
         Raised if the repository, collection or image does not exist, or the condition is not valid.
     """
-    hint = "choose another --image, --where or collection"
-    butler, refs = query_collection(repo, collection, image_type, where=where, hint=hint)
-    if limit is not None and len(refs) > limit:
-        rng = rng or np.random.default_rng(0)
-        refs = [refs[i] for i in sorted(rng.choice(len(refs), limit, replace=False))]
-    collections = tuple(find_collections(butler, collection))
-    images = [
-        SurveyImage(
-            repo=repo,
-            collections=collections,
-            image_type=image_type,
-            template_type=template_type,
-            instrument=str(ref.dataId["instrument"]),
-            visit=int(ref.dataId["visit"]),
-            detector=int(ref.dataId["detector"]),
-        )
-        for ref in refs
-    ]
-    return images, [_place(butler, ref) for ref in refs]
+    sources = find_butler_images(
+        repo, collection, dataset_type, where=where, template_type=template_type, most=most, seed=seed
+    )
+    butler = open_butler(repo)
+    return [LabeledImage(source) for source in sources], [_place(butler, source) for source in sources]
 
 
-def _place(butler: Butler, ref: DatasetRef) -> ImagePlace:
+def _place(butler: Butler, source: ButlerImage) -> ImagePlace:
     """Return visit and corners of an image, from the region of its detector."""
-    records = butler.query_dimension_records("visit_detector_region", data_id=ref.dataId, explain=False)
+    records = butler.query_dimension_records("visit_detector_region", data_id=source.data_id, explain=False)
     region = records[0].region if records else None
     vertices = region.getVertices() if isinstance(region, ConvexPolygon) else []
     corners = np.array([list(vertex) for vertex in vertices], dtype=np.float64)
-    visit = f"{ref.dataId['instrument']} {ref.dataId['visit']}"
-    return ImagePlace(visit=visit, corners=corners if corners.shape == (4, 3) else None)
+    return ImagePlace(
+        visit=f"{source.instrument} {source.visit}", corners=corners if corners.shape == (4, 3) else None
+    )

@@ -17,6 +17,7 @@ __all__ = ("COLUMNS", "before_and_after", "write_page")
 
 import json
 from pathlib import Path
+from typing import Any
 
 import astropy.table
 import numpy as np
@@ -104,15 +105,16 @@ def write_page(adaptation: Adaptation, folder: Path) -> Path:
     """
     table, plan = before_and_after(adaptation), adaptation.plan
     specification = adaptation.specification
+    record: Any = specification.training["adaptation"]
     metrics = adaptation.metrics[ADAPTED]
-    visits = {role: len({(i.instrument, i.visit) for i in images}) for role, images in plan.images.items()}
+    visits = {role: len({image.visit for image in images}) for role, images in plan.images.items()}
     counts = "; ".join(
         f"{role}: {len(images)} images of {visits[role]} visits" for role, images in plan.images.items()
     )
     parts: list[Part] = [
         Paragraph(
             f"Trails were injected into images of visits that neither training nor calibration has seen. "
-            f"{counts}. The model started from {plan.start}."
+            f"{counts}. The model started from {record['start']}."
         )
     ]
     parts += [Paragraph(text, warning=True) for text in _warnings(adaptation)]
@@ -129,15 +131,14 @@ def write_page(adaptation: Adaptation, folder: Path) -> Path:
     )
     named = {_NAMES[name]: found for name, found in adaptation.metrics.items()}
     report = Report(
-        title=f"Adaptation of {plan.start}: {specification.name}",
-        subtitle=f"Collections {', '.join(plan.record()['collections'])}. Intervals are 95% confidence "
-        "intervals.",
+        title=f"Adaptation of {record['start']}: {specification.name}",
+        subtitle="Intervals are 95% confidence intervals.",
         cards=_cards(table),
         sections=[
             Section("Before and after", parts),
             against_section(named),
             *metric_sections(metrics, metric_figures(metrics), CAPTIONS),
-            Section("Provenance", [Listing("Images and model", json.dumps(plan.record(), indent=2))]),
+            Section("Provenance", [Listing("Images and model", json.dumps(record, indent=2))]),
         ],
         footer=f"Written by meas-trails adapt, meas_trails {__version__}.",
         generator=f"meas_trails {__version__}",

@@ -24,7 +24,7 @@ from typing import Any
 from ..core.atomic import atomic_path
 from ..nn.model_specification import ModelSpecification
 from ..training.recipe import Recipe
-from .images import SurveyImage
+from .images import ImageSource
 from .search import InjectedTrails
 
 PLAN = "adaptation.json"
@@ -45,14 +45,11 @@ class AdaptationError(ValueError):
 class Plan:
     """Images of each role, and the model to start from."""
 
-    images: Mapping[str, Sequence[SurveyImage]]
+    images: Mapping[str, Sequence[ImageSource]]
     """Images by role; see `lsst.meas.trails.survey.roles`."""
 
     start: str
-    """Name of the model to start from, for people."""
-
-    checksum: str
-    """Checksum of its weights."""
+    """Model to start from: a file, or the name of a model in the package."""
 
     trails: InjectedTrails
     """Trails that are injected for calibration and test; their seed is also that of the roles."""
@@ -60,23 +57,23 @@ class Plan:
     by_sky: bool
     """Whether images of different roles share no sky."""
 
-    def record(self) -> dict[str, Any]:
-        """Return the plan without places on this machine, for JSON."""
-        first = next(image for images in self.images.values() for image in images)
+    origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Origin of the images, for JSON, without places on this machine."""
+
+    def record(self, start: ModelSpecification) -> dict[str, Any]:
+        """Return the plan for JSON, with the specification of the model to start from."""
         return {
-            "start": self.start,
-            "start_sha256": self.checksum,
+            "start": f"{start.name} {start.version}",
+            "start_sha256": start.weights_sha256,
             "seed": self.trails.seed,
             "trails_per_megapixel": self.trails.density,
             "separate_sky": self.by_sky,
-            "collections": list(first.collections),
-            "image_type": first.image_type,
-            "template_type": first.template_type,
+            **self.origin,
             **{role: [image.name for image in images] for role, images in self.images.items()},
         }
 
 
-def keep_plan(plan: Plan, folder: Path) -> None:
+def keep_plan(plan: Plan, start: ModelSpecification, folder: Path) -> None:
     """Write a plan to its folder, or check that the folder has the same.
 
     Raises
@@ -85,7 +82,7 @@ def keep_plan(plan: Plan, folder: Path) -> None:
         Raised if the folder has another plan.
     """
     path = folder / PLAN
-    text = json.dumps(plan.record(), indent=2)
+    text = json.dumps(plan.record(start), indent=2)
     if path.exists():
         if path.read_text(errors="replace") != text:
             raise AdaptationError(

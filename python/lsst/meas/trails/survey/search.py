@@ -33,18 +33,20 @@ from ..core.candidates.find import CandidateOptions, find_candidates
 from ..core.catalog.columns import candidate_catalog
 from ..core.geometry import Trails
 from ..core.injection.fresh import add_fresh_trails
+from ..core.injection.gain import GainMap
 from ..core.injection.population import TrailPopulation, draw_trails
 from ..core.injection.truth import add_distractors, truth_table
-from ..core.operating_point import FALSE_RATES
+from ..core.operating_point import DETECTOR_PIXELS, FALSE_RATES
 from ..core.planes import ImagePlanes
 from ..evaluation.match_table import ImageContext, match_table, search_table
 from ..nn.candidate_score import candidate_score
 from ..nn.model_file import TrailModel, load_model
 from ..nn.model_specification import ModelSpecification
 from ..nn.predict import predict_probability
-from ..training.calibration import THRESHOLDS, ValidationScene, search_scene
 from ..training.candidate_sample import SearchedScene
-from .images import KnownImage, SurveyImage
+from ..training.survey import survey_thresholds
+from ..training.survey_images import InjectionOptions, SurveyImage, search_survey_image
+from .images import ImageSource, KnownImage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +88,8 @@ class _Injected:
     truth: astropy.table.Table
     """The trails, array coordinates; known real ones are of the type ``Satellite``, which nothing counts."""
 
-    real: Trails
-    """Known real trails, and candidates that may be some."""
 
-
-def _inject(image: SurveyImage, known: KnownImage, trails: InjectedTrails) -> _Injected:
+def _inject(image: ImageSource, known: KnownImage, trails: InjectedTrails) -> _Injected:
     """Add trails to an image; the same ones each time."""
     rng = np.random.default_rng([trails.seed, _number(image)])
     planes = known.planes
@@ -98,20 +97,25 @@ def _inject(image: SurveyImage, known: KnownImage, trails: InjectedTrails) -> _I
     injected = Trails.from_trails(trail for part in drawn for trail in part)
     truth = truth_table(planes, injected, pixel_to_sky=known.pixel_to_sky)
     fresh = add_fresh_trails(known.background(), injected, rng)
-    real = Trails.from_trails([*known.labels.trails, *known.labels.unknown])
+    real = _real(known)
     truth = add_distractors(
         truth, real, ["Satellite"] * len(real), planes.psf, pixel_to_sky=known.pixel_to_sky
     )
-    return _Injected(fresh.planes, truth, real)
+    return _Injected(fresh.planes, truth)
 
 
-def _number(image: SurveyImage) -> int:
+def _real(known: KnownImage) -> Trails:
+    """Return labeled trails, and candidates that may be some."""
+    return Trails.from_trails([*known.labels.trails, *known.labels.unknown])
+
+
+def _number(image: ImageSource) -> int:
     """Return a number that identifies an image."""
     return int.from_bytes(hashlib.sha256(image.name.encode()).digest()[:8], "little")
 
 
-def search_for_calibration(image: SurveyImage, model: Path, trails: InjectedTrails, path: Path) -> None:
-    """Search an image with injected trails with several thresholds, and write the candidates.
+def search_for_calibration(image: ImageSource, model: Path, trails: InjectedTrails, path: Path) -> None:
+    """Search an image as it is and with injected trails, and write the candidates.
 
     Parameters
     ----------
@@ -129,18 +133,16 @@ def search_for_calibration(image: SurveyImage, model: Path, trails: InjectedTrai
     ValueError
         Raised if the image cannot be used.
     """
-    made = _inject(image, image.read(), trails)
-    injected = made.truth[made.truth["source_type"] == "Trail"]
-    scene = ValidationScene(
-        planes=made.planes,
-        trails=Trails.from_table(injected),
-        snr=np.asarray(injected["snr_optimal"], dtype=np.float64),
-        satellites=made.real,
+    known = image.read()
+    network = load_model(model)
+    scene = search_survey_image(
+        network,
+        SurveyImage(known.planes, GainMap.uniform(known.gain), _real(known)),
+        InjectionOptions(number=trails.density * DETECTOR_PIXELS / 1e6),
+        np.random.default_rng([trails.seed, _number(image)]),
+        thresholds=survey_thresholds(network.specification),
+        group=image.visit,
     )
-    _write_search(search_scene(load_model(model), scene, threads=1, device="cpu"), path)
-
-
-def _write_search(scene: SearchedScene, path: Path) -> None:
     tables = []
     for (grow, seed), table in scene.tables.items():
         plain = astropy.table.Table(table)
@@ -150,8 +152,10 @@ def _write_search(scene: SearchedScene, path: Path) -> None:
     joined = astropy.table.vstack(tables, metadata_conflicts="silent")
     joined.meta = {
         "n_pixels": scene.n_pixels,
-        "snr": [float(value) for value in scene.snr],
-        "length": [float(value) for value in scene.length],
+        "visit": image.visit,
+        "thresholds": [list(pair) for pair in scene.tables],
+        "snr": scene.snr.tolist(),
+        "length": scene.length.tolist(),
     }
     with atomic_path(path) as partial:
         joined.write(partial, format="ascii.ecsv")
@@ -168,16 +172,17 @@ def read_search(path: Path) -> SearchedScene:
     try:
         joined = astropy.table.Table.read(path, format="ascii.ecsv")
         meta: Mapping[str, Any] = joined.meta
+        pairs = [(float(grow), float(seed)) for grow, seed in meta["thresholds"]]
         grow, seed = (np.asarray(joined[name], dtype=np.float64) for name in ("grow", "seed"))
-        tables = {pair: joined[(grow == pair[0]) & (seed == pair[1])] for pair in THRESHOLDS}
+        tables = {pair: joined[(grow == pair[0]) & (seed == pair[1])] for pair in pairs}
         snr, length = (np.array(meta[name], dtype=np.float64) for name in ("snr", "length"))
-        return SearchedScene(tables, snr, length, int(meta["n_pixels"]))
+        return SearchedScene(tables, snr, length, int(meta["n_pixels"]), int(meta["visit"]))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); remove it to search the image again.") from error
 
 
 def search_for_test(
-    image: SurveyImage,
+    image: ImageSource,
     models: Mapping[str, tuple[Path, ModelSpecification]],
     trails: InjectedTrails,
     paths: Mapping[str, tuple[Path, Path]],

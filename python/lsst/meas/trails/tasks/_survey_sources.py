@@ -12,13 +12,21 @@
 
 from __future__ import annotations
 
-__all__ = ("ButlerImage", "FitsImage", "find_butler_images", "find_fits_images", "sample_images")
+__all__ = (
+    "ButlerImage",
+    "FitsImage",
+    "find_butler_images",
+    "find_fits_images",
+    "image_gains",
+    "sample_images",
+)
 
 import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import astropy.table
 import numpy as np
 
 from lsst.daf.butler import Butler, MissingDatasetTypeError
@@ -26,7 +34,9 @@ from lsst.pipe.base import UpstreamFailureNoWorkFound
 
 from ..core.geometry import Trails
 from ..core.injection.gain import GainMap, fit_gains
+from ..core.planes import ImagePlanes
 from ..repository.butler import TRUTH_DATASET_TYPE
+from ..repository.candidates import CATALOG_TYPE, read_catalog
 from ..repository.labels import read_labels
 from ..repository.opening import open_butler
 from ..repository.pixels import read_box
@@ -86,7 +96,21 @@ class ButlerImage:
         lsst.meas.trails.training.survey_images.SurveyError
             Raised if the image cannot be used.
         """
-        from ..training.survey_images import SurveyError, SurveyImage
+        from ..training.survey_images import SurveyImage
+
+        image, planes = self.read_input()
+        butler = _butler(self.repo, self.collections)
+        return SurveyImage(planes, image_gains(image), self._known_lines(butler, image))
+
+    def read_input(self) -> tuple[InputImage, ImagePlanes]:
+        """Read the image, and its arrays with the template.
+
+        Raises
+        ------
+        lsst.meas.trails.training.survey_images.SurveyError
+            Raised if the image cannot be used.
+        """
+        from ..training.survey_images import SurveyError
 
         butler = _butler(self.repo, self.collections)
         try:
@@ -97,7 +121,20 @@ class ButlerImage:
                 planes = dataclasses.replace(planes, template=read_template(handle, image))
         except (UpstreamFailureNoWorkFound, UnreadableImageError, LookupError) as error:
             raise SurveyError(str(error)) from error
-        return SurveyImage(planes, _gains(image), self._known_lines(butler, image))
+        return image, planes
+
+    def labels(self) -> astropy.table.Table:
+        """Read the labels of the image; see `~lsst.meas.trails.repository.labels.read_labels`."""
+        where = f"instrument = {self.instrument!r} AND visit = {self.visit}"
+        labels = read_labels(_butler(self.repo, self.collections), where=where)
+        return labels[labels["detector"] == self.detector]
+
+    def catalog(self) -> astropy.table.Table | None:
+        """Read the candidates that a pipeline found in the image, `None` without any."""
+        butler = _butler(self.repo, self.collections)
+        if not _exists(butler, CATALOG_TYPE, self.data_id):
+            return None
+        return read_catalog(butler, CATALOG_TYPE, self.data_id)
 
     def _known_lines(self, butler: Butler, image: InputImage) -> Trails:
         """Return the lines of truth tables, labels and known objects, array coordinates."""
@@ -106,10 +143,8 @@ class ButlerImage:
             for name in (f"{self.dataset_type}_catalog", TRUTH_DATASET_TYPE)
             if _exists(butler, name, self.data_id)
         ]
-        where = f"instrument = {self.instrument!r} AND visit = {self.visit}"
-        labels = read_labels(butler, where=where)
-        mine = (labels["detector"] == self.detector) & (labels["label"] == "trail")
-        tables.append((labels[mine], "trailLengthPix", "trailAnglePix", "trailFlux"))
+        labels = self.labels()
+        tables.append((labels[labels["label"] == "trail"], "trailLengthPix", "trailAnglePix", "trailFlux"))
         found = [
             trail
             for table, length, angle, flux in tables
@@ -164,7 +199,7 @@ class FitsImage:
             image = read_input_image(visit_image)
         except (FitsIngestError, UpstreamFailureNoWorkFound) as error:
             raise SurveyError(str(error)) from error
-        return SurveyImage(image.planes, _gains(image))
+        return SurveyImage(image.planes, image_gains(image))
 
 
 def find_butler_images(
@@ -296,7 +331,7 @@ def _shape(butler: Butler, dataset_type: str, data_id: dict[str, str | int]) -> 
     return int(box.y.size), int(box.x.size)
 
 
-def _gains(image: InputImage) -> GainMap:
+def image_gains(image: InputImage) -> GainMap:
     """Return the known or fitted gains of an image."""
     return known_gains(image) or fit_gains(image.planes, [box for box, _ in amplifiers_of(image)])
 
