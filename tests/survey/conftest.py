@@ -23,8 +23,9 @@ VISITS = 5
 def survey(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a repository with five visits of small images and templates, in the collection ``input``."""
     repo = str(tmp_path_factory.mktemp("survey") / "repo")
+    # Nobody has labeled its trails: they count as false candidates.
     simulation = Simulation(
-        seed=41, visits=VISITS, detectors=1, shape=(448, 512), trails=0, template=True, band="r"
+        seed=41, visits=VISITS, detectors=1, shape=(448, 512), trails=3, template=True, band="r"
     )
     assert len(list(simulation.run(open_for_pipelines(repo), "input", 1))) == VISITS
     return repo

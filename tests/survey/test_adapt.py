@@ -19,12 +19,15 @@ import numpy as np
 import pytest
 import yaml
 
+from lsst.meas.trails.nn.candidate_score import add_second_stage, second_stage
 from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
 from lsst.meas.trails.survey import adapt
 from lsst.meas.trails.survey.adapt import ADAPTED, CALIBRATED, SHIPPED, AdaptOptions, adapt_model
 from lsst.meas.trails.survey.page import before_and_after, write_page
 from lsst.meas.trails.survey.plan import PLAN, AdaptationError
 from lsst.meas.trails.survey.roles import ROLES, TooFewVisitsError
+
+from support.second_stages import copy_shipped_model, random_stage
 
 RECIPE = {
     "model": {"name": "adapt"},
@@ -74,7 +77,8 @@ def test_from_images_to_a_measured_model(
 
     table = before_and_after(result)
     assert list(table["wanted"]) == [1.0, 10.0, 100.0] * 3
-    assert np.all(table["completeness"][2::3] > 0.1)
+    assert np.all(table["completeness"][2::3] >= table["completeness"][::3])
+    assert np.all(np.isfinite(table["false"]))
     assert set(result.metrics) == {SHIPPED, CALIBRATED, ADAPTED}
     page = write_page(result, folder / "report").read_text()
     assert "before, calibrated" in page
@@ -91,6 +95,18 @@ def test_from_images_to_a_measured_model(
     assert again.specification.score == specification.score
     with pytest.raises(AdaptationError, match="--output"):
         adapt_model(survey, "input", "mine", folder, dataclasses.replace(options, seed=2), progress=False)
+
+
+def test_the_second_stage_stays(tmp_path: Path) -> None:
+    for name in ("start", "plain", "trained"):
+        (tmp_path / name).mkdir()
+    start, plain, trained = (copy_shipped_model(tmp_path / name) for name in ("start", "plain", "trained"))
+    stage = random_stage()
+    add_second_stage(start, stage.section, stage.weights)
+    assert adapt._with_second_stage(trained, plain) == load_model(trained).specification
+    specification = adapt._with_second_stage(trained, start)
+    assert specification.second_stage == stage.section
+    assert second_stage(load_model(trained)) is not None
 
 
 def test_too_few_visits(survey: str, options: AdaptOptions, tmp_path: Path) -> None:

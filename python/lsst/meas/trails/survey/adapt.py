@@ -32,6 +32,7 @@ from ..core.processes import run_all
 from ..core.progress import make_progress, track
 from ..evaluation.collection_sample import CollectionSample
 from ..evaluation.summary import summarize
+from ..nn.candidate_score import add_second_stage, second_stage
 from ..nn.hardware import available_cores, precision_name
 from ..nn.model_file import find_model, load_model, write_specification
 from ..nn.model_specification import ModelSpecification
@@ -182,7 +183,7 @@ def adapt_images(
         progress=progress,
     )
     assert result.model_path is not None
-    after = load_model(result.model_path).specification
+    after = _with_second_stage(result.model_path, start)
     calibrated = work.calibrate(plan, start, before)
     final = work.calibrate(plan, result.model_path, after)
     final = final.replace(
@@ -227,6 +228,17 @@ def _make_plan(repo: str, collection: str, options: AdaptOptions) -> Plan:
             "template_type": options.template_type if has_template else None,
         },
     )
+
+
+def _with_second_stage(path: Path, start: Path) -> ModelSpecification:
+    """Give a trained model the second stage of the model that it started from, if there is one.
+
+    It mostly looks at the image, and its score is calibrated on the survey.
+    """
+    stage = second_stage(load_model(start))
+    if stage is None:
+        return load_model(path).specification
+    return add_second_stage(path, stage.section, stage.weights)
 
 
 def _default_model(has_template: bool, dataset_type: str) -> str:
