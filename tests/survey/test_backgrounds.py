@@ -67,8 +67,12 @@ def test_labels_decide_what_is_ignored(
     def line(x: float, y: float) -> Trails:
         return Trails(*(np.array([value]) for value in (x, y, 30.0, 0.0, 1.0)))
 
+    # A line that no image could hold is not rendered.
+    endless = Trails(*(np.array([value]) for value in (250.0, 300.0, 1.0e9, 0.0, 1.0)))
     labels = LabeledTruth(
-        trails=line(250.0, 40.0), unknown=line(250.0, 100.0), artifacts=np.array([[101.0, 99.0]])
+        trails=Trails.from_trails([*line(250.0, 40.0), *endless]),
+        unknown=line(250.0, 100.0),
+        artifacts=np.array([[101.0, 99.0]]),
     )
     monkeypatch.setattr(
         LabeledImage,
