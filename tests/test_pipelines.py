@@ -247,7 +247,8 @@ def test_template_is_a_parameter(name: str) -> None:
         pipeline.addConfigOverride("parameters", "template_image", "template_matched")
         inputs = data_types(graph)[0] - {"template_detector"} | {"template_matched"}
         assert data_types(pipeline.to_graph())[0] == inputs
-        pipeline.addConfigOverride("trailSegmentation", "useTemplate", False)
+        for label in ("trailSegmentation", "trailCandidate"):
+            pipeline.addConfigOverride(label, "useTemplate", False)
         assert data_types(pipeline.to_graph())[0] == inputs - {"template_matched"}
 
 

@@ -75,7 +75,9 @@ TASKS: dict[type[PipelineTask], dict[str, tuple[str, str, tuple[str, ...]]]] = {
     },
     TrailCandidateTask: {
         "image": ("preliminary_visit_image", "VisitImage", DETECTOR),
+        "template": ("template_detector", "VisitImage", DETECTOR),
         "trail_probability": ("trail_probability", "ImageV2", DETECTOR),
+        "trail_model": ("trail_model", "ArrowTable", ()),
         "trail_candidate_schema": ("trail_candidate_schema", "ArrowAstropy", ()),
         "trail_candidate_detector": ("trail_candidate_detector", "ArrowAstropy", DETECTOR),
     },
