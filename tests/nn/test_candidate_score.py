@@ -28,15 +28,15 @@ from lsst.meas.trails.nn.candidate_score import (
 )
 from lsst.meas.trails.nn.model_file import ModelError, load_model, write_specification
 
-from support.second_stages import copy_shipped_model, random_stage
+from support.second_stages import copy_first_stage, copy_shipped_model, random_stage
 
 SMALL: dict[str, Any] = {"widths": (4, 8), "dense": 8, "dense_numbers": 4}
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return a copy of a shipped model."""
-    return copy_shipped_model(tmp_path)
+    """Return a copy of a shipped model without its second stage."""
+    return copy_first_stage(tmp_path)
 
 
 def test_a_model_holds_both_stages(path: Path) -> None:

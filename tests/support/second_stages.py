@@ -19,8 +19,15 @@ from typing import Any
 import numpy as np
 
 from lsst.meas.trails.core.candidates.numbers import CANDIDATE_NUMBERS
+from lsst.meas.trails.core.candidates.score import FEATURES, ScoreModel
 from lsst.meas.trails.core.candidates.stamps import STAMP_CHANNELS, STAMP_SHAPE
-from lsst.meas.trails.nn.model_file import read_model_bytes, shipped_model_path, write_model_bytes
+from lsst.meas.trails.nn.model_file import (
+    load_model,
+    read_model_bytes,
+    save_model,
+    shipped_model_path,
+    write_model_bytes,
+)
 from lsst.meas.trails.nn.second_stage import SecondStage, SecondStageSection
 from lsst.meas.trails.training.stamp_samples import StampSamples
 
@@ -39,13 +46,23 @@ def random_stage(seed: int = 0, **changes: Any) -> SecondStage:
 
 
 def copy_shipped_model(folder: Path, name: str = "difference") -> Path:
-    """Copy a model of the package to a folder, and return its specification's path.
-
-    The model `difference` has no second stage.
-    """
+    """Copy a model of the package to a folder, and return its specification's path."""
     path = folder / f"{name}.json"
     write_model_bytes(path, *read_model_bytes(shipped_model_path(name))[:2])
     return path
+
+
+def copy_first_stage(folder: Path, name: str = "difference") -> Path:
+    """Copy a model of the package without its second stage, with a score that is .5 for all candidates.
+
+    Return its specification's path.
+    """
+    model = load_model(shipped_model_path(name))
+    flat, unit = np.zeros(len(FEATURES)), np.ones(len(FEATURES))
+    score = ScoreModel(mean=flat, scale=unit, coefficients=flat, intercept=0.0).to_mapping()
+    specification = model.specification.replace(second_stage=None, score=score)
+    save_model(folder / name, model.network, specification)
+    return folder / f"{name}.json"
 
 
 def random_samples(count: int = 400, *, in_stamp: bool = True, seed: int = 1) -> StampSamples:

@@ -12,6 +12,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +29,11 @@ from lsst.meas.trails.core.injection.inject import inject_trails
 from lsst.meas.trails.core.planes import ImagePlanes
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import optimal_snr, render_trail, truth_mask
-from lsst.meas.trails.nn.model_file import load_model, shipped_model_path
+from lsst.meas.trails.nn.model_file import TrailModel, load_model
 from lsst.meas.trails.training import calibration
 from lsst.meas.trails.training.calibration import Calibration, ValidationScene, calibrate
+
+from support.second_stages import copy_first_stage
 
 SHAPE = (160, 200)
 # A trail, noise that the network takes for one, and part of a satellite's streak.
@@ -102,10 +107,16 @@ def scenes(
     return [scene for scene, _ in made]
 
 
+@functools.cache
+def first_stage() -> TrailModel:
+    """Return a shipped model without its second stage: the score is fitted to these candidates."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load_model(copy_first_stage(Path(folder)))
+
+
 def run(scenes: list[ValidationScene], **keywords: Any) -> Calibration:
     keywords.setdefault("thresholds", [(0.2, 0.4)])
-    # A model without a second stage: its score is fitted to these candidates.
-    return calibrate(load_model(shipped_model_path("difference")), scenes, **keywords)
+    return calibrate(first_stage(), scenes, **keywords)
 
 
 def test_score_tells_true_from_false(scenes: list[ValidationScene]) -> None:

@@ -24,7 +24,7 @@ from lsst.meas.trails.training.rank import rank_candidates
 from lsst.meas.trails.training.recipe import Recipe, RecipeError
 from lsst.meas.trails.training.scenes import TrainingScenes
 
-from support.second_stages import copy_shipped_model, random_samples
+from support.second_stages import copy_first_stage, random_samples
 
 SECTION: dict[str, Any] = {
     "scenes": {"seed": 9, "count": 3},
@@ -42,7 +42,7 @@ MAPPING: dict[str, Any] = {
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Return a copy of a shipped model."""
-    return copy_shipped_model(tmp_path)
+    return copy_first_stage(tmp_path)
 
 
 def test_a_model_gets_a_second_stage(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_a_model_gets_a_second_stage(path: Path, tmp_path: Path, monkeypatch: py
     # A run that was stopped does not search scenes again; more scenes add to them.
     (next((tmp_path / "tiles").glob("*")) / "00001.safetensors").unlink()
     more = Recipe.from_mapping(MAPPING | {"second_stage": SECTION | {"scenes": {"seed": 9, "count": 4}}})
-    copy_shipped_model(path.parent)
+    copy_first_stage(path.parent)
     rank_candidates(path, more, "recipe", folder=tmp_path / "tiles", threads=1)
     assert [index for _, index, _ in searched[3:]] == [1, 3]
 
