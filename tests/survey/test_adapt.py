@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from lsst.meas.trails.nn.candidate_score import add_second_stage, second_stage
-from lsst.meas.trails.nn.model_file import load_model
+from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
 from lsst.meas.trails.survey import adapt
 from lsst.meas.trails.survey.adapt import ADAPTED, CALIBRATED, SHIPPED, AdaptOptions, adapt_model
 from lsst.meas.trails.survey.page import before_and_after, write_page
@@ -48,10 +48,18 @@ RECIPE = {
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> AdaptOptions:
     """Return options of an adaptation of two steps, in a dense rain of trails."""
-    path = tmp_path_factory.mktemp("recipe") / "adapt.yaml"
-    path.write_text(yaml.safe_dump(RECIPE))
+    folder = tmp_path_factory.mktemp("recipe")
+    (folder / "adapt.yaml").write_text(yaml.safe_dump(RECIPE))
+    # A second stage would rank the unlabeled trails, which count as false, above the others.
+    shipped = load_model(shipped_model_path("direct"))
+    save_model(folder / "first", shipped.network, shipped.specification.replace(second_stage=None, score={}))
     return AdaptOptions(
-        recipe=str(path), trails_per_megapixel=60.0, template_type=None, threads=1, device="cpu"
+        start=str(folder / "first.json"),
+        recipe=str(folder / "adapt.yaml"),
+        trails_per_megapixel=60.0,
+        template_type=None,
+        threads=1,
+        device="cpu",
     )
 
 
