@@ -27,7 +27,7 @@ from lsst.meas.trails.survey.page import before_and_after, write_page
 from lsst.meas.trails.survey.plan import PLAN, AdaptationError
 from lsst.meas.trails.survey.roles import ROLES, TooFewVisitsError
 
-from support.second_stages import copy_shipped_model, random_stage
+from support.second_stages import copy_first_stage, random_stage
 
 RECIPE = {
     "model": {"name": "adapt"},
@@ -110,7 +110,7 @@ def test_from_images_to_a_measured_model(
 def test_the_second_stage_stays(tmp_path: Path) -> None:
     for name in ("start", "plain", "trained"):
         (tmp_path / name).mkdir()
-    start, plain, trained = (copy_shipped_model(tmp_path / name) for name in ("start", "plain", "trained"))
+    start, plain, trained = (copy_first_stage(tmp_path / name) for name in ("start", "plain", "trained"))
     stage = random_stage()
     add_second_stage(start, stage.section, stage.weights)
     assert adapt._with_second_stage(trained, plain) == load_model(trained).specification
