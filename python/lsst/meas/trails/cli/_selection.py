@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("option_errors", "selected_candidates", "selection_options")
+__all__ = ("image_options", "option_errors", "selected_candidates", "selection_options")
 
 import contextlib
 import functools
@@ -67,6 +67,37 @@ _OPTIONS = (
         help="Column to sort by; a leading '-' sorts in descending order.",
     ),
 )
+
+
+_IMAGE_OPTIONS = (
+    click.option(
+        "--dataset-type",
+        default="preliminary_visit_image",
+        show_default=True,
+        help="Dataset type of the images.",
+    ),
+    click.option("--where", default="", metavar="CONDITION", help="Condition of a Butler query."),
+    click.option(
+        "--template",
+        type=click.Choice(["auto", "none"]),
+        default="auto",
+        show_default=True,
+        help="Use the templates of the images where there are any, or none.",
+    ),
+    click.option(
+        "--template-type",
+        default="template_detector",
+        show_default=True,
+        help="Dataset type of the templates.",
+    ),
+)
+
+
+def image_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that select images and templates of a repository to a command."""
+    for option in reversed(_IMAGE_OPTIONS):
+        command = option(command)
+    return command
 
 
 def selection_options(limit: int | None) -> Callable[[Callable[..., None]], Callable[..., None]]:

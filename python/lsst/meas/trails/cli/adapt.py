@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ._selection import image_options
+
 if TYPE_CHECKING:
     import astropy.table
 
@@ -50,23 +52,7 @@ Examples:
     help="Model to start from: its .json file, or the name of one in the package.  [default: template where "
     "there are templates, difference for difference_image, else direct]",
 )
-@click.option(
-    "--dataset-type",
-    default="preliminary_visit_image",
-    show_default=True,
-    help="Dataset type of the images.",
-)
-@click.option("--where", default="", metavar="CONDITION", help="Condition of a Butler query.")
-@click.option(
-    "--template",
-    type=click.Choice(["auto", "none"]),
-    default="auto",
-    show_default=True,
-    help="Use the templates of the images where there are any, or none.",
-)
-@click.option(
-    "--template-type", default="template_detector", show_default=True, help="Dataset type of the templates."
-)
+@image_options
 @click.option(
     "--max-detectors",
     type=click.IntRange(min=4),

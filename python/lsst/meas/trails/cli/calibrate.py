@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._selection import image_options
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -63,23 +65,7 @@ Then find trails with:
     help="File for the calibrated model; its weights go to NAME.safetensors in the same folder.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-@click.option(
-    "--dataset-type",
-    default="preliminary_visit_image",
-    show_default=True,
-    help="Dataset type of the images.",
-)
-@click.option("--where", default="", metavar="CONDITION", help="Condition of a Butler query.")
-@click.option(
-    "--template",
-    type=click.Choice(["auto", "none"]),
-    default="auto",
-    show_default=True,
-    help="Search with the templates of the images where there are any, or without.",
-)
-@click.option(
-    "--template-type", default="template_detector", show_default=True, help="Dataset type of the templates."
-)
+@image_options
 @click.option(
     "--max-detectors",
     type=click.IntRange(min=2),
