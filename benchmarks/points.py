@@ -29,13 +29,13 @@ import click
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from lsst.meas.trails.core.background import SkySubtracted
 from lsst.meas.trails.core.candidates.find import CandidateOptions, find_candidates
 from lsst.meas.trails.core.geometry import Trail, near_segment
 from lsst.meas.trails.core.planes import ImagePlanes
+from lsst.meas.trails.core.progress import make_progress, track
 from lsst.meas.trails.core.psf import PsfGrid
 from lsst.meas.trails.core.render import add_trail, optimal_snr, render_trail
 from lsst.meas.trails.sim.profile_psf import PsfShape, make_profile_psf
@@ -133,8 +133,9 @@ def main(sources: int, psf_error: float, seed: int) -> None:
     images = max(1, round(sources / SIDE**2))
     cells = [(length, snr, seeing) for length in LENGTHS for snr in SNRS for seeing in SEEING] * images
     rows = []
-    for cell in track(cells, console=Console(stderr=True)):
-        rows += simulate(*cell, psf_error, rng)
+    with make_progress(Console(stderr=True)) as progress:
+        for cell in track(progress, cells, "Fitting sources", len(cells)):
+            rows += simulate(*cell, psf_error, rng)
     table = astropy.table.Table(rows)
     console = Console(width=110)
     print_table(console, table, "snr")

@@ -249,7 +249,7 @@ def test_model_that_cannot_be_used_leaves_nothing(fresh_repo: Any, tmp_path: Pat
 def test_model_of_the_butler(fresh_repo: Any, tmp_path: Path) -> None:
     """A model in the inputs replaces the shipped model; the outputs name the model used."""
     shipped = load_model(shipped_model_path())
-    mine = shipped.specification.replace(name="mine", version="7")
+    mine = shipped.specification.replace(name="mine", version="7", second_stage=None, score={})
     save_model(tmp_path / "mine", shipped.network, mine)
     done = CliRunner().invoke(main, ["model", "ingest", str(tmp_path / "mine.json"), str(fresh_repo.repo)])
     assert done.exit_code == 0, done.output

@@ -90,8 +90,8 @@ def test_growth(capsys: pytest.CaptureFixture[str]) -> None:
 def test_small_detector(tmp_path: Path) -> None:
     output = tmp_path / "speed.json"
     done = HERE.run(
-        sys.executable, speed.__file__, "--size", 256, 256, "--trails", 800, "--runs", 1, "--adcnn-side", 128,
-        "--threads", 1, "--markdown", "--output", output,
+        sys.executable, speed.__file__, "--size", 256, 256, "--trails", 3000, "--runs", 1,
+        "--adcnn-side", 128, "--threads", 1, "--markdown", "--output", output,
     )  # fmt: skip
     assert "0 now candidates" not in done.output
     records = {record["what"]: record for record in json.loads(output.read_text())}

@@ -144,9 +144,10 @@ def test_each_image_is_read_once(
     }
     reads.clear()
     TrailCandidateTask(config=TrailCandidateTask.ConfigClass()).run(
-        image=handle, trail_probability=segmented.trail_probability
+        image=handle, trail_probability=segmented.trail_probability, template=template
     )
-    assert reads == {"preliminary_visit_image": 1}
+    # The second stage looks at the template too.
+    assert reads == {"preliminary_visit_image": 1, "template_detector.components": 1}
 
 
 _READ = """

@@ -26,10 +26,10 @@ SCENES = TrainingScenes(
 
 
 def test_a_scene_is_searched_with_its_template_and_without(tmp_path: Path) -> None:
-    for name in ("direct", "template"):
+    for name in ("difference", "template"):
         model = load_model(shipped_model_path(name))
         simulate_stamp_file(model, SCENES, 0, (0.1, 0.2), tmp_path / name)
-    direct, both = (StampSamples.read([tmp_path / name]) for name in ("direct", "template"))
+    direct, both = (StampSamples.read([tmp_path / name]) for name in ("difference", "template"))
     assert direct.is_true.any()
     assert both.is_true.sum() > direct.is_true.sum()
     assert np.all(np.isfinite(both.stamps.astype(np.float32)))
@@ -37,7 +37,7 @@ def test_a_scene_is_searched_with_its_template_and_without(tmp_path: Path) -> No
     missing = both.stamps[:, STAMP_CHANNELS.index("template_missing")].astype(np.float32).mean(axis=(1, 2))
     assert np.any(missing == 1.0)
     assert np.any(missing < 0.5)
-    joined = StampSamples.read([tmp_path / "direct", tmp_path / "template"])
+    joined = StampSamples.read([tmp_path / "difference", tmp_path / "template"])
     assert len(joined.is_true) == len(direct.is_true) + len(both.is_true)
     # The trail of a true candidate lies in the middle of its stamp.
     trail = both.stamps[both.is_true][:, STAMP_CHANNELS.index("trail")].astype(np.float32)

@@ -210,6 +210,11 @@ class _Candidate:
         """Fitted trail, or the component's line of a streak without ends."""
         return self.component.line if self.crosses else self.fit
 
+    @property
+    def is_streak(self) -> bool:
+        """Whether it crosses the image; the component of a faint streak may end before its fit does."""
+        return self.crosses or (not self.fit.failed and crosses_image(self.fit, self.sky.shape))
+
     @functools.cached_property
     def fwhm(self) -> float:
         """FWHM of the PSF, pixels."""
@@ -269,7 +274,7 @@ _COLUMNS: tuple[tuple[str, type, Callable[[_Candidate], float]], ...] = (
     ("psfFwhm", np.float64, lambda c: c.fwhm),
     ("trail_flag_edge", np.bool_, lambda c: c.at_edge),
     ("badFlag", np.bool_, lambda c: c.component.fraction_of(c.sky.bad) > 0.1),
-    ("streakFlag", np.bool_, lambda c: c.crosses),
+    ("streakFlag", np.bool_, lambda c: c.is_streak),
     ("trail_flag", np.bool_, lambda c: c.fit.failed or c.crosses),
     *((name, np.bool_, functools.partial(_pixel_flag, name)) for name in PIXEL_FLAGS),
 )
