@@ -15,8 +15,9 @@ from __future__ import annotations
 
 __all__ = ("model",)
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,27 @@ if TYPE_CHECKING:
 
 _CALIBRATION_METRICS = ("completeness_", "snr50_", "score_", "calibration_")
 """Prefixes of the metrics of a calibration."""
+
+
+_MODEL = click.argument(
+    "model_path", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path)
+)
+"""The .json file of a model that a command rewrites."""
+
+
+@contextlib.contextmanager
+def _rewriting(model_path: Path) -> Iterator[None]:
+    """Check that a model can be rewritten, before long work, and report the errors of that work."""
+    if model_path.suffix != ".json":
+        raise click.BadParameter(f"{model_path} is not the .json file of a model.", param_hint="MODEL")
+    if not os.access(model_path.parent, os.W_OK):
+        raise click.BadParameter(f"{model_path.parent} is not writable.", param_hint="MODEL")
+    try:
+        yield
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or model_path}: {error.strerror or error}") from error
 
 
 @click.group()
@@ -58,9 +80,7 @@ def describe(name: str, as_json: bool) -> None:
 
 
 @model.command()
-@click.argument(
-    "model_path", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path)
-)
+@_MODEL
 @click.option(
     "--config",
     "config",
@@ -80,21 +100,12 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
     from ..training.recipe import find_recipe, load_recipe
     from ..training.run import calibrate_model
 
-    if model_path.suffix != ".json":
-        raise click.BadParameter(f"{model_path} is not the .json file of a model.", param_hint="MODEL")
-    if not os.access(model_path.parent, os.W_OK):
-        # Fail before the long calibration.
-        raise click.BadParameter(f"{model_path.parent} is not writable.", param_hint="MODEL")
-    try:
+    with _rewriting(model_path):
         path = find_recipe(config)
         recipe = load_recipe(path)
         specification = calibrate_model(
             model_path, recipe, str(path), threads=threads or recipe.threads, console=Console(stderr=True)
         )
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or model_path}: {error.strerror or error}") from error
     metrics = {
         key: value for key, value in specification.metrics.items() if key.startswith(_CALIBRATION_METRICS)
     }
@@ -102,9 +113,7 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
 
 
 @model.command()
-@click.argument(
-    "model_path", metavar="MODEL", type=click.Path(exists=True, dir_okay=False, writable=True, path_type=Path)
-)
+@_MODEL
 @click.option(
     "--config",
     "config",
@@ -129,9 +138,7 @@ def rank(model_path: Path, config: str, tiles: Path | None, threads: int | None)
     from ..training.rank import rank_candidates
     from ..training.recipe import find_recipe, load_recipe
 
-    if model_path.suffix != ".json":
-        raise click.BadParameter(f"{model_path} is not the .json file of a model.", param_hint="MODEL")
-    try:
+    with _rewriting(model_path):
         path = find_recipe(config)
         recipe = load_recipe(path)
         rank_candidates(
@@ -142,10 +149,6 @@ def rank(model_path: Path, config: str, tiles: Path | None, threads: int | None)
             threads=threads or recipe.threads,
             console=Console(stderr=True),
         )
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or model_path}: {error.strerror or error}") from error
     click.echo(str(model_path))
 
 
