@@ -125,13 +125,15 @@ def calibrate(inputs: tuple[str, ...], fits: bool, **options: Any) -> None:
     from rich.console import Console
 
     from ..nn.model_file import find_model, load_model, read_model_bytes
+    from ..tasks._survey_sources import shipped_model_name
     from ..training.survey import calibrate_survey
     from ..training.survey_images import InjectionOptions
     from ._console import make_console
 
     repo = _check(inputs, fits, options)
     images = _fits_images(inputs, options) if fits else _butler_images(inputs, options)
-    name = options["model_name"] or _default_model(images, options["dataset_type"])
+    has_template = any(getattr(image, "template_type", None) is not None for image in images)
+    name = options["model_name"] or shipped_model_name(has_template, options["dataset_type"])
     source = find_model(name)
     load_model(source)
     console = make_console()
@@ -208,13 +210,6 @@ def _fits_images(inputs: tuple[str, ...], options: dict[str, Any]) -> list[FitsI
         )
     except FitsIngestError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _default_model(images: list[ButlerImage] | list[FitsImage], dataset_type: str) -> str:
-    """Return the name of the shipped model for images."""
-    if any(getattr(image, "template_type", None) is not None for image in images):
-        return "template"
-    return "difference" if dataset_type == "difference_image" else "direct"
 
 
 def _comparison(calibration: SurveyCalibration) -> Table:

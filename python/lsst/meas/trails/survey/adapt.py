@@ -36,6 +36,7 @@ from ..nn.candidate_score import add_second_stage, second_stage
 from ..nn.hardware import available_cores, precision_name
 from ..nn.model_file import find_model, load_model, write_specification
 from ..nn.model_specification import ModelSpecification
+from ..tasks._survey_sources import shipped_model_name
 from ..training.recipe import find_recipe, load_recipe
 from ..training.run import train_model
 from ..training.survey import fit_survey
@@ -219,7 +220,7 @@ def _make_plan(repo: str, collection: str, options: AdaptOptions) -> Plan:
     has_template = any(image.source.template_type is not None for image in images)
     return Plan(
         images={role: [i for i, r in zip(images, roles, strict=True) if r == role] for role in ROLES},
-        start=options.start or _default_model(has_template, options.dataset_type),
+        start=options.start or shipped_model_name(has_template, options.dataset_type),
         trails=InjectedTrails(options.seed, options.trails_per_megapixel),
         by_sky=by_sky,
         origin={
@@ -239,13 +240,6 @@ def _with_second_stage(path: Path, start: Path) -> ModelSpecification:
     if stage is None:
         return load_model(path).specification
     return add_second_stage(path, stage.section, stage.weights)
-
-
-def _default_model(has_template: bool, dataset_type: str) -> str:
-    """Return the name of the shipped model for images."""
-    if has_template:
-        return "template"
-    return "difference" if dataset_type == "difference_image" else "direct"
 
 
 def _write_model(trained: Path, specification: ModelSpecification, folder: Path) -> Path:

@@ -19,6 +19,7 @@ __all__ = (
     "find_fits_images",
     "image_gains",
     "sample_images",
+    "shipped_model_name",
 )
 
 import dataclasses
@@ -314,6 +315,21 @@ def sample_images[T](images: Sequence[T], visits: Sequence[int], most: int | Non
 
 
 @functools.lru_cache(maxsize=2)
+def shipped_model_name(has_template: bool, dataset_type: str) -> str:
+    """Return the name of the model in the package for images.
+
+    Parameters
+    ----------
+    has_template
+        Whether any of the images has a template.
+    dataset_type
+        Dataset type of the images.
+    """
+    if has_template:
+        return "template"
+    return "difference" if dataset_type == "difference_image" else "direct"
+
+
 def _butler(repo: str, collections: tuple[str, ...]) -> Butler:
     """Open a repository once per process."""
     return open_butler(repo).clone(collections=collections)
