@@ -20,7 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from .score import FEATURES, candidate_features
+from .score import FEATURES, candidate_features, log_odds
 from .stamps import stamp_steps
 
 type _Floats = npt.NDArray[np.float64]
@@ -41,8 +41,6 @@ CANDIDATE_NUMBERS: tuple[str, ...] = (
     "bad",
 )
 """Numbers, in the order of `candidate_numbers`."""
-
-_EPSILON = 1e-4
 
 
 def candidate_numbers(table: Mapping[str, npt.ArrayLike]) -> _Floats:
@@ -73,7 +71,6 @@ def candidate_numbers(table: Mapping[str, npt.ArrayLike]) -> _Floats:
     angle = np.deg2rad(column("trailAnglePix"))
     footprint = fwhm * (length + fwhm)
     steps = np.array([stamp_steps(*pair) for pair in zip(length, fwhm, strict=True)]).reshape(-1, 2)
-    mean = np.clip(column("meanProbability"), _EPSILON, 1.0 - _EPSILON)
     c, s = np.cos(angle), np.sin(angle)
     across = (s * column("xErr")) ** 2 + (c * column("yErr")) ** 2 - 2.0 * s * c * column("xyCovariance")
     background = np.nan_to_num(column("background") * footprint / np.maximum(column("flux"), 1e-30))
@@ -81,7 +78,7 @@ def candidate_numbers(table: Mapping[str, npt.ArrayLike]) -> _Floats:
         [
             np.log(fwhm),
             np.log(steps[:, 1] / steps[:, 0]),
-            np.log(mean) - np.log1p(-mean),
+            log_odds(column("meanProbability")),
             logarithm(column("area") / footprint, 0.01, 10.0, 1.0),
             logarithm(column("trailLengthPixErr") / fwhm, 1e-3, 10.0, 10.0),
             logarithm(np.deg2rad(column("trailAnglePixErr")) * length / fwhm, 1e-3, 10.0, 10.0),

@@ -24,6 +24,7 @@ __all__ = (
     "FoundCandidates",
     "ScoreModel",
     "candidate_features",
+    "log_odds",
 )
 
 import dataclasses
@@ -66,6 +67,12 @@ LOGIT_COLUMN = "secondStageLogit"
 _EPSILON = 1e-4
 
 
+def log_odds(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the log-odds of probabilities, finite for 0 and 1 too."""
+    p = np.clip(p, _EPSILON, 1.0 - _EPSILON)
+    return np.log(p) - np.log1p(-p)
+
+
 def candidate_features(table: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.float64]:
     """Return the features of candidates, shape (n, len(FEATURES)).
 
@@ -87,10 +94,6 @@ def candidate_features(table: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.flo
     def column(name: str) -> npt.NDArray[np.float64]:
         return np.asarray(table[name], dtype=np.float64)
 
-    def logit(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        p = np.clip(p, _EPSILON, 1.0 - _EPSILON)
-        return np.log(p) - np.log1p(-p)
-
     def significance(name: str) -> npt.NDArray[np.float64]:
         return np.clip(np.nan_to_num(column(f"{name}Significance"), nan=0.0), -1e4, 1e4)
 
@@ -101,8 +104,8 @@ def candidate_features(table: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.flo
     gain = np.clip(np.nan_to_num(column("deltaChi2"), nan=0.0), 1.0, None) / np.square(snr)
     return np.stack(
         [
-            logit(column("topProbability")),
-            logit(column("peakProbability")),
+            log_odds(column("topProbability")),
+            log_odds(column("peakProbability")),
             np.log(np.clip(column("trailLengthPix") / fwhm, 0.1, 100.0)),
             np.log(snr),
             np.log(np.clip(gain, 1e-3, 1e3)),
