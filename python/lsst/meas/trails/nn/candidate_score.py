@@ -137,7 +137,7 @@ class SecondStageScore:
 
     @property
     def needs_template(self) -> bool:
-        """Whether the network looks at the template of an image."""
+        """Need of the network for the template of an image."""
         return bool(TEMPLATE_CHANNELS & set(self.stage.section.channels))
 
     def score(self, found: FoundCandidates) -> _Floats:

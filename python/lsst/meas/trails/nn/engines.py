@@ -83,7 +83,7 @@ class EngineChoice(NamedTuple):
     """Device, as `lsst.meas.trails.nn.hardware.choose_device` returns it."""
 
     bfloat16: bool
-    """Whether to compute in bfloat16, otherwise in float32."""
+    """Use of bfloat16 to compute, otherwise of float32."""
 
     @property
     def precision(self) -> str:

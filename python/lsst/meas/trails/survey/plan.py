@@ -55,7 +55,7 @@ class Plan:
     """Trails that are injected for calibration and test; their seed is also that of the roles."""
 
     by_sky: bool
-    """Whether images of different roles share no sky."""
+    """Separation of the roles by sky: images of different roles share none."""
 
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Origin of the images, for JSON, without places on this machine."""

@@ -48,7 +48,7 @@ class StampSamples:
     """Numbers, shape (n, len(CANDIDATE_NUMBERS))."""
 
     is_true: npt.NDArray[np.bool_]
-    """Whether a candidate is a trail, shape (n,)."""
+    """Truth of each candidate, true for a trail, shape (n,)."""
 
     def write(self, path: Path) -> None:
         """Write the candidates to a file of safetensors."""

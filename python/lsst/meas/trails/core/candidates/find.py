@@ -212,7 +212,7 @@ class _Candidate:
 
     @property
     def is_streak(self) -> bool:
-        """Whether it crosses the image; the component of a faint streak may end before its fit does."""
+        """Streak across the image; the component of a faint one may end before its fit does."""
         return self.crosses or (not self.fit.failed and crosses_image(self.fit, self.sky.shape))
 
     @functools.cached_property
