@@ -15,6 +15,7 @@ from __future__ import annotations
 
 __all__ = (
     "Optics",
+    "SpikeArms",
     "convolve",
     "draw_core",
     "draw_template_noise",
@@ -24,12 +25,14 @@ __all__ = (
 )
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
 import scipy.ndimage
 
+from lsst.meas.trails.core.geometry import clip_segment
 from lsst.meas.trails.core.psf import PsfGrid, kernel_fwhm
 
 _TEMPLATE_CORRELATION = (0.2, -0.08, -0.1)
@@ -42,6 +45,15 @@ type _Complex = npt.NDArray[np.complex128]
 
 _EPSILON = 0.01
 """Softening of the deconvolution in a matching kernel."""
+
+_FADING = 1.4
+"""Power of the distance from the star by which spikes fade."""
+
+_ARM_STEP = 0.5
+"""Distance of the points of a spike, pixels."""
+
+ARM_LENGTH = 3.0
+"""Least length of a listed arm in FWHM; shorter ones are inside the image of their star."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +79,57 @@ class Optics:
         """Return the PSF that the image states, which lacks halo and spikes."""
         y, x = (np.linspace(0.0, s - 1.0, n) for s, n in zip(shape, self.cores.shape[:2], strict=True))
         return PsfGrid(x=x, y=y, kernels=self.cores)
+
+
+class SpikeArms(NamedTuple):
+    """Arms of the spikes of all stars of an image."""
+
+    angles: _Floats
+    """Directions from the star, degrees counter-clockwise from +x."""
+
+    density: float
+    """Light of an arm one pixel from its star, per pixel of length and flux of the star."""
+
+    reach: float
+    """Distance at which arms end, pixels."""
+
+    def lengths(self, flux: npt.ArrayLike) -> _Floats:
+        """Return the distances at which arms of stars of some fluxes sink into the noise.
+
+        There, the light per pixel of length equals the sky noise of a pixel. A point-source filter on the
+        arm, whose noise is 1 over the root of the effective area, then has an SNR of about 1 for any FWHM.
+        """
+        visible = np.power(self.density * np.asarray(flux, dtype=np.float64), 1.0 / _FADING)
+        return np.minimum(visible, self.reach)
+
+    def segments(self, stars: _Floats, offset: int, shape: tuple[int, int], fwhm: float) -> _Floats:
+        """Return the visible parts of arms in an image, columns x0, y0, x1 and y1.
+
+        Parameters
+        ----------
+        stars
+            Columns x, y and flux, in the grid of light.
+        offset
+            Grid coordinate of position 0 of the image.
+        shape
+            Shape (ny, nx) of the image, in the middle of a grid that is ``2 * offset`` larger.
+        fwhm
+            FWHM of the image, pixels.
+        """
+        least = ARM_LENGTH * fwhm
+        length = self.lengths(stars[:, 2])
+        listed = length >= least
+        x, y, length = (v[listed, None, None, None] for v in (*(stars[:, :2].T - offset), length))
+        angle = np.deg2rad(self.angles)
+        # Light that leaves the grid enters it from the other side.
+        right, up = (np.array([-1, 0, 1]) * (shape[i] + 2 * offset) for i in (1, 0))
+        x0, y0 = x + right[:, None, None], y + up[:, None]
+        x0, y0, x1, y1 = np.broadcast_arrays(x0, y0, x0 + length * np.cos(angle), y0 + length * np.sin(angle))
+        ends = np.stack([end.ravel() for end in clip_segment(x0, y0, x1, y1, shape)], axis=1)
+        middle = 0.5 * (ends[:, :2] + ends[:, 2:])
+        inside = np.all((middle >= -0.5) & (middle <= np.array(shape[::-1]) - 0.5), axis=1)
+        long = np.hypot(ends[:, 2] - ends[:, 0], ends[:, 3] - ends[:, 1]) >= least
+        return np.asarray(ends[inside & long])
 
 
 def draw_core(rng: np.random.Generator, fwhm: float) -> _Floats:
@@ -97,8 +160,8 @@ def draw_core(rng: np.random.Generator, fwhm: float) -> _Floats:
 
 def wide_transform(
     rng: np.random.Generator, grid: tuple[int, int], fraction: float, spike_fraction: float
-) -> _Complex:
-    """Return the transform by which halo and spikes multiply that of the core.
+) -> tuple[_Complex, SpikeArms]:
+    """Return the transform by which halo and spikes multiply that of the core, and the arms of the spikes.
 
     Parameters
     ----------
@@ -116,14 +179,17 @@ def wide_transform(
     halo = np.where(radius < 400.0, np.power(radius + 4.0, -rng.uniform(2.2, 2.8)), 0.0)
     spikes = np.zeros(grid)
     arms, first = int(rng.choice([4, 6, 8])), rng.uniform(0.0, np.pi)
-    r = np.arange(2.0, rng.uniform(150.0, 400.0), 0.5)
-    for angle in first + 2.0 * np.pi * np.arange(arms) / arms:
+    r = np.arange(2.0, rng.uniform(150.0, 400.0), _ARM_STEP)
+    angles = first + 2.0 * np.pi * np.arange(arms) / arms
+    for angle in angles:
         rows = np.round(r * np.sin(angle)).astype(int) % grid[0]
         columns = np.round(r * np.cos(angle)).astype(int) % grid[1]
-        np.add.at(spikes, (rows, columns), np.power(r, -1.4))
+        np.add.at(spikes, (rows, columns), np.power(r, -_FADING))
     spike = min(spike_fraction, fraction)
     wide = (fraction - spike) * halo / halo.sum() + spike * spikes / spikes.sum()
-    return np.asarray(1.0 - fraction + scipy.fft.rfft2(wide))
+    density = float(spike / spikes.sum() / _ARM_STEP)
+    lines = SpikeArms(np.rad2deg(angles), density, float(r[-1]))
+    return np.asarray(1.0 - fraction + scipy.fft.rfft2(wide)), lines
 
 
 def _transform(kernel: _Floats, grid: tuple[int, int], shift: npt.ArrayLike = (0.0, 0.0)) -> _Complex:

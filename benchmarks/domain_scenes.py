@@ -44,7 +44,7 @@ from domain_optics import (
     subtract,
     wide_transform,
 )
-from domain_sky import SkyRanges, draw_cosmic_rays, mask_pixels, paint_points, paint_sky
+from domain_sky import Sky, SkyRanges, draw_cosmic_rays, galaxy_rows, mask_pixels, paint_points, paint_sky
 
 type _Floats = npt.NDArray[np.float64]
 
@@ -136,6 +136,14 @@ class DomainScene:
     points: _Floats
     """New point sources, columns x, y and SNR."""
 
+    galaxies: _Floats
+    """Galaxies of the sky, columns of `domain_sky.galaxy_rows`, with their SNR in the image; a difference
+    has their residuals only.
+    """
+
+    arms: _Floats
+    """Visible arms of the spikes of stars in the image, columns x0, y0, x1 and y1."""
+
 
 def make_scene(
     domain: Domain,
@@ -168,18 +176,16 @@ def make_scene(
     grid = (shape[0] + 2 * PAD, shape[1] + 2 * PAD)
     cut = (slice(PAD, PAD + shape[0]), slice(PAD, PAD + shape[1]))
     trails, points = place_trails(rng, shape, optics.psf(shape), density=density)
-    sky, other = np.zeros(grid), np.zeros(grid)
-    if not domain.empty:
-        sky, other = paint_sky(domain, rng, grid)
+    sky = Sky.dark(grid) if domain.empty else paint_sky(domain, rng, grid)
     moving = np.zeros(grid)
     for trail in trails:
         # Part of the light is in the halo, beyond the PSF that defines the flux.
         paint_points(moving, *trail_points(trail), offset=PAD, scale=1.0 / (1.0 - optics.wide_fraction))
     x, y, _, flux = points.T
     paint_points(moving, x, y, flux / (1.0 - optics.wide_fraction), offset=PAD)
-    wide = wide_transform(rng, grid, optics.wide_fraction, optics.spike_fraction)
-    template_wide = wide_transform(rng, grid, optics.wide_fraction, 0.3 * optics.spike_fraction)
-    signal = convolve(sky + moving, optics.cores, wide)
+    wide, spikes = wide_transform(rng, grid, optics.wide_fraction, optics.spike_fraction)
+    template_wide, _ = wide_transform(rng, grid, optics.wide_fraction, 0.3 * optics.spike_fraction)
+    signal = convolve(sky.now + moving, optics.cores, wide)
     electrons = rng.uniform(25.0, 70.0)
     variance = 1.0 + np.clip(signal, 0.0, None) / electrons
     noise = rng.standard_normal(grid)
@@ -188,7 +194,7 @@ def make_scene(
         noise, stated = resample_noise(noise, rng)
     image = signal + np.sqrt(variance) * noise
     shift = rng.normal(0.0, domain.registration, 2)
-    template = convolve(other, optics.template_core[None, None], template_wide, shift)
+    template = convolve(sky.earlier, optics.template_core[None, None], template_wide, shift)
     template += (
         optics.template_noise
         * np.sqrt(1.0 + np.clip(template, 0.0, None) / electrons)
@@ -230,7 +236,13 @@ def make_scene(
         psf=psf,
         template=cut_template(template[cut], missing) if mode == "template" else None,
     )
-    return DomainScene(planes, truth_table(known, trails), points[:, :3])
+    return DomainScene(
+        planes,
+        truth_table(known, trails),
+        points[:, :3],
+        galaxies=galaxy_rows(sky.galaxies, variance, psf, PAD, shape),
+        arms=spikes.segments(sky.stars, PAD, shape, psf.fwhm(0.5 * shape[1], 0.5 * shape[0])),
+    )
 
 
 def _draw_optics(domain: Domain, rng: np.random.Generator) -> Optics:

@@ -13,21 +13,36 @@
 
 from __future__ import annotations
 
-__all__ = ("SkyRanges", "draw_cosmic_rays", "mask_pixels", "paint_points", "paint_sky")
+__all__ = (
+    "Galaxy",
+    "Sky",
+    "SkyRanges",
+    "draw_cosmic_rays",
+    "galaxy_rows",
+    "mask_pixels",
+    "paint_points",
+    "paint_sky",
+)
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
+import scipy.signal
 
 from lsst.meas.trails.core.planes import plane_bits
+from lsst.meas.trails.core.psf import PsfGrid
 
 type _Floats = npt.NDArray[np.float64]
 
 _PIXEL = 0.2 / 60.0
 """Arcminutes per pixel."""
+
+GALAXY_SNR = 5.0
+"""Least SNR of a listed galaxy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +60,70 @@ class SkyRanges:
 
     bright_stars: int = 0
     """Further stars of magnitude 12 to 16 in a scene."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Galaxy:
+    """A soft Sersic profile on a grid of light."""
+
+    x: float
+    y: float
+
+    angle: float
+    """Angle of the major axis, radians counter-clockwise from +x."""
+
+    ratio: float
+    """Axis ratio."""
+
+    radius: float
+    """Half-light radius of a circle of the same area, pixels."""
+
+    index: float
+    """Sersic index."""
+
+    flux: float
+
+    @property
+    def axes(self) -> tuple[float, float]:
+        """Half-light radii along the major and the minor axis, pixels."""
+        # A thin disk is seen longer, not smaller.
+        return self.radius / np.sqrt(self.ratio), self.radius * np.sqrt(self.ratio)
+
+    def light(self, grid: tuple[int, int], flux: float) -> tuple[tuple[slice, slice], _Floats]:
+        """Return the pixels of the galaxy on a grid, and their light for a flux."""
+        major, minor = self.axes
+        reach = int(min(np.ceil(4.0 * major + 3.0), 150))
+        left, bottom = int(self.x) - reach, int(self.y) - reach
+        x0, x1 = max(left, 0), min(left + 2 * reach + 1, grid[1])
+        y0, y1 = max(bottom, 0), min(bottom + 2 * reach + 1, grid[0])
+        dy, dx = np.mgrid[y0:y1, x0:x1].astype(np.float64)
+        dy, dx = dy - self.y, dx - self.x
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        u = (dx * cos + dy * sin) / np.hypot(major, 0.5)
+        v = (dy * cos - dx * sin) / np.hypot(minor, 0.5)
+        scaled = np.sqrt(u * u + v * v + np.square(0.3 / max(self.radius, 0.3)))
+        profile = np.exp(-(2.0 * self.index - 1.0 / 3.0) * np.power(scaled, 1.0 / self.index))
+        return (slice(y0, y1), slice(x0, x1)), flux * profile / max(profile.sum(), 1e-12)
+
+
+class Sky(NamedTuple):
+    """Light of stars and galaxies."""
+
+    now: _Floats
+    """Light at the time of the image, shape (ny, nx)."""
+
+    earlier: _Floats
+    """Light at the time of the template."""
+
+    stars: _Floats
+    """Stars of the image, columns x, y and flux."""
+
+    galaxies: tuple[Galaxy, ...]
+
+    @classmethod
+    def dark(cls, grid: tuple[int, int]) -> Sky:
+        """Return a sky without light."""
+        return cls(np.zeros(grid), np.zeros(grid), np.zeros((0, 3)), ())
 
 
 def paint_points(
@@ -89,8 +168,8 @@ def _magnitudes(rng: np.random.Generator, count: float, slope: float, faint: flo
     return np.asarray(np.maximum(values, bright))
 
 
-def paint_sky(domain: SkyRanges, rng: np.random.Generator, grid: tuple[int, int]) -> tuple[_Floats, _Floats]:
-    """Return the light of stars and galaxies at the time of the image and of the template."""
+def paint_sky(domain: SkyRanges, rng: np.random.Generator, grid: tuple[int, int]) -> Sky:
+    """Draw stars and galaxies, and return their light."""
     area = grid[0] * grid[1] * _PIXEL**2
     sky, other = np.zeros(grid), np.zeros(grid)
     magnitude = _magnitudes(rng, domain.stars * rng.uniform(0.5, 2.0) * area, 0.18, 26.5, 12.0)
@@ -107,43 +186,78 @@ def paint_sky(domain: SkyRanges, rng: np.random.Generator, grid: tuple[int, int]
     paint_points(sky, x, y, flux)
     paint_points(other, x + move[0], y + move[1], flux * change)
     count = domain.galaxies * rng.uniform(0.5, 1.5) * 10.0**0.36 * area
-    galaxies = np.zeros(grid)
-    for m in _magnitudes(rng, count, 0.36, 26.5, 17.0):
-        _paint_galaxy(galaxies, rng, float(m), domain.axis_ratio)
-    return sky + galaxies, other + galaxies
+    light = np.zeros(grid)
+    galaxies = tuple(
+        _paint_galaxy(light, rng, float(m), domain.axis_ratio)
+        for m in _magnitudes(rng, count, 0.36, 26.5, 17.0)
+    )
+    return Sky(sky + light, other + light, np.stack([x, y, flux], axis=1), galaxies)
 
 
 def _paint_galaxy(
     sky: _Floats, rng: np.random.Generator, magnitude: float, axis_ratio: tuple[float, float]
-) -> None:
+) -> Galaxy:
     """Add a Sersic profile, and bright knots to some, to a grid of light."""
     index = rng.uniform(0.5, 1.6) if rng.uniform() < 0.75 else rng.uniform(2.0, 4.5)
     radius = 2.2 * 10.0 ** (-0.14 * (magnitude - 23.0) + rng.normal(0.0, 0.18))
     ratio, angle = rng.uniform(*axis_ratio), rng.uniform(0.0, np.pi)
-    # A thin disk is seen longer, not smaller.
-    major, minor = radius / np.sqrt(ratio), radius * np.sqrt(ratio)
-    reach = int(min(np.ceil(4.0 * major + 3.0), 150))
     x, y = rng.uniform(0.0, sky.shape[1]), rng.uniform(0.0, sky.shape[0])
-    left, bottom = int(x) - reach, int(y) - reach
-    x0, x1 = max(left, 0), min(left + 2 * reach + 1, sky.shape[1])
-    y0, y1 = max(bottom, 0), min(bottom + 2 * reach + 1, sky.shape[0])
-    dy, dx = np.mgrid[y0:y1, x0:x1].astype(np.float64)
-    dy, dx = dy - y, dx - x
-    u = (dx * np.cos(angle) + dy * np.sin(angle)) / np.hypot(major, 0.5)
-    v = (dy * np.cos(angle) - dx * np.sin(angle)) / np.hypot(minor, 0.5)
-    scaled = np.sqrt(u * u + v * v + np.square(0.3 / max(radius, 0.3)))
-    profile = np.exp(-(2.0 * index - 1.0 / 3.0) * np.power(scaled, 1.0 / index))
+    galaxy = Galaxy(x, y, angle, ratio, radius, index, float(_flux(magnitude)))
     knots = rng.uniform(0.05, 0.3) if rng.uniform() < 0.15 else 0.0
-    flux = float(_flux(magnitude))
-    sky[y0:y1, x0:x1] += (1.0 - knots) * flux * profile / max(profile.sum(), 1e-12)
+    pixels, light = galaxy.light((sky.shape[0], sky.shape[1]), (1.0 - knots) * galaxy.flux)
+    sky[pixels] += light
     if knots:
+        major, minor = galaxy.axes
         t = rng.normal(0.0, 0.8, (2, 3))
         paint_points(
             sky,
             x + t[0] * major * np.cos(angle) - t[1] * minor * np.sin(angle),
             y + t[0] * major * np.sin(angle) + t[1] * minor * np.cos(angle),
-            np.full(3, knots * flux / 3.0),
+            np.full(3, knots * galaxy.flux / 3.0),
         )
+    return galaxy
+
+
+def galaxy_rows(
+    galaxies: Sequence[Galaxy], variance: _Floats, psf: PsfGrid, offset: int, shape: tuple[int, int]
+) -> _Floats:
+    """Return the galaxies in an image.
+
+    Parameters
+    ----------
+    galaxies
+        Galaxies on a grid of light.
+    variance
+        Variance of the pixels of the grid.
+    psf
+        Point-spread function of the image.
+    offset
+        Grid coordinate of position 0 of the image.
+    shape
+        Shape (ny, nx) of the image.
+
+    Returns
+    -------
+    rows
+        Columns x, y, angle of the major axis in degrees, axis ratio, half-light radius along the major axis,
+        and SNR, for galaxies of at least `GALAXY_SNR`. The SNR is that of a matched filter; knots count as
+        part of the smooth profile.
+    """
+    rows = []
+    for galaxy in galaxies:
+        x, y = galaxy.x - offset, galaxy.y - offset
+        if not (0.0 <= x < shape[1] and 0.0 <= y < shape[0]):
+            continue
+        kernel = psf.kernel(x, y)
+        # A point source of the same flux has a higher SNR, and takes no convolution.
+        if galaxy.flux * np.sqrt(np.sum(np.square(kernel))) < GALAXY_SNR:
+            continue
+        pixels, light = galaxy.light((variance.shape[0], variance.shape[1]), galaxy.flux)
+        signal = scipy.signal.fftconvolve(light, kernel, mode="same")
+        snr = float(np.sqrt(np.sum(np.square(signal) / variance[pixels])))
+        if snr >= GALAXY_SNR:
+            rows.append((x, y, np.rad2deg(galaxy.angle), galaxy.ratio, galaxy.axes[0], snr))
+    return np.array(rows).reshape(-1, 6)
 
 
 def mask_pixels(

@@ -19,6 +19,7 @@ from lsst.meas.trails.core.psf import kernel_fwhm
 
 from domain_optics import (
     Optics,
+    SpikeArms,
     convolve,
     draw_core,
     draw_template_noise,
@@ -57,11 +58,50 @@ def test_halo_and_spikes_keep_the_flux() -> None:
     sky = np.zeros(GRID)
     sky[128, 128] = 1.0
     core = draw_core(np.random.default_rng(1), 5.0)
-    wide = wide_transform(np.random.default_rng(2), GRID, 0.05, 0.03)
+    wide, _ = wide_transform(np.random.default_rng(2), GRID, 0.05, 0.03)
     image = convolve(sky, core[None, None], wide)
     assert image.sum() == pytest.approx(1.0)
     near = image[116:141, 116:141].sum()
     assert 0.93 < near < 0.98
+
+
+@pytest.mark.parametrize("fwhm", [4.0, 7.0])
+def test_arms_end_where_they_sink_into_the_noise(fwhm: float) -> None:
+    """A filter of the PSF on an arm has an SNR of 1 at the end of the arm, in unit noise."""
+    core = draw_core(np.random.default_rng(1), fwhm)
+    # All of the wide light is in the spikes.
+    wide, arms = wide_transform(np.random.default_rng(2), (512, 512), 0.02, 0.02)
+    stars = np.array([[256.0, 256.0, 2e5]])
+    sky = np.zeros((512, 512))
+    sky[256, 256] = stars[0, 2]
+    response = convolve(convolve(sky, core[None, None], wide), core[None, None, ::-1, ::-1])
+    response /= np.sqrt(np.sum(np.square(core)))
+    ends = arms.segments(stars, 0, (512, 512), fwhm)
+    assert len(ends) == len(arms.angles)
+    assert np.hypot(*(ends[:, 2:] - 256.0).T) == pytest.approx(float(arms.lengths(2e5)))
+    assert 3.0 * fwhm < arms.lengths(2e5) < arms.reach
+    columns, rows = np.round(ends[:, 2:]).astype(int).T
+    # A Moffat profile is not a Gaussian, and arms lie on whole pixels.
+    np.testing.assert_allclose(response[rows, columns], 1.0, rtol=0.25)
+    between = np.deg2rad(arms.angles + 180.0 / len(arms.angles))
+    offset = arms.lengths(2e5) * np.stack([np.cos(between), np.sin(between)])
+    columns, rows = np.round(256.0 + offset).astype(int)
+    assert np.abs(response[rows, columns]).max() < 0.1
+
+
+def test_arms_are_cut_at_the_image() -> None:
+    arms = SpikeArms(np.array([0.0, 180.0]), 0.01, 300.0)
+    # The light of arms falls with the power 1.4 of the distance: to 1 per pixel at 100 pixels for this flux.
+    bright = 100.0**1.4 / 0.01
+    assert arms.lengths([bright, 1e9]) == pytest.approx([100.0, 300.0])
+    # One star in the image, a faint one, and one left of it, in the part of the grid outside the image.
+    stars = np.array([[100.0, 80.0, bright], [100.0, 90.0, 1.0], [20.0, 100.0, bright]])
+    right, left, outside, wrapped = arms.segments(stars, 50, (200, 200), 4.0)
+    np.testing.assert_allclose(right, [50.0, 30.0, 150.0, 30.0])
+    np.testing.assert_allclose(left, [50.0, 30.0, -0.5, 30.0])
+    np.testing.assert_allclose(outside, [-0.5, 50.0, 70.0, 50.0])
+    # Its other arm leaves the grid of 300 pixels, and enters on the other side.
+    np.testing.assert_allclose(wrapped, [199.5, 50.0, 170.0, 50.0])
 
 
 def test_a_changing_psf_is_that_of_the_corner() -> None:

@@ -106,6 +106,55 @@ def test_modes_have_the_same_sky_and_noise() -> None:
     assert not np.array_equal(other.planes.image, image.planes.image)
 
 
+def test_pixels_of_a_seed_stay_the_same() -> None:
+    """Results of one seed can be compared between versions: no random number is drawn more or less."""
+    scenes = {
+        mode: make_scene(DOMAINS["spikes"], 7, 0, mode, shape=(256, 300)) for mode in ("direct", "difference")
+    }
+    rows, columns = [10, 100, 128, 250], [20, 200, 150, 290]
+    for mode, pixels in (
+        ("direct", [0.8597, 0.5540, -0.2586, 1.0421]),
+        # The difference is drawn last.
+        ("difference", [-0.0154, -1.7870, -1.0437, -0.1530]),
+    ):
+        # Transforms of other machines round differently.
+        np.testing.assert_allclose(scenes[mode].planes.image[rows, columns], pixels, atol=2e-4)
+
+
+def test_galaxies_and_arms_of_a_scene() -> None:
+    scene = make_scene(DOMAINS["galaxies"], 3, 0, "direct", shape=(700, 700))
+    x, y, angle, ratio, radius, snr = scene.galaxies.T
+    assert len(x) > 30
+    assert np.all((x >= 0.0) & (x < 700.0) & (y >= 0.0) & (y < 700.0))
+    assert np.all((angle >= 0.0) & (angle <= 180.0))
+    assert ratio.min() > 0.03
+    assert ratio.max() < 0.35
+    assert radius.min() > 1.0
+    assert snr.min() >= 5.0
+    # Each galaxy is a bright ridge along its axis.
+    edge_on = (snr > 30.0) & (ratio < 0.2) & (np.abs(x - 350.0) < 320.0) & (np.abs(y - 350.0) < 320.0)
+    t = 0.7 * radius[edge_on] * np.array([[-1.0], [0.0], [1.0]])
+    direction = np.deg2rad(angle[edge_on])
+    light = [
+        np.median(
+            scene.planes.image[
+                np.round(y[edge_on] + t * np.sin(direction + turn)).astype(int),
+                np.round(x[edge_on] + t * np.cos(direction + turn)).astype(int),
+            ]
+        )
+        for turn in (0.0, 0.5 * np.pi)
+    ]
+    assert np.count_nonzero(edge_on) >= 3
+    assert light[0] > 2.0
+    assert light[0] > 1.5 * light[1]
+    spikes = make_scene(DOMAINS["spikes"], 3, 0, "direct", shape=(700, 700))
+    assert len(spikes.arms) >= 8
+    assert np.all((spikes.arms >= -0.5) & (spikes.arms <= 699.5))
+    blank = make_scene(DOMAINS["blank"], 3, 0, "direct", shape=(256, 256))
+    assert blank.galaxies.shape == (0, 6)
+    assert blank.arms.shape == (0, 4)
+
+
 def test_trails_and_points_are_apart() -> None:
     scene = make_scene(DOMAINS["blank"], 2, 0, "direct")
     truth = scene.truth

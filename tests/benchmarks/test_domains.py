@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 
 import domain_scenes
-from domain_scenes import DOMAINS, DomainScene, make_scene
+from domain_scenes import DOMAINS, make_scene
 from domains import DomainJob, Method, cached, main, make_jobs, search
 
 SHAPE = (320, 320)
@@ -61,7 +62,7 @@ def test_candidates_on_new_points_are_not_false() -> None:
     """On a scene with points only, each candidate is on one, or false."""
     scene = make_scene(DOMAINS["blank"], 11, 0, "difference", shape=(512, 512))
     result = search(scene, "difference")
-    moved = DomainScene(scene.planes, scene.truth, np.array([[-50.0, -50.0, 10.0]]))
+    moved = dataclasses.replace(scene, points=np.array([[-50.0, -50.0, 10.0]]))
     without = search(moved, "difference")
     called = np.count_nonzero(result.points[:, 2] > -np.inf)
     assert result.points.shape == (len(scene.points), 3)
