@@ -17,7 +17,7 @@ __all__ = ("DomainResult", "SceneResult", "real_summary", "summarize_domains", "
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,12 +36,11 @@ from lsst.meas.trails.evaluation.metrics_table import point_name, select
 from lsst.meas.trails.training.survey_images import PRIOR_DENSITY
 
 from detection_results import OPTIONS, MethodResult
+from domain_contaminants import ContaminantScores, contaminant_values, summarize_contaminants
+from domain_tables import MAIN, bin_lines, contaminant_lines, domain_lines, real_lines
 
 type _Floats = npt.NDArray[np.float64]
 type _Values = dict[str, Any]
-
-MAIN = 10
-"""False candidates per detector at which completeness is given."""
 
 BRIGHT, BRIGHT_LENGTH = (30.0, 1500.0), (10.0, 150.0)
 """SNR and length of bright trails."""
@@ -58,16 +57,6 @@ REAL_SNRS = (3.0, 7.0, 15.0, 30.0, 1000.0)
 _OPTIONS = dataclasses.replace(OPTIONS, resamples=50)
 """Options of the summary; each resample fits SNR50 a dozen times, in 50 ms."""
 
-_COLUMNS = {
-    "snr50_at_1": "SNR50 at 1",
-    "snr50_at_10": "at 10",
-    "snr50_at_100": "at 100",
-    "own": "false at own score for 10",
-    "bright": "bright found, %",
-    "points": "points called trails, %",
-    "calibration": "calibration error",
-}
-
 
 class SceneResult(NamedTuple):
     """Result of a model in one scene."""
@@ -80,6 +69,9 @@ class SceneResult(NamedTuple):
 
     points: _Floats
     """New points: SNR, FWHM, and score of the best candidate of at least 6 pixels on it, -inf without one."""
+
+    contaminants: ContaminantScores
+    """Scores of false candidates on edge-on galaxies and diffraction spikes."""
 
 
 class DomainResult:
@@ -94,6 +86,8 @@ class DomainResult:
     def __init__(self, scenes: Sequence[SceneResult]) -> None:
         self.method = MethodResult([(scene.matches, scene.search) for scene in scenes], _OPTIONS)
         self._points = np.concatenate([scene.points for scene in scenes])
+        self._contaminants = [scene.contaminants for scene in scenes]
+        self._own = float(scenes[0].search[f"modelThreshold{MAIN}"][0])
         self._bright = np.concatenate([_bright_scores(scene.matches) for scene in scenes])
 
     def values(self) -> _Values:
@@ -123,7 +117,7 @@ class DomainResult:
         values["bright"] = _mean(self._bright >= threshold)
         values["points"] = _mean(self._points[:, 2] >= threshold)
         values["n_bright"], values["n_points"] = len(self._bright), len(self._points)
-        return values
+        return values | contaminant_values(self._contaminants, threshold, self._own)
 
     def _calibration_error(self) -> float:
         """Return the expected calibration error of the score at the density of trails that it is made for."""
@@ -169,6 +163,7 @@ def summarize_domains(domains: Mapping[str, DomainResult]) -> dict[str, _Values]
     """Return the numbers of each domain, and their mean and worst.
 
     The worst rate of false candidates at the model's own threshold is the farthest from `MAIN` as a ratio.
+    The means of galaxies and spikes are over those of all domains.
     """
     values = {name: result.values() for name, result in domains.items()}
     mean: _Values = {}
@@ -183,7 +178,8 @@ def summarize_domains(domains: Mapping[str, DomainResult]) -> dict[str, _Values]
     # A rate below half a candidate in the area is not known to differ from none.
     least = 0.5 * DETECTOR_PIXELS / 1e6 / np.array([v["megapixels"] for v in values.values()])
     mean["own"], worst["own"] = float(np.mean(rates)), _farthest(rates, least)
-    return values | {"mean": mean, "worst": worst}
+    called = summarize_contaminants(list(values.values()))
+    return values | {"mean": mean | called[0], "worst": worst | called[1]}
 
 
 def _farthest(rates: _Floats, least: _Floats) -> float:
@@ -257,9 +253,14 @@ def write_results(
     found = {method: real_summary(rows) for method, rows in real.items()}
     text = "\n".join(
         [
-            *_domain_lines(numbers, titles),
-            *(line for method, domains in results.items() for line in _bin_lines(method, domains)),
-            *_real_lines(found),
+            *domain_lines(numbers, titles),
+            *contaminant_lines(numbers, titles),
+            *(
+                line
+                for method, domains in results.items()
+                for line in bin_lines(method, [result.bins() for result in domains.values()])
+            ),
+            *real_lines(found),
         ]
     )
     if output is not None:
@@ -324,89 +325,3 @@ def _bin_records(rows: astropy.table.Table) -> list[_Values]:
         }
         for row in rows
     ]
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-    ]
-
-
-def _domain_lines(numbers: Mapping[str, Mapping[str, _Values]], titles: Mapping[str, str]) -> list[str]:
-    rows = []
-    for method, domains in numbers.items():
-        for name, values in domains.items():
-            cells = [method, titles.get(name, f"**{name}**")]
-            for rate in FALSE_RATES:
-                cell = f"{_number(values[f'snr50_at_{rate}'])} / {_number(values[f'snr50_long_at_{rate}'])}"
-                if rate == MAIN and name in titles:
-                    low, high = values[f"snr50_interval_at_{rate}"]
-                    cell += f" ({_number(low)} to {_number(high)})"
-                cells.append(cell)
-            cells.append(_number(values["own"], 0))
-            cells += [_number(100.0 * values[key]) for key in ("bright", "points")]
-            rows.append([*cells, _number(values["calibration"], 3)])
-    return [
-        "SNR50 of all trails / of 20 to 150 pixels, and the 95% interval of the first, at 1, 10 and 100",
-        "false candidates per detector; bright trails (SNR 30-1500, 10-150 pixels, not on a saturated star)",
-        "found and new points (SNR 5-100) called a trail of at least 6 pixels, at the score for 10 false;",
-        f"calibration error of the score for {PRIOR_DENSITY:g} trails per megapixel.",
-        "",
-        *_table(["model", "domain", *_COLUMNS.values()], rows),
-    ]
-
-
-def _bin_lines(method: str, domains: Mapping[str, DomainResult]) -> list[str]:
-    """Return completeness by SNR and length, of the trails of all domains together."""
-    if not domains:
-        return []
-    bins = astropy.table.vstack([result.bins() for result in domains.values()], metadata_conflicts="silent")
-    edges = sorted({(float(row["low"]), float(row["high"])) for row in bins})
-    lengths = sorted({(float(row["low2"]), float(row["high2"])) for row in bins})
-    rows = []
-    for low, high in lengths:
-        cells = []
-        for start, stop in edges:
-            part = select(bins, low=start, high=stop, low2=low, high2=high)
-            total = float(np.sum(part["count"]))
-            found = float(np.sum(part["count"] * part["value"]))
-            cells.append(f"{100.0 * found / total:.0f}" if total else "-")
-        rows.append([f"{low:g}-{high:g} pixels", *cells])
-    header = ["SNR", *(f"{low:g}-{high:g}" for low, high in edges)]
-    return [f"{method}: found of all domains, %, at 10 false per detector.", "", *_table(header, rows)]
-
-
-def _real_lines(found: Mapping[str, _Values]) -> list[str]:
-    rows = []
-    for method, values in found.items():
-        alerts = values["alerts"]
-        cells = [f"{100.0 * alerts['called']:.1f}% of {alerts['of']}"]
-        for test in ("trail", "point"):
-            texts = []
-            for row in values[test]:
-                ratio = f" ({row['length_ratio']:.2f})" if row["length_ratio"] is not None else ""
-                texts.append(f"{row['snr']:.0f}: {100.0 * row['called']:.0f}%{ratio}")
-            cells.append(", ".join(texts))
-        for test in ("cutout", "calexp"):
-            part = values.get(test)
-            bins = [] if part is None else part["bins"]
-            texts = [
-                f"{row['snr'][0]:g}-{row['snr'][1]:g}: {_number(100.0 * row['found'], 0)}%" for row in bins
-            ]
-            cells.append(", ".join(texts) or "-")
-        rows.append([method, *cells, str(values.get("calexp_false", "-"))])
-    header = (
-        *("model", "other cutouts called trails", "real trail, found by SNR (length / ephemeris)"),
-        *("real points dimmed to SNR, called trails", "injected into cutouts, found by SNR"),
-        *("injected into calexp", "candidates in calexp"),
-    )
-    if not rows:
-        return []
-    return ["Real images, at the model's own score for 10 false per detector.", "", *_table(header, rows)]

@@ -27,8 +27,9 @@ With ``--calibrate N``, each model is first calibrated in each domain on N other
 
 Scores for 1, 10 and 100 false candidates per detector are chosen in each domain; its false candidates at
 the model's own score for 10 are counted too. Candidates on new points do not count as false: the fraction of
-these points that are called a trail is a number of its own. Trails with an SNR above 30 do not enter SNR50.
-Mean and worst are over the domains.
+these points that are called a trail is a number of its own, as are those of edge-on galaxies and of arms of
+diffraction spikes, whose candidates are false. Trails with an SNR above 30 do not enter SNR50. Mean and worst
+are over the domains.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ from lsst.meas.trails.evaluation.match_table import ImageContext, MatchOptions, 
 import domain_optics
 import domain_scenes
 import domain_sky
+from domain_contaminants import score_contaminants
 from domain_real import SHORTEST, RealJob, RealPsfs
 from domain_results import DomainResult, SceneResult, write_results
 from domain_scenes import DOMAINS, DomainScene, make_scene
@@ -132,7 +134,12 @@ def search(scene: DomainScene, name: str) -> SceneResult:
     )
     own = own_thresholds(model)
     measured = {f"modelThreshold{rate}": float(own.get(str(rate), np.nan)) for rate in FALSE_RATES}
-    return SceneResult(matches, search_table(matches, context, measured=measured), points)
+    return SceneResult(
+        matches,
+        search_table(matches, context, measured=measured),
+        points,
+        score_contaminants(scene, matches),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from lsst.meas.trails.core.operating_point import DETECTOR_PIXELS
 from lsst.meas.trails.evaluation.match_table import ImageContext, MatchOptions, match_table, search_table
 
 from ..evaluation.conftest import make_candidates, make_truth
+from domain_contaminants import ContaminantScores
 from domain_results import (
     SNR50_LIMIT,
     DomainResult,
@@ -62,7 +63,9 @@ def make_scene(seed: int, *, limit: float = 9.0, false: int = 4, visible: float 
     matches = match_table(candidates, truth, context, options=MatchOptions(min_visible_fraction=0.0))
     measured = {f"modelThreshold{rate}": 0.4 for rate in (1, 10, 100)}
     points = np.array([[20.0, 5.0, 0.95], [20.0, 5.0, -np.inf]])
-    return SceneResult(matches, search_table(matches, context, measured=measured), points)
+    # Of two galaxies and an arm, false candidates lie on one galaxy and the arm.
+    contaminants = ContaminantScores(np.array([0.95, -np.inf]), np.array([0.45]))
+    return SceneResult(matches, search_table(matches, context, measured=measured), points, contaminants)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,10 @@ def test_numbers_of_a_known_model(results: dict[str, DomainResult]) -> None:
     assert easy["bright"] == pytest.approx(expected, abs=0.1)
     assert easy["points"] == 0.5
     assert easy["n_points"] == 40
+    assert (easy["n_galaxies"], easy["galaxies"], easy["galaxies_own"]) == (40, 0.5, 0.5)
+    assert easy["threshold_at_10"] > 0.45
+    assert (easy["n_arms"], easy["arms"], easy["arms_own"]) == (20, 0.0, 1.0)
+    assert values["mean"]["n_galaxies"] == 80
 
 
 def test_mean_and_worst(results: dict[str, DomainResult]) -> None:
@@ -158,6 +165,7 @@ def test_files(results: dict[str, DomainResult], tmp_path: Path) -> None:
         "completeness-tiny-direct.png",
     }
     assert (tmp_path / "out" / "domains.md").read_text() == text + "\n"
+    assert "| tiny:direct | Easy sky | 40 | 50.0 | 50.0 | 20 | 0.0 | 100.0 |" in text
     for words in ("| tiny:direct | Easy sky |", "| tiny:direct | **worst** |", "| 60-150 pixels |"):
         assert (words in text) == ("60-150" not in words)
     lines = [line for line in text.splitlines() if line.startswith("|")]

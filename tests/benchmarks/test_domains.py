@@ -116,6 +116,10 @@ def test_the_command(tmp_path: Path) -> None:
     assert set(document["difference:difference"]) == {"blank", "kernel", "mean", "worst"}
     assert document["direct:direct"]["blank"]["megapixels"] == pytest.approx(2.0 * SHAPE[0] * SHAPE[1] / 1e6)
     assert document["direct:direct"]["blank"]["n_points"] >= 1
+    # The sky is blank.
+    assert document["direct:direct"]["blank"]["n_galaxies"] == 0
+    assert document["direct:direct"]["blank"]["galaxies"] is None
+    assert document["difference:difference"]["kernel"]["n_galaxies"] >= 0
 
 
 @pytest.mark.usefixtures("small")
