@@ -9,11 +9,11 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Options that select candidates of a collection."""
+"""Options that select candidates of a collection, and images to read."""
 
 from __future__ import annotations
 
-__all__ = ("image_options", "option_errors", "selected_candidates", "selection_options")
+__all__ = ("fits_option", "image_options", "option_errors", "selected_candidates", "selection_options")
 
 import contextlib
 import functools
@@ -91,6 +91,32 @@ _IMAGE_OPTIONS = (
         help="Dataset type of the templates.",
     ),
 )
+
+
+_FITS_OPTIONS: dict[str, dict[str, Any]] = {
+    "--hdu": {"metavar": "HDU"},
+    "--fwhm": {"type": click.FloatRange(min=0.0, min_open=True), "metavar": "ARCSEC"},
+    "--noise": {
+        "type": click.Choice(["check", "file", "sky"]),
+        "default": "check",
+        "show_default": True,
+    },
+    "--ignore-mask": {"is_flag": True},
+}
+"""Options of commands that read FITS files."""
+
+
+def fits_option(name: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return an option of commands that read FITS files.
+
+    Parameters
+    ----------
+    name
+        Its name: ``--hdu``, ``--fwhm``, ``--noise`` or ``--ignore-mask``.
+    text
+        Help text of the command.
+    """
+    return click.option(name, help=text, **_FITS_OPTIONS[name])
 
 
 def image_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._selection import image_options
+from ._selection import fits_option, image_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,21 +97,10 @@ Then find trails with:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of sample and trails."
 )
-@click.option("--hdu", metavar="HDU", help="With --fits: HDU of the image, as in ingest-fits.")
-@click.option(
-    "--fwhm",
-    type=click.FloatRange(min=0.0, min_open=True),
-    metavar="ARCSEC",
-    help="With --fits: FWHM of a Gaussian PSF.  [default: a profile fitted to the stars]",
-)
-@click.option(
-    "--noise",
-    type=click.Choice(["check", "file", "sky"]),
-    default="check",
-    show_default=True,
-    help="With --fits: origin of the variance, as in ingest-fits.",
-)
-@click.option("--ignore-mask", is_flag=True, help="With --fits: ignore the masks of the files.")
+@fits_option("--hdu", "With --fits: HDU of the image, as in ingest-fits.")
+@fits_option("--fwhm", "With --fits: FWHM of a Gaussian PSF.  [default: a profile fitted to the stars]")
+@fits_option("--noise", "With --fits: origin of the variance, as in ingest-fits.")
+@fits_option("--ignore-mask", "With --fits: ignore the masks of the files.")
 def calibrate(inputs: tuple[str, ...], fits: bool, **options: Any) -> None:
     """Calibrate a model on the images of COLLECTION in REPO, or on FITS files.
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import click
 
+from ._selection import fits_option
+
 _LOG = logging.getLogger(__name__)
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -51,10 +53,8 @@ Then find trails with:
     type=_FILE,
 )
 @click.option("--run", default="input", show_default=True, help="RUN collection for the images.")
-@click.option(
-    "--hdu",
-    metavar="HDU",
-    help="Number, counted from 0, or EXTNAME of the HDU with the image.  [default: the first image]",
+@fits_option(
+    "--hdu", "Number, counted from 0, or EXTNAME of the HDU with the image.  [default: the first image]"
 )
 @click.option(
     "--mask",
@@ -68,13 +68,8 @@ Then find trails with:
 @click.option("--variance", type=_FILE, metavar="FILE", help="File with the variance of the pixels.")
 @click.option("--error", type=_FILE, metavar="FILE", help="File with the standard deviation of the pixels.")
 @click.option("--no-pairs", is_flag=True, help="Take every FILE for an image, whatever its name.")
-@click.option("--ignore-mask", is_flag=True, help="Ignore the masks of the files.")
-@click.option(
-    "--fwhm",
-    type=click.FloatRange(min=0.0, min_open=True),
-    metavar="ARCSEC",
-    help="FWHM of a Gaussian PSF in arcseconds.  [default: a profile fitted to the stars]",
-)
+@fits_option("--ignore-mask", "Ignore the masks of the files.")
+@fits_option("--fwhm", "FWHM of a Gaussian PSF in arcseconds.  [default: a profile fitted to the stars]")
 @click.option(
     "--zeropoint",
     type=click.FloatRange(min=-50.0, max=60.0),
@@ -88,12 +83,9 @@ Then find trails with:
     help="Electrons per unit of the pixels, for the Poisson noise of sources if a file has no variance "
     "plane.  [default: from the header]",
 )
-@click.option(
+@fits_option(
     "--noise",
-    type=click.Choice(["check", "file", "sky"]),
-    default="check",
-    show_default=True,
-    help="Origin of the variance: the variance, error or weight of the file, the scatter of the sky, "
+    "Origin of the variance: the variance, error or weight of the file, the scatter of the sky, "
     "or the file's after a check: an error if variances differ by more than a factor of 1.5.",
 )
 @click.option(
