@@ -22,6 +22,7 @@ from lsst.meas.trails.nn.model_file import load_model
 from lsst.meas.trails.training import rank
 from lsst.meas.trails.training.rank import rank_candidates
 from lsst.meas.trails.training.recipe import Recipe, RecipeError
+from lsst.meas.trails.training.run import train_model
 from lsst.meas.trails.training.scenes import TrainingScenes
 
 from support.second_stages import copy_first_stage, random_samples
@@ -81,3 +82,9 @@ def test_a_second_stage_searches_scenes_of_its_own(path: Path, tmp_path: Path) -
     without = Recipe.from_mapping({key: value for key, value in MAPPING.items() if key != "second_stage"})
     with pytest.raises(RecipeError, match="recipe: second_stage"):
         rank_candidates(path, without, "recipe", folder=tmp_path)
+    no_scenes = Recipe.from_mapping(MAPPING | {"second_stage": {}})
+    with pytest.raises(RecipeError, match=r"recipe: second_stage\.scenes is missing"):
+        rank_candidates(path, no_scenes, "recipe", folder=tmp_path)
+    # A training says so before it begins.
+    with pytest.raises(RecipeError, match=r"second_stage\.scenes is missing"):
+        train_model(no_scenes, tmp_path / "trained", progress=False)

@@ -18,11 +18,16 @@ import pytest
 import torch
 
 from lsst.meas.trails.core.candidates.stamps import STAMP_CHANNELS
-from lsst.meas.trails.nn.second_stage import SecondStageSection
+from lsst.meas.trails.nn.second_stage import SecondStage, SecondStageSection
 from lsst.meas.trails.training.recipe_section import RecipeError
-from lsst.meas.trails.training.second_stage import SecondStageNetwork, SecondStageRecipe, train_second_stage
+from lsst.meas.trails.training.second_stage import (
+    SecondStageNetwork,
+    SecondStageRecipe,
+    fine_tune_second_stage,
+    train_second_stage,
+)
 
-from support.second_stages import random_samples
+from support.second_stages import random_samples, random_stage
 
 SMALL = {"widths": [4, 8], "dense": 8, "dense_numbers": 4}
 SCENES = {"seed": 1, "count": 1}
@@ -61,7 +66,7 @@ def test_inference_agrees_with_torch(left_out: dict[str, Any]) -> None:
     numbers = some.numbers[:, section.number_indices].astype(np.float64)
     stamps = torch.from_numpy(some.stamps[:, section.channel_indices].astype(np.float32))
     torch.manual_seed(3)
-    network = SecondStageNetwork(section, numbers, dropout=0.2)
+    network = SecondStageNetwork(section, numbers.mean(axis=0), numbers.std(axis=0), dropout=0.2)
     for _ in range(3):
         network(stamps, torch.from_numpy(numbers).float())
     with torch.no_grad():
@@ -77,6 +82,38 @@ def test_the_same_recipe_gives_the_same_weights() -> None:
     first, second = (train_second_stage(recipe(epochs=1), random_samples(64)).weights for _ in range(2))
     for name, weights in first.items():
         np.testing.assert_array_equal(second[name], weights)
+
+
+def fine_tuning(**changes: Any) -> SecondStageRecipe:
+    return SecondStageRecipe.from_mapping({"epochs": 12, "batch_size": 32, "learning_rate": 0.01} | changes)
+
+
+@pytest.mark.parametrize("left_out", [{}, {"channels": ()}, {"numbers": ()}])
+def test_fine_tuning_starts_from_the_weights(left_out: dict[str, Any]) -> None:
+    stage = random_stage(widths=(4, 8), dense=8, dense_numbers=4, **left_out)
+    # Steps this small change no weight.
+    same = fine_tune_second_stage(fine_tuning(epochs=1, learning_rate=1.0e-9), stage, random_samples())
+    assert same.section == stage.section
+    assert set(same.weights) == set(stage.weights)
+    for name, weights in stage.weights.items():
+        np.testing.assert_allclose(same.weights[name], weights, rtol=1e-5, atol=1e-6)
+
+
+def test_fine_tuning_learns() -> None:
+    stage = random_stage(widths=(4, 8), dense=8, dense_numbers=4)
+    tuned = fine_tune_second_stage(fine_tuning(), stage, random_samples())
+    other = random_samples(seed=2)
+
+    def gap(stage: SecondStage) -> float:
+        logits = stage.logits(other.stamps.astype(np.float32), other.numbers.astype(np.float64))
+        return float(np.quantile(logits[other.is_true], 0.1) - np.quantile(logits[~other.is_true], 0.9))
+
+    assert gap(stage) < 0.0 < gap(tuned)
+    for name in ("numbers.mean", "numbers.scale"):
+        np.testing.assert_array_equal(tuned.weights[name], stage.weights[name])
+    assert not np.array_equal(tuned.weights["conv.0.first.bias"], stage.weights["conv.0.first.bias"])
+    with pytest.raises(ValueError, match="of 20 candidates"):
+        fine_tune_second_stage(fine_tuning(), stage, random_samples(20))
 
 
 @pytest.mark.parametrize("is_true", [False, True])
@@ -97,6 +134,8 @@ def test_nothing_to_learn_from(is_true: bool) -> None:
         ({"thresholds": [0.5, 0.2]}, "thresholds"),
         ({"network": {"widths": []}}, "widths"),
         ({"epoch": 3}, "epoch"),
+        # A network of its own needs scenes.
+        ({"scenes": None}, "network"),
     ],
 )
 def test_recipes_that_are_not_valid(change: dict[str, Any], key: str) -> None:

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("rank_candidates",)
+__all__ = ("rank_candidates", "second_stage_scenes")
 
 import hashlib
 from pathlib import Path
@@ -32,7 +32,7 @@ from .calibration import loaded_model
 from .log import logged
 from .recipe import Recipe, RecipeError
 from .scenes import SCENE_VERSION, TrainingScenes
-from .second_stage import train_second_stage
+from .second_stage import SecondStageRecipe, train_second_stage
 from .stamp_samples import StampSamples, simulate_stamp_file
 
 
@@ -79,7 +79,7 @@ def rank_candidates(
     section = recipe.second_stage
     if section is None:
         raise RecipeError(f"{source}: second_stage is missing; add this section, with 'scenes'.")
-    scenes = TrainingScenes.from_mapping(section.scenes, source, "second_stage.scenes")
+    scenes = second_stage_scenes(section, source)
     weights = load_model(model_path).specification.weights_sha256
     jobs = threads or available_cores()
     # The first scenes are the same whatever the count.
@@ -103,6 +103,29 @@ def rank_candidates(
     specification = specification.replace(training=facts)
     write_specification(model_path, specification)
     return specification
+
+
+def second_stage_scenes(section: SecondStageRecipe, source: str) -> TrainingScenes:
+    """Return the scenes for the training of a second stage.
+
+    Parameters
+    ----------
+    section
+        Section ``second_stage`` of a recipe.
+    source
+        Name of the recipe's file, for messages.
+
+    Raises
+    ------
+    RecipeError
+        Raised if the scenes are missing or not valid.
+    """
+    if section.scenes is None:
+        raise RecipeError(
+            f"{source}: second_stage.scenes is missing; add it, or remove the section: only meas-trails "
+            "adapt does without."
+        )
+    return TrainingScenes.from_mapping(section.scenes, source, "second_stage.scenes")
 
 
 def _simulate(

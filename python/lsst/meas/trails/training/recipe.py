@@ -192,9 +192,10 @@ class Recipe(RecipeSection):
                 require(stage.mixture is None, f"stages[{i}].mixture", "needs tile files, not 'data.inject'")
             require(self.augmentation.blur == 0.0, "augmentation.blur", "needs tile files, not 'data.inject'")
         simulate = self.data.simulate
-        if self.second_stage is not None and simulate is not None:
+        scenes = None if self.second_stage is None else self.second_stage.scenes
+        if scenes is not None and simulate is not None:
             sections = (simulate.train, simulate.validation, *simulate.calibration_sections.values())
-            is_new = self.second_stage.scenes["seed"] not in [section["seed"] for section in sections]
+            is_new = scenes["seed"] not in [section["seed"] for section in sections]
             require(is_new, "second_stage.scenes", "must have another seed than those of 'data.simulate'")
         names = self.model.parameter_names()
         known = dict.fromkeys(name.partition(".")[0] for name in names)

@@ -38,7 +38,7 @@ from .dataset import TrailTileDataset
 from .distributed import joined_ranks
 from .initial_weights import InitialWeights
 from .log import logged
-from .rank import rank_candidates
+from .rank import rank_candidates, second_stage_scenes
 from .recipe import Recipe, RecipeError, find_recipe, load_recipe
 from .scenes import TrainingScenes
 from .seeds import refuse_calibration_seed, refuse_seeds_of_start
@@ -119,6 +119,9 @@ def train_model(
         original = original.replace(threads=threads)
     simulate = original.data.simulate
     objects = _object_validation(original, source)
+    if original.second_stage is not None:
+        # Check before the training, which takes hours.
+        second_stage_scenes(original.second_stage, source)
     initial_weights = None
     if start is not None:
         # Check before simulating scenes, which takes minutes.

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SecondStageNetwork", "SecondStageRecipe", "train_second_stage")
+__all__ = ("SecondStageNetwork", "SecondStageRecipe", "fine_tune_second_stage", "train_second_stage")
 
 import logging
 from collections.abc import Callable, Iterator
@@ -44,17 +44,18 @@ _EPSILON = 1.0e-5
 class SecondStageRecipe(RecipeSection):
     """Second stage of a model, trained on the candidates of its first stage."""
 
-    scenes: dict[str, object]
+    scenes: dict[str, object] | None = None
     """Scenes to search, with a seed of their own: fields of
     `~lsst.meas.trails.training.scenes.TrainingScenes`. With a model that uses templates, scenes with a
-    template are searched without it too.
+    template are searched without it too. ``meas-trails adapt`` searches the images of the survey instead, and
+    its recipe has no scenes; every other training needs them.
     """
 
     thresholds: tuple[float, float] = (0.03, 0.06)
     """Grow and seed thresholds of the candidates."""
 
     network: SecondStageSection = SecondStageSection()
-    """The network."""
+    """The network. ``meas-trails adapt`` keeps the one of the model to start from."""
 
     epochs: int = Field(10, ge=1)
     """Passes over the candidates."""
@@ -81,6 +82,10 @@ class SecondStageRecipe(RecipeSection):
     def _check(self) -> Self:
         grow, seed = self.thresholds
         require(0.0 < grow <= seed < 1.0, "thresholds", "must satisfy 0 < grow <= seed < 1")
+        if self.scenes is None:
+            is_default = self.network == SecondStageSection()
+            require(is_default, "network", "needs 'scenes': without them, a trained network is fine-tuned")
+            return self
         for name, least in (("seed", 0), ("count", 1)):
             value = self.scenes.get(name)
             valid = isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -95,13 +100,24 @@ class SecondStageNetwork(nn.Module):
     ----------
     section
         Its specification.
-    numbers
-        Numbers of candidates that are to be standardized, shape (n, len(section.numbers)).
+    mean, scale
+        Standardization of the numbers of candidates, shape (len(section.numbers),).
     dropout
         Fraction of the features that a step leaves out.
+    normalize
+        Normalize the convolutions by batch. Their weights for inference have no normalization: to train these
+        further, do without.
     """
 
-    def __init__(self, section: SecondStageSection, numbers: npt.NDArray[np.float64], dropout: float) -> None:
+    def __init__(
+        self,
+        section: SecondStageSection,
+        mean: npt.NDArray[np.floating],
+        scale: npt.NDArray[np.floating],
+        dropout: float,
+        *,
+        normalize: bool = True,
+    ) -> None:
         super().__init__()
         self._section = section
         shapes = section.weight_shapes()
@@ -109,8 +125,8 @@ class SecondStageNetwork(nn.Module):
         self._normalizations = nn.ModuleList()
         for name, stride, width in section.convolutions():
             channels = shapes[f"{name}.weight"][1]
-            self._convolutions.append(nn.Conv2d(channels, width, 3, stride, padding=1, bias=False))
-            self._normalizations.append(nn.BatchNorm2d(width))
+            self._convolutions.append(nn.Conv2d(channels, width, 3, stride, padding=1, bias=not normalize))
+            self._normalizations.append(nn.BatchNorm2d(width) if normalize else nn.Identity())
         self._layers = nn.ModuleDict(
             {
                 name: nn.Linear(shapes[f"{name}.weight"][1], shapes[f"{name}.weight"][0])
@@ -119,10 +135,20 @@ class SecondStageNetwork(nn.Module):
             }
         )
         self._dropout = nn.Dropout(dropout)
-        mean, scale = numbers.mean(axis=0), numbers.std(axis=0)
-        # A number that never varied has no scale.
-        scale = np.where(scale > 1e-3, scale, 1.0)
         self._mean, self._scale = (torch.from_numpy(v.astype(np.float32)) for v in (mean, scale))
+
+    @classmethod
+    def from_stage(cls, stage: SecondStage, dropout: float) -> Self:
+        """Return the network with the weights of a trained second stage, and without normalizations."""
+        none = np.zeros(0, dtype=np.float32)
+        mean, scale = (stage.weights.get(f"numbers.{name}", none) for name in ("mean", "scale"))
+        network = cls(stage.section, mean, scale, dropout, normalize=False)
+        names = [name for name, _, _ in stage.section.convolutions()]
+        for name, layer in (*zip(names, network._convolutions, strict=True), *network._layers.items()):
+            layer.load_state_dict(
+                {part: torch.tensor(stage.weights[f"{name}.{part}"]) for part in ("weight", "bias")}
+            )
+        return network
 
     def forward(self, stamps: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         """Return log-odds, shape (n,)."""
@@ -148,6 +174,9 @@ class SecondStageNetwork(nn.Module):
         pairs = zip(self._convolutions, self._normalizations, strict=True)
         for (name, _, _), (convolution, normalize) in zip(self._section.convolutions(), pairs, strict=True):
             of_norm = normalize.state_dict()
+            if not of_norm:
+                weights |= {f"{name}.{part}": tensor for part, tensor in convolution.state_dict().items()}
+                continue
             scale = of_norm["weight"] / torch.sqrt(of_norm["running_var"] + _EPSILON)
             weights[f"{name}.weight"] = convolution.state_dict()["weight"] * scale[:, None, None, None]
             weights[f"{name}.bias"] = of_norm["bias"] - of_norm["running_mean"] * scale
@@ -173,30 +202,72 @@ def train_second_stage(recipe: SecondStageRecipe, samples: StampSamples) -> Seco
     ValueError
         Raised if there are too few candidates, or all or none of them are trails.
     """
+    numbers = samples.numbers[:, recipe.network.number_indices].astype(np.float64)
+
+    def create() -> SecondStageNetwork:
+        mean, scale = numbers.mean(axis=0), numbers.std(axis=0)
+        # A number that never varied has no scale.
+        return SecondStageNetwork(recipe.network, mean, np.where(scale > 1e-3, scale, 1.0), recipe.dropout)
+
+    return _train(recipe, create, recipe.network, samples)
+
+
+def fine_tune_second_stage(
+    recipe: SecondStageRecipe, stage: SecondStage, samples: StampSamples
+) -> SecondStage:
+    """Train a second stage further.
+
+    Parameters
+    ----------
+    recipe
+        Recipe of the training; its network is not used.
+    stage
+        The second stage. The standardization of its numbers stays.
+    samples
+        Candidates that the first stage found.
+
+    Raises
+    ------
+    ValueError
+        Raised if there are too few candidates, or all or none of them are trails.
+    """
+    return _train(
+        recipe, lambda: SecondStageNetwork.from_stage(stage, recipe.dropout), stage.section, samples
+    )
+
+
+def _train(
+    recipe: SecondStageRecipe,
+    create: Callable[[], SecondStageNetwork],
+    section: SecondStageSection,
+    samples: StampSamples,
+) -> SecondStage:
+    """Create a network with the seed of the recipe, and train it."""
     is_trail = samples.is_true
     steps = recipe.epochs * (len(is_trail) // recipe.batch_size)
     if steps == 0 or not np.any(is_trail) or np.all(is_trail):
         raise ValueError(
             f"Cannot train a second stage: {int(np.sum(is_trail))} of {len(is_trail)} candidates are trails, "
-            f"and a step takes {recipe.batch_size}; simulate more scenes."
+            f"and a step takes {recipe.batch_size}; add scenes or images."
         )
-    channels, columns = recipe.network.channel_indices, recipe.network.number_indices
-    numbers = samples.numbers[:, columns].astype(np.float64)
+    channels, columns = section.channel_indices, section.number_indices
     rng = np.random.default_rng(recipe.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = SecondStageNetwork(recipe.network, numbers, recipe.dropout)
+        network = create()
         average = torch.optim.swa_utils.AveragedModel(
             network, avg_fn=_moving_average(recipe.ema), use_buffers=True
         )
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
         )
+        # Torch divides by the length of the warm-up, less one step.
+        warmup = _WARMUP if _WARMUP * steps > 1.0 else 0.0
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.learning_rate, total_steps=steps, pct_start=_WARMUP
+            optimizer, recipe.learning_rate, total_steps=steps, pct_start=warmup
         )
         targets = torch.from_numpy(is_trail.astype(np.float32))
-        scaled = torch.from_numpy(numbers.astype(np.float32))
+        numbers = torch.from_numpy(samples.numbers[:, columns].astype(np.float32))
         network.train().to(memory_format=torch.channels_last)
         bfloat16 = use_bfloat16("auto", "cpu")
         total = 0.0
@@ -207,7 +278,7 @@ def train_second_stage(recipe: SecondStageRecipe, samples: StampSamples) -> Seco
                 images[mirrored] = images[mirrored].flip(axis)
             images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                logits = network(images, scaled[batch]).float()
+                logits = network(images, numbers[batch]).float()
             loss = nn.functional.binary_cross_entropy_with_logits(logits, targets[batch])
             optimizer.zero_grad()
             loss.backward()

@@ -9,17 +9,18 @@
 # Use of this source code is governed by the GNU General Public License,
 # version 3 or later, that can be found in the LICENSE file.
 
-"""Candidates of simulated scenes with their stamps, on which a second stage is trained."""
+"""Candidates with their stamps, on which a second stage is trained."""
 
 from __future__ import annotations
 
-__all__ = ("StampSamples", "simulate_stamp_file")
+__all__ = ("StampSamples", "search_stamps", "simulate_stamp_file")
 
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+import astropy.table
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
@@ -31,6 +32,7 @@ from ..core.candidates.numbers import CANDIDATE_NUMBERS, candidate_numbers
 from ..core.candidates.score import FoundCandidates
 from ..core.candidates.stamps import STAMP_CHANNELS, STAMP_SHAPE, cut_stamps
 from ..core.normalize import TEMPLATE_CHANNELS
+from ..core.planes import ImagePlanes
 from ..nn.model_file import TrailModel
 from ..nn.predict import predict_probability
 from .calibration import ValidationScene, classify
@@ -57,6 +59,11 @@ class StampSamples:
             safetensors.numpy.save_file(arrays, partial)
 
     @classmethod
+    def from_table(cls, table: astropy.table.Table) -> Self:
+        """Return the candidates of a table of `search_stamps` with a column ``is_true``."""
+        return cls(*(np.asarray(table[name]) for name in ("stamp", "numbers", "is_true")))
+
+    @classmethod
     def read(cls, paths: Iterable[Path]) -> Self:
         """Read and join the candidates of files."""
         parts = [safetensors.numpy.load_file(path) for path in paths]
@@ -69,34 +76,52 @@ class StampSamples:
 
 
 class _Recorder:
-    """Score that keeps stamps and numbers; a candidate's row is in the column ``row``."""
+    """Score that keeps stamps and numbers of the candidates as columns."""
 
     def score(self, found: FoundCandidates) -> npt.NDArray[np.float64]:
-        self.stamps = cut_stamps(found.sky, found.probability, found.trails).astype(np.float16)
-        self.numbers = candidate_numbers(found.table).astype(np.float32)
-        found.table["row"] = np.arange(len(found.table))
+        stamps = cut_stamps(found.sky, found.probability, found.trails)
+        found.table["stamp"] = stamps.astype(np.float16)
+        found.table["numbers"] = candidate_numbers(found.table).astype(np.float32)
         return np.asarray(found.table["topProbability"], dtype=np.float64)
 
 
-def find_samples(model: TrailModel, scene: ValidationScene, options: CandidateOptions) -> StampSamples:
-    """Return the candidates of a scene, without repeated ones and satellites."""
-    planes = scene.planes
+def search_stamps(
+    model: TrailModel, planes: ImagePlanes, thresholds: tuple[float, float]
+) -> astropy.table.Table:
+    """Search an image, and keep stamps and numbers of the candidates.
+
+    Parameters
+    ----------
+    model
+        The first stage.
+    planes
+        The image.
+    thresholds
+        Grow and seed thresholds.
+
+    Returns
+    -------
+    table
+        As of `~lsst.meas.trails.core.candidates.find.find_candidates`, and the columns ``stamp`` and
+        ``numbers`` with the values of `StampSamples`.
+    """
     background = fit_background(planes.image, planes.bad())
     probability = predict_probability(model, planes, background=background, threads=1, device="cpu")
-    recorder = _Recorder()
+    options = CandidateOptions(grow=thresholds[0], seed=thresholds[1])
     table = find_candidates(
-        probability, SkySubtracted.from_planes(planes, background), score=recorder, options=options
+        probability, SkySubtracted.from_planes(planes, background), score=_Recorder(), options=options
     )
     if len(table) == 0:
-        return StampSamples(
-            np.zeros((0, len(STAMP_CHANNELS), *STAMP_SHAPE), dtype=np.float16),
-            np.zeros((0, len(CANDIDATE_NUMBERS)), dtype=np.float32),
-            np.zeros(0, dtype=bool),
-        )
+        table["stamp"] = np.zeros((0, len(STAMP_CHANNELS), *STAMP_SHAPE), dtype=np.float16)
+        table["numbers"] = np.zeros((0, len(CANDIDATE_NUMBERS)), dtype=np.float32)
+    return table
+
+
+def _find_samples(model: TrailModel, scene: ValidationScene, thresholds: tuple[float, float]) -> StampSamples:
+    """Return the candidates of a scene, without repeated ones and satellites."""
+    table = search_stamps(model, scene.planes, thresholds)
     classify(table, scene.trails, scene.satellites)
-    table = table[~np.asarray(table["ignored"])]
-    rows = np.asarray(table["row"])
-    return StampSamples(recorder.stamps[rows], recorder.numbers[rows], np.asarray(table["is_true"]))
+    return StampSamples.from_table(table[~np.asarray(table["ignored"])])
 
 
 def simulate_stamp_file(
@@ -122,8 +147,7 @@ def simulate_stamp_file(
     if scene.planes.template is not None and TEMPLATE_CHANNELS & set(model.specification.channels):
         planes = dataclasses.replace(scene.planes, template=None)
         searches.append(dataclasses.replace(scene, planes=planes))
-    options = CandidateOptions(grow=thresholds[0], seed=thresholds[1])
-    parts = [find_samples(model, search, options) for search in searches]
+    parts = [_find_samples(model, search, thresholds) for search in searches]
     joined = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(StampSamples)
