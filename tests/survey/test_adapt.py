@@ -14,20 +14,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from lsst.meas.trails.nn.candidate_score import add_second_stage, second_stage
-from lsst.meas.trails.nn.model_file import load_model, save_model, shipped_model_path
-from lsst.meas.trails.survey import adapt
+from lsst.meas.trails.nn.candidate_score import second_stage
+from lsst.meas.trails.nn.model_file import find_model, load_model
+from lsst.meas.trails.survey import steps
 from lsst.meas.trails.survey.adapt import ADAPTED, CALIBRATED, SHIPPED, AdaptOptions, adapt_model
 from lsst.meas.trails.survey.page import before_and_after, write_page
 from lsst.meas.trails.survey.plan import PLAN, AdaptationError
 from lsst.meas.trails.survey.roles import ROLES, TooFewVisitsError
-
-from support.second_stages import copy_first_stage, random_stage
 
 RECIPE = {
     "model": {"name": "adapt"},
@@ -42,6 +41,7 @@ RECIPE = {
     },
     "optimizer": {"learning_rate": 1.0e-4},
     "stages": [{"steps": 2, "batch_size": 2}],
+    "second_stage": {"epochs": 2, "batch_size": 8, "learning_rate": 1.0e-4},
 }
 
 
@@ -50,11 +50,8 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> AdaptOptions:
     """Return options of an adaptation of two steps, in a dense rain of trails."""
     folder = tmp_path_factory.mktemp("recipe")
     (folder / "adapt.yaml").write_text(yaml.safe_dump(RECIPE))
-    # A second stage would rank the unlabeled trails, which count as false, above the others.
-    shipped = load_model(shipped_model_path("direct"))
-    save_model(folder / "first", shipped.network, shipped.specification.replace(second_stage=None, score={}))
     return AdaptOptions(
-        start=str(folder / "first.json"),
+        start="direct",
         recipe=str(folder / "adapt.yaml"),
         trails_per_megapixel=60.0,
         template_type=None,
@@ -64,13 +61,15 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> AdaptOptions:
 
 
 def test_from_images_to_a_measured_model(
-    survey: str, options: AdaptOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    survey: str, labeled: str, options: AdaptOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "mine"
-    result = adapt_model(survey, "input", "mine", folder, options, progress=False)
-    direct = load_model(str(options.start)).specification
+    # Without labels, the trails of the survey would count as false candidates with the best scores.
+    result = adapt_model(survey, labeled, "mine", folder, options, progress=False)
+    direct = load_model(find_model(str(options.start))).specification
     assert result.model_path == folder / "mine.json"
-    specification = load_model(result.model_path).specification
+    model = load_model(result.model_path)
+    specification = model.specification
     assert specification.name == "mine"
     assert specification.channels == direct.channels
     assert specification.weights_sha256 != direct.weights_sha256
@@ -79,16 +78,24 @@ def test_from_images_to_a_measured_model(
     assert record["start_sha256"] == direct.weights_sha256
     assert sorted(len(record[role]) for role in ROLES) == [1, 2, 2]
     assert specification.training["steps"] == 2
+    facts: Any = specification.training["second_stage"]
+    assert (facts["images"], facts["epochs"], facts["learning_rate"]) == (len(record["train"]), 2, 1.0e-4)
+    assert 0 < facts["trails"] < facts["candidates"]
+    before, after = second_stage(load_model(find_model(str(options.start)))), second_stage(model)
+    assert before is not None
+    assert after is not None
+    assert before.section == after.section
+    change = np.abs(after.weights["output.weight"] - before.weights["output.weight"])
+    # Adam changes a weight by up to the learning rate in each step.
+    assert 0.0 < change.max() <= 1.0e-4 * 2 * (facts["candidates"] // 8) + 1.0e-3
     assert str(tmp_path) not in specification.to_json()
     assert json.loads((folder / PLAN).read_text()) == record
     assert specification.pixel_scale == pytest.approx(0.2, rel=0.01)
 
     table = before_and_after(result)
     assert list(table["wanted"]) == [1.0, 10.0, 100.0] * 3
-    # The model before has no score, and no thresholds for rates of false candidates.
-    assert np.all(np.isnan(table["false"][:3]))
-    assert np.all(np.isfinite(table["false"][3:]))
-    assert np.all(table["completeness"][5::3] >= table["completeness"][3::3])
+    assert np.all(np.isfinite(table["false"]))
+    assert np.all(table["completeness"][2::3] >= table["completeness"][::3])
     assert set(result.metrics) == {SHIPPED, CALIBRATED, ADAPTED}
     page = write_page(result, folder / "report").read_text()
     assert "before, calibrated" in page
@@ -98,25 +105,19 @@ def test_from_images_to_a_measured_model(
     def refuse(*arguments: object) -> None:
         raise AssertionError("made again")
 
-    for name in ("find_probable", "make_background", "search_for_calibration", "search_for_test"):
-        monkeypatch.setattr(adapt, name, refuse)
-    again = adapt_model(survey, "input", "mine", folder, options, progress=False)
+    for name in (
+        "find_probable",
+        "make_background",
+        "search_for_samples",
+        "search_for_calibration",
+        "search_for_test",
+    ):
+        monkeypatch.setattr(steps, name, refuse)
+    again = adapt_model(survey, labeled, "mine", folder, options, progress=False)
     assert again.specification.weights_sha256 == specification.weights_sha256
     assert again.specification.score == specification.score
     with pytest.raises(AdaptationError, match="--output"):
-        adapt_model(survey, "input", "mine", folder, dataclasses.replace(options, seed=2), progress=False)
-
-
-def test_the_second_stage_stays(tmp_path: Path) -> None:
-    for name in ("start", "plain", "trained"):
-        (tmp_path / name).mkdir()
-    start, plain, trained = (copy_first_stage(tmp_path / name) for name in ("start", "plain", "trained"))
-    stage = random_stage()
-    add_second_stage(start, stage.section, stage.weights)
-    assert adapt._with_second_stage(trained, plain) == load_model(trained).specification
-    specification = adapt._with_second_stage(trained, start)
-    assert specification.second_stage == stage.section
-    assert second_stage(load_model(trained)) is not None
+        adapt_model(survey, labeled, "mine", folder, dataclasses.replace(options, seed=2), progress=False)
 
 
 def test_too_few_visits(survey: str, options: AdaptOptions, tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_images_that_cannot_be_used(
     def fail(*arguments: object) -> None:
         raise ValueError("visit 5 has no PSF.")
 
-    monkeypatch.setattr(adapt, "find_probable", fail)
+    monkeypatch.setattr(steps, "find_probable", fail)
     with pytest.raises(AdaptationError, match="none of"):
         adapt_model(survey, "input", "mine", tmp_path / "mine", options, progress=False)
     assert "visit 5 has no PSF" in caplog.text

@@ -16,11 +16,9 @@ from __future__ import annotations
 __all__ = ("AdaptOptions", "Adaptation", "adapt_images", "adapt_model")
 
 import dataclasses
-import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import astropy.table
@@ -28,23 +26,18 @@ import numpy as np
 from rich.console import Console
 
 from ..core.atomic import atomic_path
-from ..core.processes import run_all
-from ..core.progress import make_progress, track
-from ..evaluation.collection_sample import CollectionSample
-from ..evaluation.summary import summarize
-from ..nn.candidate_score import add_second_stage, second_stage
-from ..nn.hardware import available_cores, precision_name
+from ..nn.hardware import available_cores
 from ..nn.model_file import find_model, load_model, write_specification
 from ..nn.model_specification import ModelSpecification
 from ..tasks._survey_sources import shipped_model_name
 from ..training.recipe import find_recipe, load_recipe
 from ..training.run import train_model
-from ..training.survey import fit_survey
-from .backgrounds import find_probable, make_background, probable_score
-from .images import ImageSource, find_images
-from .plan import AdaptationError, Plan, adapted_recipe, keep_plan
+from .images import find_images
+from .plan import Plan, adapted_recipe, keep_plan
 from .roles import ROLES, assign_roles
-from .search import InjectedTrails, read_search, search_for_calibration, search_for_test
+from .search import InjectedTrails
+from .second_stage import adapt_second_stage
+from .steps import Steps
 
 _LOG = logging.getLogger(__name__)
 
@@ -171,11 +164,11 @@ def adapt_images(
     start = find_model(plan.start)
     before = load_model(start).specification
     keep_plan(plan, before, folder)
-    work = _Work(folder, options.threads or available_cores(), Console(stderr=True, quiet=not progress))
-    files, shape = work.backgrounds(plan.images["train"], start)
-    recipe = adapted_recipe(load_recipe(find_recipe(options.recipe)), before, name, files, shape)
+    recipe = load_recipe(find_recipe(options.recipe))
+    steps = Steps(folder, options.threads or available_cores(), Console(stderr=True, quiet=not progress))
+    files, shape = steps.backgrounds(plan.images["train"], start)
     result = train_model(
-        recipe,
+        adapted_recipe(recipe, before, name, files, shape),
         folder / "training",
         start=start,
         threads=options.threads,
@@ -183,20 +176,27 @@ def adapt_images(
         minutes=options.minutes,
         progress=progress,
     )
-    assert result.model_path is not None
-    after = _with_second_stage(result.model_path, start)
-    calibrated = work.calibrate(plan, start, before)
-    final = work.calibrate(plan, result.model_path, after)
+    trained = result.model_path
+    assert trained is not None
+    after = adapt_second_stage(
+        trained,
+        start,
+        recipe.second_stage,
+        lambda thresholds: steps.samples(plan, trained, start, thresholds),
+        steps.jobs,
+    )
+    calibrated = steps.calibrate(plan, start, before)
+    final = steps.calibrate(plan, trained, after)
     final = final.replace(
-        pixel_scale=work.pixel_scale(), training={**final.training, "adaptation": plan.record(before)}
+        pixel_scale=steps.pixel_scale(), training={**final.training, "adaptation": plan.record(before)}
     )
     models = {
         SHIPPED: (start, before),
         CALIBRATED: (start, calibrated),
-        ADAPTED: (result.model_path, final),
+        ADAPTED: (trained, final),
     }
-    metrics = work.test(plan, models)
-    path = _write_model(result.model_path, final, folder)
+    metrics = steps.test(plan, models)
+    path = _write_model(trained, final, folder)
     return Adaptation(path, load_model(path).specification, plan, metrics)
 
 
@@ -231,17 +231,6 @@ def _make_plan(repo: str, collection: str, options: AdaptOptions) -> Plan:
     )
 
 
-def _with_second_stage(path: Path, start: Path) -> ModelSpecification:
-    """Give a trained model the second stage of the model that it started from, if there is one.
-
-    It mostly looks at the image, and its score is calibrated on the survey.
-    """
-    stage = second_stage(load_model(start))
-    if stage is None:
-        return load_model(path).specification
-    return add_second_stage(path, stage.section, stage.weights)
-
-
 def _write_model(trained: Path, specification: ModelSpecification, folder: Path) -> Path:
     """Write the adapted model, next to the folder of its training."""
     weights = trained.with_name(specification.weights_file)
@@ -250,151 +239,3 @@ def _write_model(trained: Path, specification: ModelSpecification, folder: Path)
     path = folder / trained.name
     write_specification(path, specification)
     return path
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Work:
-    """Steps of an adaptation that go image by image, and keep their results in files."""
-
-    folder: Path
-    jobs: int
-    console: Console
-
-    def backgrounds(self, images: Sequence[ImageSource], model: Path) -> tuple[list[Path], tuple[int, int]]:
-        """Return the files of the backgrounds to train on, and their smallest sides (ny, nx)."""
-        searches = self._make(
-            "Searching images",
-            {image: (self._path("searches/train", image),) for image in images},
-            lambda image, paths: (find_probable, (image, model, *paths)),
-        )
-        tables = {image: _read(path) for image, (path,) in searches.items()}
-        score = probable_score(tables.values())
-        made = self._make(
-            "Reading images",
-            {image: (self._path("backgrounds", image, ".safetensors"),) for image in searches},
-            lambda image, paths: (make_background, (image, *searches[image], score, *paths)),
-        )
-        rows, columns = (min(int(tables[image].meta["shape"][axis]) for image in made) for axis in (0, 1))
-        return [path for (path,) in made.values()], (rows, columns)
-
-    def pixel_scale(self) -> float | None:
-        """Return the pixel scale of the images to train on, arcsec; `None` if it varies."""
-        tables = [_read(path) for path in sorted(self.folder.glob("searches/train/*.ecsv"))]
-        scales = [float(table.meta["pixel_scale"]) for table in tables]
-        return round(float(np.median(scales)), 4) if max(scales) <= 1.05 * min(scales) else None
-
-    def calibrate(self, plan: Plan, model: Path, specification: ModelSpecification) -> ModelSpecification:
-        """Search images with a model, and return its specification with new thresholds and score."""
-        folder = f"searches/calibrate-{specification.weights_sha256[:12]}"
-        found = self._make(
-            "Calibrating",
-            {image: (self._path(folder, image),) for image in plan.images["calibrate"]},
-            lambda image, paths: (search_for_calibration, (image, model, plan.trails, *paths)),
-        )
-        scenes = [read_search(path) for (path,) in found.values()]
-        try:
-            _, measured, score = fit_survey(scenes, specification)
-        except ValueError as error:
-            area = sum(scene.n_pixels for scene in scenes) / 1e6
-            raise AdaptationError(
-                f"The {len(scenes)} images for calibration have only {area:.1f} megapixels: {error}"
-            ) from error
-        return specification.replace(
-            thresholds=dict(zip(("grow", "seed"), measured.thresholds, strict=True)),
-            score={
-                **score.to_mapping(),
-                "at_false_per_detector": dict(measured.at_false),
-                "false_per_detector_at": dict(measured.false_at_score),
-            },
-            metrics={**specification.metrics, **measured.metrics},
-            training={**specification.training, "calibration_precision": precision_name("auto", "cpu")},
-        )
-
-    def test(
-        self, plan: Plan, models: Mapping[str, tuple[Path, ModelSpecification]]
-    ) -> dict[str, astropy.table.Table]:
-        """Search images with all models and return the metrics of each."""
-        images = plan.images["test"]
-        keys = [(s.weights_sha256, s.thresholds, s.score) for _, s in models.values()]
-        folder = f"searches/test-{hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:12]}"
-
-        def paths_of(image: ImageSource) -> dict[str, tuple[Path, Path]]:
-            return {
-                name: (
-                    self._path(folder, image, f"-{name}-matches.ecsv"),
-                    self._path(folder, image, f"-{name}-search.ecsv"),
-                )
-                for name in models
-            }
-
-        found = self._make(
-            "Measuring",
-            {image: tuple(path for pair in paths_of(image).values() for path in pair) for image in images},
-            lambda image, paths: (search_for_test, (image, models, plan.trails, paths_of(image))),
-        )
-        pairs = [paths_of(image) for image in found]
-        return {
-            name: summarize(
-                CollectionSample(
-                    (_read(pair[name][0]) for pair in pairs), (_read(pair[name][1]) for pair in pairs)
-                )
-            )
-            for name in models
-        }
-
-    def _path(self, folder: str, image: ImageSource, suffix: str = ".ecsv") -> Path:
-        """Return the path of a file of an image."""
-        (self.folder / folder).mkdir(parents=True, exist_ok=True)
-        return self.folder / folder / f"{image.name}{suffix}"
-
-    def _make(
-        self,
-        description: str,
-        files: Mapping[ImageSource, tuple[Path, ...]],
-        call: Callable[[ImageSource, tuple[Path, ...]], tuple[Callable[..., None], tuple[object, ...]]],
-    ) -> dict[ImageSource, tuple[Path, ...]]:
-        """Call a function for each image whose files do not exist, in several processes.
-
-        Parameters
-        ----------
-        description
-            Text next to the progress bar.
-        files
-            Files of each image.
-        call
-            Function that returns the function, and its arguments, that makes the files of an image.
-
-        Returns
-        -------
-        made
-            Images with files; the others cannot be used.
-        """
-        calls = [call(image, paths) for image, paths in files.items() if not _exist(paths)]
-        with make_progress(self.console) as progress:
-            problems = run_all([(_attempt, part) for part in calls], self.jobs)
-            for problem in track(progress, problems, description, len(calls)):
-                if problem:
-                    _LOG.warning("%s It is left out.", problem)
-        made = {image: paths for image, paths in files.items() if _exist(paths)}
-        if not made:
-            raise AdaptationError(
-                f"{description}: none of {len(files)} images can be used; see the warnings."
-            )
-        return made
-
-
-def _exist(paths: Sequence[Path]) -> bool:
-    return all(path.exists() for path in paths)
-
-
-def _attempt(function: Callable[..., None], arguments: tuple[object, ...]) -> str:
-    """Call a function; return why its image cannot be used, or nothing."""
-    try:
-        function(*arguments)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def _read(path: Path) -> astropy.table.Table:
-    return astropy.table.Table.read(path, format="ascii.ecsv")

@@ -18,7 +18,15 @@ trail, and labeled trails are found.
 
 from __future__ import annotations
 
-__all__ = ("PROBABLE_RATE", "find_probable", "make_background", "probable_score")
+__all__ = (
+    "PROBABLE_RATE",
+    "at_artifact",
+    "find_probable",
+    "make_background",
+    "probable_score",
+    "short_trails",
+    "unknown_lines",
+)
 
 import math
 from collections.abc import Iterable
@@ -36,6 +44,7 @@ from ..core.injection.population import MAX_INJECTED_LENGTH
 from ..core.operating_point import DETECTOR_PIXELS
 from ..core.planes import ImagePlanes
 from ..core.render import truth_mask
+from ..core.tiles.labels import LabeledTruth
 from ..nn.candidate_score import candidate_score
 from ..nn.model_file import load_model
 from ..nn.predict import predict_probability
@@ -145,26 +154,59 @@ def make_background(image: ImageSource, candidates: Path, least_score: float, pa
     """
     known = image.read()
     table = astropy.table.Table.read(candidates, format="ascii.ecsv")
-    labeled, _ = _by_length(known.labels.trails)
-    trails = truth_mask(known.planes.psf, labeled, known.planes.shape)
+    trails = truth_mask(known.planes.psf, short_trails(known.labels), known.planes.shape)
     ignored = _ignored(known, table, least_score) & ~trails
     write_background(path, Background.from_image(known.background(ignored), trails))
 
 
 def _ignored(known: KnownImage, table: astropy.table.Table, least_score: float) -> npt.NDArray[np.bool_]:
     """Return the pixels that the loss ignores, shape (ny, nx)."""
-    planes, labels = known.planes, known.labels
+    unknown, streaks = unknown_lines(known, table, least_score)
+    return _streaks(known.planes, streaks) | truth_mask(known.planes.psf, unknown, known.planes.shape, _EDGE)
+
+
+def unknown_lines(known: KnownImage, table: astropy.table.Table, least_score: float) -> tuple[Trails, Trails]:
+    """Return the lines in an image that neither stage learns from.
+
+    Parameters
+    ----------
+    known
+        The image.
+    table
+        Its candidates, output of `find_probable`.
+    least_score
+        Output of `probable_score`.
+
+    Returns
+    -------
+    unknown
+        The most probable candidates, and those with a label that leaves it open.
+    streaks
+        Satellites, and labeled trails that are too long for an asteroid.
+    """
     lines = Trails.from_table(table, length="trailLengthPix", angle="trailAnglePix", flux="score")
     is_streak = np.asarray(table["streakFlag"], dtype=bool)
-    wrong = np.zeros(len(lines), dtype=bool)
-    for x, y in labels.artifacts:
-        wrong |= np.hypot(lines.x - x, lines.y - y) < _SAME_PLACE
+    wrong = at_artifact(known.labels, lines.x, lines.y)
     probable = ~is_streak & ~wrong & (np.asarray(table["score"]) >= least_score)
-    unsure, long = _by_length(labels.unknown)
-    ignored = _streaks(planes, [*lines[is_streak & ~wrong], *long, *_by_length(labels.trails)[1]])
-    for part in (unsure, lines[probable]):
-        ignored |= truth_mask(planes.psf, part, planes.shape, _EDGE)
-    return ignored
+    unsure, long = _by_length(known.labels.unknown)
+    long_trails = _by_length(known.labels.trails)[1]
+    unknown = Trails.from_trails([*unsure, *lines[probable]])
+    return unknown, Trails.from_trails([*lines[is_streak & ~wrong], *long, *long_trails])
+
+
+def at_artifact(
+    labels: LabeledTruth, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Return which candidates are labeled as artifacts, by their midpoints, shape (n,)."""
+    wrong = np.zeros(len(x), dtype=bool)
+    for artifact_x, artifact_y in labels.artifacts:
+        wrong |= np.hypot(x - artifact_x, y - artifact_y) < _SAME_PLACE
+    return wrong
+
+
+def short_trails(labels: LabeledTruth) -> Trails:
+    """Return labeled trails that are short enough for an asteroid."""
+    return _by_length(labels.trails)[0]
 
 
 def _by_length(lines: Trails) -> tuple[Trails, Trails]:

@@ -117,11 +117,17 @@ def adapted_recipe(
     Raises
     ------
     AdaptationError
-        Raised if the backgrounds are smaller than the smallest tile, or the recipe adds no trails.
+        Raised if the backgrounds are smaller than the smallest tile, the recipe adds no trails, or its second
+        stage has scenes.
     """
     data = recipe.data
     if data.inject is None or data.train:
         raise AdaptationError("The recipe must have a section data.inject, and no tile files.")
+    if recipe.second_stage is not None and recipe.second_stage.scenes is not None:
+        raise AdaptationError(
+            "The section second_stage of the recipe must not have 'scenes': the images of the survey are "
+            "searched. Use the settings of the recipe 'adapt', or remove the section."
+        )
     size = min(data.tile_size, *(side // _TILE_STEP * _TILE_STEP for side in shape))
     if size < _LEAST_TILE:
         raise AdaptationError(
@@ -149,7 +155,10 @@ def adapted_recipe(
         hyperparameters=start.hyperparameters,
         channels=start.channels,
     )
-    return recipe.replace(model=model, augmentation=augmentation, data=data.replace(**changes))
+    # The second stage is trained later, on the survey.
+    return recipe.replace(
+        model=model, augmentation=augmentation, data=data.replace(**changes), second_stage=None
+    )
 
 
 def _value(start: ModelSpecification, *keys: str) -> object:

@@ -16,7 +16,7 @@ All models search the same pixels: the random numbers of an image are those of i
 
 from __future__ import annotations
 
-__all__ = ("InjectedTrails", "read_search", "search_for_calibration", "search_for_test")
+__all__ = ("InjectedTrails", "inject_into", "read_search", "search_for_calibration", "search_for_test")
 
 import dataclasses
 import hashlib
@@ -78,30 +78,29 @@ class InjectedTrails:
         )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Injected:
-    """An image with injected trails."""
+def inject_into(image: ImageSource, known: KnownImage, trails: InjectedTrails) -> tuple[ImagePlanes, Trails]:
+    """Add trails to an image; the same ones each time.
 
-    planes: ImagePlanes
-    """The image with the trails."""
-
-    truth: astropy.table.Table
-    """The trails, array coordinates; known real ones are of the type ``Satellite``, which nothing counts."""
-
-
-def _inject(image: ImageSource, known: KnownImage, trails: InjectedTrails) -> _Injected:
-    """Add trails to an image; the same ones each time."""
+    Returns
+    -------
+    planes
+        The image with the trails.
+    injected
+        The trails, array coordinates.
+    """
     rng = np.random.default_rng([trails.seed, _number(image)])
-    planes = known.planes
-    drawn = [draw_trails(population, planes, rng) for population in trails.populations()]
+    drawn = [draw_trails(population, known.planes, rng) for population in trails.populations()]
     injected = Trails.from_trails(trail for part in drawn for trail in part)
-    truth = truth_table(planes, injected, pixel_to_sky=known.pixel_to_sky)
-    fresh = add_fresh_trails(known.background(), injected, rng)
+    return add_fresh_trails(known.background(), injected, rng).planes, injected
+
+
+def _truth(known: KnownImage, injected: Trails) -> astropy.table.Table:
+    """Return the truth of an image; real trails are of the type ``Satellite``, which nothing counts."""
+    truth = truth_table(known.planes, injected, pixel_to_sky=known.pixel_to_sky)
     real = _real(known)
-    truth = add_distractors(
-        truth, real, ["Satellite"] * len(real), planes.psf, pixel_to_sky=known.pixel_to_sky
+    return add_distractors(
+        truth, real, ["Satellite"] * len(real), known.planes.psf, pixel_to_sky=known.pixel_to_sky
     )
-    return _Injected(fresh.planes, truth)
 
 
 def _real(known: KnownImage) -> Trails:
@@ -206,8 +205,8 @@ def search_for_test(
         Raised if the image cannot be used.
     """
     known = image.read()
-    made = _inject(image, known, trails)
-    planes = made.planes
+    planes, injected = inject_into(image, known, trails)
+    truth = _truth(known, injected)
     background = fit_background(planes.image, planes.bad())
     sky = SkySubtracted.from_planes(planes, background)
     context = ImageContext(
@@ -243,7 +242,7 @@ def search_for_test(
             exposure_time=known.exposure_time,
             pixel_to_sky=known.pixel_to_sky,
         )
-        matches = match_table(catalog, made.truth, context)
+        matches = match_table(catalog, truth, context)
         at_rate: Any = specification.score.get("at_false_per_detector", {})
         measured = {f"modelThreshold{rate}": float(at_rate.get(str(rate), np.nan)) for rate in FALSE_RATES}
         n_searched = int(np.count_nonzero(~planes.bad()))
