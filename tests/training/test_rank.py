@@ -56,7 +56,7 @@ def test_a_model_gets_a_second_stage(path: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(rank, "simulate_stamp_file", simulate)
     recipe = Recipe.from_mapping(MAPPING)
     specification = rank_candidates(path, recipe, "recipe", folder=tmp_path / "tiles", threads=1)
-    assert searched == [(9, index, (0.03, 0.06)) for index in range(3)]
+    assert searched == [(9, index, (0.015, 0.03)) for index in range(3)]
     model = load_model(path)
     assert model.specification == specification
     assert specification.score == {}

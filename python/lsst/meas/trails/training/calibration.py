@@ -50,7 +50,7 @@ from ..nn.model_file import TrailModel, load_model
 from ..nn.predict import predict_probability
 from .candidate_sample import CandidateSample, SearchedScene
 
-THRESHOLDS = ((0.03, 0.06), (0.06, 0.12), (0.12, 0.25), (0.25, 0.4))
+THRESHOLDS = ((0.015, 0.03), (0.03, 0.06), (0.08, 0.16), (0.25, 0.4))
 """Pairs of grow and seed thresholds to choose from."""
 
 COUNTING_THRESHOLDS = (0.15, 0.3)

@@ -51,7 +51,7 @@ class SecondStageRecipe(RecipeSection):
     its recipe has no scenes; every other training needs them.
     """
 
-    thresholds: tuple[float, float] = (0.03, 0.06)
+    thresholds: tuple[float, float] = (0.015, 0.03)
     """Grow and seed thresholds of the candidates."""
 
     network: SecondStageSection = SecondStageSection()
