@@ -30,10 +30,9 @@ from ..nn.hardware import available_cores
 from ..nn.model_file import find_model, load_model, write_specification
 from ..nn.model_specification import ModelSpecification
 from ..tasks._survey_sources import shipped_model_name
-from ..training.recipe import find_recipe, load_recipe
 from ..training.run import train_model
 from .images import find_images
-from .plan import Plan, adapted_recipe, keep_plan
+from .plan import Plan, adapted_recipe, keep_plan, read_recipe
 from .roles import ROLES, assign_roles
 from .search import InjectedTrails
 from .second_stage import adapt_second_stage
@@ -163,8 +162,8 @@ def adapt_images(
     """
     start = find_model(plan.start)
     before = load_model(start).specification
+    recipe = read_recipe(options.recipe)
     keep_plan(plan, before, folder)
-    recipe = load_recipe(find_recipe(options.recipe))
     steps = Steps(folder, options.threads or available_cores(), Console(stderr=True, quiet=not progress))
     files, shape = steps.backgrounds(plan.images["train"], start)
     result = train_model(

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("AdaptationError", "Plan", "adapted_recipe", "keep_plan")
+__all__ = ("AdaptationError", "Plan", "adapted_recipe", "keep_plan", "read_recipe")
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from typing import Any
 
 from ..core.atomic import atomic_path
 from ..nn.model_specification import ModelSpecification
-from ..training.recipe import Recipe
+from ..training.recipe import Recipe, find_recipe, load_recipe
 from .images import ImageSource
 from .search import InjectedTrails
 
@@ -95,6 +95,33 @@ def keep_plan(plan: Plan, start: ModelSpecification, folder: Path) -> None:
         partial.write_text(text)
 
 
+def read_recipe(name: str) -> Recipe:
+    """Read the recipe of an adaptation.
+
+    Parameters
+    ----------
+    name
+        A file, or the name of a recipe in the package.
+
+    Raises
+    ------
+    lsst.meas.trails.training.recipe.RecipeError
+        Raised if the recipe does not exist or is not valid.
+    AdaptationError
+        Raised if the recipe adds no trails to images, or its second stage has scenes.
+    """
+    path = find_recipe(name)
+    recipe = load_recipe(path)
+    if recipe.data.inject is None or recipe.data.train:
+        raise AdaptationError(f"{path}: must have a section data.inject, and no tile files.")
+    if recipe.second_stage is not None and recipe.second_stage.scenes is not None:
+        raise AdaptationError(
+            f"{path}: second_stage must not have 'scenes', as the images of the survey are searched; "
+            "copy the section from the recipe adapt, or remove it."
+        )
+    return recipe
+
+
 def adapted_recipe(
     recipe: Recipe, start: ModelSpecification, name: str, backgrounds: Sequence[Path], shape: tuple[int, int]
 ) -> Recipe:
@@ -103,7 +130,7 @@ def adapted_recipe(
     Parameters
     ----------
     recipe
-        Everything that does not depend on the survey: trails, simulated scenes, stages.
+        Output of `read_recipe`: everything that does not depend on the survey.
     start
         The model to start from. Its network and channels stay, and simulated scenes have templates and are
         differences as often as in its training.
@@ -117,17 +144,10 @@ def adapted_recipe(
     Raises
     ------
     AdaptationError
-        Raised if the backgrounds are smaller than the smallest tile, the recipe adds no trails, or its second
-        stage has scenes.
+        Raised if the backgrounds are smaller than the smallest tile.
     """
     data = recipe.data
-    if data.inject is None or data.train:
-        raise AdaptationError("The recipe must have a section data.inject, and no tile files.")
-    if recipe.second_stage is not None and recipe.second_stage.scenes is not None:
-        raise AdaptationError(
-            "The section second_stage of the recipe must not have 'scenes': the images of the survey are "
-            "searched. Use the settings of the recipe 'adapt', or remove the section."
-        )
+    assert data.inject is not None
     size = min(data.tile_size, *(side // _TILE_STEP * _TILE_STEP for side in shape))
     if size < _LEAST_TILE:
         raise AdaptationError(
