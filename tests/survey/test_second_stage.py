@@ -107,7 +107,7 @@ def test_a_second_stage_is_trained_further(models: tuple[Path, Path], tmp_path: 
         return files
 
     specification = adapt_second_stage(trained, start, SECTION, search, 1)
-    assert asked == [THRESHOLDS]
+    assert asked == [SECTION.thresholds]
     model = load_model(trained)
     assert model.specification == specification
     facts: Any = specification.training["second_stage"]
