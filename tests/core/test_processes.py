@@ -35,3 +35,7 @@ def test_several_processes(tmp_path: Path) -> None:
     assert all((tmp_path / name).is_dir() for name in "abc")
     with pytest.raises(FileExistsError):
         list(run_all(tasks, 2))
+
+
+def test_nothing_to_do_needs_no_processes() -> None:
+    assert list(run_all([], 2)) == []

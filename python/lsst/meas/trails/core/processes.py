@@ -33,7 +33,7 @@ def run_all[T](tasks: Sequence[tuple[Callable[..., T], tuple[object, ...]]], job
         Largest number of processes. Each uses one thread of the numerical libraries. One job, or one task,
         runs in this process.
     """
-    if jobs == 1 or len(tasks) == 1:
+    if jobs == 1 or len(tasks) <= 1:
         for function, arguments in tasks:
             yield function(*arguments)
         return
