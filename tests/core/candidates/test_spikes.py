@@ -92,6 +92,10 @@ def test_a_trail_across_a_faint_star_is_none() -> None:
     assert likeness(star(flux=1000.0), 3.0, 40.0, brightness=brightness) == 0.0
 
 
+def test_a_candidate_without_a_flux_is_none() -> None:
+    assert likeness(star(), 60.0, 30.0, brightness=np.nan) == 0.0
+
+
 def test_a_bright_trail_is_no_star_on_itself(make_planes: MakePlanes) -> None:
     planes = make_planes((120, 200), seed=3)
     add_trail(planes.image, planes.psf, Trail(100.0, 60.0, 120.0, 10.0, 3e5))

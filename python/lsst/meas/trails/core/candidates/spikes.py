@@ -130,7 +130,8 @@ def spike_likeness(table: Mapping[str, npt.ArrayLike], stars: BrightStars) -> _F
     Returns
     -------
     likeness
-        From 0 to 1, for a candidate that points at a star that is bright enough; shape (n,).
+        From 0 to 1, for a candidate that points at a star that is bright enough; shape (n,). It is 0 for a
+        candidate without a flux, all of whose pixels are bad.
     """
     x, y, length, angle, flux, fwhm = (
         np.asarray(table[name], dtype=np.float64)[:, None]
@@ -150,4 +151,4 @@ def spike_likeness(table: Mapping[str, npt.ArrayLike], stars: BrightStars) -> _F
     likeness = aligned * np.clip((ratio - low) / (high - low), 0.0, 1.0)
     # A bright trail is not a star on itself.
     itself = (along < 0.5 * length) & (stars.extent > 0.5 * length)
-    return np.asarray(np.where(itself, 0.0, likeness).max(axis=1))
+    return np.asarray(np.where(itself | np.isnan(flux), 0.0, likeness).max(axis=1))
