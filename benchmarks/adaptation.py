@@ -79,7 +79,8 @@ class DomainImage:
             pixel_scale=0.2,
             exposure_time=30.0,
             gain=fit_gains(planes).typical,
-            full_well=float(np.median(full)) if full.size else np.inf,
+            # Most saturated pixels are bleeds, which are dark in these scenes.
+            full_well=float(np.max(full)) if full.size else np.inf,
         )
 
 

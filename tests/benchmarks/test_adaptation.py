@@ -29,3 +29,11 @@ def test_images_of_a_domain_without_trails() -> None:
 def test_seeds_are_those_of_no_other_benchmark() -> None:
     assert SEED > 880_000 + len(DOMAINS)
     assert np.isinf(DomainImage("blank", "direct", 1, shape=(64, 64)).read().full_well)
+
+
+def test_the_full_well_is_that_of_the_cores_of_stars() -> None:
+    images = [DomainImage("spikes", "direct", visit, shape=(256, 256)).read() for visit in range(3)]
+    levels = [image.full_well for image in images if np.any(image.planes.has("SATURATED"))]
+    assert levels
+    # `domain_scenes.make_scene` draws it from 2000 to 5000.
+    assert all(2000.0 <= level <= 5000.0 for level in levels)
