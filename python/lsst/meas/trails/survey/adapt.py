@@ -31,6 +31,7 @@ from ..nn.model_file import find_model, load_model, write_specification
 from ..nn.model_specification import ModelSpecification
 from ..tasks._survey_sources import shipped_model_name
 from ..training.run import train_model
+from .average import average_with_start
 from .images import find_images
 from .plan import Plan, adapted_recipe, keep_plan, read_recipe
 from .roles import ROLES, assign_roles
@@ -177,13 +178,14 @@ def adapt_images(
     )
     trained = result.model_path
     assert trained is not None
-    after = adapt_second_stage(
+    adapt_second_stage(
         trained,
         start,
         recipe.second_stage,
         lambda thresholds: steps.samples(plan, trained, start, thresholds),
         steps.jobs,
     )
+    after = average_with_start(trained, start)
     calibrated = steps.calibrate(plan, start, before)
     final = steps.calibrate(plan, trained, after)
     final = final.replace(

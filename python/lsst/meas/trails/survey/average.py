@@ -1,0 +1,81 @@
+# This file is part of meas_trails.
+#
+# Developed for the LSST Data Management System.
+# This product includes software developed by the LSST Project
+# (https://www.lsst.org).
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by the GNU General Public License,
+# version 3 or later, that can be found in the LICENSE file.
+
+"""Average of a trained model and the model that it started from.
+
+A model that is trained on one survey forgets others. The mean of its weights and those before the training
+keeps most of what both know: Wortsman et al. 2022, CVPR, "Robust fine-tuning of zero-shot models"
+(arXiv:2109.01903).
+"""
+
+from __future__ import annotations
+
+__all__ = ("TRAINED_FRACTION", "average_with_start")
+
+import hashlib
+from pathlib import Path
+
+from ..nn.model_file import model_from_bytes, read_model_bytes, write_model_bytes
+from ..nn.model_specification import ModelSpecification
+
+TRAINED_FRACTION = 0.5
+"""Fraction of the trained weights in the average."""
+
+
+def average_with_start(trained: Path, start: Path, fraction: float = TRAINED_FRACTION) -> ModelSpecification:
+    """Replace the weights of a trained model by their average with those that it started from.
+
+    Parameters
+    ----------
+    trained
+        Specification of the trained model. Both files are rewritten; the score needs a new calibration.
+    start
+        Specification of the model that it started from, with the same layers.
+    fraction
+        Fraction of the trained weights.
+
+    Returns
+    -------
+    specification
+        The specification as written.
+
+    Raises
+    ------
+    ValueError
+        Raised if the two models have other layers.
+    """
+    import safetensors.torch
+
+    text, content, source = read_model_bytes(trained)
+    specification = model_from_bytes(text, content, source=str(source)).specification
+    after = safetensors.torch.load(content)
+    before = safetensors.torch.load(read_model_bytes(start)[1])
+    shapes = [{name: tensor.shape for name, tensor in part.items()} for part in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{trained} has other layers than {start}; they can only be averaged if one was trained from the "
+            "other."
+        )
+    mean = {
+        name: before[name].float().lerp(tensor.float(), fraction).to(tensor.dtype)
+        for name, tensor in after.items()
+    }
+    content = safetensors.torch.save(mean, metadata={"format": "pt"})
+    specification = specification.replace(
+        score={},
+        weights_sha256=hashlib.sha256(content).hexdigest(),
+        weights_bytes=len(content),
+        training={**specification.training, "trained_fraction": fraction},
+    )
+    text = specification.to_json().encode() + b"\n"
+    model_from_bytes(text, content, source=str(source))
+    write_model_bytes(trained, text, content)
+    return specification
