@@ -22,6 +22,7 @@ __all__ = (
     "candidate_score",
     "score_of_table",
     "second_stage",
+    "write_weights",
 )
 
 import dataclasses
@@ -29,7 +30,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,9 @@ from ..core.normalize import TEMPLATE_CHANNELS
 from .model_file import TrailModel, model_from_bytes, read_model_bytes, write_model_bytes
 from .model_specification import SECOND_STAGE_PREFIX, ModelSpecification
 from .second_stage import SecondStage, SecondStageSection
+
+if TYPE_CHECKING:
+    import torch
 
 type _Floats = npt.NDArray[np.float64]
 
@@ -234,15 +238,43 @@ def add_second_stage(
     for name, array in weights.items():
         tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
         tensors[SECOND_STAGE_PREFIX + name] = tensor.half() if tensor.ndim >= 2 else tensor
-    content = safetensors.torch.save(tensors, metadata={"format": "pt"})
     specification = before.replace(
-        second_stage=section,
-        score={},
-        weights_file=json_path.with_suffix(".safetensors").name,
-        weights_sha256=hashlib.sha256(content).hexdigest(),
-        weights_bytes=len(content),
+        second_stage=section, weights_file=json_path.with_suffix(".safetensors").name
+    )
+    return write_weights(json_path, specification, tensors)
+
+
+def write_weights(
+    path: Path, specification: ModelSpecification, tensors: Mapping[str, torch.Tensor]
+) -> ModelSpecification:
+    """Write both files of a model with new weights, without the score, which belongs to others.
+
+    Parameters
+    ----------
+    path
+        The ``.json`` file.
+    specification
+        The specification; it names the file of the weights, in the same folder.
+    tensors
+        The weights.
+
+    Returns
+    -------
+    specification
+        The specification as written.
+
+    Raises
+    ------
+    ModelError
+        Raised if the weights do not fit the specification; nothing is written.
+    """
+    import safetensors.torch
+
+    content = safetensors.torch.save(dict(tensors), metadata={"format": "pt"})
+    specification = specification.replace(
+        score={}, weights_sha256=hashlib.sha256(content).hexdigest(), weights_bytes=len(content)
     )
     text = specification.to_json().encode() + b"\n"
-    model_from_bytes(text, content, source=str(weights_path))
-    write_model_bytes(json_path, text, content)
+    model_from_bytes(text, content, source=str(path.with_name(specification.weights_file)))
+    write_model_bytes(path, text, content)
     return specification

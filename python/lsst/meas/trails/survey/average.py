@@ -20,10 +20,10 @@ from __future__ import annotations
 
 __all__ = ("TRAINED_FRACTION", "average_with_start")
 
-import hashlib
 from pathlib import Path
 
-from ..nn.model_file import model_from_bytes, read_model_bytes, write_model_bytes
+from ..nn.candidate_score import write_weights
+from ..nn.model_file import model_from_bytes, read_model_bytes
 from ..nn.model_specification import ModelSpecification
 
 TRAINED_FRACTION = 0.5
@@ -68,14 +68,5 @@ def average_with_start(trained: Path, start: Path, fraction: float = TRAINED_FRA
         name: before[name].float().lerp(tensor.float(), fraction).to(tensor.dtype)
         for name, tensor in after.items()
     }
-    content = safetensors.torch.save(mean, metadata={"format": "pt"})
-    specification = specification.replace(
-        score={},
-        weights_sha256=hashlib.sha256(content).hexdigest(),
-        weights_bytes=len(content),
-        training={**specification.training, "trained_fraction": fraction},
-    )
-    text = specification.to_json().encode() + b"\n"
-    model_from_bytes(text, content, source=str(source))
-    write_model_bytes(trained, text, content)
-    return specification
+    facts = {**specification.training, "trained_fraction": fraction}
+    return write_weights(trained, specification.replace(training=facts), mean)
