@@ -32,9 +32,6 @@ from .light import box_size, render_stamps
 from .recipe_data import InjectionRecipe
 from .target import LARGEST_WEIGHT, REFERENCE_AREA, SMALLEST_WEIGHT
 
-_TRAIL, _FAINT = 1, 2
-"""Bits of the truth: a visible trail; a trail that is too faint."""
-
 _BLEED = 0.15
 """Pixels of bleed, up and down and beyond the first, per full well of excess charge; see
 `lsst.meas.trails.core.injection.saturation.saturate`.
@@ -86,49 +83,46 @@ def compose_batch(
         Shapes (B, C, T, T), (B, 1, T/s, T/s) and (B, 1, T/s, T/s), float32.
     """
     crops = [backgrounds[plan.background] for plan in plans]
-    with_template = any(plan.keeps_template and crop.has_template for plan, crop in zip(plans, crops))
-    pixels, flags = _gather(crops, plans, size, with_template, device)
-    signal, variance = pixels[:, 0], pixels[:, 1]
-    template = pixels[:, 2] if with_template else None
+    signal, variance, template, flags = _gather(crops, plans, size, device)
     bad = (flags & BAD) != 0
     painter = _Painter(crops, plans, variance, bad, injection, balance, stride)
     painter.paint()
     light = painter.light
-
-    def per_crop(values: Sequence[float]) -> torch.Tensor:
-        return _send(np.array(values, dtype=np.float32), device)[:, None, None]
-
+    # Numbers of each crop, in one copy to the device.
+    full_well, per_electron, scale, slope_x, slope_y = _send(
+        np.array(
+            [
+                (crop.full_well, 1.0 / crop.electrons, plan.noise**2, *plan.gradient)
+                for crop, plan in zip(crops, plans, strict=True)
+            ],
+            dtype=np.float32,
+        ),
+        device,
+    ).T[:, :, None, None]
     signal = signal + light
-    full_well = per_crop([crop.full_well for crop in crops])
     saturated = (signal > full_well) & (light > 0.0) & ~bad
     bad = bad | saturated
-    for number, plan in enumerate(plans):
-        if any(line.snr > _MAY_BLEED for line in plan.lines):
-            bad[number].logical_or_(_bleed(signal[number], saturated[number], full_well[number]))
-    added = light.clamp_(min=0.0) * per_crop([1.0 / crop.electrons for crop in crops])
-    scales = [plan.noise**2 for plan in plans]
+    bleeding = [n for n, plan in enumerate(plans) if any(line.snr > _MAY_BLEED for line in plan.lines)]
+    if bleeding:
+        which = _send(np.array(bleeding), device)
+        bled = _bleed(*(array.index_select(0, which) for array in (signal, saturated, full_well)))
+        bad.index_copy_(0, which, bad.index_select(0, which) | bled)
+    added = light.clamp_(min=0.0) * per_electron
     generator = torch.Generator(device=device).manual_seed(seed)
     noise = torch.empty_like(signal).normal_(generator=generator)
-    signal = torch.addcmul(signal, noise, torch.sqrt(added + per_crop(scales) * variance))
-    variance = torch.addcmul(added, variance, per_crop([1.0 + scale for scale in scales]))
+    signal = torch.addcmul(signal, noise, torch.sqrt(added + scale * variance))
+    variance = torch.addcmul(added, variance, 1.0 + scale)
     place = torch.linspace(-0.5, 0.5, size, device=device)
-    slope_x, slope_y = (per_crop([plan.gradient[axis] for plan in plans]) for axis in (0, 1))
     signal += slope_x * place[None, None, :] + slope_y * place[None, :, None]
     for number, plan in enumerate(plans):
         if plan.masked is not None:
             axis, start, stop = plan.masked
             bad[number].narrow(axis, start, stop - start).fill_(True)
-    planes = device_input(signal, variance, bad, template, channels)
-    target, valid = painter.truth(flags)
-    shape = (len(plans), len(channels), size, size)
-    inputs = torch.empty(shape, device=device, memory_format=torch.channels_last)
-    results = (torch.empty_like(target), torch.empty_like(valid))
-    for number, plan in enumerate(plans):
-        for channel, plane in enumerate(planes):
-            inputs[number, channel] = symmetry_view(plane[number], plan.symmetry)
-        for result, array in zip(results, (target, valid), strict=True):
-            result[number] = symmetry_view(array[number], plan.symmetry)
-    return inputs, results[0][:, None], results[1][:, None]
+    inputs = torch.stack(device_input(signal, variance, bad, template, channels), dim=1)
+    symmetries = [plan.symmetry for plan in plans]
+    inputs = _turned(inputs, symmetries).contiguous(memory_format=torch.channels_last)
+    target, valid = _turned(torch.stack(painter.truth(flags), dim=1), symmetries).split(1, dim=1)
+    return inputs, target.contiguous(), valid.contiguous()
 
 
 def _send(array: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -138,43 +132,61 @@ def _send(array: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def _gather(
-    crops: Sequence[Background],
-    plans: Sequence[CropPlan],
-    size: int,
-    with_template: bool,
-    device: torch.device,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return pixels, shape (B, 2 or 3, T, T), float32, and flags, shape (B, T, T), of crops."""
+    crops: Sequence[Background], plans: Sequence[CropPlan], size: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Return signal, variance and template, float32, and flags of crops, each of shape (B, T, T).
+
+    The template is NaN where it is not used, and `None` if none is.
+    """
     where = crops[0].pixels.device
     # A device without an index is not equal to the same one with it.
     pinned = where.type != device.type
-    planes = 3 if with_template else 2
-    pixels = torch.empty(
-        (len(plans), planes, size, size),
-        dtype=torch.float16 if pinned else torch.float32,
-        device=where,
-        pin_memory=pinned,
-    )
-    flags = torch.empty((len(plans), size, size), dtype=torch.uint8, device=where, pin_memory=pinned)
-    for number, (crop, plan) in enumerate(zip(crops, plans, strict=True)):
-        part = slice(plan.y0, plan.y0 + size), slice(plan.x0, plan.x0 + size)
-        pixels[number, :2] = crop.pixels[:2, *part]
-        if with_template and crop.has_template and plan.keeps_template:
-            pixels[number, 2] = crop.pixels[2][part]
-        elif with_template:
-            pixels[number, 2] = torch.nan
-        flags[number] = crop.flags[part]
-    return pixels.to(device, non_blocking=True).float(), flags.to(device, non_blocking=True)
+    parts = [(slice(plan.y0, plan.y0 + size), slice(plan.x0, plan.x0 + size)) for plan in plans]
+
+    def stack(views: Sequence[torch.Tensor]) -> torch.Tensor:
+        first = views[0]
+        shape = (len(views), *first.shape)
+        result = torch.empty(shape, dtype=first.dtype, device=where, pin_memory=pinned)
+        return torch.stack(list(views), out=result).to(device, non_blocking=True)
+
+    pixels = stack([crop.pixels[:2, *part] for crop, part in zip(crops, parts, strict=True)]).float()
+    flags = stack([crop.flags[part] for crop, part in zip(crops, parts, strict=True)])
+    used = [plan.keeps_template and crop.has_template for crop, plan in zip(crops, plans, strict=True)]
+    template = None
+    if any(used):
+        nothing = crops[0].pixels.new_full((1, 1), torch.nan).expand(size, size)
+        views = [crop.pixels[2][part] if use else nothing for crop, part, use in zip(crops, parts, used)]
+        template = stack(views).float()
+    return pixels[:, 0], pixels[:, 1], template, flags
+
+
+def _turned(arrays: torch.Tensor, symmetries: Sequence[int]) -> torch.Tensor:
+    """Return arrays of shape (B, C, n, n), each rotated and mirrored by its symmetry."""
+    order = np.argsort(symmetries, kind="stable")
+    numbers, counts = np.unique(symmetries, return_counts=True)
+    there, back = _send(np.stack([order, np.argsort(order)]), arrays.device)
+    groups = arrays.index_select(0, there).split(counts.tolist())
+    turned = [symmetry_view(group, int(number)) for number, group in zip(numbers, groups, strict=True)]
+    return torch.cat(turned).index_select(0, back)
 
 
 def _bleed(signal: torch.Tensor, saturated: torch.Tensor, full_well: torch.Tensor) -> torch.Tensor:
-    """Return the pixels that charge above the full well reaches along columns, shape (T, T)."""
-    excess = torch.where(saturated, signal - full_well, 0.0).sum(dim=0)
+    """Return the pixels that charge above the full well reaches along columns.
+
+    Parameters
+    ----------
+    signal, saturated
+        Pixels and their saturation, shape (B, T, T).
+    full_well
+        Full well of each crop, shape (B, 1, 1).
+    """
+    size = signal.shape[1]
+    excess = torch.where(saturated, signal - full_well, 0.0).sum(dim=1, keepdim=True)
     reach = 1.0 + _BLEED * excess / full_well
-    rows = torch.arange(len(signal), device=signal.device, dtype=torch.float32)[:, None]
-    far = float(2 * len(signal)) + reach
-    above = torch.where(saturated, rows, -far).cummax(dim=0).values
-    below = torch.where(saturated, rows, far + len(signal)).flip(0).cummin(dim=0).values.flip(0)
+    rows = torch.arange(size, device=signal.device, dtype=torch.float32)[:, None]
+    far = float(2 * size) + reach
+    above = torch.where(saturated, rows, -far).cummax(dim=1).values
+    below = torch.where(saturated, rows, far + size).flip(1).cummin(dim=1).values.flip(1)
     return (rows - above <= reach) | (below - rows <= reach)
 
 
@@ -200,11 +212,11 @@ class _Painter:
         self._device = bad.device
         inverse = variance.reciprocal()
         # Weights of all pixels, and of the good ones.
-        self._weights = torch.stack([inverse, inverse.masked_fill(bad, 0.0)], dim=1)
-        small = (len(plans), self._size // stride, self._size // stride)
+        self._weights = torch.stack([inverse, inverse.masked_fill(bad, 0.0)]).flatten(1)
+        self._small = self._size // stride
         self.light = torch.zeros_like(variance)
-        self._truth = torch.zeros(small, dtype=torch.uint8, device=self._device)
-        self._trail_weight = torch.zeros(small, device=self._device)
+        # Pixels of visible and of faint trails, and the weights of both.
+        self._marks = variance.new_zeros((3, len(plans), self._small, self._small))
 
     def paint(self) -> None:
         """Add all trails and points."""
@@ -236,29 +248,32 @@ class _Painter:
         numbers = _send(values.astype(np.float32), self._device)
         kernels = _send(self._kernels(members), self._device)
         stamps = render_stamps(kernels, numbers[:, :2], numbers[:, 2:4], size)
-        places = [_overlap(corner, size, self._size) for corner in corners.tolist()]
-        weights = stamps.new_zeros((len(lines), 2, size, size))
-        # The noise of blank sky beyond the crop.
-        weights[:, 0] = 1.0
-        for weight, (number, _), (inside, outside) in zip(weights, members, places, strict=True):
-            weight[:, *outside] = self._weights[number][:, *inside]
-        sums = torch.einsum("nij,ncij->nc", stamps.square(), weights)
-        flux = numbers[:, 4] * torch.rsqrt(sums[:, 0])
-        visible = flux * torch.sqrt(sums[:, 1]) >= self._injection.ignore_below
+        crops = _send(np.array([number for number, _ in members]), self._device)
+        first = _send(corners, self._device)
+        inside, where = _window(crops, first, size, self._size)
+        # Beyond the crop is the noise of blank sky, and no good pixel.
+        everywhere, good = (
+            torch.where(inside, weights[where], beyond) for weights, beyond in zip(self._weights, (1.0, 0.0))
+        )
+        squared = stamps.square()
+        flux = numbers[:, 4] * torch.rsqrt((squared * everywhere).sum(dim=(1, 2)))
+        visible = flux * torch.sqrt((squared * good).sum(dim=(1, 2))) >= self._injection.ignore_below
         peak = stamps.amax(dim=(1, 2), keepdim=True)
         mask = self._pooled(stamps > self._injection.truth_fraction * peak)
-        code = torch.where(visible, _TRAIL, _FAINT).to(torch.uint8)
-        truth = mask * code[:, None, None]
-        trail_weights = mask * self._small_trail_weights(mask, corners)[:, None, None]
-        stamps *= flux[:, None, None]
-        for i, ((number, _), line, (inside, outside)) in enumerate(zip(members, lines, places, strict=True)):
-            self.light[number][inside].add_(stamps[i][outside])
-            if line.is_trail:
-                inside, outside = (self._reduced(part) for part in (inside, outside))
-                self._truth[number][inside].bitwise_or_(truth[i][outside])
-                if self._balance > 0.0:
-                    view = self._trail_weight[number][inside]
-                    torch.maximum(view, trail_weights[i][outside], out=view)
+        stamps *= flux[:, None, None] * inside
+        self.light.view(-1).scatter_add_(0, where.flatten(), stamps.flatten())
+        is_trail = _send(np.array([line.is_trail for line in lines]), self._device)[:, None, None]
+        step = self._stride
+        inside, where = _window(crops, first // step, size // step, self._small)
+        truth = (mask & inside & is_trail).float()
+        area = truth.sum(dim=(1, 2)) * step**2
+        weight = ((REFERENCE_AREA / area.clamp(min=1.0)) ** self._balance).clamp(
+            SMALLEST_WEIGHT, LARGEST_WEIGHT
+        )
+        marks = torch.stack([visible.float(), (~visible).float(), weight])[:, :, None, None] * truth
+        self._marks.view(3, -1).scatter_reduce_(
+            1, where.flatten().expand(3, -1), marks.flatten(1), reduce="amax"
+        )
 
     def _kernels(self, members: Sequence[tuple[int, int]]) -> np.ndarray:
         """Return the PSF at the midpoint of each trail, shape (n, k, k), float32."""
@@ -280,45 +295,41 @@ class _Painter:
             torch.bitwise_or, (rows[:, :, i :: self._stride] for i in range(self._stride))
         )
 
-    def _reduced(self, part: tuple[slice, slice]) -> tuple[slice, slice]:
-        """Return a part of the pixels as a part of the truth."""
-        rows, columns = (slice(s.start // self._stride, s.stop // self._stride) for s in part)
-        return rows, columns
-
-    def _small_trail_weights(self, mask: torch.Tensor, corners: np.ndarray) -> torch.Tensor:
-        """Return the weight of each trail from its area in the crop, shape (n,)."""
-        step = self._stride
-        first = _send(corners // step, self._device)
-        pixel = torch.arange(mask.shape[-1], device=self._device)
-        column, row = (first[:, axis, None] + pixel for axis in (0, 1))
-        has_column, has_row = (((0 <= at) & (at < self._size // step)).float() for at in (column, row))
-        area = torch.einsum("nij,ni,nj->n", mask.float(), has_row, has_column) * step**2
-        weight = (REFERENCE_AREA / area.clamp(min=1.0)) ** self._balance
-        return weight.clamp(SMALLEST_WEIGHT, LARGEST_WEIGHT)
-
     def truth(self, flags: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return target and weight, each of shape (B, T/s, T/s), float32."""
         # A block has data if one of its pixels has.
         pooled = self._pooled(flags ^ NO_DATA)
-        painted, real = (self._truth & _TRAIL) != 0, (pooled & TRAIL) != 0
+        visible, faint, weights = self._marks
+        painted, real = visible > 0.0, (pooled & TRAIL) != 0
         trail = painted | real
-        ignored = ((pooled & IGNORED) | (self._truth & _FAINT)) != 0
+        ignored = ((pooled & IGNORED) != 0) | (faint > 0.0)
         seen = ((pooled & NO_DATA) != 0) & (trail | ~ignored)
         weight = seen.float()
         if self._balance > 0.0:
-            weight = torch.where(painted, weight * self._trail_weight, weight)
+            weight = torch.where(painted, weight * weights, weight)
         return trail.float(), weight
 
 
-def _overlap(corner: Sequence[int], size: int, crop: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the overlap of a stamp and a crop, as slices (y, x) of the crop and of the stamp.
+def _window(
+    crops: torch.Tensor, corners: torch.Tensor, size: int, crop: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which pixels of windows are inside of their crops, and their indices in all crops together.
 
-    The corner is (x, y). The slices are empty if there is no overlap.
+    Parameters
+    ----------
+    crops, corners
+        Crop and corner (x, y) of each window, shapes (n,) and (n, 2).
+    size, crop
+        Sides of the windows and of the crops.
+
+    Returns
+    -------
+    inside, where
+        Shape (n, size, size). Pixels that are not inside have the index of one at the border.
     """
-    inside, outside = [], []
-    for first in (corner[1], corner[0]):
-        start = min(max(first, 0), crop)
-        stop = max(start, min(first + size, crop))
-        inside.append(slice(start, stop))
-        outside.append(slice(start - first, stop - first))
-    return (inside[0], inside[1]), (outside[0], outside[1])
+    pixel = torch.arange(size, device=crops.device)
+    column, row = (corners[:, axis, None] + pixel for axis in (0, 1))
+    has_column, has_row = ((0 <= at) & (at < crop) for at in (column, row))
+    rows = crops[:, None] * crop + row.clamp(0, crop - 1)
+    where = rows[:, :, None] * crop + column.clamp(0, crop - 1)[:, None, :]
+    return has_row[:, :, None] & has_column[:, None, :], where
