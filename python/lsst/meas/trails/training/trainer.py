@@ -24,7 +24,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,6 +37,7 @@ from .crops import InjectedCrops
 from .dataset import Batch, Key, TileDataset, TrailTileDataset
 from .distributed import Ranks
 from .export import export_trained
+from .graphs import network_passes
 from .hard_tiles import mine_hard_tiles
 from .initial_weights import InitialWeights
 from .log import TrainingReport
@@ -188,6 +189,7 @@ class _Trainer:
         self.first_step = next(e.first_step for e in self.epochs if e.stage_index == first_stage)
         self.state.step = self.first_step
         self.bfloat16 = use_bfloat16(self.recipe.precision, str(self.device))
+        self.passes: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
         self.stage_limits = stage_limits(self.epochs, first_stage, self.minutes)
         self.origin = None if self.start is None else self.start.record(self.original)
         self.digest = run_digest(
@@ -284,7 +286,9 @@ class _Trainer:
         batches = [self.ranks.shard(batch) for batch in batches[state.step - epoch.first_step :]]
         loader = self._load(batches, epoch)
         prepare_training(state.network, epoch.stage.train_parts)
-        network = self.ranks.wrap(state.network)
+        if epoch.stage_index not in self.passes:
+            passes = network_passes(state.network, self.ranks, bfloat16=self.bfloat16)
+            self.passes = {epoch.stage_index: passes}
         clip = math.inf if recipe.optimizer.clip is None else recipe.optimizer.clip
         limit = self.stage_limits[epoch.stage_index]
         queue = StepQueue(epoch, report, self.device, functools.partial(self._refuse, epoch))
@@ -296,8 +300,7 @@ class _Trainer:
             done = max(used, steps / epoch.stage_steps)
             learning_rate = set_learning_rate(state.optimizer, recipe.optimizer, epoch.stage, done)
             progress = max(used, steps / max(1, epoch.stage_steps - 1))
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
-                logits = network(inputs)
+            logits = self.passes[epoch.stage_index](inputs)
             # Losses with overlaps are not means over shards: use the whole batch.
             gather = self.ranks.all_gather_batch
             loss = loss_function(gather(logits), gather(target), gather(valid), progress)
