@@ -127,7 +127,8 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
     help="Folder of the candidates of each scene; by default tiles in the folder of the model.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Processes that search, threads of the training.")
-def rank(model_path: Path, config: str, tiles: Path | None, threads: int | None) -> None:
+@click.option("--device", default="auto", show_default=True, help="Torch device of both stages.")
+def rank(model_path: Path, config: str, tiles: Path | None, threads: int | None, device: str) -> None:
     """Train a model's second stage, which ranks its candidates.
 
     MODEL is the .json file of a model. Both of its files are rewritten; its score needs a calibration
@@ -147,6 +148,7 @@ def rank(model_path: Path, config: str, tiles: Path | None, threads: int | None)
             str(path),
             folder=tiles or model_path.parent / "tiles",
             threads=threads or recipe.threads,
+            device=device,
             console=Console(stderr=True),
         )
     click.echo(str(model_path))

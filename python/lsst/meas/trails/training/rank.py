@@ -43,6 +43,7 @@ def rank_candidates(
     *,
     folder: Path,
     threads: int | None = None,
+    device: str = "cpu",
     console: Console | None = None,
 ) -> ModelSpecification:
     """Train the second stage of a model on the candidates of its first stage.
@@ -59,6 +60,8 @@ def rank_candidates(
         Folder of the candidates of each scene. Those that exist are used again.
     threads
         Processes that simulate and search scenes, and threads of the training; by default one per core.
+    device
+        Torch device of both stages, or ``auto``.
     console
         Console that shows progress; by default none.
 
@@ -88,7 +91,7 @@ def rank_candidates(
     kept.mkdir(parents=True, exist_ok=True)
     paths = [kept / f"{index:05d}.safetensors" for index in range(scenes.count)]
     tasks = [
-        (_simulate, (model_path, weights, scenes, index, section.thresholds, path))
+        (_simulate, (model_path, weights, scenes, index, section.thresholds, path, device))
         for index, path in enumerate(paths)
         if not path.exists()
     ]
@@ -97,7 +100,7 @@ def rank_candidates(
         for _ in logged(shown, len(tasks), "Searched"):
             pass
     with threadpoolctl.threadpool_limits(jobs):
-        stage = train_second_stage(section, StampSamples.read(paths))
+        stage = train_second_stage(section, StampSamples.read(paths), device=device)
     specification = add_second_stage(model_path, stage.section, stage.weights)
     facts = {**specification.training, "second_stage": section.model_dump(mode="json")}
     specification = specification.replace(training=facts)
@@ -135,5 +138,6 @@ def _simulate(
     index: int,
     thresholds: tuple[float, float],
     path: Path,
+    device: str,
 ) -> None:
-    simulate_stamp_file(loaded_model(model_path, weights), scenes, index, thresholds, path)
+    simulate_stamp_file(loaded_model(model_path, weights), scenes, index, thresholds, path, device)

@@ -156,7 +156,13 @@ def train_model(
     if ranks.is_rank_zero and result.model_path and original.second_stage is not None:
         folder = Path(tiles or output / "tiles")
         rank_candidates(
-            result.model_path, original, source, folder=folder, threads=original.threads, console=console
+            result.model_path,
+            original,
+            source,
+            folder=folder,
+            threads=original.threads,
+            device=device,
+            console=console,
         )
     if ranks.is_rank_zero and result.model_path and simulate:
         _calibrate_all(result.model_path, original, source, console)

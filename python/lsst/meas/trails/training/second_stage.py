@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import nn
 
 from ..core.section import require
-from ..nn.hardware import use_bfloat16
+from ..nn.hardware import choose_device, use_bfloat16
 from ..nn.second_stage import MAX_NUMBER, SecondStage, SecondStageSection
 from .recipe_section import RecipeSection
 from .stamp_samples import StampSamples
@@ -109,6 +109,9 @@ class SecondStageNetwork(nn.Module):
         further, do without.
     """
 
+    _mean: torch.Tensor
+    _scale: torch.Tensor
+
     def __init__(
         self,
         section: SecondStageSection,
@@ -135,7 +138,8 @@ class SecondStageNetwork(nn.Module):
             }
         )
         self._dropout = nn.Dropout(dropout)
-        self._mean, self._scale = (torch.from_numpy(v.astype(np.float32)) for v in (mean, scale))
+        for name, values in (("_mean", mean), ("_scale", scale)):
+            self.register_buffer(name, torch.from_numpy(values.astype(np.float32)), persistent=False)
 
     @classmethod
     def from_stage(cls, stage: SecondStage, dropout: float) -> Self:
@@ -187,7 +191,9 @@ class SecondStageNetwork(nn.Module):
         return SecondStage(self._section, {name: w.detach().numpy().copy() for name, w in weights.items()})
 
 
-def train_second_stage(recipe: SecondStageRecipe, samples: StampSamples) -> SecondStage:
+def train_second_stage(
+    recipe: SecondStageRecipe, samples: StampSamples, *, device: str = "cpu"
+) -> SecondStage:
     """Train a second stage.
 
     Parameters
@@ -196,11 +202,14 @@ def train_second_stage(recipe: SecondStageRecipe, samples: StampSamples) -> Seco
         Its recipe.
     samples
         Candidates that the first stage found.
+    device
+        Torch device, or ``auto``.
 
     Raises
     ------
     ValueError
-        Raised if there are too few candidates, or all or none of them are trails.
+        Raised if there are too few candidates, or all or none of them are trails; or the device does not
+        exist.
     """
     numbers = samples.numbers[:, recipe.network.number_indices].astype(np.float64)
 
@@ -209,7 +218,7 @@ def train_second_stage(recipe: SecondStageRecipe, samples: StampSamples) -> Seco
         # A number that never varied has no scale.
         return SecondStageNetwork(recipe.network, mean, np.where(scale > 1e-3, scale, 1.0), recipe.dropout)
 
-    return _train(recipe, create, recipe.network, samples)
+    return _train(recipe, create, recipe.network, samples, device)
 
 
 def fine_tune_second_stage(
@@ -241,6 +250,7 @@ def _train(
     create: Callable[[], SecondStageNetwork],
     section: SecondStageSection,
     samples: StampSamples,
+    device_name: str = "cpu",
 ) -> SecondStage:
     """Create a network with the seed of the recipe, and train it."""
     is_trail = samples.is_true
@@ -251,10 +261,11 @@ def _train(
             f"and a step takes {recipe.batch_size}; add scenes or images."
         )
     channels, columns = section.channel_indices, section.number_indices
+    device = torch.device(choose_device(device_name))
     rng = np.random.default_rng(recipe.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = create()
+        network = create().to(device)
         average = torch.optim.swa_utils.AveragedModel(
             network, avg_fn=_moving_average(recipe.ema), use_buffers=True
         )
@@ -266,20 +277,21 @@ def _train(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, recipe.learning_rate, total_steps=steps, pct_start=warmup
         )
-        targets = torch.from_numpy(is_trail.astype(np.float32))
-        numbers = torch.from_numpy(samples.numbers[:, columns].astype(np.float32))
+        targets = torch.from_numpy(is_trail.astype(np.float32)).to(device)
+        numbers = torch.from_numpy(samples.numbers[:, columns].astype(np.float32)).to(device)
         network.train().to(memory_format=torch.channels_last)
-        bfloat16 = use_bfloat16("auto", "cpu")
+        bfloat16 = use_bfloat16("auto", str(device))
         total = 0.0
         for step, batch in enumerate(_batches(len(is_trail), recipe.batch_size, steps, rng), 1):
-            images = torch.from_numpy(samples.stamps[batch][:, channels].astype(np.float32))
+            drawn = torch.from_numpy(batch).to(device)
+            images = torch.from_numpy(samples.stamps[batch][:, channels]).to(device).float()
             for axis in (2, 3):
-                mirrored = torch.from_numpy(rng.random(len(batch)) < 0.5)
-                images[mirrored] = images[mirrored].flip(axis)
+                mirrored = torch.from_numpy(rng.random(len(batch)) < 0.5).to(device)
+                images = torch.where(mirrored[:, None, None, None], images.flip(axis), images)
             images = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                logits = network(images, numbers[batch]).float()
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, targets[batch])
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                logits = network(images, numbers[drawn]).float()
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, targets[drawn])
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -290,7 +302,7 @@ def _train(
             if step % max(1, steps // 10) == 0:
                 _LOG.info("Second stage: step %d of %d, mean loss %.4f.", step, steps, total / step)
     network.load_state_dict(average.module.state_dict())
-    return network.eval().export()
+    return network.cpu().eval().export()
 
 
 def _moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor | int], torch.Tensor]:
