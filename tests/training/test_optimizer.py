@@ -76,5 +76,11 @@ def test_frozen_parts() -> None:
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.training == name.startswith("up.")
+    prepare_training(network, freeze_statistics=True)
+    normalizations = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert normalizations
+    assert not any(module.training for module in normalizations)
+    assert all(module.training for module in network.modules() if isinstance(module, nn.Conv2d))
     prepare_training(network)
+    assert all(module.training for module in normalizations)
     assert all(parameter.requires_grad for parameter in network.parameters())

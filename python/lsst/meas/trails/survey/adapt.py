@@ -178,14 +178,14 @@ def adapt_images(
     )
     trained = result.model_path
     assert trained is not None
-    adapt_second_stage(
+    average_with_start(trained, start)
+    after = adapt_second_stage(
         trained,
         start,
         recipe.second_stage,
         lambda thresholds: steps.samples(plan, trained, start, thresholds),
         steps.jobs,
     )
-    after = average_with_start(trained, start)
     calibrated = steps.calibrate(plan, start, before)
     final = steps.calibrate(plan, trained, after)
     final = final.replace(

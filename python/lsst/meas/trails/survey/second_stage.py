@@ -19,6 +19,7 @@ from __future__ import annotations
 
 __all__ = ("LABEL_COUNT", "adapt_second_stage", "search_for_samples")
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,9 @@ from .images import ImageSource
 from .search import InjectedTrails, inject_into
 
 _LOG = logging.getLogger(__name__)
+
+TRAINED_FRACTION = 0.5
+"""Fraction of the trained weights in their average with those before."""
 
 LABEL_COUNT = 5
 """Number of times that a candidate with a label is in the training."""
@@ -103,6 +107,8 @@ def adapt_second_stage(
 ) -> ModelSpecification:
     """Give a trained model the second stage of the model that it started from, trained further.
 
+    The weights are averaged with those before.
+
     Parameters
     ----------
     trained
@@ -132,10 +138,16 @@ def adapt_second_stage(
         counts = {"candidates": len(samples.is_true), "trails": int(np.sum(samples.is_true))}
         try:
             with threadpoolctl.threadpool_limits(threads):
-                stage = fine_tune_second_stage(section, stage, samples)
+                trained_stage = fine_tune_second_stage(section, stage, samples)
+            mean = {
+                name: (1.0 - TRAINED_FRACTION) * weights + TRAINED_FRACTION * trained_stage.weights[name]
+                for name, weights in stage.weights.items()
+            }
+            stage = dataclasses.replace(stage, weights=mean)
             facts = {
                 "images": len(files),
                 **counts,
+                "trained_fraction": TRAINED_FRACTION,
                 **section.model_dump(mode="json", exclude={"scenes", "network"}),
             }
         except ValueError as error:

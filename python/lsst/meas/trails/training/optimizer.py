@@ -86,7 +86,9 @@ def learning_rate_factor(done: float, warmup: float, final: float) -> float:
     return final + (1.0 - final) * cosine
 
 
-def prepare_training(network: TrailNetwork, parts: Sequence[str] = ()) -> None:
+def prepare_training(
+    network: TrailNetwork, parts: Sequence[str] = (), *, freeze_statistics: bool = False
+) -> None:
     """Put a network, or some parts of it, in training mode.
 
     Parameters
@@ -96,6 +98,8 @@ def prepare_training(network: TrailNetwork, parts: Sequence[str] = ()) -> None:
     parts
         Names of the trained parts; none means all. The remaining parts are frozen: they get no gradient, and
         their normalizations use their current statistics without updating them.
+    freeze_statistics
+        Whether all normalizations do so.
     """
 
     def is_trained(name: str) -> bool:
@@ -105,7 +109,8 @@ def prepare_training(network: TrailNetwork, parts: Sequence[str] = ()) -> None:
         # The mode of modules that only contain other modules has no effect.
         if next(module.children(), None) is None:
             own = [f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)]
-            module.train(is_trained(name) or any(is_trained(key) for key in own))
+            frozen = freeze_statistics and isinstance(module, nn.BatchNorm2d)
+            module.train(not frozen and (is_trained(name) or any(is_trained(key) for key in own)))
         else:
             module.training = True
     for name, parameter in network.named_parameters():

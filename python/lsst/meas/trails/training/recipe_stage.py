@@ -102,6 +102,11 @@ class StageRecipe(RecipeSection):
     including the statistics of their normalizations, are frozen. By default all parts are trained.
     """
 
+    freeze_statistics: bool = False
+    """Keep the statistics of all normalizations, to train a model further on images of another kind: those of
+    the new images would spoil it for the others.
+    """
+
     mine_every: int | None = Field(None, ge=1)
     """Epochs between searches for hard tiles; by default a single search, at the start of the stage."""
 

@@ -285,17 +285,17 @@ class _Trainer:
         batches = epoch_batches(recipe, self.train_dataset, epoch, state.hard)
         batches = [self.ranks.shard(batch) for batch in batches[state.step - epoch.first_step :]]
         loader = self._load(batches, epoch)
-        prepare_training(state.network, epoch.stage.train_parts)
+        frozen = epoch.stage.freeze_statistics
+        prepare_training(state.network, epoch.stage.train_parts, freeze_statistics=frozen)
         if epoch.stage_index not in self.passes:
             passes = network_passes(state.network, self.ranks, bfloat16=self.bfloat16)
             self.passes = {epoch.stage_index: passes}
         clip = math.inf if recipe.optimizer.clip is None else recipe.optimizer.clip
-        limit = self.stage_limits[epoch.stage_index]
         queue = StepQueue(epoch, report, self.device, functools.partial(self._refuse, epoch))
         for batch, (inputs, target, valid) in zip(batches, loader, strict=True):
             if state.step >= end or self._is_over(epoch):
                 break
-            used = state.stage_seconds / limit
+            used = state.stage_seconds / self.stage_limits[epoch.stage_index]
             steps = state.step - epoch.stage_first_step
             done = max(used, steps / epoch.stage_steps)
             learning_rate = set_learning_rate(state.optimizer, recipe.optimizer, epoch.stage, done)
