@@ -161,6 +161,15 @@ def test_symmetries_turn_everything(make_planes: MakePlanes, symmetry: int) -> N
         np.testing.assert_array_equal(after[0], apply_symmetry(before[0].numpy(), symmetry))
 
 
+def test_each_crop_of_a_batch_has_its_own_symmetry(make_planes: MakePlanes) -> None:
+    image = _image(make_planes)
+    plans = [dataclasses.replace(PLAIN, masked=(1, 30, 40), symmetry=number) for number in (3, 0, 5, 3, 1)]
+    together = _compose(image, *plans)
+    for number, plan in enumerate(plans):
+        for array, alone in zip(together, _compose(image, plan), strict=True):
+            assert torch.equal(array[number], alone[0])
+
+
 def test_place_of_the_crop(make_planes: MakePlanes) -> None:
     image = _image(make_planes)
     whole = _compose(image, PLAIN)
