@@ -27,7 +27,9 @@ from ..nn.model_file import model_from_bytes, read_model_bytes
 from ..nn.model_specification import ModelSpecification
 
 TRAINED_FRACTION = 0.25
-"""Fraction of the trained weights in the average: more gains little, and forgets more of other surveys."""
+"""Fraction of the trained weights in the average, in both stages: more gains no more, and forgets more of
+other surveys.
+"""
 
 
 def average_with_start(trained: Path, start: Path, fraction: float = TRAINED_FRACTION) -> ModelSpecification:

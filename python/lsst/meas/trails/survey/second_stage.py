@@ -35,14 +35,12 @@ from ..nn.model_specification import ModelSpecification
 from ..training.calibration import classify
 from ..training.second_stage import SecondStageRecipe, fine_tune_second_stage
 from ..training.stamp_samples import StampSamples, search_stamps
+from .average import TRAINED_FRACTION
 from .backgrounds import at_artifact, short_trails, unknown_lines
 from .images import ImageSource
 from .search import InjectedTrails, inject_into
 
 _LOG = logging.getLogger(__name__)
-
-TRAINED_FRACTION = 0.5
-"""Fraction of the trained weights in their average with those before."""
 
 LABEL_COUNT = 5
 """Number of times that a candidate with a label is in the training."""
@@ -107,7 +105,7 @@ def adapt_second_stage(
 ) -> ModelSpecification:
     """Give a trained model the second stage of the model that it started from, trained further.
 
-    The weights are averaged with those before.
+    The weights are averaged with those before, as those of the first stage.
 
     Parameters
     ----------
