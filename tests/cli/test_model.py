@@ -158,9 +158,7 @@ def test_commands_take_only_the_file_of_a_model(model_path: Path, command: str) 
 
 
 def test_rank_adds_a_second_stage(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def simulate(
-        model: object, scenes: object, index: int, thresholds: object, path: Path, device: str
-    ) -> None:
+    def simulate(model: object, scenes: object, index: int, thresholds: object, path: Path) -> None:
         random_samples(30, seed=index).write(path)
 
     monkeypatch.setattr(rank, "simulate_stamp_file", simulate)

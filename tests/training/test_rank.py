@@ -49,9 +49,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_model_gets_a_second_stage(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     searched = []
 
-    def simulate(
-        model: object, scenes: TrainingScenes, index: int, thresholds: object, path: Path, device: str
-    ) -> None:
+    def simulate(model: object, scenes: TrainingScenes, index: int, thresholds: object, path: Path) -> None:
         searched.append((scenes.seed, index, thresholds))
         random_samples(30, seed=index).write(path)
 

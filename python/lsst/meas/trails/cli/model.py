@@ -127,7 +127,7 @@ def calibrate(model_path: Path, config: str, threads: int | None) -> None:
     help="Folder of the candidates of each scene; by default tiles in the folder of the model.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Processes that search, threads of the training.")
-@click.option("--device", default="auto", show_default=True, help="Torch device of both stages.")
+@click.option("--device", default="auto", show_default=True, help="Torch device of the training.")
 def rank(model_path: Path, config: str, tiles: Path | None, threads: int | None, device: str) -> None:
     """Train a model's second stage, which ranks its candidates.
 

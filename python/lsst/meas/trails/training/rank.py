@@ -61,7 +61,8 @@ def rank_candidates(
     threads
         Processes that simulate and search scenes, and threads of the training; by default one per core.
     device
-        Torch device of both stages, or ``auto``.
+        Torch device of the training, or ``auto``. Many processes search, more than a GPU may hold; they use
+        the CPU.
     console
         Console that shows progress; by default none.
 
@@ -91,7 +92,7 @@ def rank_candidates(
     kept.mkdir(parents=True, exist_ok=True)
     paths = [kept / f"{index:05d}.safetensors" for index in range(scenes.count)]
     tasks = [
-        (_simulate, (model_path, weights, scenes, index, section.thresholds, path, device))
+        (_simulate, (model_path, weights, scenes, index, section.thresholds, path))
         for index, path in enumerate(paths)
         if not path.exists()
     ]
@@ -138,6 +139,5 @@ def _simulate(
     index: int,
     thresholds: tuple[float, float],
     path: Path,
-    device: str,
 ) -> None:
-    simulate_stamp_file(loaded_model(model_path, weights), scenes, index, thresholds, path, device)
+    simulate_stamp_file(loaded_model(model_path, weights), scenes, index, thresholds, path)

@@ -86,7 +86,7 @@ class _Recorder:
 
 
 def search_stamps(
-    model: TrailModel, planes: ImagePlanes, thresholds: tuple[float, float], *, device: str = "cpu"
+    model: TrailModel, planes: ImagePlanes, thresholds: tuple[float, float]
 ) -> astropy.table.Table:
     """Search an image, and keep stamps and numbers of the candidates.
 
@@ -98,8 +98,6 @@ def search_stamps(
         The image.
     thresholds
         Grow and seed thresholds.
-    device
-        Torch device of the first stage, or ``auto``.
 
     Returns
     -------
@@ -108,7 +106,7 @@ def search_stamps(
         ``numbers`` with the values of `StampSamples`.
     """
     background = fit_background(planes.image, planes.bad())
-    probability = predict_probability(model, planes, background=background, threads=1, device=device)
+    probability = predict_probability(model, planes, background=background, threads=1, device="cpu")
     options = CandidateOptions(grow=thresholds[0], seed=thresholds[1])
     table = find_candidates(
         probability, SkySubtracted.from_planes(planes, background), score=_Recorder(), options=options
@@ -119,22 +117,15 @@ def search_stamps(
     return table
 
 
-def _find_samples(
-    model: TrailModel, scene: ValidationScene, thresholds: tuple[float, float], device: str
-) -> StampSamples:
+def _find_samples(model: TrailModel, scene: ValidationScene, thresholds: tuple[float, float]) -> StampSamples:
     """Return the candidates of a scene, without repeated ones and satellites."""
-    table = search_stamps(model, scene.planes, thresholds, device=device)
+    table = search_stamps(model, scene.planes, thresholds)
     classify(table, scene.trails, scene.satellites)
     return StampSamples.from_table(table[~np.asarray(table["ignored"])])
 
 
 def simulate_stamp_file(
-    model: TrailModel,
-    scenes: TrainingScenes,
-    index: int,
-    thresholds: tuple[float, float],
-    path: Path,
-    device: str = "cpu",
+    model: TrailModel, scenes: TrainingScenes, index: int, thresholds: tuple[float, float], path: Path
 ) -> None:
     """Simulate a scene, search it, and write its candidates.
 
@@ -150,15 +141,13 @@ def simulate_stamp_file(
         Grow and seed thresholds.
     path
         The file to write.
-    device
-        As in `search_stamps`.
     """
     scene = scenes.validation_scene(index)
     searches = [scene]
     if scene.planes.template is not None and TEMPLATE_CHANNELS & set(model.specification.channels):
         planes = dataclasses.replace(scene.planes, template=None)
         searches.append(dataclasses.replace(scene, planes=planes))
-    parts = [_find_samples(model, search, thresholds, device) for search in searches]
+    parts = [_find_samples(model, search, thresholds) for search in searches]
     joined = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(StampSamples)
